@@ -1,0 +1,1 @@
+"""The intermediate representation and what is done to it before anything runs."""

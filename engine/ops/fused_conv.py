@@ -1,0 +1,41 @@
+"""FusedConv (domain ``engine``): what the pass fuse_activation makes of a Conv and the activation behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph.ir import INTERNAL_DOMAIN, Node, TensorType
+from engine.ops.conv import Conv
+from engine.ops.registry import operator, operator_of
+
+
+def activation_of(node: Node) -> Node:
+    """The activation alone, as a node over values of the convolution's output type.
+
+    ``activation`` names it, ``activation_version`` is its operator-set version, ``activation_attributes`` is what its
+    attributes are.
+    """
+    y = node.output
+    return Node(
+        op=node.attributes["activation"],
+        inputs=[y],
+        outputs=[y],
+        attributes=node.attr("activation_attributes", {}),
+        version=node.attributes["activation_version"],
+        name=node.name,
+    )
+
+
+@operator("FusedConv", domain=INTERNAL_DOMAIN)
+class FusedConv:
+    """activation(X * W + B)."""
+
+    @staticmethod
+    def infer(node: Node) -> list[TensorType]:
+        return Conv.infer(node)
+
+    @staticmethod
+    def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        activation = activation_of(node)
+        result = operator_of(activation).reference(activation, Conv.reference(node, x, w, b))
+        return result[0] if isinstance(result, tuple) else result

@@ -1,0 +1,121 @@
+"""QuantizeLinear, DequantizeLinear (10/13/19/21/23/24/25/28) and DynamicQuantizeLinear-11, with whole-byte integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.graph.ir import Node, TensorType
+from engine.graph.tensors import dtype_of
+from engine.ops.cast import saturate
+from engine.ops.elementwise import rounded
+from engine.ops.registry import operator
+from engine.ops.types import accumulator, normalize_axis
+
+
+def requantized(y: np.ndarray, zero_point: np.ndarray | int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Floats in units of the output's scale as integers: to the nearest, ties to even, moved and saturated."""
+    return saturate(np.rint(y) + zero_point, dtype)
+
+
+def check_granularity(node: Node, index: int) -> None:
+    """ValueError when the scale or zero point at ``index`` fits neither per tensor, per axis nor in blocks."""
+    x, parameter = node.input(0), node.optional_input(index)
+    if parameter is None or parameter.shape in ((), (1,)):
+        return
+    axis = normalize_axis(node.attr("axis", 1), len(x.shape))
+    block = node.attr("block_size", 0)
+    blocked = (*x.shape[:axis], -(-x.shape[axis] // block), *x.shape[axis + 1 :]) if block else None
+    expected = blocked or (x.shape[axis],)
+    if parameter.shape != expected:
+        raise ValueError(f"a scale or zero point of shape {list(parameter.shape)}, not {list(expected)}")
+
+
+def spread(node: Node, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A scale or zero point - per tensor, per axis or in blocks along ``axis`` - so that it broadcasts to ``shape``."""
+    block = node.attr("block_size", 0)
+    if parameter.size == 1 and parameter.ndim < 2:
+        return parameter.reshape(())
+    axis = normalize_axis(node.attr("axis", 1), len(shape))
+    if block:
+        return np.repeat(parameter, block, axis).take(np.arange(shape[axis]), axis)
+    return parameter.reshape(-1, *(1,) * (len(shape) - axis - 1))
+
+
+@operator("QuantizeLinear", since=10)
+class QuantizeLinear:
+    """saturate(round(x / scale) + zero point), by default to uint8.
+
+    The division is made in the dtype of the scale or in ``precision``, float16 in float32.
+    """
+
+    @staticmethod
+    def infer(node: Node) -> list[TensorType]:
+        x, zero_point, wanted = node.input(0), node.optional_input(2), node.attr("output_dtype", 0)
+        check_granularity(node, 1)
+        check_granularity(node, 2)
+        if zero_point is not None:
+            dtype = zero_point.dtype
+            if wanted and dtype_of(wanted, f"{node.label}: output_dtype") != dtype:
+                raise ValueError("output_dtype is not the dtype of the zero point")
+        else:
+            dtype = dtype_of(wanted, f"{node.label}: output_dtype") if wanted else np.dtype(np.uint8)
+        if dtype.kind not in "iu" or dtype.itemsize > 2:
+            raise ValueError(f"{dtype.name} is no quantised dtype")
+        return [TensorType(dtype, x.shape)]
+
+    @staticmethod
+    def reference(node: Node, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
+        (result,) = QuantizeLinear.infer(node)
+        precision = node.attr("precision", 0)
+        dtype = accumulator(dtype_of(precision, f"{node.label}: precision") if precision else scale.dtype)
+        with np.errstate(all="ignore"):
+            y = x.astype(dtype) / spread(node, scale, x.shape).astype(dtype)
+        return requantized(y, 0 if zero_point is None else spread(node, zero_point, x.shape), result.dtype)
+
+
+@operator("DequantizeLinear", since=10)
+class DequantizeLinear:
+    """(x - zero point) scale, in the dtype of the scale or in ``output_dtype``; the difference is exact."""
+
+    @staticmethod
+    def infer(node: Node) -> list[TensorType]:
+        x, wanted = node.input(0), node.attr("output_dtype", 0)
+        check_granularity(node, 1)
+        check_granularity(node, 2)
+        zero_point = node.optional_input(2)
+        if x.dtype.kind not in "iu" or (zero_point is not None and zero_point.dtype != x.dtype):
+            raise ValueError("x and its zero point must have one integer dtype")
+        dtype = dtype_of(wanted, f"{node.label}: output_dtype") if wanted else node.input(1).dtype
+        return [TensorType(dtype, x.shape)]
+
+    @staticmethod
+    def reference(node: Node, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
+        (result,) = DequantizeLinear.infer(node)
+        wide = accumulator(result.dtype)
+        if zero_point is not None:
+            x = x.astype(np.int32) - spread(node, zero_point, x.shape)
+        with np.errstate(all="ignore"):
+            return rounded(x.astype(wide) * spread(node, scale, x.shape).astype(wide), result.dtype)
+
+
+@operator("DynamicQuantizeLinear", since=11)
+class DynamicQuantizeLinear:
+    """x as uint8, with the float32 scale and the zero point that cover its range and 0; all 0 have scale 1."""
+
+    @staticmethod
+    def infer(node: Node) -> list[TensorType]:
+        x, byte = node.input(0), np.dtype(np.uint8)
+        if x.dtype != np.float32 or not x.type.size:
+            raise ValueError("x must be float32 and not empty")
+        return [TensorType(byte, x.shape), TensorType(x.dtype, ()), TensorType(byte, ())]
+
+    @staticmethod
+    def reference(_: Node, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        low, high = x.min(initial=0), x.max(initial=0)
+        # an infinite x makes the scale infinite, and one of denormal range makes it 0
+        with np.errstate(all="ignore"):
+            scale = np.asarray((high - low) / np.float32(255) if high > low else 1, np.float32)
+            zero_point = requantized(np.asarray(-low / scale), 0, np.dtype(np.uint8))
+            return requantized(x / scale, zero_point, zero_point.dtype), scale, zero_point

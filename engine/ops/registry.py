@@ -1,0 +1,110 @@
+"""The table of operators: what each means (``reference``) and what it makes of its inputs' types (``infer``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.errors import EngineError, ModelError
+from engine.graph.ir import Node, TensorType
+
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator over a range of operator-set versions.
+
+    ``static`` lists the inputs that decide shapes (the target of a Reshape, the sizes of a Resize): the loader must be
+    able to compute them, since everything is static once the input shapes are bound.
+    """
+
+    op: str
+    domain: str
+    since: int
+    until: int | None
+    static: tuple[int, ...]
+    infer: Callable[[Node], list[TensorType]]
+    reference: Callable[..., np.ndarray | Arrays]
+
+
+_OPERATORS: dict[tuple[str, str], list[Operator]] = {}
+
+
+def operator(
+    *names: str, domain: str = "", since: int = 1, until: int | None = None, static: Sequence[int] = ()
+) -> Callable[[Any], Any]:
+    """Register the decorated class as the meaning of ``names``.
+
+    The class has two static methods: ``infer(node) -> list[TensorType]``, one type for each output the node may have,
+    and ``reference(node, *arrays)``, which gets None for an omitted input and returns one array or a tuple of them.
+    ``since`` and ``until`` are inclusive operator-set versions of ``domain``.
+    """
+
+    def register(implementation: Any) -> Any:
+        for name in names:
+            entry = Operator(name, domain, since, until, tuple(static), implementation.infer, implementation.reference)
+            _OPERATORS.setdefault((domain, name), []).append(entry)
+        return implementation
+
+    return register
+
+
+def lookup(domain: str, op: str, version: int) -> Operator | None:
+    """The operator that gives ``op`` its meaning at that operator-set version, or None where there is none."""
+    for entry in _OPERATORS.get((domain, op), ()):
+        if entry.since <= version and (entry.until is None or version <= entry.until):
+            return entry
+    return None
+
+
+def operators() -> list[Operator]:
+    """Every registered operator, by domain and name."""
+    return [entry for key in sorted(_OPERATORS) for entry in _OPERATORS[key]]
+
+
+def operator_of(node: Node) -> Operator:
+    """The operator of ``node``; ModelError where coverage let something unknown through."""
+    found = lookup(node.domain, node.op, node.version)
+    if found is None:
+        raise ModelError(f"{node.label}: no such operator in domain '{node.domain}' at version {node.version}")
+    return found
+
+
+def infer(node: Node) -> list[TensorType]:
+    """The types of the node's outputs, from the types of its inputs and the values of its static inputs.
+
+    Raises ModelError when a static input is not constant or the inputs do not fit the operator.
+    """
+    entry = operator_of(node)
+    for index in entry.static:
+        value = node.optional_input(index)
+        if value is not None and not value.is_constant:
+            raise ModelError(
+                f"{node.label}: input {index} ('{value.name}') decides a shape and depends on the data; "
+                "bind it to a value at load"
+            )
+    try:
+        return entry.infer(node)
+    except EngineError:
+        raise
+    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+        given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
+        raise ModelError(f"{node.label}: inputs ({given}) do not fit the operator: {error}") from error
+
+
+def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
+    """Run ``node`` by its reference. Returns one array for each output the node may have.
+
+    Checks each named output against the inferred type: an oracle that disagrees with itself must not go unnoticed.
+    """
+    with np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
+        result = operator_of(node).reference(node, *arrays)
+    outputs = result if isinstance(result, tuple) else (result,)
+    for value, array in zip(node.outputs, outputs, strict=False):
+        if value is not None and (array.shape != value.shape or array.dtype != value.dtype):
+            raise ModelError(f"{node.label}: reference gave {array.dtype.name}{list(array.shape)} for {value.type}")
+    return outputs
