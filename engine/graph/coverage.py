@@ -1,0 +1,52 @@
+"""Refuse at load, naming everything that is missing: one error lists each operator the engine cannot run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import onnx
+
+from engine.errors import UnsupportedError
+from engine.ops import lookup
+
+CONTROL_FLOW = {"Loop", "Scan"}
+"""Operators whose bodies run a number of times that the data decides: they have no static plan."""
+
+
+def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
+    """Raise UnsupportedError listing every operator among ``nodes`` that nothing implements.
+
+    ``versions`` maps each imported domain to its operator-set version. The list gives, for each operator, its domain,
+    the version that defines it, and how many nodes use it. An If passes: its branch is checked once it is chosen.
+    """
+    missing: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        domain = normalize_domain(node.domain)
+        if node.op_type == "If" and not domain:
+            continue
+        if domain not in versions or lookup(domain, node.op_type, versions[domain]) is None:
+            missing[domain, node.op_type] += 1
+    if missing:
+        listed = "; ".join(
+            f"{domain or 'ai.onnx'}.{op} version {_since(domain, op, versions)} ({count} node{'s' * (count > 1)}"
+            f"{', control flow has no static plan' if op in CONTROL_FLOW and not domain else ''})"
+            for (domain, op), count in sorted(missing.items())
+        )
+        raise UnsupportedError(f"the model needs operators that the engine does not have: {listed}")
+
+
+def normalize_domain(domain: str) -> str:
+    """The default domain has two spellings; the empty one is used throughout."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def _since(domain: str, op: str, versions: dict[str, int]) -> str:
+    """The operator's own version: that of the schema in force, or what the model imports where onnx has no schema."""
+    version = versions.get(domain)
+    if version is None:
+        return "unknown (domain not imported)"
+    try:
+        return str(onnx.defs.get_schema(op, version, domain).since_version)
+    except onnx.defs.SchemaError:
+        return str(version)

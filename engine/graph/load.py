@@ -1,0 +1,223 @@
+"""ONNX protobuf → Graph: shapes bound, constants folded, dead outputs pruned, everything unsupported refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from engine.errors import InputError, ModelError, UnsupportedError
+from engine.graph import coverage, tensors
+from engine.graph.coverage import normalize_domain
+from engine.graph.ir import Graph, Node, TensorType, Value
+from engine.graph.model_file import Dims, ModelFile, declared_dims
+from engine.graph.passes.dead_code import remove_dead_code
+from engine.graph.passes.fold_constants import fold
+from engine.ops import infer
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load(
+    model: str | Path | bytes | ModelFile,
+    *,
+    input_shapes: Shapes | None = None,
+    outputs: Sequence[str] | str | None = None,
+    input_values: Mapping[str, np.ndarray] | None = None,
+) -> Graph:
+    """Read an ONNX model into a static graph.
+
+    ``model`` is a path, the file's bytes, or a file read before. ``input_shapes`` binds symbolic dimensions,
+    ``input_values`` binds whole inputs to constants (a Reshape target that the exporter left as an input). ``outputs``
+    names the values to keep, ``"all"`` the model's outputs, None the first of them; what they do not need is not
+    loaded.
+
+    Raises ModelError for a file that is no valid model, UnsupportedError for operators, types or versions that the
+    engine does not have, InputError for shapes, values or outputs that do not fit the model.
+    """
+    file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+    return _Loader(file, input_shapes or {}, input_values or {}, outputs).graph()
+
+
+class _Loader:
+    """One pass over the nodes in running order: infer each, and fold it when all that it reads is known."""
+
+    def __init__(
+        self,
+        file: ModelFile,
+        input_shapes: Shapes,
+        input_values: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | str | None,
+    ) -> None:
+        self.proto, self.base, self.versions = file.proto.graph, file.folder, file.versions
+        self.nodes: list[Node] = []
+        if self.proto.sparse_initializer:
+            raise UnsupportedError("the model holds sparse initializers; densify them before export")
+        self.stored = {tensor.name: tensor for tensor in self.proto.initializer}
+        self.output_names = self._chosen(outputs)
+        self.order = _reachable(self.proto.node, self.output_names)
+        coverage.check(self.order, self.versions)
+        self.inputs = self._bind(input_shapes, input_values)
+
+    def graph(self) -> Graph:
+        scope = dict(self.inputs)
+        self._add_nodes(self.order, scope)
+        outputs = [self._value(name, scope, "the graph's outputs") for name in self.output_names]
+        graph = Graph(
+            [value for value in self.inputs.values() if not value.is_constant], outputs, self.nodes, self.proto.name
+        )
+        remove_dead_code(graph)
+        return graph
+
+    def _chosen(self, outputs: Sequence[str] | str | None) -> list[str]:
+        """The names of the values to keep."""
+        declared = [output.name for output in self.proto.output]
+        if outputs is None:
+            return declared[:1]
+        if outputs == "all":
+            return declared
+        chosen = [outputs] if isinstance(outputs, str) else list(outputs)
+        made = {name for node in self.proto.node for name in node.output}
+        unknown = [name for name in chosen if name not in made and name not in declared]
+        if unknown or not chosen:
+            raise InputError(f"outputs {unknown} are not in the model; it has {declared}")
+        return chosen
+
+    def _bind(self, shapes: Shapes, values: Mapping[str, np.ndarray]) -> dict[str, Value]:
+        """The graph's inputs with their symbolic dimensions bound, or their whole value."""
+        declared = {info.name: info for info in self.proto.input if info.name not in self.stored}
+        for name in [*shapes, *values]:
+            if name not in declared:
+                raise InputError(f"the model has no input '{name}'; its inputs are {list(declared)}")
+        bound = {}
+        for name, info in declared.items():
+            if not info.type.HasField("tensor_type"):
+                raise UnsupportedError(f"input '{name}' is not a tensor")
+            dtype = tensors.dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")
+            if name in values:
+                array = np.asarray(values[name])
+                if array.dtype != dtype:
+                    raise InputError(f"input '{name}' is {dtype.name}; the value to bind is {array.dtype.name}")
+                shape, value = _shape(info, array.shape), Value.constant(name, array)
+            else:
+                shape = _shape(info, shapes.get(name))
+                value = Value(name, TensorType(dtype, shape))
+            bound[name] = value
+        return bound
+
+    def _value(self, name: str, scope: dict[str, Value], reader: str) -> Value:
+        """The value called ``name``; initializers are decoded when the first reader asks."""
+        if name not in scope:
+            if name not in self.stored:
+                raise ModelError(f"{reader}: nothing in the graph makes '{name}'")
+            scope[name] = Value.constant(name, tensors.to_array(self.stored[name], self.base))
+        return scope[name]
+
+    def _add_nodes(self, order: Iterable[onnx.NodeProto], scope: dict[str, Value]) -> None:
+        for proto in order:
+            if proto.op_type == "If" and not normalize_domain(proto.domain):
+                self._add_branch(proto, scope)
+            else:
+                self._add_node(proto, scope)
+
+    def _add_node(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
+        domain = normalize_domain(proto.domain)
+        label = f"{proto.op_type} '{proto.name}'"
+        node = Node(
+            op=proto.op_type,
+            inputs=[self._value(name, scope, label) if name else None for name in proto.input],
+            outputs=[None] * len(proto.output),
+            attributes={entry.name: tensors.attribute(entry, self.base) for entry in proto.attribute},
+            domain=domain,
+            version=self.versions[domain],
+            name=proto.name or next(iter(proto.output), ""),
+        )
+        types = infer(node)
+        if len(types) < len(proto.output):
+            raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
+        node.outputs = [Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)]
+        fold(node)
+        scope.update((value.name, value) for value in node.used_outputs())
+        if not all(value.is_constant for value in node.used_outputs()):
+            self.nodes.append(node)
+
+    def _add_branch(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
+        """Put the branch that an If takes in its place; its condition must be known at load."""
+        condition = self._value(proto.input[0], scope, f"If '{proto.name}'").data
+        if condition is None:
+            raise UnsupportedError(f"If '{proto.name}' branches on what only a run can know; control flow has no plan")
+        chosen = "then_branch" if condition.item() else "else_branch"
+        branch: onnx.GraphProto = next(entry.g for entry in proto.attribute if entry.name == chosen)
+        self.stored |= {tensor.name: tensor for tensor in branch.initializer}
+        names = [output.name for output in branch.output]
+        order = _reachable(branch.node, names)
+        coverage.check(order, self.versions)
+        inner = dict(scope)
+        self._add_nodes(order, inner)
+        for name, made in zip(proto.output, names, strict=True):
+            if name:
+                scope[name] = self._value(made, inner, f"If '{proto.name}'")
+
+
+def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
+    """The input's static shape: what the model declares, its symbolic dimensions taken from ``given``."""
+    declared, has_shape = declared_dims(info), info.type.tensor_type.HasField("shape")
+    fixed = tuple(dim for dim in declared if isinstance(dim, int))
+    if given is None:
+        if len(fixed) < len(declared) or not has_shape:
+            raise InputError(
+                f"input '{info.name}' has shape {_listed(declared)}; bind its dimensions with input_shapes"
+            )
+        return fixed
+    shape = tuple(int(dim) for dim in given)
+    fits = len(shape) == len(declared) and all(
+        isinstance(dim, str) or dim == bound for dim, bound in zip(declared, shape, strict=True)
+    )
+    if min(shape, default=0) < 0 or (has_shape and not fits):
+        raise InputError(f"input '{info.name}' has shape {_listed(declared)}, which {list(shape)} does not fit")
+    return shape
+
+
+def _listed(dims: Dims) -> str:
+    return f"[{', '.join(map(str, dims))}]"
+
+
+def _reachable(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that ``wanted`` needs, in running order: the file's own where that is one already.
+
+    Raises ModelError on a cycle and on a name that two nodes make.
+    """
+    producer: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in producer:
+                raise ModelError(f"two nodes make '{name}'; the graph is not in single-assignment form")
+            producer[name] = index
+    needs: dict[int, set[int]] = {}
+    pending = [producer[name] for name in wanted if name in producer]
+    while pending:
+        index = pending.pop()
+        if index not in needs:
+            needs[index] = {producer[name] for name in _reads(nodes[index]) if name in producer}
+            pending.extend(needs[index])
+    order = sorted(needs)
+    if any(max(before, default=-1) >= index for index, before in needs.items()):
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            names = ", ".join(f"{nodes[i].op_type} '{nodes[i].name or nodes[i].output[0]}'" for i in error.args[1][:4])
+            raise ModelError(f"the graph has a cycle through {names}") from error
+    return [nodes[index] for index in order]
+
+
+def _reads(node: onnx.NodeProto) -> Iterable[str]:
+    """Every name that the node or a subgraph of it reads; names that a subgraph makes itself may be among them."""
+    yield from filter(None, node.input)
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield from (output.name for output in entry.g.output)
+            for inner in entry.g.node:
+                yield from _reads(inner)

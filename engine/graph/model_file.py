@@ -1,0 +1,99 @@
+"""An ONNX file, parsed and checked as a file; nothing in it is bound or interpreted yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+
+from engine.errors import ModelError, UnsupportedError
+from engine.graph.coverage import normalize_domain
+
+OLDEST_OPSET = 7
+"""Operator sets before 7 broadcast and pad by rules of their own; onnx's version converter lifts them."""
+
+Dims = tuple[int | str, ...]
+"""Declared dimensions: an integer, the name of a symbolic one, or "?" where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A parsed model.
+
+    ``folder`` is where its external data lies; None for a model that came as bytes. ``versions`` maps each imported
+    domain to its operator-set version.
+    """
+
+    proto: onnx.ModelProto
+    folder: Path | None
+    versions: dict[str, int]
+
+    @staticmethod
+    def read(model: str | Path | bytes) -> ModelFile:
+        """Parse a path or the bytes of a file.
+
+        Raises ModelError when it cannot be read or is no ONNX model, UnsupportedError for versions out of range.
+        """
+        what, folder = "the model given as bytes", None
+        if not isinstance(model, bytes):
+            path = Path(model)
+            what, folder = f"model '{path}'", path.parent
+            if path.is_dir():
+                raise ModelError(f"{what} is a folder; name the .onnx file in it")
+            try:
+                model = path.read_bytes()
+            except OSError as error:
+                raise ModelError(f"{what} cannot be read: {error.strerror or error}") from error
+        if not model:
+            raise ModelError(f"{what} is empty; fetch it again")
+        proto = onnx.ModelProto()
+        try:
+            proto.ParseFromString(model)
+        except DecodeError as error:
+            raise ModelError(f"{what} is not an ONNX file, or is cut short; fetch it again") from error
+        if not proto.opset_import or not proto.graph.output:
+            raise ModelError(f"{what} is not an ONNX file: it holds no graph with outputs")
+        versions = _versions(proto)
+        if proto.functions:
+            proto = onnx.inliner.inline_local_functions(proto)
+        return ModelFile(proto, folder, versions)
+
+    @property
+    def inputs(self) -> dict[str, Dims]:
+        """The declared dimensions of each input that a run must be given, in order."""
+        stored = {tensor.name for tensor in self.proto.graph.initializer}
+        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name not in stored}
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the model's outputs, in order."""
+        return [output.name for output in self.proto.graph.output]
+
+
+def declared_dims(info: onnx.ValueInfoProto) -> Dims:
+    """The dimensions that a value is declared with; empty also where the shape is left out."""
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in info.type.tensor_type.shape.dim
+    )
+
+
+def _versions(proto: onnx.ModelProto) -> dict[str, int]:
+    if proto.ir_version > onnx.IR_VERSION:
+        raise UnsupportedError(
+            f"ONNX IR version {proto.ir_version} is newer than the installed onnx package knows ({onnx.IR_VERSION}); "
+            "upgrade onnx"
+        )
+    versions = {normalize_domain(entry.domain): entry.version for entry in proto.opset_import}
+    version, newest = versions.get("", OLDEST_OPSET), onnx.defs.onnx_opset_version()
+    if version < OLDEST_OPSET:
+        raise UnsupportedError(
+            f"operator set {version} is older than {OLDEST_OPSET}; lift the model with onnx.version_converter"
+        )
+    if version > newest:
+        raise UnsupportedError(
+            f"operator set {version} is newer than the installed onnx package knows ({newest}); upgrade onnx"
+        )
+    return versions

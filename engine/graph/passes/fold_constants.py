@@ -1,0 +1,38 @@
+"""Replace what can be known before a run by its value, computed by the reference operators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph.ir import Graph, Node, Value
+from engine.ops import evaluate
+
+SHAPE_ONLY = ("Shape", "Size")
+"""Operators that read no elements: with static shapes they are always constant."""
+
+
+def fold_constants(graph: Graph) -> int:
+    """Evaluate every node whose inputs are all constant. Returns how many nodes went."""
+    kept = [node for node in graph.nodes if not fold(node)]
+    folded = len(graph.nodes) - len(kept)
+    graph.nodes = kept
+    return folded
+
+
+def fold(node: Node) -> bool:
+    """Give the node's outputs their data when it can be known now. Returns whether it could."""
+    if not all(value.is_constant for value in node.used_inputs()) and node.op not in SHAPE_ONLY:
+        return False
+    for value, array in zip(node.outputs, evaluate(node, [_known(value) for value in node.inputs]), strict=False):
+        if value is not None:
+            value.data = np.ascontiguousarray(array) if array.ndim else array
+    return True
+
+
+def _known(value: Value | None) -> np.ndarray | None:
+    """The constant's data; for a value of which only the shape is known, a view of one zero of that shape."""
+    if value is None:
+        return None
+    if value.data is not None:
+        return value.data
+    return np.broadcast_to(np.zeros((), value.dtype), value.shape)

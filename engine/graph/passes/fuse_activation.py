@@ -1,0 +1,48 @@
+"""Fuse the activation behind a convolution into its epilogue, so that its output is written once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
+
+ACTIVATIONS = {"Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Clip"}
+"""Element-wise functions of one tensor whose parameters are attributes (a Clip's constant limits become ones)."""
+
+CLIP_WITH_ATTRIBUTES = 6
+
+
+def fuse_activation(graph: Graph) -> int:
+    """Make a FusedConv of each Conv that only an activation reads. Returns how many activations went."""
+    producers, consumers = graph.producers(), graph.consumers()
+    fused: set[Node] = set()
+    for activation in graph.nodes:
+        if activation.op not in ACTIVATIONS or activation.domain:
+            continue
+        conv = producers.get(activation.input(0))
+        if conv is None or conv.op != "Conv" or conv.domain or conv.output in graph.outputs:
+            continue
+        attributes = _attributes(activation)
+        if consumers[conv.output] != [activation] or attributes is None:
+            continue
+        conv.op, conv.domain, conv.version = "FusedConv", INTERNAL_DOMAIN, 1
+        conv.attributes = {
+            **conv.attributes,
+            "activation": activation.op,
+            "activation_version": CLIP_WITH_ATTRIBUTES if activation.op == "Clip" else activation.version,
+            "activation_attributes": attributes,
+        }
+        conv.outputs = [activation.output]
+        fused.add(activation)
+    graph.nodes = [node for node in graph.nodes if node not in fused]
+    return len(fused)
+
+
+def _attributes(activation: Node) -> dict[str, Any] | None:
+    """The activation's parameters; None where they are only known at run time."""
+    if activation.op != "Clip" or len(activation.inputs) == 1:
+        return dict(activation.attributes)
+    limits = {"min": activation.optional_input(1), "max": activation.optional_input(2)}
+    if any(value is not None and not value.is_constant for value in limits.values()):
+        return None
+    return {name: float(value.data) for name, value in limits.items() if value is not None and value.data is not None}

@@ -1,0 +1,133 @@
+"""TensorProto → NumPy: every numeric tensor type, in raw, typed and external storage."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.FLOAT16: np.dtype(np.float16),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+    TensorProto.INT8: np.dtype(np.int8),
+    TensorProto.INT16: np.dtype(np.int16),
+    TensorProto.INT32: np.dtype(np.int32),
+    TensorProto.INT64: np.dtype(np.int64),
+    TensorProto.UINT8: np.dtype(np.uint8),
+    TensorProto.UINT16: np.dtype(np.uint16),
+    TensorProto.UINT32: np.dtype(np.uint32),
+    TensorProto.UINT64: np.dtype(np.uint64),
+    TensorProto.BOOL: np.dtype(np.bool_),
+}
+"""The tensor types that the engine holds, as NumPy dtypes."""
+
+_TYPED_STORAGE: dict[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+}
+
+
+def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
+    """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, where NumPy has none."""
+    found = DTYPES.get(elem_type)
+    if found is None:
+        known = elem_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(elem_type).lower() if known else f"number {elem_type}"
+        raise UnsupportedError(f"{what} has tensor type {name}, which the engine does not hold")
+    return found
+
+
+def to_array(tensor: TensorProto, base: Path | None) -> np.ndarray:
+    """The tensor's elements as an array of its own dtype and dims.
+
+    ``base`` is the folder of the model file, where external data lies; None for a model that came as bytes. Raises
+    ModelError when the stored bytes do not make up the dims or external data is missing, cut short or outside ``base``.
+    """
+    what = f"tensor '{tensor.name}'"
+    dtype = dtype_of(tensor.data_type, what)
+    shape = tuple(tensor.dims)
+    if min(shape, default=0) < 0 or tensor.HasField("segment"):
+        raise ModelError(f"{what} has negative dims or is stored in segments; export the model again")
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return _external(tensor, dtype, shape, base)
+    if tensor.HasField("raw_data"):
+        raw = tensor.raw_data
+        if len(raw) != prod(shape) * dtype.itemsize:
+            raise ModelError(f"{what} holds {len(raw)} bytes for {dtype.name}{list(shape)}; the file is damaged")
+        return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+    stored = getattr(tensor, _TYPED_STORAGE.get(tensor.data_type, "int32_data"))
+    if len(stored) != prod(shape):
+        raise ModelError(f"{what} holds {len(stored)} elements for {dtype.name}{list(shape)}; the file is damaged")
+    if dtype == np.float16:
+        return np.array(stored, np.uint16).view(np.float16).reshape(shape)
+    return np.array(stored, dtype).reshape(shape)
+
+
+def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], base: Path | None) -> np.ndarray:
+    """Map the tensor's part of its external data file into memory, read-only."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    what = f"external data '{location}' of tensor '{tensor.name}'"
+    if base is None:
+        raise ModelError(f"{what} cannot be found for a model given as bytes; pass the path of the model instead")
+    path = _inside(base, location, what)
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", prod(shape) * dtype.itemsize))
+    except ValueError:
+        raise ModelError(f"{what} has an offset or length that is no number") from None
+    if length != prod(shape) * dtype.itemsize or offset < 0:
+        raise ModelError(f"{what} has {length} bytes at {offset} for {dtype.name}{list(shape)}; the file is damaged")
+    if not path.is_file():
+        raise ModelError(f"{what} is missing; put the file beside the model, in {base}")
+    size = path.stat().st_size
+    if offset + length > size:
+        raise ModelError(f"{what} ends at byte {size}, before byte {offset + length}; fetch the file again")
+    if length == 0:
+        return np.zeros(shape, dtype)
+    try:
+        mapped = np.memmap(path, dtype.newbyteorder("<"), "r", offset, shape)
+    except OSError as error:
+        raise ModelError(f"{what} cannot be read: {error.strerror}") from error
+    return np.asarray(mapped).astype(dtype, copy=False)
+
+
+def _inside(base: Path, location: str, what: str) -> Path:
+    """``location`` below ``base``; ModelError when it is absolute, climbs out, or leads out through a link."""
+    parts = PurePosixPath(location.replace("\\", "/"))
+    if not location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
+        raise ModelError(f"{what} points outside the folder of the model; refused")
+    root = base.resolve()
+    path = (root / parts).resolve()
+    if not path.is_relative_to(root):
+        raise ModelError(f"{what} leads outside the folder of the model through a link; refused")
+    return path
+
+
+def attribute(proto: onnx.AttributeProto, base: Path | None) -> Any:
+    """The attribute as plain Python: int, float, str, tuples of them, an array for a tensor, a GraphProto as it is."""
+    kind = onnx.AttributeProto
+    if proto.ref_attr_name:
+        raise ModelError(f"attribute '{proto.name}' refers to a function's parameter outside of a function")
+    if proto.type == kind.STRING:
+        return proto.s.decode("utf-8", "replace")
+    if proto.type == kind.STRINGS:
+        return tuple(text.decode("utf-8", "replace") for text in proto.strings)
+    if proto.type == kind.TENSOR:
+        return to_array(proto.t, base)
+    if proto.type == kind.TENSORS:
+        return tuple(to_array(tensor, base) for tensor in proto.tensors)
+    if proto.type in (kind.INT, kind.FLOAT, kind.GRAPH):
+        return {kind.INT: proto.i, kind.FLOAT: proto.f, kind.GRAPH: proto.g}[proto.type]
+    if proto.type in (kind.INTS, kind.FLOATS):
+        return tuple(proto.ints if proto.type == kind.INTS else proto.floats)
+    raise UnsupportedError(f"attribute '{proto.name}' holds a type the engine does not read")
