@@ -1,0 +1,26 @@
+"""The processor and the BLAS that NumPy multiplies with, for reports: they decide how fast a run can be."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+
+def describe(threads: int) -> str:
+    """The processor, the threads and the BLAS kernels in use, for a report."""
+    libraries = [info for info in threadpool_info() if info.get("user_api") == "blas"]
+    blas = ", ".join(f"{info['internal_api']} {info.get('architecture', '')}".strip() for info in libraries)
+    plural = "s" if threads > 1 else ""
+    return f"{_processor()}, {threads} thread{plural}, {blas or 'unknown BLAS'}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "CPU"

@@ -1,0 +1,94 @@
+"""Conv and FusedConv: which algorithm a layer gets, decided at load from its shape."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.im2col import Columns
+from engine.cpu.kernel import KernelBase, Tensors, present
+from engine.cpu.kn2row import Kn2row
+from engine.cpu.threads import Pool
+from engine.cpu.winograd import Winograd
+from engine.graph.ir import Node
+from engine.ops.conv import conv_window
+from engine.ops.window import Window
+
+
+def supports(node: Node) -> bool:
+    """Whether the fast algorithms take this convolution: two spatial axes, float32, weights and bias known at load."""
+    constant = all(value.is_constant for value in list(node.used_inputs())[1:])
+    return constant and len(node.input(0).shape) == 4 and node.input(0).dtype == np.float32
+
+
+class ConvKernel(KernelBase):
+    """A two-dimensional float32 convolution with its bias and activation, image by image."""
+
+    def __init__(self, node: Node) -> None:
+        x, w = node.input(0), node.input(1)
+        assert w.data is not None
+        window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
+        group = node.attr("group", 1)
+        self.algorithm: Winograd | Kn2row | ColumnProduct
+        if _kn2row_is_faster(window, w.shape, group):
+            self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
+        elif _winograd_is_faster(window, w.shape, group):
+            self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
+        else:
+            self.algorithm = ColumnProduct(w.data, epilogue, window, group)
+        self.scratch = self.algorithm.scratch
+
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
+            self.algorithm.run(x, y, pool)
+
+
+def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
+    """Measured on 2 cores with AVX-512; see docs/architecture.md for the figures."""
+    fits = window.kernel == (3, 3) and window.strides == (1, 1) and window.dilations == (1, 1) and group == 1
+    # the transforms cost each channel a fixed sum, the multiplications they save grow with the channels opposite
+    enough_channels = w[1] >= 32 and w[0] >= 32
+    # the transformed weights, 24/9 of the others, are made at load and read whole, however few tiles use them
+    enough_tiles = window.out[0] * window.out[1] >= 32 * 32
+    return fits and enough_channels and enough_tiles
+
+
+def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
+    """Measured as above."""
+    fits = window.strides == (1, 1) and window.taps > 1 and group == 1
+    # it moves as many numbers a pixel as there are outputs, where the others move the inputs
+    few_outputs = w[0] <= 16 and w[0] * 4 <= w[1]
+    return fits and few_outputs
+
+
+class ColumnProduct:
+    """Any two-dimensional convolution as products of weights and gathered columns, strip by strip."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, group: int) -> None:
+        self.w = np.ascontiguousarray(w.reshape(group, len(w) // group, -1), np.float32)
+        self.epilogue = epilogue
+        self.columns = Columns(window, w.shape[1])
+        # a 1x1 convolution without stride or padding multiplies the input where it lies
+        self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
+        self.scratch = 0 if self.direct else self.columns.elements
+
+    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
+        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
+        width, group = y.shape[2], len(self.w)
+        channels, outputs = len(x) // group, len(y) // group
+        flat = y.reshape(len(y), -1)
+
+        def multiply(worker: int, strip: tuple[int, int]) -> None:
+            part = slice(strip[0] * width, strip[1] * width)
+            for g in range(group):
+                source, rows = x[g * channels : (g + 1) * channels], slice(g * outputs, (g + 1) * outputs)
+                if self.direct:
+                    columns = source.reshape(channels, -1)[:, part]
+                else:
+                    columns = self.columns.gather(source, strip, pool.scratch(worker))
+                sums = flat[rows, part]
+                np.matmul(self.w[g], columns, out=sums)
+                self.epilogue.add_bias(sums, rows)
+                self.epilogue.activate(sums, sums)
+
+        pool.each(multiply, self.columns.strips())

@@ -1,0 +1,33 @@
+"""What follows the sums of a convolution before they are stored: bias, then activation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.ops.fused_conv import activation_of
+from engine.ops.registry import operator_of
+
+
+class Epilogue:
+    """Bias and activation of a Conv or FusedConv node."""
+
+    def __init__(self, node: Node) -> None:
+        bias = node.constant(2)
+        self.bias = None if bias is None else bias.astype(np.float32).reshape(-1, 1)
+        self.activation = activation_of(node) if node.domain == INTERNAL_DOMAIN else None
+
+    def add_bias(self, y: np.ndarray, channels: slice = slice(None)) -> None:
+        """Add to ``y`` ``[M, n]`` the bias of those output channels."""
+        if self.bias is not None:
+            np.add(y, self.bias[channels], out=y)
+
+    def activate(self, y: np.ndarray, out: np.ndarray) -> None:
+        """Store the activation of ``y`` in ``out``, which has the same shape and may be the same array."""
+        if self.activation is None:
+            if out is not y:
+                np.copyto(out, y)
+        elif self.activation.op == "Relu":
+            np.maximum(y, 0, out=out)
+        else:
+            np.copyto(out, operator_of(self.activation).reference(self.activation, y))

@@ -1,0 +1,55 @@
+"""What the NumPy executor runs: one kernel for each node, made at load, writing into memory that the plan chose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from engine.cpu.threads import Pool
+from engine.graph.ir import Node
+from engine.ops.registry import operator_of
+
+Tensors = Sequence[np.ndarray | None]
+
+
+class Kernel(Protocol):
+    """One node's computation over fixed shapes.
+
+    ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
+    of an input of the same size.
+    """
+
+    scratch: int
+    in_place: bool
+
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        """Compute every output that is not None, in place; the inputs are only read."""
+
+
+class KernelBase:
+    """Defaults of a kernel that needs no scratch and does not work in place."""
+
+    scratch = 0
+    in_place = False
+
+
+class ReferenceKernel(KernelBase):
+    """The operator's reference, for whatever has no faster algorithm."""
+
+    def __init__(self, node: Node) -> None:
+        self.node, self.reference = node, operator_of(node).reference
+
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:  # noqa: ARG002 (one signature for all)
+        result = self.reference(self.node, *inputs)
+        for target, array in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+            if target is not None:
+                np.copyto(target, array)
+
+
+def present(tensors: Tensors, index: int) -> np.ndarray:
+    """The tensor at ``index``, which the operator requires and the loader has checked."""
+    tensor = tensors[index]
+    assert tensor is not None
+    return tensor

@@ -1,0 +1,53 @@
+"""kn2row: the matrix product first, the window afterwards (Vasudevan, Anderson and Gregg, 2017).
+
+The weights of every window position multiply the input where it lies, one product ``[kh kw M, C] [C, n]``; each
+position's result is then added to the output with its shift. Against im2col that moves ``kh kw M`` numbers a pixel
+instead of ``kh kw C``, and turns few output channels into many rows: the way for layers with far fewer outputs than
+inputs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.im2col import Columns
+from engine.cpu.threads import Pool
+from engine.ops.window import Window
+
+STRIP_BYTES = 5 << 20
+"""Products held at a time."""
+
+STRIPS = 4
+
+
+class Kn2row:
+    """A convolution of ``[C, H, W]`` with stride 1 and one group, any dilation and padding, in float32."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
+        self.w = np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
+        self.epilogue, self.window, self.taps = epilogue, window, Columns(window, w.shape[1])
+        halo = window.extents[0] - 1
+        fit = STRIP_BYTES // (4 * len(self.w) * width) - halo
+        self.rows = max(1, min(fit, -(-window.out[0] // STRIPS)))
+        self.scratch = len(self.w) * (self.rows + halo) * width
+
+    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
+        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
+        height = self.window.out[0]
+        strips = [(row, min(row + self.rows, height)) for row in range(0, height, self.rows)]
+        pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
+
+    def _strip(self, x: np.ndarray, y: np.ndarray, strip: tuple[int, int], scratch: np.ndarray) -> None:
+        top, bottom = self.taps.input_rows(strip, x.shape[1])
+        width, count = x.shape[2], (bottom - top) * x.shape[2]
+        product = scratch[: len(self.w) * count].reshape(len(self.w), count)
+        np.matmul(self.w, x.reshape(len(x), -1)[:, top * width : bottom * width], out=product)
+        product = product.reshape(*self.window.kernel, len(y), bottom - top, width)
+        target = y[:, strip[0] : strip[1]]
+        target[...] = 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None]
+        for ky, (rows, from_rows) in enumerate(self.taps.seen(0, bottom - top, strip[0], target.shape[1], top)):
+            for kx, (columns, from_columns) in enumerate(self.taps.seen(1, width, 0, target.shape[2], 0)):
+                part = target[:, rows, columns]
+                np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
+        self.epilogue.activate(target, target)

@@ -1,0 +1,141 @@
+"""Where every activation lies: one block of memory, shared by values that are never alive together.
+
+Reshapes are other views of the same memory, the inputs of a Concat along the outermost axis lie inside its output, and
+an element-wise result may lie on an input that nothing reads afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from engine.cpu.concat import concat_axis
+from engine.graph.ir import Graph, Node, Value
+
+ALIGNMENT = 64
+"""Bytes: a cache line, and the widest vector that NumPy uses."""
+
+VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+"""Operators that keep every element where it is."""
+
+
+@dataclass(eq=False, slots=True)
+class Region:
+    """Memory that one or more values share, from step ``first`` to step ``last``; it may be part of a larger region."""
+
+    nbytes: int
+    first: int
+    last: int
+    within: Region | None = None
+    offset: int = 0
+    parts: list[Region] = field(default_factory=list)
+
+    def root(self) -> tuple[Region, int]:
+        """The outermost region that holds this one, and where in it this one begins."""
+        region, offset = self, 0
+        while region.within is not None:
+            offset += region.offset
+            region = region.within
+        return region, offset
+
+    def hold(self, part: Region, offset: int) -> None:
+        """Place ``part`` at ``offset``; both are then alive whenever either is."""
+        part.within, part.offset = self, offset
+        self.parts.append(part)
+        self.first, self.last = min(self.first, part.first), max(self.last, part.last)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Byte offset of each non-constant value in one block of ``nbytes``."""
+
+    offsets: dict[Value, int]
+    nbytes: int
+
+
+def plan_memory(graph: Graph, in_place: Sequence[bool]) -> MemoryPlan:
+    """Place every value that a run makes or is given.
+
+    ``in_place`` says of each node whether its first output may lie where an input of that size lies.
+    """
+    regions = _regions(graph, in_place)
+    roots = list(dict.fromkeys(region.root()[0] for region in regions.values()))
+    places, nbytes = _place(roots)
+    offsets = {}
+    for value, region in regions.items():
+        root, offset = region.root()
+        offsets[value] = places[root] + offset
+    return MemoryPlan(offsets, nbytes)
+
+
+def _regions(graph: Graph, in_place: Sequence[bool]) -> dict[Value, Region]:
+    end = len(graph.nodes)
+    last_use: dict[Value, int] = {}
+    for step, node in enumerate(graph.nodes):
+        last_use.update((value, step) for value in node.used_inputs())
+    last_use.update((value, end) for value in graph.outputs)
+
+    regions = {value: Region(value.type.nbytes, -1, last_use.get(value, -1)) for value in graph.inputs}
+    for step, node in enumerate(graph.nodes):
+        shared = _shared_region(node, step, regions, in_place[step])
+        for index, value in enumerate(node.outputs):
+            if value is None:
+                continue
+            last = last_use.get(value, step)
+            if index == 0 and shared is not None:
+                regions[value] = shared
+                shared.last = max(shared.last, last)
+            else:
+                regions[value] = Region(value.type.nbytes, step, last)
+        if node.op == "Concat" and not node.domain:
+            _gather_parts(node, regions)
+    return regions
+
+
+def _shared_region(node: Node, step: int, regions: dict[Value, Region], in_place: bool) -> Region | None:
+    """The region of an input that the first output can lie in."""
+    inputs = [value for value in node.used_inputs() if value in regions]
+    if node.op in VIEWS and not node.domain:
+        return regions[inputs[0]] if inputs else None
+    if not in_place:
+        return None
+    for value in inputs:
+        region = regions[value]
+        alone = sum(regions[other].root()[0] is region for other in inputs) == 1
+        separate = region.within is None and not region.parts
+        if separate and alone and region.last == step and value.type.nbytes == node.output.type.nbytes:
+            return region
+    return None
+
+
+def _gather_parts(node: Node, regions: dict[Value, Region]) -> None:
+    """Let the inputs of a Concat lie in its output, where each is one run of it and lies in nothing else yet."""
+    whole = regions[node.output]
+    if prod(node.output.shape[: concat_axis(node)]) != 1:
+        return
+    offset = 0
+    for value in node.used_inputs():
+        part = regions.get(value)
+        if part is not None and part.within is None and part is not whole and part.nbytes == value.type.nbytes:
+            whole.hold(part, offset)
+        offset += value.type.nbytes
+
+
+def _place(roots: list[Region]) -> tuple[dict[Region, int], int]:
+    """Offsets such that regions alive at once do not overlap: the largest first, each in the lowest gap that fits."""
+    places: dict[Region, int] = {}
+    begins, ends, firsts, lasts = (np.zeros(len(roots), np.int64) for _ in range(4))
+    for count, root in enumerate(sorted(roots, key=lambda region: -region.nbytes)):
+        alive = np.flatnonzero((firsts[:count] <= root.last) & (lasts[:count] >= root.first))
+        place = 0
+        for other in alive[np.argsort(begins[alive], kind="stable")]:
+            if place + root.nbytes <= begins[other]:
+                break
+            place = max(place, int(ends[other]))
+        size = -(-root.nbytes // ALIGNMENT) * ALIGNMENT
+        places[root] = place
+        begins[count], ends[count], firsts[count], lasts[count] = place, place + size, root.first, root.last
+    return places, int(ends.max(initial=0))
