@@ -1,0 +1,58 @@
+"""Photos to cut-outs: the background-removal tool on top of the engine.
+
+``nss.remove("photo.jpg").save("photo.png")`` is the whole of it; ``nss.Remover`` keeps the network loaded for more.
+Importing the package imports neither NumPy nor Pillow nor ONNX: what a name needs is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
+
+if TYPE_CHECKING:
+    import os
+
+    from nss.compose import Cutout as Cutout
+    from nss.image_io import Source
+    from nss.remover import Remover as Remover
+
+__version__ = "0.1.0"
+
+__all__ = ["Cutout", "ImageError", "ModelUnavailableError", "NssError", "Remover", "UsageError", "remove"]
+
+
+def remove(
+    image: Source, *, model: str | os.PathLike[str] = "auto", backend: str = "auto", allow_fetch: bool = True
+) -> Cutout:
+    """Cut the foreground out of one image.
+
+    The network is loaded for this one call; keep a :class:`nss.Remover` to process many images.
+
+    Args:
+        image: a path, the bytes of an image file, a PIL image, or a uint8 array (HxW, HxWx3 or HxWx4).
+        model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already on this machine.
+        backend: ``"auto"``, ``"numpy"`` or ``"reference"``.
+        allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.
+
+    Raises:
+        ImageError: the image cannot be read.
+        ModelUnavailableError: the model is missing, damaged, or cannot be run.
+        UsageError: the backend does not exist or cannot run here.
+    """
+    from nss.remover import Remover
+
+    with Remover(model, backend=backend, allow_fetch=allow_fetch) as remover:
+        return remover.remove(image)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Cutout":
+        from nss.compose import Cutout
+
+        return Cutout
+    if name == "Remover":
+        from nss.remover import Remover
+
+        return Remover
+    raise AttributeError(f"module 'nss' has no attribute '{name}'")

@@ -1,0 +1,42 @@
+"""Errors that the command reports in one line, and the exit status each one gives.
+
+Exit status of ``nss-wgpu``:
+
+===  ==============================================
+  0  everything was done
+  1  some images failed, the others were written
+  2  the command line asks for something impossible
+  3  a model is missing or was refused
+130  interrupted (SIGINT)
+===  ==============================================
+
+The text of an error is one line: what is wrong, with what, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NssError(Exception):
+    """A failure that is reported in one line, without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ImageError(NssError):
+    """An image cannot be read or written."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(NssError):
+    """The arguments contradict each other or ask for something impossible."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ModelUnavailableError(NssError):
+    """A model is missing, refused, corrupt, gated, or out of reach while offline."""
+
+    exit_code: ClassVar[int] = 3

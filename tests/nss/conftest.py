@@ -1,0 +1,96 @@
+"""What the tests of the photo side share: photos, a network without weights, and the command run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import engine
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class BrightnessSession:
+    """Stands for ``engine.Session``: the "mask" is 1 where the normalised input is above its mean, else 0."""
+
+    opened: ClassVar[list[str]] = []
+
+    def __init__(self, model: object, *, backend: str = "auto", **_: object) -> None:
+        self.opened.append(str(model))
+        self.inputs = [SimpleNamespace(name="input.1", dtype=np.dtype(np.float32), shape=(1, 3, 320, 320))]
+        self.outputs = [SimpleNamespace(name="1959", dtype=np.dtype(np.float32), shape=(1, 1, 320, 320))]
+        self.info = SimpleNamespace(backend=backend, device="no device")
+
+    def close(self) -> None: ...
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        (image,) = inputs.values()
+        assert image.shape == (1, 3, 320, 320)
+        assert image.dtype == np.float32
+        return {"1959": (image.mean(axis=1, keepdims=True) > image.mean() + 1e-3).astype(np.float32)}
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[BrightnessSession]:
+    """Replace the engine by ``BrightnessSession``, and keep this machine's own models out of sight."""
+    monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "no models"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(BrightnessSession, "opened", [])
+    monkeypatch.setitem(vars(engine), "Session", BrightnessSession)
+    return BrightnessSession
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    """A small photo, uint8 40x60x3: noise on a ramp."""
+    rng = np.random.default_rng(7)
+    ramp = np.linspace(0, 200, 60)[None, :, None] + np.linspace(0, 30, 40)[:, None, None]
+    return (ramp + rng.integers(0, 25, (40, 60, 3))).astype(np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, rgb: np.ndarray) -> Path:
+    """``rgb`` as a PNG file in a folder of its own."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(rgb).save(folder / "photo.png")
+    return folder / "photo.png"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit status, and the lines it wrote."""
+
+    status: int
+    out: list[str]
+    err: list[str]
+
+
+@pytest.fixture
+def command(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run ``nss-wgpu`` with these arguments in this process, on ``BrightnessSession``."""
+    request.getfixturevalue("network")
+    from nss.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Outcome(status, captured.out.splitlines(), captured.err.splitlines())
+
+    return run
+
+
+@pytest.fixture
+def listing() -> Callable[[Path], list[str]]:
+    """The names in a folder, sorted: what shows that nothing was left behind."""
+    return lambda folder: sorted(p.name for p in folder.iterdir())

@@ -1,0 +1,310 @@
+"""The catalogue, and the way from a name or a path to a file."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nss import hub as nss_hub
+from nss import model_store, models
+from nss.errors import ModelUnavailableError
+from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
+
+CONTENT = random.Random(5).randbytes(50_000)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A hub that has one model, "tiny", which `auto` may choose; the catalogue's own entries stay."""
+    with FakeHub(CONTENT) as server:
+        isolate(monkeypatch, tmp_path, server.url)
+        monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT))
+        yield server
+
+
+@pytest.fixture
+def folder(hub: FakeHub) -> Path:
+    """The model folder, empty; nothing has been asked of the hub."""
+    assert hub.requests == []
+    path = model_store.model_dir()
+    path.mkdir()
+    return path
+
+
+def refusal(model: str | Path, *, allow_fetch: bool = False) -> str:
+    with pytest.raises(ModelUnavailableError) as caught:
+        models.resolve(model, allow_fetch=allow_fetch, notify=lambda _: None)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_facts_of_the_catalogue() -> None:
+    sizes = {name: spec.size for name, spec in models.CATALOGUE.items()}
+    assert sizes == {"u2netp": 4_574_861, "rmbg-1.4": 176_153_355, "rmbg-2.0": 1_024_331_469}
+    assert [s.name for s in models.CATALOGUE.values() if s.builtin] == ["u2netp"]
+    assert [s.name for s in models.CATALOGUE.values() if not s.auto] == ["rmbg-2.0"]
+    assert [s.name for s in models.CATALOGUE.values() if not s.commercial] == ["rmbg-1.4", "rmbg-2.0"]
+    assert models.spec_named("fast") is models.CATALOGUE["rmbg-1.4"]
+    assert models.spec_named("best") is models.CATALOGUE["rmbg-2.0"]
+    assert models.spec_named("auto") is None
+
+
+def test_the_built_in_weights_are_the_published_ones() -> None:
+    resolved = models.resolve("u2netp", allow_fetch=False)
+    assert resolved.source == "builtin"
+    assert hashlib.sha256(resolved.path.read_bytes()).hexdigest() == resolved.spec.sha256 == resolved.sha256
+
+
+def test_importing_the_catalogue_imports_nothing_heavy() -> None:
+    program = "import sys, nss.models; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "engine", "rich"]
+    command = [sys.executable, "-c", program, *heavy]
+    root = Path(models.__file__).parents[1]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "[]"
+
+
+def test_a_name_is_fetched_only_where_that_is_allowed(hub: FakeHub) -> None:
+    assert refusal("tiny") == "tiny is not on this machine: run `nss-wgpu models pull tiny`"
+    assert hub.requests == []
+    resolved = models.resolve("tiny", allow_fetch=True, notify=lambda _: None)
+    assert (resolved.source, resolved.spec.name, resolved.path.read_bytes()) == ("cache", "tiny", CONTENT)
+    assert resolved.sha256 == hub.sha256
+
+
+def test_what_is_cached_needs_no_request(hub: FakeHub) -> None:
+    models.resolve("tiny", allow_fetch=True, notify=lambda _: None)
+    hub.requests.clear()
+    assert models.resolve("tiny", allow_fetch=True).source == "cache"
+    assert hub.requests == []
+
+
+def test_a_file_in_the_model_folder_wins(hub: FakeHub, folder: Path) -> None:
+    (folder / "tiny.onnx").write_bytes(CONTENT)
+    resolved = models.resolve("tiny", allow_fetch=True, notify=lambda _: None)
+    assert (resolved.source, resolved.path) == ("file", folder / "tiny.onnx")
+    assert hub.requests == []
+
+
+def test_a_file_in_the_model_folder_must_be_the_model(
+    hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tiny.onnx").write_bytes(CONTENT[:-1])
+    assert "49,999 bytes instead of 50,000" in refusal("tiny", allow_fetch=True)
+    (folder / "tiny.onnx").write_bytes(CONTENT)
+    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
+    assert f"sha256 {hub.sha256} instead of {'0' * 64}" in refusal("tiny", allow_fetch=True)
+    assert hub.requests == []
+
+
+def test_a_cached_file_that_changed_is_refused(hub: FakeHub) -> None:
+    """The catalogue has no hash of it, the pin of the download has."""
+    path = models.resolve("tiny", allow_fetch=True, notify=lambda _: None).path
+    path.write_bytes(CONTENT[::-1])
+    assert "run `nss-wgpu models remove tiny`" in refusal("tiny", allow_fetch=True)
+    assert len(hub.transfers) == 1
+
+
+def test_auto_never_fetches_and_ends_at_the_built_in(hub: FakeHub) -> None:
+    notices: list[str] = []
+    resolved = models.resolve("auto", allow_fetch=True, notify=notices.append)
+    assert (resolved.spec.name, resolved.source) == ("u2netp", "builtin")
+    assert (hub.requests, notices) == ([], [])
+
+
+def test_auto_takes_the_finest_that_is_here(hub: FakeHub) -> None:
+    models.resolve("tiny", allow_fetch=True, notify=lambda _: None)
+    hub.requests.clear()
+    resolved = models.resolve("auto", allow_fetch=True)
+    assert (resolved.spec.name, resolved.source) == ("tiny", "cache")
+    assert models.hint(resolved) is None
+    assert hub.requests == []
+
+
+def test_auto_never_takes_a_model_that_must_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, auto=False))
+    (folder / "tiny.onnx").write_bytes(CONTENT)
+    assert models.resolve("auto", allow_fetch=True).spec.name == "u2netp"
+    assert models.resolve("tiny", allow_fetch=False, notify=lambda _: None).spec.name == "tiny"
+
+
+def test_auto_says_which_damaged_file_it_passes_over(folder: Path) -> None:
+    (folder / "tiny.onnx").write_bytes(b"half")
+    notices: list[str] = []
+    assert models.resolve("auto", allow_fetch=False, notify=notices.append).spec.name == "u2netp"
+    assert len(notices) == 1
+    assert notices[0].startswith("passed over tiny: ")
+
+
+def test_the_hint_names_the_model_its_size_and_its_licence() -> None:
+    resolved = models.ResolvedModel(models.CATALOGUE["u2netp"], Path("u2netp.onnx"), "builtin", "auto")
+    hint = models.hint(resolved)
+    assert hint is not None
+    for part in ("nss-wgpu models pull rmbg-1.4", "176 MB", "BRIA RMBG-1.4", "non-commercial"):
+        assert part in hint
+    asked = models.ResolvedModel(resolved.spec, resolved.path, "builtin", "u2netp")
+    assert models.hint(asked) is None
+
+
+def test_the_licence_is_shown_once(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.status = 500
+    with pytest.raises(ModelUnavailableError):
+        models.resolve("tiny", allow_fetch=True)
+    assert "licence of Tiny: Test licence" in capsys.readouterr().err
+    hub.status = 200
+    models.resolve("tiny", allow_fetch=True, quiet=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("licence of Tiny: Test licence; commercial use needs an agreement") == 1
+    models.resolve("tiny", allow_fetch=True)
+    models.resolve("auto", allow_fetch=True)
+    models.resolve("u2netp", allow_fetch=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_licence_is_shown_for_a_file_put_in_place_by_hand(folder: Path) -> None:
+    (folder / "tiny.onnx").write_bytes(CONTENT)
+    notices: list[str] = []
+    for _ in range(2):
+        models.resolve("tiny", allow_fetch=False, notify=notices.append)
+    assert len(notices) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("nothing.onnx", "no model file nothing.onnx: pass an ONNX file or one of auto, fast, best, u2netp, rmbg-1.4"),
+        ("some/where", "no model file some/where"),
+        ("u2net", "no model u2net"),
+        ("RMBG-1.4", "no model RMBG-1.4"),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_what_does_not_exist_is_one_line(model: str, expected: str) -> None:
+    assert refusal(model, allow_fetch=True).startswith(expected)
+
+
+def test_a_directory_is_not_a_model(tmp_path: Path) -> None:
+    assert "is a directory" in refusal(tmp_path)
+
+
+def test_a_missing_built_in_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(models.CATALOGUE["u2netp"], filename="weights/gone.onnx")
+    monkeypatch.setitem(models.CATALOGUE, "u2netp", gone)
+    assert refusal("u2netp") == "u2netp is not on this machine: reinstall nss-wgpu"
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_file_by_path_is_recognised_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(CONTENT)
+    assert models.resolve(mine, allow_fetch=False).spec is models.CATALOGUE["tiny"]
+    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
+    spec = models.resolve(mine, allow_fetch=False).spec
+    assert (spec.name, spec.input_hw, spec.resize) == ("mine", None, "bilinear-antialias")
+    assert (spec.mean, spec.std) == (models.IMAGENET_MEAN, models.IMAGENET_STD)
+
+
+def test_the_built_in_file_by_path_keeps_its_preparation() -> None:
+    path = models.resolve("u2netp", allow_fetch=False).path
+    resolved = models.resolve(str(path), allow_fetch=False)
+    assert (resolved.spec.name, resolved.source) == ("u2netp", "file")
+
+
+@pytest.mark.parametrize(
+    ("input_name", "shape", "outputs", "like"),
+    [
+        ("input", (1, 3, 1024, 1024), ("output", "1890"), "rmbg-1.4"),
+        ("pixel_values", ("batch", 3, "height", "width"), ("alphas",), "rmbg-2.0"),
+        ("input.1", (1, 3, 320, 320), ("1959",), "u2netp"),
+    ],
+)
+def test_another_precision_of_a_known_network_gets_its_preparation(
+    tmp_path: Path, input_name: str, shape: tuple[int | str, ...], outputs: tuple[str, ...], like: str
+) -> None:
+    (tmp_path / "half.onnx").write_bytes(b"not read here")
+    spec = models.complete_spec(models.spec_for_file(tmp_path / "half.onnx"), input_name, shape, outputs)
+    known = models.CATALOGUE[like]
+    assert (spec.input_hw, spec.resize, spec.mean, spec.std) == (known.input_hw, known.resize, known.mean, known.std)
+    assert (spec.name, spec.output_name) == ("half", known.output_name)
+
+
+def test_an_unknown_network_takes_its_own_input_size(tmp_path: Path) -> None:
+    (tmp_path / "own.onnx").write_bytes(b"not read here")
+    spec = models.spec_for_file(tmp_path / "own.onnx")
+    complete = models.complete_spec(spec, "input", (1, 3, 512, 256), ("output",))
+    assert (complete.input_hw, complete.mean, complete.std) == ((512, 256), models.IMAGENET_MEAN, models.IMAGENET_STD)
+    assert models.complete_spec(complete, "other", (), ()) is complete
+    with pytest.raises(ModelUnavailableError, match="does not fix the height and width of x"):
+        models.complete_spec(spec, "x", (1, 3, "h", "w"), ("y",))
+    for shape in [(1, 1, 32, 32), (1, 3, 32), ()]:
+        with pytest.raises(ModelUnavailableError, match="not an image"):
+            models.complete_spec(spec, "x", shape, ("y",))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
+    reads: list[Path] = []
+    read = model_store.hash_file
+
+    def counted(path: Path) -> str:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(model_store, "hash_file", counted)
+    path = tmp_path / "large.onnx"
+    path.write_bytes(CONTENT)
+    first = model_store.sha256_of(path)
+    assert first == model_store.sha256_of(path) == hashlib.sha256(CONTENT).hexdigest()
+    assert len(reads) == 1
+    path.write_bytes(CONTENT + b"x")
+    assert model_store.sha256_of(path) == hashlib.sha256(CONTENT + b"x").hexdigest()
+    assert len(reads) == 2
+    assert model_store.sha256_of(path, fresh=True) == model_store.sha256_of(path)
+    assert len(reads) == 3
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_fetched_file_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
+    path = nss_hub.fetch(tiny_spec(CONTENT))
+    monkeypatch.setattr(model_store, "hash_file", lambda _: pytest.fail("read again"))
+    assert model_store.sha256_of(path) == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_folder_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Markers and digests are a convenience; only a download needs the folder, for its pin."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "file" / "models"))
+    monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
+    assert models.resolve("auto", allow_fetch=False).sha256 == models.CATALOGUE["u2netp"].sha256
+    assert "cannot store tiny" in refusal("tiny", allow_fetch=True)
+
+
+def test_a_damaged_pin_is_no_pin(folder: Path) -> None:
+    model_store.write_pin("tiny", model_store.Pin("a/b", "c" * 40, "d" * 64, 1))
+    assert model_store.read_pin("tiny") is not None
+    for text in ("", "[1]", '{"repo": "a/b"}'):
+        (folder / ".nss" / "tiny.json").write_text(text)
+        assert model_store.read_pin("tiny") is None
+
+
+def test_the_model_folder_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NSS_MODEL_DIR", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    directory = model_store.model_dir()
+    assert directory.parts[-2:] == ("nss-wgpu", "models")
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(("size", "text"), [(4_574_861, "4.6 MB"), (176_153_355, "176 MB"), (1_024_331_469, "1.02 GB")])
+def test_sizes_are_decimal(size: int, text: str) -> None:
+    assert models.format_size(size) == text
