@@ -5,7 +5,13 @@ Every message says what is wrong, with what, and what to do about it; a caller m
 
 
 class EngineError(Exception):
-    """Base class of every error that the engine raises on purpose."""
+    """Base class of every error that the engine raises on purpose.
+
+    Line breaks and control characters in the message are escaped: it may quote names from a damaged or hostile file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
 
 
 class ModelError(EngineError):

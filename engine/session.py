@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.cpu import blas
-from engine.cpu.executor import NumpyExecutor, Observer
+from engine.cpu.executor import NumpyExecutor
 from engine.cpu.interpreter import ReferenceExecutor
+from engine.cpu.kernel import Observer
 from engine.errors import BackendError, InputError
 from engine.graph.ir import Value
 from engine.graph.load import load
@@ -25,6 +26,7 @@ class Executor(Protocol):
     """What a backend makes of a graph."""
 
     activation_bytes: int
+    scratch_bytes: int
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]: ...
 
@@ -44,18 +46,21 @@ class TensorInfo:
 class SessionInfo:
     """What will run, and on what.
 
-    ``nodes_loaded`` counts the nodes left after folding shapes and constants and pruning, ``nodes_planned`` those after
-    the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the loaded constants take and
-    ``peak_activation_bytes`` the planned peak of everything that a run makes.
+    ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
+    pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
+    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes, and
+    ``scratch_bytes`` what the workers use beside it.
     """
 
     backend: str
     device: str
     precision: str
+    nodes_in_file: int
     nodes_loaded: int
     nodes_planned: int
     weight_bytes: int
     peak_activation_bytes: int
+    scratch_bytes: int
     passes: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,7 +87,8 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         _check(backend, precision)
-        graph = load(model, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
+        file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+        graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
         self.inputs = _infos(graph.inputs)
         self.outputs = _infos(graph.outputs)
         loaded = len(graph.nodes)
@@ -99,10 +105,12 @@ class Session:
             backend="numpy" if backend == "auto" else backend,
             device=device,
             precision=precision,
+            nodes_in_file=len(file.proto.graph.node),
             nodes_loaded=loaded,
             nodes_planned=len(graph.nodes),
             weight_bytes=sum(value.type.nbytes for value in graph.constants()),
             peak_activation_bytes=self._executor.activation_bytes,
+            scratch_bytes=self._executor.scratch_bytes,
             passes=passes,
         )
 

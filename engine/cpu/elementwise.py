@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from engine.cpu.epilogue import relu
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
-from engine.ops.registry import operator_of
+from engine.ops.registry import apply_reference
 
 UFUNCS: dict[str, Callable[..., Any]] = {
     "Abs": np.abs,
@@ -21,7 +22,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "Mul": np.multiply,
     "Neg": np.negative,
     "Reciprocal": np.reciprocal,
-    "Relu": lambda x, out: np.maximum(x, 0, out=out),
+    "Relu": relu,
     "Sqrt": np.sqrt,
     "Sub": np.subtract,
     "Tanh": np.tanh,
@@ -57,14 +58,13 @@ def supports(node: Node) -> bool:
 
 
 class ElementwiseKernel(KernelBase):
-    """One element-wise operator under NumPy broadcasting; the output may lie where an input of its size lies."""
+    """One element-wise operator under NumPy broadcasting; the output may lie where an input of its type lies."""
 
     in_place = True
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.ufunc = UFUNCS.get(node.op) if node.output.dtype in (np.float32, np.float64) else None
-        self.reference = operator_of(node).reference
         shape = node.output.shape
         self.axis = max(range(len(shape)), key=lambda axis: (shape[axis] > 1, -axis), default=None)
 
@@ -78,11 +78,11 @@ class ElementwiseKernel(KernelBase):
         def part(_: int, rows: tuple[int, int]) -> None:
             self._compute([_cut(x, axis, rows) for x in inputs], _cut(y, axis, rows))
 
-        pool.each(part, pool.ranges(y.shape[axis], y.size))
+        pool.each(part, pool.ranges(y.shape[axis], y.size * (0.15 if self.ufunc else 1)))
 
     def _compute(self, inputs: Tensors, y: np.ndarray) -> None:
         if self.ufunc is None:
-            np.copyto(y, self.reference(self.node, *inputs))
+            np.copyto(y, apply_reference(self.node, inputs)[0])
         else:
             with np.errstate(all="ignore"):
                 self.ufunc(*inputs, out=y)

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from engine.cpu.kernel import Tensors
+from engine.cpu.kernel import Observer, Tensors
 from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, plan_memory
-from engine.cpu.threads import Pool
-from engine.graph.ir import Graph, Node, Value
-
-Observer = Callable[[str, str, float], None]
-"""Called with the operator, the node's name and the seconds it took."""
+from engine.cpu.threads import Pool, turn
+from engine.graph.ir import Graph, Value
 
 
 class NumpyExecutor:
-    """Runs a graph on the CPU. Runs from several threads take turns, since they share the activations' memory."""
+    """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from."""
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.pool = Pool(threads)
         kernels = [lower(node) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         self.pool.reserve(max((kernel.scratch for kernel in kernels), default=0))
-        self.activation_bytes = plan.nbytes
+        self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
         self._memory = np.empty(plan.nbytes, np.uint8)
-        self._lock = threading.Lock()
 
         def tensor(value: Value | None) -> np.ndarray | None:
             if value is None or value.data is not None:
@@ -42,18 +37,18 @@ class NumpyExecutor:
         self._inputs = tensors(graph.inputs)
         self._outputs = tensors(graph.outputs)
         self._steps = [
-            (_title(node), kernel, tensors(node.inputs), tensors(node.outputs))
+            (node.op, node.name, kernel, tensors(node.inputs), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
             if node.op not in VIEWS or node.domain
         ]
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
         """The graph's outputs, in order, as arrays of their own; ``inputs`` fit the graph's inputs."""
-        with self._lock, self.pool.single_threaded_blas():
+        with turn():
             for target, array in zip(self._inputs, inputs, strict=True):
                 if target is not None:
                     np.copyto(target, array)
-            for (op, name), kernel, sources, targets in self._steps:
+            for op, name, kernel, sources, targets in self._steps:
                 started = time.perf_counter()
                 kernel.run(sources, targets, self.pool)
                 if observe is not None:
@@ -63,7 +58,3 @@ class NumpyExecutor:
     def close(self) -> None:
         """Stop the workers."""
         self.pool.close()
-
-
-def _title(node: Node) -> tuple[str, str]:
-    return node.op, node.name

@@ -1,4 +1,4 @@
-"""Convolution as a matrix product over strips, without an im2col of the whole input.
+"""The columns of a convolution, strip by strip, without an im2col of the whole input.
 
 The columns ``[C kh kw, n]`` of a few output rows are gathered into scratch that stays in cache, multiplied by the
 weights ``[M, C kh kw]``, and overwritten by the next strip. Padding is written into the columns: the input is never
@@ -11,53 +11,76 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engine.cpu.threads import Range
 from engine.ops.window import Window
 
 STRIP_BYTES = 5 << 20
-"""Columns gathered at a time. Longer strips leave the cache, shorter ones make short runs and small products."""
+"""Columns and sums of one strip. Longer strips leave the cache, shorter ones make short runs and small products."""
 
-STRIPS = 4
-"""A layer is cut into at least this many strips, so that two or three workers finish together."""
+Index = tuple[slice | int, ...]
 
 
 class Columns:
-    """The strips of a two-dimensional convolution whose products take up to ``channels`` input channels each."""
+    """The strips of a two-dimensional convolution of ``outputs`` output and, at a time, ``channels`` input channels.
 
-    def __init__(self, window: Window, channels: int) -> None:
-        self.window, self.channels = window, channels
+    ``rows`` is the most output rows that a strip may have, ``elements`` the scratch that its columns need. With
+    ``ones`` a last row of ones is part of the columns, for a bias that is a last column of the weights.
+    """
+
+    def __init__(self, window: Window, channels: int, outputs: int, *, ones: bool = False) -> None:
+        self.window, self.ones = window, ones
         height, width = window.out
-        row_bytes = 4 * channels * window.taps * width
-        self.rows = max(1, min(STRIP_BYTES // row_bytes, -(-height // STRIPS)))
-        self.elements = channels * window.taps * self.rows * width
+        lines = channels * window.taps + ones
+        # the sums are passed over again by the activation, which counts them double
+        self.rows = min(max(1, STRIP_BYTES // (4 * (lines + 2 * outputs) * width)), height)
+        self.elements = lines * self.rows * width
+        self._moves: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
 
-    def strips(self) -> list[tuple[int, int]]:
-        """The ranges of output rows that are computed together."""
-        height = self.window.out[0]
-        return [(first, min(first + self.rows, height)) for first in range(0, height, self.rows)]
-
-    def input_rows(self, strip: tuple[int, int], height: int) -> tuple[int, int]:
+    def input_rows(self, strip: Range, height: int) -> Range:
         """The range of input rows, of ``height``, that a strip reads."""
         first = strip[0] * self.window.strides[0] - self.window.begin[0]
         last = (strip[1] - 1) * self.window.strides[0] + self.window.extents[0] - self.window.begin[0]
         return max(0, min(first, height)), max(0, min(last, height))
 
-    def gather(self, x: np.ndarray, strip: tuple[int, int], scratch: np.ndarray, top: int = 0) -> np.ndarray:
-        """The columns ``[C kh kw, n]`` float32 of a strip of ``x`` ``[C, H, W]``, in ``scratch``; C up to ``channels``.
+    def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
+        """The columns ``[C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[C, H, W]``, in ``scratch``.
 
         ``top`` is the row of the whole input that row 0 of ``x`` is, for an ``x`` that holds only ``input_rows``.
         """
         count, width = strip[1] - strip[0], self.window.out[1]
-        columns = scratch[: len(x) * self.window.taps * count * width]
-        planes = columns.reshape(len(x), *self.window.kernel, count, width)
-        for ky, (rows, source_rows) in enumerate(self.seen(0, x.shape[1], strip[0], count, top)):
-            for kx, (cols, source_cols) in enumerate(self.seen(1, x.shape[2], 0, width, 0)):
-                plane = planes[:, ky, kx]
-                plane[:, : rows.start] = 0
-                plane[:, rows.stop :] = 0
-                plane[:, rows, : cols.start] = 0
-                plane[:, rows, cols.stop :] = 0
-                plane[:, rows, cols] = x[:, source_rows, source_cols]
-        return columns.reshape(-1, count * width)
+        lines = len(x) * self.window.taps
+        columns = scratch[: (lines + self.ones) * count * width].reshape(-1, count * width)
+        columns[lines:] = 1
+        planes = columns[:lines].reshape(len(x), *self.window.kernel, count, width)
+        key = strip, x.shape[1], top
+        if key not in self._moves:
+            self._moves[key] = self._plan_moves(strip, x.shape[1], x.shape[2], top)
+        zeros, copies = self._moves[key]
+        for target in zeros:
+            planes[target] = 0
+        for target, source in copies:
+            planes[target] = x[source]
+        return columns
+
+    def _plan_moves(
+        self, strip: Range, height: int, width: int, top: int
+    ) -> tuple[list[Index], list[tuple[Index, Index]]]:
+        """Which parts of the columns ``[C, kh, kw, rows, columns]`` are padding, and which copy which input."""
+        count, across, every = strip[1] - strip[0], self.window.out[1], slice(None)
+        zeros: list[Index] = []
+        copies: list[tuple[Index, Index]] = []
+        for ky, (rows, from_rows) in enumerate(self.seen(0, height, strip[0], count, top)):
+            for kx, (columns, from_columns) in enumerate(self.seen(1, width, 0, across, 0)):
+                tap = every, ky, kx
+                for edge in (slice(0, rows.start), slice(rows.stop, count)):
+                    if edge.stop > edge.start:
+                        zeros.append((*tap, edge, every))
+                for edge in (slice(0, columns.start), slice(columns.stop, across)):
+                    if edge.stop > edge.start:
+                        zeros.append((*tap, rows, edge))
+                if rows.stop > rows.start and columns.stop > columns.start:
+                    copies.append(((*tap, rows, columns), (every, from_rows, from_columns)))
+        return zeros, copies
 
     def seen(self, axis: int, extent: int, first: int, count: int, top: int) -> Iterator[tuple[slice, slice]]:
         """For each window position along an axis: which of ``count`` outputs see the input there, and what they see.

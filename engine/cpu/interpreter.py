@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from engine.cpu.kernel import Observer
 from engine.graph.ir import Graph, Value
 from engine.ops import evaluate
 
@@ -22,7 +23,7 @@ class ReferenceExecutor:
         for value, step in last.items():
             if value not in kept and not value.is_constant:
                 self._freed[step].append(value)
-        self.activation_bytes = self._peak()
+        self.activation_bytes, self.scratch_bytes = self._peak(), 0
 
     def _peak(self) -> int:
         alive = sum(value.type.nbytes for value in self.graph.inputs)
@@ -33,9 +34,7 @@ class ReferenceExecutor:
             alive -= sum(value.type.nbytes for value in freed)
         return peak
 
-    def run(
-        self, inputs: Sequence[np.ndarray], observe: Callable[[str, str, float], None] | None = None
-    ) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
         """The graph's outputs, in order; ``inputs`` fit the graph's inputs."""
         arrays: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, inputs, strict=True))
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
-from engine.ops.registry import operator_of
+from engine.ops.registry import evaluate
 
 Tensors = Sequence[np.ndarray | None]
+
+Observer = Callable[[str, str, float], None]
+"""Called with the operator, the node's name and the seconds it took."""
 
 
 class Kernel(Protocol):
     """One node's computation over fixed shapes.
 
     ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
-    of an input of the same size.
+    of an input of the same type.
     """
 
     scratch: int
@@ -39,11 +42,10 @@ class ReferenceKernel(KernelBase):
     """The operator's reference, for whatever has no faster algorithm."""
 
     def __init__(self, node: Node) -> None:
-        self.node, self.reference = node, operator_of(node).reference
+        self.node = node
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:  # noqa: ARG002 (one signature for all)
-        result = self.reference(self.node, *inputs)
-        for target, array in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+        for target, array in zip(outputs, evaluate(self.node, inputs), strict=False):
             if target is not None:
                 np.copyto(target, array)
 

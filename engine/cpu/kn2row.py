@@ -18,24 +18,22 @@ from engine.ops.window import Window
 STRIP_BYTES = 5 << 20
 """Products held at a time."""
 
-STRIPS = 4
-
 
 class Kn2row:
     """A convolution of ``[C, H, W]`` with stride 1 and one group, any dilation and padding, in float32."""
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
         self.w = np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
-        self.epilogue, self.window, self.taps = epilogue, window, Columns(window, w.shape[1])
+        self.epilogue, self.window, self.taps = epilogue, window, Columns(window, w.shape[1], len(w))
         halo = window.extents[0] - 1
-        fit = STRIP_BYTES // (4 * len(self.w) * width) - halo
-        self.rows = max(1, min(fit, -(-window.out[0] // STRIPS)))
+        self.rows = min(max(1, STRIP_BYTES // (4 * len(self.w) * width) - halo), window.out[0])
+        # 150 GFLOP/s in the products, 0.15 ns for each number that is added to the output
+        self.nanoseconds = window.out[0] * width * len(self.w) * (w.shape[1] * 2 / 150 + 0.15)
         self.scratch = len(self.w) * (self.rows + halo) * width
 
     def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
         """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
-        height = self.window.out[0]
-        strips = [(row, min(row + self.rows, height)) for row in range(0, height, self.rows)]
+        strips = pool.ranges(self.window.out[0], self.nanoseconds, self.rows)
         pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
 
     def _strip(self, x: np.ndarray, y: np.ndarray, strip: tuple[int, int], scratch: np.ndarray) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
+
+GFLOPS = 100
+"""What one core is expected to do, in operations a nanosecond."""
 
 
 def supports(node: Node) -> bool:
@@ -21,12 +26,14 @@ class MatMulKernel(KernelBase):
     def __init__(self, node: Node) -> None:
         # rows of one matrix times the same right-hand side: all rows are one tall matrix
         self.tall = len(node.input(1).shape) == 2
+        self.nanoseconds = node.output.type.size * node.input(0).shape[-1] * 2 / GFLOPS
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         a, b, y = present(inputs, 0), present(inputs, 1), present(outputs, 0)
         if self.tall:
-            a, y = a.reshape(-1, a.shape[-1]), y.reshape(-1, y.shape[-1])
-            pool.each(lambda _, rows: _multiply(a, b, y, rows), pool.ranges(len(y), a.size))
+            rows = prod(a.shape[:-1])
+            a, y = a.reshape(rows, a.shape[-1]), y.reshape(rows, y.shape[-1])
+            pool.each(lambda _, rows: _multiply(a, b, y, rows), pool.ranges(len(y), self.nanoseconds))
             return
         stacks = y.shape[:-2]
         a, b = (np.broadcast_to(factor, (*stacks, *factor.shape[-2:])) for factor in (a, b))
@@ -36,7 +43,7 @@ class MatMulKernel(KernelBase):
                 stack = np.unravel_index(index, stacks)
                 np.matmul(a[stack], b[stack], out=y[stack])
 
-        pool.each(part, pool.ranges(int(np.prod(stacks)), y.size))
+        pool.each(part, pool.ranges(prod(stacks), self.nanoseconds))
 
 
 class GemmKernel(KernelBase):
@@ -44,6 +51,7 @@ class GemmKernel(KernelBase):
 
     def __init__(self, node: Node) -> None:
         self.transposed = bool(node.attr("transA", 0)), bool(node.attr("transB", 0))
+        self.nanoseconds = node.output.type.size * node.input(0).shape[0 if self.transposed[0] else 1] * 2 / GFLOPS
         self.alpha, self.beta = node.attr("alpha", 1.0), node.attr("beta", 1.0)
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
@@ -58,7 +66,7 @@ class GemmKernel(KernelBase):
             if c is not None:
                 block += block.dtype.type(self.beta) * np.broadcast_to(c, y.shape)[slice(*rows)]
 
-        pool.each(part, pool.ranges(len(y), max(y.size, a.size)))
+        pool.each(part, pool.ranges(len(y), self.nanoseconds))
 
 
 def _multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray, rows: tuple[int, int]) -> None:

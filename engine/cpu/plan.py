@@ -41,11 +41,19 @@ class Region:
             region = region.within
         return region, offset
 
+    def extend(self, last: int) -> None:
+        """Keep this region, and what it is part of, alive until step ``last``."""
+        region: Region | None = self
+        while region is not None:
+            region.last = max(region.last, last)
+            region = region.within
+
     def hold(self, part: Region, offset: int) -> None:
-        """Place ``part`` at ``offset``; both are then alive whenever either is."""
+        """Place ``part`` at ``offset``; this region is then alive whenever the part is."""
         part.within, part.offset = self, offset
         self.parts.append(part)
-        self.first, self.last = min(self.first, part.first), max(self.last, part.last)
+        self.first = min(self.first, part.first)
+        self.extend(part.last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class MemoryPlan:
 def plan_memory(graph: Graph, in_place: Sequence[bool]) -> MemoryPlan:
     """Place every value that a run makes or is given.
 
-    ``in_place`` says of each node whether its first output may lie where an input of that size lies.
+    ``in_place`` says of each node whether its first output may lie where an input of its type lies.
     """
     regions = _regions(graph, in_place)
     roots = list(dict.fromkeys(region.root()[0] for region in regions.values()))
@@ -87,7 +95,7 @@ def _regions(graph: Graph, in_place: Sequence[bool]) -> dict[Value, Region]:
             last = last_use.get(value, step)
             if index == 0 and shared is not None:
                 regions[value] = shared
-                shared.last = max(shared.last, last)
+                shared.extend(last)
             else:
                 regions[value] = Region(value.type.nbytes, step, last)
         if node.op == "Concat" and not node.domain:
@@ -106,7 +114,7 @@ def _shared_region(node: Node, step: int, regions: dict[Value, Region], in_place
         region = regions[value]
         alone = sum(regions[other].root()[0] is region for other in inputs) == 1
         separate = region.within is None and not region.parts
-        if separate and alone and region.last == step and value.type.nbytes == node.output.type.nbytes:
+        if separate and alone and region.last == step and value.type == node.output.type:
             return region
     return None
 

@@ -1,58 +1,77 @@
-"""MaxPool as an element-wise maximum over window positions, without a padded copy of the input."""
+"""MaxPool axis by axis: the maximum under a window is the maximum over its rows of the maxima over its columns."""
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.threads import Pool
+from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.pool import pool_window
+from engine.ops.window import Window
 
 
 def supports(node: Node) -> bool:
-    """Whether only the maximum is asked for, not where it stands, of floating-point input."""
-    return len(list(node.used_outputs())) == 1 and node.input(0).dtype.kind == "f"
+    """Whether only the maximum is asked for, not where it stands, of float32 input."""
+    return len(list(node.used_outputs())) == 1 and node.input(0).dtype == np.float32
 
 
 class MaxPoolKernel(KernelBase):
-    """The largest input under each window, over any number of spatial axes."""
+    """The largest input under each window, over any number of spatial axes; padding never wins."""
 
     def __init__(self, node: Node) -> None:
         x = node.input(0).shape
         self.window = pool_window(node, x)
-        self.taps = []
-        for offsets in np.ndindex(*self.window.kernel):
-            ranges = [self._inside(axis, tap, x[2 + axis]) for axis, tap in enumerate(offsets)]
-            if all(out.stop > out.start for out, _ in ranges):
-                self.taps.append((tuple(out for out, _ in ranges), tuple(source for _, source in ranges)))
-        # a tap that every output sees saves filling the output first
-        whole = tuple(slice(0, count) for count in self.window.out)
-        self.taps.sort(key=lambda tap: tap[0] != whole)
-        self.starts_whole = bool(self.taps) and self.taps[0][0] == whole
-
-    def _inside(self, axis: int, tap: int, extent: int) -> tuple[slice, slice]:
-        """The outputs that see the input, not padding, at this window position, and the inputs they see."""
-        stride = self.window.strides[axis]
-        start = tap * self.window.dilations[axis] - self.window.begin[axis]
-        low = max(0, -(start // stride))
-        high = min(self.window.out[axis], (extent - 1 - start) // stride + 1)
-        return slice(low, high), slice(start + low * stride, max(0, start + (high - 1) * stride + 1), stride)
+        self.planes = prod(x[:2])
+        # one plane's maxima over all axes but the last, before the last is reduced
+        self.line = prod(self.window.out[:-1]) * x[-1] if len(x) == 4 else 0
+        self.scratch = self.planes * self.line
+        self.nanoseconds = node.input(0).type.size * 0.4
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x, y = present(inputs, 0), present(outputs, 0)
-        x, y = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
+        x, y = x.reshape(self.planes, *x.shape[2:]), y.reshape(self.planes, *y.shape[2:])
 
-        def part(_: int, rows: tuple[int, int]) -> None:
-            source, target = x[slice(*rows)], y[slice(*rows)]
-            if not self.starts_whole:
-                target.fill(-np.inf)
-            for index, (out, taken) in enumerate(self.taps):
-                seen = source[(slice(None), *taken)]
-                if index == 0 and self.starts_whole:
-                    np.copyto(target, seen)
+        def part(worker: int, rows: Range) -> None:
+            source = x[slice(*rows)]
+            for axis in range(1, x.ndim):
+                shape = (*source.shape[:axis], self.window.out[axis - 1], *source.shape[axis + 1 :])
+                if axis == x.ndim - 1:
+                    target = y[slice(*rows)]
+                elif self.line:
+                    target = pool.scratch(worker)[: prod(shape)].reshape(shape)
                 else:
-                    covered = target[(slice(None), *out)]
-                    np.maximum(covered, seen, out=covered)
+                    target = np.empty(shape, np.float32)
+                _reduce(source, target, self.window, axis)
+                source = target
 
-        pool.each(part, pool.ranges(len(y), x.size))
+        pool.each(part, pool.ranges(self.planes, self.nanoseconds))
+
+
+def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
+    """``y`` = the maximum of ``x`` under the window along one axis (axis 0 is not spatial)."""
+    stride, dilation, begin = window.strides[axis - 1], window.dilations[axis - 1], window.begin[axis - 1]
+    count, extent = y.shape[axis], x.shape[axis]
+    lead = (slice(None),) * axis
+    taps = []
+    for tap in range(window.kernel[axis - 1]):
+        start = tap * dilation - begin
+        low, high = max(0, -(start // stride)), min(count, (extent - 1 - start) // stride + 1)
+        if high > low:
+            taps.append((low, high, slice(start + low * stride, start + (high - 1) * stride + 1, stride)))
+    # two taps that every output sees give the first maximum; the edges see padding and start from its value
+    whole = [taken for low, high, taken in taps if (low, high) == (0, count)]
+    rest = [tap for tap in taps if tap[:2] != (0, count)]
+    if len(whole) > 1:
+        np.maximum(x[(*lead, whole[0])], x[(*lead, whole[1])], out=y)
+    elif whole:
+        np.copyto(y, x[(*lead, whole[0])])
+    else:
+        y.fill(-np.inf)
+    for taken in whole[2:]:
+        np.maximum(y, x[(*lead, taken)], out=y)
+    for low, high, taken in rest:
+        covered = y[(*lead, slice(low, high))]
+        np.maximum(covered, x[(*lead, taken)], out=covered)

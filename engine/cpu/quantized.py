@@ -21,7 +21,7 @@ class DynamicQuantizeKernel(KernelBase):
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x = present(inputs, 0).reshape(-1)
-        ranges = pool.ranges(x.size, x.size)
+        ranges = pool.ranges(x.size, x.size)  # about a nanosecond for each element
         limits = [np.float32(0)]
 
         def measure(_: int, part: tuple[int, int]) -> None:
@@ -29,20 +29,18 @@ class DynamicQuantizeKernel(KernelBase):
 
         pool.each(measure, ranges)
         low, high = min(limits), max(limits)
-        scale = np.float32((high - low) / np.float32(255))
-        divisor = scale if scale else np.float32(1)
-        zero = np.clip(np.rint(np.float32(0) - low / divisor), 0, 255).astype(np.uint8)
-        if outputs[1] is not None:
-            outputs[1][...] = scale
-        if outputs[2] is not None:
-            outputs[2][...] = zero
-        y = outputs[0]
-        if y is None:
+        # all zeros have no range to divide by; scale 1 says the same, as in ONNX Runtime
+        scale = np.float32((high - low) / np.float32(255)) or np.float32(1)
+        zero = np.clip(np.rint(np.float32(0) - low / scale), 0, 255).astype(np.uint8)
+        for target, value in zip(outputs[1:], (scale, zero), strict=False):
+            if target is not None:
+                target[...] = value
+        if outputs[0] is None:
             return
-        y = y.reshape(-1)
+        y = outputs[0].reshape(-1)
 
         def quantize(_: int, part: tuple[int, int]) -> None:
-            levels = x[slice(*part)] / divisor
+            levels = x[slice(*part)] / scale
             np.rint(levels, out=levels)
             levels += np.float32(zero)
             np.clip(levels, 0, 255, out=levels)
@@ -52,10 +50,11 @@ class DynamicQuantizeKernel(KernelBase):
 
 
 def supports_conv_integer(node: Node) -> bool:
-    """Whether the weights are known and the convolution has two spatial axes and one group."""
+    """Whether the convolution has two spatial axes, one group, and known weights that one channel can sum exactly."""
     w, zero = node.input(1), node.optional_input(3)
     known = w.is_constant and (zero is None or zero.is_constant)
-    return known and len(w.shape) == 4 and node.attr("group", 1) == 1
+    fits = known and len(w.shape) == 4 and node.attr("group", 1) == 1
+    return fits and bool(_largest_sums(_centred_weights(node)).max(initial=0) < EXACT)
 
 
 class ConvIntegerKernel(KernelBase):
@@ -65,25 +64,22 @@ class ConvIntegerKernel(KernelBase):
     """
 
     def __init__(self, node: Node) -> None:
-        x, w, zero = node.input(0), node.input(1).data, node.constant(3)
-        assert w is not None
+        x, w = node.input(0), _centred_weights(node)
         window = conv_window(node, x.shape, w.shape)
-        centred = w.astype(np.float32)
-        if zero is not None:
-            centred -= zero.astype(np.float32).reshape(-1, *(1,) * (3 if zero.size > 1 else 0))
-        self.runs = _exact_runs(centred)
-        self.weights = [centred[:, run].reshape(len(w), -1).copy() for run in self.runs]
-        self.columns = Columns(window, max(run.stop - run.start for run in self.runs))
+        self.runs = _exact_runs(w)
+        self.weights = [w[:, run].reshape(len(w), -1).copy() for run in self.runs]
+        self.columns = Columns(window, max(run.stop - run.start for run in self.runs), len(w))
         lines = (self.columns.rows - 1) * window.strides[0] + window.extents[0]
-        self.lines = self.columns.channels * lines * x.shape[3]
+        self.lines = max(run.stop - run.start for run in self.runs) * lines * x.shape[3]
         self.scratch = self.columns.elements + self.lines
+        self.nanoseconds = window.out[0] * window.out[1] * w[0].size * (len(w) * 2 / 100 + 0.1)
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros((), np.float32)
         offset = float(zero.reshape(-1)[0])
         for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
             work = partial(self._strip, x, y, pool, offset)
-            pool.each(work, self.columns.strips())
+            pool.each(work, pool.ranges(y.shape[1], self.nanoseconds, self.columns.rows))
 
     def _strip(
         self, x: np.ndarray, y: np.ndarray, pool: Pool, offset: float, worker: int, strip: tuple[int, int]
@@ -104,9 +100,24 @@ class ConvIntegerKernel(KernelBase):
                 target += sums.astype(np.int32)
 
 
+def _centred_weights(node: Node) -> np.ndarray:
+    """The weights ``[M, C, kh, kw]`` less their zero point, of the whole tensor or of each output channel, float32."""
+    w, zero = node.constant(1), node.constant(3)
+    assert w is not None
+    centred = w.astype(np.float32)
+    if zero is not None:
+        centred -= zero.astype(np.float32).reshape(-1, 1, 1, 1)
+    return centred
+
+
+def _largest_sums(w: np.ndarray) -> np.ndarray:
+    """The largest possible sum over a window, ``[M, C]`` float64, for inputs up to 255 from their zero point."""
+    return np.abs(w).sum(axis=(2, 3), dtype=np.float64) * 255
+
+
 def _exact_runs(w: np.ndarray) -> list[slice]:
     """Input channels of ``w`` ``[M, C, kh, kw]`` in runs whose largest possible sum stays below 2^24."""
-    largest = np.abs(w).sum(axis=(2, 3), dtype=np.float64) * 255
+    largest = _largest_sums(w)
     runs, start, sums = [], 0, np.zeros(len(w))
     for channel in range(w.shape[1]):
         if channel > start and (sums + largest[:, channel]).max() >= EXACT:

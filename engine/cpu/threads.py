@@ -8,6 +8,7 @@ Calls should be long: below some tens of microseconds, handing the lock from thr
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,9 +19,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
+Range = tuple[int, int]
 
-SHARE = 1 << 15
-"""Elements below which an element-wise step is not worth handing to another thread."""
+WAKE_NS = 50_000
+"""What it costs to hand work to another thread and hear that it is done."""
+
+LONG_NS = 4_000_000
+"""Work of this length is cut finer, so that workers that are held up do not hold up the others."""
 
 
 def available_cores() -> int:
@@ -30,20 +35,27 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+_TURN = threading.Lock()
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """One run of the process at a time, with each BLAS call on the thread that makes it.
+
+    A run uses every core, so two at once would only be in each other's way; and BLAS has one limit for the process,
+    which overlapping runs could not put back in the right order.
+    """
+    with _TURN, ThreadpoolController().select(user_api="blas").limit(limits=1):
+        yield
+
+
 class Pool:
     """Workers that share out the parts of one step at a time, with a scratch buffer each; the caller is worker 0."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
         self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
-        self._blas = ThreadpoolController().select(user_api="blas")
         self._scratch = [np.empty(0, np.float32) for _ in range(self.threads)]
-
-    @contextmanager
-    def single_threaded_blas(self) -> Iterator[None]:
-        """Within it, each BLAS call of this process stays on the thread that makes it."""
-        with self._blas.limit(limits=1):
-            yield
 
     def reserve(self, elements: int) -> None:
         """Make every worker's scratch at least that many float32 elements long."""
@@ -58,6 +70,19 @@ class Pool:
     def scratch(self, worker: int) -> np.ndarray:
         """The float32 scratch of one worker; it holds whatever the last step left there."""
         return self._scratch[worker]
+
+    def ranges(self, count: int, nanoseconds: float, most: int | None = None) -> list[Range]:
+        """``count`` rows, which take one core about that long, cut into even ranges of at most ``most`` rows.
+
+        There are as many ranges for every worker, unless the work is too short to be worth waking one.
+        """
+        parts = 1 if nanoseconds < 2 * WAKE_NS else self.threads * (2 if nanoseconds > LONG_NS else 1)
+        if most is not None:
+            parts = max(parts, -(-count // most))
+        if nanoseconds >= 2 * WAKE_NS:
+            parts = -(-parts // self.threads) * self.threads
+        edges = [count * part // parts for part in range(parts + 1)]
+        return [(first, last) for first, last in pairwise(edges) if last > first]
 
     def each(self, work: Callable[[int, Item], None], items: Iterable[Item]) -> None:
         """Call ``work(worker, item)`` once for each item, in any order; returns when all are done.
@@ -84,12 +109,6 @@ class Pool:
         for error in errors:
             if error is not None:
                 raise error
-
-    def ranges(self, count: int, elements: int) -> list[tuple[int, int]]:
-        """``count`` rows of ``elements`` in all, cut into a range for each worker; a single one when that is little."""
-        parts = max(1, min(self.threads, count, elements // SHARE))
-        edges = [count * part // parts for part in range(parts + 1)]
-        return list(pairwise(edges))
 
     def close(self) -> None:
         """Stop the workers."""

@@ -23,7 +23,7 @@ def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
     missing: Counter[tuple[str, str]] = Counter()
     for node in nodes:
         domain = normalize_domain(node.domain)
-        if node.op_type == "If" and not domain:
+        if node.op_type == "If" and not domain and domain in versions:
             continue
         if domain not in versions or lookup(domain, node.op_type, versions[domain]) is None:
             missing[domain, node.op_type] += 1

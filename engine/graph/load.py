@@ -146,11 +146,18 @@ class _Loader:
 
     def _add_branch(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
         """Put the branch that an If takes in its place; its condition must be known at load."""
-        condition = self._value(proto.input[0], scope, f"If '{proto.name}'").data
-        if condition is None:
-            raise UnsupportedError(f"If '{proto.name}' branches on what only a run can know; control flow has no plan")
-        chosen = "then_branch" if condition.item() else "else_branch"
-        branch: onnx.GraphProto = next(entry.g for entry in proto.attribute if entry.name == chosen)
+        label = f"If '{proto.name}'"
+        branches = {entry.name: entry.g for entry in proto.attribute}
+        if not proto.input or not {"then_branch", "else_branch"} <= branches.keys():
+            raise ModelError(f"{label}: it lacks a condition or a branch")
+        condition = self._value(proto.input[0], scope, label)
+        if condition.data is None:
+            raise UnsupportedError(f"{label} branches on what only a run can know; control flow has no plan")
+        if condition.data.size != 1:
+            raise ModelError(f"{label}: its condition is {condition.type}, not one truth value")
+        branch = branches["then_branch" if condition.data.item() else "else_branch"]
+        if len(branch.output) != len(proto.output):
+            raise ModelError(f"{label}: {len(proto.output)} outputs, its branch has {len(branch.output)}")
         self.stored |= {tensor.name: tensor for tensor in branch.initializer}
         names = [output.name for output in branch.output]
         order = _reachable(branch.node, names)
@@ -159,7 +166,9 @@ class _Loader:
         self._add_nodes(order, inner)
         for name, made in zip(proto.output, names, strict=True):
             if name:
-                scope[name] = self._value(made, inner, f"If '{proto.name}'")
+                # an output keeps the name that the model gives it, whatever the branch calls it
+                self._add_node(onnx.helper.make_node("Identity", [made], [name], proto.name), inner)
+                scope[name] = inner[name]
 
 
 def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:

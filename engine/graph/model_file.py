@@ -56,9 +56,14 @@ class ModelFile:
             raise ModelError(f"{what} is not an ONNX file, or is cut short; fetch it again") from error
         if not proto.opset_import or not proto.graph.output:
             raise ModelError(f"{what} is not an ONNX file: it holds no graph with outputs")
+        if not (_names_are_text(proto.graph) and all(map(_names_are_text, proto.functions))):
+            raise ModelError(f"{what} is damaged: it holds names that are not UTF-8; fetch it again")
         versions = _versions(proto)
         if proto.functions:
-            proto = onnx.inliner.inline_local_functions(proto)
+            try:
+                proto = onnx.inliner.inline_local_functions(proto)
+            except Exception as error:  # the checks of its C++ code raise types of their own
+                raise ModelError(f"{what} has functions that cannot be inlined: {error}") from error
         return ModelFile(proto, folder, versions)
 
     @property
@@ -78,6 +83,20 @@ def declared_dims(info: onnx.ValueInfoProto) -> Dims:
     return tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in info.type.tensor_type.shape.dim
     )
+
+
+def _names_are_text(graph: onnx.GraphProto | onnx.FunctionProto) -> bool:
+    """Whether every name is valid text: protobuf lets others through, as bytes."""
+    names: list[str] = []
+    if isinstance(graph, onnx.GraphProto):
+        names += [entry.name for entry in (*graph.input, *graph.output)]
+        names += [tensor.name for tensor in graph.initializer]
+    for node in graph.node:
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        names += [entry.name for entry in node.attribute]
+        if not all(_names_are_text(entry.g) for entry in node.attribute if entry.HasField("g")):
+            return False
+    return all(isinstance(name, str) for name in names)
 
 
 def _versions(proto: onnx.ModelProto) -> dict[str, int]:

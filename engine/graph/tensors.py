@@ -28,13 +28,14 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }
 """The tensor types that the engine holds, as NumPy dtypes."""
 
-_TYPED_STORAGE: dict[int, str] = {
-    TensorProto.FLOAT: "float_data",
-    TensorProto.DOUBLE: "double_data",
-    TensorProto.INT64: "int64_data",
-    TensorProto.UINT32: "uint64_data",
-    TensorProto.UINT64: "uint64_data",
+_TYPED_STORAGE: dict[int, tuple[str, type[np.generic]]] = {
+    TensorProto.FLOAT: ("float_data", np.float32),
+    TensorProto.DOUBLE: ("double_data", np.float64),
+    TensorProto.INT64: ("int64_data", np.int64),
+    TensorProto.UINT32: ("uint64_data", np.uint64),
+    TensorProto.UINT64: ("uint64_data", np.uint64),
 }
+"""Where elements are stored that are not raw, and as what; all other types are in ``int32_data``."""
 
 
 def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
@@ -65,12 +66,12 @@ def to_array(tensor: TensorProto, base: Path | None) -> np.ndarray:
         if len(raw) != prod(shape) * dtype.itemsize:
             raise ModelError(f"{what} holds {len(raw)} bytes for {dtype.name}{list(shape)}; the file is damaged")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
-    stored = getattr(tensor, _TYPED_STORAGE.get(tensor.data_type, "int32_data"))
+    field, storage = _TYPED_STORAGE.get(tensor.data_type, ("int32_data", np.int32))
+    stored = getattr(tensor, field)
     if len(stored) != prod(shape):
         raise ModelError(f"{what} holds {len(stored)} elements for {dtype.name}{list(shape)}; the file is damaged")
-    if dtype == np.float16:
-        return np.array(stored, np.uint16).view(np.float16).reshape(shape)
-    return np.array(stored, dtype).reshape(shape)
+    wide = np.array(stored, storage).reshape(shape)
+    return wide.astype(np.uint16).view(np.float16) if dtype == np.float16 else wide.astype(dtype, copy=False)
 
 
 def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], base: Path | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import EngineError, ModelError
+from engine.errors import ModelError
 from engine.graph.ir import Node, TensorType
 
 Arrays = tuple[np.ndarray, ...]
@@ -74,6 +74,16 @@ def operator_of(node: Node) -> Operator:
     return found
 
 
+MISFITS = (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError, OverflowError)
+"""What an operator's ``infer`` or ``reference`` raises on inputs or attributes that it does not take."""
+
+
+def misfit(node: Node, error: Exception) -> ModelError:
+    """The ModelError to raise for one of MISFITS."""
+    given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
+    return ModelError(f"{node.label}: inputs ({given}) do not fit the operator: {error}")
+
+
 def infer(node: Node) -> list[TensorType]:
     """The types of the node's outputs, from the types of its inputs and the values of its static inputs.
 
@@ -89,21 +99,30 @@ def infer(node: Node) -> list[TensorType]:
             )
     try:
         return entry.infer(node)
-    except EngineError:
-        raise
-    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-        given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
-        raise ModelError(f"{node.label}: inputs ({given}) do not fit the operator: {error}") from error
+    except MISFITS as error:
+        raise misfit(node, error) from error
+
+
+def apply_reference(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
+    """What the node's reference makes of ``arrays``, which may be parts of the node's inputs; nothing is checked.
+
+    Raises ModelError when the arrays do not fit the operator, such as an index outside of what it selects from.
+    """
+    try:
+        with np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
+            result = operator_of(node).reference(node, *arrays)
+    except MISFITS as error:
+        raise misfit(node, error) from error
+    return result if isinstance(result, tuple) else (result,)
 
 
 def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
     """Run ``node`` by its reference. Returns one array for each output the node may have.
 
     Checks each named output against the inferred type: an oracle that disagrees with itself must not go unnoticed.
+    Raises what ``apply_reference`` raises.
     """
-    with np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
-        result = operator_of(node).reference(node, *arrays)
-    outputs = result if isinstance(result, tuple) else (result,)
+    outputs = apply_reference(node, arrays)
     for value, array in zip(node.outputs, outputs, strict=False):
         if value is not None and (array.shape != value.shape or array.dtype != value.dtype):
             raise ModelError(f"{node.label}: reference gave {array.dtype.name}{list(array.shape)} for {value.type}")

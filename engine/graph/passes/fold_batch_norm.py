@@ -30,8 +30,11 @@ def fold_batch_norm(graph: Graph) -> int:
 def _fits(conv: Node, norm: Node) -> bool:
     if conv.op not in ("Conv", "ConvTranspose") or conv.domain or any(norm.outputs[1:]):
         return False
-    parameters = [conv.input(1), conv.optional_input(2), *(norm.input(index) for index in range(1, 5))]
-    return all(value is None or value.is_constant for value in parameters)
+    statistics = [norm.input(index) for index in range(1, 5)]
+    # with spatial = 0, in version 7, each element of a channel has statistics of its own
+    per_channel = all(len(value.shape) == 1 for value in statistics)
+    parameters = [conv.input(1), conv.optional_input(2), *statistics]
+    return per_channel and all(value is None or value.is_constant for value in parameters)
 
 
 def _fold(conv: Node, norm: Node) -> None:

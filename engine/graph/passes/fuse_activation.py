@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
@@ -45,4 +46,9 @@ def _attributes(activation: Node) -> dict[str, Any] | None:
     limits = {"min": activation.optional_input(1), "max": activation.optional_input(2)}
     if any(value is not None and not value.is_constant for value in limits.values()):
         return None
-    return {name: float(value.data) for name, value in limits.items() if value is not None and value.data is not None}
+    # a limit that is left out is none, where the attribute's default is the largest finite float32
+    attributes = {"min": -inf, "max": inf}
+    for name, value in limits.items():
+        if value is not None and value.data is not None:
+            attributes[name] = float(value.data.item())
+    return attributes
