@@ -1,0 +1,163 @@
+"""The ONNX backend node tests, run through sessions; the machinery of test_conformance and of tools/conformance.py.
+
+A node test is a model of one operator (or of the function that the specification expands it to), inputs and expected
+outputs. What only a run can know in the test may be what the engine needs at load, such as the target of a Reshape that
+is an input of the model: of these the fewest that let the model load are bound to their values.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.case.node import collect_testcases
+
+from engine import EngineError, Session
+from engine.graph.coverage import normalize_domain
+from engine.graph.model_file import ModelFile
+from engine.ops import lookup
+
+BACKENDS = ("reference", "numpy")
+
+RTOL = 1e-5
+"""For float32 and float64 results, with the test's own absolute tolerance; the tests themselves allow 1e-3."""
+
+ROUNDED = {
+    "test_averagepool_2d_ceil_last_window_starts_on_pad",
+    "test_gridsample_bicubic",
+    "test_roialign_aligned_false",
+    "test_roialign_aligned_true",
+}
+"""Tests whose expected values are written with four decimals; the relative tolerance is the test's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTest:
+    """One node test: a model, its inputs and the outputs that the specification's generator computed, by name."""
+
+    name: str
+    model: onnx.ModelProto
+    inputs: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    rtol: float
+    atol: float
+
+
+@cache
+def all_tests() -> dict[str, Any]:
+    """Every node test of the installed onnx package, as it makes them, by name."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return {case.name: case for case in collect_testcases(None)}
+
+
+@cache
+def missing_operators() -> dict[str, tuple[str, ...]]:
+    """For each node test, the operators that the engine does not have: none for one that should run."""
+    return {name: tuple(sorted(set(_missing(case.model)))) for name, case in all_tests().items()}
+
+
+def implemented() -> list[str]:
+    """The names of the node tests that use only operators that the engine has, in one order for every process."""
+    return sorted(name for name, missing in missing_operators().items() if not missing)
+
+
+def operators_missing() -> Counter[str]:
+    """For each operator that the engine does not have, how many node tests use it."""
+    return Counter(op for missing in missing_operators().values() for op in missing)
+
+
+def node_test(name: str) -> NodeTest:
+    """The node test of that name."""
+    case = all_tests()[name]
+    ((inputs, outputs),) = case.data_sets
+    graph = case.model.graph
+    return NodeTest(
+        name,
+        case.model,
+        {info.name: _array(given) for info, given in zip(graph.input, inputs, strict=True)},
+        {info.name: _array(given) for info, given in zip(graph.output, outputs, strict=True)},
+        case.rtol,
+        case.atol,
+    )
+
+
+def open_session(test: NodeTest, backend: str) -> tuple[Session, dict[str, np.ndarray]]:
+    """A session of the test's model, and the inputs that remain for its run."""
+    file = ModelFile.read(test.model.SerializeToString())
+
+    def attempt(bound: dict[str, np.ndarray]) -> Session:
+        shapes = {name: array.shape for name, array in test.inputs.items() if name not in bound}
+        return Session(file, backend=backend, outputs="all", input_shapes=shapes, input_values=bound)
+
+    try:
+        return attempt({}), test.inputs
+    except EngineError:
+        bound = dict(test.inputs)
+        session = attempt(bound)
+    # floats first: what decides a shape is an integer, mostly
+    for name in sorted(bound, key=lambda name: (bound[name].dtype.kind != "f", -bound[name].ndim)):
+        fewer = {key: array for key, array in bound.items() if key != name}
+        try:
+            released = attempt(fewer)
+        except EngineError:
+            continue
+        session.close()
+        session, bound = released, fewer
+    return session, {name: array for name, array in test.inputs.items() if name not in bound}
+
+
+def check(name: str, backend: str) -> bool:
+    """Run a node test. Returns whether a run had anything left to compute.
+
+    Raises AssertionError where a result differs: in name, dtype, shape, in an integer at all, in a float by more than
+    the tolerance; EngineError where the model does not load.
+    """
+    test = node_test(name)
+    session, inputs = open_session(test, backend)
+    with session:
+        results = session.run(inputs, allow_nan=True)
+        computed = session.info.nodes_loaded > 0
+    assert list(results) == list(test.expected)
+    for key, expected in test.expected.items():
+        result = results[key]
+        assert (result.dtype, result.shape) == (expected.dtype, expected.shape), key
+        if expected.dtype.kind != "f":
+            np.testing.assert_array_equal(result, expected, key)
+            continue
+        coarse = expected.dtype == np.float16 or name in ROUNDED
+        np.testing.assert_allclose(result, expected, test.rtol if coarse else RTOL, test.atol, err_msg=key)
+    return computed
+
+
+def _array(given: Any) -> np.ndarray:
+    """A tensor as an array; what is no tensor becomes an array of objects, of a model that the engine refuses."""
+    if isinstance(given, onnx.TensorProto):
+        return numpy_helper.to_array(given)
+    return given if isinstance(given, np.ndarray) else np.asarray(given)
+
+
+def _missing(model: onnx.ModelProto) -> Iterator[str]:
+    versions = {normalize_domain(entry.domain): entry.version for entry in model.opset_import}
+    for node in _nodes(model.graph):
+        domain = normalize_domain(node.domain)
+        if (domain, node.op_type) == ("", "If"):
+            continue
+        if domain not in versions or lookup(domain, node.op_type, versions[domain]) is None:
+            yield f"{domain or 'ai.onnx'}.{node.op_type}"
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of the graph and of every subgraph in it."""
+    for node in graph.node:
+        yield node
+        for entry in node.attribute:
+            if entry.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(entry.g)

@@ -1,0 +1,54 @@
+"""What the tests of kernels share: small steps cut as finely as large ones, and comparison with the reference."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+import numpy as np
+import onnx
+
+import engine.cpu
+from engine.cpu import threads
+from engine.cpu.lower import lower
+from engine.graph.ir import Graph
+from tests.engine.models import execute, feeds, interpret, loaded
+
+THREADS = 3
+
+
+@contextmanager
+def finely_cut(strip_bytes: int = 1 << 11) -> Iterator[None]:
+    """Within it, kernels share out the smallest step and hold strips of no more than a few rows."""
+    names = [entry.name for entry in pkgutil.iter_modules(engine.cpu.__path__)]
+    modules = [importlib.import_module(f"engine.cpu.{name}") for name in names]
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(threads, "WAKE_NS", 0))
+        for module in modules:
+            if hasattr(module, "STRIP_BYTES"):
+                stack.enter_context(mock.patch.object(module, "STRIP_BYTES", strip_bytes))
+        yield
+
+
+def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel: str | None = None) -> Graph:
+    """Assert that the NumPy executor gives the reference's outputs; return the graph.
+
+    Runs whole and finely cut, on one thread and on several. Integers and, with tolerances of 0, floats must be equal.
+    ``kernel`` is the name of the class that must run one of the nodes.
+    """
+    graph = loaded(proto)
+    if kernel is not None:
+        assert kernel in [type(lower(made)).__name__ for made in graph.nodes]
+    inputs = feeds(graph)
+    expected = interpret(graph, inputs)
+    results = [execute(graph, inputs, 1)]
+    with finely_cut():
+        results.append(execute(graph, inputs, THREADS))
+    for outputs in results:
+        for result, wanted in zip(outputs, expected, strict=True):
+            assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+            np.testing.assert_allclose(result, wanted, rtol, atol)
+    return graph

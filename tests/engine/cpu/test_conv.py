@@ -1,0 +1,177 @@
+"""Every algorithm for convolution, forced on random shapes, against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.cpu import conv
+from engine.cpu.conv import ConvKernel
+from engine.cpu.lower import lower
+from engine.graph.passes import optimize
+from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.models import execute, feeds, interpret, loaded, model, node
+
+ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
+"""For each algorithm, whether kn2row and Winograd are made to look faster."""
+
+TOLERANCE = {"ColumnProduct": 2e-5, "Kn2row": 1e-5, "Winograd": 5e-5}
+"""Absolute, for standard normal inputs and weights of unit gain; at most ten times what was measured."""
+
+
+@contextmanager
+def forced(algorithm: str) -> Iterator[None]:
+    """Within it every convolution that the algorithm can do is done by it."""
+    kn2row, winograd = ALGORITHMS[algorithm]
+    with (
+        mock.patch.object(conv, "_kn2row_is_faster", return_value=kn2row),
+        mock.patch.object(conv, "_winograd_is_faster", return_value=winograd),
+    ):
+        yield
+
+
+def convolution(
+    shape: tuple[int, int, int, int],
+    outputs: int,
+    kernel: tuple[int, int],
+    *,
+    group: int = 1,
+    bias: bool = True,
+    activation: str = "",
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """x of that shape → Conv (→ activation) → y, with weights of unit gain."""
+    random = np.random.default_rng(outputs)
+    w = random.standard_normal((outputs, shape[1] // group, *kernel)).astype(np.float32)
+    w /= np.float32(np.sqrt(w[0].size))
+    constants = {"w": w, "b": random.standard_normal(outputs).astype(np.float32)}
+    if not bias:
+        del constants["b"]
+    nodes = [node("Conv", "x w b" if bias else "x w", "c" if activation else "y", group=group, **attributes)]
+    if activation:
+        nodes.append(node(activation, "c", "y"))
+    return model(nodes, {"x": list(shape)}, "y", constants)
+
+
+def check(proto: onnx.ModelProto, algorithm: str) -> None:
+    """Run under the algorithm after the passes, whole and finely cut, against the reference."""
+    plain, graph = loaded(proto), loaded(proto)
+    optimize(graph)
+    inputs = feeds(graph)
+    (expected,) = interpret(plain, inputs)
+    with forced(algorithm):
+        kernel = lower(graph.nodes[0])
+        assert isinstance(kernel, ConvKernel)
+        assert type(kernel.algorithm).__name__ == algorithm
+        results = execute(graph, inputs, 1)
+        with finely_cut():
+            results += execute(graph, inputs, THREADS)
+    for result in results:
+        np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE[algorithm])
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, algorithm: str) -> onnx.ModelProto:
+    """Any convolution that the algorithm can do, of odd sizes and channels, with asymmetric pads."""
+    simple = algorithm != "ColumnProduct"
+    group = 1 if simple else draw(st.integers(1, 3), "group")
+    kernel = (3, 3) if algorithm == "Winograd" else draw(st.tuples(*[st.integers(1, 4)] * 2), "kernel")
+    dilations = (1, 1) if algorithm == "Winograd" else draw(st.tuples(*[st.integers(1, 3)] * 2), "dilations")
+    strides = (1, 1) if simple else draw(st.tuples(*[st.integers(1, 3)] * 2), "strides")
+    pads = draw(st.lists(st.integers(0, 4), min_size=4, max_size=4), "pads")
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    size = [draw(st.integers(max(1, extents[axis] - pads[axis] - pads[axis + 2]), 19), "size") for axis in range(2)]
+    shape = (draw(st.integers(1, 2), "batch"), group * draw(st.integers(1, 7), "channels"), *size)
+    return convolution(
+        shape,
+        group * draw(st.integers(1, 7), "outputs"),
+        kernel,
+        group=group,
+        bias=draw(st.booleans(), "bias"),
+        activation=draw(st.sampled_from(["", "Relu", "Sigmoid"]), "activation"),
+        dilations=dilations,
+        strides=strides,
+        pads=pads,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_random_convolutions(algorithm: str, data: st.DataObject) -> None:
+    check(data.draw(convolutions(algorithm)), algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("shape", "outputs"),
+    [((1, 64, 33, 47), 64), ((1, 3, 65, 65), 16), ((2, 61, 40, 40), 35), ((1, 80, 17, 129), 16), ((1, 1, 1, 50), 1)],
+    ids=str,
+)
+def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], outputs: int) -> None:
+    check(convolution(shape, outputs, (3, 3), pads=[1, 1, 1, 1], activation="Relu"), algorithm)
+
+
+@pytest.mark.parametrize(
+    ("options", "algorithm"),
+    [
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3)}, "Winograd"),
+        ({"shape": (1, 64, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Kn2row"),
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "strides": [2, 2]}, "ColumnProduct"),
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "dilations": [2, 2]}, "ColumnProduct"),
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "group": 2}, "ColumnProduct"),
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "pads": [0, -1, 0, 0]}, "ColumnProduct"),
+        ({"shape": (1, 64, 9, 9), "outputs": 64, "kernel": (3, 3)}, "ColumnProduct"),
+        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (1, 1)}, "ColumnProduct"),
+    ],
+)
+def test_choice(options: dict[str, Any], algorithm: str) -> None:
+    kernel = lower(loaded(convolution(**options)).nodes[0])
+    assert isinstance(kernel, ConvKernel)
+    assert type(kernel.algorithm).__name__ == algorithm
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_auto_pad(auto_pad: str) -> None:
+    proto = convolution((1, 5, 11, 8), 6, (3, 4), auto_pad=auto_pad, strides=[2, 3])
+    compare(proto, atol=2e-5, kernel="ConvKernel")
+
+
+@pytest.mark.parametrize("pads", [[-1, 0, 0, -2], [0, -2, 1, 0]], ids=str)
+@pytest.mark.parametrize("algorithm", ["ColumnProduct", "Kn2row"])
+def test_negative_pads_crop(algorithm: str, pads: list[int]) -> None:
+    check(convolution((1, 5, 11, 9), 6, (3, 3), pads=pads), algorithm)
+
+
+def test_what_the_algorithms_do_not_take_runs_by_the_reference() -> None:
+    w = np.random.default_rng(0).standard_normal((3, 2, 3)).astype(np.float32)
+    compare(model([node("Conv", "x w", "y")], {"x": [2, 2, 9]}, "y", {"w": w}), kernel="ReferenceKernel")
+    at_run_time = model([node("Conv", "x w", "y")], {"x": [1, 2, 5, 5], "w": [3, 2, 3, 3]}, "y")
+    compare(at_run_time, kernel="ReferenceKernel")
+    wide = model(
+        [node("Conv", "x w", "y")], {"x": (np.float64, [1, 2, 5, 5])}, "y", {"w": np.ones((3, 2, 3, 3), np.float64)}
+    )
+    compare(wide, kernel="ReferenceKernel")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_infinities_and_nan_stay_where_they_are(algorithm: str) -> None:
+    graph = loaded(convolution((1, 4, 30, 30), 5, (3, 3), pads=[1, 1, 1, 1]))
+    (x,) = feeds(graph)
+    x[0, 1, 7, 8] = np.nan
+    (expected,) = interpret(graph, [x])
+    with forced(algorithm):
+        (result,) = execute(graph, [x])
+    # Winograd spreads it over the tile of 4 x 2 outputs, the others do not
+    near = np.zeros(result.shape, bool)
+    near[:, :, 2:14, 4:13] = True
+    assert np.isnan(result[np.isnan(expected)]).all()
+    np.testing.assert_allclose(result[~near], expected[~near], rtol=0, atol=TOLERANCE[algorithm])

@@ -1,0 +1,124 @@
+"""Integer kernels are exact, however many channels they sum over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.cpu.lower import lower
+from engine.cpu.quantized import EXACT, ConvIntegerKernel
+from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.models import execute, interpret, loaded, model, node
+
+
+def conv_integer(
+    shape: list[int],
+    w: np.ndarray,
+    *,
+    x_dtype: Any = np.uint8,
+    x_zero: int | None = 128,
+    w_zero: np.ndarray | None = None,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """x → ConvInteger → y; the zero point of x is an input of the run."""
+    inputs: dict[str, Any] = {"x": (x_dtype, shape)}
+    constants: dict[str, Any] = {"w": w}
+    names = ["x", "w"]
+    if x_zero is not None or w_zero is not None:
+        names.append("-" if x_zero is None else "xz")
+        if x_zero is not None:
+            constants["xz"] = np.array(x_zero, x_dtype)
+    if w_zero is not None:
+        names.append("wz")
+        constants["wz"] = w_zero
+    return model([node("ConvInteger", " ".join(names), "y", **attributes)], inputs, "y", constants)
+
+
+def exact(proto: onnx.ModelProto, x: np.ndarray) -> None:
+    """The executor gives what the reference gives, on one thread and finely cut."""
+    graph = loaded(proto)
+    (expected,) = interpret(graph, [x])
+    assert expected.dtype == np.int32
+    np.testing.assert_array_equal(execute(graph, [x], 1)[0], expected)
+    with finely_cut():
+        np.testing.assert_array_equal(execute(graph, [x], THREADS)[0], expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_random_convolutions(data: st.DataObject) -> None:
+    random = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
+    x_dtype, w_dtype = (data.draw(st.sampled_from([np.uint8, np.int8]), "dtype") for _ in range(2))
+    outputs, channels = data.draw(st.integers(1, 5), "outputs"), data.draw(st.integers(1, 5), "channels")
+    kernel = data.draw(st.tuples(*[st.integers(1, 3)] * 2), "kernel")
+    limits = np.iinfo(w_dtype)
+    w = random.integers(limits.min, limits.max, (outputs, channels, *kernel), endpoint=True).astype(w_dtype)
+    zeros = {
+        "none": None,
+        "one": np.array(3, w_dtype),
+        "each": random.integers(0, 9, outputs).astype(w_dtype),
+    }
+    shape = [data.draw(st.integers(1, 2), "batch"), channels, *data.draw(st.tuples(*[st.integers(3, 12)] * 2), "size")]
+    proto = conv_integer(
+        shape,
+        w,
+        x_dtype=x_dtype,
+        x_zero=data.draw(st.sampled_from([None, 0, 5, 127]), "zero point of x"),
+        w_zero=zeros[data.draw(st.sampled_from(sorted(zeros)), "zero point of w")],
+        strides=data.draw(st.tuples(*[st.integers(1, 2)] * 2), "strides"),
+        pads=data.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4), "pads"),
+    )
+    assert isinstance(lower(loaded(proto).nodes[0]), ConvIntegerKernel)
+    limits = np.iinfo(x_dtype)
+    exact(proto, random.integers(limits.min, limits.max, shape, endpoint=True).astype(x_dtype))
+
+
+@pytest.mark.parametrize("channels", [28, 29, 64, 300])
+def test_sums_beyond_what_float32_holds(channels: int) -> None:
+    """The largest weights and inputs: 9 taps of 28 channels stay below 2^24, more need several exact runs."""
+    proto = conv_integer([1, channels, 6, 6], np.full((2, channels, 3, 3), 255, np.uint8), x_zero=0)
+    kernel = lower(loaded(proto).nodes[0])
+    assert isinstance(kernel, ConvIntegerKernel)
+    assert len(kernel.runs) == -(-channels // 28)
+    assert all(np.abs(weights).sum(axis=1).max() * 255 < EXACT for weights in kernel.weights)
+    x = np.full((1, channels, 6, 6), 255, np.uint8)
+    x[0, :, ::2] = 254  # odd sums, which float32 would round
+    x[0, 0, 1, 1] = 253
+    exact(proto, x)
+
+
+def test_a_window_whose_sum_over_one_channel_is_beyond_float32() -> None:
+    x = np.full((1, 1, 18, 18), 255, np.uint8)
+    x[0, 0, ::2, ::3] = 254
+    exact(conv_integer([1, 1, 18, 18], np.full((1, 1, 17, 17), 255, np.uint8), x_zero=0), x)
+
+
+def test_groups_run_by_the_reference() -> None:
+    w = np.arange(36, dtype=np.uint8).reshape(4, 1, 3, 3)
+    compare(conv_integer([1, 4, 6, 6], w, group=4), kernel="ReferenceKernel")
+
+
+@pytest.mark.parametrize("values", [(-1.5, 2.5), (0.1, 3.0), (-4.0, -0.5), (0.0, 0.0), (-1e-30, 1e30)], ids=str)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_dynamic_quantize_linear(values: tuple[float, float], size: int) -> None:
+    proto = model([node("DynamicQuantizeLinear", "x", "y scale zero")], {"x": [size]}, "y scale zero")
+    x = np.random.default_rng(0).uniform(*values, size).astype(np.float32)
+    graph = loaded(proto)
+    expected = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    with finely_cut():
+        results = execute(graph, [x], THREADS)
+    for result, wanted, reference in zip(results, interpret(graph, [x]), expected, strict=True):
+        assert result.dtype == reference.dtype
+        np.testing.assert_array_equal(result, wanted)
+        np.testing.assert_array_equal(result, reference)
+
+
+def test_only_some_outputs_of_dynamic_quantize_linear() -> None:
+    for made, wanted in [("y", "y"), ("y scale", "y scale"), ("- scale", "scale"), ("- - zero", "zero")]:
+        compare(model([node("DynamicQuantizeLinear", "x", made)], {"x": [9]}, wanted))

@@ -1,0 +1,124 @@
+"""Work is done once each, by every worker, and errors come out."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from engine.cpu.threads import WAKE_NS, Pool, turn
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_item_once(threads: int) -> None:
+    pool = Pool(threads)
+    done: list[int] = []
+    workers: set[int] = set()
+
+    def work(worker: int, item: int) -> None:
+        workers.add(worker)
+        done.append(item)
+
+    for count in (0, 1, 7, 300):
+        done.clear()
+        pool.each(work, range(count))
+        assert sorted(done) == list(range(count))
+    assert workers <= set(range(threads))
+    pool.close()
+
+
+def test_workers_work_at_the_same_time() -> None:
+    pool = Pool(3)
+    meeting = threading.Barrier(3, timeout=30)
+    pool.each(lambda *_: meeting.wait() and None, range(3))
+    pool.close()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_the_error_of_a_worker_is_raised(threads: int, kind: type[BaseException]) -> None:
+    pool = Pool(threads)
+    done: list[int] = []
+
+    def work(_: int, item: int) -> None:
+        if item == 5:
+            raise kind("five")
+        done.append(item)
+
+    with pytest.raises(kind, match="five"):
+        pool.each(work, range(1000))
+    assert len(done) < 1000
+    pool.each(lambda _, item: done.append(item), [5])
+    assert done[-1] == 5
+    pool.close()
+
+
+def test_each_worker_has_scratch_of_its_own() -> None:
+    pool = Pool(2)
+    pool.reserve(100)
+    pool.reserve(10)
+    assert pool.scratch(0).size == pool.scratch(1).size == 100
+    pool.scratch(0).fill(1)
+    pool.scratch(1).fill(2)
+    assert (pool.scratch(0) == 1).all()
+    assert pool.scratch_bytes == 800
+    pool.close()
+
+
+@given(
+    threads=st.integers(1, 5),
+    count=st.integers(0, 50),
+    nanoseconds=st.floats(0, 100 * WAKE_NS),
+    most=st.none() | st.integers(1, 60),
+)
+def test_ranges_cover_every_row_once(threads: int, count: int, nanoseconds: float, most: int | None) -> None:
+    pool = Pool(threads)
+    ranges = pool.ranges(count, nanoseconds, most)
+    pool.close()
+    assert [row for first, last in ranges for row in range(first, last)] == list(range(count))
+    assert all(a[1] == b[0] for a, b in pairwise(ranges))
+    assert all(first < last for first, last in ranges)
+    assert most is None or all(last - first <= most for first, last in ranges)
+    if nanoseconds < WAKE_NS and most is None:
+        assert len(ranges) <= 1
+
+
+def limits() -> list[int]:
+    """The threads that each BLAS of this process may use."""
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_blas_stays_on_one_thread_within_a_turn_only() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        with turn():
+            assert set(limits()) <= {1}
+        assert limits() == before
+
+
+def test_turns_of_several_threads_do_not_overlap() -> None:
+    inside: list[int] = []
+    most: list[int] = []
+    seen: list[set[int]] = []
+
+    def take() -> None:
+        for _ in range(20):
+            with turn():
+                inside.append(1)
+                most.append(len(inside))
+                seen.append(set(limits()))
+                inside.pop()
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    before = limits()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert all(counts <= {1} for counts in seen)
+    assert limits() == before

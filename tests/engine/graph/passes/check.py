@@ -1,0 +1,31 @@
+"""What every test of a pass asserts: how often it fired, and that the numbers held."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from engine.graph.ir import Graph
+from engine.graph.passes import Pass
+from tests.engine.models import execute, feeds, interpret, loaded
+
+
+def rewrite(proto: onnx.ModelProto, pass_: Pass, fires: int, *, rtol: float = 0, atol: float = 0) -> Graph:
+    """Apply the pass to the model's graph and return the graph.
+
+    Asserts that it fired that often, that it fires no more when it is run again, and that the rewritten graph gives the
+    outputs of the untouched one: names' order, dtypes and shapes alike, numbers within the tolerance (0: bit for bit),
+    both interpreted by the reference executor and, within 1e-5, under the NumPy executor.
+    """
+    graph = loaded(proto)
+    inputs = feeds(graph)
+    expected = interpret(loaded(proto), inputs)
+    assert pass_(graph) == fires
+    results = interpret(graph, inputs)
+    for result, wanted in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+        np.testing.assert_allclose(result, wanted, rtol, atol)
+    for result, wanted in zip(execute(graph, inputs), expected, strict=True):
+        np.testing.assert_allclose(result, wanted, max(rtol, 1e-5), max(atol, 1e-5))
+    assert pass_(graph) == 0
+    return graph

@@ -1,0 +1,40 @@
+"""The ONNX node tests of every operator that the engine has, on both backends; the exclusions are in exclusions.py."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import pytest
+
+from tests.engine.conformance import BACKENDS, all_tests, check, implemented
+from tests.engine.exclusions import EXCLUSIONS, exclusion_of
+
+RUNS = [(name, backend) for name in implemented() for backend in BACKENDS]
+
+
+@pytest.mark.parametrize(("name", "backend"), [run for run in RUNS if exclusion_of(*run) is None])
+def test_node(name: str, backend: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(name, backend)
+
+
+@pytest.mark.parametrize(("name", "backend"), [run for run in RUNS if exclusion_of(*run) is not None])
+def test_exclusion_is_not_stale(name: str, backend: str) -> None:
+    excluded = exclusion_of(name, backend)
+    assert excluded is not None
+    with pytest.raises(excluded.error) as caught:
+        check(name, backend)
+    assert re.search(excluded.message, str(caught.value))
+
+
+@pytest.mark.parametrize("entry", EXCLUSIONS, ids=lambda entry: entry.pattern)
+def test_exclusion_covers_a_test(entry: object) -> None:
+    assert any(exclusion_of(*run) is entry for run in RUNS)
+
+
+def test_most_node_tests_run() -> None:
+    # a lookup that went wrong would otherwise leave an empty suite that passes
+    assert len(implemented()) > 0.7 * len(all_tests())
+    assert sum(exclusion_of(*run) is None for run in RUNS) > 0.8 * len(RUNS)

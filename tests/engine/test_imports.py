@@ -1,0 +1,77 @@
+"""Rooms import only what stands below them, and importing a package loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FORBIDDEN = {
+    "engine": ("nss", "tests", "tools"),
+    "engine/errors.py": ("engine",),
+    "engine/graph": ("engine.cpu", "engine.gpu", "engine.session"),
+    "engine/ops": ("engine.cpu", "engine.gpu", "engine.session", "engine.graph.load", "engine.graph.passes"),
+    "engine/cpu": ("engine.gpu", "engine.session", "engine.graph.load"),
+    "engine/gpu": ("engine.cpu", "engine.session", "engine.graph.load"),
+    "shaders": ("engine", "nss", "tests", "tools"),
+    "nss": ("tests", "tools", "engine.cpu", "engine.gpu", "engine.ops", "engine.graph"),
+}
+"""For each room, what none of its files imports."""
+
+HEAVY = ("numpy", "onnx", "wgpu", "PIL", "onnxruntime", "huggingface_hub")
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything that a file imports, at its top or within functions."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for entry in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(entry, ast.Import):
+            yield from ((entry.lineno, alias.name) for alias in entry.names)
+        elif isinstance(entry, ast.ImportFrom):
+            base = ".".join(package[: len(package) - entry.level + 1]) if entry.level else ""
+            module = ".".join(filter(None, (base, entry.module)))
+            yield entry.lineno, module
+            yield from ((entry.lineno, f"{module}.{alias.name}") for alias in entry.names)
+
+
+def breaches(room: str) -> list[str]:
+    """The imports of the room that are forbidden, each as ``file:line name``."""
+    place = ROOT / room
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in ([place] if place.suffix else sorted(place.rglob("*.py")))
+        for line, name in imported(path)
+        if any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN[room])
+    ]
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_room(room: str) -> None:
+    if room != "engine/gpu":  # the room that is not furnished yet
+        assert (ROOT / room).exists()
+    assert breaches(room) == []
+
+
+def test_a_breach_would_be_seen() -> None:
+    found = [name for _, name in imported(Path(__file__))]
+    assert {"ast", "pathlib.Path", "collections.abc"} <= set(found)
+    assert any(name.startswith("engine.cpu") for _, name in imported(ROOT / "engine" / "session.py"))
+
+
+@pytest.mark.parametrize("package", ["engine", "nss", "shaders"])
+def test_import_is_light(package: str) -> None:
+    script = f"import sys, {package}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_names_come_when_they_are_asked_for() -> None:
+    script = "import sys, engine; engine.Session; print('numpy' in sys.modules, 'PIL' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
