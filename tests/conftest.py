@@ -1,0 +1,26 @@
+"""How ``pytest -n`` shares out the tests."""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+WHOLE_FILES = ("tests/test_models.py",)
+"""Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Test by test, but for the files that stay whole.
+
+    xdist's own ``--dist loadgroup`` does this with a marker, which version 3.8 no longer sees under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return file if file in WHOLE_FILES else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)  # so that `-p no:xdist` works too
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """Called by xdist, once, before it hands out the first test."""
+    return Scheduling(config, log)

@@ -1,0 +1,116 @@
+"""Whole networks on a photo: the engine against ONNX Runtime, and against itself, run after run.
+
+The networks other than U²-Netp are fetched (``python tools/fetch_models.py``); where they are absent their tests are
+skipped, or fail if NSS_REQUIRE_MODELS is 1, as CI sets it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engine import Session
+from tools.fixtures import NETWORKS, Network, onnxruntime_session
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one network and backend gave.
+
+    ``masks`` are those of all runs, ``held`` the bytes that Python and NumPy hold after each run from the second on.
+    """
+
+    network: Network
+    masks: list[np.ndarray]
+    expected: np.ndarray
+    held: list[int]
+
+
+def _case(network: Network, backend: str) -> Case:
+    x = network.photo_input()
+    theirs = onnxruntime_session(network.path)
+    (given, *_), (output, *_) = theirs.get_inputs(), theirs.get_outputs()
+    (expected,) = theirs.run([output.name], {given.name: x})
+    del theirs
+    masks, held = [], []
+    runs = 8 if network.shipped and backend == "numpy" else 3  # the others take seconds
+    with Session(network.path, backend=backend) as session:
+        masks.append(session.run({given.name: x})[output.name])
+        tracemalloc.start()
+        try:
+            for _ in range(runs - 1):
+                masks.append(session.run({given.name: x})[output.name])
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    return Case(network, masks, expected, held)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((name, backend), marks=[] if network.shipped else [pytest.mark.models], id=f"{name}-{backend}")
+        for name, network in NETWORKS.items()
+        for backend in (("numpy", "reference") if network.shipped else ("numpy",))
+    ],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each network, loaded and run by each backend that is fast enough for it."""
+    name, backend = request.param
+    network = NETWORKS[name]
+    if not network.path.is_file():
+        if os.environ.get("NSS_REQUIRE_MODELS") == "1":
+            pytest.fail(network.advice())
+        pytest.skip(network.advice())
+    return _case(network, backend)
+
+
+def test_the_mask_is_that_of_onnx_runtime(case: Case) -> None:
+    mask, expected = case.masks[0], case.expected
+    assert (mask.dtype, mask.shape) == (expected.dtype, expected.shape)
+    assert expected.min() < 0.01 < 0.99 < expected.max(), "the network found nothing: the comparison says nothing"
+    difference = np.abs(mask.astype(np.float64) - expected)
+    assert case.network.accepts(difference), f"largest {difference.max():.2e}, mean {difference.mean():.2e}"
+
+
+def test_every_run_gives_the_same_bits(case: Case) -> None:
+    first, *others = case.masks
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_runs_leave_no_memory_behind(case: Case) -> None:
+    # each run adds the mask that the test keeps, and nothing else but small change of the interpreter
+    kept = case.masks[0].nbytes
+    growth = case.held[-1] - case.held[0] - kept * (len(case.held) - 1)
+    assert abs(growth) <= 64 << 10
+
+
+@pytest.mark.parametrize("backend", ["numpy", "reference"])
+def test_all_seven_outputs_of_u2netp(backend: str) -> None:
+    network = NETWORKS["u2netp"]
+    x = network.photo_input()
+    theirs = onnxruntime_session(network.path)
+    names = [output.name for output in theirs.get_outputs()]
+    given = theirs.get_inputs()[0].name
+    expected = dict(zip(names, theirs.run(None, {given: x}), strict=True))
+    with Session(network.path, backend=backend, outputs="all") as session:
+        assert [info.name for info in session.outputs] == names
+        got = session.run({given: x})
+    assert len(got) == 7
+    assert list(got) == names
+    for name in names:
+        # the worst is a side output, 1e-4 from ONNX Runtime by either backend (reference: 8e-5)
+        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=3e-4, err_msg=name)
+
+
+def test_only_the_outputs_asked_for_are_computed() -> None:
+    network = NETWORKS["u2netp"]
+    with Session(network.path) as first, Session(network.path, outputs="all") as every:
+        assert len(first.outputs) == 1
+        assert first.info.nodes_loaded < every.info.nodes_loaded

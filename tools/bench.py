@@ -1,0 +1,266 @@
+"""Measure the engine against ONNX Runtime on the CPU, and check in passing that both say the same.
+
+    python tools/bench.py [--networks] [--layers] [--memory] [--command] [--only TEXT] [--runs N] [--json]
+                          [--keep-openblas]
+
+--networks   whole networks on a photo: time and difference of the masks
+--layers     single convolutions of these networks: time, GFLOP/s of the direct algorithm, difference of the outputs
+--memory     peak resident memory of a process that loads a network and runs it twice
+--command    the command nss-wgpu, from the start of its process to the end
+
+Without any of these, networks and layers. The two engines run in the same process, in turn, on all cores of it; times
+are medians. Memory is measured in a process of its own for each engine and network. The exit status is 1 when a
+difference is larger than the tests allow. Run it on a machine that does nothing else.
+
+Both engines choose their kernels by the processor. OPENBLAS_* variables in the environment would force NumPy's alone
+(Haswell ones on a processor with AVX-512 halve its speed), so the benchmark starts itself again without them and says
+so; --keep-openblas measures with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tree is measured, not an installed copy of it
+
+import numpy as np
+import onnxruntime as ort
+
+from engine import Session
+from engine.cpu import blas
+from engine.cpu.threads import available_cores
+from tools.fetch_models import ROOT
+from tools.fixtures import NETWORKS, PHOTO, Network, onnxruntime_session
+from tools.layers import LAYERS, Layer
+from tools.measure import Times, alternate, table
+
+FEWEST_RUNS = 5
+LAYER_LIMIT = 2e-5
+"""The largest difference of a layer's output, over its largest value; Winograd transforms of 1024 channels: 3e-6."""
+
+SET_ASIDE = "NSS_BENCH_SET_ASIDE"
+"""Names, to the process that measures, the variables that the one before it took away."""
+
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Duel:
+    """What both engines made of one model."""
+
+    ours: Times
+    theirs: Times
+    difference: np.ndarray
+    scale: float
+    """The largest magnitude of ONNX Runtime's output."""
+
+    def record(self) -> Record:
+        """The figures of a report, times in milliseconds."""
+        return {
+            "ours_ms": self.ours.median,
+            "ours_least_ms": self.ours.least,
+            "onnxruntime_ms": self.theirs.median,
+            "onnxruntime_least_ms": self.theirs.least,
+            "ratio": self.ours.median / self.theirs.median,
+            "largest_difference": float(self.difference.max()),
+            "mean_difference": float(self.difference.mean()),
+        }
+
+
+def duel(model: Path | bytes, x: np.ndarray, runs: int) -> Duel:
+    """Run the model's first output on ``x`` by both engines, in turn."""
+    theirs = onnxruntime_session(model)
+    given, output = theirs.get_inputs()[0].name, theirs.get_outputs()[0].name
+    with Session(model) as ours:
+        contenders: list[Callable[[], np.ndarray]] = [
+            lambda: ours.run({given: x})[output],
+            lambda: theirs.run([output], {given: x})[0],
+        ]
+        times = alternate(contenders, runs)
+        got, expected = (contender() for contender in contenders)
+    return Duel(times[0], times[1], np.abs(got.astype(np.float64) - expected), float(np.abs(expected).max()))
+
+
+def network_records(networks: Sequence[Network], runs: int) -> Iterator[Record]:
+    """One record for each network."""
+    for network in networks:
+        result = duel(network.path, network.photo_input(), runs)
+        yield {"case": network.title, **result.record(), "within_limits": network.accepts(result.difference)}
+
+
+def layer_records(layers: Sequence[Layer], runs: int) -> Iterator[Record]:
+    """One record for each layer; the difference is over the output's largest value."""
+    for layer in layers:
+        result = duel(layer.model(), layer.input(), runs)
+        record = result.record()
+        relative = float(result.difference.max()) / result.scale
+        yield {
+            "case": layer.name,
+            **record,
+            "ours_gflops": layer.flop / result.ours.median / 1e6,
+            "onnxruntime_gflops": layer.flop / result.theirs.median / 1e6,
+            "largest_difference": relative,
+            "mean_difference": float(result.difference.mean()) / result.scale,
+            "within_limits": relative <= LAYER_LIMIT,
+        }
+
+
+def memory_records(networks: Sequence[Network]) -> Iterator[Record]:
+    """One record for each network, in MiB."""
+    for network in networks:
+        ours, theirs = (_peak_of(contender, network) for contender in ("engine", "onnxruntime"))
+        yield {"case": network.title, "ours_mib": ours, "onnxruntime_mib": theirs, "ratio": ours / theirs}
+
+
+def _peak_of(contender: str, network: Network) -> float:
+    command = [sys.executable, "-m", "tools.peak_memory", contender, network.name]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout) / 2**20
+
+
+def command_records(runs: int) -> Iterator[Record]:
+    """One record for each command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo, out = PHOTO.relative_to(ROOT), str(Path(folder) / "cutout.png")
+        remove = ["remove", str(photo), "--model", "u2netp", "-o", out, "--overwrite", "--quiet"]
+        for title, arguments in (("nss-wgpu --help", ["--help"]), (f"nss-wgpu remove {photo}", remove)):
+            command = [sys.executable, "-m", "nss", *arguments]
+            (times,) = alternate([partial(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)], runs)
+            yield {"case": title, "ms": times.median, "least_ms": times.least}
+
+
+def machine() -> Record:
+    """What the figures were measured on."""
+    openblas = {name: value for name, value in sorted(os.environ.items()) if name.startswith("OPENBLAS_")}
+    return {
+        "device": blas.describe(available_cores()),
+        "cores": available_cores(),
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "onnxruntime": ort.__version__,
+        "openblas_environment": openblas,
+        "set_aside": os.environ.get(SET_ASIDE, ""),
+    }
+
+
+def header(facts: Record) -> str:
+    """The lines above the tables."""
+    lines = [
+        f"{facts['device']}; cores: {facts['cores']}",
+        f"Python {facts['python']}, NumPy {facts['numpy']}, ONNX Runtime {facts['onnxruntime']}",
+    ]
+    environment = facts["openblas_environment"]
+    assert isinstance(environment, dict)
+    if environment:
+        said = " ".join(f"{name}={value}" for name, value in environment.items())
+        lines.append(f"WARNING: {said} is set; a forced kernel type can halve the speed of NumPy's products")
+    if facts["set_aside"]:
+        lines.append(f"set aside: {facts['set_aside']} (--keep-openblas measures with it)")
+    return "\n".join(lines)
+
+
+TITLES = {
+    "networks": "Networks (ms; difference of the masks)",
+    "layers": "Layers (ms; a run copies input and output too; difference over the largest output)",
+    "memory": "Peak memory of a process (MiB)",
+    "command": "Command (ms, whole process)",
+}
+
+COLUMNS = {
+    "case": ("case", "{}"),
+    "ours_ms": ("ours", "{:.2f}"),
+    "ours_least_ms": ("ours, least", "{:.2f}"),
+    "onnxruntime_ms": ("ONNX Runtime", "{:.2f}"),
+    "ours_gflops": ("GFLOP/s", "{:.0f}"),
+    "onnxruntime_gflops": ("ONNX Runtime GFLOP/s", "{:.0f}"),
+    "ours_mib": ("ours", "{:.0f}"),
+    "onnxruntime_mib": ("ONNX Runtime", "{:.0f}"),
+    "ms": ("median", "{:.0f}"),
+    "least_ms": ("least", "{:.0f}"),
+    "ratio": ("ratio", "{:.2f}"),
+    "largest_difference": ("largest diff.", "{:.1e}"),
+    "mean_difference": ("mean diff.", "{:.1e}"),
+}
+"""The fields of a record that a table shows, in order: the head of the column, and how a value is written."""
+
+
+def report(section: str, records: Sequence[Record]) -> str:
+    """The section's table."""
+    shown = [key for key in COLUMNS if key in records[0]]
+    rows = [[COLUMNS[key][1].format(record[key]) for key in shown] for record in records]
+    return table(TITLES[section], [COLUMNS[key][0] for key in shown], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: exit status 0, or 1 when a difference is beyond its limit."""
+    parser = argparse.ArgumentParser(description="Measure the engine against ONNX Runtime on the CPU.")
+    for section, title in TITLES.items():
+        parser.add_argument(f"--{section}", action="append_const", const=section, dest="sections", help=title)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name holds TEXT")
+    parser.add_argument("--runs", type=_runs, default=FEWEST_RUNS, metavar="N", help="timed runs (%(default)s)")
+    parser.add_argument("--keep-openblas", action="store_true", help="measure with the OPENBLAS_* variables as set")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, times in milliseconds")
+    options = parser.parse_args(arguments)
+    sections = options.sections or ["networks", "layers"]
+
+    networks = [network for network in NETWORKS.values() if options.only in network.name]
+    layers = [layer for layer in LAYERS if options.only in layer.name]
+    if {"networks", "memory"} & set(sections):
+        for network in networks:
+            if not network.path.is_file():
+                print(f"bench: left out: {network.advice()}", file=sys.stderr)
+        networks = [network for network in networks if network.path.is_file()]
+    facts = machine()
+    if not options.json:
+        print(header(facts), flush=True)
+    measured: dict[str, list[Record]] = {}
+    for section in sections:
+        source = {
+            "networks": lambda: network_records(networks, options.runs),
+            "layers": lambda: layer_records(layers, options.runs),
+            "memory": lambda: memory_records(networks),
+            "command": lambda: command_records(options.runs),
+        }[section]()
+        measured[section] = list(source)
+        if measured[section] and not options.json:
+            print(f"\n{report(section, measured[section])}", flush=True)
+    if options.json:
+        print(json.dumps({"machine": facts, **measured}, indent=2, ensure_ascii=False))
+    beyond = [
+        record["case"] for records in measured.values() for record in records if not record.get("within_limits", True)
+    ]
+    for case in beyond:
+        print(f"bench: {case}: the difference from ONNX Runtime is beyond the limit", file=sys.stderr)
+    return 1 if beyond else 0
+
+
+def _runs(text: str) -> int:
+    runs = int(text)
+    if runs < FEWEST_RUNS:
+        raise argparse.ArgumentTypeError(f"at least {FEWEST_RUNS}: a median of fewer says little")
+    return runs
+
+
+def without_openblas(environment: dict[str, str]) -> dict[str, str] | None:
+    """The environment without its OPENBLAS_* variables, which it names instead; None where there are none."""
+    forced = {name: value for name, value in sorted(environment.items()) if name.startswith("OPENBLAS_")}
+    if not forced:
+        return None
+    kept = {name: value for name, value in environment.items() if name not in forced}
+    return kept | {SET_ASIDE: " ".join(f"{name}={value}" for name, value in forced.items())}
+
+
+if __name__ == "__main__":
+    if "--keep-openblas" not in sys.argv and (free := without_openblas(dict(os.environ))):
+        # OpenBLAS read them when NumPy was imported, so this process can no longer change its mind
+        os.execve(sys.executable, [sys.executable, *sys.argv], free)
+    sys.exit(main())
