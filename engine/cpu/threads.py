@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -38,6 +39,12 @@ def available_cores() -> int:
 _TURN = threading.Lock()
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process; NumPy's is loaded by the time the first run asks."""
+    return ThreadpoolController().select(user_api="blas")
+
+
 @contextmanager
 def turn() -> Iterator[None]:
     """One run of the process at a time, with each BLAS call on the thread that makes it.
@@ -45,7 +52,7 @@ def turn() -> Iterator[None]:
     A run uses every core, so two at once would only be in each other's way; and BLAS has one limit for the process,
     which overlapping runs could not put back in the right order.
     """
-    with _TURN, ThreadpoolController().select(user_api="blas").limit(limits=1):
+    with _TURN, _blas().limit(limits=1):
         yield
 
 
