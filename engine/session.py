@@ -87,8 +87,11 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         _check(backend, precision)
+        self._closed = False
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
+        in_file = len(file.proto.graph.node)
+        del file  # its weights, where no one else holds it, before the executor makes its own
         self.inputs = _infos(graph.inputs)
         self.outputs = _infos(graph.outputs)
         loaded = len(graph.nodes)
@@ -105,7 +108,7 @@ class Session:
             backend="numpy" if backend == "auto" else backend,
             device=device,
             precision=precision,
-            nodes_in_file=len(file.proto.graph.node),
+            nodes_in_file=in_file,
             nodes_loaded=loaded,
             nodes_planned=len(graph.nodes),
             weight_bytes=sum(value.type.nbytes for value in graph.constants()),
@@ -123,9 +126,12 @@ class Session:
     ) -> dict[str, np.ndarray]:
         """Compute the outputs, by name, from all inputs, by name.
 
-        ``observe`` is called with the operator, the node's name and the seconds it took. Raises InputError when an
+        ``observe`` is called with the operator, the node's name and the seconds it took; it must not run a session.
+        Raises InputError when an
         input is missing, unknown, has another dtype or shape than the model's, or holds NaN (unless ``allow_nan``).
         """
+        if self._closed:
+            raise BackendError("the session is closed; open another to run the model again")
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
@@ -135,6 +141,7 @@ class Session:
 
     def close(self) -> None:
         """Free the backend's threads; the session cannot run afterwards."""
+        self._closed = True
         self._executor.close()
 
     def __enter__(self) -> Session:
@@ -160,7 +167,10 @@ def _infos(values: Sequence[Value]) -> list[TensorInfo]:
 def _fitting(info: TensorInfo, given: np.ndarray | None, allow_nan: bool) -> np.ndarray:
     if given is None:
         raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"input '{info.name}' is no array: {error}") from error
     if array.dtype != info.dtype or array.shape != info.shape:
         raise InputError(
             f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "

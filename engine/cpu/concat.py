@@ -7,19 +7,14 @@ import numpy as np
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
-from engine.ops.types import normalize_axis
-
-
-def concat_axis(node: Node) -> int:
-    """The axis that a Concat node joins, counted from the front."""
-    return normalize_axis(node.attr("axis", 1), len(node.output.shape))
+from engine.ops.concat import concat_axis
 
 
 class ConcatKernel(KernelBase):
     """Copies the inputs that lie elsewhere."""
 
     def __init__(self, node: Node) -> None:
-        self.axis = concat_axis(node)
+        self.axis = concat_axis(node, len(node.output.shape))
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         y, start, copies = present(outputs, 0), 0, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.cpu import kn2row, winograd
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
@@ -24,13 +25,15 @@ def supports(node: Node) -> bool:
 class ConvKernel(KernelBase):
     """A two-dimensional float32 convolution with its bias and activation, image by image."""
 
+    absorbed: tuple[int, ...] = (1, 2)
+
     def __init__(self, node: Node) -> None:
         x, w = node.input(0), node.input(1)
         assert w.data is not None
         window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
         group = node.attr("group", 1)
         self.algorithm: Winograd | Kn2row | ColumnProduct
-        if _kn2row_is_faster(window, w.shape, group):
+        if _kn2row_is_faster(window, w.shape, group, x.shape[3]):
             self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
         elif _winograd_is_faster(window, w.shape, group):
             self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
@@ -51,15 +54,19 @@ def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
     enough_channels = w[1] >= 32 and w[0] >= 32
     # the transformed weights, 24/9 of the others, are made at load and read whole, however few tiles use them
     enough_tiles = window.out[0] * window.out[1] >= 32 * 32
-    return fits and enough_channels and enough_tiles
+    # a strip is at least one row of tiles, whatever its width
+    fits_scratch = winograd.row_bytes(w[1] + w[0], window.out[1]) <= 4 * winograd.STRIP_BYTES
+    return fits and enough_channels and enough_tiles and fits_scratch
 
 
-def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
+def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int, width: int) -> bool:
     """Measured as above."""
     fits = window.strides == (1, 1) and window.taps > 1 and group == 1
     # it moves as many numbers a pixel as there are outputs, where the others move the inputs
     few_outputs = w[0] <= 16 and w[0] * 4 <= w[1]
-    return fits and few_outputs
+    # every strip multiplies the rows again that its neighbours share with it
+    short_halo = kn2row.strip_rows(window, w[0], width) >= 2 * (window.extents[0] - 1)
+    return fits and few_outputs and short_halo
 
 
 class ColumnProduct:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.cpu.epilogue import relu
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.threads import Pool
+from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.registry import apply_reference
 
@@ -52,6 +52,10 @@ BY_REFERENCE = {
 """Operators whose reference is applied to each worker's part."""
 
 
+PART = 1 << 17
+"""Elements that a reference is given at a time."""
+
+
 def supports(node: Node) -> bool:
     """Whether the node treats every element alike and has one output."""
     return not node.domain and (node.op in BY_REFERENCE or node.op in UFUNCS)
@@ -66,29 +70,35 @@ class ElementwiseKernel(KernelBase):
         self.node = node
         self.ufunc = UFUNCS.get(node.op) if node.output.dtype in (np.float32, np.float64) else None
         shape = node.output.shape
-        self.axis = max(range(len(shape)), key=lambda axis: (shape[axis] > 1, -axis), default=None)
+        # inputs that do not broadcast are one long line, which cuts evenly
+        self.flat = all(value.shape in (shape, ()) for value in node.used_inputs())
+        if self.flat:
+            shape = (node.output.type.size,)
+        self.axis = max(range(len(shape)), key=lambda axis: (shape[axis] > 1, -axis))
+        self.rows = shape[self.axis]
+        # a reference makes arrays of its own on the way: parts that stay in cache keep them small
+        self.most = None if self.ufunc else max(1, PART * self.rows // max(1, node.output.type.size))
+        self.nanoseconds = node.output.type.size * (0.15 if self.ufunc else 1)
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         y = present(outputs, 0)
-        if self.axis is None:
-            self._compute(inputs, y)
-            return
+        if self.flat:
+            y, inputs = y.reshape(-1), [x.reshape(-1) if x is not None and x.ndim else x for x in inputs]
         axis = self.axis - y.ndim
 
-        def part(_: int, rows: tuple[int, int]) -> None:
+        def part(_: int, rows: Range) -> None:
             self._compute([_cut(x, axis, rows) for x in inputs], _cut(y, axis, rows))
 
-        pool.each(part, pool.ranges(y.shape[axis], y.size * (0.15 if self.ufunc else 1)))
+        pool.each(part, pool.ranges(self.rows, self.nanoseconds, self.most))
 
     def _compute(self, inputs: Tensors, y: np.ndarray) -> None:
         if self.ufunc is None:
             np.copyto(y, apply_reference(self.node, inputs)[0])
         else:
-            with np.errstate(all="ignore"):
-                self.ufunc(*inputs, out=y)
+            self.ufunc(*inputs, out=y)
 
 
-def _cut(x: np.ndarray | None, axis: int, rows: tuple[int, int]) -> Any:
+def _cut(x: np.ndarray | None, axis: int, rows: Range) -> Any:
     """The rows of ``x`` along ``axis`` counted from the end; all of one that broadcasts there."""
     if x is None or x.ndim < -axis or x.shape[axis] == 1:
         return x

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.cpu.kernel import Observer, Tensors
+from engine.cpu.kernel import Kernel, Observer, Tensors
 from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.threads import Pool, turn
-from engine.graph.ir import Graph, Value
+from engine.errors import ModelError
+from engine.graph.ir import Graph, Node, Value
+from engine.ops.registry import MISFITS, misfit
 
 
 class NumpyExecutor:
@@ -23,7 +25,10 @@ class NumpyExecutor:
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         self.pool.reserve(max((kernel.scratch for kernel in kernels), default=0))
         self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
-        self._memory = np.empty(plan.nbytes, np.uint8)
+        try:
+            self._memory = np.empty(plan.nbytes, np.uint8)
+        except MemoryError as error:
+            raise ModelError(f"the model's activations take {plan.nbytes:,} bytes, which this machine lacks") from error
 
         def tensor(value: Value | None) -> np.ndarray | None:
             if value is None or value.data is not None:
@@ -37,7 +42,7 @@ class NumpyExecutor:
         self._inputs = tensors(graph.inputs)
         self._outputs = tensors(graph.outputs)
         self._steps = [
-            (node.op, node.name, kernel, tensors(node.inputs), tensors(node.outputs))
+            (_without_data(node), kernel, tensors(_read(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
             if node.op not in VIEWS or node.domain
         ]
@@ -45,16 +50,32 @@ class NumpyExecutor:
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
         """The graph's outputs, in order, as arrays of their own; ``inputs`` fit the graph's inputs."""
         with turn():
+            self.pool.settle()
             for target, array in zip(self._inputs, inputs, strict=True):
                 if target is not None:
                     np.copyto(target, array)
-            for op, name, kernel, sources, targets in self._steps:
+            for node, kernel, sources, targets in self._steps:
                 started = time.perf_counter()
-                kernel.run(sources, targets, self.pool)
+                try:
+                    with np.errstate(all="ignore"):  # infinities and NaN are results
+                        kernel.run(sources, targets, self.pool)
+                except MISFITS as error:
+                    raise misfit(node, error) from error
                 if observe is not None:
-                    observe(op, name, time.perf_counter() - started)
+                    observe(node.op, node.name, time.perf_counter() - started)
             return [np.array(output) for output in self._outputs]
 
     def close(self) -> None:
         """Stop the workers."""
         self.pool.close()
+
+
+def _read(node: Node, kernel: Kernel) -> list[Value | None]:
+    """The node's inputs without those that the kernel has taken into itself: nothing else then keeps their data."""
+    return [None if index in kernel.absorbed else value for index, value in enumerate(node.inputs)]
+
+
+def _without_data(node: Node) -> Node:
+    """The node as errors name it, holding no weights."""
+    types = [None if value is None else Value(value.name, value.type) for value in node.inputs]
+    return Node(node.op, list(types), [], {}, node.domain, node.version, node.name)

@@ -21,21 +21,23 @@ class Kernel(Protocol):
     """One node's computation over fixed shapes.
 
     ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
-    of an input of the same type.
+    of an input of the same type, and ``absorbed`` the constant inputs that the kernel holds in a form of its own.
     """
 
     scratch: int
     in_place: bool
+    absorbed: tuple[int, ...]
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         """Compute every output that is not None, in place; the inputs are only read."""
 
 
 class KernelBase:
-    """Defaults of a kernel that needs no scratch and does not work in place."""
+    """Defaults of a kernel that needs no scratch, does not work in place and reads all its inputs."""
 
     scratch = 0
     in_place = False
+    absorbed: tuple[int, ...] = ()
 
 
 class ReferenceKernel(KernelBase):

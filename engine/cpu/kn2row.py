@@ -19,6 +19,11 @@ STRIP_BYTES = 5 << 20
 """Products held at a time."""
 
 
+def strip_rows(window: Window, outputs: int, width: int) -> int:
+    """Output rows whose products, with those of the rows around them, fit into STRIP_BYTES; not below 0."""
+    return max(0, STRIP_BYTES // (4 * window.taps * outputs * width) - (window.extents[0] - 1))
+
+
 class Kn2row:
     """A convolution of ``[C, H, W]`` with stride 1 and one group, any dilation and padding, in float32."""
 
@@ -26,7 +31,7 @@ class Kn2row:
         self.w = np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
         self.epilogue, self.window, self.taps = epilogue, window, Columns(window, w.shape[1], len(w))
         halo = window.extents[0] - 1
-        self.rows = min(max(1, STRIP_BYTES // (4 * len(self.w) * width) - halo), window.out[0])
+        self.rows = min(max(1, strip_rows(window, len(w), width)), window.out[0])
         # 150 GFLOP/s in the products, 0.15 ns for each number that is added to the output
         self.nanoseconds = window.out[0] * width * len(self.w) * (w.shape[1] * 2 / 150 + 0.15)
         self.scratch = len(self.w) * (self.rows + halo) * width

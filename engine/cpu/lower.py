@@ -7,6 +7,7 @@ from collections.abc import Callable
 from engine.cpu import concat, conv, elementwise, matmul, pool, quantized, resize
 from engine.cpu.kernel import Kernel, ReferenceKernel
 from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.ops.registry import MISFITS, misfit
 
 Choice = tuple[Callable[[Node], bool], Callable[[Node], Kernel]]
 
@@ -30,6 +31,12 @@ CHOICES: dict[tuple[str, str], Choice] = {
 
 
 def lower(node: Node) -> Kernel:
-    """The fastest kernel that takes the node; every node has at least its reference."""
+    """The fastest kernel that takes the node; every node has at least its reference.
+
+    Raises ModelError when the node's attributes or inputs do not fit its operator.
+    """
     supports, kernel = CHOICES.get((node.domain, node.op), (elementwise.supports, elementwise.ElementwiseKernel))
-    return kernel(node) if supports(node) else ReferenceKernel(node)
+    try:
+        return kernel(node) if supports(node) else ReferenceKernel(node)
+    except MISFITS as error:
+        raise misfit(node, error) from error

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.threads import Pool
+from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 
 GFLOPS = 100
@@ -38,12 +38,13 @@ class MatMulKernel(KernelBase):
         stacks = y.shape[:-2]
         a, b = (np.broadcast_to(factor, (*stacks, *factor.shape[-2:])) for factor in (a, b))
 
-        def part(_: int, rows: tuple[int, int]) -> None:
-            for index in range(*rows):
-                stack = np.unravel_index(index, stacks)
-                np.matmul(a[stack], b[stack], out=y[stack])
+        axis = next((axis for axis, count in enumerate(stacks) if count > 1), 0)
 
-        pool.each(part, pool.ranges(prod(stacks), self.nanoseconds))
+        def part(_: int, rows: Range) -> None:
+            slab = (*(slice(None),) * axis, slice(*rows))
+            np.matmul(a[slab], b[slab], out=y[slab])
+
+        pool.each(part, pool.ranges(stacks[axis], self.nanoseconds))
 
 
 class GemmKernel(KernelBase):
@@ -58,7 +59,7 @@ class GemmKernel(KernelBase):
         a, b = (present(inputs, index).T if self.transposed[index] else present(inputs, index) for index in (0, 1))
         c, y = inputs[2] if len(inputs) > 2 else None, present(outputs, 0)
 
-        def part(_: int, rows: tuple[int, int]) -> None:
+        def part(_: int, rows: Range) -> None:
             _multiply(a, b, y, rows)
             block = y[slice(*rows)]
             if self.alpha != 1:
@@ -69,5 +70,5 @@ class GemmKernel(KernelBase):
         pool.each(part, pool.ranges(len(y), self.nanoseconds))
 
 
-def _multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray, rows: tuple[int, int]) -> None:
+def _multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray, rows: Range) -> None:
     np.matmul(a[slice(*rows)], b, out=y[slice(*rows)])

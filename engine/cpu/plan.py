@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
-from engine.cpu.concat import concat_axis
 from engine.graph.ir import Graph, Node, Value
+from engine.ops.concat import concat_axis
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector that NumPy uses."""
@@ -122,7 +122,7 @@ def _shared_region(node: Node, step: int, regions: dict[Value, Region], in_place
 def _gather_parts(node: Node, regions: dict[Value, Region]) -> None:
     """Let the inputs of a Concat lie in its output, where each is one run of it and lies in nothing else yet."""
     whole = regions[node.output]
-    if prod(node.output.shape[: concat_axis(node)]) != 1:
+    if prod(node.output.shape[: concat_axis(node, len(node.output.shape))]) != 1:
         return
     offset = 0
     for value in node.used_inputs():

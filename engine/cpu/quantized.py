@@ -11,6 +11,7 @@ from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
 from engine.ops.conv import conv_window
+from engine.ops.quantize import dynamic_parameters, requantized
 
 EXACT = 1 << 24
 """float32 holds every integer up to this size: sums that stay below it are exact in any order."""
@@ -29,18 +30,20 @@ class DynamicQuantizeKernel(KernelBase):
 
         pool.each(measure, ranges)
         low, high = min(limits), max(limits)
-        # all zeros have no range to divide by; scale 1 says the same, as in ONNX Runtime
-        scale = np.float32((high - low) / np.float32(255)) or np.float32(1)
-        zero = np.clip(np.rint(np.float32(0) - low / scale), 0, 255).astype(np.uint8)
+        scale, zero = dynamic_parameters(low, high)
         for target, value in zip(outputs[1:], (scale, zero), strict=False):
             if target is not None:
                 target[...] = value
         if outputs[0] is None:
             return
         y = outputs[0].reshape(-1)
+        regular = 0 < scale < np.inf  # or there are infinities and NaN to turn into integers
 
         def quantize(_: int, part: tuple[int, int]) -> None:
             levels = x[slice(*part)] / scale
+            if not regular:
+                np.copyto(y[slice(*part)], requantized(levels, zero, y.dtype))
+                return
             np.rint(levels, out=levels)
             levels += np.float32(zero)
             np.clip(levels, 0, 255, out=levels)
@@ -62,6 +65,8 @@ class ConvIntegerKernel(KernelBase):
 
     The channels are cut into runs whose sums cannot reach 2^24: within a run the float32 product is exact.
     """
+
+    absorbed: tuple[int, ...] = (1, 3)
 
     def __init__(self, node: Node) -> None:
         x, w = node.input(0), _centred_weights(node)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -37,6 +37,8 @@ def available_cores() -> int:
 
 
 _TURN = threading.Lock()
+_limits: list[Any] = []
+"""The BLAS limit of the turn that is on, or of one whose end was interrupted."""
 
 
 @cache
@@ -50,10 +52,22 @@ def turn() -> Iterator[None]:
     """One run of the process at a time, with each BLAS call on the thread that makes it.
 
     A run uses every core, so two at once would only be in each other's way; and BLAS has one limit for the process,
-    which overlapping runs could not put back in the right order.
+    which overlapping runs could not put back in the right order. Not re-entrant: a run cannot start another.
     """
-    with _TURN, _blas().limit(limits=1):
-        yield
+    with _TURN:
+        _lift_limits()
+        _limits.append(_blas().limit(limits=1))
+        try:
+            yield
+        finally:
+            _lift_limits()
+
+
+def _lift_limits() -> None:
+    while _limits:
+        _limits[-1].__exit__(None, None, None)
+        # only now: an interrupt before this line leaves the limit to the next turn to lift
+        _limits.pop()
 
 
 class Pool:
@@ -63,6 +77,8 @@ class Pool:
         self.threads = threads or available_cores()
         self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
         self._scratch = [np.empty(0, np.float32) for _ in range(self.threads)]
+        self._queue: list[Any] = []
+        self._busy = [threading.Lock() for _ in range(self.threads)]
 
     def reserve(self, elements: int) -> None:
         """Make every worker's scratch at least that many float32 elements long."""
@@ -94,28 +110,42 @@ class Pool:
     def each(self, work: Callable[[int, Item], None], items: Iterable[Item]) -> None:
         """Call ``work(worker, item)`` once for each item, in any order; returns when all are done.
 
-        The first error, an interrupt among them, is raised here once every worker has stopped.
+        The first error of a worker is raised here once every worker has stopped. An interrupt is raised at once: what
+        the workers have in hand then ends behind its back, and ``settle`` waits for it.
         """
+        self.settle()
         queue = list(items)[::-1]
+        self._queue = queue
 
         def drain(worker: int) -> None:
-            while True:
-                try:
-                    item = queue.pop()
-                except IndexError:
-                    return
-                work(worker, item)
+            # infinities and NaN are results; the state is each thread's own
+            with self._busy[worker], np.errstate(all="ignore"):
+                while queue:
+                    try:
+                        item = queue.pop()
+                    except IndexError:
+                        return
+                    work(worker, item)
 
-        others = min(self.threads, len(queue)) - 1
-        futures = [self._others.submit(drain, worker + 1) for worker in range(others)] if self._others else []
+        futures: list[Future[None]] = []
         try:
+            if self._others:
+                for worker in range(1, min(self.threads, len(queue))):
+                    futures.append(self._others.submit(drain, worker))
             drain(0)
         finally:
             queue.clear()
-            errors = [future.exception() for future in futures]
+        errors = [future.exception() for future in futures]
         for error in errors:
             if error is not None:
                 raise error
+
+    def settle(self) -> None:
+        """Wait until no worker is at anything that an interrupted ``each`` left behind."""
+        self._queue.clear()
+        for busy in self._busy:
+            with busy:
+                pass
 
     def close(self) -> None:
         """Stop the workers."""

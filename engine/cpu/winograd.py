@@ -77,6 +77,11 @@ def transform_weights(w: np.ndarray) -> np.ndarray:
     return (both @ w.reshape(-1, 9).T.astype(np.float32, copy=False)).reshape(TAPS, *w.shape[:2])
 
 
+def row_bytes(channels: int, width: int) -> int:
+    """Transformed inputs and products of one row of tiles, for ``channels`` inputs and outputs in all."""
+    return 4 * TAPS * (-(-width // COLUMNS) + 1) * channels
+
+
 class Winograd:
     """A 3x3 convolution of ``[C, H, W]`` with stride and dilation 1, any padding, in float32.
 
@@ -87,7 +92,7 @@ class Winograd:
         self.u, self.epilogue, self.begin = transform_weights(w), epilogue, begin
         self.outputs, self.channels = w.shape[:2]
         self.tile_rows, self.step = -(-out[0] // ROWS), -(-out[1] // COLUMNS) + 1
-        fit = STRIP_BYTES // (4 * TAPS * self.step * (self.channels + self.outputs))
+        fit = STRIP_BYTES // row_bytes(self.channels + self.outputs, out[1])
         self.rows = min(max(fit, -(-STRIP_TILES // self.step)), self.tile_rows)
         # 150 GFLOP/s in the products, 0.1 ns for each of the passes over an input or output pixel
         pixels = self.tile_rows * ROWS * out[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -82,7 +83,9 @@ class _Loader:
         chosen = [outputs] if isinstance(outputs, str) else list(outputs)
         made = {name for node in self.proto.node for name in node.output}
         unknown = [name for name in chosen if name not in made and name not in declared]
-        if unknown or not chosen:
+        if not chosen:
+            raise InputError(f"no output is named; the model has {declared}")
+        if unknown:
             raise InputError(f"outputs {unknown} are not in the model; it has {declared}")
         return chosen
 
@@ -135,6 +138,7 @@ class _Loader:
             version=self.versions[domain],
             name=proto.name or next(iter(proto.output), ""),
         )
+        self._check_arity(proto, node)
         types = infer(node)
         if len(types) < len(proto.output):
             raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
@@ -143,6 +147,15 @@ class _Loader:
         scope.update((value.name, value) for value in node.used_outputs())
         if not all(value.is_constant for value in node.used_outputs()):
             self.nodes.append(node)
+
+    def _check_arity(self, proto: onnx.NodeProto, node: Node) -> None:
+        """ModelError unless the node has as many inputs as the operator's schema allows."""
+        try:
+            schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+        except onnx.defs.SchemaError:
+            return
+        if not schema.min_input <= len(proto.input) <= schema.max_input:
+            raise ModelError(f"{node.label}: {len(proto.input)} inputs, the operator takes {_span(schema)}")
 
     def _add_branch(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
         """Put the branch that an If takes in its place; its condition must be known at load."""
@@ -171,6 +184,13 @@ class _Loader:
                 scope[name] = inner[name]
 
 
+def _span(schema: onnx.defs.OpSchema) -> str:
+    low, high = schema.min_input, schema.max_input
+    if low == high:
+        return str(low)
+    return f"{low} or more" if high > 1000 else f"{low} to {high}"
+
+
 def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
     """The input's static shape: what the model declares, its symbolic dimensions taken from ``given``."""
     declared, has_shape = declared_dims(info), info.type.tensor_type.HasField("shape")
@@ -181,7 +201,12 @@ def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int,
                 f"input '{info.name}' has shape {_listed(declared)}; bind its dimensions with input_shapes"
             )
         return fixed
-    shape = tuple(int(dim) for dim in given)
+    try:
+        shape = tuple(operator.index(dim) for dim in given)
+    except TypeError:
+        raise InputError(
+            f"input '{info.name}' has shape {_listed(declared)}; {given!r} is no shape to bind it to"
+        ) from None
     fits = len(shape) == len(declared) and all(
         isinstance(dim, str) or dim == bound for dim, bound in zip(declared, shape, strict=True)
     )

@@ -38,6 +38,8 @@ class ModelFile:
         Raises ModelError when it cannot be read or is no ONNX model, UnsupportedError for versions out of range.
         """
         what, folder = "the model given as bytes", None
+        if isinstance(model, (bytearray, memoryview)):
+            model = bytes(model)
         if not isinstance(model, bytes):
             path = Path(model)
             what, folder = f"model '{path}'", path.parent
@@ -45,8 +47,8 @@ class ModelFile:
                 raise ModelError(f"{what} is a folder; name the .onnx file in it")
             try:
                 model = path.read_bytes()
-            except OSError as error:
-                raise ModelError(f"{what} cannot be read: {error.strerror or error}") from error
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+                raise ModelError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
         if not model:
             raise ModelError(f"{what} is empty; fetch it again")
         proto = onnx.ModelProto()
@@ -81,7 +83,9 @@ class ModelFile:
 def declared_dims(info: onnx.ValueInfoProto) -> Dims:
     """The dimensions that a value is declared with; empty also where the shape is left out."""
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in info.type.tensor_type.shape.dim
+        # some exporters write -1 for a dimension they leave open
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param or "?"
+        for dim in info.type.tensor_type.shape.dim
     )
 
 

@@ -23,6 +23,15 @@ def conv_window(node: Node, x: tuple[int, ...], w: tuple[int, ...]) -> Window:
     return resolve(node, x[2:], kernel)
 
 
+def check_operands(node: Node, outputs: int) -> None:
+    """ValueError unless x, w and the bias have one dtype and the bias one element for each output channel."""
+    x, w, bias = node.input(0), node.input(1), node.optional_input(2)
+    if w.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
+        raise ValueError("x, w and bias must have one dtype")
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"a bias of shape {bias.shape} for {outputs} output channels")
+
+
 def convolve(node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Sum over window positions of one matrix product each, in the dtype of ``x`` and ``w``; no bias."""
     window = conv_window(node, x.shape, w.shape)
@@ -33,7 +42,7 @@ def convolve(node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     weights = w.reshape(group, w.shape[0] // group, *w.shape[1:])
     y = np.zeros((count, group, weights.shape[1], int(np.prod(window.out))), x.dtype)
     for offsets in np.ndindex(*window.kernel):
-        columns = window.tap(padded, offsets).reshape(count, group, channels // group, -1)
+        columns = window.tap(padded, offsets).reshape(count, group, channels // group, y.shape[3])
         y += np.matmul(weights[(..., *offsets)], columns)
     return y.reshape(count, w.shape[0], *window.out)
 
@@ -46,6 +55,7 @@ class Conv:
     def infer(node: Node) -> list[TensorType]:
         x, w = node.input(0), node.input(1)
         window = conv_window(node, x.shape, w.shape)
+        check_operands(node, w.shape[0])
         return [TensorType(x.dtype, (x.shape[0], w.shape[0], *window.out))]
 
     @staticmethod

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
+from engine.ops.conv import check_operands
 from engine.ops.registry import operator
 from engine.ops.types import accumulator
 from engine.ops.window import Window
@@ -57,15 +60,17 @@ class ConvTranspose:
     def infer(node: Node) -> list[TensorType]:
         x, w = node.input(0), node.input(1)
         _, out = transposed_window(node, x.shape, w.shape)
-        return [TensorType(x.dtype, (x.shape[0], w.shape[1] * node.attr("group", 1), *out))]
+        outputs = w.shape[1] * node.attr("group", 1)
+        check_operands(node, outputs)
+        return [TensorType(x.dtype, (x.shape[0], outputs, *out))]
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         wide = accumulator(x.dtype)
         window, out = transposed_window(node, x.shape, w.shape)
         group, count = node.attr("group", 1), x.shape[0]
-        inputs = x.astype(wide, copy=False).reshape(count, group, x.shape[1] // group, -1)
-        weights = w.astype(wide, copy=False).reshape(group, w.shape[0] // group, -1)
+        inputs = x.astype(wide, copy=False).reshape(count, group, x.shape[1] // group, prod(x.shape[2:]))
+        weights = w.astype(wide, copy=False).reshape(group, w.shape[0] // group, prod(w.shape[1:]))
         columns = np.matmul(weights.transpose(0, 2, 1), inputs)
         columns = columns.reshape(count, group * w.shape[1], *window.kernel, *window.out)
         y = window.fold(columns, out)

@@ -100,6 +100,14 @@ class DequantizeLinear:
             return rounded(x.astype(wide) * spread(node, scale, x.shape).astype(wide), result.dtype)
 
 
+def dynamic_parameters(low: np.float32, high: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """The float32 scale and uint8 zero point by which DynamicQuantizeLinear covers ``low`` <= 0 to ``high`` >= 0."""
+    # an infinite x makes the scale infinite, and one of denormal range makes it 0
+    with np.errstate(all="ignore"):
+        scale = np.asarray((high - low) / np.float32(255) if high > low else 1, np.float32)
+        return scale, requantized(np.asarray(-low / scale), 0, np.dtype(np.uint8))
+
+
 @operator("DynamicQuantizeLinear", since=11)
 class DynamicQuantizeLinear:
     """x as uint8, with the float32 scale and the zero point that cover its range and 0; all 0 have scale 1."""
@@ -113,9 +121,6 @@ class DynamicQuantizeLinear:
 
     @staticmethod
     def reference(_: Node, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        low, high = x.min(initial=0), x.max(initial=0)
-        # an infinite x makes the scale infinite, and one of denormal range makes it 0
+        scale, zero_point = dynamic_parameters(x.min(initial=0), x.max(initial=0))
         with np.errstate(all="ignore"):
-            scale = np.asarray((high - low) / np.float32(255) if high > low else 1, np.float32)
-            zero_point = requantized(np.asarray(-low / scale), 0, np.dtype(np.uint8))
             return requantized(x / scale, zero_point, zero_point.dtype), scale, zero_point

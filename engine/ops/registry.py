@@ -113,6 +113,8 @@ def apply_reference(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
             result = operator_of(node).reference(node, *arrays)
     except MISFITS as error:
         raise misfit(node, error) from error
+    except MemoryError as error:
+        raise ModelError(f"{node.label}: {error or 'its result'}; this machine lacks the memory") from error
     return result if isinstance(result, tuple) else (result,)
 
 

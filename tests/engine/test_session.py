@@ -200,3 +200,16 @@ def test_names_of_the_package() -> None:
         assert getattr(engine, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'engine' has no attribute 'Nothing'"):
         _ = engine.Nothing
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_closed_session_says_so(backend: str) -> None:
+    session = Session(SMALL, backend=backend)
+    session.close()
+    with pytest.raises(BackendError, match="the session is closed"):
+        session.run({"x": X})
+
+
+def test_an_input_that_is_no_array() -> None:
+    with Session(SMALL) as session, pytest.raises(InputError, match="input 'x' is no array"):
+        session.run({"x": [[1, 2], [3]]})  # type: ignore[dict-item]

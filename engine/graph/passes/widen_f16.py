@@ -11,7 +11,7 @@ from onnx import TensorProto
 from engine.graph.ir import Graph, Node, TensorType, Value
 
 F16, F32 = np.dtype(np.float16), np.dtype(np.float32)
-DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
+DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "precision", "stash_type")
 
 
 def widen_f16(graph: Graph) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.cpu import conv
 from engine.cpu.conv import ConvKernel
+from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
 from engine.graph.passes import optimize
 from tests.engine.cpu.kernels import THREADS, compare, finely_cut
@@ -162,16 +163,37 @@ def test_what_the_algorithms_do_not_take_runs_by_the_reference() -> None:
     compare(wide, kernel="ReferenceKernel")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_infinities_and_nan_stay_where_they_are(algorithm: str) -> None:
+def test_nan_and_infinity_stay_near_where_they_are(algorithm: str, value: float) -> None:
     graph = loaded(convolution((1, 4, 30, 30), 5, (3, 3), pads=[1, 1, 1, 1]))
     (x,) = feeds(graph)
-    x[0, 1, 7, 8] = np.nan
+    x[0, 1, 7, 8] = value
     (expected,) = interpret(graph, [x])
     with forced(algorithm):
         (result,) = execute(graph, [x])
-    # Winograd spreads it over the tile of 4 x 2 outputs, the others do not
+    # Winograd spreads it over the tile of 4 x 2 outputs, as NaN, the others do not
     near = np.zeros(result.shape, bool)
     near[:, :, 2:14, 4:13] = True
-    assert np.isnan(result[np.isnan(expected)]).all()
+    assert not np.isfinite(result[~np.isfinite(expected)]).any()
     np.testing.assert_allclose(result[~near], expected[~near], rtol=0, atol=TOLERANCE[algorithm])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kernel", "size", "dilation"), [(16, 3, 512, 16), (16, 31, 128, 1), (8, 11, 256, 1), (16, 7, 256, 1)]
+)
+def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
+    outputs: int, kernel: int, size: int, dilation: int
+) -> None:
+    extent = (kernel - 1) * dilation
+    proto = convolution(
+        (1, 64, size, size), outputs, (kernel, kernel), pads=[extent // 2] * 4, dilations=[dilation] * 2
+    )
+    (made,) = loaded(proto).nodes
+    chosen = ConvKernel(made)
+    assert not isinstance(chosen.algorithm, Kn2row)
+    assert chosen.scratch * 4 < 64 << 20
+
+
+def test_no_image_is_no_output() -> None:
+    compare(convolution((0, 4, 9, 9), 5, (3, 3)))

@@ -38,8 +38,8 @@ def images(count: int) -> list[np.ndarray]:
 def test_real_model_equals_the_reference(executor: NumpyExecutor) -> None:
     (x,) = images(1)
     (expected,) = interpret(load(shrunk(U2NETP, 96)), [x])
-    # measured: 6e-7
-    np.testing.assert_allclose(executor.run([x])[0], expected, rtol=0, atol=5e-6)
+    # measured: 2e-7
+    np.testing.assert_allclose(executor.run([x])[0], expected, rtol=0, atol=2e-6)
 
 
 def test_two_runs_are_identical(executor: NumpyExecutor) -> None:
@@ -93,8 +93,8 @@ def test_number_of_threads(threads: int, executor: NumpyExecutor) -> None:
     (x,) = images(1)
     other = NumpyExecutor(real_graph(), threads)
     assert other.pool.threads == threads
-    # strips are cut elsewhere, so products are summed in another order; measured: 4e-7
-    np.testing.assert_allclose(other.run([x])[0], executor.run([x])[0], rtol=0, atol=4e-6)
+    # strips are cut elsewhere, so products are summed in another order; measured: 2e-8
+    np.testing.assert_allclose(other.run([x])[0], executor.run([x])[0], rtol=0, atol=2e-7)
     other.close()
 
 

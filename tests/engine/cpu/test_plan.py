@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.cpu.concat import concat_axis
 from engine.cpu.executor import NumpyExecutor
 from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, MemoryPlan, plan_memory
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.load import load
 from engine.graph.passes import optimize
+from engine.ops.concat import concat_axis
 from tests.engine.models import U2NETP, feeds, interpret, model, node, shrunk
 
 Span = tuple[int, int]
@@ -79,7 +79,7 @@ class Simulation:
             return
         for index, value in enumerate(targets):
             assert all(self.apart(value, other) for other in targets[:index])
-        if made.op == "Concat" and prod(made.output.shape[: concat_axis(made)]) == 1:
+        if made.op == "Concat" and prod(made.output.shape[: concat_axis(made, len(made.output.shape))]) == 1:
             self.join(made)
             return
         shared = [(a, b) for a in sources for b in targets if not self.apart(a, b)]

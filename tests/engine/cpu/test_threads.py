@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from engine.cpu import threads
 from engine.cpu.threads import WAKE_NS, Pool, turn
 
 
@@ -122,3 +123,41 @@ def test_turns_of_several_threads_do_not_overlap() -> None:
     assert set(most) == {1}
     assert all(counts <= {1} for counts in seen)
     assert limits() == before
+
+
+def test_an_interrupt_while_waiting_leaves_nothing_behind() -> None:
+    """What a worker still has in hand when the caller is interrupted ends before anything else begins."""
+    pool = Pool(2)
+    release, started, written = threading.Event(), threading.Event(), []
+
+    def work(worker: int, item: int) -> None:
+        if worker == 0:
+            started.wait(5)
+            raise KeyboardInterrupt
+        started.set()
+        release.wait(5)
+        written.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.each(work, range(100))
+    assert not written  # the interrupt did not wait
+    threading.Timer(0.05, release.set).start()
+    pool.settle()
+    assert len(written) == 1  # the item in hand; the others were dropped
+    done: list[int] = []
+    pool.each(lambda _, item: done.append(item), range(10))
+    assert sorted(done) == list(range(10))
+    pool.close()
+
+
+def test_an_interrupted_turn_is_put_right_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        with monkeypatch.context() as patched:
+            patched.setattr(threads, "_lift_limits", lambda: None)  # as if a second interrupt had come in its way
+            with turn():
+                pass
+        assert set(limits()) <= {1}
+        with turn():
+            assert set(limits()) <= {1}
+        assert limits() == before

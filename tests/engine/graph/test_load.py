@@ -118,9 +118,13 @@ def test_only_the_outputs_asked_for_are_kept(outputs: Any, names: list[str], nod
     assert [made.op for made in graph.nodes] == nodes
 
 
-@pytest.mark.parametrize("outputs", [["b", "nothing"], "nothing", [], ["x"]])
+@pytest.mark.parametrize("outputs", [["b", "nothing"], "nothing", ["x"]])
 def test_unknown_outputs(outputs: Any) -> None:
     assert "are not in the model; it has ['b', 'c']" in error(CHAIN, InputError, outputs=outputs)
+
+
+def test_no_outputs() -> None:
+    assert error(CHAIN, InputError, outputs=[]) == "no output is named; the model has ['b', 'c']"
 
 
 def test_output_that_is_an_input_or_a_constant() -> None:

@@ -104,3 +104,16 @@ def test_session_keeps_float16_at_the_edge() -> None:
             results.append(session.run({"x": x})["y"])
     assert results[0].dtype == results[1].dtype == F16
     np.testing.assert_allclose(results[0], results[1], STEP, STEP)
+
+
+def test_attributes_that_name_float16() -> None:
+    proto = model(
+        [node("LayerNormalization", "x s", "y mean", stash_type=TensorProto.FLOAT16)],
+        {"x": (np.float16, [1, 4, 8])},
+        "y mean",
+        {"s": np.ones(8, np.float16)},
+    )
+    with Session(proto.SerializeToString(), outputs="all") as session:
+        x = np.linspace(-1, 1, 32, dtype=np.float16).reshape(1, 4, 8)
+        results = session.run({"x": x})
+    np.testing.assert_allclose(results["mean"][0, :, 0], x.mean(axis=2)[0], atol=2 * STEP)
