@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,33 +22,43 @@ class Job:
     error: NssError | None = None
 
 
-def plan(inputs: Sequence[Path], output: str | None, *, overwrite: bool) -> list[Job]:
+def plan(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> list[Job]:
     """Pair every input image with its output file.
 
     A directory stands for the images in it, by extension, sorted by name, without its sub-directories and without
-    cut-outs that lie there (``*.cutout.png``). By default the output is ``<stem>.cutout.png`` beside the input.
+    cut-outs that lie there (``*.cutout.png``). A file that is named twice, also through a link, is done once. By
+    default the output is ``<stem>.cutout.png`` beside the input.
     ``output`` is a directory that exists, or, for a single input file, a file name. Directories are never made: a slip
     of the keyboard should not become one.
 
     Raises:
-        UsageError: ``output`` is neither; two inputs would give one output; an output is one of the inputs.
+        UsageError: a name is empty; ``output`` is neither; two inputs would give one output; an output is one of the
+            inputs; an input is the cut-out of another one.
     """
-    directory = _output_directory(inputs, output)
-    jobs: list[Job] = []
-    for source in _expand(inputs):
+    if "" in inputs:
+        raise UsageError("an input is an empty name; give files or directories (. is the current one)")
+    paths = [Path(name) for name in inputs]
+    directory = _output_directory(paths, output)
+    jobs: dict[str, Job] = {}
+    for source in _expand(paths):
         if isinstance(source, Job):
-            jobs.append(source)
-            continue
-        target = Path(output) if output and directory is None else (directory or source.parent) / (source.stem + SUFFIX)
-        jobs.append(Job(source, target))
+            job = source
+        elif output is not None and directory is None:
+            job = Job(source, Path(output))
+        else:
+            job = Job(source, (directory or source.parent) / (source.stem + SUFFIX))
+        jobs.setdefault(os.path.realpath(job.source), job)
+    _refuse_cutouts(jobs.values())
     _refuse_collisions(jobs)
-    return [_checked(job, overwrite) for job in jobs]
+    return [_checked(job, overwrite) for job in jobs.values()]
 
 
 def _output_directory(inputs: Sequence[Path], output: str | None) -> Path | None:
     """The directory that ``output`` names, or None where there is no output or it names a file."""
     if output is None:
         return None
+    if output == "":
+        raise UsageError("-o is empty; give a file or a directory, or leave it out")
     separators = tuple(s for s in (os.sep, os.altsep) if s)
     if os.path.isdir(output):  # noqa: PTH112 - unlike Path.is_dir it is false, not an error, for impossible names
         return Path(output)
@@ -56,6 +66,8 @@ def _output_directory(inputs: Sequence[Path], output: str | None) -> Path | None
         raise UsageError(f"output directory {output} does not exist; create it first")
     if len(inputs) > 1 or inputs[0].is_dir():
         raise UsageError(f"several images need a directory as output, and {output} is none; create it first")
+    if not os.path.isdir(parent := os.path.dirname(output) or os.curdir):  # noqa: PTH112, PTH120 - as above
+        raise UsageError(f"{output}: the directory {parent} does not exist; create it first")
     return None
 
 
@@ -80,18 +92,27 @@ def _expand(inputs: Sequence[Path]) -> Iterator[Path | Job]:
         yield from images
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source): job.source for job in jobs}
+def _refuse_cutouts(jobs: Iterable[Job]) -> None:
+    sources = {(job.source.parent, job.source.stem): job.source for job in jobs}
+    for path in sources.values():
+        source = sources.get((path.parent, path.name.removesuffix(SUFFIX))) if path.name.endswith(SUFFIX) else None
+        if source is not None:
+            raise UsageError(f"{path}: is an earlier cut-out of {source}; leave it out")
+
+
+def _refuse_collisions(jobs: Mapping[str, Job]) -> None:
+    """``jobs`` by the real path of their source."""
     taken: dict[str, Path] = {}
-    for job in jobs:
+    for job in jobs.values():
         if job.target is None:
             continue
         target = os.path.realpath(job.target)
-        if target in sources:
+        if target in jobs:
             raise UsageError(f"{job.target}: is an input itself, which is never overwritten; give another output")
         if target in taken:
             raise UsageError(
-                f"{taken[target]} and {job.source} would both be written to {job.target}; give each its own -o"
+                f"{taken[target]} and {job.source} would both be written to {job.target}; "
+                "run them one at a time with -o"
             )
         taken[target] = job.source
 

@@ -11,29 +11,39 @@ import os
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nss.errors import NssError, UsageError
+from nss.errors import NssError, UsageError, one_line
 from nss.models_cli import models_app
+from nss.terminal import (
+    PROGRAM,
+    ReaderGoneError,
+    Terminated,
+    complain,
+    escaped,
+    require_command,
+    standard_streams,
+    stop_signals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nss.batch import Job
     from nss.compose import Cutout
     from nss.progress import Progress
     from nss.remover import Remover
 
-PROGRAM = "nss-wgpu"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
     name=PROGRAM,
     help="Take the background off photos, on this machine.",
-    epilog="Exit status: 0 all done, 1 some images failed, 2 usage, 3 model missing or refused, 130 interrupted.",
+    epilog="Exit status: 0 all done, 1 some images failed, 2 usage, 3 model missing or refused, 130 interrupted, "
+    "143 terminated.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # importing rich for the help text alone would double its time
@@ -73,15 +83,13 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help(), file=sys.stderr)
-        raise typer.Exit(2)
+    require_command(context)
 
 
 @app.command("remove")
 def remove(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN", help="Images, or directories of images (without sub-directories).")
+        list[str], typer.Argument(metavar="IN", help="Images, or directories of images (without sub-directories).")
     ],
     output: Annotated[
         str | None,
@@ -106,6 +114,8 @@ def remove(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON, if asked for).")] = False,
 ) -> None:
     """Cut the foreground out of photos: PNG files with straight alpha, RGB untouched."""
+    if model == "":
+        raise UsageError("--model is empty; give a name, the path of an ONNX file, or leave it out")
     if mode and model:
         raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
     from nss import batch
@@ -118,14 +128,15 @@ def remove(
     try:
         with Progress(len(jobs), quiet=quiet) as progress:
             _process(jobs, run, report, progress)
-    except KeyboardInterrupt:
-        _complain(f"interrupted: {report.done} of {len(jobs)} images written")
-        raise typer.Exit(INTERRUPTED) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        word, status = _stopped(stop)
+        complain(f"{word}: {report.done} of {len(jobs)} images written")
+        raise typer.Exit(status) from None
     if run.remover and report.done and not quiet:
         from nss.models import hint
 
         if line := hint(run.remover.model):
-            _complain(line)
+            complain(line)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -144,7 +155,7 @@ class _Run:
         if self.remover is None:
             from nss.remover import Remover
 
-            self.remover = Remover(self.model, backend=self.backend, quiet=self.quiet, notify=_complain)
+            self.remover = Remover(self.model, backend=self.backend, quiet=self.quiet, notify=complain)
         cutout = self.remover.remove(job.source)
         cutout.save(job.target, overwrite=self.overwrite)
         return cutout
@@ -153,15 +164,18 @@ class _Run:
 def _process(jobs: Sequence[Job], run: _Run, report: _Report, progress: Progress) -> None:
     for number, job in enumerate(jobs):
         progress.update(number, job.source.name)
-        cutout, error = None, _one_line(job.error) if job.error else None
+        cutout, error = None, one_line(job.error) if job.error else None
         if error is None:
             try:
                 cutout = run.cut(job)
             except Exception as failure:
                 if run.remover is None:  # no image can be done without the model
+                    reason = _describe(failure)
                     for left in jobs[number:]:
-                        report.json(left, None, _one_line(failure))
-                    raise
+                        report.json(left, None, reason)
+                    if isinstance(failure, NssError):
+                        raise
+                    raise NssError(reason) from failure
                 error = _describe(failure, job.source)
         with progress.paused():
             report.add(job, cutout, error)
@@ -180,18 +194,19 @@ class _Report:
         self.json(job, cutout, error)
         if cutout is None:
             self.failed += 1
-            _complain(error or "")
+            complain(error or "")
             return
         self.done += 1
         if self.quiet:
             return
         for note in cutout.notes:
-            _complain(f"{job.source}: {note}")
+            complain(f"{job.source}: {note}")
         if not self.as_json:
             height, width = cutout.mask.shape
             info, seconds = cutout.info, sum(cutout.info.milliseconds.values()) / 1000
             print(
-                f"{job.source} -> {job.target} ({width} x {height}, {info.model} on {info.backend}, {seconds:.2f} s)",
+                f"{escaped(job.source)} -> {escaped(job.target)} "
+                f"({width} x {height}, {info.model} on {info.backend}, {seconds:.2f} s)",
                 flush=True,
             )
 
@@ -215,19 +230,15 @@ class _Report:
         print(json.dumps(line), flush=True)
 
 
-def _complain(line: str) -> None:
-    """One line on standard error, whatever an error's text or a file's name holds."""
-    print(f"{PROGRAM}: {' '.join(line.split())}", file=sys.stderr, flush=True)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _stopped(stop: BaseException) -> tuple[str, int]:
+    """The word and the exit status for an end that came from outside."""
+    return ("terminated", stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
 
 
 def _describe(failure: Exception, source: Path | None = None) -> str:
     """A failure as one line; with NSS_DEBUG set, the traceback of one that no one foresaw goes before it."""
     if isinstance(failure, NssError):
-        return _one_line(failure)
+        return one_line(failure)
     what = f"{source}: " if source else ""
     if isinstance(failure, MemoryError):
         return f"{what}not enough memory"
@@ -236,28 +247,34 @@ def _describe(failure: Exception, source: Path | None = None) -> str:
 
         traceback.print_exception(failure)
     kind = type(failure).__name__
-    return f"{what}unexpected {kind}: {_one_line(failure)} (NSS_DEBUG=1 shows where; please report it)"
+    return f"{what}unexpected {kind}: {one_line(failure)} (NSS_DEBUG=1 shows where; please report it)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. ``arguments``: those of the process by default."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file name need not be printable
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = app(arguments, prog_name=PROGRAM, standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
-        return INTERRUPTED
-    except NssError as error:
-        _complain(_one_line(error))
-        return error.exit_code
-    except Exception as error:
-        # typer's usage errors share no public base class; all of them can format themselves
-        if format_message := getattr(error, "format_message", None):
-            command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-            _complain(f"{format_message()} See `{command} --help`.")
-            return 2
-        _complain(_describe(error))
-        return 1
+    with standard_streams(), stop_signals():
+        try:
+            status = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+            sys.stdout.flush()
+            return status if isinstance(status, int) else 0
+        except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
+            word, status = _stopped(stop)
+            complain(word)
+            return status
+        except ReaderGoneError as error:
+            return error.exit_code
+        except NssError as error:
+            complain(str(error))
+            return error.exit_code
+        except Exception as error:
+            # typer's usage errors share no public base class; all of them can format themselves
+            if format_message := getattr(error, "format_message", None):
+                command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+                try:
+                    message = one_line(format_message())
+                except Exception:  # typer before 0.16 with a later click
+                    message = one_line(error)
+                complain(f"{message.rstrip('.')}. See `{command} --help`.")
+                return 2
+            complain(_describe(error))
+            return 1

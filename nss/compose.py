@@ -39,7 +39,7 @@ class Cutout:
         own_alpha: uint8 HxW, the alpha that the photo already had, or None.
         icc: the ICC profile of ``rgb``, or None.
         path: the file that the photo came from, or None; it is never overwritten.
-        notes: what was done to the photo on the way in, one short phrase each.
+        notes: what was done to the photo on the way in, and to the network's output, one short phrase each.
         info: what made the cut-out, and in which time.
     """
 

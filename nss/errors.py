@@ -7,15 +7,24 @@ Exit status of ``nss-wgpu``:
   1  some images failed, the others were written
   2  the command line asks for something impossible
   3  a model is missing or was refused
+129  the terminal was closed (SIGHUP)
 130  interrupted (SIGINT)
+141  standard output was closed by its reader
+143  terminated (SIGTERM)
 ===  ==============================================
 
-The text of an error is one line: what is wrong, with what, what to do.
+An interruption, SIGTERM and SIGHUP leave no temporary file behind. The text of an error is one line: what is wrong,
+with what, what to do.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+
+def one_line(text: object) -> str:
+    """``str(text)`` with each run of white space, line breaks included, as one space."""
+    return " ".join(str(text).split())
 
 
 class NssError(Exception):

@@ -114,7 +114,7 @@ def _same_file(a: Path, b: Path) -> bool:
 
 
 def _exists(target: Path) -> ImageError:
-    return ImageError(f"{target}: exists already; pass --overwrite (overwrite=True) to replace it")
+    return ImageError(f"{target}: exists already; pass --overwrite to replace it")
 
 
 def _unwritable(target: Path, error: OSError | ValueError) -> ImageError:

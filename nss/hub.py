@@ -28,10 +28,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from nss import __version__, model_store
-from nss.errors import ModelUnavailableError
+from nss.errors import ModelUnavailableError, one_line
 
 if TYPE_CHECKING:
-    from nss.models import ModelSpec
+    from nss.catalogue import ModelSpec
 
 CONNECTION_LIMIT_S = 5.0
 """How long the hub may take to answer at all, name look-up and TLS included; HF_HUB_ETAG_TIMEOUT overrides it."""
@@ -313,11 +313,19 @@ def _progress(label: str, start: int, total: int, *, quiet: bool) -> Iterator[Ca
 
 
 def _constants() -> ModuleType:
-    """huggingface_hub's settings; what it reads when it is first imported is set here, unless the user has set it."""
+    """huggingface_hub's settings; what it reads when it is first imported is set here, unless the user has set it.
+
+    Raises ModelUnavailableError where it cannot make sense of its environment.
+    """
     for switch in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_PROGRESS_BARS"):
         os.environ.setdefault(switch, "1")
-    from huggingface_hub import constants
-
+    _connection_limit()
+    try:
+        from huggingface_hub import constants
+    except ValueError as error:
+        raise ModelUnavailableError(
+            f"huggingface_hub cannot make sense of its settings ({one_line(error)}): check the HF_* variables"
+        ) from error
     return constants
 
 
@@ -329,7 +337,11 @@ def _client_error() -> type[Exception]:
 
 
 def _connection_limit() -> float:
-    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or CONNECTION_LIMIT_S)
+    given = os.environ.get("HF_HUB_ETAG_TIMEOUT") or CONNECTION_LIMIT_S
+    try:
+        return float(given)
+    except ValueError as error:
+        raise ModelUnavailableError(f"HF_HUB_ETAG_TIMEOUT={given} is no number of seconds; correct it") from error
 
 
 def _revision(spec: ModelSpec) -> str:
@@ -353,4 +365,4 @@ def _repo_dir(repo: str) -> Path:
 def _reason(error: Exception | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split()) if error is not None and str(error) else type(error).__name__
+    return one_line(error) if error is not None and str(error) else type(error).__name__

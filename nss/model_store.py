@@ -1,7 +1,8 @@
-"""What is remembered about models on this machine, and the folder it is kept in.
+"""Where models that were put in place by hand lie, and what is remembered about models on this machine.
 
-The folder is ``$NSS_MODEL_DIR``, by default ``models`` in the user's data directory. It may hold files put there by
-hand (``<name>.onnx``); everything written here lies in its sub-folder ``.nss``:
+The model folder is ``$NSS_MODEL_DIR``, by default ``models`` in the user's data directory. It may hold files put there
+by hand (``<name>.onnx``), and is never written to. Whatever it is, the state lies in ``state`` in the user's data
+directory (``$NSS_STATE_DIR`` moves it, for tests):
 
 - ``<name>.json``: the commit that a download resolved to, with the size and SHA-256 of the file (the pin);
 - ``<name>.licence-shown``: the licence notice of the model has been printed once;
@@ -19,22 +20,35 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nss.errors import ModelUnavailableError
+
 # Hashing 16 MiB takes about 20 ms, no more than reading the remembered digest is worth.
 _DIGEST_CACHE_MIN_BYTES = 16 << 20
 
 
 def model_dir() -> Path:
-    """The folder of local model files: ``$NSS_MODEL_DIR`` or the user's data directory. It need not exist."""
-    if given := os.environ.get("NSS_MODEL_DIR"):
-        return Path(given).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("nss-wgpu", appauthor=False)) / "models"
+    """The folder of local model files. It need not exist. Raises ModelUnavailableError as `_folder`."""
+    return _folder("NSS_MODEL_DIR", "models")
 
 
 def state_dir() -> Path:
-    """The folder of pins, licence markers and digests. It need not exist."""
-    return model_dir() / ".nss"
+    """The folder of pins, licence markers and digests. It need not exist. Raises ModelUnavailableError as `_folder`."""
+    return _folder("NSS_STATE_DIR", "state")
+
+
+def _folder(variable: str, default: str) -> Path:
+    """The folder that the variable names, or the default in the user's data directory.
+
+    Raises ModelUnavailableError where the variable names the home directory of a user that there is not.
+    """
+    if given := os.environ.get(variable):
+        try:
+            return Path(given).expanduser()
+        except RuntimeError as error:
+            raise ModelUnavailableError(f"{variable}={given}: there is no such home directory; correct it") from error
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("nss-wgpu", appauthor=False)) / default
 
 
 @dataclass(frozen=True)

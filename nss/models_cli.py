@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nss.terminal import complain, require_command
+
 # `nss.models` is imported inside the commands: this module is loaded whenever the command line is parsed.
 if TYPE_CHECKING:
-    from nss.models import ModelSpec
+    from nss.catalogue import ModelSpec
 
-models_app = typer.Typer(name="models", help="List, fetch, check and remove models.", no_args_is_help=True)
+models_app = typer.Typer(name="models", help="List, fetch, check and remove models.", invoke_without_command=True)
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A catalogue name, or fast or best.", show_default=False)]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor licence.")]
 
 _STATES = {"builtin": "built-in", "file": "local file", "cache": "cached"}
+
+
+@models_app.callback()
+def _models(context: typer.Context) -> None:
+    require_command(context)
 
 
 @models_app.command("list")
@@ -46,7 +53,7 @@ def pull(name: _Name, quiet: _Quiet = False) -> None:
 
     spec = _named(name)
     here = models.locate(spec)
-    resolved = models.resolve(spec.name, allow_fetch=True, quiet=quiet)
+    resolved = models.resolve(spec.name, allow_fetch=True, quiet=quiet, notify=complain)
     typer.echo(f"{spec.name} {'is here already' if here else 'fetched'}: {resolved.path}")
 
 
@@ -55,7 +62,7 @@ def path(name: _Name) -> None:
     """Print the path of a model's file, and nothing else. Fetches nothing."""
     from nss import models
 
-    typer.echo(models.resolve(_named(name).name, allow_fetch=False).path)
+    typer.echo(models.resolve(_named(name).name, allow_fetch=False, notify=complain).path)
 
 
 @models_app.command("verify")
@@ -98,7 +105,7 @@ def remove(name: _Name) -> None:
     freed = hub.discard(spec)
     typer.echo(f"{spec.name}: {models.format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
     if (rest := models.locate(spec)) is not None:
-        typer.echo(f"your own file stays: {rest[1]}", err=True)
+        complain(f"your own file stays: {rest[1]}")
 
 
 @models_app.command("info")
@@ -114,8 +121,8 @@ def info(name: _Name, as_json: _Json = False) -> None:
 
 
 def _named(name: str) -> ModelSpec:
+    from nss.catalogue import CATALOGUE, spec_named
     from nss.errors import ModelUnavailableError
-    from nss.models import CATALOGUE, spec_named
 
     spec = spec_named(name)
     if spec is None:

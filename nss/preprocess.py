@@ -8,14 +8,16 @@ Resize (version 11 and later, mode "linear", "half_pixel"). Both agree when enla
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
-    from nss.models import ModelSpec
+    from nss.catalogue import ModelSpec
 
-# A photo longer than this is first reduced with antialias to this length, whatever the model's own resize.
+# A photo longer than this is first reduced to this length with antialias, unless the model's own resize has antialias.
 LONGEST_SIDE = 4096
 
 # Source lines per block: with fewer, BLAS is not busy; with more, most weights of a block are zeros.
@@ -78,9 +80,16 @@ def resize_bilinear(x: np.ndarray, size: tuple[int, int], *, antialias: bool) ->
     converted to float as they are read. Largest relative error against Pillow's mode "F": about 1e-6.
     """
     (height, width), (h, w) = x.shape[:2], size
-    if h * width <= height * w:
-        return _resize_axis(_resize_axis(x, 0, h, antialias), 1, w, antialias)
-    return _resize_axis(_resize_axis(x, 1, w, antialias), 0, h, antialias)
+    first, second = ((0, h), (1, w)) if h * width <= height * w else ((1, w), (0, h))
+    # The products are too small for threads to pay, and how BLAS splits them would show in the last bits.
+    with _blas().limit(limits=1, user_api="blas"):
+        return _resize_axis(_resize_axis(x, *first, antialias), *second, antialias)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The thread pools of this process; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _resize_axis(x: np.ndarray, axis: int, length: int, antialias: bool) -> np.ndarray:

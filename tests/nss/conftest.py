@@ -37,6 +37,12 @@ class BrightnessSession:
         return {"1959": (image.mean(axis=1, keepdims=True) > image.mean() + 1e-3).astype(np.float32)}
 
 
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep pins, licence markers and digests of this machine out of every test, and those of a test to itself."""
+    monkeypatch.setenv("NSS_STATE_DIR", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+
+
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[BrightnessSession]:
     """Replace the engine by ``BrightnessSession``, and keep this machine's own models out of sight."""

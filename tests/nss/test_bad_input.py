@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import struct
@@ -122,7 +123,9 @@ def test_a_bad_image_is_one_line_and_the_next_is_done(
                     raise PermissionError(errno.EACCES, "Permission denied")
                 return path_open(path, *arguments, **options)
 
+            access = os.access
             monkeypatch.setattr(Path, "open", refuse)
+            monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path) != bad and access(path, *_, **__))
     before = listing(tmp_path)
     done = command("remove", bad, photo, "--model", "u2netp")
     assert done.status == 1
@@ -139,7 +142,7 @@ def test_an_existing_output_is_refused_before_the_network_runs(command: Command,
     target.write_bytes(b"precious")
     done = command("remove", photo)
     assert done.status == 1
-    assert done.err == [f"nss-wgpu: {target}: exists already; pass --overwrite (overwrite=True) to replace it"]
+    assert done.err == [f"nss-wgpu: {target}: exists already; pass --overwrite to replace it"]
     assert target.read_bytes() == b"precious"
     assert network.opened == []  # type: ignore[attr-defined]
     assert command("remove", photo, "--overwrite").status == 0
@@ -204,20 +207,24 @@ def test_a_mask_of_nan(command: Command, photo: Path, network: type, monkeypatch
 
 def test_a_file_name_that_cannot_be_printed(command: Command, photo: Path) -> None:
     odd = photo.rename(photo.with_name(os.fsdecode(b"new\nline \xff.png")))
-    done = command("remove", odd, "--quiet")
+    done = command("remove", odd, "--model", "u2netp")
     assert done.status == 0
+    (line,) = done.out
+    assert f"{odd.parent}{os.sep}new\\nline " in line
     done = command("remove", odd, "--quiet")
     assert done.status == 1
     assert len(done.err) == 1
 
 
-def run(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+def run(
+    *arguments: object, cwd: Path, environment: dict[str, str] | None = None, stdout: Any = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """The real command on the real engine, in a process of its own."""
     models = str(cwd / "no models")
     offline = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "nss", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, env={**os.environ, **offline}, text=True, **pipes)
+    pipes = {"stdout": stdout, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=cwd, env={**os.environ, **offline, **(environment or {})}, text=True, **pipes)
 
 
 @pytest.mark.parametrize("kind", ["missing", "no ONNX", "empty", "truncated", "directory", "unknown name"])
@@ -242,7 +249,11 @@ def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: L
     assert listing(photo.parent) == ["photo.png"]
 
 
-def test_ctrl_c_leaves_whole_files_only(tmp_path: Path, listing: Listing) -> None:
+@pytest.mark.parametrize(
+    ("name", "status", "word"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIGHUP", 129, "terminated")],
+)
+def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name: str, status: int, word: str) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     out.mkdir()
@@ -252,17 +263,17 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path: Path, listing: Listing) -> Non
     assert process.stdout is not None
     first = process.stdout.readline()
     assert "00.png -> " in first
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     (line,) = err.splitlines()
-    assert line.startswith("nss-wgpu: interrupted: ")
+    assert line.startswith(f"nss-wgpu: {word}: ")
     written = listing(out)
     assert 1 <= len(written) < 40
-    assert line == f"nss-wgpu: interrupted: {len(written)} of 40 images written"
-    for name in written:
-        assert name.endswith(".cutout.png")
-        Image.open(out / name).load()
+    assert line == f"nss-wgpu: {word}: {len(written)} of 40 images written"
+    for file in written:
+        assert file.endswith(".cutout.png")
+        Image.open(out / file).load()
     assert len(listing(photos)) == 40
 
 
@@ -273,5 +284,60 @@ def test_a_reader_that_stops_reading_is_no_traceback(tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    assert "Traceback" not in process.stderr.read()
-    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["models", "list"], ["remove", "photo.png"]])
+def test_standard_output_on_a_full_disk(photo: Path, arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = run(*arguments, cwd=photo.parent, stdout=full)
+    _, err = process.communicate(timeout=60)
+    assert err == "nss-wgpu: cannot write to standard output: No space left on device\n"
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("missing", ["stdout", "stderr"])
+def test_a_missing_stream_is_none_to_write_to(photo: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    from nss.cli import main
+
+    monkeypatch.setattr(sys, missing, None)
+    assert main(["remove", str(photo), "--model", "u2netp"]) == 0
+    assert main(["remove", str(photo), "--model", "u2netp"]) == 1  # it exists now
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "message"),
+    [
+        ("~nosuchuser/x.onnx", {}, "no model file ~nosuchuser/x.onnx: "),
+        ("x" * 300, {}, f"no model file {'x' * 300}: File name too long; pass an ONNX file"),
+        ("auto", {"NSS_MODEL_DIR": "~nosuchuser/x"}, "NSS_MODEL_DIR=~nosuchuser/x: there is no such home directory"),
+        ("auto", {"NSS_MODEL_DIR": "x" * 300}, "cannot look for "),
+        ("rmbg-1.4", {"HF_HUB_ETAG_TIMEOUT": "abc"}, "HF_HUB_ETAG_TIMEOUT=abc is no number of seconds"),
+        ("rmbg-1.4", {"HF_HUB_ETAG_TIMEOUT": "0.5"}, "huggingface_hub cannot make sense of its settings ("),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    photo: Path, model: str, environment: dict[str, str], message: str, listing: Listing
+) -> None:
+    process = run("remove", photo, "--model", model, cwd=photo.parent, environment=environment)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"nss-wgpu: {message}")
+    assert listing(photo.parent) == ["photo.png"]
+
+
+def test_a_model_too_large_for_the_memory(
+    command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(network, "__init__", fail)
+    done = command("remove", photo, "--model", "u2netp", "--json")
+    assert done.status == 3
+    (line,) = done.err
+    assert line.endswith("u2netp.onnx: not enough memory to open this model")
+    assert line == f"nss-wgpu: {json.loads(done.out[0])['error']}"

@@ -141,7 +141,7 @@ def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["remove"], "Missing argument"),
-        (["remove", "PHOTO", "--nonsense"], "No such option: --nonsense"),
+        (["remove", "PHOTO", "--nonsense"], "No such option: --nonsense. See `nss-wgpu remove --help`."),
         (["remove", "PHOTO", "--backend", "webgpu"], "webgpu"),
         (["remove", "PHOTO", "--mode", "slow"], "slow"),
         (["remove", "PHOTO", "--mode", "fast", "--model", "u2netp"], "--mode and --model exclude each other"),
@@ -150,8 +150,11 @@ def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
         (["remove", "PHOTO", "-o", "FOLDER/nowhere"], "only PNG can be written so far"),
         (["remove", "PHOTO", "OTHER", "-o", "FOLDER/x.png"], "several images need a directory as output"),
         (["remove", "FOLDER", "-o", "FOLDER/x.png"], "several images need a directory as output"),
-        (["remove", "PHOTO", "PHOTO"], "would both be written to"),
-        (["remove", "PHOTO", "OTHER"], "would both be written to"),
+        (["remove", "PHOTO", "OTHER"], "FOLDER/photo.cutout.png; run them one at a time with -o"),
+        (["remove", "PHOTO", "-o", "FOLDER/nowhere/x.png"], "the directory FOLDER/nowhere does not exist"),
+        (["remove", "PHOTO", ""], "an input is an empty name"),
+        (["remove", "PHOTO", "-o", ""], "-o is empty"),
+        (["remove", "PHOTO", "--model", ""], "--model is empty"),
         (["remove", "PHOTO", "-o", "PHOTO", "--overwrite"], "which is never overwritten"),
         (["nonsense"], "No such command"),
     ],
@@ -244,10 +247,44 @@ def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.strip() == ""
 
 
-def test_no_command_shows_the_help(command: Run) -> None:
-    done = command()
+@pytest.mark.parametrize("arguments", [[], ["models"]])
+def test_no_command_shows_the_help(command: Run, arguments: list[str]) -> None:
+    done = command(*arguments)
     assert done.status == 2
-    assert done.err[0].startswith("Usage: nss-wgpu")
+    assert done.out == []
+    assert done.err[0].startswith(" ".join(["Usage: nss-wgpu", *arguments]))
+    assert len(done.err) > 5
+
+
+def test_a_usage_error_that_cannot_format_itself(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class BrokenError(Exception):
+        def format_message(self) -> str:
+            raise TypeError
+
+    def fail(*_: object, **__: object) -> None:
+        raise BrokenError("no such thing")
+
+    monkeypatch.setattr("nss.cli.app", fail)
+    done = command()
+    assert (done.status, done.err) == (2, ["nss-wgpu: no such thing. See `nss-wgpu --help`."])
+
+
+def test_a_file_named_twice_is_done_once(command: Run, photo: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(photo)
+    done = command("remove", photo, photo.parent, photo.parent / ".." / "photos" / "photo.png", link)
+    assert done.status == 0
+    assert len(done.out) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_earlier_cut_out_is_no_input(command: Run, photo: Path, tmp_path: Path, elsewhere: bool) -> None:
+    cutout = photo.with_name("photo.cutout.png")
+    cutout.write_bytes(photo.read_bytes())
+    output = ["-o", tmp_path] if elsewhere else []
+    done = command("remove", *sorted(photo.parent.iterdir()), *output)
+    assert done.status == 2
+    assert done.err == [f"nss-wgpu: {cutout}: is an earlier cut-out of {photo}; leave it out"]
 
 
 def test_progress_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import nss
 from nss import hub as nss_hub
 from nss import model_store, models
 from nss.errors import ModelUnavailableError
@@ -138,8 +139,24 @@ def test_auto_says_which_damaged_file_it_passes_over(folder: Path) -> None:
     (folder / "tiny.onnx").write_bytes(b"half")
     notices: list[str] = []
     assert models.resolve("auto", allow_fetch=False, notify=notices.append).spec.name == "u2netp"
+    models.resolve("auto", allow_fetch=False, notify=notices.append, quiet=True)
     assert len(notices) == 1
     assert notices[0].startswith("passed over tiny: ")
+
+
+def test_auto_takes_the_next_where_a_model_cannot_be_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "tiny.onnx").write_bytes(CONTENT)  # as published, and no ONNX file
+    monkeypatch.setattr(model_store, "licence_was_shown", lambda _: True)
+    notices: list[str] = []
+    with nss.Remover(notify=notices.append) as remover:
+        assert remover.model.spec.name == "u2netp"
+    (line,) = notices
+    assert line.startswith(f"passed over tiny: {folder / 'tiny.onnx'}: ")
+    assert "is not an ONNX file" in line
+    nss.Remover(notify=notices.append, quiet=True).close()
+    assert len(notices) == 1
+    with pytest.raises(ModelUnavailableError, match="is not an ONNX file"):
+        nss.Remover("tiny")
 
 
 def test_the_hint_names_the_model_its_size_and_its_licence() -> None:
@@ -159,6 +176,9 @@ def test_the_licence_is_shown_once(hub: FakeHub, capsys: pytest.CaptureFixture[s
     assert "licence of Tiny: Test licence" in capsys.readouterr().err
     hub.status = 200
     models.resolve("tiny", allow_fetch=True, quiet=True)
+    models.resolve("tiny", allow_fetch=True, quiet=True)
+    assert capsys.readouterr().err == ""
+    models.resolve("tiny", allow_fetch=True)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("licence of Tiny: Test licence; commercial use needs an agreement") == 1
@@ -204,6 +224,9 @@ def test_a_missing_built_in_file_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_file_by_path_is_recognised_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / "mine.onnx"
     mine.write_bytes(CONTENT)
+    assert models.resolve(mine, allow_fetch=False).spec.name == "mine"  # the same size is not enough
+    known = tiny_spec(CONTENT, sha256=hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(models.CATALOGUE, "tiny", known)
     assert models.resolve(mine, allow_fetch=False).spec is models.CATALOGUE["tiny"]
     monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
     spec = models.resolve(mine, allow_fetch=False).spec
@@ -238,6 +261,7 @@ def test_another_precision_of_a_known_network_gets_its_preparation(
 def test_an_unknown_network_takes_its_own_input_size(tmp_path: Path) -> None:
     (tmp_path / "own.onnx").write_bytes(b"not read here")
     spec = models.spec_for_file(tmp_path / "own.onnx")
+    assert models.complete_spec(spec, "input.1", (-1, 0, 0, -1), ("1959",)).input_hw == (320, 320)
     complete = models.complete_spec(spec, "input", (1, 3, 512, 256), ("output",))
     assert (complete.input_hw, complete.mean, complete.std) == ((512, 256), models.IMAGENET_MEAN, models.IMAGENET_STD)
     assert models.complete_spec(complete, "other", (), ()) is complete
@@ -280,20 +304,20 @@ def test_a_fetched_file_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_model_folder_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_state_folder_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Markers and digests are a convenience; only a download needs the folder, for its pin."""
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "file" / "models"))
+    monkeypatch.setenv("NSS_STATE_DIR", str(tmp_path / "file" / "state"))
     monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
     assert models.resolve("auto", allow_fetch=False).sha256 == models.CATALOGUE["u2netp"].sha256
     assert "cannot store tiny" in refusal("tiny", allow_fetch=True)
 
 
-def test_a_damaged_pin_is_no_pin(folder: Path) -> None:
+def test_a_damaged_pin_is_no_pin() -> None:
     model_store.write_pin("tiny", model_store.Pin("a/b", "c" * 40, "d" * 64, 1))
     assert model_store.read_pin("tiny") is not None
     for text in ("", "[1]", '{"repo": "a/b"}'):
-        (folder / ".nss" / "tiny.json").write_text(text)
+        (model_store.state_dir() / "tiny.json").write_text(text)
         assert model_store.read_pin("tiny") is None
 
 
@@ -303,6 +327,21 @@ def test_the_model_folder_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     directory = model_store.model_dir()
     assert directory.parts[-2:] == ("nss-wgpu", "models")
     assert not directory.exists()
+
+
+def test_the_state_lies_outside_the_model_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NSS_STATE_DIR")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "models"))
+    assert model_store.state_dir().parts[-2:] == ("nss-wgpu", "state")
+    model_store.mark_licence_shown("tiny")
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_licence_line_names_its_model_once() -> None:
+    notice = models.licence_notice(models.CATALOGUE["rmbg-1.4"])
+    assert notice is not None
+    assert notice.startswith("licence of BRIA RMBG-1.4; commercial use")
 
 
 @pytest.mark.parametrize(("size", "text"), [(4_574_861, "4.6 MB"), (176_153_355, "176 MB"), (1_024_331_469, "1.02 GB")])

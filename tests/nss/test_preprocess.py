@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from nss import models, preprocess
 from nss.preprocess import mask_to_photo, prepare, resize_bilinear, stretch
@@ -166,3 +167,22 @@ def test_stretch_reaches_both_ends_and_leaves_a_constant_mask_alone() -> None:
     assert stretch(mask).dtype == np.float32
     constant = np.full((3, 3), 0.1, np.float32)
     assert np.array_equal(stretch(constant), constant)
+
+
+def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+    blocks = preprocess._weight_blocks
+
+    def observed(*arguments: int) -> object:
+        seen.append(threads())
+        return blocks(*arguments)
+
+    monkeypatch.setattr(preprocess, "_weight_blocks", observed)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        resize_bilinear(np.zeros((64, 48, 3), np.uint8), (20, 30), antialias=True)
+        assert threads() == before
+    assert seen == [{1}, {1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,13 +90,48 @@ def test_a_mask_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch, 
         nss.remove(rgb, model="u2netp")
 
 
-@pytest.mark.parametrize("shape", [(1, 21, 8, 8), (2, 1, 8, 8), (7,), ()])
-def test_an_output_that_is_no_mask_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, rgb: np.ndarray, shape: tuple[int]
+@pytest.mark.parametrize("shape", [(1, 10), (1, 3, 64, 64), (2, 1, 8, 8), (1, 1, 1, 8), (8, 8), (7,), ()])
+def test_an_output_that_is_no_mask_is_refused_when_opening(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
-    use(monkeypatch, session_giving(np.zeros(shape, np.float32)))
-    with pytest.raises(ImageError, match="not one mask"):
-        nss.remove(rgb, model="u2netp")
+    closed = []
+    session = session_giving(np.zeros(shape, np.float32), close=lambda: closed.append(True))
+    use(monkeypatch, session)
+    expected = re.escape(f"u2netp.onnx: gives y of float32{list(shape)}, not one mask")
+    with pytest.raises(ModelUnavailableError, match=expected):
+        nss.Remover("u2netp")
+    assert closed == [True]
+
+
+def test_integer_outputs_and_inputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, session_giving(np.zeros((1, 1, 8, 8), np.uint8)))
+    with pytest.raises(ModelUnavailableError, match=r"gives y of uint8\[1, 1, 8, 8\], not one mask"):
+        nss.Remover("u2netp")
+    for dtype, shape in ((np.uint8, (1, 3, 320, 320)), (np.float32, (1, 320, 320, 3)), (np.float32, (1, 3))):
+        image = SimpleNamespace(name="x", dtype=np.dtype(dtype), shape=shape)
+        use(monkeypatch, session_giving(np.zeros((1, 1, 8, 8), np.float32), inputs=[image]))
+        expected = re.escape(f"takes x of {np.dtype(dtype).name}{list(shape)}, not one image")
+        with pytest.raises(ModelUnavailableError, match=expected):
+            nss.Remover("u2netp")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 1, 8, 8)])
+@pytest.mark.parametrize(("peak", "noted"), [(1.0, False), (1.005, False), (1.02, True), (-0.02, True)])
+def test_a_mask_that_leaves_its_range_is_noted(
+    monkeypatch: pytest.MonkeyPatch, rgb: np.ndarray, shape: tuple[int, ...], peak: float, noted: bool
+) -> None:
+    use(monkeypatch, session_giving(np.full(shape, peak, np.float32)))
+    cutout = nss.remove(rgb, model="u2netp")
+    assert cutout.notes == (("the model's output is no mask in 0..1; clipped",) if noted else ())
+    assert 0 <= cutout.mask.min() <= cutout.mask.max() <= 1
+
+
+@pytest.mark.usefixtures("network")
+def test_a_closed_remover_says_so(rgb: np.ndarray) -> None:
+    with nss.Remover() as remover:
+        remover.remove(rgb)
+    with pytest.raises(UsageError, match="this Remover is closed"):
+        remover.remove(rgb)
 
 
 @pytest.mark.parametrize(

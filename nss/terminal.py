@@ -1,0 +1,134 @@
+"""Standard output, standard error and signals, as the command uses them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TextIO, cast
+
+import typer
+
+from nss.errors import NssError, one_line
+
+PROGRAM = "nss-wgpu"
+
+
+class OutputError(NssError):
+    """Standard output cannot be written to."""
+
+
+class ReaderGoneError(OutputError):
+    """Whoever read standard output has closed it: no failure of the command, and nothing to say about it."""
+
+    exit_code = 141  # 128 + SIGPIPE, as shells report it
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: raised where the program stands, so that temporary files go.
+
+    Like KeyboardInterrupt it is no Exception, so that nothing takes it for the failure of one image.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
+
+
+def complain(line: str) -> None:
+    """One line on standard error, whatever an error's text or a file's name holds; lost where it cannot be written."""
+    try:
+        print(f"{PROGRAM}: {one_line(line)}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = _nowhere()
+
+
+def escaped(name: object) -> str:
+    """A file name without line breaks and other control characters, which become ``\\n`` and the like."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: ascii(m[0])[1:-1], str(name))
+
+
+def require_command(context: typer.Context) -> None:
+    """Show the help on standard error and end with status 2 where no sub-command was given."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Make both streams safe to print to: they exist, any file name can be printed, failures are `OutputError`."""
+    # Where the process was started without a stream, Python has None in its place.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    output = _Output(sys.stdout)
+    sys.stdout = cast(TextIO, output)
+    try:
+        yield
+    finally:
+        # Python flushes it once more at its end, which would fail again
+        sys.stdout = _nowhere() if output.failure else output.stream
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """Within the block SIGTERM, and SIGHUP where there is one, raise `Terminated`, unless the process ignores them."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Terminated(number)
+
+    caught = []
+    if threading.current_thread() is threading.main_thread():  # Python handles signals in no other
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        caught = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+class _Output:
+    """Standard output whose failures are `OutputError`: the first one, and the same again at every later call."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.failure: OutputError | None = None
+
+    def write(self, text: str) -> int:
+        with self._failing():
+            return self.stream.write(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            self.stream.flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        if self.failure:  # typer tries a stream out first, and swallows what that raises
+            raise self.failure
+        try:
+            yield
+        except BrokenPipeError as error:
+            self.failure = ReaderGoneError("standard output was closed")
+            raise self.failure from error
+        except OSError as error:
+            self.failure = OutputError(f"cannot write to standard output: {error.strerror or error}")
+            raise self.failure from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it lives as long as the process
