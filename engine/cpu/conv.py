@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.cpu import kn2row, winograd
+from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
@@ -32,8 +33,10 @@ class ConvKernel(KernelBase):
         assert w.data is not None
         window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
         group = node.attr("group", 1)
-        self.algorithm: Winograd | Kn2row | ColumnProduct
-        if _kn2row_is_faster(window, w.shape, group, x.shape[3]):
+        self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
+        if _is_depthwise(w.shape, group):
+            self.algorithm = Depthwise(w.data, epilogue, window)
+        elif _kn2row_is_faster(window, w.shape, group, x.shape[3]):
             self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
         elif _winograd_is_faster(window, w.shape, group):
             self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
@@ -44,6 +47,11 @@ class ConvKernel(KernelBase):
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
             self.algorithm.run(x, y, pool)
+
+
+def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
+    """Whether each output channel has one input channel of its own."""
+    return group > 1 and w[0] == group and w[1] == 1
 
 
 def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.cpu import conv
 from engine.cpu.conv import ConvKernel
+from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
 from engine.graph.passes import optimize
@@ -35,6 +36,7 @@ def forced(algorithm: str) -> Iterator[None]:
     with (
         mock.patch.object(conv, "_kn2row_is_faster", return_value=kn2row),
         mock.patch.object(conv, "_winograd_is_faster", return_value=winograd),
+        mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
         yield
 
@@ -197,3 +199,35 @@ def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
 
 def test_no_image_is_no_output() -> None:
     compare(convolution((0, 4, 9, 9), 5, (3, 3)))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_random_depthwise_convolutions(data: st.DataObject) -> None:
+    channels = data.draw(st.integers(2, 70), "channels")
+    kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 4)] * 2)) for _ in range(3))
+    pads = data.draw(st.lists(st.integers(0, 4), min_size=4, max_size=4), "pads")
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    size = [data.draw(st.integers(max(1, extents[axis] - pads[axis] - pads[axis + 2]), 24)) for axis in range(2)]
+    proto = convolution(
+        (data.draw(st.integers(1, 2), "batch"), channels, *size),
+        channels,
+        kernel,
+        group=channels,
+        bias=data.draw(st.booleans(), "bias"),
+        activation=data.draw(st.sampled_from(["", "Relu"]), "activation"),
+        dilations=dilations,
+        strides=strides,
+        pads=pads,
+    )
+    graph = loaded(proto)
+    optimize(graph)
+    assert isinstance(ConvKernel(graph.nodes[0]).algorithm, Depthwise)
+    # measured: 1e-6
+    compare(proto, rtol=0, atol=1e-5)
+
+
+def test_channels_that_share_their_input_are_not_depthwise() -> None:
+    for shape, outputs, group in [((1, 4, 9, 9), 8, 4), ((1, 4, 9, 9), 4, 2), ((1, 1, 9, 9), 1, 1)]:
+        (made,) = loaded(convolution(shape, outputs, (3, 3), group=group)).nodes
+        assert not isinstance(ConvKernel(made).algorithm, Depthwise)
