@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool, Range
 from engine.ops.window import Window
 
@@ -23,7 +22,7 @@ class Depthwise:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window) -> None:
         self.w = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0), np.float32)[..., None, None]
-        self.epilogue, self.window, self.taps = epilogue, window, Columns(window, 1, 1)
+        self.epilogue, self.window = epilogue, window
         self.channels, self.plane = len(w), prod(window.out)
         self.most = min(max(1, PART_BYTES // (4 * self.plane)), self.channels)
         self.scratch = self.most * self.plane
@@ -38,8 +37,8 @@ class Depthwise:
             scaled = pool.scratch(worker)[: target.size].reshape(target.shape)
             bias = self.epilogue.bias
             target[...] = 0 if bias is None else bias[slice(*channels), :, None]
-            for ky, (rows, from_rows) in enumerate(self.taps.seen(0, x.shape[1], 0, y.shape[1], 0)):
-                for kx, (columns, from_columns) in enumerate(self.taps.seen(1, x.shape[2], 0, y.shape[2], 0)):
+            for ky, (rows, from_rows) in enumerate(self.window.seen(0, x.shape[1])):
+                for kx, (columns, from_columns) in enumerate(self.window.seen(1, x.shape[2])):
                     term, covered = scaled[:, rows, columns], target[:, rows, columns]
                     np.multiply(source[:, from_rows, from_columns], self.w[ky, kx, slice(*channels)], out=term)
                     np.add(covered, term, out=covered)

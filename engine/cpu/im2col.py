@@ -7,8 +7,6 @@ copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from engine.cpu.threads import Range
@@ -35,12 +33,6 @@ class Columns:
         self.rows = min(max(1, STRIP_BYTES // (4 * (lines + 2 * outputs) * width)), height)
         self.elements = lines * self.rows * width
         self._moves: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
-
-    def input_rows(self, strip: Range, height: int) -> Range:
-        """The range of input rows, of ``height``, that a strip reads."""
-        first = strip[0] * self.window.strides[0] - self.window.begin[0]
-        last = (strip[1] - 1) * self.window.strides[0] + self.window.extents[0] - self.window.begin[0]
-        return max(0, min(first, height)), max(0, min(last, height))
 
     def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
         """The columns ``[C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[C, H, W]``, in ``scratch``.
@@ -69,8 +61,8 @@ class Columns:
         count, across, every = strip[1] - strip[0], self.window.out[1], slice(None)
         zeros: list[Index] = []
         copies: list[tuple[Index, Index]] = []
-        for ky, (rows, from_rows) in enumerate(self.seen(0, height, strip[0], count, top)):
-            for kx, (columns, from_columns) in enumerate(self.seen(1, width, 0, across, 0)):
+        for ky, (rows, from_rows) in enumerate(self.window.seen(0, height, strip[0], count, top)):
+            for kx, (columns, from_columns) in enumerate(self.window.seen(1, width)):
                 tap = every, ky, kx
                 for edge in (slice(0, rows.start), slice(rows.stop, count)):
                     if edge.stop > edge.start:
@@ -81,19 +73,3 @@ class Columns:
                 if rows.stop > rows.start and columns.stop > columns.start:
                     copies.append(((*tap, rows, columns), (every, from_rows, from_columns)))
         return zeros, copies
-
-    def seen(self, axis: int, extent: int, first: int, count: int, top: int) -> Iterator[tuple[slice, slice]]:
-        """For each window position along an axis: which of ``count`` outputs see the input there, and what they see.
-
-        The outputs are those from ``first`` on, the input has ``extent`` positions, of which 0 is ``top`` of the whole.
-        """
-        stride = self.window.strides[axis]
-        for tap in range(self.window.kernel[axis]):
-            start = first * stride + tap * self.window.dilations[axis] - self.window.begin[axis] - top
-            low = min(count, max(0, -(start // stride)))
-            high = max(low, min(count, (extent - 1 - start) // stride + 1))
-            begin = start + low * stride
-            yield slice(low, high), slice(begin, begin + (high - low - 1) * stride + 1, stride) if high > low else _NONE
-
-
-_NONE = slice(0, 0)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool
 from engine.ops.window import Window
 
@@ -29,7 +28,7 @@ class Kn2row:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
         self.w = np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
-        self.epilogue, self.window, self.taps = epilogue, window, Columns(window, w.shape[1], len(w))
+        self.epilogue, self.window = epilogue, window
         halo = window.extents[0] - 1
         self.rows = min(max(1, strip_rows(window, len(w), width)), window.out[0])
         # 150 GFLOP/s in the products, 0.15 ns for each number that is added to the output
@@ -42,15 +41,15 @@ class Kn2row:
         pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
 
     def _strip(self, x: np.ndarray, y: np.ndarray, strip: tuple[int, int], scratch: np.ndarray) -> None:
-        top, bottom = self.taps.input_rows(strip, x.shape[1])
+        top, bottom = self.window.input_rows(*strip, x.shape[1])
         width, count = x.shape[2], (bottom - top) * x.shape[2]
         product = scratch[: len(self.w) * count].reshape(len(self.w), count)
         np.matmul(self.w, x.reshape(len(x), -1)[:, top * width : bottom * width], out=product)
         product = product.reshape(*self.window.kernel, len(y), bottom - top, width)
         target = y[:, strip[0] : strip[1]]
         target[...] = 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None]
-        for ky, (rows, from_rows) in enumerate(self.taps.seen(0, bottom - top, strip[0], target.shape[1], top)):
-            for kx, (columns, from_columns) in enumerate(self.taps.seen(1, width, 0, target.shape[2], 0)):
+        for ky, (rows, from_rows) in enumerate(self.window.seen(0, bottom - top, strip[0], target.shape[1], top)):
+            for kx, (columns, from_columns) in enumerate(self.window.seen(1, width)):
                 part = target[:, rows, columns]
                 np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
         self.epilogue.activate(target, target)

@@ -52,18 +52,11 @@ class MaxPoolKernel(KernelBase):
 
 def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
     """``y`` = the maximum of ``x`` under the window along one axis (axis 0 is not spatial)."""
-    stride, dilation, begin = window.strides[axis - 1], window.dilations[axis - 1], window.begin[axis - 1]
-    count, extent = y.shape[axis], x.shape[axis]
-    lead = (slice(None),) * axis
-    taps = []
-    for tap in range(window.kernel[axis - 1]):
-        start = tap * dilation - begin
-        low, high = max(0, -(start // stride)), min(count, (extent - 1 - start) // stride + 1)
-        if high > low:
-            taps.append((low, high, slice(start + low * stride, start + (high - 1) * stride + 1, stride)))
+    count, lead = y.shape[axis], (slice(None),) * axis
+    taps = [(out, taken) for out, taken in window.seen(axis - 1, x.shape[axis]) if out.stop > out.start]
     # two taps that every output sees give the first maximum; the edges see padding and start from its value
-    whole = [taken for low, high, taken in taps if (low, high) == (0, count)]
-    rest = [tap for tap in taps if tap[:2] != (0, count)]
+    whole = [taken for out, taken in taps if out == slice(0, count)]
+    rest = [(out, taken) for out, taken in taps if out != slice(0, count)]
     if len(whole) > 1:
         np.maximum(x[(*lead, whole[0])], x[(*lead, whole[1])], out=y)
     elif whole:
@@ -72,6 +65,6 @@ def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
         y.fill(-np.inf)
     for taken in whole[2:]:
         np.maximum(y, x[(*lead, taken)], out=y)
-    for low, high, taken in rest:
-        covered = y[(*lead, slice(low, high))]
+    for out, taken in rest:
+        covered = y[(*lead, out)]
         np.maximum(covered, x[(*lead, taken)], out=covered)

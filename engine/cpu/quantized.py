@@ -90,7 +90,7 @@ class ConvIntegerKernel(KernelBase):
         self, x: np.ndarray, y: np.ndarray, pool: Pool, offset: float, worker: int, strip: tuple[int, int]
     ) -> None:
         scratch = pool.scratch(worker)
-        top, bottom = self.columns.input_rows(strip, x.shape[1])
+        top, bottom = self.columns.window.input_rows(*strip, x.shape[1])
         target = y.reshape(len(y), -1)[:, strip[0] * y.shape[2] : strip[1] * y.shape[2]]
         for run, weight in zip(self.runs, self.weights, strict=True):
             source = x[run, top:bottom]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -42,6 +43,29 @@ class Window:
             for offset, dilation, count, stride in zip(offsets, self.dilations, self.out, self.strides, strict=True)
         )
         return padded[(..., *slices)]
+
+    def seen(
+        self, axis: int, extent: int, first: int = 0, count: int | None = None, top: int = 0
+    ) -> Iterator[tuple[slice, slice]]:
+        """For each window position along an axis: which outputs see input there, not padding, and which input.
+
+        The outputs are ``count`` from ``first`` on, by default all, and counted from ``first``; the input has
+        ``extent`` positions, of which 0 is ``top`` of the whole axis. Both slices are empty where no output sees any.
+        """
+        stride, count = self.strides[axis], self.out[axis] - first if count is None else count
+        for tap in range(self.kernel[axis]):
+            start = first * stride + tap * self.dilations[axis] - self.begin[axis] - top
+            low = min(count, max(0, -(start // stride)))
+            high = max(low, min(count, (extent - 1 - start) // stride + 1))
+            begin = start + low * stride
+            taken = slice(begin, begin + (high - low - 1) * stride + 1, stride) if high > low else slice(0, 0)
+            yield slice(low, high), taken
+
+    def input_rows(self, first: int, last: int, height: int) -> tuple[int, int]:
+        """The range of input rows, of ``height``, that the output rows from ``first`` to before ``last`` read."""
+        begin = first * self.strides[0] - self.begin[0]
+        end = (last - 1) * self.strides[0] + self.extents[0] - self.begin[0]
+        return max(0, min(begin, height)), max(0, min(end, height))
 
     def pad(self, x: np.ndarray, value: float = 0) -> np.ndarray:
         """``x`` ``[N, C, *spatial]`` padded with ``value``, and as far again as the last window reaches (ceil mode)."""

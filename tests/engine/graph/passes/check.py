@@ -26,6 +26,6 @@ def rewrite(proto: onnx.ModelProto, pass_: Pass, fires: int, *, rtol: float = 0,
         assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_allclose(result, wanted, rtol, atol)
     for result, wanted in zip(execute(graph, inputs), expected, strict=True):
-        np.testing.assert_allclose(result, wanted, max(rtol, 1e-5), max(atol, 1e-5))
+        np.testing.assert_allclose(result, wanted, max(rtol, 2e-6), max(atol, 2e-6))
     assert pass_(graph) == 0
     return graph

@@ -96,7 +96,7 @@ def test_float64_model() -> None:
             onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
         )
     proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
-    rewrite(proto, fold_batch_norm, 1, rtol=1e-12, atol=1e-12)
+    rewrite(proto, fold_batch_norm, 1, rtol=2e-14, atol=2e-14)
 
 
 @pytest.mark.parametrize(

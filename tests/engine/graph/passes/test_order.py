@@ -16,5 +16,5 @@ def test_real_model() -> None:
     fired = optimize(graph)
     assert fired["fold_batch_norm"] + fired["fuse_activation"] > 100
     assert set(graph.histogram()) <= {"FusedConv", "Conv", "MaxPool", "Resize", "Concat", "Add", "Sigmoid"}
-    np.testing.assert_allclose(interpret(graph, inputs)[0], expected[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(interpret(graph, inputs)[0], expected[0], rtol=0, atol=1e-6)
     assert not any(optimize(graph).values())
