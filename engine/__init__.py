@@ -1,41 +1,79 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
-``Session``, ``ModelFile`` and the error types are all that a user imports. Importing the package loads neither NumPy
-nor onnx: they come with the first name that needs them.
+``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
+``compare`` holds one backend to another. Importing the package loads neither NumPy nor onnx: they come with the first
+name that needs them.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from engine.errors import BackendError, EngineError, InputError, ModelError, UnsupportedError
+from engine.errors import (
+    BackendError,
+    DeviceLostError,
+    EngineError,
+    InputError,
+    ModelError,
+    TooLargeError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
+    from engine.gpu.listing import DeviceInfo as DeviceInfo
+    from engine.gpu.listing import Devices as Devices
+    from engine.gpu.listing import devices as devices
     from engine.graph.model_file import ModelFile as ModelFile
+    from engine.measure import KernelTime as KernelTime
+    from engine.parity import NodeError as NodeError
+    from engine.parity import ParityReport as ParityReport
+    from engine.parity import compare as compare
+    from engine.parity import deviates as deviates
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
 
 __all__ = [
     "BackendError",
+    "DeviceInfo",
+    "DeviceLostError",
+    "Devices",
     "EngineError",
     "InputError",
+    "KernelTime",
     "ModelError",
     "ModelFile",
+    "NodeError",
+    "ParityReport",
     "Session",
     "SessionInfo",
     "TensorInfo",
+    "TooLargeError",
     "UnsupportedError",
+    "compare",
+    "deviates",
+    "devices",
 ]
+
+_MODULES = {
+    "DeviceInfo": "gpu.listing",
+    "Devices": "gpu.listing",
+    "KernelTime": "measure",
+    "ModelFile": "graph.model_file",
+    "NodeError": "parity",
+    "ParityReport": "parity",
+    "Session": "session",
+    "SessionInfo": "session",
+    "TensorInfo": "session",
+    "compare": "parity",
+    "deviates": "parity",
+    "devices": "gpu.listing",
+}
+"""Where the names are that are loaded when they are asked for."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "ModelFile":
-        from engine.graph.model_file import ModelFile
-
-        return ModelFile
-    if name in ("Session", "SessionInfo", "TensorInfo"):
-        import engine.session
-
-        return getattr(engine.session, name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"engine.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'engine' has no attribute '{name}'")

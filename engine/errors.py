@@ -28,3 +28,11 @@ class InputError(EngineError):
 
 class BackendError(EngineError):
     """The backend or precision that was asked for does not exist or cannot run here."""
+
+
+class DeviceLostError(BackendError):
+    """The GPU went away in the middle: the work can be tried again on a new session."""
+
+
+class TooLargeError(BackendError):
+    """The model does not fit the adapter: a tensor is larger than its limits, or its memory ran out."""

@@ -1,8 +1,8 @@
-"""A model ready to run: file, input shapes, backend and precision fixed."""
+"""A model ready to run: file, input shapes, backend, adapter and precision fixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,12 +14,15 @@ from engine.cpu.executor import NumpyExecutor
 from engine.cpu.interpreter import ReferenceExecutor
 from engine.cpu.kernel import Observer
 from engine.errors import BackendError, InputError
-from engine.graph.ir import Value
+from engine.gpu.device import Adapter, adapters, choose, no_adapter, open_device
+from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
+from engine.measure import KernelTime, kernel_time
 
-BACKENDS = ("auto", "numpy", "reference")
+BACKENDS = ("auto", "webgpu", "numpy", "reference")
+PRECISIONS = ("f32", "f16")
 
 
 class Executor(Protocol):
@@ -44,22 +47,24 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What will run, and on what.
+    """What will run, and on what; ``reason`` says why "auto" chose that backend, or that it was asked for.
 
     ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
     pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
-    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes, and
-    ``scratch_bytes`` what the workers use beside it.
+    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
+    ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
     """
 
     backend: str
     device: str
+    reason: str
     precision: str
     nodes_in_file: int
     nodes_loaded: int
     nodes_planned: int
     weight_bytes: int
     peak_activation_bytes: int
+    activation_buffer_bytes: int
     scratch_bytes: int
     passes: dict[str, int] = field(default_factory=dict)
 
@@ -67,13 +72,16 @@ class SessionInfo:
 class Session:
     """An ONNX model bound to a backend.
 
-    ``model`` is a path, the file's bytes, or a ModelFile read before. ``backend`` is "numpy" (fast algorithms),
-    "reference" (the oracle: operator by operator, nothing fused) or "auto". ``precision`` is "f32"; float16 models are
+    ``model`` is a path, the file's bytes, or a ModelFile read before. ``backend`` is "webgpu", "numpy" (fast
+    algorithms), "reference" (the oracle: operator by operator, nothing fused) or "auto": webgpu on a hardware adapter,
+    else numpy. ``adapter`` picks one for webgpu: an index, an implementation or part of a name, as ``nss-wgpu devices``
+    lists them. ``precision`` is "f32", or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are
     computed in float32 by "numpy". ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds
     whole inputs to constants. ``outputs`` names the values to keep: None for the model's first output, "all", or a
     list.
 
-    Raises BackendError for a backend or precision that is not there, and what ``engine.graph.load.load`` raises.
+    Raises BackendError for a backend, adapter or precision that is not there, and what ``engine.graph.load.load``
+    raises. A graph runs wholly on the backend that was asked for, or is refused.
     """
 
     def __init__(
@@ -85,8 +93,9 @@ class Session:
         input_shapes: Mapping[str, Sequence[int]] | None = None,
         outputs: Sequence[str] | str | None = None,
         input_values: Mapping[str, np.ndarray] | None = None,
+        adapter: str | None = None,
     ) -> None:
-        _check(backend, precision)
+        chosen = _resolve(backend, precision, adapter)
         self._closed = False
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
@@ -95,24 +104,22 @@ class Session:
         self.inputs = _infos(graph.inputs)
         self.outputs = _infos(graph.outputs)
         loaded = len(graph.nodes)
-        passes: dict[str, int] = {}
-        self._executor: Executor
-        if backend == "reference":
-            self._executor = ReferenceExecutor(graph)
-            device = blas.describe(1)
-        else:
-            passes = optimize(graph)
-            executor = NumpyExecutor(graph)
-            device, self._executor = blas.describe(executor.pool.threads), executor
+        passes = {} if chosen.backend == "reference" else optimize(graph)
+        self._made_by = chosen, precision
+        self._executor, device = _executor(graph, chosen, precision)
+        constants = sum(value.type.nbytes for value in graph.constants())
+        held = self._executor.activation_bytes
         self.info = SessionInfo(
-            backend="numpy" if backend == "auto" else backend,
+            backend=chosen.backend,
             device=device,
+            reason=chosen.reason,
             precision=precision,
             nodes_in_file=in_file,
             nodes_loaded=loaded,
             nodes_planned=len(graph.nodes),
-            weight_bytes=sum(value.type.nbytes for value in graph.constants()),
-            peak_activation_bytes=self._executor.activation_bytes,
+            weight_bytes=getattr(self._executor, "weight_bytes", constants),
+            peak_activation_bytes=getattr(self._executor, "peak_bytes", held),
+            activation_buffer_bytes=held,
             scratch_bytes=self._executor.scratch_bytes,
             passes=passes,
         )
@@ -130,14 +137,55 @@ class Session:
         Raises InputError when an
         input is missing, unknown, has another dtype or shape than the model's, or holds NaN (unless ``allow_nan``).
         """
+        arrays = self._arrays(inputs, allow_nan)
+        results = self._executor.run(arrays, observe)
+        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+
+    def profile(self, inputs: Mapping[str, np.ndarray]) -> list[KernelTime]:
+        """Run once, timing each kernel: on webgpu by the GPU's own clock, otherwise node by node.
+
+        Raises BackendError where the adapter has no timestamps, and what ``run`` raises.
+        """
+        from engine.gpu.executor import GpuExecutor
+
+        seconds: list[tuple[str, str, float]] = []
+        self._executor.run(self._arrays(inputs, False), lambda *row: seconds.append(row))
+        if isinstance(self._executor, GpuExecutor):
+            commands = self._executor.plan.commands
+            return [kernel_time(command, row[2]) for command, row in zip(commands, seconds, strict=True)]
+        return [KernelTime(op, node, op, took) for op, node, took in seconds]
+
+    def gpu_seconds(self, runs: int = 1) -> list[float]:
+        """What ``runs`` runs take by the GPU's own clock, on the inputs of the last one, without upload and readback.
+
+        Raises BackendError on other backends than webgpu, and where the adapter has no timestamps.
+        """
+        from engine.gpu.executor import GpuExecutor
+        from engine.gpu.profile import gpu_seconds
+
+        if not isinstance(self._executor, GpuExecutor):
+            raise BackendError(f"backend '{self.info.backend}' runs on the processor; there is no GPU to ask")
+        return gpu_seconds(self._executor, runs)
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Wall time of the last run by stage, on webgpu: upload, encode, and wait for the result; else empty."""
+        return dict(getattr(self._executor, "milliseconds", {}))
+
+    def executor(self, part: Graph, whole: Graph) -> Executor:
+        """Another executor of this session's kind, for a part of a graph that the passes have gone over.
+
+        Values are stored in the precision that they have in the whole. The caller closes it.
+        """
+        return _executor(part, *self._made_by, outside=(*whole.inputs, *whole.outputs))[0]
+
+    def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         if self._closed:
             raise BackendError("the session is closed; open another to run the model again")
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
-        arrays = [_fitting(info, inputs.get(info.name), allow_nan) for info in self.inputs]
-        results = self._executor.run(arrays, observe)
-        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+        return [_fitting(info, inputs.get(info.name), allow_nan) for info in self.inputs]
 
     def close(self) -> None:
         """Free the backend's threads; the session cannot run afterwards."""
@@ -151,13 +199,56 @@ class Session:
         self.close()
 
 
-def _check(backend: str, precision: str) -> None:
-    if backend == "webgpu":
-        raise BackendError("backend 'webgpu' is not in this version yet; use 'numpy'")
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The backend that a session runs on, why, and for webgpu the adapter."""
+
+    backend: str
+    reason: str
+    adapter: Adapter | None = None
+
+
+def _resolve(backend: str, precision: str, adapter: str | None) -> _Chosen:
+    """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
-    if precision != "f32":
-        raise BackendError(f"precision '{precision}' is not available on the CPU; use 'f32'")
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
+    chosen = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Chosen(backend, "asked for")
+    if chosen.adapter is None and adapter is not None:
+        raise BackendError(f"an adapter is for backend 'webgpu'; '{chosen.backend}' runs on the processor")
+    if precision == "f16" and not (chosen.adapter and chosen.adapter.f16):
+        where = f"adapter {chosen.adapter} has no shader-f16" if chosen.adapter else "the CPU computes in f32"
+        raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
+    return chosen
+
+
+def _executor(
+    graph: Graph, chosen: _Chosen, precision: str, outside: Collection[Value] | None = None
+) -> tuple[Executor, str]:
+    """What runs the graph, and the name of what it runs on."""
+    if chosen.backend == "reference":
+        return ReferenceExecutor(graph), blas.describe(1)
+    if chosen.adapter is not None:
+        from engine.gpu.executor import GpuExecutor
+
+        device = open_device(chosen.adapter)
+        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(chosen.adapter)
+    executor = NumpyExecutor(graph)
+    return executor, blas.describe(executor.pool.threads)
+
+
+def _on_gpu(backend: str, adapter: str | None) -> _Chosen:
+    choice = choose(adapter)
+    if choice.adapter is not None:
+        return _Chosen("webgpu", choice.reason, choice.adapter)
+    if backend == "auto":
+        return _Chosen("numpy", choice.reason)
+    # asked for by name: a software adapter is slow, not wrong
+    software = choose("0") if adapters() else None
+    if software is None:
+        raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
+    return _Chosen("webgpu", "asked for; a software adapter", software.adapter)
 
 
 def _infos(values: Sequence[Value]) -> list[TensorInfo]:
@@ -176,6 +267,6 @@ def _fitting(info: TensorInfo, given: np.ndarray | None, allow_nan: bool) -> np.
             f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "
             f"it was given {array.dtype.name}{list(array.shape)}"
         )
-    if array.dtype.kind == "f" and not allow_nan and np.isnan(array).any():
+    if array.dtype.kind == "f" and not allow_nan and array.size and np.isnan(array.min()):
         raise InputError(f"input '{info.name}' holds NaN")
     return array

@@ -16,7 +16,7 @@ import numpy as np
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
-from engine.ops.resize import AxisTaps, resize_taps, upsample_taps
+from engine.ops.resize import AxisTaps, taps_of
 
 BLOCK = 48
 """Outputs of one block: wide enough for BLAS, narrow enough that few of its weights are zero."""
@@ -26,14 +26,6 @@ STRIP_BYTES = 2 << 20
 
 PHASES = 4
 """The largest factor that is done phase by phase; beyond it the phases are many and short."""
-
-
-def taps_of(node: Node) -> list[tuple[int, AxisTaps]]:
-    """(axis, table) for each axis that the node changes."""
-    shape = node.input(0).shape
-    if node.op == "Upsample":
-        return list(upsample_taps(node, shape, node.constant(1)))
-    return list(resize_taps(node, shape, node.constant(1), node.constant(2), node.constant(3)))
 
 
 def supports(node: Node) -> bool:

@@ -11,36 +11,55 @@ from engine.ops.elementwise import rounded, widened
 from engine.ops.registry import operator
 from engine.ops.types import broadcast
 
+Label = str | int
+"""An axis of a term: its letter or, under the ellipsis, its place counted from the last of these axes."""
 
-def result_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape of the result; ValueError when the equation does not fit ``shapes``.
+
+def labelled(equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]], tuple[Label, ...]]:
+    """The labels of the axes of each input and of the result; ValueError when the equation does not fit ``ranks``.
 
     Without an arrow the result has the ellipsis and then, by alphabet, every letter that stands once.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    if len(terms) != len(shapes):
-        raise ValueError(f"equation '{equation}' has {len(terms)} terms for {len(shapes)} inputs")
-    extents: dict[str, int] = {}
-    batch: tuple[int, ...] = ()
-    for term, shape in zip(terms, shapes, strict=True):
+    if len(terms) != len(ranks):
+        raise ValueError(f"equation '{equation}' has {len(terms)} terms for {len(ranks)} inputs")
+    found: list[tuple[Label, ...]] = []
+    batch: tuple[Label, ...] = ()
+    for term, rank in zip(terms, ranks, strict=True):
         head, dots, tail = term.partition("...")
-        spare = len(shape) - len(head + tail)
+        spare = rank - len(head + tail)
         if spare < 0 or (spare and not dots):
-            raise ValueError(f"term '{term}' of equation '{equation}' does not fit shape {list(shape)}")
-        batch = broadcast(batch, shape[len(head) : len(head) + spare])
-        for letter, extent in zip(head + tail, shape[: len(head)] + shape[len(head) + spare :], strict=True):
+            raise ValueError(f"term '{term}' of equation '{equation}' does not fit {rank} axes")
+        for letter in head + tail:
             if not letter.isalpha():
                 raise ValueError(f"'{letter}' in equation '{equation}' is no letter")
-            (extents[letter],) = broadcast((extents.get(letter, 1),), (extent,))
+        found.append((*head, *reversed(range(spare)), *tail))
+        batch = max(batch, tuple(reversed(range(spare))), key=len)
     if not arrow:
-        count = Counter(left)
-        right = "..." * ("..." in left) + "".join(sorted(letter for letter in extents if count[letter] == 1))
+        letters = Counter(letter for letter in left if letter.isalpha())
+        right = "..." * ("..." in left) + "".join(sorted(letter for letter, count in letters.items() if count == 1))
     head, dots, tail = right.partition("...")
-    unknown = set(head + tail) - set(extents)
+    unknown = set(head + tail) - {label for labels in found for label in labels}
     if unknown:
         raise ValueError(f"result '{right}' of equation '{equation}' names {', '.join(sorted(unknown))}")
-    return (*(extents[letter] for letter in head), *(batch if dots else ()), *(extents[letter] for letter in tail))
+    return found, (*head, *(batch if dots else ()), *tail)
+
+
+def label_extents(terms: list[tuple[Label, ...]], shapes: list[tuple[int, ...]]) -> dict[Label, int]:
+    """The extent of each label, to which axes of extent 1 broadcast; ValueError where axes do not fit each other."""
+    extents: dict[Label, int] = {}
+    for labels, shape in zip(terms, shapes, strict=True):
+        for label, extent in zip(labels, shape, strict=True):
+            (extents[label],) = broadcast((extents.get(label, 1),), (extent,))
+    return extents
+
+
+def result_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of the result; ValueError when the equation does not fit ``shapes``."""
+    terms, result = labelled(equation, [len(shape) for shape in shapes])
+    extents = label_extents(terms, shapes)
+    return tuple(extents[label] for label in result)
 
 
 @operator("Einsum", since=12)

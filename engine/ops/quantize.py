@@ -32,6 +32,12 @@ def check_granularity(node: Node, index: int) -> None:
         raise ValueError(f"a scale or zero point of shape {list(parameter.shape)}, not {list(expected)}")
 
 
+def per_tensor(node: Node) -> bool:
+    """Whether one scale and one zero point serve all of the node's input."""
+    parameters = (node.input(1), node.optional_input(2))
+    return all(value is None or value.shape in ((), (1,)) for value in parameters)
+
+
 def spread(node: Node, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A scale or zero point - per tensor, per axis or in blocks along ``axis`` - so that it broadcasts to ``shape``."""
     block = node.attr("block_size", 0)

@@ -46,17 +46,18 @@ def reduction_mean(x: np.ndarray, axes: Axes) -> np.ndarray:
 
 def reduction_max(x: np.ndarray, axes: Axes) -> np.ndarray:
     """Largest element, NaN before all; the smallest value of the dtype over nothing."""
-    y: np.ndarray = x.max(axes, keepdims=True, initial=_extreme(x.dtype, largest=False))
+    y: np.ndarray = x.max(axes, keepdims=True, initial=extreme(x.dtype, largest=False))
     return y
 
 
 def reduction_min(x: np.ndarray, axes: Axes) -> np.ndarray:
     """Smallest element, NaN before all; the largest value of the dtype over nothing."""
-    y: np.ndarray = x.min(axes, keepdims=True, initial=_extreme(x.dtype, largest=True))
+    y: np.ndarray = x.min(axes, keepdims=True, initial=extreme(x.dtype, largest=True))
     return y
 
 
-def _extreme(dtype: np.dtype[Any], *, largest: bool) -> Any:
+def extreme(dtype: np.dtype[Any], *, largest: bool) -> Any:
+    """The largest or smallest value of ``dtype``."""
     if dtype.kind == "f":
         return np.inf if largest else -np.inf
     if dtype.kind == "b":
@@ -142,16 +143,19 @@ class Reduction:
         return y if node.attr("keepdims", 1) else y.squeeze(axes)
 
 
-for _name, _function, _kinds, _input_since in (
-    ("ReduceSum", reduction_sum, NUMBER, 13),
-    ("ReduceMean", reduction_mean, NUMBER, 18),
-    ("ReduceMax", reduction_max, NUMBER + BOOLEAN, 18),
-    ("ReduceMin", reduction_min, NUMBER + BOOLEAN, 18),
-    ("ReduceProd", reduction_product, NUMBER, 18),
-    ("ReduceL1", reduction_l1, NUMBER, 18),
-    ("ReduceL2", reduction_l2, NUMBER, 18),
-    ("ReduceLogSum", reduction_log_sum, NUMBER, 18),
-    ("ReduceLogSumExp", reduction_log_sum_exp, NUMBER, 18),
-    ("ReduceSumSquare", reduction_sum_square, NUMBER, 18),
-):
-    operator(_name, static=[1])(Reduction(_function, _kinds, _input_since))
+REDUCTIONS = {
+    "ReduceSum": Reduction(reduction_sum, NUMBER, 13),
+    "ReduceMean": Reduction(reduction_mean, NUMBER, 18),
+    "ReduceMax": Reduction(reduction_max, NUMBER + BOOLEAN, 18),
+    "ReduceMin": Reduction(reduction_min, NUMBER + BOOLEAN, 18),
+    "ReduceProd": Reduction(reduction_product, NUMBER, 18),
+    "ReduceL1": Reduction(reduction_l1, NUMBER, 18),
+    "ReduceL2": Reduction(reduction_l2, NUMBER, 18),
+    "ReduceLogSum": Reduction(reduction_log_sum, NUMBER, 18),
+    "ReduceLogSumExp": Reduction(reduction_log_sum_exp, NUMBER, 18),
+    "ReduceSumSquare": Reduction(reduction_sum_square, NUMBER, 18),
+}
+"""By operator."""
+
+for _name, _reduction in REDUCTIONS.items():
+    operator(_name, static=[1])(_reduction)

@@ -324,3 +324,11 @@ class Upsample:
     @staticmethod
     def reference(node: Node, x: np.ndarray, scales: np.ndarray | None = None) -> np.ndarray:
         return _resized(x, upsample_taps(node, x.shape, scales), 0.0)
+
+
+def taps_of(node: Node) -> list[tuple[int, AxisTaps]]:
+    """(axis, table) for each axis that a Resize or Upsample node changes."""
+    shape = node.input(0).shape
+    if node.op == "Upsample":
+        return list(upsample_taps(node, shape, node.constant(1)))
+    return list(resize_taps(node, shape, node.constant(1), node.constant(2), node.constant(3)))

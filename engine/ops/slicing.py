@@ -36,7 +36,11 @@ def _extents(ranges: tuple[slice, ...], shape: Ints) -> Ints:
     return tuple(len(range(*part.indices(extent))) for part, extent in zip(ranges, shape, strict=True))
 
 
-def _attribute_ranges(node: Node, shape: Ints) -> tuple[slice, ...]:
+def node_ranges(node: Node, shape: Ints) -> tuple[slice, ...]:
+    """The ranges that a Slice takes of an input of ``shape``: from its attributes, since version 10 from its inputs."""
+    if node.version >= 10:
+        starts, ends = static_ints(node, 1), static_ints(node, 2)
+        return slice_ranges(shape, starts, ends, ints(node.constant(3)), ints(node.constant(4)))
     starts, ends = node.attr("starts"), node.attr("ends")
     if starts is None or ends is None:
         raise ModelError(f"{node.label}: attributes starts and ends are required")
@@ -50,11 +54,11 @@ class SliceAttributes:
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
         x = node.input(0)
-        return [TensorType(x.dtype, _extents(_attribute_ranges(node, x.shape), x.shape))]
+        return [TensorType(x.dtype, _extents(node_ranges(node, x.shape), x.shape))]
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
-        return x[_attribute_ranges(node, x.shape)]
+        return x[node_ranges(node, x.shape)]
 
 
 @operator("Slice", since=10, static=[1, 2, 3, 4])
@@ -64,9 +68,7 @@ class Slice:
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
         x = node.input(0)
-        starts, ends = static_ints(node, 1), static_ints(node, 2)
-        ranges = slice_ranges(x.shape, starts, ends, ints(node.constant(3)), ints(node.constant(4)))
-        return [TensorType(x.dtype, _extents(ranges, x.shape))]
+        return [TensorType(x.dtype, _extents(node_ranges(node, x.shape), x.shape))]
 
     @staticmethod
     def reference(

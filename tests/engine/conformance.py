@@ -7,9 +7,10 @@ is an input of the model: of these the fewest that let the model load are bound 
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,7 +25,7 @@ from engine.graph.coverage import normalize_domain
 from engine.graph.model_file import ModelFile
 from engine.ops import lookup
 
-BACKENDS = ("reference", "numpy")
+BACKENDS = ("reference", "numpy", "webgpu")
 
 RTOL = 1e-5
 """For float32 and float64 results, with the test's own absolute tolerance; the tests themselves allow 1e-3."""
@@ -93,25 +94,34 @@ def open_session(test: NodeTest, backend: str) -> tuple[Session, dict[str, np.nd
     """A session of the test's model, and the inputs that remain for its run."""
     file = ModelFile.read(test.model.SerializeToString())
 
-    def attempt(bound: dict[str, np.ndarray]) -> Session:
+    def attempt(bound: dict[str, np.ndarray], backend: str = "reference") -> Session:
         shapes = {name: array.shape for name, array in test.inputs.items() if name not in bound}
-        return Session(file, backend=backend, outputs="all", input_shapes=shapes, input_values=bound)
+        adapter = os.environ.get("NSS_TEST_ADAPTER", "0") if backend == "webgpu" else None
+        return Session(file, backend=backend, outputs="all", input_shapes=shapes, input_values=bound, adapter=adapter)
 
+    bound = _fewest_bound(test, attempt)
+    # what to bind is for the loader to say: a backend that refuses the test must not have it folded away
+    session = attempt(bound, backend)
+    return session, {name: array for name, array in test.inputs.items() if name not in bound}
+
+
+def _fewest_bound(test: NodeTest, attempt: Callable[[dict[str, np.ndarray]], Session]) -> dict[str, np.ndarray]:
+    """The fewest inputs, by name, that must be bound to their values for the test's model to load."""
     try:
-        return attempt({}), test.inputs
+        attempt({}).close()
     except EngineError:
         bound = dict(test.inputs)
-        session = attempt(bound)
+    else:
+        return {}
     # floats first: what decides a shape is an integer, mostly
     for name in sorted(bound, key=lambda name: (bound[name].dtype.kind != "f", -bound[name].ndim)):
         fewer = {key: array for key, array in bound.items() if key != name}
         try:
-            released = attempt(fewer)
+            attempt(fewer).close()
         except EngineError:
             continue
-        session.close()
-        session, bound = released, fewer
-    return session, {name: array for name, array in test.inputs.items() if name not in bound}
+        bound = fewer
+    return bound
 
 
 def check(name: str, backend: str) -> bool:

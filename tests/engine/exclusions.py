@@ -30,7 +30,7 @@ class Exclusion:
 
 NARROW = r"has tensor type (bfloat16|u?int[24]|float[48]e\w+), which"
 
-EXCLUSIONS = (
+EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion(
         r"test_cast(like)?_\w*(BFLOAT16|FLOAT8|FLOAT4|INT4|INT2)\w*",
         "casts from or to bfloat16, float8, float4, int4 or int2, which NumPy does not have",
@@ -79,6 +79,41 @@ EXCLUSIONS = (
         AssertionError,
         r"Mismatched elements: 2 / 192",
         ("reference",),
+    ),
+)
+
+
+NO_FLOAT64 = r"backend 'webgpu' cannot run .*float64"
+
+EXCLUSIONS += (
+    Exclusion(
+        r"test_(cast(like)?_(DOUBLE_to_\w+|FLOAT(16)?_to_DOUBLE)(_expanded)?|mod_\w*float64\w*|m(ax|in)_float64"
+        r"|eyelike_with_dtype)",
+        "is about float64, which WGSL does not have",
+        UnsupportedError,
+        NO_FLOAT64,
+        ("webgpu",),
+    ),
+    Exclusion(
+        r"test_(reduce_log_sum_exp_(?!empty_set$)\w+|cum(sum|prod)_[12]d(_axis_\d|_negative_axis)?(_reverse)?(_exclusive)?|einsum_\w+)",
+        "computes in float64, which WGSL does not have",
+        UnsupportedError,
+        NO_FLOAT64,
+        ("webgpu",),
+    ),
+    Exclusion(
+        r"test_attention_local_window_gqa_rank4_mask_expanded|test_flexattention_double_expanded_ver26",
+        "takes a softmax in float64, which WGSL does not have",
+        UnsupportedError,
+        NO_FLOAT64,
+        ("webgpu",),
+    ),
+    Exclusion(
+        r"test_cum(sum|prod)_[12]d_int32(_exclusive)?",
+        "sums integers along an axis that only the run knows",
+        UnsupportedError,
+        "needs the axis at load",
+        ("webgpu",),
     ),
 )
 

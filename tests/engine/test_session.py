@@ -74,10 +74,13 @@ def test_auto_is_numpy() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "webgpu"}, "backend 'webgpu' is not in this version yet; use 'numpy'"),
-        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, numpy, reference"),
-        ({"precision": "f16"}, "precision 'f16' is not available on the CPU; use 'f32'"),
-        ({"backend": "reference", "precision": "int8"}, "precision 'int8' is not available on the CPU; use 'f32'"),
+        ({"backend": "cuda"}, "backend 'cuda' is unknown; choose one of auto, webgpu, numpy, reference"),
+        (
+            {"backend": "numpy", "precision": "f16"},
+            "precision 'f16' is not available: the CPU computes in f32; use 'f32'",
+        ),
+        ({"backend": "reference", "precision": "int8"}, "precision 'int8' is unknown; choose one of f32, f16"),
+        ({"backend": "numpy", "adapter": "0"}, "an adapter is for backend 'webgpu'; 'numpy' runs on the processor"),
     ],
 )
 def test_backend_errors_come_before_the_model_is_read(options: dict[str, str], message: str) -> None:

@@ -1,0 +1,26 @@
+"""Refuse at load, naming everything that has no kernel: one error lists each operator."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from engine.errors import UnsupportedError
+from engine.gpu.lowering import KERNELS, STORAGE
+from engine.graph.ir import Graph
+
+
+def check(graph: Graph) -> None:
+    """Raise UnsupportedError listing every operator without a kernel and every dtype that WGSL does not have."""
+    missing: Counter[str] = Counter()
+    for node in graph.nodes:
+        if (node.domain, node.op) not in KERNELS:
+            missing[f"{node.domain or 'ai.onnx'}.{node.op}"] += 1
+    types: Counter[str] = Counter()
+    for node in graph.nodes:
+        for value in (*node.used_inputs(), *node.used_outputs()):
+            if value.dtype.name not in STORAGE:
+                types[f"{value.dtype.name} in {node.op}"] += 1
+    listed = [f"{name} ({count} node{'s' * (count > 1)})" for name, count in sorted(missing.items())]
+    listed += [f"{name}" for name in sorted(types)]
+    if listed:
+        raise UnsupportedError(f"backend 'webgpu' cannot run {'; '.join(listed)}; use backend 'numpy'")

@@ -1,0 +1,117 @@
+"""What a kernel asks to be run: a template and its parameters, the tensors it reads and writes, and its geometry.
+
+A dispatch computes ``rows`` rows of its result, whatever a row is to the kernel. Where a tensor is larger than the
+adapter lets a shader bind, the plan cuts the rows into ranges, and each operand says which elements a range touches.
+Kernels find the range, and where in its binding each operand begins, in the uniform ``params`` (parts/params.wgsl).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.gpu.tensor import ITEM_BYTES, Tensor, span_of
+
+Grid = tuple[int, int, int]
+
+Span = Callable[[int, int], tuple[int, int]]
+"""(first row, one past the last) → (first element of the slot, one past the last) that these rows touch."""
+
+INVOCATIONS = 256
+"""Invocations of a workgroup in kernels where nothing speaks for another number."""
+
+LARGEST_X = 32768
+"""Workgroups along x before a one-dimensional grid goes on along y; the limit is 65535."""
+
+WGSL_TYPES = {"f32": "f32", "f16": "f16", "i32": "i32", "u32": "u32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One tensor of a dispatch under the name that the template gives it.
+
+    ``vec`` elements at a time are one item of the WGSL array (1, 2 or 4; the tensor's offset is then a multiple of it).
+    ``span`` is None where any row may touch any element: such an operand cannot be cut. ``atomic`` makes the elements
+    of an integer operand atomic.
+    """
+
+    name: str
+    tensor: Tensor
+    span: Span | None = None
+    vec: int = 1
+    atomic: bool = False
+
+    @property
+    def item(self) -> str:
+        """The WGSL type of an item."""
+        scalar = WGSL_TYPES[self.tensor.dtype]
+        if self.atomic:
+            return f"atomic<{scalar}>"
+        return scalar if self.vec == 1 else f"vec{self.vec}<{scalar}>"
+
+    def touched(self, first: int, last: int) -> tuple[int, int]:
+        """The elements of the slot that rows ``first`` to before ``last`` touch, widened to whole items."""
+        low, high = self.tensor.span() if self.span is None else self.span(first, last)
+        return low // self.vec * self.vec, -(-high // self.vec) * self.vec
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one element."""
+        return ITEM_BYTES[self.tensor.dtype]
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """One call of a kernel. ``uniforms`` are its own i32 parameters, by name, after those that all kernels have.
+
+    ``grid`` gives the workgroups for a number of rows. ``row_unit`` is what a cut must be a multiple of. ``flops``
+    counts multiplications and additions, for reports. ``trusted`` says that the kernel proves its own bounds.
+    """
+
+    kernel: str
+    params: Mapping[str, Any]
+    reads: Sequence[Operand]
+    writes: Sequence[Operand]
+    rows: int
+    grid: Callable[[int], Grid]
+    uniforms: Mapping[str, int] = field(default_factory=dict)
+    row_unit: int = 1
+    flops: int = 0
+    trusted: bool = True
+    op: str = ""
+    node: str = ""
+
+    @property
+    def label(self) -> str:
+        """How messages name it: the node and the kernel."""
+        return f"{self.op} '{self.node}' (kernel {self.kernel})"
+
+    @property
+    def operands(self) -> list[Operand]:
+        """Reads, then writes: the order of the bindings behind the uniform."""
+        return [*self.reads, *self.writes]
+
+
+def linear_grid(items_per_row: int, per_workgroup: int = INVOCATIONS) -> Callable[[int], Grid]:
+    """A grid of one invocation an item; the kernel takes parts/linear.wgsl to find its index."""
+
+    def grid(rows: int) -> Grid:
+        return folded(-(-rows * items_per_row // per_workgroup))
+
+    return grid
+
+
+def folded(workgroups: int) -> Grid:
+    """That many workgroups, or a few more, along x and then y."""
+    x = min(max(1, workgroups), LARGEST_X)
+    return x, -(-max(1, workgroups) // x), 1
+
+
+def affine_span(tensor: Tensor, row_stride: int, extents: Sequence[int], strides: Sequence[int]) -> Span:
+    """The span of an operand that row ``r`` reads at ``offset + r * row_stride`` plus an inner box."""
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        return span_of(tensor.offset + first * row_stride, (max(0, last - first), *extents), (row_stride, *strides))
+
+    return span

@@ -1,0 +1,186 @@
+"""A plan on a device: everything is made at load, and a run is one upload, one pass, one submission, one readback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.coverage import check
+from engine.gpu.device import Device
+from engine.gpu.lowering import Lowering, storage_array
+from engine.gpu.plan import ALIGNMENT, make_plan
+from engine.gpu.tensor import NUMPY_TYPES, Tensor
+from engine.graph.ir import Graph, Value
+
+Observer = Callable[[str, str, float], None]
+
+
+class GpuExecutor:
+    """Runs a graph on a device.
+
+    Raises UnsupportedError for operators without a kernel, all of them in one error, and BackendError where the device
+    is too small or fails. ``limits`` lowers the device's own, by name, which tests use. ``outside`` are the values that
+    stay float32 in half precision: the graph's inputs and outputs, unless it is a part of another graph.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        device: Device,
+        *,
+        half: bool = False,
+        limits: dict[str, int] | None = None,
+        outside: Collection[Value] | None = None,
+    ) -> None:
+        self._values = list(graph.inputs), list(graph.outputs)
+        self.device = device
+        check(graph)
+        bounds = {**device.limits, **(limits or {})}
+        largest = bounds["max-storage-buffer-binding-size"]
+        lowering = Lowering(graph, half=half, binding_limit=largest, outside=outside)
+        self._inputs, self._outputs = lowering.run()
+        self.plan = make_plan(lowering.dispatches, self._inputs, self._outputs, bounds, graph.name or "the model")
+        self.activation_bytes = self.plan.activation_bytes
+        self._uploads = [tensor for tensor in self._inputs if tensor.slot in self.plan.places]
+        self.scratch_bytes = len(self.plan.uniforms) + _total(self._outputs) + _total(self._uploads)
+        self.weight_bytes, self.peak_bytes = self.plan.weight_bytes, self.plan.peak_bytes
+        self.milliseconds: dict[str, float] = {}
+        self._buffers: list[Any] = []
+        try:
+            self._allocate()
+            self._commands = [self._command(index) for index in range(len(self.plan.commands))]
+        except BaseException:
+            self.close()
+            raise
+
+    # --- load ---------------------------------------------------------------------------------------------------
+
+    def _allocate(self) -> None:
+        plan, device = self.plan, self.device
+        usage = "STORAGE|COPY_SRC|COPY_DST"
+        for index, nbytes in enumerate(plan.buffers):
+            what = "weights" if index < plan.constant_buffers else "activations"
+            self._buffers.append(device.buffer(max(nbytes, ALIGNMENT), usage, what))
+        for slot, place in plan.constants():
+            assert slot.data is not None
+            device.write(self._buffers[place.buffer], place.offset, _whole_words(slot.data))
+            slot.data = np.empty(0, slot.data.dtype)  # it lies on the device now
+        self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_DST", "parameters")
+        self._buffers.append(self._uniforms)
+        device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
+        self._results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
+        self._given = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
+        self._buffers += [self._results, self._given]
+
+    def _command(self, index: int) -> tuple[Any, Any, tuple[int, int, int]]:
+        command = self.plan.commands[index]
+        dispatch = command.dispatch
+        pipeline = self.device.pipeline(command.source, dispatch.label, trusted=dispatch.trusted)
+        size = -(-(2 + len(dispatch.operands) + len(dispatch.uniforms)) * 4 // 16) * 16
+        entries = [(self._uniforms, command.uniform, size)]
+        entries += [(self._buffers[bound.buffer], bound.offset, bound.size) for bound in command.bindings]
+        return pipeline, self.device.bind_group(pipeline, entries, dispatch.label), command.grid
+
+    @property
+    def commands(self) -> Sequence[tuple[Any, Any, tuple[int, int, int]]]:
+        """Pipeline, bind group and workgroups of each command of the plan."""
+        return self._commands
+
+    # --- run ----------------------------------------------------------------------------------------------------
+
+    def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
+        """Compute the outputs. ``observe`` gets each dispatch's operator, node and seconds by the GPU's own clock."""
+        started = time.perf_counter()
+        self._write(inputs)
+        uploaded = time.perf_counter()
+        if observe is not None:
+            from engine.gpu.profile import timed
+
+            with self.device.guarded("uploading"):
+                encoder = self.device.handle.create_command_encoder()
+                self._copy_in(encoder)
+                self.device.handle.queue.submit([encoder.finish()])
+            for command, seconds in zip(self.plan.commands, timed(self), strict=True):
+                observe(command.dispatch.op, command.dispatch.node, seconds)
+        with self.device.guarded("running the model"):
+            encoder = self.device.handle.create_command_encoder()
+            if observe is None:
+                self._copy_in(encoder)
+                self.device.replay(encoder, self._commands)
+            self._copy_out(encoder)
+            self.device.handle.queue.submit([encoder.finish()])
+        submitted = time.perf_counter()
+        results = self._download()
+        finished = time.perf_counter()
+        self.milliseconds = {
+            "upload": (uploaded - started) * 1e3,
+            "encode": (submitted - uploaded) * 1e3,
+            "wait": (finished - submitted) * 1e3,
+        }
+        return results
+
+    def _write(self, inputs: Sequence[np.ndarray]) -> None:
+        """Put the inputs into their staging buffer."""
+        arrays = []
+        for value, tensor, array in zip(self._values[0], self._inputs, inputs, strict=True):
+            if tensor.slot in self.plan.places:
+                arrays.append(_whole_words(storage_array(array, tensor.dtype, f"input '{value.name}'")))
+        self.device.fill(self._given, arrays)
+
+    def _copy_in(self, encoder: Any) -> None:
+        offset = 0
+        for tensor in self._uploads:
+            place = self.plan.places[tensor.slot]
+            size = _words(tensor.nbytes)
+            if tensor.nbytes:
+                encoder.copy_buffer_to_buffer(self._given, offset, self._buffers[place.buffer], place.offset, size)
+            offset += size
+
+    def _copy_out(self, encoder: Any) -> None:
+        offset = 0
+        for tensor in self._outputs:
+            place = self.plan.places[tensor.slot]
+            size = _words(tensor.nbytes)
+            encoder.copy_buffer_to_buffer(self._buffers[place.buffer], place.offset, self._results, offset, size)
+            offset += size
+
+    def _download(self) -> list[np.ndarray]:
+        data = self.device.read(self._results, max(_total(self._outputs), 4))
+        results, offset = [], 0
+        for value, tensor in zip(self._values[1], self._outputs, strict=True):
+            raw = data[offset : offset + tensor.nbytes].view(NUMPY_TYPES[tensor.dtype])
+            results.append(_as_value(raw.reshape(tensor.shape), value))
+            offset += _words(tensor.nbytes)
+        return results
+
+    def close(self) -> None:
+        """Free the buffers."""
+        self._commands = []
+        for buffer in self._buffers:
+            buffer.destroy()
+        self._buffers = []
+
+
+def _as_value(raw: np.ndarray, value: Value) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return raw != 0 if value.dtype == np.bool_ else raw.astype(value.dtype, copy=False)
+
+
+def _words(nbytes: int) -> int:
+    """What a tensor takes in a staging buffer, where offsets are multiples of 8."""
+    return max(8, -(-nbytes // 8) * 8)
+
+
+def _total(tensors: Sequence[Tensor]) -> int:
+    return sum(_words(tensor.nbytes) for tensor in tensors)
+
+
+def _whole_words(data: np.ndarray) -> np.ndarray:
+    """The array's bytes, padded to what it takes in a staging buffer."""
+    flat = np.ascontiguousarray(data).reshape(-1)
+    missing = _words(flat.nbytes) - flat.nbytes
+    return np.concatenate([flat.view(np.uint8), np.zeros(missing, np.uint8)]) if missing else flat

@@ -1,0 +1,36 @@
+"""QLinearConv: ConvInteger with a bias and the step back to 8 bits as its element-wise chain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.gpu.kernels import conv
+from engine.gpu.kernels.elementwise import Tree
+from engine.gpu.kernels.requantize import SINGLE, factor, parameter, requantization
+from engine.gpu.lowering import Lowering, lowers
+from engine.gpu.tensor import Tensor
+from engine.graph.ir import Node, TensorType, Value
+from engine.ops.integer_products import INT32
+
+
+@lowers("QLinearConv")
+def lower_qlinear_conv(node: Node, low: Lowering) -> None:
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, *bias = node.used_inputs()
+    y, rank = node.output, len(x.shape)
+    sums = Value(f"{y.name}:sums", TensorType(INT32, y.shape))
+    inner = Node("ConvInteger", [x, w, x_zero, w_zero], [sums], node.attributes, "", node.version, node.name)
+    scale = factor(low, [(x_scale, 1, rank), (w_scale, 1, rank)], (y_scale, 1, rank))
+    tree = Tree()
+    tree.leaves[_leaf(low, "factor", scale, SINGLE)] = "factor"
+    tree.leaves[_leaf(low, "y_zero", parameter(low, y_zero, 1, rank), y_zero.dtype)] = "y_zero"
+    for value in bias:
+        tree.leaves[_leaf(low, "bias", parameter(low, value, 1, rank), INT32)] = "bias"
+    tree.result = requantization(node, "(root + bias)" if bias else "root")
+    conv.emit(inner, low, tree, node)
+
+
+def _leaf(low: Lowering, name: str, tensor: Tensor, dtype: np.dtype) -> Value:
+    """A value of the chain that no node of the graph makes, as it broadcasts to the output."""
+    value = Value(name, TensorType(dtype, tensor.shape))
+    low.hand_on(Node("", [], [value]), tensor)
+    return value

@@ -1,0 +1,51 @@
+"""Host of roi_align.wgsl: regions of a feature map resampled to one size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.gpu.dispatch import Dispatch
+from engine.gpu.kernels.walk import Walk, address, clamped_index, value_of
+from engine.gpu.lowering import Lowering, lowers
+from engine.gpu.tensor import channels_last
+from engine.graph.ir import Node
+
+
+@lowers("RoiAlign")
+def lower_roi_align(node: Node, low: Lowering) -> None:
+    x, rois, batch = (low.input(node, index) for index in range(3))
+    y = low.output(node, order=channels_last(4), reads=[x, rois, batch])
+    walk = Walk(y)
+    region, channel, bin_row, bin_column = walk.positions
+    default = "half_pixel" if node.version >= 16 else "output_half_pixel"
+    low.dispatch(
+        Dispatch(
+            kernel="roi_align",
+            params={
+                **walk.params(),
+                "rois": [value_of("rois", rois, [region, str(side)]) for side in range(4)],
+                "image": clamped_index(address("batch", batch, [region]), x.shape[0]),
+                "channel": channel,
+                "bin_row": bin_row,
+                "bin_column": bin_column,
+                "bins": y.shape[2:],
+                "height": x.shape[2],
+                "width": x.shape[3],
+                "x_strides": x.strides,
+                "scale": repr(float(np.float32(node.attr("spatial_scale", 1.0)))),
+                "ratio": node.attr("sampling_ratio", 0),
+                "half_pixel": node.attr("coordinate_transformation_mode", default) == "half_pixel",
+                "largest": node.attr("mode", "avg") == "max",
+                "target": address("y", y, walk.positions),
+                "item": y.dtype,
+            },
+            reads=[
+                walk.shared("x", x, [None, 1, None, None]),
+                walk.shared("rois", rois, [0, None]),
+                walk.shared("batch", batch, [0]),
+            ],
+            writes=[walk.target()],
+            rows=walk.rows,
+            grid=walk.grid,
+        )
+    )

@@ -1,0 +1,77 @@
+"""What a user can ask about the adapters of this machine, before any model is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.gpu.device import Adapter, adapters, choose
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """One adapter, as one implementation of WebGPU shows it.
+
+    ``subgroup`` is its smallest and largest subgroup size. ``matrix_shapes`` are the products that its matrix units
+    claim, ``matrix_works`` whether one was tried and came out right (None: not tried), ``matrix_reason`` one line on
+    that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts.
+    """
+
+    index: int
+    name: str
+    implementation: str
+    api: str
+    driver: str
+    software: bool
+    f16: bool
+    timestamps: bool
+    subgroup: tuple[int, int] | None
+    matrix_shapes: tuple[str, ...]
+    matrix_works: bool | None
+    matrix_reason: str
+    limits: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The adapters of a machine; ``chosen`` is the index of the one that a session takes, or None, ``reason`` why."""
+
+    adapters: tuple[DeviceInfo, ...]
+    chosen: int | None
+    reason: str
+
+
+def devices(wanted: str | None = None, *, probe: bool = False) -> Devices:
+    """The adapters, and which one a session would get: with ``adapter=wanted``, or by "auto".
+
+    ``probe`` opens a device where that is needed to know whether matrix units work. Raises BackendError where there
+    are adapters, and none of them is ``wanted``.
+    """
+    found = adapters()
+    choice = choose(wanted) if wanted is None or found else choose()
+    chosen = choice.adapter.index if choice.adapter else None
+    return Devices(tuple(_info(adapter, probe) for adapter in found), chosen, choice.reason)
+
+
+def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
+    works, reason = None, ""
+    if probe:
+        from engine.gpu.probe import probe_matrix_units
+
+        units = probe_matrix_units(adapter)
+        works, reason = units.works, units.reason
+    return DeviceInfo(
+        index=adapter.index,
+        name=adapter.name,
+        implementation=adapter.implementation,
+        api=adapter.backend,
+        driver=adapter.driver,
+        software=adapter.software,
+        f16=adapter.f16,
+        timestamps=adapter.timestamps,
+        subgroup=adapter.subgroup,
+        matrix_shapes=adapter.matrix_shapes,
+        matrix_works=works,
+        matrix_reason=reason,
+        limits=dict(adapter.limits),
+    )

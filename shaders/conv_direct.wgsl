@@ -1,0 +1,66 @@
+// Convolution, one output element an invocation:
+//
+//   y[m, c] = epilogue(sum over taps t and channels i of x[image, group channels i, position(m, t)] * w[c, i, t])
+//
+// x is [N, C, *spatial] and w is [M, C / groups, *kernel], both by strides that are constants here; spatial axes: {{ out | length }}.
+// The host guarantees: count pixels of y lie within every binding, and x's binding holds their images whole.
+{% include "parts/params.wgsl" %}
+{% set vec = 1 %}
+{% include "parts/types.wgsl" %}
+{% include "parts/linear.wgsl" %}
+{% for name in functions %}
+{% include "functions/" ~ name ~ ".wgsl" %}
+{% endfor %}
+{% set S = 'i32' if integer else 'f32' %}
+{% set rank = out | length %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) ids: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let channels_out = params.pixel_channels;
+  let index = linear_index(id, ids, local);
+  if (index >= params.count * channels_out) {
+    return;
+  }
+  let m = params.first + index / channels_out;
+  let c = index % channels_out;
+  var rest = m;
+{% for axis in range(rank - 1, -1, -1) %}
+  let o{{ axis }} = rest % {{ out[axis] }} * {{ window_strides[axis] }} - {{ begin[axis] }};
+  rest = rest / {{ out[axis] }};
+{% endfor %}
+  let x_at = params.base_x + rest * {{ x_strides[0] }} + c / {{ outputs }} * {{ channels * x_strides[1] }};
+  let w_at = params.base_w + c * {{ w_strides[0] }};
+{% if has_x_zero %}
+  let x_zero_point = {{ S }}(x_zero[params.base_x_zero]);
+{% endif %}
+{% if has_w_zero %}
+  let w_zero_point = {{ S }}(w_zero[params.base_w_zero + c * {{ w_zero_stride }}]);
+{% endif %}
+  var sum = {{ S }}();
+{% for axis in range(rank) %}
+  for (var t{{ axis }} = 0; t{{ axis }} < {{ kernel[axis] }}; t{{ axis }} += 1) {
+    let s{{ axis }} = o{{ axis }} + t{{ axis }} * {{ dilations[axis] }};
+    if (s{{ axis }} < 0 || s{{ axis }} >= {{ spatial[axis] }}) {
+      continue;
+    }
+{% endfor %}
+    let x_tap = x_at{% for axis in range(rank) %} + s{{ axis }} * {{ x_strides[axis + 2] }}{% endfor %};
+    let w_tap = w_at{% for axis in range(rank) %} + t{{ axis }} * {{ w_strides[axis + 2] }}{% endfor %};
+    for (var i = 0; i < {{ channels }}; i += 1) {
+      let a = {{ S }}(x[x_tap + i * {{ x_strides[1] }}]){{ ' - x_zero_point' if has_x_zero }};
+      let b = {{ S }}(w[w_tap + i * {{ w_strides[1] }}]){{ ' - w_zero_point' if has_w_zero }};
+      sum += a * b;
+    }
+{% for axis in range(rank) %}
+  }
+{% endfor %}
+  store(m, c, 0, vec4<{{ S }}>(sum));
+}
+
+fn store(m: i32, group: i32, n: i32, sums: vec4<{{ S }}>) {
+{% include "parts/epilogue.wgsl" %}
+}

@@ -1,0 +1,37 @@
+// The sums of a convolution whose k axis was cut: y[m, n] = epilogue(sum over parts of x[m, part, n]).
+//
+// x is [m, part, group, N up to a multiple of the tile], four channels an item. One invocation for four channels of one pixel.
+// The host guarantees: count pixels lie within every binding.
+{% include "parts/params.wgsl" %}
+{% set vec = 4 if vector else 1 %}
+{% include "parts/types.wgsl" %}
+{% include "parts/linear.wgsl" %}
+{% for name in functions %}
+{% include "functions/" ~ name ~ ".wgsl" %}
+{% endfor %}
+{% set S = 'vec4<i32>' if integer else 'vec4<f32>' %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) ids: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let n4s = params.n_padded / 4;
+  let index = linear_index(id, ids, local);
+  if (index >= params.count * n4s * {{ groups }}) {
+    return;
+  }
+  let row = index / n4s;
+  let m = params.first + row / {{ groups }};
+  let group = row % {{ groups }};
+  var sums = {{ S }}();
+  for (var part = 0; part < {{ splits }}; part += 1) {
+    sums += x[params.base_x + ((m * {{ splits }} + part) * {{ groups }} + group) * n4s + index % n4s];
+  }
+  store(m, group, index % n4s * 4, sums);
+}
+
+fn store(m: i32, group: i32, n: i32, sums: {{ S }}) {
+{% include "parts/epilogue.wgsl" %}
+}

@@ -1,0 +1,36 @@
+// y[i] = f(x0[i], x1[i], …): a chain of element-wise operators in one pass, under NumPy broadcasting.
+//
+// Iteration: {{ extents | length }} axes of extents {{ extents }} (the range cuts the first), in the order in which y lies
+// in memory, {{ vec }} element(s) at a time. Every operand has a stride for each axis, 0 where it repeats.
+// The host guarantees: count rows lie within every binding; y overlaps no operand.
+{% include "parts/params.wgsl" %}
+{% include "parts/types.wgsl" %}
+{% include "parts/linear.wgsl" %}
+{% for name in functions %}
+{% include "functions/" ~ name ~ ".wgsl" %}
+{% endfor %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = linear_index(group, groups, local);
+  if (index >= params.count * {{ row_items }}) {
+    return;
+  }
+{% if extents | length == 1 %}
+  let i0 = params.first + index;
+{% else %}
+  var rest = index;
+{% for axis in range(extents | length - 1, 0, -1) %}
+  let i{{ axis }} = rest % {{ extents[axis] }};
+  rest = rest / {{ extents[axis] }};
+{% endfor %}
+  let i0 = params.first + rest;
+{% endif %}
+{% for line in lines %}
+  {{ line }}
+{% endfor %}
+}

@@ -1,0 +1,46 @@
+// y[p] = (min, max) over part p of x, with 0: the first stage of a reduction over a whole tensor.
+//
+// Iteration: {{ extents | length }} axes of extents {{ extents }} in the order in which x lies in memory, {{ vec }} element(s) at a time.
+// A part is {{ part }} of these items, for one workgroup; the last one is what is left of {{ total }}. x is strided, y is [parts, 2].
+// The host guarantees: count parts lie within every binding; y overlaps no operand.
+{% include "parts/params.wgsl" %}
+{% include "parts/types.wgsl" %}
+
+var<workgroup> least: array<f32, {{ invocations }}>;
+var<workgroup> largest: array<f32, {{ invocations }}>;
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  // workgroups past the last part look through it once more: barriers want all invocations
+  let p = params.first + min(i32(group.y * groups.x + group.x), params.count - 1);
+  var low = F(0.0);
+  var high = F(0.0);
+  let end = min((p + 1) * {{ part }}, {{ total }});
+  for (var item = p * {{ part }} + i32(local); item < end; item += {{ invocations }}) {
+    var rest = item;
+{% for axis in range(extents | length - 1, 0, -1) %}
+    let i{{ axis }} = rest % {{ extents[axis] }};
+    rest = rest / {{ extents[axis] }};
+{% endfor %}
+    let i0 = rest;
+    let value = F({{ element }});
+    low = min(low, value);
+    high = max(high, value);
+  }
+{% if vec == 4 %}
+  least[local] = min(min(low.x, low.y), min(low.z, low.w));
+  largest[local] = max(max(high.x, high.y), max(high.z, high.w));
+{% else %}
+  least[local] = low;
+  largest[local] = high;
+{% endif %}
+{% include "parts/extremes.wgsl" %}
+  if (local == 0u) {
+    y[params.base_y + p * 2] = least[0];
+    y[params.base_y + p * 2 + 1] = largest[0];
+  }
+}

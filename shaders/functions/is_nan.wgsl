@@ -1,0 +1,4 @@
+// Whether x is NaN, by its bits: compilers may take for granted that no float is.
+fn is_nan(x: F) -> B {
+  return (bitcast<U>(x) & U(0x7fffffffu)) > U(0x7f800000u);
+}

@@ -1,0 +1,26 @@
+// y[n, c, p] = x[n, c] at the position that grid[n, p] holds, one element of y an invocation.
+//
+// x is [N, C, *spatial], grid is [N, *out, rank] with the last axis of x first, from -1 to 1 across x; all by strides.
+// The host guarantees: count rows lie within every binding. Positions may lie anywhere: sample() clamps its indices.
+{% include "parts/params.wgsl" %}
+{% include "parts/linear.wgsl" %}
+{% include "parts/sample.wgsl" %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+{% include "parts/position.wgsl" %}
+{% for point in points %}
+{% set extent = extents[loop.index0] %}
+{% if align %}
+  let p{{ loop.index0 }} = ({{ point }} + 1.0) / 2.0 * {{ extent - 1 }}.0;
+{% else %}
+  let p{{ loop.index0 }} = (({{ point }} + 1.0) * {{ extent }}.0 - 1.0) / 2.0;
+{% endif %}
+{% endfor %}
+  let value = sample({{ origin }}{% for axis in range(extents | length) %}, p{{ axis }}{% endfor %});
+  {{ target }} = {{ item }}(value);
+}

@@ -1,0 +1,250 @@
+// Batched matrix product.
+//
+//   y[z, m, n] = chain(sum over k of a[z, m, k] * b[z, k, n])
+//
+// z counts the batch, over {{ batch }} axes of any strides. a, b and y lie by strides: a {{ 'four k at a time' if a_vec == 4 else 'element by element' }}, b {{ 'four n at a time' if b_vec == 4 else 'element by element' }}.
+// The chain is element-wise; what it reads has the shape of y by strides that are constants here, 0 where it repeats.
+// Each workgroup computes a tile of {{ bm }} x {{ bn }}, each invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k. Named
+// accumulators, since compilers keep arrays in memory.
+//
+// Rows of the dispatch are rows of tiles, those of one z after the other; workgroups count the tiles along n first.
+// The host guarantees: the tiles of count rows lie within every binding; four elements at a time lie side by side, aligned,
+// and k or n is then a multiple of four.
+{% include "parts/params.wgsl" %}
+{% set threads = (bm // tm) * (bn // tn) %}
+{% set rows = bm // tm %}
+{% set columns = bn // tn %}
+{% set k4s = bk // 4 %}
+{% set n4s = bn // 4 %}
+{% set tn4 = tn // 4 %}
+{% set a_loads = bm * k4s // threads %}
+{% set b_loads = bk * n4s // threads %}
+{% set S = 'vec4<' ~ kind ~ '>' %}
+{% set vec = 4 if vector else 1 %}
+{% include "parts/types.wgsl" %}
+{% for name in functions %}
+{% include "functions/" ~ name ~ ".wgsl" %}
+{% endfor %}
+
+// a, four values of k for each m: [k / 4][m]; the low bits of m are mixed with k so that stores meet no bank twice
+var<workgroup> tile_a: array<{{ S }}, {{ bm * k4s * buffers }}>;
+// b: [k][n / 4]
+var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s * buffers }}>;
+
+// where this z begins in each operand
+var<private> a_origin: i32;
+var<private> b_origin: i32;
+var<private> y_origin: i32;
+{% for axis in range(batch) %}
+var<private> z{{ axis }}: i32;
+{% endfor %}
+{% if a_vec == 4 %}
+
+fn load_a(m: i32, k: i32) -> {{ S }} {
+  if (m >= params.m || k >= params.k) {
+    return {{ S }}();
+  }
+  return {{ S }}(a[a_origin + m * params.a_m + k / 4]);
+}
+{% else %}
+
+fn load_a_one(m: i32, k: i32) -> {{ kind }} {
+  if (m >= params.m || k >= params.k) {
+    return {{ kind }}();
+  }
+  return {{ kind }}(a[a_origin + m * params.a_m + k * params.a_k]);
+}
+
+fn load_a(m: i32, k: i32) -> {{ S }} {
+  return {{ S }}(load_a_one(m, k), load_a_one(m, k + 1), load_a_one(m, k + 2), load_a_one(m, k + 3));
+}
+{% endif %}
+{% if b_vec == 4 %}
+
+fn load_b(k: i32, n: i32) -> {{ S }} {
+  if (k >= params.k || n >= params.n) {
+    return {{ S }}();
+  }
+  return {{ S }}(b[b_origin + k * params.b_k + n / 4]);
+}
+{% else %}
+
+fn load_b_one(k: i32, n: i32) -> {{ kind }} {
+  if (k >= params.k || n >= params.n) {
+    return {{ kind }}();
+  }
+  return {{ kind }}(b[b_origin + k * params.b_k + n * params.b_n]);
+}
+
+fn load_b(k: i32, n: i32) -> {{ S }} {
+  return {{ S }}(load_b_one(k, n), load_b_one(k, n + 1), load_b_one(k, n + 2), load_b_one(k, n + 3));
+}
+{% endif %}
+
+// Item `item` of the tile, of those that the invocations load between them: neighbours read what lies side by side.
+fn store_a(half_at: i32, item: i32, value: {{ S }}) {
+  let k4 = item {{ '/ ' ~ bm if a_along_m else '% ' ~ k4s }};
+  let m = item {{ '% ' ~ bm if a_along_m else '/ ' ~ k4s }};
+  tile_a[half_at + k4 * {{ bm }} + (m ^ (k4 * {{ mix }}))] = value;
+}
+
+fn store_b(half_at: i32, item: i32, value: {{ S }}) {
+  let k = item {{ '% ' ~ bk if b_along_k else '/ ' ~ n4s }};
+  let n4 = item {{ '/ ' ~ bk if b_along_k else '% ' ~ n4s }};
+  tile_b[half_at + k * {{ n4s }} + n4] = value;
+}
+
+@compute @workgroup_size({{ threads }})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) ids: vec3<u32>,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let local = i32(local_index);
+  let tile = i32(id.y * ids.x + id.x);
+  let tile_row = tile / params.tiles_n;
+  if (tile_row >= params.count) {
+    return;
+  }
+  let row = params.first + tile_row;
+  let tile_n = (tile - tile_row * params.tiles_n) * {{ bn }};
+  let z = row / params.tiles_m;
+  let tile_m = (row - z * params.tiles_m) * {{ bm }};
+  a_origin = params.base_a;
+  b_origin = params.base_b;
+  y_origin = params.base_y;
+{% if batch %}
+  var rest = z;
+{% for axis in range(batch - 1, -1, -1) %}
+{% if axis %}
+  z{{ axis }} = rest % params.z{{ axis }};
+  rest = rest / params.z{{ axis }};
+{% else %}
+  z0 = rest;
+{% endif %}
+  a_origin += z{{ axis }} * params.a_z{{ axis }};
+  b_origin += z{{ axis }} * params.b_z{{ axis }};
+  y_origin += z{{ axis }} * params.y_z{{ axis }};
+{% endfor %}
+{% endif %}
+
+  // this invocation's part of the tile: rows m, m + {{ rows }}, … and columns 4 n4, 4 (n4 + {{ columns }}), …
+  let own_m = local / {{ columns }};
+  let own_n4 = local % {{ columns }};
+{% for i in range(tm) %}
+{% for j in range(tn4) %}
+  var c{{ i }}_{{ j }} = {{ S }}();
+{% endfor %}
+{% endfor %}
+{% set a_k = '/ ' ~ bm if a_along_m else '% ' ~ k4s %}
+{% set a_m = '% ' ~ bm if a_along_m else '/ ' ~ k4s %}
+{% set b_k = '% ' ~ bk if b_along_k else '/ ' ~ n4s %}
+{% set b_n = '/ ' ~ bk if b_along_k else '% ' ~ n4s %}
+{# Few loads are unrolled, a step ahead of the products. Many would make a program that some compilers never finish. #}
+{% set ahead = a_loads * (4 // a_vec) + b_loads * (4 // b_vec) <= 8 %}
+{% macro fetch(k) %}
+{% for l in range(a_loads) %}
+    a_next{{ l }} = load_a(tile_m + (local + {{ l * threads }}) {{ a_m }}, {{ k }} + (local + {{ l * threads }}) {{ a_k }} * 4);
+{% endfor %}
+{% for l in range(b_loads) %}
+    b_next{{ l }} = load_b({{ k }} + (local + {{ l * threads }}) {{ b_k }}, tile_n + (local + {{ l * threads }}) {{ b_n }} * 4);
+{% endfor %}
+{% endmacro %}
+{% if ahead %}
+{% for l in range(a_loads) %}
+  var a_next{{ l }} = {{ S }}();
+{% endfor %}
+{% for l in range(b_loads) %}
+  var b_next{{ l }} = {{ S }}();
+{% endfor %}
+{{ fetch('0') }}
+{% endif %}
+{% if buffers == 2 %}
+  var half = 0;
+{% endif %}
+  for (var k = 0; k < params.k; k += {{ bk }}) {
+{% if buffers == 1 %}
+    workgroupBarrier();
+{% endif %}
+{% set at_a = 'half * ' ~ (bm * k4s) ~ ' + ' if buffers == 2 else '' %}
+{% set at_b = 'half * ' ~ (bk * n4s) ~ ' + ' if buffers == 2 else '' %}
+{% if ahead %}
+{% for l in range(a_loads) %}
+    store_a({{ at_a }}0, local + {{ l * threads }}, a_next{{ l }});
+{% endfor %}
+{% for l in range(b_loads) %}
+    store_b({{ at_b }}0, local + {{ l * threads }}, b_next{{ l }});
+{% endfor %}
+    workgroupBarrier();
+    // the next step's loads are under way while this one multiplies; behind the last they read nothing
+{{ fetch('k + ' ~ bk) }}
+{% else %}
+    for (var item = local; item < {{ a_loads * threads }}; item += {{ threads }}) {
+      store_a({{ at_a }}0, item, load_a(tile_m + item {{ a_m }}, k + item {{ a_k }} * 4));
+    }
+    for (var item = local; item < {{ b_loads * threads }}; item += {{ threads }}) {
+      store_b({{ at_b }}0, item, load_b(k + item {{ b_k }}, tile_n + item {{ b_n }} * 4));
+    }
+    workgroupBarrier();
+{% endif %}
+{% for k4 in range(k4s) %}
+    {
+{% for i in range(tm) %}
+      let a{{ i }} = tile_a[{{ at_a }}{{ k4 * bm }} + ((own_m + {{ i * rows }}) ^ {{ k4 * mix }})];
+{% endfor %}
+{% for kk in range(4) %}
+{% for j in range(tn4) %}
+      let b{{ kk }}_{{ j }} = tile_b[{{ at_b }}{{ (k4 * 4 + kk) * n4s + j * columns }} + own_n4];
+{% endfor %}
+{% for i in range(tm) %}
+{% for j in range(tn4) %}
+{% if kind == 'f32' %}
+      c{{ i }}_{{ j }} = fma(vec4<f32>(a{{ i }}.{{ 'xyzw'[kk] }}), b{{ kk }}_{{ j }}, c{{ i }}_{{ j }});
+{% else %}
+      c{{ i }}_{{ j }} += a{{ i }}.{{ 'xyzw'[kk] }} * b{{ kk }}_{{ j }};
+{% endif %}
+{% endfor %}
+{% endfor %}
+{% endfor %}
+    }
+{% endfor %}
+{% if buffers == 2 %}
+    half = 1 - half;
+{% endif %}
+  }
+{% for i in range(tm) %}
+  {
+    let m = tile_m + own_m + {{ i * rows }};
+    if (m < params.m) {
+{% for j in range(tn4) %}
+      store(m, tile_n + (own_n4 + {{ j * columns }}) * 4, c{{ i }}_{{ j }});
+{% endfor %}
+    }
+  }
+{% endfor %}
+}
+
+fn store(m: i32, first_n: i32, sums: {{ S }}) {
+{% if vector %}
+  let n = first_n;
+  if (n < params.n) {
+    let raw = sums;
+{% for line in lines %}
+    {{ line }}
+{% endfor %}
+    y[y_origin + m * params.y_m + n / 4] = {{ result }};
+  }
+{% else %}
+  var four = sums;
+  for (var e = 0; e < 4; e += 1) {
+    let n = first_n + e;
+    if (n < params.n) {
+      let raw = four[e];
+{% for line in lines %}
+      {{ line }}
+{% endfor %}
+      y[y_origin + m * params.y_m + n * params.y_n] = {{ result }};
+    }
+  }
+{% endif %}
+}

@@ -1,0 +1,30 @@
+// y[place(indices[i])] = x[i], one element of x an invocation, over the zeros that y holds already.
+//
+// An index counts the elements of {{ shape }} in row-major order, negative ones from the back; y, by strides, may have
+// more positions on an axis, or fewer: what stands there then falls away, as do indices outside. Of two that are equal
+// either is kept.
+// The host guarantees: count rows lie within every binding; y is bound whole.
+{% include "parts/params.wgsl" %}
+{% include "parts/linear.wgsl" %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+{% include "parts/position.wgsl" %}
+  var place = i32({{ chosen }});
+  place += select(0, {{ size }}, place < 0);
+  if (place < 0 || place >= {{ size }}) {
+    return;
+  }
+{% for axis in range(shape | length - 1, -1, -1) %}
+  let o{{ axis }} = place % {{ shape[axis] }};
+  place = place / {{ shape[axis] }};
+  if (o{{ axis }} >= {{ extents[axis] }}) {
+    return;
+  }
+{% endfor %}
+  y[params.base_y{% for stride in y_strides %} + o{{ loop.index0 }} * {{ stride }}{% endfor %}] = {{ item }}({{ source }});
+}

@@ -1,0 +1,8 @@
+{# The extremes that the invocations of a workgroup found in `least` and `largest` join in their first elements. #}
+  for (var width = {{ invocations // 2 }}u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (local < width) {
+      least[local] = min(least[local], least[local + width]);
+      largest[local] = max(largest[local], largest[local + width]);
+    }
+  }

@@ -1,0 +1,29 @@
+// y[i] = x[s(i)], or fill where `inside` does not hold: whatever takes each element of its result from one place.
+//
+// i is the position in y, one invocation an element. The statements compute s(i) from i, and from tensors of indices
+// where there are any. x and y have any strides; float types convert.
+// The host guarantees: where `inside` holds, s(i) lies in x, for which indices from the data are clamped; count rows lie
+// within every binding; y overlaps no operand.
+{% include "parts/params.wgsl" %}
+{% include "parts/linear.wgsl" %}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+{% include "parts/position.wgsl" %}
+{% for line in lines %}
+  {{ line }}
+{% endfor %}
+{% if inside %}
+  var value = {{ fill }};
+  if ({{ inside }}) {
+    value = {{ source }};
+  }
+{% else %}
+  let value = {{ source }};
+{% endif %}
+  {{ target }} = {{ item }}(value);
+}

@@ -1,0 +1,77 @@
+"""What the tests of the WebGPU executor share: the adapter that they run on, and comparison with the reference.
+
+``NSS_TEST_ADAPTER`` names the adapter (``Session(adapter=…)``); without it the first one found serves, hardware or
+software. Where there is none, these tests are skipped and say so; with ``NSS_REQUIRE_ADAPTER`` they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.gpu.device import Adapter, Device, adapters, choose, no_adapter, open_device
+from engine.gpu.executor import GpuExecutor
+from engine.graph.ir import Graph
+from engine.graph.passes import optimize
+from tests.engine.models import feeds, interpret, loaded
+
+
+@cache
+def test_adapter() -> Adapter | None:
+    """The adapter that tests run on, or None."""
+    wanted = os.environ.get("NSS_TEST_ADAPTER")
+    if wanted:
+        return choose(wanted).adapter
+    return adapters()[0] if adapters() else None
+
+
+test_adapter.__test__ = False  # type: ignore[attr-defined]  # a name, not a test
+
+
+@cache
+def device() -> Device:
+    """The device that tests run on; the test is skipped where there is no adapter."""
+    adapter = test_adapter()
+    if adapter is None:
+        if os.environ.get("NSS_REQUIRE_ADAPTER"):
+            pytest.fail(no_adapter())
+        pytest.skip(f"{no_adapter()}: THE WEBGPU EXECUTOR IS NOT TESTED")
+    return open_device(adapter)
+
+
+def run(
+    graph: Graph, inputs: Sequence[np.ndarray], *, half: bool = False, limits: dict[str, int] | None = None
+) -> tuple[list[np.ndarray], list[str]]:
+    """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
+    optimize(graph)
+    executor = GpuExecutor(graph, device(), half=half, limits=limits)
+    try:
+        return executor.run(inputs), [command.dispatch.kernel for command in executor.plan.commands]
+    finally:
+        executor.close()
+
+
+def compare(
+    proto: onnx.ModelProto,
+    *,
+    rtol: float = 0,
+    atol: float = 0,
+    kernels: Sequence[str] | None = None,
+    inputs: Sequence[np.ndarray] | None = None,
+    limits: dict[str, int] | None = None,
+) -> None:
+    """Assert that the GPU gives the reference's outputs; ``kernels`` are those that must have run, in order."""
+    graph = loaded(proto)
+    given = feeds(graph) if inputs is None else inputs
+    expected = interpret(graph, given)
+    results, ran = run(loaded(proto), given, limits=limits)
+    if kernels is not None:
+        assert ran == list(kernels)
+    for result, wanted in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+        np.testing.assert_allclose(result, wanted, rtol, atol)

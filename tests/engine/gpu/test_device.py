@@ -1,0 +1,191 @@
+"""Adapters and devices: the choice, what is said where there is none, loss, compile errors, sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import BackendError, DeviceLostError, TooLargeError
+from engine.gpu import device as device_module
+from engine.gpu.device import Adapter, Device, choose, open_device
+from engine.gpu.executor import GpuExecutor
+from engine.gpu.listing import devices
+from engine.session import Session
+from tests.engine.gpu.gpu import device
+from tests.engine.models import feeds, interpret, loaded, model, node
+
+ROOT = Path(__file__).parents[3]
+
+FAKE = Adapter(
+    index=0,
+    implementation="wgpu",
+    name="Slow Rasterizer",
+    backend="Vulkan",
+    driver="Mesa 1.2",
+    software=True,
+    f16=False,
+    timestamps=False,
+    subgroup=None,
+    matrix_shapes=(),
+    limits=dict.fromkeys(device_module.LIMITS, 1 << 20),
+    handle=None,
+)
+CARD = replace(FAKE, index=1, name="Fast Card 9", driver="maker 580", software=False)
+DAWN_CARD = replace(CARD, index=2, implementation="dawn")
+
+SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", {"w": np.ones((4, 3, 3, 3), "f")})
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
+    for module in (device_module, sys.modules["engine.gpu.listing"]):
+        monkeypatch.setattr(module, "adapters", lambda: adapters)
+
+
+def test_the_first_hardware_adapter_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FAKE, CARD, DAWN_CARD)
+    assert choose().adapter is CARD
+    assert choose().reason == "the first hardware adapter"
+    found = devices()
+    assert (found.chosen, len(found.adapters)) == (1, 3)
+
+
+def test_a_software_adapter_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FAKE)
+    assert choose().adapter is None
+    assert "only a software adapter (Slow Rasterizer" in choose().reason
+    assert choose("rasterizer").adapter is FAKE
+    assert devices().chosen is None
+    assert devices("0").chosen == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"), [("0", 0), ("2", 2), ("wgpu", 1), ("dawn", 2), ("fast card", 1), ("MESA", 0), ("580", None)]
+)
+def test_an_adapter_is_asked_for_by_number_or_name(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, index: int | None
+) -> None:
+    use(monkeypatch, FAKE, CARD, DAWN_CARD)
+    if index is None:  # digits alone are a number, not part of a name
+        with pytest.raises(BackendError, match="no adapter is '580'; there are 0: Slow Rasterizer"):
+            choose(wanted)
+    else:
+        adapter = choose(wanted).adapter
+        assert adapter is not None
+        assert adapter.index == index
+
+
+def test_half_precision_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FAKE)
+    with pytest.raises(
+        BackendError, match=r"'f16' is not available: adapter Slow Rasterizer .* has no shader-f16; use 'f32'"
+    ):
+        Session("no such file", backend="webgpu", adapter="0", precision="f16")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems drivers cannot be hidden by a variable")
+def test_without_a_driver_numpy_runs_and_says_why() -> None:
+    script = """
+import json, engine
+from tests.engine.gpu.test_device import SMALL
+found, said = engine.devices(probe=True), {}
+with engine.Session(SMALL.SerializeToString()) as session:
+    said["auto"] = [session.info.backend, session.info.reason]
+for options in ({"backend": "webgpu"}, {"backend": "webgpu", "adapter": "0"}, {"precision": "f16"}):
+    try:
+        engine.Session("no such file", **options)
+    except engine.BackendError as error:
+        said[" ".join(options)] = str(error)
+print(json.dumps([len(found.adapters), found.reason, said]))
+"""
+    hidden = dict.fromkeys(("VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"), "/nonexistent")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **hidden, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, reason, said = json.loads(done.stdout)
+    assert count == 0
+    assert reason.startswith("no WebGPU adapter: ")
+    assert said["auto"] == ["numpy", reason]
+    assert said["backend"].startswith("backend 'webgpu' cannot run here: no WebGPU adapter")
+    assert said["backend adapter"].startswith("no adapter is '0'; there are no WebGPU adapter")
+    assert said["precision"] == "precision 'f16' is not available: the CPU computes in f32; use 'f32'"
+    assert done.stderr == ""
+
+
+def test_a_lost_device_is_left_behind() -> None:
+    first = open_device(device().adapter)
+    own = Device(first.adapter)
+    own.lose("pulled out")
+    with pytest.raises(DeviceLostError, match=r"allocating 16 bytes \(x\): the device is lost \(pulled out\)"):
+        own.buffer(16, "STORAGE", "x")
+    assert first.lost is None
+    assert open_device(first.adapter) is first
+
+
+def test_a_device_that_is_destroyed_is_lost() -> None:
+    own = Device(device().adapter)
+    own.handle.destroy()
+    with pytest.raises(DeviceLostError, match="the device is lost"):
+        own.buffer(256, "STORAGE|COPY_DST", "x")
+    assert own.lost
+
+
+def test_a_loss_between_two_runs_is_an_error_of_its_own() -> None:
+    graph = loaded(SMALL)
+    own = Device(device().adapter)
+    executor = GpuExecutor(graph, own)
+    inputs = feeds(graph)
+    executor.run(inputs)
+    own.lose("fell off the bus")
+    with pytest.raises(DeviceLostError, match="fell off the bus"):
+        executor.run(inputs)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_shader_that_does_not_compile_names_the_node(trusted: bool) -> None:
+    with pytest.raises(BackendError, match=r"compiling Conv 'a' \(kernel conv\): "):
+        device().pipeline("fn main( {", "Conv 'a' (kernel conv)", trusted=trusted)
+
+
+def test_a_kernel_is_compiled_once() -> None:
+    source = "@compute @workgroup_size(1) fn main() {}"
+    first = device().pipeline(source, "nothing", trusted=True)
+    assert device().pipeline(source, "nothing else", trusted=True) is first
+
+
+def test_checked_kernels_compute_the_same() -> None:
+    graph = loaded(SMALL)
+    inputs = feeds(graph)
+    executor = GpuExecutor(graph, Device(device().adapter, checked=True))
+    (result,) = executor.run(inputs)
+    np.testing.assert_allclose(result, interpret(loaded(SMALL), inputs)[0], 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max-buffer-size": 2048}, r"'.+' takes \d+ bytes; the adapter's largest buffer has 2048"),
+        ({"max-storage-buffer-binding-size": 16}, r"'.+' needs a binding of \d+ bytes; the adapter allows 16"),
+    ],
+)
+def test_a_model_too_large_for_the_adapter(limits: dict[str, int], message: str) -> None:
+    with pytest.raises(TooLargeError, match=message):
+        GpuExecutor(loaded(SMALL), device(), limits=limits)
+
+
+def test_the_probe_raises_nothing_and_gives_a_reason() -> None:
+    device()
+    for adapter in devices(probe=True).adapters:
+        assert adapter.matrix_reason
+        assert adapter.matrix_works in (None, True, False)

@@ -1,0 +1,98 @@
+"""A whole network on the GPU: right, the same every time, within small bindings, and without leaving memory behind."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import Session
+from engine.graph.load import load
+from engine.graph.passes import optimize
+from nss import image_io, preprocess
+from nss.models import CATALOGUE
+from tests.engine.gpu.gpu import device, run
+from tests.engine.models import U2NETP, execute, shrunk
+
+PHOTO = Path(__file__).parents[3] / "examples" / "astronaut.png"
+
+
+def feeds(session: Session, seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {info.name: random.random(info.shape, np.float32) for info in session.inputs}
+
+
+def open_session(side: int = 32, precision: str = "f32") -> Session:
+    adapter = str(device().adapter.index)
+    return Session(shrunk(U2NETP, side), backend="webgpu", adapter=adapter, precision=precision)
+
+
+def test_u2netp_on_a_photo() -> None:
+    x = preprocess.prepare(image_io.load(PHOTO).rgb, CATALOGUE["u2netp"])
+    with Session(U2NETP, backend="reference") as oracle:
+        (expected,) = oracle.run({oracle.inputs[0].name: x}).values()
+    with Session(U2NETP, backend="webgpu", adapter=str(device().adapter.index)) as session:
+        (mask,) = session.run({session.inputs[0].name: x}).values()
+        assert session.info.backend == "webgpu"
+        assert session.info.device == str(device().adapter)
+    # measured: 5e-5 on lavapipe, as far as the reference is from ONNX Runtime
+    np.testing.assert_allclose(mask, expected, rtol=0, atol=3e-4)
+    assert mask.max() > 0.9
+
+
+def test_small_bindings_change_nothing() -> None:
+    proto = shrunk(U2NETP, 160)
+    graph = load(proto)
+    x = np.random.default_rng(1).random(graph.inputs[0].shape, np.float32)
+    (whole,), kernels = run(graph, [x])
+    (cut,), ranges = run(load(proto), [x], limits={"max-storage-buffer-binding-size": 1 << 20})
+    assert len(ranges) > 1.5 * len(kernels)
+    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-6)
+    plain = load(proto)
+    optimize(plain)
+    (expected,) = execute(plain, [x])
+    np.testing.assert_allclose(whole, expected, rtol=0, atol=4e-5)
+
+
+def test_half_precision_is_close_and_smaller() -> None:
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
+    with open_session(64) as session, open_session(64, "f16") as half:
+        (expected,), (mask,) = session.run(feeds(session)).values(), half.run(feeds(half)).values()
+    difference = np.abs(mask - expected)
+    assert 0 < difference.max() < 2e-2
+
+
+def resident() -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    pytest.skip("this system has no /proc/self/status: MEMORY IS NOT MEASURED")
+
+
+def test_runs_are_identical_and_leave_no_memory() -> None:
+    with open_session() as session:
+        given = [feeds(session, seed) for seed in range(2)]
+        first = [next(iter(session.run(one).values())) for one in given]
+        for index in range(20):
+            session.run(given[index % 2])
+        before = resident()
+        for index in range(180):
+            (mask,) = session.run(given[index % 2]).values()
+            np.testing.assert_array_equal(mask, first[index % 2])
+        assert resident() - before < 8 << 20
+
+
+def test_sessions_leave_no_memory() -> None:
+    held = device()  # the sessions share it, as they do in a process that keeps one open
+    sizes = []
+    for _ in range(20):
+        with open_session() as session:
+            session.run(feeds(session))
+        del session
+        gc.collect()
+        sizes.append(resident())
+    assert held.lost is None
+    assert sizes[-1] - sizes[4] < 16 << 20

@@ -1,0 +1,116 @@
+"""The plan, without a GPU: memory that is shared safely, ranges that cover everything, refusals by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+import pytest
+
+from engine.errors import BackendError
+from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.lowering import Lowering
+from engine.gpu.plan import ALIGNMENT, Plan, make_plan
+from engine.graph.load import load
+from engine.graph.passes import optimize
+from tests.engine.models import U2NETP, loaded, model, node
+
+MIB = 1 << 20
+BASELINE = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
+
+
+@cache
+def u2netp(binding: int = 128 * MIB, half: bool = False) -> Plan:
+    """The plan of U²-Netp at 320²."""
+    graph = load(U2NETP)
+    optimize(graph)
+    lowering = Lowering(graph, half=half, binding_limit=binding)
+    inputs, outputs = lowering.run()
+    return make_plan(lowering.dispatches, inputs, outputs, {**BASELINE, "max-storage-buffer-binding-size": binding})
+
+
+PLANS = [(128 * MIB, False), (MIB, False), (128 * MIB, True)]
+
+
+@pytest.mark.parametrize(("binding", "half"), PLANS)
+def test_no_buffer_is_read_and_written_in_one_dispatch(binding: int, half: bool) -> None:
+    for command in u2netp(binding, half).commands:
+        reads = {bound.buffer for bound in command.bindings[: len(command.dispatch.reads)]}
+        writes = {bound.buffer for bound in command.bindings[len(command.dispatch.reads) :]}
+        assert not reads & writes, command.dispatch.label
+
+
+@pytest.mark.parametrize(("binding", "half"), PLANS)
+def test_bindings_keep_the_limits(binding: int, half: bool) -> None:
+    plan = u2netp(binding, half)
+    assert len(plan.commands) > 200
+    for command in plan.commands:
+        assert len(command.bindings) <= 8
+        for bound in command.bindings:
+            assert bound.size <= binding
+            assert bound.offset % ALIGNMENT == 0
+            assert bound.offset + bound.size <= plan.buffers[bound.buffer]
+        assert max(command.grid) <= 65535
+
+
+def test_slots_that_are_alive_together_do_not_overlap() -> None:
+    plan = u2netp()
+    first: dict[object, int] = {}
+    last: dict[object, int] = {}
+    for step, command in enumerate(plan.commands):
+        for operand in command.dispatch.operands:
+            first.setdefault(operand.tensor.slot, step)
+            last[operand.tensor.slot] = step
+    by_buffer = defaultdict(list)
+    for slot, place in plan.places.items():
+        by_buffer[place.buffer].append(
+            (place.offset, place.offset + slot.nbytes, first.get(slot, -1), last.get(slot, 0))
+        )
+    for entries in by_buffer.values():
+        for index, (begin, end, start, stop) in enumerate(entries):
+            for other_begin, other_end, other_start, other_stop in entries[index + 1 :]:
+                apart = end <= other_begin or other_end <= begin or stop < other_start or other_stop < start
+                assert apart
+
+
+def test_ranges_cover_every_row_once() -> None:
+    shares: dict[int, float] = defaultdict(float)
+    for command in u2netp(MIB).commands:
+        shares[id(command.dispatch)] += command.share
+    assert len(u2netp(MIB).commands) > len(shares)
+    np.testing.assert_allclose(list(shares.values()), 1)
+
+
+def test_memory_is_shared() -> None:
+    plan = u2netp()
+    assert plan.peak_bytes <= plan.activation_bytes <= 1.5 * plan.peak_bytes
+    everything = sum(slot.nbytes for slot in plan.places if not slot.is_constant)
+    assert plan.activation_bytes < 0.5 * everything
+    assert u2netp(half=True).peak_bytes < 0.6 * plan.peak_bytes
+
+
+def test_concats_are_made_by_their_producers() -> None:
+    # 51 joins; what is copied is what reads another part of the same join
+    copies = [command for command in u2netp().commands if command.dispatch.op == "Concat"]
+    assert len(copies) < 20
+
+
+def planned(proto: object, **limits: int) -> Plan:
+    graph = loaded(proto)  # type: ignore[arg-type]
+    lowering = Lowering(graph, binding_limit=limits.get("max-storage-buffer-binding-size", 128 * MIB))
+    inputs, outputs = lowering.run()
+    return make_plan(lowering.dispatches, inputs, outputs, BASELINE | limits)
+
+
+def test_too_large_a_buffer_is_refused_by_name() -> None:
+    proto = model([node("Exp", "x", "y", name="grow")], {"x": [1 << 20]}, "y")
+    with pytest.raises(BackendError, match=r"'x' takes 4194304 bytes; the adapter's largest buffer has 1048576"):
+        planned(proto, **{"max-buffer-size": MIB})
+
+
+def test_what_cannot_be_cut_is_refused_by_name() -> None:
+    weights = {"w": np.zeros((64, 64, 3, 3), np.float32)}
+    proto = model([node("Conv", "x w", "y", name="wide")], {"x": [1, 64, 8, 8]}, "y", weights)
+    with pytest.raises(BackendError, match=r"Conv 'wide' \(kernel conv\): 'w:packed' needs a binding of 147456 bytes"):
+        planned(proto, **{"max-storage-buffer-binding-size": 65536})

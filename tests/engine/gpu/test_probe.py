@@ -1,0 +1,59 @@
+"""The probe of matrix units: which answers it would believe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.gpu import probe
+from engine.gpu.probe import operands, probe_matrix_units
+from tests.engine.gpu.test_device import CARD
+
+CONFIG = {"component_type": "f16", "result_component_type": "f32", "m": 16, "n": 16, "k": 16}
+
+
+def test_the_operands_tell_a_product_from_its_look_alikes() -> None:
+    a, b = (array.astype(np.float32) for array in operands(16, 16, 16))
+    right = a @ b
+    for wrong in (b @ a, a.T @ b, a @ b.T, (a @ b).T, np.zeros_like(right)):
+        assert not np.array_equal(right, wrong)
+    half = a.astype(np.float16) @ b.astype(np.float16)
+    assert np.array_equal(half.astype(np.float32), right)  # exact in any order of summation
+
+
+@pytest.mark.parametrize("result", ["f32", "f16"])
+@pytest.mark.parametrize("works", [True, False])
+def test_a_product_is_believed_only_when_right(monkeypatch: pytest.MonkeyPatch, result: str, works: bool) -> None:
+    dtype = np.float16 if result == "f16" else np.float32
+
+    def computed(_: object, source: str, inputs: tuple[np.ndarray, np.ndarray], nbytes: int) -> np.ndarray:
+        a, b = (array.astype(np.float32) for array in inputs)
+        product = np.ascontiguousarray(a @ b if works else b @ a).astype(dtype)
+        assert product.nbytes == nbytes
+        assert f"var<storage, read_write> c: array<{result}>" in source
+        return product.reshape(-1).view(np.uint8)
+
+    monkeypatch.setattr(probe, "_computed", computed)
+    found = probe._product(None, {**CONFIG, "result_component_type": result}, 32)
+    assert found.works is works
+    assert f"f16→{result} 16x16x16" in found.reason
+
+
+def test_units_that_are_listed_and_refused() -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("experimental features\nare not enabled")
+
+    handle = SimpleNamespace(features={"cooperative-matrix"}, request_device_sync=refuse)
+    found = probe_matrix_units(replace(CARD, handle=handle))
+    assert found.works is False
+    assert found.reason == "listed, but refused: experimental features are not enabled"
+
+
+def test_an_adapter_without_them() -> None:
+    found = probe_matrix_units(replace(CARD, handle=SimpleNamespace(features=set())))
+    assert found.works is None
+    assert found.reason.startswith("wgpu lists none on this adapter")
