@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
+from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, NssError, UsageError
 
 if TYPE_CHECKING:
     import os
@@ -19,11 +19,27 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Cutout", "ImageError", "ModelUnavailableError", "NssError", "Remover", "UsageError", "remove"]
+__all__ = [
+    "Cutout",
+    "GpuUnavailableError",
+    "ImageError",
+    "ModelUnavailableError",
+    "NssError",
+    "Remover",
+    "UsageError",
+    "remove",
+]
 
 
 def remove(
-    image: Source, *, model: str | os.PathLike[str] = "auto", backend: str = "auto", allow_fetch: bool = True
+    image: Source,
+    *,
+    model: str | os.PathLike[str] = "auto",
+    backend: str = "auto",
+    device: str | None = None,
+    precision: str = "f32",
+    require_gpu: bool = False,
+    allow_fetch: bool = True,
 ) -> Cutout:
     """Cut the foreground out of one image.
 
@@ -32,17 +48,29 @@ def remove(
     Args:
         image: a path, the bytes of an image file, a PIL image, or a uint8 array (HxW, HxWx3 or HxWx4).
         model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already on this machine.
-        backend: ``"auto"``, ``"numpy"`` or ``"reference"``.
+        backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"`` or
+            ``"reference"``.
+        device: the adapter for ``"webgpu"``: an index, an implementation, or part of a name (``nss-wgpu devices``).
+        precision: ``"f32"``, or on the GPU ``"f16"``.
+        require_gpu: fail where no hardware adapter would run the network.
         allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.
 
     Raises:
         ImageError: the image cannot be read.
         ModelUnavailableError: the model is missing, damaged, or cannot be run.
-        UsageError: the backend does not exist or cannot run here.
+        UsageError: the backend, device or precision does not exist or cannot run here.
+        GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
     """
     from nss.remover import Remover
 
-    with Remover(model, backend=backend, allow_fetch=allow_fetch) as remover:
+    with Remover(
+        model,
+        backend=backend,
+        device=device,
+        precision=precision,
+        require_gpu=require_gpu,
+        allow_fetch=allow_fetch,
+    ) as remover:
         return remover.remove(image)
 
 

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nss.bench_cli import bench
+from nss.devices_cli import devices
 from nss.errors import NssError, UsageError, one_line
 from nss.models_cli import models_app
+from nss.parity_cli import parity
+from nss.run_options import Backend, BackendOption, DeviceOption, Precision, PrecisionOption
 from nss.terminal import (
     PROGRAM,
     ReaderGoneError,
@@ -42,8 +46,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 app = typer.Typer(
     name=PROGRAM,
     help="Take the background off photos, on this machine.",
-    epilog="Exit status: 0 all done, 1 some images failed, 2 usage, 3 model missing or refused, 130 interrupted, "
-    "143 terminated.",
+    epilog="Exit status: 0 all done, 1 some images failed, 2 usage, 3 model missing or refused, 4 no GPU, "
+    "130 interrupted, 143 terminated.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # importing rich for the help text alone would double its time
@@ -51,6 +55,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
+app.command("devices")(devices)
+app.command("bench")(bench)
+app.command("parity")(parity)
 
 
 class Mode(StrEnum):
@@ -58,14 +65,6 @@ class Mode(StrEnum):
 
     FAST = "fast"
     BEST = "best"
-
-
-class Backend(StrEnum):
-    """Where the network runs."""
-
-    AUTO = "auto"
-    NUMPY = "numpy"
-    REFERENCE = "reference"
 
 
 def _print_version(wanted: bool) -> None:
@@ -108,7 +107,12 @@ def remove(
         ),
     ] = None,
     mode: Annotated[Mode | None, typer.Option(help="fast is rmbg-1.4, best is rmbg-2.0; fetched when missing.")] = None,
-    backend: Annotated[Backend, typer.Option(help="Where the network runs.")] = Backend.AUTO,
+    backend: BackendOption = Backend.AUTO,
+    device: DeviceOption = None,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail with status 4 where no hardware adapter would run the network.")
+    ] = False,
+    precision: PrecisionOption = Precision.F32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each image.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON, if asked for).")] = False,
@@ -122,7 +126,8 @@ def remove(
 
     jobs = batch.plan(inputs, output, overwrite=overwrite)
     report = _Report(as_json, quiet)
-    run = _Run(model or (mode.value if mode else "auto"), backend.value, overwrite, quiet)
+    asked = {"backend": backend.value, "device": device, "precision": precision.value, "require_gpu": require_gpu}
+    run = _Run(model or (mode.value if mode else "auto"), asked, overwrite, quiet)
     from nss.progress import Progress
 
     try:
@@ -145,7 +150,7 @@ class _Run:
     """What all images of a command share; the model is opened for the first image that needs it."""
 
     model: str
-    backend: str
+    asked: dict[str, Any]
     overwrite: bool
     quiet: bool
     remover: Remover | None = None
@@ -155,7 +160,7 @@ class _Run:
         if self.remover is None:
             from nss.remover import Remover
 
-            self.remover = Remover(self.model, backend=self.backend, quiet=self.quiet, notify=complain)
+            self.remover = Remover(self.model, **self.asked, quiet=self.quiet, notify=complain)
         cutout = self.remover.remove(job.source)
         cutout.save(job.target, overwrite=self.overwrite)
         return cutout
@@ -222,7 +227,9 @@ class _Report:
             "model": info.model if info else None,
             "model_sha256": info.model_sha256 if info else None,
             "backend": info.backend if info else None,
+            "backend_reason": info.backend_reason if info else None,
             "device": info.device if info else None,
+            "precision": info.precision if info else None,
             "milliseconds": info.milliseconds if info else None,
             "notes": list(cutout.notes) if cutout else [],
             "error": error,

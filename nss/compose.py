@@ -18,6 +18,8 @@ class RunInfo:
         model_sha256: SHA-256 of the model file, 64 hexadecimal digits.
         backend: the engine's backend that ran, ``"numpy"`` for instance.
         device: the adapter or processor it ran on.
+        backend_reason: why that backend ran.
+        precision: ``"f32"``, or ``"f16"`` on the GPU.
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess, and encode once saved.
             Only the first image of a :class:`nss.Remover` carries the time that its model took to load.
     """
@@ -26,6 +28,8 @@ class RunInfo:
     model_sha256: str
     backend: str
     device: str
+    backend_reason: str = ""
+    precision: str = "f32"
     milliseconds: dict[str, float] = field(default_factory=dict)
 
 

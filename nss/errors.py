@@ -7,6 +7,7 @@ Exit status of ``nss-wgpu``:
   1  some images failed, the others were written
   2  the command line asks for something impossible
   3  a model is missing or was refused
+  4  a GPU is required, and there is none
 129  the terminal was closed (SIGHUP)
 130  interrupted (SIGINT)
 141  standard output was closed by its reader
@@ -49,3 +50,9 @@ class ModelUnavailableError(NssError):
     """A model is missing, refused, corrupt, gated, or out of reach while offline."""
 
     exit_code: ClassVar[int] = 3
+
+
+class GpuUnavailableError(NssError):
+    """A GPU is required, and no hardware adapter would run the network."""
+
+    exit_code: ClassVar[int] = 4

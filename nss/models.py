@@ -105,7 +105,7 @@ def auto_candidates(*, quiet: bool = False, notify: Notify | None = None) -> Ite
 def say_passed_over(spec: ModelSpec, error: Exception, *, quiet: bool, notify: Notify | None) -> None:
     """Notify of a model that "auto" does not take, and why."""
     if not quiet:
-        (notify or _to_stderr)(f"passed over {spec.name}: {one_line(error)}")
+        (notify or to_stderr)(f"passed over {spec.name}: {one_line(error)}")
 
 
 def hint(resolved: ResolvedModel) -> str | None:
@@ -268,7 +268,7 @@ def _show_licence(spec: ModelSpec, quiet: bool, notify: Notify | None) -> bool:
     """Notify of the licence where that is due; whether it was."""
     notice = None if quiet else licence_notice(spec)
     if notice:
-        (notify or _to_stderr)(notice)
+        (notify or to_stderr)(notice)
     return notice is not None
 
 
@@ -295,5 +295,5 @@ def _names() -> str:
     return ", ".join(["auto", *modes, *CATALOGUE])
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
     print(line, file=sys.stderr)

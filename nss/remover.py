@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import engine
 from nss import image_io, models, preprocess
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
+from nss.network import Network, RunOptions
 from nss.timing import stage
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class Remover:
         model: str | os.PathLike[str] = "auto",
         *,
         backend: str = "auto",
+        device: str | None = None,
+        precision: str = "f32",
+        require_gpu: bool = False,
         allow_fetch: bool = True,
         stretch: bool = False,
         quiet: bool = False,
@@ -46,23 +49,31 @@ class Remover:
 
         Args:
             model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already here.
-            backend: ``"auto"``, ``"numpy"`` or ``"reference"`` (the slow oracle).
+            backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
+                ``"reference"`` (the slow oracle).
+            device: the adapter for ``"webgpu"``: an index, an implementation, or part of a name (``nss-wgpu devices``).
+            precision: ``"f32"``, or on the GPU ``"f16"``.
+            require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
             stretch: widen each mask to 0..1 (see ``nss.preprocess.stretch``).
-            quiet: no progress display while downloading, and no notices.
+            quiet: no progress display while downloading, and no notices but that of a GPU that was lost.
             notify: receives each notice (a licence, for instance) as one line; standard error by default.
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
-            UsageError: the backend does not exist or cannot run here.
+            UsageError: the backend, device or precision does not exist or cannot run here.
+            GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
+        options = RunOptions(backend, device, precision, require_gpu)
+        options.check()
+        say = notify or models.to_stderr
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto":
-                self.model, self._session, self._spec = _open_auto(backend, quiet=quiet, notify=notify)
+                self.model, self._network = _open_auto(options, quiet=quiet, notify=say)
             else:
-                self.model = models.resolve(model, allow_fetch=allow_fetch, quiet=quiet, notify=notify)
-                self._session, self._spec = _open(self.model, backend)
+                self.model = models.resolve(model, allow_fetch=allow_fetch, quiet=quiet, notify=say)
+                self._network = Network(self.model, options, say)
         self.load_milliseconds = timing["load_model"]
         self._load_reported = False
         self._stretch = stretch
@@ -83,21 +94,23 @@ class Remover:
         times["load_model"] = 0.0 if self._load_reported else self.load_milliseconds
         self._load_reported = True
         with stage(times, "preprocess"):
-            network_input = preprocess.prepare(photo.rgb, self._spec)
+            network_input = preprocess.prepare(photo.rgb, self._network.spec)
         with stage(times, "infer"):
-            raw = self._infer(network_input, photo.name)
+            raw, happened = self._infer(network_input, photo.name)
         with stage(times, "postprocess"):
-            notes = photo.notes
+            notes = (*photo.notes, *happened)
             if raw.min() < -MASK_SLACK or raw.max() > 1 + MASK_SLACK:
                 notes = (*notes, "the model's output is no mask in 0..1; clipped")
             mask = preprocess.mask_to_photo(raw, photo.size)
             if self._stretch:
                 mask = preprocess.stretch(mask)
         info = RunInfo(
-            model=self._spec.name,
+            model=self._network.spec.name,
             model_sha256=self.model.sha256,
-            backend=self._session.info.backend,
-            device=self._session.info.device,
+            backend=self._network.session.info.backend,
+            device=self._network.session.info.device,
+            backend_reason=self._network.reason,
+            precision=self._network.session.info.precision,
             milliseconds=times,
         )
         return Cutout(mask, photo.rgb, photo.alpha, photo.icc, photo.path, notes, info)
@@ -105,7 +118,7 @@ class Remover:
     def close(self) -> None:
         """Free the model and the engine's threads; nothing can be removed afterwards."""
         self._closed = True
-        self._session.close()
+        self._network.close()
 
     def __enter__(self) -> Remover:
         return self
@@ -115,76 +128,23 @@ class Remover:
     ) -> None:
         self.close()
 
-    def _infer(self, network_input: np.ndarray, name: str) -> np.ndarray:
-        """The network's mask, float32 HxW at the network's own size, finite."""
-        session = self._session
-        try:
-            outputs = session.run({session.inputs[0].name: network_input.astype(session.inputs[0].dtype, copy=False)})
-        except engine.EngineError as error:
-            raise ImageError(f"{name}: {error}") from error
-        output = next(iter(outputs.values()))
+    def _infer(self, network_input: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The network's mask, float32 HxW at the network's own size, finite; and notes."""
+        output, notes = self._network.run(network_input, name)
         mask: np.ndarray = output.reshape(output.shape[-2:]).astype(np.float32, copy=False)
         if not np.isfinite(mask).all():
-            raise ImageError(f"{name}: {self._spec.name} gave NaN or infinite values; the model cannot be used so")
-        return mask
+            model = self._network.spec.name
+            raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
+        return mask, notes
 
 
-def _open(model: models.ResolvedModel, backend: str) -> tuple[engine.Session, models.ModelSpec]:
-    """Open the model file, and complete what is known about it with what stands in the file."""
-    spec = model.spec
-    try:
-        file = engine.ModelFile.read(model.path)
-        if spec.input_hw is None and file.inputs:
-            # a user's own file: its names and sizes tell which network it is
-            name, dims = next(iter(file.inputs.items()))
-            spec = models.complete_spec(spec, name, dims, tuple(file.outputs))
-        session = _session(file, spec, backend)
-    except engine.BackendError as error:
-        raise UsageError(str(error)) from error
-    except engine.EngineError as error:
-        raise ModelUnavailableError(f"{model.path}: {error}") from error
-    except MemoryError as error:
-        raise ModelUnavailableError(f"{model.path}: not enough memory to open this model") from error
-    if fault := _no_mask_model(session):
-        session.close()
-        raise ModelUnavailableError(f"{model.path}: {fault}")
-    return session, spec
-
-
-def _open_auto(
-    backend: str, *, quiet: bool, notify: models.Notify | None
-) -> tuple[models.ResolvedModel, engine.Session, models.ModelSpec]:
+def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
     for candidate in models.auto_candidates(quiet=quiet, notify=notify):
         try:
-            return candidate, *_open(candidate, backend)
+            return candidate, Network(candidate, options, notify)
         except ModelUnavailableError as error:
             if candidate.source == "builtin":
                 raise
             models.say_passed_over(candidate.spec, error, quiet=quiet, notify=notify)
     raise AssertionError("auto_candidates ends with an error")
-
-
-def _no_mask_model(session: engine.Session) -> str | None:
-    """Why the model does not map one RGB image to one mask; None where it does."""
-    if len(session.inputs) != 1:
-        return f"takes {len(session.inputs)} inputs, not one image"
-    image, mask = session.inputs[0], session.outputs[0]
-    if image.dtype.kind != "f" or len(image.shape) != 4 or image.shape[:2] != (1, 3):
-        return (
-            f"takes {image.name} of {image.dtype.name}{list(image.shape)}, "
-            "not one image as floating point [1, 3, height, width]"
-        )
-    channels, sides = mask.shape[:-2], mask.shape[-2:]
-    if mask.dtype.kind != "f" or channels not in ((1,), (1, 1)) or min(sides) <= 1:
-        return (
-            f"gives {mask.name} of {mask.dtype.name}{list(mask.shape)}, "
-            "not one mask as floating point [1, 1, height, width]"
-        )
-    return None
-
-
-def _session(file: engine.ModelFile, spec: models.ModelSpec, backend: str) -> engine.Session:
-    shapes = {spec.input_name: (1, 3, *spec.input_hw)} if spec.input_name and spec.input_hw else None
-    outputs = [spec.output_name] if spec.output_name else None
-    return engine.Session(file, backend=backend, input_shapes=shapes, outputs=outputs)

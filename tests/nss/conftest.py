@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 import engine
+from tests.engine.models import model, node
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,7 +28,7 @@ class BrightnessSession:
         self.opened.append(str(model))
         self.inputs = [SimpleNamespace(name="input.1", dtype=np.dtype(np.float32), shape=(1, 3, 320, 320))]
         self.outputs = [SimpleNamespace(name="1959", dtype=np.dtype(np.float32), shape=(1, 1, 320, 320))]
-        self.info = SimpleNamespace(backend=backend, device="no device")
+        self.info = SimpleNamespace(backend=backend, device="no device", reason="no reason", precision="f32")
 
     def close(self) -> None: ...
 
@@ -69,6 +71,23 @@ def photo(tmp_path: Path, rgb: np.ndarray) -> Path:
     folder.mkdir()
     Image.fromarray(rgb).save(folder / "photo.png")
     return folder / "photo.png"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A model that takes one image and gives one mask."""
+    weights = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        node("Conv", "x w", "a", name="first", pads=[1] * 4),
+        node("Relu", "a", "b"),
+        node("Conv", "b v", "c", name="second"),
+        node("Sigmoid", "c", "y"),
+    ]
+    onnx.save(
+        model(nodes, {"x": [1, 3, 32, 32]}, "y", {"w": weights, "v": np.ones((1, 4, 1, 1), np.float32)}),
+        tmp_path / "small.onnx",
+    )
+    return tmp_path / "small.onnx"
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
     [
         (["remove"], "Missing argument"),
         (["remove", "PHOTO", "--nonsense"], "No such option: --nonsense. See `nss-wgpu remove --help`."),
-        (["remove", "PHOTO", "--backend", "webgpu"], "webgpu"),
+        (["remove", "PHOTO", "--backend", "cuda"], "cuda"),
+        (["remove", "PHOTO", "--backend", "numpy", "--require-gpu"], "backend 'numpy' runs on the processor"),
         (["remove", "PHOTO", "--mode", "slow"], "slow"),
         (["remove", "PHOTO", "--mode", "fast", "--model", "u2netp"], "--mode and --model exclude each other"),
         (["remove", "PHOTO", "-o", "FOLDER/photo.webp"], "only PNG can be written so far"),

@@ -29,7 +29,7 @@ def session_giving(output: np.ndarray, **changes: object) -> type:
         def __init__(self, *_: object, **__: object) -> None:
             self.inputs = [SimpleNamespace(name="x", dtype=np.dtype(np.float32), shape=(1, 3, 320, 320))]
             self.outputs = [SimpleNamespace(name="y", dtype=output.dtype, shape=output.shape)]
-            self.info = SimpleNamespace(backend="numpy", device="no device")
+            self.info = SimpleNamespace(backend="numpy", device="no device", reason="asked for", precision="f32")
             vars(self).update(changes)
 
         def close(self) -> None: ...

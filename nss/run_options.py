@@ -1,0 +1,44 @@
+"""Options that the commands which run a network share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Backend(StrEnum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    WEBGPU = "webgpu"
+    NUMPY = "numpy"
+    REFERENCE = "reference"
+
+
+class Precision(StrEnum):
+    """How the network's numbers are kept."""
+
+    F32 = "f32"
+    F16 = "f16"
+
+
+BackendOption = Annotated[
+    Backend, typer.Option(help="Where the network runs; auto is webgpu where there is a GPU, else numpy.")
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|NAME",
+        help="The adapter for webgpu: its number, wgpu or dawn, or part of its name, as `nss-wgpu devices` lists them.",
+        show_default=False,
+    ),
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="f16 keeps numbers in half the memory, on adapters that have it.")
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="auto, a catalogue name, or an ONNX file.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

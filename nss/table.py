@@ -1,0 +1,27 @@
+"""Rows of text as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:
+    """A line for each row; the columns in ``numbers`` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index in numbers else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def format_bytes(count: int) -> str:
+    """Bytes in the binary unit that memory is counted in: "32 KiB", "4.6 MiB", "2 GiB"."""
+    size, units = float(count), ["bytes", "KiB", "MiB", "GiB"]
+    while size >= 1023.95 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    number = f"{size:.0f}" if size >= 100 else f"{size:.1f}".removesuffix(".0")
+    return f"{number} {units[0]}"
