@@ -41,18 +41,15 @@ var<private> z{{ axis }}: i32;
 {% if a_vec == 4 %}
 
 fn load_a(m: i32, k: i32) -> {{ S }} {
-  if (m >= params.m || k >= params.k) {
-    return {{ S }}();
-  }
-  return {{ S }}(a[a_origin + m * params.a_m + k / 4]);
+  // no branch: what lies outside reads the binding's first item, and counts as zero
+  let inside = m < params.m && k < params.k;
+  return select({{ S }}(), {{ S }}(a[select(0, a_origin + m * params.a_m + k / 4, inside)]), inside);
 }
 {% else %}
 
 fn load_a_one(m: i32, k: i32) -> {{ kind }} {
-  if (m >= params.m || k >= params.k) {
-    return {{ kind }}();
-  }
-  return {{ kind }}(a[a_origin + m * params.a_m + k * params.a_k]);
+  let inside = m < params.m && k < params.k;
+  return select({{ kind }}(), {{ kind }}(a[select(0, a_origin + m * params.a_m + k * params.a_k, inside)]), inside);
 }
 
 fn load_a(m: i32, k: i32) -> {{ S }} {
@@ -62,18 +59,14 @@ fn load_a(m: i32, k: i32) -> {{ S }} {
 {% if b_vec == 4 %}
 
 fn load_b(k: i32, n: i32) -> {{ S }} {
-  if (k >= params.k || n >= params.n) {
-    return {{ S }}();
-  }
-  return {{ S }}(b[b_origin + k * params.b_k + n / 4]);
+  let inside = k < params.k && n < params.n;
+  return select({{ S }}(), {{ S }}(b[select(0, b_origin + k * params.b_k + n / 4, inside)]), inside);
 }
 {% else %}
 
 fn load_b_one(k: i32, n: i32) -> {{ kind }} {
-  if (k >= params.k || n >= params.n) {
-    return {{ kind }}();
-  }
-  return {{ kind }}(b[b_origin + k * params.b_k + n * params.b_n]);
+  let inside = k < params.k && n < params.n;
+  return select({{ kind }}(), {{ kind }}(b[select(0, b_origin + k * params.b_k + n * params.b_n, inside)]), inside);
 }
 
 fn load_b(k: i32, n: i32) -> {{ S }} {

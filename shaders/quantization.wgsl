@@ -7,6 +7,7 @@
 {% set vec = 1 %}
 {% include "parts/types.wgsl" %}
 {% include "functions/is_nan.wgsl" %}
+{% include "functions/divided.wgsl" %}
 
 var<workgroup> least: array<f32, {{ invocations }}>;
 var<workgroup> largest: array<f32, {{ invocations }}>;
@@ -23,10 +24,10 @@ fn main(@builtin(local_invocation_index) local: u32) {
   largest[local] = high;
 {% include "parts/extremes.wgsl" %}
   if (local == 0u) {
-    let step = select(1.0, (largest[0] - least[0]) / 255.0, largest[0] > least[0]);
+    let step = select(1.0, divided(largest[0] - least[0], 255.0), largest[0] > least[0]);
     scale[params.base_scale] = step;
     // an infinite range, or one too small for a scale, makes NaN
-    let units = -least[0] / step;
+    let units = divided(-least[0], step);
     zero[params.base_zero] = select(u32(clamp(round(units), 0.0, 255.0)), 0u, is_nan(units));
   }
 }

@@ -95,7 +95,7 @@ def lower_dynamic_quantize(node: Node, low: Lowering) -> None:
         )
     )
     y = low.output(node, order=x.order(), reads=[x, scale, zero])
-    value = converted("(round(a0 / a1) + F(a2))", single, byte)
+    value = converted("(round(divided(a0, a1)) + F(a2))", single, byte)
     emit(Tree(result=value), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, byte, low)
 
 

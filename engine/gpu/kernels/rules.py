@@ -53,7 +53,7 @@ def _number(node: Node, name: str, default: float) -> str:
 def _divide(node: Node, args: list[str]) -> str:
     kind = _kind(node)
     if kind == "F":
-        return f"({args[0]} / {args[1]})"
+        return f"divided({args[0]}, {args[1]})"
     return f"{'quotient' if kind == 'I' else 'quotient_unsigned'}({args[0]}, {args[1]})"
 
 
