@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import onnx
 
+from engine.gpu.device import adapters, no_adapter
 from tests.engine.conformance import BACKENDS, all_tests, check, implemented, operators_missing
 from tests.engine.exclusions import EXCLUSIONS, exclusion_of
 
@@ -25,6 +26,9 @@ def main() -> int:
     print(f"onnx {onnx.__version__}: {len(all_tests())} node tests, {len(names)} of operators that the engine has")
     failures = []
     for backend in BACKENDS:
+        if backend == "webgpu" and not adapters():
+            print(f"webgpu: {no_adapter()}; nothing was run")
+            continue
         results: Counter[str] = Counter()
         for name in names:
             if exclusion_of(name, backend) is not None:

@@ -1,4 +1,4 @@
-"""The ONNX node tests of every operator that the engine has, on both backends; the exclusions are in exclusions.py."""
+"""The ONNX node tests of every operator that the engine has, on every backend; the exclusions are in exclusions.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 
 from tests.engine.conformance import BACKENDS, all_tests, check, implemented
 from tests.engine.exclusions import EXCLUSIONS, exclusion_of
+from tests.engine.gpu import gpu
 
 RUNS = [(name, backend) for name in implemented() for backend in BACKENDS]
 
 
 @pytest.mark.parametrize(("name", "backend"), [run for run in RUNS if exclusion_of(*run) is None])
 def test_node(name: str, backend: str) -> None:
+    _needs_adapter(backend)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(name, backend)
@@ -22,11 +24,18 @@ def test_node(name: str, backend: str) -> None:
 
 @pytest.mark.parametrize(("name", "backend"), [run for run in RUNS if exclusion_of(*run) is not None])
 def test_exclusion_is_not_stale(name: str, backend: str) -> None:
+    _needs_adapter(backend)
     excluded = exclusion_of(name, backend)
     assert excluded is not None
     with pytest.raises(excluded.error) as caught:
         check(name, backend)
     assert re.search(excluded.message, str(caught.value))
+
+
+def _needs_adapter(backend: str) -> None:
+    """Skip, loudly, what this machine has no adapter for."""
+    if backend == "webgpu":
+        gpu.device()
 
 
 @pytest.mark.parametrize("entry", EXCLUSIONS, ids=lambda entry: entry.pattern)
