@@ -225,11 +225,6 @@ class Device:
         self._library = importlib.import_module(LIBRARIES[adapter.implementation])
 
     @property
-    def alignment(self) -> int:
-        """Bytes that the offset of a binding is a multiple of."""
-        return max(256, self.limits["min-storage-buffer-offset-alignment"])
-
-    @property
     def lost(self) -> str | None:
         """Why the device is lost, or None."""
         return self._lost
@@ -372,12 +367,6 @@ class Device:
                 return np.frombuffer(staging.read_mapped(0, nbytes), np.uint8)
             finally:
                 staging.unmap()
-
-    def close(self) -> None:
-        """Give the device back; handles that came from it are dead."""
-        self._pipelines.clear()
-        with contextlib.suppress(Exception):
-            self.handle.destroy()
 
 
 _devices: dict[tuple[int, bool], Device] = {}

@@ -24,8 +24,6 @@ INVOCATIONS = 256
 LARGEST_X = 32768
 """Workgroups along x before a one-dimensional grid goes on along y; the limit is 65535."""
 
-WGSL_TYPES = {"f32": "f32", "f16": "f16", "i32": "i32", "u32": "u32"}
-
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -45,7 +43,7 @@ class Operand:
     @property
     def item(self) -> str:
         """The WGSL type of an item."""
-        scalar = WGSL_TYPES[self.tensor.dtype]
+        scalar = self.tensor.dtype
         if self.atomic:
             return f"atomic<{scalar}>"
         return scalar if self.vec == 1 else f"vec{self.vec}<{scalar}>"
@@ -65,7 +63,7 @@ class Operand:
 class Dispatch:
     """One call of a kernel. ``uniforms`` are its own i32 parameters, by name, after those that all kernels have.
 
-    ``grid`` gives the workgroups for a number of rows. ``row_unit`` is what a cut must be a multiple of. ``flops``
+    ``grid`` gives the workgroups for a number of rows. ``flops``
     counts multiplications and additions, for reports. ``trusted`` says that the kernel proves its own bounds.
     """
 
@@ -76,7 +74,6 @@ class Dispatch:
     rows: int
     grid: Callable[[int], Grid]
     uniforms: Mapping[str, int] = field(default_factory=dict)
-    row_unit: int = 1
     flops: int = 0
     trusted: bool = True
     op: str = ""

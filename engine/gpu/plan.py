@@ -261,12 +261,11 @@ class _Cutter:
         parts = 1
         while True:
             count = -(-dispatch.rows // parts)
-            count = -(-count // dispatch.row_unit) * dispatch.row_unit
             over = self._excess(dispatch, count)
             if over is None:
                 return count
             operand, size = over
-            if count <= dispatch.row_unit or operand.span is None:
+            if count <= 1 or operand.span is None:
                 raise TooLargeError(
                     f"{dispatch.label}: '{operand.tensor.slot.label}' needs a binding of {size} bytes; the adapter "
                     f"allows {self.largest}. Use backend 'numpy', or precision 'f16'"
