@@ -37,8 +37,8 @@ def test_u2netp_on_a_photo() -> None:
         (mask,) = session.run({session.inputs[0].name: x}).values()
         assert session.info.backend == "webgpu"
         assert session.info.device == str(device().adapter)
-    # measured: 5e-5 on lavapipe, as far as the reference is from ONNX Runtime
-    np.testing.assert_allclose(mask, expected, rtol=0, atol=3e-4)
+    # measured: 2.8e-5 on lavapipe
+    np.testing.assert_allclose(mask, expected, rtol=0, atol=2.7e-4)
     assert mask.max() > 0.9
 
 
@@ -62,7 +62,8 @@ def test_half_precision_is_close_and_smaller() -> None:
     with open_session(64) as session, open_session(64, "f16") as half:
         (expected,), (mask,) = session.run(feeds(session)).values(), half.run(feeds(half)).values()
     difference = np.abs(mask - expected)
-    assert 0 < difference.max() < 2e-2
+    # measured: 3.4e-4 on lavapipe
+    assert 0 < difference.max() < 3e-3
 
 
 def resident() -> int:
