@@ -1,7 +1,7 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another. Importing the package loads neither NumPy nor onnx: they come with the first
+``compare`` holds one backend to another, ``available_cores`` and ``single_threaded_blas`` are for work around a run. Importing the package loads neither NumPy nor onnx: they come with the first
 name that needs them.
 """
 
@@ -21,6 +21,8 @@ from engine.errors import (
 )
 
 if TYPE_CHECKING:
+    from engine.cpu.threads import available_cores as available_cores
+    from engine.cpu.threads import single_threaded_blas as single_threaded_blas
     from engine.gpu.listing import DeviceInfo as DeviceInfo
     from engine.gpu.listing import Devices as Devices
     from engine.gpu.listing import devices as devices
@@ -51,9 +53,11 @@ __all__ = [
     "TensorInfo",
     "TooLargeError",
     "UnsupportedError",
+    "available_cores",
     "compare",
     "deviates",
     "devices",
+    "single_threaded_blas",
 ]
 
 _MODULES = {
@@ -66,9 +70,11 @@ _MODULES = {
     "Session": "session",
     "SessionInfo": "session",
     "TensorInfo": "session",
+    "available_cores": "cpu.threads",
     "compare": "parity",
     "deviates": "parity",
     "devices": "gpu.listing",
+    "single_threaded_blas": "cpu.threads",
 }
 """Where the names are that are loaded when they are asked for."""
 

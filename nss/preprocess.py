@@ -8,11 +8,11 @@ Resize (version 11 and later, mode "linear", "half_pixel"). Both agree when enla
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+
+import engine
 
 if TYPE_CHECKING:
     from nss.catalogue import ModelSpec
@@ -82,14 +82,8 @@ def resize_bilinear(x: np.ndarray, size: tuple[int, int], *, antialias: bool) ->
     (height, width), (h, w) = x.shape[:2], size
     first, second = ((0, h), (1, w)) if h * width <= height * w else ((1, w), (0, h))
     # The products are too small for threads to pay, and how BLAS splits them would show in the last bits.
-    with _blas().limit(limits=1, user_api="blas"):
+    with engine.single_threaded_blas():
         return _resize_axis(_resize_axis(x, *first, antialias), *second, antialias)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The thread pools of this process; to look for them takes milliseconds."""
-    return ThreadpoolController()
 
 
 def _resize_axis(x: np.ndarray, axis: int, length: int, antialias: bool) -> np.ndarray:

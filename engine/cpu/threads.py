@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 Item = TypeVar("Item")
 Range = tuple[int, int]
@@ -37,37 +37,66 @@ def available_cores() -> int:
 
 
 _TURN = threading.Lock()
+_GUARD = threading.Lock()
+_holders: set[int] = set()
+"""The threads within ``single_threaded_blas``, and those whose end of it was interrupted."""
 _limits: list[Any] = []
-"""The BLAS limit of the turn that is on, or of one whose end was interrupted."""
+"""The BLAS limit that holds for them."""
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; NumPy's is loaded by the time the first run asks."""
-    return ThreadpoolController().select(user_api="blas")
+def _blas() -> threadpoolctl.ThreadpoolController:
+    """The BLAS libraries of this process; NumPy's is loaded by the time anyone asks."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Each BLAS call on the thread that makes it, for as long as any thread is within.
+
+    BLAS has one limit for the process, so the first to come sets it, and the last to go puts back what was there. How
+    BLAS splits a product shows in its last bits: within, results do not depend on the number of cores. Not re-entrant.
+    """
+    thread = threading.get_ident()
+    try:
+        with _GUARD:
+            _holders.add(thread)
+            if not _limits:
+                _free_control()
+                _limits.append(_blas().limit(limits=1))
+        yield
+    finally:
+        with _GUARD:
+            # an interrupt before this line leaves the thread among the holders, until it comes again
+            _holders.discard(thread)
+            if not _holders:
+                _lift_limits()
 
 
 @contextmanager
 def turn() -> Iterator[None]:
     """One run of the process at a time, with each BLAS call on the thread that makes it.
 
-    A run uses every core, so two at once would only be in each other's way; and BLAS has one limit for the process,
-    which overlapping runs could not put back in the right order. Not re-entrant: a run cannot start another.
+    A run uses every core, so two at once would only be in each other's way. Not re-entrant: a run cannot start another.
     """
-    with _TURN:
-        _lift_limits()
-        _limits.append(_blas().limit(limits=1))
-        try:
-            yield
-        finally:
-            _lift_limits()
+    with _TURN, single_threaded_blas():
+        yield
 
 
 def _lift_limits() -> None:
+    _free_control()
     while _limits:
         _limits[-1].__exit__(None, None, None)
-        # only now: an interrupt before this line leaves the limit to the next turn to lift
+        # only now: an interrupt before this line leaves the limit to the next one to lift
         _limits.pop()
+    _free_control()
+
+
+def _free_control() -> None:
+    """threadpoolctl 3.8 ignores every thread but the first that set a limit, as long as that one lives."""
+    clear = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
+    if clear:
+        clear(force=True)
 
 
 class Pool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from engine.cpu import threads
-from engine.cpu.threads import WAKE_NS, Pool, turn
+from engine.cpu.threads import WAKE_NS, Pool, single_threaded_blas, turn
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -123,6 +123,26 @@ def test_turns_of_several_threads_do_not_overlap() -> None:
     assert set(most) == {1}
     assert all(counts <= {1} for counts in seen)
     assert limits() == before
+
+
+def test_the_last_to_go_puts_the_limit_of_blas_back() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with single_threaded_blas():
+            entered.set()
+            leave.wait(30)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        first = threading.Thread(target=hold)
+        with single_threaded_blas():
+            first.start()
+            entered.wait(30)
+        assert set(limits()) <= {1}  # the first to come has gone, the other is still within
+        leave.set()
+        first.join()
+        assert limits() == before
 
 
 def test_an_interrupt_while_waiting_leaves_nothing_behind() -> None:

@@ -1,0 +1,102 @@
+"""Work on a mask tile by tile, over every core, and only where there is something to do.
+
+Most of a mask is 0 or 1 without a break. What refines its edges costs as much as the edges are long, not as much as the
+photo is large, if tiles without an edge are passed over; and a tile with its scratch stays in a core's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+
+import engine
+
+TILE = 256
+
+Item = TypeVar("Item")
+Area = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image, and what must be seen to compute it.
+
+    Attributes:
+        core: the rows and columns to compute.
+        window: ``core`` and a halo around it, as far as the image goes.
+        inner: ``core`` within ``window``.
+    """
+
+    core: Area
+    window: Area
+    inner: Area
+
+
+def tiles(size: tuple[int, int], halo: int = 0, side: int = TILE) -> Iterator[Tile]:
+    """Tiles of at most ``side`` pixels that cover an image of ``size`` = (height, width), from the top left."""
+    height, width = size
+    for top in range(0, height, side):
+        rows, seen_rows, inner_rows = _spans(top, side, halo, height)
+        for left in range(0, width, side):
+            columns, seen_columns, inner_columns = _spans(left, side, halo, width)
+            yield Tile((rows, columns), (seen_rows, seen_columns), (inner_rows, inner_columns))
+
+
+def _spans(first: int, side: int, halo: int, end: int) -> tuple[slice, slice, slice]:
+    last = min(first + side, end)
+    seen = max(0, first - halo)
+    return slice(first, last), slice(seen, min(last + halo, end)), slice(first - seen, last - seen)
+
+
+def map_tiles(
+    function: Callable[..., np.ndarray], mask: np.ndarray, *others: np.ndarray, halo: int, side: int = TILE
+) -> np.ndarray:
+    """``function`` of the windows of ``mask`` and of ``others``, computed where ``mask`` varies.
+
+    Args:
+        function: takes the windows and gives an array of the first one's size; what it gives within ``halo`` pixels of
+            an edge of the window that is no edge of the image is dropped. It must map a constant mask to itself.
+        mask: float32 HxW.
+        others: arrays of HxW or HxWxC that are cut alike.
+        halo: how far the function looks, in pixels.
+        side: the side of a tile in pixels.
+
+    Returns:
+        float32 HxW; where a window is constant, the mask itself. It does not depend on ``side``.
+    """
+    out = np.empty_like(mask)
+
+    def work(tile: Tile) -> None:
+        window = mask[tile.window]
+        first = window[0, 0]
+        if (window == first).all():
+            out[tile.core] = first
+        else:
+            out[tile.core] = function(window, *(array[tile.window] for array in others))[tile.inner]
+
+    parallel(work, tiles((mask.shape[0], mask.shape[1]), halo, side))
+    return out
+
+
+def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Call ``work`` once for each item, on every core, in any order; raises the first error.
+
+    ``work`` must not call ``parallel`` itself: the threads are shared by the process.
+    """
+    futures = [_pool().submit(work, item) for item in items]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(engine.available_cores(), "nss-tiles")
