@@ -1,8 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another, ``available_cores`` and ``single_threaded_blas`` are for work around a run. Importing the package loads neither NumPy nor onnx: they come with the first
-name that needs them.
+``compare`` holds one backend to another; ``available_cores`` and ``single_threaded_blas`` are for work around a run.
+Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
 from __future__ import annotations
