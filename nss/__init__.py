@@ -6,6 +6,7 @@ Importing the package imports neither NumPy nor Pillow nor ONNX: what a name nee
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, NssError, UsageError
@@ -13,22 +14,37 @@ from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, N
 if TYPE_CHECKING:
     import os
 
+    from nss.compose import Composition as Composition
     from nss.compose import Cutout as Cutout
     from nss.image_io import Source
+    from nss.refine import Refinement as Refinement
     from nss.remover import Remover as Remover
+    from nss.remover import apply_mask as apply_mask
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Composition",
     "Cutout",
     "GpuUnavailableError",
     "ImageError",
     "ModelUnavailableError",
     "NssError",
+    "Refinement",
     "Remover",
     "UsageError",
+    "apply_mask",
     "remove",
 ]
+
+_MODULES = {
+    "Composition": "compose",
+    "Cutout": "compose",
+    "Refinement": "refine",
+    "Remover": "remover",
+    "apply_mask": "remover",
+}
+"""Where the names are that are loaded when they are asked for."""
 
 
 def remove(
@@ -40,6 +56,7 @@ def remove(
     precision: str = "f32",
     require_gpu: bool = False,
     allow_fetch: bool = True,
+    refinement: Refinement | None = None,
 ) -> Cutout:
     """Cut the foreground out of one image.
 
@@ -54,6 +71,7 @@ def remove(
         precision: ``"f32"``, or on the GPU ``"f16"``.
         require_gpu: fail where no hardware adapter would run the network.
         allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.
+        refinement: what is done to the mask; nothing by default.
 
     Raises:
         ImageError: the image cannot be read.
@@ -71,16 +89,10 @@ def remove(
         require_gpu=require_gpu,
         allow_fetch=allow_fetch,
     ) as remover:
-        return remover.remove(image)
+        return remover.remove(image, refinement=refinement)
 
 
 def __getattr__(name: str) -> object:
-    if name == "Cutout":
-        from nss.compose import Cutout
-
-        return Cutout
-    if name == "Remover":
-        from nss.remover import Remover
-
-        return Remover
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"nss.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'nss' has no attribute '{name}'")

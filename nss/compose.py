@@ -1,12 +1,27 @@
-"""Mask and photo to a cut-out with straight alpha."""
+"""Mask and photo to a cut-out, and the cut-out to the pixels of a file."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from nss.errors import UsageError
+from nss.picture import Picture
+from nss.timing import stage
+
+if TYPE_CHECKING:
+    from nss.formats import Encoding
+    from nss.refine import Refinement
+
+HIDDEN = ("keep", "bleed", "zero")
+
+CROP_ALPHA = 0.05
+"""What a pixel's alpha must reach to belong to the subject that a picture is cropped to: below is haze."""
 
 
 @dataclass(frozen=True)
@@ -14,23 +29,90 @@ class RunInfo:
     """What made a cut-out.
 
     Attributes:
-        model: the model's name.
-        model_sha256: SHA-256 of the model file, 64 hexadecimal digits.
-        backend: the engine's backend that ran, ``"numpy"`` for instance.
-        device: the adapter or processor it ran on.
+        model: the model's name; None where the mask was given.
+        model_sha256: SHA-256 of the model file, 64 hexadecimal digits, or None.
+        backend: the engine's backend that ran, ``"numpy"`` for instance, or None.
+        device: the adapter or processor it ran on, or None.
         backend_reason: why that backend ran.
-        precision: ``"f32"``, or ``"f16"`` on the GPU.
-        milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess, and encode once saved.
-            Only the first image of a :class:`nss.Remover` carries the time that its model took to load.
+        precision: ``"f32"``, or ``"f16"`` on the GPU; None where no network ran.
+        mask: the file of the mask that was given, or None.
+        milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
+            a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
+            time that its model took to load.
     """
 
-    model: str
-    model_sha256: str
-    backend: str
-    device: str
+    model: str | None
+    model_sha256: str | None
+    backend: str | None
+    device: str | None
     backend_reason: str = ""
-    precision: str = "f32"
+    precision: str | None = "f32"
+    mask: Path | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a file shows of a cut-out.
+
+    Attributes:
+        background: ``"none"`` (transparent), a colour as CSS has it, ``"blur"`` or ``"blur:PIXELS"`` (the photo itself,
+            out of focus), or the path of an image, which is scaled to cover and centred.
+        hidden: the colour of pixels with alpha 0. ``"keep"`` leaves the photo's, from which anyone can restore what was
+            removed; ``"bleed"`` continues the edge's colours outwards; ``"zero"`` is black.
+        decontaminate: how far the colours of soft pixels go from the photo's to those of the foreground alone, 0 to 1.
+        invert: keep what the mask removes.
+        mask_only: alpha as a greyscale picture instead of the cut-out.
+        mask_bits: 8 or 16, of such a picture.
+        crop: pixels to leave around the subject, or None for the whole picture.
+        keep_exif: take over the photo's EXIF but for orientation, thumbnail and place.
+        keep_gps: and the place too.
+    """
+
+    background: str = "none"
+    hidden: str = "keep"
+    decontaminate: float = 0.0
+    invert: bool = False
+    mask_only: bool = False
+    mask_bits: int = 8
+    crop: int | None = None
+    keep_exif: bool = False
+    keep_gps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden not in HIDDEN:
+            raise UsageError(f"hidden={self.hidden}: one of {', '.join(HIDDEN)} is possible")
+        if not 0 <= self.decontaminate <= 1:
+            raise UsageError(f"decontaminate={self.decontaminate:g}: an amount from 0 to 1 is possible")
+        if self.mask_bits not in (8, 16):
+            raise UsageError(f"mask_bits={self.mask_bits}: 8 and 16 are possible")
+        if self.crop is not None and self.crop < 0:
+            raise UsageError(f"crop={self.crop}: a padding of 0 pixels or more is possible")
+        if self.keep_gps and not self.keep_exif:
+            raise UsageError("to keep the place of the photo (GPS) its EXIF must be kept too")
+        if self.mask_only and self.background != "none":
+            raise UsageError("a mask alone has no background; leave one of the two out")
+        if self.mask_bits == 16 and not self.mask_only:
+            raise UsageError("16 bits are for a mask alone")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """A cut-out on its way into a file.
+
+    Attributes:
+        picture: the pixels.
+        box: left, top, right and bottom of the picture in the photo, in pixels.
+        notes: what was decided on the way, one short phrase each.
+    """
+
+    picture: Picture
+    box: tuple[int, int, int, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +127,7 @@ class Cutout:
         path: the file that the photo came from, or None; it is never overwritten.
         notes: what was done to the photo on the way in, and to the network's output, one short phrase each.
         info: what made the cut-out, and in which time.
+        exif: the photo's EXIF block as it was in the file, or None.
     """
 
     mask: np.ndarray
@@ -54,6 +137,7 @@ class Cutout:
     path: Path | None
     notes: tuple[str, ...]
     info: RunInfo
+    exif: bytes | None = None
 
     @property
     def rgba(self) -> np.ndarray:
@@ -61,21 +145,134 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        own = np.uint8(255) if self.own_alpha is None else self.own_alpha
-        rgba = np.empty((*self.mask.shape, 4), np.uint8)
-        rgba[..., :3] = self.rgb
-        rgba[..., 3] = np.rint(self.mask * own)
-        return rgba
+        return _packed(self.rgb, quantised(self.alpha()))
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write a PNG with straight alpha and the photo's ICC profile, verified before it takes its name.
+    def alpha(self, *, invert: bool = False) -> np.ndarray:
+        """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
+        mask = 1 - self.mask if invert else self.mask
+        return mask if self.own_alpha is None else mask * (self.own_alpha * np.float32(1 / 255))
+
+    def refined(self, refinement: Refinement) -> Cutout:
+        """The same cut-out with the refined mask.
 
         Raises:
-            UsageError: the name does not end in ``.png``, or it is the photo itself.
+            UsageError: a setting is out of its range.
+        """
+        times = self.info.milliseconds
+        return replace(self, mask=refinement.apply(self.mask, self.rgb, times))
+
+    def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> Composed:
+        """The pixels of a file; the time they take is the stage "compose".
+
+        Args:
+            composition: what the file shows; the whole cut-out on nothing by default.
+            opaque: the file can have no alpha; without a background it gets a white one.
+
+        Raises:
+            UsageError: the background is no colour and no image.
+            ImageError: the background image cannot be read.
+        """
+        with self.timed("compose"):
+            return self._composed(composition or Composition(), opaque)
+
+    def _composed(self, composition: Composition, opaque: bool) -> Composed:
+        notes: list[str] = []
+        alpha = self.alpha(invert=composition.invert)
+        rows, columns = _subject(alpha, composition.crop, notes)
+        box = columns.start, rows.start, columns.stop, rows.stop
+        alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
+        if composition.mask_only:
+            return Composed(Picture(quantised(alpha, composition.mask_bits)), box, tuple(notes))
+        rgb = photo
+        if composition.decontaminate:
+            from nss.foreground import decontaminate
+
+            rgb = decontaminate(photo, alpha, composition.decontaminate)
+        background = composition.background
+        if background == "none" and opaque:
+            background = "white"
+            notes.append("the format has no transparency: put on white (see --background)")
+        if background == "none":
+            alpha8 = quantised(alpha)
+            pixels = _packed(_hide(rgb, alpha8, composition.hidden), alpha8)
+        else:
+            from nss.background import over
+
+            pixels = over(rgb, alpha, background, photo=photo, icc=self.icc, notes=notes)
+        return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        composition: Composition | None = None,
+        encoding: Encoding | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the file that ``composition`` describes, verified before it takes its name.
+
+        Args:
+            path: its extension is the format, unless ``encoding`` says otherwise.
+            composition: what the file shows; by default the cut-out with straight alpha.
+            encoding: format, quality and effort (see :func:`nss.formats.choose`).
+            overwrite: replace a file that exists; the photo itself is never replaced.
+
+        Raises:
+            UsageError: the format is unknown or cannot hold the picture, or the path is the photo itself.
             ImageError: the file exists and ``overwrite`` is false, or it cannot be written.
         """
-        from nss import export
-        from nss.timing import stage
+        from nss import export, formats
 
-        with stage(self.info.milliseconds, "encode"):
-            return export.write(self.rgba, path, icc=self.icc, source=self.path, overwrite=overwrite)
+        encoding = encoding or formats.choose(Path(path))
+        picture = self.composed(composition, opaque=not encoding.has_alpha).picture
+        with self.timed("encode"):
+            return export.write(picture, path, encoding=encoding, source=self.path, overwrite=overwrite)
+
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        """Store the wall time of the block as one of the stages of ``info``."""
+        return stage(self.info.milliseconds, name)
+
+    def _exif(self, composition: Composition) -> bytes | None:
+        if not composition.keep_exif or self.exif is None:
+            return None
+        from nss import exif
+
+        return exif.cleaned(self.exif, gps=composition.keep_gps)
+
+
+def quantised(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
+    """Alpha in 0..1 as uint8 or uint16 of the same shape, rounded to nearest (ties to even)."""
+    scaled = alpha * np.float32(2**bits - 1)
+    return np.rint(scaled, out=scaled).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def _packed(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
+    rgba = np.empty((*alpha8.shape, 4), np.uint8)
+    rgba[..., :3] = rgb
+    rgba[..., 3] = alpha8
+    return rgba
+
+
+def _hide(rgb: np.ndarray, alpha8: np.ndarray, hidden: str) -> np.ndarray:
+    if hidden == "bleed":
+        from nss.bleed import bleed
+
+        return bleed(rgb, alpha8)
+    return rgb if hidden == "keep" else np.where(alpha8[..., None] == 0, np.uint8(0), rgb)
+
+
+def _subject(alpha: np.ndarray, padding: int | None, notes: list[str]) -> tuple[slice, slice]:
+    """The rows and columns that hold the subject, and ``padding`` pixels around it as far as the picture goes."""
+    whole = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
+    if padding is None:
+        return whole
+    seen = alpha >= CROP_ALPHA
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not rows.size:
+        notes.append("no subject was found to crop to; the whole picture was kept")
+        return whole
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    return (
+        slice(max(0, top - padding), min(bottom + padding, alpha.shape[0])),
+        slice(max(0, left - padding), min(right + padding, alpha.shape[1])),
+    )

@@ -4,7 +4,7 @@ Exit status of ``nss-wgpu``:
 
 ===  ==============================================
   0  everything was done
-  1  some images failed, the others were written
+  1  some images failed, the others were written; a checked file is premultiplied
   2  the command line asks for something impossible
   3  a model is missing or was refused
   4  a GPU is required, and there is none

@@ -1,10 +1,12 @@
-"""What a person at a terminal sees while a command works for longer than a second."""
+"""What a person at a terminal sees while a command works for longer than a second, and how fast it was."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +16,57 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 DELAY_S = 1.0
+RECENT = 32
+"""How many images the speed is taken over."""
+
+
+def rate(count: int, seconds: float) -> str:
+    """How fast images are done: "3.4 images/s", or "12.5 s an image"; nothing where none is, or no time has passed."""
+    if count <= 0 or seconds <= 0:
+        return ""
+    return f"{count / seconds:.1f} images/s" if count >= seconds else f"{seconds / count:.1f} s an image"
+
+
+def summary(done: int, skipped: int, failed: int, seconds: float) -> str:
+    """The last line of a batch: "212 images: 200 written, 8 skipped, 4 failed, in 61.2 s (3.3 images/s)".
+
+    The speed is that of the images written.
+    """
+    total = done + skipped + failed
+    counts = [f"{number} {word}" for number, word in ((done, "written"), (skipped, "skipped"), (failed, "failed"))]
+    speed = f" ({text})" if (text := rate(done, seconds)) else ""
+    return f"{total} image{'' if total == 1 else 's'}: {', '.join(counts)}, in {seconds:.1f} s{speed}"
+
+
+class Pace:
+    """How fast it goes, over the last ``RECENT`` images, and how long it will go on; as text, asked for at any time."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._clock = clock
+        self._left = total
+        self._marks = deque([(clock(), 0)], maxlen=RECENT + 1)
+
+    def update(self, done: int, skipped: int) -> None:
+        """Say how many images are finished, and for how many of these there was nothing to do."""
+        self._left = self._total - done
+        if done - skipped > self._marks[-1][1]:
+            self._marks.append((self._clock(), done - skipped))
+
+    def __str__(self) -> str:
+        (then, before), (last, now) = self._marks[0], self._marks[-1]
+        count = now - before
+        if not count:
+            return ""
+        # the one in work counts once it takes longer than those before
+        seconds = max(last - then, (self._clock() - then) * count / (count + 1))
+        return f"{rate(count, seconds)}, {_clock_time(self._left * seconds / count)} left" if seconds > 0 else ""
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Progress:
@@ -32,6 +85,7 @@ class Progress:
         self._lock = threading.Lock()
         self._timer = threading.Timer(DELAY_S, self._appear)
         self._timer.daemon = True
+        self._pace = Pace(total)
         self._wanted = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
@@ -47,11 +101,13 @@ class Progress:
             self._wanted = False
             if self._bar:
                 self._bar.stop()
+                self._bar = None  # or who is told something later would bring it back
 
-    def update(self, done: int, doing: str) -> None:
-        """Say that ``done`` images are finished, and what is being done now."""
+    def update(self, done: int, doing: str, skipped: int = 0) -> None:
+        """Say that ``done`` images are finished, ``skipped`` of them without work, and what is being done now."""
         with self._lock:
             self._done, self._doing = done, doing
+            self._pace.update(done, skipped)
             if self._bar and self._task is not None:
                 self._bar.update(self._task, completed=done, description=_escape(doing))
 
@@ -69,24 +125,29 @@ class Progress:
 
     def _appear(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         with self._lock:
             if not self._wanted:
                 return
+            console = Console(stderr=True)
+            room = max(12, console.width - 62)  # what the other columns leave; rich would cut all of them alike
             self._bar = Bar(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=room)),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[pace]}"),  # the object, so that each refresh asks it again
+                console=console,
                 transient=True,
                 redirect_stdout=False,  # rich would send it to standard error
                 redirect_stderr=False,
             )
-            self._task = self._bar.add_task(_escape(self._doing), total=self._total, completed=self._done)
+            self._task = self._bar.add_task(
+                _escape(self._doing), total=self._total, completed=self._done, pace=self._pace
+            )
             self._bar.start()
 
 

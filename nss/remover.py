@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,10 +18,65 @@ from nss.timing import stage
 
 if TYPE_CHECKING:
     from nss.image_io import Photo, Source
+    from nss.refine import Refinement
 
 
 MASK_SLACK = 0.01
 """How far the network's output may leave 0..1, by rounding, before it is said to be no mask."""
+
+SHAPE_SLACK = 0.01
+"""How far the sides of a given mask may be from the photo's in their proportion."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
+
+    photo: Photo
+    network_input: np.ndarray
+    times: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
+
+    photo: Photo
+    raw: np.ndarray
+    notes: tuple[str, ...]
+    info: RunInfo
+
+
+def apply_mask(image: Source | Photo, mask: Source, name: str | None = None) -> Cutout:
+    """A cut-out with a mask that exists already; no network runs.
+
+    Args:
+        image: the photo, as :meth:`Remover.remove` takes it.
+        mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
+            the photo's shape (to 1 %) is resampled, and that is noted.
+        name: what to call the photo in an error, where it has no path.
+
+    Raises:
+        ImageError: one of the two cannot be read, or the mask has another shape.
+    """
+    times: dict[str, float] = {}
+    with stage(times, "decode"):
+        photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
+        given = image_io.load_mask(mask)
+    notes = photo.notes
+    if given.shape != photo.size:
+        (height, width), (own_height, own_width) = photo.size, given.shape
+        if abs(height * own_width / (width * own_height) - 1) > SHAPE_SLACK:
+            raise ImageError(
+                f"{photo.name}: is {width} x {height}, and its mask {own_width} x {own_height}; "
+                "give a mask of the photo's shape"
+            )
+        notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
+        with stage(times, "postprocess"):
+            given = preprocess.mask_to_photo(given, photo.size)
+    path = Path(mask) if isinstance(mask, (str, os.PathLike)) else None
+    info = RunInfo(None, None, None, None, precision=None, mask=path, milliseconds=times)
+    return Cutout(given, photo.rgb, photo.alpha, photo.icc, photo.path, notes, info, photo.exif)
 
 
 class Remover:
@@ -79,41 +136,67 @@ class Remover:
         self._stretch = stretch
         self._closed = False
 
-    def remove(self, image: Source | Photo) -> Cutout:
+    def remove(self, image: Source | Photo, *, refinement: Refinement | None = None) -> Cutout:
         """Cut the foreground out of a path, image bytes, PIL image, uint8 array (HxW, HxWx3, HxWx4) or loaded photo.
+
+        Args:
+            image: the photo.
+            refinement: what is done to the mask; nothing by default.
 
         Raises:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
+        cutout = self.finish(self.infer(self.prepare(image)))
+        return cutout.refined(refinement) if refinement else cutout
+
+    def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
+        """The first third of ``remove``: decode, and make the network's input. Any thread may call it.
+
+        Args:
+            image: as ``remove`` takes it.
+            name: what to call it in an error, where it has no path.
+        """
         if self._closed:
             raise UsageError("this Remover is closed; make a new one")
         times: dict[str, float] = {}
         with stage(times, "decode"):
-            photo = image if isinstance(image, image_io.Photo) else image_io.load(image)
-        times["load_model"] = 0.0 if self._load_reported else self.load_milliseconds
-        self._load_reported = True
+            photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
+        times["load_model"] = 0.0
         with stage(times, "preprocess"):
             network_input = preprocess.prepare(photo.rgb, self._network.spec)
-        with stage(times, "infer"):
-            raw, happened = self._infer(network_input, photo.name)
-        with stage(times, "postprocess"):
-            notes = (*photo.notes, *happened)
+        return Prepared(photo, network_input, times)
+
+    def infer(self, prepared: Prepared) -> Inferred:
+        """The second third: the network. One thread at a time."""
+        if not self._load_reported:
+            prepared.times["load_model"] = self.load_milliseconds
+            self._load_reported = True
+        with stage(prepared.times, "infer"):
+            raw, happened = self._infer(prepared.network_input, prepared.photo.name)
+        network = self._network
+        info = RunInfo(
+            model=network.spec.name,
+            model_sha256=self.model.sha256,
+            backend=network.session.info.backend,
+            device=network.session.info.device,
+            backend_reason=network.reason,
+            precision=network.session.info.precision,
+            milliseconds=prepared.times,
+        )
+        return Inferred(prepared.photo, raw, happened, info)
+
+    def finish(self, inferred: Inferred) -> Cutout:
+        """The last third: the mask at the photo's size. Any thread may call it."""
+        photo, raw = inferred.photo, inferred.raw
+        with stage(inferred.info.milliseconds, "postprocess"):
+            notes = (*photo.notes, *inferred.notes)
             if raw.min() < -MASK_SLACK or raw.max() > 1 + MASK_SLACK:
                 notes = (*notes, "the model's output is no mask in 0..1; clipped")
             mask = preprocess.mask_to_photo(raw, photo.size)
             if self._stretch:
                 mask = preprocess.stretch(mask)
-        info = RunInfo(
-            model=self._network.spec.name,
-            model_sha256=self.model.sha256,
-            backend=self._network.session.info.backend,
-            device=self._network.session.info.device,
-            backend_reason=self._network.reason,
-            precision=self._network.session.info.precision,
-            milliseconds=times,
-        )
-        return Cutout(mask, photo.rgb, photo.alpha, photo.icc, photo.path, notes, info)
+        return Cutout(mask, photo.rgb, photo.alpha, photo.icc, photo.path, notes, inferred.info, photo.exif)
 
     def close(self) -> None:
         """Free the model and the engine's threads; nothing can be removed afterwards."""

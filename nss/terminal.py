@@ -17,6 +17,7 @@ import typer
 from nss.errors import NssError, one_line
 
 PROGRAM = "nss-wgpu"
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class OutputError(NssError):
@@ -51,6 +52,31 @@ def complain(line: str) -> None:
 def escaped(name: object) -> str:
     """A file name without line breaks and other control characters, which become ``\\n`` and the like."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: ascii(m[0])[1:-1], str(name))
+
+
+def stopped(stop: BaseException) -> tuple[str, int]:
+    """The word and the exit status for an end that came from outside."""
+    return ("terminated", stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+
+
+def describe(failure: Exception, what: str | None = None) -> str:
+    """A failure as one line; with NSS_DEBUG set, the traceback of one that no one foresaw goes before it."""
+    if isinstance(failure, NssError):
+        return one_line(failure)
+    prefix = f"{what}: " if what else ""
+    if isinstance(failure, MemoryError):
+        return f"{prefix}not enough memory"
+    if os.environ.get("NSS_DEBUG"):
+        import traceback
+
+        traceback.print_exception(failure)
+    kind = type(failure).__name__
+    return f"{prefix}unexpected {kind}: {one_line(failure)} (NSS_DEBUG=1 shows where; please report it)"
+
+
+def write_standard_output(data: bytes) -> None:
+    """All of a file to standard output. Raises OutputError, as printing does."""
+    cast(Any, sys.stdout).write_bytes(data)
 
 
 def require_command(context: typer.Context) -> None:
@@ -108,6 +134,12 @@ class _Output:
     def write(self, text: str) -> int:
         with self._failing():
             return self.stream.write(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        with self._failing():
+            self.stream.flush()
+            self.stream.buffer.write(data)
+            self.stream.buffer.flush()
 
     def flush(self) -> None:
         with self._failing():

@@ -1,9 +1,16 @@
-"""How ``pytest -n`` shares out the tests."""
+"""How ``pytest -n`` shares out the tests, and what they all begin with."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# what a shell or nohup ignores for a background job, the commands under test would inherit
+for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), default)
 
 WHOLE_FILES = ("tests/test_models.py",)
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""

@@ -61,7 +61,8 @@ def test_the_whole_command_on_the_shipped_photos(real: tuple[Path, subprocess.Co
         assert np.array_equal(rgba[..., :3], np.asarray(source.convert("RGB")))
         assert written.info["icc_profile"] == source.info["icc_profile"]
         assert 0.2 < (rgba[..., 3] > 127).mean() < 0.8
-    (line,) = done.stderr.splitlines()
+    summary, line = done.stderr.splitlines()
+    assert summary.startswith("nss-wgpu: 2 images: 2 written, 0 skipped, 0 failed, in ")
     assert "used the built-in U²-Netp" in line
     assert "rmbg-1.4" in line
     assert "licence" in line
@@ -146,12 +147,26 @@ def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
         (["remove", "PHOTO", "--backend", "numpy", "--require-gpu"], "backend 'numpy' runs on the processor"),
         (["remove", "PHOTO", "--mode", "slow"], "slow"),
         (["remove", "PHOTO", "--mode", "fast", "--model", "u2netp"], "--mode and --model exclude each other"),
-        (["remove", "PHOTO", "-o", "FOLDER/photo.webp"], "only PNG can be written so far"),
+        (["remove", "PHOTO", "-o", "FOLDER/photo.xyz"], ".xyz names no format"),
+        (["remove", "PHOTO", "-o", "FOLDER/photo.webp", "--format", "png"], "its extension is that of webp"),
+        (["remove", "PHOTO", "--quality", "90"], "png is lossless"),
+        (["remove", "PHOTO", "--format", "webp", "--mask-only", "--mask-bits", "16"], "16 need png and tiff"),
+        (["remove", "PHOTO", "--background", "nowhere.png"], "is no colour and no file"),
+        (["remove", "PHOTO", "--mask", "nowhere.png"], "no such file"),
+        (["remove", "PHOTO", "--feather", "-1"], "feather=-1: a number from 0 to 1000 pixels"),
+        (["remove", "PHOTO", "--expand", "900"], "expand=900"),
+        (["remove", "PHOTO", "--black", "0.9", "--white", "0.1"], "0 <= black <= white <= 1"),
+        (["remove", "PHOTO", "--overwrite", "--rename"], "exclude each other"),
+        (["remove", "PHOTO", "--keep-gps"], "its EXIF must be kept too"),
+        (["remove", "-", "-"], "standard input"),
+        (["remove", "PHOTO", "OTHER", "-o", "-"], "takes a single image"),
+        (["remove", "PHOTO", "-o", "-", "--json"], "cannot share standard output"),
+        (["preview", "PHOTO", "-o", "-"], "a preview goes to a file"),
         (["remove", "PHOTO", "-o", "FOLDER/nowhere/"], "output directory FOLDER/nowhere/ does not exist"),
-        (["remove", "PHOTO", "-o", "FOLDER/nowhere"], "only PNG can be written so far"),
+        (["remove", "PHOTO", "-o", "FOLDER/nowhere"], "no extension names no format"),
         (["remove", "PHOTO", "OTHER", "-o", "FOLDER/x.png"], "several images need a directory as output"),
         (["remove", "FOLDER", "-o", "FOLDER/x.png"], "several images need a directory as output"),
-        (["remove", "PHOTO", "OTHER"], "FOLDER/photo.cutout.png; run them one at a time with -o"),
+        (["remove", "PHOTO", "OTHER"], "FOLDER/photo.cutout.png; run them one at a time with -o, or number"),
         (["remove", "PHOTO", "-o", "FOLDER/nowhere/x.png"], "the directory FOLDER/nowhere does not exist"),
         (["remove", "PHOTO", ""], "an input is an empty name"),
         (["remove", "PHOTO", "-o", ""], "-o is empty"),

@@ -1,19 +1,28 @@
-"""Straight alpha, rounded once, with the photo's own alpha in it."""
+"""Straight alpha, rounded once, with the photo's own alpha in it; and what a file shows of a cut-out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nss.compose import Cutout, RunInfo
+from nss.compose import CROP_ALPHA, Composition, Cutout, RunInfo
 from nss.errors import UsageError
+from nss.refine import Refinement
 
 
 def cutout(mask: np.ndarray, rgb: np.ndarray, own: np.ndarray | None = None, path: Path | None = None) -> Cutout:
     return Cutout(mask.astype(np.float32), rgb, own, None, path, (), RunInfo("m", "0" * 64, "numpy", "cpu"))
+
+
+@pytest.fixture
+def soft(rgb: np.ndarray) -> Cutout:
+    """A disc with a rim of two pixels, from 0 to 1 and all between."""
+    y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
+    return cutout(np.clip((12 - np.hypot(x - 30, y - 20)) / 2 + 0.5, 0, 1), rgb)
 
 
 def test_rgb_is_untouched_and_alpha_is_the_rounded_mask(rgb: np.ndarray) -> None:
@@ -28,15 +37,135 @@ def test_rgb_is_untouched_and_alpha_is_the_rounded_mask(rgb: np.ndarray) -> None
 
 def test_own_alpha_is_multiplied() -> None:
     mask = np.array([[1, 0.5, 0.5, 0]])
-    own = np.array([[200, 255, 101, 255]], np.uint8)
-    assert cutout(mask, np.zeros((1, 4, 3), np.uint8), own).rgba[0, :, 3].tolist() == [200, 128, 50, 0]
+    own = np.array([[200, 255, 102, 255]], np.uint8)
+    photo = cutout(mask, np.zeros((1, 4, 3), np.uint8), own)
+    assert photo.rgba[0, :, 3].tolist() == [200, 128, 51, 0]
+    inverted = photo.composed(Composition(invert=True)).picture.pixels
+    assert inverted[0, :, 3].tolist() == [0, 128, 51, 255]
+    assert photo.composed(Composition(mask_only=True)).picture.pixels[0].tolist() == [200, 128, 51, 0]
+
+
+def test_a_composition_of_nothing_is_the_rgba_with_its_profile(soft: Cutout) -> None:
+    composed = replace(soft, icc=b"icc").composed()
+    assert np.array_equal(composed.picture.pixels, soft.rgba)
+    assert (composed.picture.icc, composed.picture.exif, composed.notes) == (b"icc", None, ())
+    assert composed.box == (0, 0, 60, 40)
+
+
+def test_a_mask_alone_in_8_and_16_bits_has_no_profile(soft: Cutout) -> None:
+    for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+        picture = replace(soft, icc=b"icc").composed(Composition(mask_only=True, mask_bits=bits)).picture
+        assert picture.pixels.dtype == dtype
+        assert np.abs(picture.pixels / (2**bits - 1) - soft.mask).max() <= 0.51 / (2**bits - 1)
+        assert (picture.icc, picture.exif) == (None, None)
+    assert (picture.pixels % 257 != 0).any()  # not 8 bits in the guise of 16
+
+
+@pytest.mark.parametrize("hidden", ["keep", "bleed", "zero"])
+def test_colour_under_full_transparency_follows_the_policy(soft: Cutout, hidden: str) -> None:
+    rgba = soft.composed(Composition(hidden=hidden)).picture.pixels
+    seen = rgba[..., 3] > 0
+    assert np.array_equal(rgba[seen], soft.rgba[seen])
+    kept = (rgba[~seen, :3] == soft.rgb[~seen]).all(axis=1).mean()
+    assert kept == 1 if hidden == "keep" else kept < 0.2
+    if hidden == "zero":
+        assert not rgba[~seen].any()
+
+
+def test_decontamination_changes_soft_pixels_only(soft: Cutout) -> None:
+    rgba = soft.composed(Composition(decontaminate=1)).picture.pixels
+    hard = np.isin(rgba[..., 3], (0, 255))
+    assert np.array_equal(rgba[hard], soft.rgba[hard])
+    assert np.array_equal(rgba[..., 3], soft.rgba[..., 3])
+    assert (rgba != soft.rgba).any()
+
+
+def test_a_crop_holds_the_subject_and_its_padding(soft: Cutout) -> None:
+    rows, columns = (np.flatnonzero((soft.mask >= CROP_ALPHA).any(axis=axis)) for axis in (1, 0))
+    composed = soft.composed(Composition(crop=3))
+    left, top, right, bottom = composed.box
+    assert composed.box == (columns[0] - 3, rows[0] - 3, columns[-1] + 4, rows[-1] + 4)
+    assert np.array_equal(composed.picture.pixels, soft.rgba[top:bottom, left:right])
+    assert soft.composed(Composition(crop=1000)).box == (0, 0, 60, 40)
+    assert soft.composed(Composition(crop=0, background="white")).picture.pixels.shape == (
+        *(len(r) for r in (rows, columns)),
+        3,
+    )
+
+
+def test_nothing_to_crop_to_is_said(rgb: np.ndarray) -> None:
+    composed = cutout(np.full(rgb.shape[:2], CROP_ALPHA / 2), rgb).composed(Composition(crop=0))
+    assert composed.box == (0, 0, 60, 40)
+    assert composed.notes == ("no subject was found to crop to; the whole picture was kept",)
+
+
+def test_a_format_without_transparency_gets_white_and_says_so(soft: Cutout) -> None:
+    composed = soft.composed(opaque=True)
+    assert composed.picture.pixels.shape == (40, 60, 3)
+    assert (composed.picture.pixels[soft.mask == 0] == 255).all()
+    (note,) = composed.notes
+    assert "white" in note
+    assert soft.composed(Composition(background="black"), opaque=True).notes == ()
+
+
+def test_exif_is_kept_on_request_only(soft: Cutout) -> None:
+    block = Image.Exif()
+    block[0x010F] = "maker"
+    block[0x0112] = 6
+    block.get_ifd(0x8825)[1] = "N"
+    photo = replace(soft, exif=block.tobytes().removeprefix(b"Exif\0\0"))
+    assert photo.composed().picture.exif is None
+
+    def kept(**options: bool) -> Image.Exif:
+        written = photo.composed(Composition(keep_exif=True, **options)).picture.exif
+        assert written is not None
+        exif = Image.Exif()
+        exif.load(b"Exif\0\0" + written)
+        return exif
+
+    assert kept().get(0x010F) == "maker"
+    assert 0x0112 not in kept()
+    assert not kept().get_ifd(0x8825)
+    assert kept(keep_gps=True).get_ifd(0x8825)[1] == "N"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden": "gone"}, "hidden=gone: one of keep, bleed, zero"),
+        ({"decontaminate": 1.5}, "an amount from 0 to 1"),
+        ({"decontaminate": float("nan")}, "an amount from 0 to 1"),
+        ({"mask_bits": 12}, "8 and 16 are possible"),
+        ({"mask_bits": 16}, "16 bits are for a mask alone"),
+        ({"crop": -1}, "a padding of 0 pixels or more"),
+        ({"keep_gps": True}, "EXIF must be kept too"),
+        ({"mask_only": True, "background": "white"}, "a mask alone has no background"),
+    ],
+)
+def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Composition(**fields)  # type: ignore[arg-type]
+
+
+def test_settings_hold_what_was_asked_for() -> None:
+    assert Composition().settings() == {}
+    assert Composition(hidden="zero", crop=0).settings() == {"hidden": "zero", "crop": 0}
+
+
+def test_refined_takes_another_mask_and_times_it(soft: Cutout) -> None:
+    hard = soft.refined(Refinement(black=0.5, white=0.5))
+    assert set(np.unique(hard.mask)) == {0, 1}
+    assert "levels" in hard.info.milliseconds
+    assert soft.refined(Refinement()).mask is soft.mask
 
 
 def test_save_writes_the_rgba_and_times_it(rgb: np.ndarray, tmp_path: Path) -> None:
     made = cutout(np.full(rgb.shape[:2], 0.5), rgb)
     assert made.save(tmp_path / "out.png") == tmp_path / "out.png"
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), made.rgba)
-    assert made.info.milliseconds["encode"] > 0
+    assert list(made.info.milliseconds) == ["compose", "encode"]
+    made.save(tmp_path / "out.jpg", composition=Composition(background="lime"))
+    assert Image.open(tmp_path / "out.jpg").mode == "RGB"
 
 
 def test_save_never_overwrites_the_photo(rgb: np.ndarray, photo: Path) -> None:

@@ -171,7 +171,9 @@ def test_stretch_reaches_both_ends_and_leaves_a_constant_mask_alone() -> None:
 
 def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def threads() -> set[int]:
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        # NumPy's own: what else brings a BLAS into this process came after the limit was made
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return {pool["num_threads"] for pool in pools if len(pools) == 1 or "numpy" in pool["filepath"]}
 
     seen: list[set[int]] = []
     blocks = preprocess._weight_blocks

@@ -1,0 +1,205 @@
+"""Groups of options that become one object each, so that commands which share them declare them once.
+
+A command takes the object as a parameter; `grouped` gives it the options of the group in that place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nss import cutout_options as options
+from nss.cutout_options import Hidden
+from nss.errors import UsageError
+from nss.run_options import Backend, BackendOption, DeviceOption, Precision, PrecisionOption
+from nss.terminal import complain
+
+if TYPE_CHECKING:
+    from nss.compose import Composition
+    from nss.formats import Encoding
+    from nss.refine import Refinement
+    from nss.remover import Remover
+
+Command = Callable[..., None]
+
+
+def grouped(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
+    """A decorator for commands: each parameter named in ``groups`` gives way to the parameters of its group.
+
+    When the command is called, the group's function makes the object from their values.
+    """
+
+    def decorate(command: Command) -> Command:
+        members = {name: _parameters(group, {"return"}) for name, group in groups.items()}
+        parameters: list[inspect.Parameter] = []
+        for parameter in _parameters(command, set(groups)).values():
+            parameters.extend(members[parameter.name].values() if parameter.name in groups else [parameter])
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+        def call(**values: Any) -> None:
+            made = {
+                name: group(**{option: values.pop(option) for option in members[name]})
+                for name, group in groups.items()
+            }
+            command(**values, **made)
+
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return call
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any], left: set[str]) -> Mapping[str, inspect.Parameter]:
+    """The function's parameters with their annotations evaluated, but for those in ``left``.
+
+    Their types may be imported for type checking alone: to import them for a help text would take half a second.
+    """
+    late = {text: Any for name, text in function.__annotations__.items() if name in left}
+    return inspect.signature(function, eval_str=True, locals=late).parameters
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where masks come from: a network, or files.
+
+    Attributes:
+        model: the model's name or path.
+        asked: backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
+        masks: the mask, or the directory of masks, that stands for a network; None where one runs.
+    """
+
+    model: str
+    asked: dict[str, Any]
+    masks: Path | None
+
+    def open(self, *, quiet: bool) -> Remover | None:
+        """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
+        if self.masks is not None:
+            return None
+        from nss.remover import Remover
+
+        return Remover(self.model, **self.asked, quiet=quiet, notify=complain)
+
+
+def mask_source(
+    model: options.ModelOption = None,
+    mode: options.ModeOption = None,
+    backend: BackendOption = Backend.AUTO,
+    device: DeviceOption = None,
+    require_gpu: options.RequireGpuOption = False,
+    precision: PrecisionOption = Precision.F32,
+    mask: options.MaskOption = None,
+) -> MaskSource:
+    """Raises UsageError where the options contradict each other, or the mask is not there."""
+    if model == "":
+        raise UsageError("--model is empty; give a name, the path of an ONNX file, or leave it out")
+    if mode and model:
+        raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
+    asked = {"backend": backend.value, "device": device, "precision": precision.value, "require_gpu": require_gpu}
+    if mask is not None:
+        if model or mode or require_gpu:
+            raise UsageError("--mask takes the place of a network: leave --model, --mode and --require-gpu out")
+        try:
+            found = mask != "" and Path(mask).exists()
+        except (OSError, ValueError):
+            found = False
+        if not found:
+            raise UsageError(f"--mask {mask}: no such file or directory")
+    return MaskSource(model or (mode.value if mode else "auto"), asked, Path(mask) if mask is not None else None)
+
+
+def refinement(
+    guided: options.GuidedOption = 0.0,
+    black: options.BlackOption = 0.0,
+    white: options.WhiteOption = 1.0,
+    threshold: options.ThresholdOption = None,
+    drop_islands: options.DropIslandsOption = 0.0,
+    fill_holes: options.FillHolesOption = 0.0,
+    smooth: options.SmoothOption = 0.0,
+    expand: options.ExpandOption = 0.0,
+    feather: options.FeatherOption = 0.0,
+) -> Refinement:
+    """Raises UsageError where a value is out of its range, or a threshold stands beside a black or white point."""
+    from nss.refine import Refinement
+
+    if threshold is not None:
+        if (black, white) != (0, 1):
+            raise UsageError("--threshold is --black and --white in one; leave the others out")
+        black = white = threshold
+    return Refinement(
+        guided=guided,
+        black=black,
+        white=white,
+        drop_islands=drop_islands,
+        fill_holes=fill_holes,
+        smooth=smooth,
+        expand=expand,
+        feather=feather,
+    )
+
+
+def composition(
+    decontaminate: options.DecontaminateOption = 0.0,
+    hidden: options.HiddenOption = Hidden.KEEP,
+    background: options.BackgroundOption = "none",
+    invert: options.InvertOption = False,
+    mask_only: options.MaskOnlyOption = False,
+    mask_bits: options.MaskBitsOption = 8,
+    crop: options.CropOption = None,
+    keep_exif: options.KeepExifOption = False,
+    keep_gps: options.KeepGpsOption = False,
+) -> Composition:
+    """Raises UsageError where the options contradict each other, or the background is nothing that is there."""
+    from nss.background import check
+    from nss.compose import Composition
+
+    check(background)
+    return Composition(
+        background=background,
+        hidden=hidden.value,
+        decontaminate=decontaminate,
+        invert=invert,
+        mask_only=mask_only,
+        mask_bits=mask_bits,
+        crop=crop,
+        keep_exif=keep_exif,
+        keep_gps=keep_gps,
+    )
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """Format, quality and effort as they were asked for."""
+
+    format: str | None
+    quality: int | None
+    effort: int | None
+
+    def encoding(self, output: str | None) -> Encoding:
+        """The encoding of an output, which may be a file, a directory, ``"-"`` or None.
+
+        Raises:
+            UsageError: the format is unknown or contradicts the name, or has no such quality.
+        """
+        from nss import formats
+
+        # what ``nss.batch.plan`` refuses counts as a directory here, so that it can say what is wrong
+        separators = tuple(s for s in (os.sep, os.altsep) if s)
+        if output in (None, "", "-") or os.path.isdir(output) or output.endswith(separators):  # noqa: PTH112
+            output = "x" + formats.suffix_of(self.format or "png")
+        return formats.choose(Path(output), self.format, self.quality, self.effort)
+
+
+def encoding(
+    format: options.FormatOption = None,  # noqa: A002 - the option's name
+    quality: options.QualityOption = None,
+    effort: options.EffortOption = None,
+) -> EncodingOptions:
+    """As it is; what they mean depends on the output."""
+    return EncodingOptions(format, quality, effort)

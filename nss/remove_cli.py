@@ -1,0 +1,243 @@
+"""``nss-wgpu remove`` and ``nss-wgpu preview``: cut-outs of many images, and sheets to judge them by."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nss import cutout_options as options
+from nss import option_groups as groups
+from nss.errors import NssError, UsageError
+from nss.option_groups import EncodingOptions, MaskSource, grouped
+from nss.report import Report
+from nss.terminal import Terminated, complain, describe, stopped, write_standard_output
+
+if TYPE_CHECKING:
+    from nss.batch import Job
+    from nss.compose import Composed, Composition, Cutout
+    from nss.pipeline import Stop
+    from nss.progress import Progress
+    from nss.refine import Refinement
+    from nss.remover import Remover
+    from nss.work import Result, Write
+
+
+@grouped(
+    source=groups.mask_source, refinement=groups.refinement, composition=groups.composition, encoding=groups.encoding
+)
+def remove(
+    inputs: options.InputsArgument,
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|DIR|-",
+            help="A file, a directory that exists, or - for standard output.  [default: <stem>.cutout.png beside IN]",
+        ),
+    ] = None,
+    source: MaskSource,
+    refinement: Refinement,
+    composition: Composition,
+    encoding: EncodingOptions,
+    sidecar: options.SidecarOption = False,
+    recursive: options.RecursiveOption = False,
+    overwrite: options.OverwriteOption = False,
+    skip_existing: options.SkipOption = False,
+    rename: options.RenameOption = False,
+    jobs: options.JobsOption = None,
+    dry_run: options.DryRunOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each image.")] = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Cut the foreground out of photos, with straight alpha.
+
+    The mask is refined in this order: guided, black and white, islands, holes, smooth, expand, feather. Lengths are in
+    pixels of the photo. Nothing is done that is not asked for: by default the colours are those of the photo.
+    """
+    from nss import batch, export, formats, sidecars
+
+    exists = options.when_exists(overwrite, skip_existing, rename)
+    chosen = encoding.encoding(output)
+    formats.check_bits(chosen, composition.mask_bits)
+    suffix = (".mask" if composition.mask_only else ".cutout") + formats.suffix_of(chosen.format)
+    plan = batch.plan(inputs, output, recursive=recursive, exists=exists, suffix=suffix)
+    piped = any(job.to_standard_output for job in plan)
+    if piped:
+        _check_piped(as_json, sidecar)
+    replace = exists == "overwrite"
+    if sidecar:
+        plan = [sidecars.checked(job, overwrite=replace) for job in plan]
+
+    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | None]:
+        composed = cutout.composed(composition, opaque=not chosen.has_alpha)
+        with cutout.timed("encode"):
+            if job.target is None:
+                return composed, export.encode(composed.picture, chosen)
+            batch.make_directories(job)
+            export.write(composed.picture, job.target, encoding=chosen, source=job.source, overwrite=replace)
+        if sidecar:
+            sidecars.write(job.target, job.source, cutout, refinement, composition, chosen, overwrite=replace)
+        return composed, None
+
+    command = _Command(plan, source, refinement, write, jobs, Report(as_json, quiet, to_stderr=piped), quiet)
+    raise typer.Exit(command.plan_only() if dry_run else command.run())
+
+
+@grouped(source=groups.mask_source, refinement=groups.refinement)
+def preview(
+    inputs: options.InputsArgument,
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|DIR",
+            help="A file, or a directory that exists.  [default: <stem>.preview.png beside IN]",
+        ),
+    ] = None,
+    source: MaskSource,
+    refinement: Refinement,
+    decontaminate: options.DecontaminateOption = 0.0,
+    size: Annotated[int, typer.Option(min=64, max=4096, metavar="PX", help="The longer side of each picture.")] = 640,
+    overwrite: options.OverwriteOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Make a contact sheet: the photo, the mask, and the cut-out on a checkerboard, on black and on white."""
+    from nss import batch, export
+    from nss.preview import sheet
+
+    if output == "-":
+        raise UsageError("a preview goes to a file; give it a name with -o")
+    encoding = EncodingOptions(None, None, None).encoding(output)
+    plan = batch.plan(inputs, output, exists="overwrite" if overwrite else "fail", suffix=".preview.png")
+    if any(job.to_standard_output for job in plan):
+        raise UsageError("a preview of standard input goes to a file; give it a name with -o")
+
+    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | None]:
+        composed = sheet(cutout, size, decontaminate)
+        assert job.target is not None
+        with cutout.timed("encode"):
+            export.write(composed.picture, job.target, encoding=encoding, source=job.source, overwrite=overwrite)
+        return composed, None
+
+    raise typer.Exit(_Command(plan, source, refinement, write, None, Report(False, quiet), quiet).run())
+
+
+def _check_piped(as_json: bool, sidecar: bool) -> None:
+    """Refuse what cannot be while the image goes to standard output."""
+    if as_json:
+        raise UsageError("--json and an image cannot share standard output; give the image a name with -o")
+    if sidecar:
+        raise UsageError("--sidecar lies beside the output, and standard output has no place; give it a name with -o")
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal, which shows no images; give a name with -o, or redirect it")
+
+
+@dataclass
+class _Command:
+    """A plan, and what becomes of it."""
+
+    plan: list[Job]
+    source: MaskSource
+    refinement: Refinement
+    write: Write
+    jobs: int | None
+    report: Report
+    quiet: bool
+    remover: Remover | None = None
+
+    def plan_only(self) -> int:
+        """Say what would be done; returns the exit status."""
+        for job in self.plan:
+            if job.error is not None:
+                self.report.fail(job, str(job.error))
+            elif job.skipped:
+                self.report.skip(job)
+            else:
+                self.report.plan(job)
+        return 1 if self.report.failed else 0
+
+    def run(self) -> int:
+        """Work through the plan; returns the exit status."""
+        from nss.pipeline import finish_on_interrupt
+        from nss.progress import Progress
+
+        started = time.perf_counter()
+        total = len(self.plan)
+        try:
+            with Progress(total, quiet=self.quiet) as progress, finish_on_interrupt(_say_finishing) as stop:
+                self._run(progress, stop)
+        except (KeyboardInterrupt, Terminated) as end:
+            word, status = stopped(end)
+        else:
+            if not stop.requested:
+                self._end(time.perf_counter() - started)
+                return 1 if self.report.failed else 0
+            word, status = stopped(KeyboardInterrupt())
+        complain(f"{word}: {self.report.done} of {total} images written")
+        return status
+
+    def _run(self, progress: Progress, stop: Stop) -> None:
+        import engine
+        from nss.pipeline import Pipeline
+        from nss.work import Work
+
+        told = 0
+
+        def tell(job: Job, result: Result | Exception | None) -> None:
+            nonlocal told
+            told += 1
+            with progress.paused():
+                if isinstance(result, Exception):
+                    self.report.fail(job, describe(result, job.name))
+                elif result is None:
+                    self.report.skip(job)
+                else:
+                    if result.data is not None:
+                        write_standard_output(result.data)
+                    self.report.add(job, result)
+            progress.update(told, job.name, self.report.skipped)
+
+        if any(job.error is None and not job.skipped for job in self.plan):
+            progress.update(0, self.plan[0].name)
+            self.remover = self._open()
+        work = Work(self.remover, self.source.masks, self.refinement, self.write)
+        pipeline = Pipeline(work.load, work.infer, work.finish, tell)
+        pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)
+
+    def _open(self) -> Remover | None:
+        """The network; without it no image can be done, and each has that as its error."""
+        try:
+            return self.source.open(quiet=self.quiet)
+        except Exception as failure:
+            for job in self.plan:
+                self.report.json(job, None, describe(job.error or failure))
+            if isinstance(failure, NssError):
+                raise
+            raise NssError(describe(failure)) from failure
+
+    def _end(self, seconds: float) -> None:
+        """The last lines: what was done in all, and where a finer model is."""
+        from nss.progress import summary
+
+        if self.quiet:
+            return
+        if len(self.plan) > 1:
+            complain(summary(self.report.done, self.report.skipped, self.report.failed, seconds))
+        if self.remover and self.report.done:
+            from nss.models import hint
+
+            if line := hint(self.remover.model):
+                complain(line)
+
+
+def _say_finishing() -> None:
+    if sys.stderr.isatty():
+        complain("finishing the images in hand; press Ctrl-C again to stop at once")

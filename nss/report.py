@@ -1,0 +1,99 @@
+"""What a command that works through images says of each one, and at the end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nss.terminal import complain, escaped
+
+if TYPE_CHECKING:
+    from nss.batch import Job
+    from nss.work import Result
+
+
+@dataclass
+class Report:
+    """Says what became of each image, as it is done.
+
+    Attributes:
+        as_json: one JSON object a line on standard output instead of a line of text.
+        quiet: errors only, and the JSON.
+        to_stderr: standard output holds an image, so that lines go to standard error.
+    """
+
+    as_json: bool
+    quiet: bool
+    to_stderr: bool = False
+    done: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    failed: int = field(default=0, init=False)
+
+    def skip(self, job: Job) -> None:
+        """The output was there already."""
+        self.skipped += 1
+        self.json(job, None, None, skipped=True)
+        if not (self.as_json or self.quiet):
+            self._line(f"{job.name} skipped: {job.target} exists")
+
+    def plan(self, job: Job) -> None:
+        """What would be done."""
+        self.done += 1
+        self.json(job, None, None, planned=True)
+        if not (self.as_json or self.quiet):
+            self._line(f"{job.name} -> {job.target_name}")
+
+    def fail(self, job: Job, error: str) -> None:
+        """One line of what went wrong."""
+        self.failed += 1
+        self.json(job, None, error)
+        complain(error)
+
+    def add(self, job: Job, result: Result) -> None:
+        """The output was written."""
+        self.done += 1
+        self.json(job, result, None)
+        if self.quiet:
+            return
+        for note in result.notes:
+            complain(f"{job.name}: {note}")
+        if not self.as_json:
+            info, seconds = result.info, sum(result.info.milliseconds.values()) / 1000
+            how = f"{info.model} on {info.backend}" if info.model else f"mask {info.mask}"
+            self._line(f"{job.name} -> {job.target_name} ({result.width} x {result.height}, {how}, {seconds:.2f} s)")
+
+    def _line(self, text: str) -> None:
+        if self.to_stderr:
+            complain(text)
+        else:
+            print(escaped(text), flush=True)
+
+    def json(
+        self, job: Job, result: Result | None, error: str | None, *, skipped: bool = False, planned: bool = False
+    ) -> None:
+        """The line of JSON, where it was asked for."""
+        if not self.as_json:
+            return
+        info = result.info if result else None
+        written = result is not None or planned
+        line: dict[str, Any] = {
+            "input": job.name,
+            "output": str(job.target) if written else None,
+            "width": result.width if result else None,
+            "height": result.height if result else None,
+            "box": list(result.box) if result else None,
+            "model": info.model if info else None,
+            "model_sha256": info.model_sha256 if info else None,
+            "mask": str(info.mask) if info and info.mask else None,
+            "backend": info.backend if info else None,
+            "backend_reason": info.backend_reason if info else None,
+            "device": info.device if info else None,
+            "precision": info.precision if info else None,
+            "milliseconds": info.milliseconds if info else None,
+            "notes": list(result.notes) if result else [],
+            "skipped": skipped,
+            "dry_run": planned,
+            "error": error,
+        }
+        print(json.dumps(line), flush=True)

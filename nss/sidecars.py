@@ -1,0 +1,89 @@
+"""The record of how a cut-out came about, beside it, so that it can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nss
+from nss import export
+from nss.errors import ImageError
+
+if TYPE_CHECKING:
+    from nss.batch import Job
+    from nss.compose import Composition, Cutout
+    from nss.formats import Encoding
+    from nss.refine import Refinement
+
+SUFFIX = ".json"
+
+
+def path_for(target: Path) -> Path:
+    """Where the record of ``target`` goes: ``photo.cutout.png.json``."""
+    return target.with_name(target.name + SUFFIX)
+
+
+def checked(job: Job, *, overwrite: bool) -> Job:
+    """The job, with an error where its record could not be written, so that no work is done for it."""
+    if job.target is None or job.error is not None or job.skipped:
+        return job
+    try:
+        export.check_target(path_for(job.target), source=job.source, overwrite=overwrite)
+    except ImageError as error:
+        return replace(job, error=error)
+    return job
+
+
+def write(
+    target: Path,
+    source: Path | None,
+    cutout: Cutout,
+    refinement: Refinement,
+    composition: Composition,
+    encoding: Encoding,
+    *,
+    overwrite: bool,
+) -> Path:
+    """Write the record of the file ``target``; returns its path.
+
+    It holds names and SHA-256 of input and output, model and mask, what ran where, every setting that differs from its
+    default, and the versions that the result depends on. No times: the same run gives the same record.
+
+    Raises:
+        ImageError: it cannot be written, or one of the files it describes cannot be read.
+    """
+    info = cutout.info
+    record: dict[str, Any] = {
+        "input": _file(source) if source else None,
+        "output": _file(target),
+        "model": {"name": info.model, "sha256": info.model_sha256} if info.model else None,
+        "mask": _file(info.mask) if info.mask else None,
+        "backend": info.backend,
+        "device": info.device,
+        "precision": info.precision,
+        "refinement": refinement.settings(),
+        "composition": composition.settings(),
+        "encoding": encoding.settings(),
+        "notes": list(cutout.notes),
+        "versions": {
+            "nss-wgpu": nss.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "pillow")},
+        },
+    }
+    text = json.dumps(record, indent=2) + "\n"
+    return export.write_bytes(text.encode(), path_for(target), overwrite=overwrite)
+
+
+def _file(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read again for its record: {error.strerror or error}") from error
+    return {"path": str(path), "sha256": digest}

@@ -1,0 +1,114 @@
+"""The work on one image, cut into the three stages that overlap over many: decode, network, and all that follows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nss.compose import Composed, Cutout, RunInfo
+from nss.errors import ImageError
+from nss.remover import Inferred, Prepared, Remover, apply_mask
+
+if TYPE_CHECKING:
+    from nss.batch import Job
+    from nss.refine import Refinement
+
+MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
+"""What follows a photo's stem in the name of its mask, in a directory of masks."""
+
+Write = Callable[["Job", Cutout], "tuple[Composed, bytes | None]"]
+"""Composes a cut-out and writes it to the job's target, or gives the file's bytes where that is standard output."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is left of an image when its file is written: no pixels, so that many can be waiting to be reported.
+
+    Attributes:
+        width: of the photo, in pixels.
+        height: of the photo, in pixels.
+        box: left, top, right and bottom of the written picture within the photo.
+        notes: what was done to the image that its owner may want to know.
+        info: what made the cut-out, and in which time.
+        data: the file, where it goes to standard output.
+    """
+
+    width: int
+    height: int
+    box: tuple[int, int, int, int]
+    notes: tuple[str, ...]
+    info: RunInfo
+    data: bytes | None = None
+
+
+class Work:
+    """The three stages, as ``nss.pipeline.run`` calls them; ``infer`` from one thread, the others from any."""
+
+    def __init__(self, remover: Remover | None, masks: Path | None, refinement: Refinement, write: Write) -> None:
+        """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks."""
+        self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
+
+    def load(self, job: Job) -> Prepared | Cutout | None:
+        """The decoded photo and the network's input, the cut-out with a mask that was given, or None to skip.
+
+        Raises:
+            NssError: the job was planned as one that fails, or the photo cannot be read.
+        """
+        if job.error is not None:
+            raise job.error
+        if job.skipped:
+            return None
+        source = job.source if job.source is not None else read_standard_input()
+        if self._remover is not None:
+            return self._remover.prepare(source, job.name)
+        assert self._masks is not None
+        return apply_mask(source, mask_for(job, self._masks), job.name)
+
+    def infer(self, _: Job, loaded: Prepared | Cutout | None) -> Inferred | Cutout | None:
+        """The network's mask."""
+        if not isinstance(loaded, Prepared):
+            return loaded
+        assert self._remover is not None
+        return self._remover.infer(loaded)
+
+    def finish(self, job: Job, inferred: Inferred | Cutout | None) -> Result | None:
+        """The mask at the photo's size, refined, composed and written."""
+        if inferred is None:
+            return None
+        if isinstance(inferred, Cutout):
+            cutout = inferred
+        else:
+            assert self._remover is not None
+            cutout = self._remover.finish(inferred)
+        cutout = cutout.refined(self._refinement)
+        composed, data = self._write(job, cutout)
+        height, width = cutout.mask.shape
+        return Result(width, height, composed.box, (*cutout.notes, *composed.notes), cutout.info, data)
+
+
+def mask_for(job: Job, masks: Path) -> Path:
+    """The mask that belongs to an image. Raises ImageError where a directory of masks has none."""
+    if not masks.is_dir():
+        return masks
+    stem = job.source.stem if job.source is not None else "stdin"
+    for name in MASK_NAMES:
+        if (found := masks / f"{stem}{name}").is_file():
+            return found
+    names = ", ".join(f"{stem}{name}" for name in MASK_NAMES[:2])
+    raise ImageError(f"{job.name}: has no mask in {masks}{os.sep}: there is no {names} or {stem}{MASK_NAMES[3]}")
+
+
+def read_standard_input() -> bytes:
+    """All of standard input. Raises ImageError where there is none, or it is a terminal."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ImageError("<standard input>: is a terminal; send an image to it (nss-wgpu remove - < photo.jpg)")
+    try:
+        # unbuffered: Python cannot end while a thread is within a buffered read
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as raw:
+            return raw.readall()
+    except OSError as error:
+        raise ImageError(f"<standard input>: cannot be read: {error.strerror or error}") from error
