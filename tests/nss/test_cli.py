@@ -219,7 +219,7 @@ def test_unforeseen_errors_are_one_line_and_the_others_go_on(
         return np.ones(size, np.float32)
 
     monkeypatch.setattr(preprocess, "mask_to_photo", fail_once)
-    done = command("remove", photo, second)
+    done = command("remove", photo, second, "--jobs", 1)
     assert done.status == 1
     assert done.err[0].startswith(f"nss-wgpu: {photo}: unexpected ZeroDivisionError: no reason (NSS_DEBUG=1")
     assert second.with_name("second.cutout.png").is_file()
