@@ -46,7 +46,7 @@ class Result:
 
 
 class Work:
-    """The three stages, as ``nss.pipeline.run`` calls them; ``infer`` from one thread, the others from any."""
+    """The three stages, as ``nss.pipeline.Pipeline`` calls them; ``infer`` from one thread, the others from any."""
 
     def __init__(self, remover: Remover | None, masks: Path | None, refinement: Refinement, write: Write) -> None:
         """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks."""
