@@ -305,20 +305,25 @@ def test_an_earlier_cut_out_is_no_input(command: Run, photo: Path, tmp_path: Pat
 
 def test_progress_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("nss.progress.DELAY_S", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
 
-    def shown(*, terminal: bool, quiet: bool) -> str:
+    def shown(*, terminal: bool, quiet: bool, wait_s: float) -> str:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-        monkeypatch.setenv("TERM", "xterm")
+        deadline = time.monotonic() + wait_s
+        seen = ""
         with Progress(3, quiet=quiet) as progress:
             progress.update(1, "a [red] photo.png")
-            time.sleep(0.3)
+            while "photo.png" not in seen and time.monotonic() < deadline:
+                time.sleep(0.05)
+                seen += capsys.readouterr().err
             with progress.paused():
                 print("a result")
             progress.update(2, "another.png")
         captured = capsys.readouterr()
         assert captured.out == "a result\n"
-        return captured.err
+        return seen + captured.err
 
-    assert "a [red] photo.png" in shown(terminal=True, quiet=False)
-    assert shown(terminal=False, quiet=False) == ""
-    assert shown(terminal=True, quiet=True) == ""
+    # the bar comes once rich is imported: seconds on a busy machine
+    assert "a [red] photo.png" in shown(terminal=True, quiet=False, wait_s=60)
+    assert shown(terminal=False, quiet=False, wait_s=0.3) == ""
+    assert shown(terminal=True, quiet=True, wait_s=0.3) == ""
