@@ -18,6 +18,7 @@ from engine.graph.model_file import Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
 from engine.ops import infer
+from engine.ops.registry import MisfitError
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -53,8 +54,9 @@ class _Loader:
         input_values: Mapping[str, np.ndarray],
         outputs: Sequence[str] | str | None,
     ) -> None:
-        self.proto, self.base, self.versions = file.proto.graph, file.folder, file.versions
+        self.proto, self.file, self.versions = file.proto.graph, file, file.versions
         self.nodes: list[Node] = []
+        self.freely_bound: list[str] = []  # inputs with symbolic dimensions, and what these became
         if self.proto.sparse_initializer:
             raise UnsupportedError("the model holds sparse initializers; densify them before export")
         self.stored = {tensor.name: tensor for tensor in self.proto.initializer}
@@ -107,6 +109,8 @@ class _Loader:
                 shape, value = _shape(info, array.shape), Value.constant(name, array)
             else:
                 shape = _shape(info, shapes.get(name))
+                if any(isinstance(dim, str) for dim in declared_dims(info)):
+                    self.freely_bound.append(f"'{name}' bound to {list(shape)}")
                 value = Value(name, TensorType(dtype, shape))
             bound[name] = value
         return bound
@@ -116,7 +120,7 @@ class _Loader:
         if name not in scope:
             if name not in self.stored:
                 raise ModelError(f"{reader}: nothing in the graph makes '{name}'")
-            scope[name] = Value.constant(name, tensors.to_array(self.stored[name], self.base))
+            scope[name] = Value.constant(name, tensors.to_array(self.stored[name], self.file.folder, self.file.content))
         return scope[name]
 
     def _add_nodes(self, order: Iterable[onnx.NodeProto], scope: dict[str, Value]) -> None:
@@ -133,20 +137,36 @@ class _Loader:
             op=proto.op_type,
             inputs=[self._value(name, scope, label) if name else None for name in proto.input],
             outputs=[None] * len(proto.output),
-            attributes={entry.name: tensors.attribute(entry, self.base) for entry in proto.attribute},
+            attributes={
+                entry.name: tensors.attribute(entry, self.file.folder, self.file.content) for entry in proto.attribute
+            },
             domain=domain,
             version=self.versions[domain],
             name=proto.name or next(iter(proto.output), ""),
         )
         self._check_arity(proto, node)
-        types = infer(node)
-        if len(types) < len(proto.output):
-            raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
-        node.outputs = [Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)]
-        fold(node)
+        try:
+            types = infer(node)
+            if len(types) < len(proto.output):
+                raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
+            node.outputs = [
+                Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)
+            ]
+            fold(node)
+        except MisfitError as error:
+            raise ModelError(self._with_bindings(str(error))) from error
         scope.update((value.name, value) for value in node.used_outputs())
         if not all(value.is_constant for value in node.used_outputs()):
             self.nodes.append(node)
+
+    def _with_bindings(self, message: str) -> str:
+        """What does not fit, with the shapes that were chosen for the inputs: an exporter may have fixed others."""
+        if not self.freely_bound:
+            return message
+        return (
+            f"input {' and '.join(self.freely_bound)}: {message}; the file may hold sizes of the shape that it was "
+            "exported with: bind that one"
+        )
 
     def _check_arity(self, proto: onnx.NodeProto, node: Node) -> None:
         """ModelError unless the node has as many inputs as the operator's schema allows."""

@@ -10,13 +10,27 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, UnsupportedError
+from engine.graph import mapped
 from engine.graph.coverage import normalize_domain
 
 OLDEST_OPSET = 7
 """Operator sets before 7 broadcast and pad by rules of their own; onnx's version converter lifts them."""
 
+LARGEST = 2**31 - 1
+"""Bytes of a file: protobuf ends there, and larger models keep their weights in external data."""
+
 Dims = tuple[int | str, ...]
 """Declared dimensions: an integer, the name of a symbolic one, or "?" where it has none."""
+
+# What stands at the end of a network without bounding its output, see `ModelFile.lacks_activation`.
+_PRODUCTS = {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
+_AFFINE = {"Add", "Sub", "Sum", "Mul", "Div"}
+_MOVES = {
+    *("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
+    *("Resize", "Upsample", "BatchNormalization", "QuantizeLinear", "DequantizeLinear"),
+}
+_NUMBERS = {"Constant", "DynamicQuantizeLinear"}
+"""What gives a number of the file, or the scale that an integer product is multiplied by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +38,14 @@ class ModelFile:
     """A parsed model.
 
     ``folder`` is where its external data lies; None for a model that came as bytes. ``versions`` maps each imported
-    domain to its operator-set version.
+    domain to its operator-set version. ``content`` is the file, mapped, where the weights lie that ``proto`` holds only
+    the places of (`engine.graph.mapped`): it must not be cut short in place while they are in use.
     """
 
     proto: onnx.ModelProto
     folder: Path | None
     versions: dict[str, int]
+    content: memoryview
 
     @staticmethod
     def read(model: str | Path | bytes) -> ModelFile:
@@ -40,20 +56,26 @@ class ModelFile:
         what, folder = "the model given as bytes", None
         if isinstance(model, (bytearray, memoryview)):
             model = bytes(model)
-        if not isinstance(model, bytes):
+        if isinstance(model, bytes):
+            content = memoryview(model)
+        else:
             path = Path(model)
             what, folder = f"model '{path}'", path.parent
             if path.is_dir():
                 raise ModelError(f"{what} is a folder; name the .onnx file in it")
             try:
-                model = path.read_bytes()
+                content = mapped.contents(path)
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 raise ModelError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        if not model:
+        if not content:
             raise ModelError(f"{what} is empty; fetch it again")
+        if len(content) > LARGEST:
+            raise ModelError(
+                f"{what} has {len(content):,} bytes, and an ONNX file at most {LARGEST:,}; export it with external data"
+            )
         proto = onnx.ModelProto()
         try:
-            proto.ParseFromString(model)
+            proto.ParseFromString(mapped.without_weights(content))
         except DecodeError as error:
             raise ModelError(f"{what} is not an ONNX file, or is cut short; fetch it again") from error
         if not proto.opset_import or not proto.graph.output:
@@ -66,7 +88,7 @@ class ModelFile:
                 proto = onnx.inliner.inline_local_functions(proto)
             except Exception as error:  # the checks of its C++ code raise types of their own
                 raise ModelError(f"{what} has functions that cannot be inlined: {error}") from error
-        return ModelFile(proto, folder, versions)
+        return ModelFile(proto, folder, versions, content)
 
     @property
     def inputs(self) -> dict[str, Dims]:
@@ -78,6 +100,32 @@ class ModelFile:
     def outputs(self) -> list[str]:
         """The names of the model's outputs, in order."""
         return [output.name for output in self.proto.graph.output]
+
+    def lacks_activation(self, output: str) -> bool:
+        """Whether a convolution or matrix product gives the output its values, with nothing behind it to bound them.
+
+        Additions, scales and what only moves, casts or quantises elements may stand behind it.
+        """
+        makers = {name: node for node in self.proto.graph.node for name in node.output}
+        passed = {tensor.name for tensor in self.proto.graph.initializer}
+        pending, found = [output], False
+        while pending:
+            name = pending.pop()
+            if name in passed:
+                continue
+            passed.add(name)
+            node = makers.get(name)
+            if node is None or normalize_domain(node.domain):
+                return False
+            if node.op_type in _PRODUCTS:
+                found = True
+            elif node.op_type in _AFFINE:
+                pending.extend(node.input)
+            elif node.op_type in _MOVES:
+                pending.extend(node.input[:1])
+            elif node.op_type not in _NUMBERS:
+                return False
+        return found
 
 
 def declared_dims(info: onnx.ValueInfoProto) -> Dims:

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
+from engine.graph import mapped
 
 DTYPES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype(np.float32),
@@ -48,21 +49,24 @@ def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
     return found
 
 
-def to_array(tensor: TensorProto, base: Path | None) -> np.ndarray:
-    """The tensor's elements as an array of its own dtype and dims.
+def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None = None) -> np.ndarray:
+    """The tensor's elements as an array of its own dtype and dims, read-only where they lie in a file.
 
-    ``base`` is the folder of the model file, where external data lies; None for a model that came as bytes. Raises
-    ModelError when the stored bytes do not make up the dims or external data is missing, cut short or outside ``base``.
+    ``base`` is the folder of the model file, where external data lies; None for a model that came as bytes. ``content``
+    is the file itself, where `engine.graph.mapped` has left large tensors; one of them may begin at any byte, and then
+    its array is not aligned. Raises ModelError when the stored bytes do not make up the dims or external data is
+    missing, cut short or outside ``base``.
     """
     what = f"tensor '{tensor.name}'"
     dtype = dtype_of(tensor.data_type, what)
     shape = tuple(tensor.dims)
-    if min(shape, default=0) < 0 or tensor.HasField("segment"):
+    place = None if content is None else mapped.place(tensor)
+    if min(shape, default=0) < 0 or (tensor.HasField("segment") and place is None):
         raise ModelError(f"{what} has negative dims or is stored in segments; export the model again")
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, shape, base)
-    if tensor.HasField("raw_data"):
-        raw = tensor.raw_data
+    if tensor.HasField("raw_data") or place is not None:
+        raw = tensor.raw_data if content is None or place is None else content[place]
         if len(raw) != prod(shape) * dtype.itemsize:
             raise ModelError(f"{what} holds {len(raw)} bytes for {dtype.name}{list(shape)}; the file is damaged")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
@@ -114,8 +118,11 @@ def _inside(base: Path, location: str, what: str) -> Path:
     return path
 
 
-def attribute(proto: onnx.AttributeProto, base: Path | None) -> Any:
-    """The attribute as plain Python: int, float, str, tuples of them, an array for a tensor, a GraphProto as it is."""
+def attribute(proto: onnx.AttributeProto, base: Path | None, content: memoryview | None = None) -> Any:
+    """The attribute as plain Python: int, float, str, tuples of them, an array for a tensor, a GraphProto as it is.
+
+    ``base`` and ``content`` are as `to_array` takes them.
+    """
     kind = onnx.AttributeProto
     if proto.ref_attr_name:
         raise ModelError(f"attribute '{proto.name}' refers to a function's parameter outside of a function")
@@ -124,9 +131,9 @@ def attribute(proto: onnx.AttributeProto, base: Path | None) -> Any:
     if proto.type == kind.STRINGS:
         return tuple(text.decode("utf-8", "replace") for text in proto.strings)
     if proto.type == kind.TENSOR:
-        return to_array(proto.t, base)
+        return to_array(proto.t, base, content)
     if proto.type == kind.TENSORS:
-        return tuple(to_array(tensor, base) for tensor in proto.tensors)
+        return tuple(to_array(tensor, base, content) for tensor in proto.tensors)
     if proto.type in (kind.INT, kind.FLOAT, kind.GRAPH):
         return {kind.INT: proto.i, kind.FLOAT: proto.f, kind.GRAPH: proto.g}[proto.type]
     if proto.type in (kind.INTS, kind.FLOATS):

@@ -56,8 +56,10 @@ def split_extents(node: Node, shape: tuple[int, ...], sizes: tuple[int, ...] | N
         if last < 0 or (last != part and node.version < 18):
             raise ValueError(f"axis {axis} of extent {extent} does not split into {count} parts")
         return axis, (*(part,) * (count - 1), last)
-    if sum(sizes) != extent or min(sizes, default=0) < 0:
-        raise ValueError(f"parts {list(sizes)} do not make up extent {extent} of axis {axis}")
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"a part of {min(sizes)} along axis {axis}")
+    if sum(sizes) != extent:
+        raise ValueError(f"{len(sizes)} parts of {sum(sizes)} in all do not make up extent {extent} of axis {axis}")
     return axis, tuple(sizes)
 
 

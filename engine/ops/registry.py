@@ -78,10 +78,14 @@ MISFITS = (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError,
 """What an operator's ``infer`` or ``reference`` raises on inputs or attributes that it does not take."""
 
 
-def misfit(node: Node, error: Exception) -> ModelError:
-    """The ModelError to raise for one of MISFITS."""
+class MisfitError(ModelError):
+    """The shapes, types or values that reach a node are none that its operator takes."""
+
+
+def misfit(node: Node, error: Exception) -> MisfitError:
+    """The error to raise for one of MISFITS."""
     given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
-    return ModelError(f"{node.label}: inputs ({given}) do not fit the operator: {error}")
+    return MisfitError(f"{node.label}: inputs ({given}) do not fit the operator: {error}")
 
 
 def infer(node: Node) -> list[TensorType]:

@@ -55,6 +55,59 @@ def small_model() -> onnx.ModelProto:
     return proto
 
 
+CONV = node("Conv", "x w", "c")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lacks"),
+    [
+        ([node("Conv", "x w", "y")], True),
+        ([CONV, node("Sigmoid", "c", "y")], False),
+        ([CONV, node("Sigmoid", "c", "s"), node("Resize", "s - - size", "y")], False),
+        ([CONV, node("Resize", "c - - size", "r"), node("Cast", "r", "y", to=1)], True),
+        ([CONV, node("Relu", "c", "y")], False),
+        ([CONV, node("Clip", "c zero one", "y")], False),
+        ([CONV, node("Add", "c one", "y")], True),
+        ([CONV, node("Sigmoid", "c", "s"), node("Sub", "one s", "y")], False),
+        ([CONV, node("Sigmoid", "c", "s"), node("Mul", "c s", "y")], False),
+        ([CONV, node("ReduceMax", "c", "m"), node("Div", "c m", "y")], False),
+        (
+            [
+                node("DynamicQuantizeLinear", "x", "q scale zp"),
+                node("ConvInteger", "q w8 zp", "i"),
+                node("Cast", "i", "f", to=1),
+                node("Mul", "scale one", "scales"),
+                node("Mul", "f scales", "m"),
+                node("Add", "m one", "y"),
+            ],
+            True,
+        ),
+        (
+            [
+                CONV,
+                node("Sigmoid", "c", "s"),
+                node("QuantizeLinear", "s one", "q"),
+                node("DequantizeLinear", "q one", "y"),
+            ],
+            False,
+        ),
+        ([node("Constant", "", "k", value_float=2.0), CONV, node("Div", "c k", "y")], True),
+        ([node("Conv", "x w", "y", domain="com.example")], False),
+        ([node("Identity", "x", "y")], False),
+        ([node("Identity", "one", "y")], False),
+        ([CONV], False),
+    ],
+)
+def test_what_bounds_the_output(nodes: list[onnx.NodeProto], lacks: bool) -> None:
+    constants = {"w": np.ones((1, 1, 1, 1), np.float32), "one": np.ones(1, np.float32)}
+    proto = model(nodes, {"x": [1, 1, 2, 2]}, "y", constants, domains={"com.example": 1})
+    assert ModelFile.read(proto.SerializeToString()).lacks_activation("y") is lacks
+
+
+def test_the_real_network_bounds_its_output() -> None:
+    assert not ModelFile.read(U2NETP).lacks_activation("1959")
+
+
 @pytest.mark.parametrize("given", [str, Path, Path.read_bytes], ids=["str", "path", "bytes"])
 def test_what_a_model_may_be(given: type, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"

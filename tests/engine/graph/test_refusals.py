@@ -51,6 +51,41 @@ def test_the_oracle_refuses_it_too(name: str) -> None:
         Session(MALFORMED[name].SerializeToString(), backend="reference")
 
 
+def test_another_size_than_the_file_was_exported_with() -> None:
+    """Height and width are symbolic, and yet a Split has the sizes of one height."""
+    proto = model(
+        [node("Split", "x sizes", "top bottom", axis=2, name="/decoder/Split_64"), node("Add", "top bottom", "y")],
+        {"x": [1, 3, "height", "width"]},
+        "y",
+        {"sizes": np.array([512, 512])},
+    )
+    with Session(proto.SerializeToString(), input_shapes={"x": (1, 3, 1024, 8)}) as session:
+        assert session.outputs[0].shape == (1, 3, 512, 8)
+    with pytest.raises(ModelError) as caught:
+        Session(proto.SerializeToString(), input_shapes={"x": (1, 3, 512, 8)})
+    assert str(caught.value) == (
+        "input 'x' bound to [1, 3, 512, 8]: Split '/decoder/Split_64': inputs (float32[1,3,512,8], int64[2]) do not "
+        "fit the operator: 2 parts of 1024 in all do not make up extent 512 of axis 2; the file may hold sizes of the "
+        "shape that it was exported with: bind that one"
+    )
+
+
+def test_a_size_that_folded_arithmetic_does_not_take() -> None:
+    nodes = [node("Shape", "x", "s"), node("Gather", "table s", "picked"), node("Reshape", "x picked", "y")]
+    proto = model(nodes, {"x": ["n"]}, "y", {"table": np.arange(4)})
+    with pytest.raises(ModelError, match=r"^input 'x' bound to \[9\]: Gather 'picked': .*; the file may hold sizes"):
+        Session(proto.SerializeToString(), input_shapes={"x": (9,)})
+
+
+def test_a_file_of_one_size_is_not_said_to_have_been_bound() -> None:
+    proto = model([node("Split", "x sizes", "y z")], {"x": [8]}, "y", {"sizes": np.array([2, -2])})
+    with pytest.raises(ModelError) as caught:
+        Session(proto.SerializeToString(), input_shapes={"x": (8,)})
+    assert str(caught.value) == (
+        "Split 'y': inputs (float32[8], int64[2]) do not fit the operator: a part of -2 along axis 0"
+    )
+
+
 @pytest.mark.parametrize("count", [10**13, 10**14])
 def test_a_constant_that_no_machine_can_hold(count: int) -> None:
     nodes = [node("ConstantOfShape", "s", "c"), node("Mul", "x c", "y")]
