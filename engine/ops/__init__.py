@@ -29,6 +29,8 @@ from engine.ops import (
     identity,
     integer_products,
     matmul,
+    matmul_bnb4,
+    matmul_nbits,
     max_unpool,
     normalization,
     one_hot,
@@ -47,6 +49,7 @@ from engine.ops import (
     topk,
     transpose,
     unary,
+    window_attention,
 )
 from engine.ops.registry import Operator, evaluate, infer, lookup, operator, operators
 
@@ -80,6 +83,8 @@ __all__ = [
     "integer_products",
     "lookup",
     "matmul",
+    "matmul_bnb4",
+    "matmul_nbits",
     "max_unpool",
     "normalization",
     "one_hot",
@@ -100,4 +105,5 @@ __all__ = [
     "topk",
     "transpose",
     "unary",
+    "window_attention",
 ]

@@ -43,6 +43,11 @@ class AxisTaps:
         """Whether each output is one input as it is."""
         return self.indices.shape[1] == 1 and bool((self.weights == 1).all())
 
+    @property
+    def keeps_constants(self) -> bool:
+        """Whether what is the same everywhere stays so: the weights of each output sum to one, none is extrapolated."""
+        return bool(np.isclose(self.weights.sum(axis=1), 1, rtol=0, atol=1e-12).all()) and not self.outside.any()
+
 
 @dataclass(frozen=True, slots=True)
 class AxisScaling:

@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.graph.ir import Graph
+from engine.graph.passes.broadcast_resize import broadcast_resize
+from engine.graph.passes.commute_resize import commute_resize
+from engine.graph.passes.compose_convolutions import compose_convolutions
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.drop_identities import drop_identities
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
+from engine.graph.passes.fold_bias import fold_bias
 from engine.graph.passes.fold_constants import fold_constants
 from engine.graph.passes.fuse_activation import fuse_activation
+from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
+from engine.graph.passes.fuse_gelu import fuse_gelu
+from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
+from engine.graph.passes.fuse_patches import fuse_patches
+from engine.graph.passes.fuse_window_attention import fuse_window_attention
+from engine.graph.passes.share_constants import share_constants
+from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from engine.graph.passes.widen_f16 import widen_f16
 
 Pass = Callable[[Graph], int]
@@ -21,9 +32,20 @@ ORDER: tuple[Pass, ...] = (
     widen_f16,  # before the folding, which then sees float32 constants alone
     fold_constants,
     drop_identities,  # before the fusions, which look for direct neighbours
+    fuse_patches,
+    fuse_deform_conv,
+    fuse_window_attention,
+    fold_bias,  # with the batch norm behind it, an exporter's sum of a convolution and zeros
     fold_batch_norm,
+    fuse_layer_norm,
+    fuse_gelu,
+    broadcast_resize,
+    split_concat_convolution,  # makes neighbours of a Resize or a Conv and the 1x1 Conv behind a Concat of it
+    commute_resize,
+    compose_convolutions,
     fuse_activation,
     remove_dead_code,
+    share_constants,  # last: fusions make constants anew
 )
 
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 
+BIAS = {"Conv": 2, "ConvTranspose": 2, "DeformConv": 3}
+"""Where each convolution has its bias."""
+
 
 def fold_batch_norm(graph: Graph) -> int:
     """Scale the weights and shift the bias of each convolution that only a batch norm reads. Returns how many folded.
@@ -28,21 +31,22 @@ def fold_batch_norm(graph: Graph) -> int:
 
 
 def _fits(conv: Node, norm: Node) -> bool:
-    if conv.op not in ("Conv", "ConvTranspose") or conv.domain or any(norm.outputs[1:]):
+    if conv.op not in BIAS or conv.domain or any(norm.outputs[1:]):
         return False
     statistics = [norm.input(index) for index in range(1, 5)]
     # with spatial = 0, in version 7, each element of a channel has statistics of its own
     per_channel = all(len(value.shape) == 1 for value in statistics)
-    parameters = [conv.input(1), conv.optional_input(2), *statistics]
+    parameters = [conv.input(1), conv.optional_input(BIAS[conv.op]), *statistics]
     return per_channel and all(value is None or value.is_constant for value in parameters)
 
 
 def _fold(conv: Node, norm: Node) -> None:
-    w, bias = conv.input(1), conv.optional_input(2)
+    at = BIAS[conv.op]
+    w, bias = conv.input(1), conv.optional_input(at)
     scale, shift, mean, variance = (_float64(norm.input(index)) for index in range(1, 5))
     s = scale / np.sqrt(variance + norm.attr("epsilon", 1e-5))
     weights = _float64(w)
-    if conv.op == "Conv":
+    if conv.op != "ConvTranspose":
         weights *= s.reshape(-1, *(1,) * (weights.ndim - 1))
     else:
         # ConvTranspose keeps its weights [C, M/group, ...]: output channel g * M/group + m belongs to input block g
@@ -50,11 +54,9 @@ def _fold(conv: Node, norm: Node) -> None:
         blocks = weights.reshape(group, -1, *weights.shape[1:])
         blocks *= s.reshape(group, 1, weights.shape[1], *(1,) * (weights.ndim - 2))
     before = 0 if bias is None else _float64(bias)
-    conv.inputs = [
-        conv.input(0),
-        Value.constant(f"{w.name}:bn", weights.astype(w.dtype)),
-        Value.constant(f"{norm.name}:bias", (s * (before - mean) + shift).astype(w.dtype)),
-    ]
+    conv.inputs += [None] * (at + 1 - len(conv.inputs))
+    conv.inputs[1] = Value.constant(f"{w.name}:bn", weights.astype(w.dtype))
+    conv.inputs[at] = Value.constant(f"{norm.name}:bias", (s * (before - mean) + shift).astype(w.dtype))
     conv.outputs = [norm.output]
 
 

@@ -78,6 +78,22 @@ def test_strides_pads_and_dilations_stay(op: str) -> None:
     rewrite(conv_norm(op, attributes=attributes), fold_batch_norm, 1, **TOLERANCE)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("mask", [True, False])
+def test_deformable(bias: bool, mask: bool) -> None:
+    random = np.random.default_rng(3)
+    names = " ".join(["x w offset", "b" if bias else "-", "mask" if mask else "-"])
+    nodes = [node("DeformConv", names, "c", pads=[1, 1, 1, 1]), node("BatchNormalization", "c ns nb nm nv", "y")]
+    inputs = {"x": [2, 4, 5, 5], "offset": [2, 18, 5, 5], **({"mask": [2, 9, 5, 5]} if mask else {})}
+    constants = {"w": random.standard_normal((6, 4, 3, 3)).astype(np.float32), **statistics(6)}
+    if bias:
+        constants["b"] = random.standard_normal(6).astype(np.float32)
+    graph = rewrite(model(nodes, inputs, "y", constants, opset=19), fold_batch_norm, 1, **TOLERANCE)
+    (made,) = graph.nodes
+    assert made.input(3).shape == (6,)
+    assert (made.optional_input(4) is None) != mask
+
+
 def test_two_norms_in_turn() -> None:
     again = node("BatchNormalization", "y ns nb nm nv", "z")
     graph = rewrite(conv_norm(wanted="z", extra=[again]), fold_batch_norm, 2, **TOLERANCE)

@@ -1,0 +1,309 @@
+"""Make one WindowAttention of a Swin block's cut into windows, attention within them, and way back to the grid.
+
+The projections move in front of the cut and behind the way back: they treat each token by itself, so that tokens which
+only pad the grid need no projection of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+
+import numpy as np
+
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
+from engine.graph.movement import RELABELLINGS, Movements
+from engine.graph.passes.dead_code import remove_dead_code
+from engine.graph.passes.match import Matcher, made, scalar
+from engine.ops import infer
+from engine.ops.matmul_nbits import MICROSOFT
+from engine.ops.window_attention import WindowGrid
+
+
+def fuse_window_attention(graph: Graph) -> int:
+    """Replace each such attention over constant weights. Returns how many went."""
+    matcher = Matcher(graph)
+    movements = Movements(matcher.producers)
+    fused = 0
+    for node in list(graph.nodes):
+        for value in dict.fromkeys(node.used_inputs()):
+            found = _Attention.ending_in(value, matcher, movements) if movements.moves(value) else None
+            if found is not None:
+                matcher.replace(matcher.producers[value], found.nodes(value))
+                fused += 1
+    matcher.finish()
+    remove_dead_code(graph)
+    return fused
+
+
+PROJECTIONS = (("", "MatMul"), (MICROSOFT, "MatMulNBits"), (MICROSOFT, "MatMulBnb4"))
+"""Operators whose first input is multiplied by the matrix that their other inputs hold, packed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """``x @ weights + bias`` for each token; ``weights`` are all that ``product`` reads beside x."""
+
+    x: Value
+    bias: Value | None
+    product: Node
+    sum: Node | None
+
+    @staticmethod
+    def making(value: Value, matcher: Matcher) -> _Linear | None:
+        """The layer that makes ``value``, if its weights and bias are constant."""
+        total = matcher.producer(value, "Add")
+        bias = None
+        if total is not None:
+            constants = [item for item in total.used_inputs() if item.is_constant]
+            others = [item for item in total.used_inputs() if not item.is_constant]
+            if len(constants) != 1 or constants[0].shape != value.shape[-1:]:
+                return None
+            bias, value = constants[0], others[0]
+        product = matcher.producers.get(value)
+        if product is None or (product.domain, product.op) not in PROJECTIONS:
+            return None
+        weights = list(product.used_inputs())[1:]
+        plain = len(weights[0].shape) == 2 if product.op == "MatMul" else product.optional_input(5) is None
+        if not plain or not all(item.is_constant for item in weights):
+            return None
+        return _Linear(product.input(0), bias, product, total)
+
+    def of(self, x: Value, name: str, output: Value | None = None) -> list[Node]:
+        """The same layer of another input; ``output`` is what it makes."""
+        old = self.product
+        product = Node(old.op, [x, *old.inputs[1:]], [], old.attributes, old.domain, old.version, f"{name}/{old.op}")
+        product.outputs = [
+            output if output is not None and self.sum is None else Value(product.name, infer(product)[0])
+        ]
+        if self.sum is None:
+            return [product]
+        total = made("Add", [self.bias, product.output], f"{name}/Add", version=self.sum.version, output=output)
+        return [product, total]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """What a match has found: ``tokens`` go in, ``qkv`` and ``joined`` are the projections, the rest is in between."""
+
+    tokens: Value
+    grid: WindowGrid
+    heads: int
+    scale: float
+    bias: np.ndarray
+    masked: float
+    qkv: _Linear
+    joined: _Linear
+
+    @staticmethod
+    def ending_in(value: Value, matcher: Matcher, movements: Movements) -> _Attention | None:
+        """The attention whose result, moved back to the grid, is ``value`` ``[1, tokens, C]``."""
+        source = movements.source(value)
+        joined = None if source is None else _Linear.making(source, matcher)
+        if source is None or joined is None or len(value.shape) != 3 or value.shape[0] != 1:
+            return None
+        mixed = movements.source(joined.x)
+        values = None if mixed is None else matcher.producer(mixed, "MatMul")
+        softmax = None if values is None else matcher.producer(values.input(0), "Softmax")
+        if values is None or softmax is None or len(values.output.shape) != 4 or not _on_last_axis(softmax):
+            return None
+        scores = _Scores.before(softmax, matcher)
+        if scores is None:
+            return None
+        (q, scale_q), (k, scale_k), (v, scale_v) = (
+            _scaled(item, matcher, movements) for item in (*scores.product.used_inputs(), values.input(1))
+        )
+        sources = {movements.source(item) for item in (q, k, v)}
+        projected = sources.pop()
+        qkv = None if projected is None or sources else _Linear.making(projected, matcher)
+        if qkv is None or scale_v != 1:
+            return None
+        windows, heads, area, size = values.output.shape
+        channels = heads * size
+        order = np.arange(1, 3 * windows * area * channels + 1, dtype=np.int32).reshape(windows, area, 3, heads, size)
+        expected = order.transpose(2, 0, 3, 1, 4)
+        shape = windows, heads, area, size
+        ordered = (
+            qkv.product.output.shape[-1] == 3 * channels
+            and v.shape == q.shape == shape
+            and k.shape == (windows, heads, size, area)
+            and movements.are(q, ("q", *shape), lambda: expected[0])
+            and movements.are(k, ("k", *shape), lambda: expected[1].swapaxes(2, 3))
+            and movements.are(v, ("v", *shape), lambda: expected[2])
+            and movements.are(joined.x, ("joined", *shape), lambda: _joined(shape))
+        )
+        if not ordered:
+            return None
+        tokens = movements.source(qkv.x)
+        if tokens is None or tokens.type != value.type or tokens.shape[2] != channels:
+            return None
+        grid = next((grid for grid in _grids(qkv.x, area, matcher) if _fits(grid, qkv.x, value, movements)), None)
+        parts = None if grid is None else scores.parts(windows, heads, grid)
+        if grid is None or parts is None:
+            return None
+        return _Attention(tokens, grid, heads, scale_q * scale_k, *parts, qkv, joined)
+
+    def nodes(self, output: Value) -> list[Node]:
+        """The fused nodes; the last makes ``output``."""
+        name = self.joined.product.name
+        projections = self.qkv.of(self.tokens, f"{name}/qkv")
+        x = projections[-1].output
+        channels = x.shape[-1]
+        padding = np.zeros(channels, x.dtype) if self.qkv.bias is None else self.qkv.bias.data
+        inputs: list[Value | None] = [x, Value.constant(f"{name}/bias", np.ascontiguousarray(self.bias))]
+        if self.grid.is_padded and padding is not None:
+            inputs.append(Value.constant(f"{name}/padding", padding))
+        grid = self.grid
+        attributes = {
+            "height": grid.height,
+            "width": grid.width,
+            "window": grid.window,
+            "shift": grid.shift,
+            "heads": self.heads,
+            "scale": self.scale,
+            "masked": self.masked,
+        }
+        attention = Node("WindowAttention", inputs, [None], attributes, INTERNAL_DOMAIN, 1, f"{name}/attention")
+        attention.outputs = [Value(f"{name}/attention", infer(attention)[0])]
+        return [*projections, attention, *self.joined.of(attention.output, name, output)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """The product of q and k', and the constants that are added to it, each broadcast to the scores at its place."""
+
+    product: Node
+    added: list[np.ndarray]
+
+    @staticmethod
+    def before(softmax: Node, matcher: Matcher) -> _Scores | None:
+        value, added = softmax.input(0), []
+        while True:
+            node = matcher.producer(value, "Add", "MatMul", *RELABELLINGS)
+            if node is None:
+                return None
+            if node.op == "MatMul":
+                break
+            others = [item for item in node.used_inputs() if not item.is_constant]
+            if len(others) != 1:
+                return None
+            if node.op == "Add":
+                (constant,) = (item.data for item in node.used_inputs() if item.data is not None)
+                added.append(np.broadcast_to(constant, value.shape))
+                if others[0].shape != value.shape:
+                    return None
+            value = others[0]
+        if len(node.output.shape) != 4 or softmax.input(0).shape != node.output.shape:
+            return None
+        return _Scores(node, added)
+
+    def parts(self, windows: int, heads: int, grid: WindowGrid) -> tuple[np.ndarray, float] | None:
+        """The bias of each pair of places, ``[heads, area, area]``, and what parted ones have added; None if unlike."""
+        area = grid.area
+        bias = np.zeros((heads, area, area), self.product.output.dtype)
+        masked = 0.0
+        for added in self.added[::-1]:
+            term = _by_window(added, (windows, heads, area, area))
+            if term is None:
+                return None
+            if windows == 1 or term.strides[0] == 0:
+                bias = bias + term[0]
+                continue
+            alike = heads > 1 and term.strides[1] == 0
+            if alike:
+                term = term[:, :1]
+            # the bias is what a pair of places has in a window where it is not masked; masked everywhere, it may be any
+            own = np.zeros((1, area, area), term.dtype) if alike else term.max(0)
+            own = np.where(np.isneginf(own), own.dtype.type(0), own)
+            low = _lowest(term, own, grid)
+            if masked or not _is_masked(term, own, low, grid):
+                return None
+            bias, masked = bias + own, low
+        return bias, masked
+
+
+def _by_window(added: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """``added`` as ``[windows, heads, area, area]``, without copying what is repeated."""
+    if added.ndim == 5 and added.shape[0] == 1:
+        added = added[0]
+    return added if added.shape == shape else None
+
+
+def _lowest(term: np.ndarray, own: np.ndarray, grid: WindowGrid) -> float:
+    """What parted places have added: a whole number, which a bias of small numbers cannot hide."""
+    for window, regions in zip(term, grid.regions(), strict=True):
+        parted = regions[:, None] != regions[None, :]
+        if parted.any():
+            return float(np.round((window[0] - own[0])[parted][0]))
+    return 0.0
+
+
+def _is_masked(term: np.ndarray, own: np.ndarray, low: float, grid: WindowGrid) -> bool:
+    """Whether each window's term is ``own``, with ``low`` added where the roll brought apart places together."""
+    kind = term.dtype.type
+    for window, regions in zip(term, grid.regions(), strict=True):
+        parted = regions[:, None] != regions[None, :]
+        if not np.array_equal(window, own + np.where(parted, kind(low), kind(0))):
+            return False
+    return True
+
+
+def _joined(shape: tuple[int, ...]) -> np.ndarray:
+    """The elements of ``[windows, heads, area, size]``, heads side by side."""
+    return np.arange(1, np.prod(shape) + 1, dtype=np.int32).reshape(shape).swapaxes(1, 2)
+
+
+def _scaled(value: Value, matcher: Matcher, movements: Movements) -> tuple[Value, float]:
+    """What ``value`` is a multiple of, by a constant number somewhere on its way, and that number."""
+    product = matcher.producer(value, "Mul")
+    if product is None:
+        return value, 1.0
+    for factor, other in (product.inputs, product.inputs[::-1]):
+        number = scalar(factor)
+        if number is not None and other is not None and other.shape == value.shape and movements.source(other):
+            return other, number
+    return value, 1.0
+
+
+def _on_last_axis(softmax: Node) -> bool:
+    rank = len(softmax.output.shape)
+    default = -1 if softmax.version >= 13 else 1
+    return softmax.attr("axis", default) in (-1, rank - 1)
+
+
+def _grids(windows: Value, area: int, matcher: Matcher) -> Iterator[WindowGrid]:
+    """The grids that tokens on their way into windows may have: as they are first laid out, with and without a roll."""
+    window = isqrt(area)
+    laid_out = None
+    value: Value | None = windows
+    while value is not None and (node := matcher.producers.get(value)) is not None and not node.domain:
+        value = next((item for item in node.used_inputs() if not item.is_constant), None)
+        if node.op == "Reshape" and len(node.output.shape) == 4 and value is not None:
+            laid_out = node.output.shape
+            if len(value.shape) == 3:
+                break
+    if laid_out is not None and window * window == area:
+        for shift in (0, window // 2):
+            yield WindowGrid(laid_out[1], laid_out[2], window, shift)
+
+
+def _fits(grid: WindowGrid, windows: Value, back: Value, movements: Movements) -> bool:
+    """Whether tokens go into the windows of ``grid`` and come back to where they were."""
+    channels = back.shape[-1]
+    if grid.height * grid.width != back.shape[1] or windows.type.size != grid.count * grid.area * channels:
+        return False
+
+    def into() -> np.ndarray:
+        tokens = grid.tokens().reshape(-1, 1)
+        elements = tokens * channels + np.arange(1, channels + 1, dtype=np.int32)
+        return np.where(tokens < 0, np.int32(0), elements)
+
+    def back_again() -> np.ndarray:
+        tokens = grid.tokens().ravel()
+        place = np.empty(grid.height * grid.width, np.int32)
+        inside = tokens >= 0
+        place[tokens[inside]] = np.flatnonzero(inside)
+        return place[:, None] * channels + np.arange(1, channels + 1, dtype=np.int32)
+
+    return movements.are(windows, ("into", grid), into) and movements.are(back, ("back", grid), back_again)
