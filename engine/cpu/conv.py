@@ -88,7 +88,8 @@ class ColumnProduct:
         self.bias_in_product = False
         if epilogue.bias is not None and not self.direct:
             w, self.bias_in_product = np.hstack([w, epilogue.bias]), True
-        self.w = np.ascontiguousarray(w.reshape(group, len(w) // group, -1), np.float32)
+        # aligned: a weight in a mapped file begins at any byte, and each product would copy it
+        self.w = np.require(w.reshape(group, len(w) // group, -1), np.float32, ["C", "A"])
         self.columns = Columns(window, channels, self.w.shape[1], ones=self.bias_in_product)
         self.scratch = 0 if self.direct else self.columns.elements
         # 100 GFLOP/s in the products, 0.1 ns for each number that is copied into the columns

@@ -31,8 +31,12 @@ class NumpyExecutor:
             raise ModelError(f"the model's activations take {plan.nbytes:,} bytes, which this machine lacks") from error
 
         def tensor(value: Value | None) -> np.ndarray | None:
-            if value is None or value.data is not None:
-                return None if value is None else value.data
+            if value is None:
+                return None
+            if value.data is not None:
+                # a weight in a mapped file begins at any byte: aligned once, or each product would copy it
+                value.data = np.require(value.data, requirements="A")
+                return value.data
             start = plan.offsets[value]
             return self._memory[start : start + value.type.nbytes].view(value.dtype).reshape(value.shape)
 

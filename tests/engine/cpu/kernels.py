@@ -40,6 +40,12 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
     ``kernel`` is the name of the class that must run one of the nodes.
     """
     graph = loaded(proto)
+    compare_graph(graph, rtol=rtol, atol=atol, kernel=kernel)
+    return graph
+
+
+def compare_graph(graph: Graph, *, rtol: float = 0, atol: float = 0, kernel: str | None = None) -> None:
+    """``compare`` of a graph."""
     if kernel is not None:
         assert kernel in [type(lower(made)).__name__ for made in graph.nodes]
     inputs = feeds(graph)
@@ -51,4 +57,3 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
         for result, wanted in zip(outputs, expected, strict=True):
             assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
             np.testing.assert_allclose(result, wanted, rtol, atol)
-    return graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from tests.engine.cpu.kernels import THREADS, compare, finely_cut
 from tests.engine.models import execute, interpret, loaded, model, node
 
 UNARY = [
-    *("Abs", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Relu", "Sqrt", "Tanh", "Elu", "Erf", "HardSigmoid"),
+    *("Abs", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Relu", "Sqrt", "Tanh", "Elu", "HardSigmoid"),
     *("HardSwish", "LeakyRelu", "Mish", "Round", "Selu", "Sigmoid", "Softplus", "Softsign", "ThresholdedRelu", "Ceil"),
-    *("Sin", "Cos", "Sign", "IsNaN", "IsInf", "Clip", "Not", "Gelu", "Swish"),
+    *("Sin", "Cos", "Sign", "IsNaN", "IsInf", "Clip", "Not", "Swish"),
 ]
 BINARY = ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mean", "Sum"]
 COMPARISONS = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"]
 LOGICAL = ["And", "Or", "Xor"]
-SINCE = {"Mish": 18, "Gelu": 20, "Swish": 24}
+SINCE = {"Mish": 18, "Swish": 24}
 
 
 @pytest.mark.parametrize("op", UNARY)
@@ -238,10 +239,8 @@ def test_concat_of_constants_and_empty_tensors() -> None:
     compare(model([node("Concat", "w e x w e", "y", axis=0)], {"x": [3, 2]}, "y", constants), kernel="ConcatKernel")
 
 
-def test_every_kernel_has_a_test_here_or_in_test_conv_and_test_quantized() -> None:
+def test_every_kernel_has_a_test() -> None:
     graph = loaded(model([node("Relu", "x", "y")], {"x": [2]}, "y"))
     assert type(lower(graph.nodes[0])).__name__ == "ElementwiseKernel"
-    assert {op for _, op in CHOICES} == {
-        *("Conv", "FusedConv", "ConvInteger", "DynamicQuantizeLinear"),
-        *("MaxPool", "Resize", "Upsample", "MatMul", "Gemm", "Concat"),
-    }
+    texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert [op for _, op in CHOICES if op.removeprefix("Fused") not in texts] == []

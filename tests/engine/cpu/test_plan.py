@@ -125,7 +125,7 @@ def inside(simulation: Simulation, part: str, whole: str) -> bool:
     return spans[whole][0] <= spans[part][0] and spans[part][1] <= spans[whole][1]
 
 
-A, B, C = ["Exp", "Softmax", "Tanh"]  # Softmax has no kernel in place
+A, B, C = ["Exp", "LpNormalization", "Tanh"]  # LpNormalization has no kernel in place
 
 
 def test_chain_in_place_takes_the_memory_of_one_value() -> None:
@@ -134,12 +134,12 @@ def test_chain_in_place_takes_the_memory_of_one_value() -> None:
 
 
 def test_chain_out_of_place_takes_two() -> None:
-    nodes = [node("Softmax", source, target) for source, target in ["xa", "ab", "bc", "cy"]]
+    nodes = [node("LpNormalization", source, target) for source, target in ["xa", "ab", "bc", "cy"]]
     assert check(model(nodes, {"x": [64, 100]}, "y")).plan.nbytes == 2 * 64 * 100 * 4
 
 
 def test_concat_inputs_lie_in_its_output() -> None:
-    nodes = [node("Softmax", "x", "a"), node("Exp", "x", "b"), node("Concat", "a b x", "y", axis=1)]
+    nodes = [node("LpNormalization", "x", "a"), node("Exp", "x", "b"), node("Concat", "a b x", "y", axis=1)]
     simulation = check(model(nodes, {"x": [1, 3, 4, 4]}, "y"))
     assert all(inside(simulation, part, "y") for part in "abx")
     assert simulation.plan.nbytes == 3 * 192
@@ -147,67 +147,75 @@ def test_concat_inputs_lie_in_its_output() -> None:
 
 CONCATS: dict[str, list[onnx.NodeProto]] = {
     "input read later": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Tanh", "x", "b"),
         node("Concat", "a b", "c", axis=0),
         node("ReduceSum", "c axes", "s", keepdims=1),
-        node("Softmax", "s", "t"),
+        node("LpNormalization", "s", "t"),
         node("Add", "t a", "y"),
     ],
     "nested": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Tanh", "x", "b"),
         node("Concat", "a b", "c", axis=0),
         node("Exp", "x", "d"),
         node("Concat", "d c", "e", axis=0),
-        node("Softmax", "e", "f"),
+        node("LpNormalization", "e", "f"),
         node("Concat", "e f c", "y", axis=0),
     ],
-    "same value twice": [node("Softmax", "x", "a"), node("Concat", "a a", "c", axis=0), node("Softmax", "c", "y")],
+    "same value twice": [
+        node("LpNormalization", "x", "a"),
+        node("Concat", "a a", "c", axis=0),
+        node("LpNormalization", "c", "y"),
+    ],
     "same value in two concats": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Tanh", "x", "b"),
         node("Concat", "a b", "c", axis=0),
         node("Concat", "b a", "d", axis=0),
         node("Add", "c d", "y"),
     ],
     "in place on a value in a concat": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Concat", "a x", "c", axis=0),
         node("Relu", "a", "r"),
-        node("Softmax", "c", "s"),
+        node("LpNormalization", "c", "s"),
         node("Concat", "s r r", "y", axis=0),
     ],
     "in place on a concat whose input is read later": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Tanh", "x", "b"),
         node("Concat", "a b", "c", axis=0),
         node("Exp", "c", "e"),
         node("Concat", "e a", "y", axis=0),
     ],
     "view of an input, read after the concat is gone": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Tanh", "x", "b"),
         node("Concat", "a b", "c", axis=0),
-        node("Softmax", "c", "d"),
+        node("LpNormalization", "c", "d"),
         node("Reshape", "a flat", "v"),
-        node("Softmax", "d", "e"),
-        node("Softmax", "e", "f"),
-        node("Softmax", "f", "g"),
+        node("LpNormalization", "d", "e"),
+        node("LpNormalization", "e", "f"),
+        node("LpNormalization", "f", "g"),
         node("Reshape", "g flat", "h"),
         node("Concat", "h v", "y", axis=0),
     ],
     "view before the concat": [
-        node("Softmax", "x", "a"),
+        node("LpNormalization", "x", "a"),
         node("Reshape", "a flat", "v"),
         node("Concat", "v v", "c", axis=0),
-        node("Softmax", "c", "s"),
+        node("LpNormalization", "c", "s"),
         node("Reshape", "a flat", "w"),
         node("Concat", "s w", "y", axis=0),
     ],
     "constant and graph input": [node("Concat", "k x k", "c", axis=0), node("Add", "c c", "y")],
-    "only copies": [node("Softmax", "x", "a"), node("Concat", "a x", "c", axis=1), node("Relu", "c", "y")],
-    "output of the graph": [node("Softmax", "x", "y"), node("Concat", "y x", "c", axis=0), node("Exp", "c", "z")],
+    "only copies": [node("LpNormalization", "x", "a"), node("Concat", "a x", "c", axis=1), node("Relu", "c", "y")],
+    "output of the graph": [
+        node("LpNormalization", "x", "y"),
+        node("Concat", "y x", "c", axis=0),
+        node("Exp", "c", "z"),
+    ],
 }
 
 
@@ -221,10 +229,25 @@ def test_concats(name: str) -> None:
 @pytest.mark.parametrize(
     "nodes",
     [
-        [node("Softmax", "x", "a"), node("Reshape", "a flat", "v"), node("Exp", "v", "e"), node("Add", "e v", "y")],
-        [node("Softmax", "x", "a"), node("Reshape", "a flat", "v"), node("Exp", "a", "y"), node("Neg", "v", "z")],
-        [node("Softmax", "x", "a"), node("Add", "a a", "b"), node("Add", "b x", "y")],
-        [node("Softmax", "x", "a"), node("Reshape", "a flat", "v"), node("Flatten", "v", "w"), node("Exp", "w", "y")],
+        [
+            node("LpNormalization", "x", "a"),
+            node("Reshape", "a flat", "v"),
+            node("Exp", "v", "e"),
+            node("Add", "e v", "y"),
+        ],
+        [
+            node("LpNormalization", "x", "a"),
+            node("Reshape", "a flat", "v"),
+            node("Exp", "a", "y"),
+            node("Neg", "v", "z"),
+        ],
+        [node("LpNormalization", "x", "a"), node("Add", "a a", "b"), node("Add", "b x", "y")],
+        [
+            node("LpNormalization", "x", "a"),
+            node("Reshape", "a flat", "v"),
+            node("Flatten", "v", "w"),
+            node("Exp", "w", "y"),
+        ],
         [node("Exp", "x", "a"), node("Exp", "a", "b"), node("Add", "a b", "c"), node("Sub", "c x", "y")],
         [node("Split", "x", "a b", axis=0), node("Exp", "a", "c"), node("Add", "c b", "y")],
         [node("Reshape", "x flat", "v"), node("Exp", "v", "y")],
@@ -248,9 +271,9 @@ def random_model(seed: int) -> onnx.ModelProto:
         name = f"v{index}"
         source = dice.choice(list(shapes)[-8:])
         alike = [other for other, shape in shapes.items() if shape == shapes[source]]
-        kind = dice.choice(["Tanh", "Sin", "Softmax", "Add", "Mul", "Concat", "Concat", "Reshape", "Split"])
+        kind = dice.choice(["Tanh", "Sin", "LpNormalization", "Add", "Mul", "Concat", "Concat", "Reshape", "Split"])
         shape = shapes[source]
-        if kind in ("Tanh", "Sin", "Softmax"):
+        if kind in ("Tanh", "Sin", "LpNormalization"):
             nodes.append(node(kind, source, name))
         elif kind in ("Add", "Mul"):
             nodes.append(node(kind, f"{source} {dice.choice(alike)}", name))

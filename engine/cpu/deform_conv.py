@@ -1,0 +1,182 @@
+"""DeformConv: the columns of a strip of output positions, interpolated into scratch in the cache, times the weights.
+
+The channels of each input pixel lie together, in a copy of the input with a border of zeros, so that a corner of an
+interpolation is one run of memory. The four corners of PAIR positions times their weights, which stand along a
+diagonal of blocks, are one small product each: BLAS takes a third less time for it than for one position.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import numpy as np
+
+from engine.cpu.kernel import KernelBase, Tensors, present
+from engine.cpu.movement import SKEW, set_apart
+from engine.cpu.threads import Pool, Range
+from engine.graph.ir import Node
+from engine.ops.conv import conv_window
+
+STRIP_BYTES = 1 << 23
+"""Columns of one strip, which the product reads from the shared cache; it arranges all weights anew for each."""
+
+CORNER_BYTES = 1 << 20
+"""Corners that are gathered at a time, before they are weighted: shorter calls meet at the interpreter's lock."""
+
+LONGEST = 4096
+"""Positions of one strip, however short their columns."""
+
+PAIR = 2
+"""Positions that are interpolated by one product."""
+
+BORDER = 2
+"""Zeros along each axis, one on either side; beyond the far one lies the near one of the next row, or nothing."""
+
+LARGEST = 1 << 24
+"""Pixels that float32 can count."""
+
+
+def supports(node: Node) -> bool:
+    """Whether all is float32 with two spatial axes, the weights known at load, and one offset for all channels."""
+    x = node.input(0)
+    plain = node.attr("group", 1) == 1 and node.attr("offset_group", 1) == 1
+    known = node.input(1).is_constant and (node.optional_input(3) is None or node.constant(3) is not None)
+    fits = len(x.shape) == 4 and (x.shape[2] + BORDER) * (x.shape[3] + BORDER) < LARGEST
+    return plain and known and fits and all(value.dtype == np.float32 for value in node.used_inputs())
+
+
+class DeformConvKernel(KernelBase):
+    """A convolution in two dimensions whose taps are moved, image by image."""
+
+    absorbed: tuple[int, ...] = (1, 3)
+
+    def __init__(self, node: Node) -> None:
+        x, w, bias = node.input(0), node.constant(1), node.constant(3)
+        assert w is not None
+        self.window = window = conv_window(node, x.shape, w.shape)
+        self.size, self.channels, self.taps = x.shape[2:], w.shape[1], window.taps
+        # [M, taps C], as the columns have it
+        self.w = np.require(w.reshape(*w.shape[:2], -1).swapaxes(1, 2).reshape(len(w), -1), requirements=["C", "A"])
+        self.bias = None if bias is None else bias.reshape(-1, 1)
+        self.tap_at = np.indices(window.kernel).reshape(2, -1, 1) * np.reshape(window.dilations, (2, 1, 1))
+        self.positions, line = window.out[0] * window.out[1], self.taps * self.channels
+        self.strip = _whole_pairs(min(self.positions, max(1, STRIP_BYTES // (4 * line)), LONGEST))
+        pairs = max(1, CORNER_BYTES // (16 * PAIR * line))
+        self.pairs_at_once = min(self.strip // PAIR, pairs)
+        row = self.channels * (self.size[1] + SKEW)
+        self.rows_at_once = max(1, CORNER_BYTES // (4 * row))
+        self.scratch = max(self._parts(self.strip)[-1], self.rows_at_once * row)
+        # 90 GFLOP/s in the product, and 1 ns for each number of the columns
+        self.nanoseconds = self.positions * line * (len(w) * 2 / 90 + 1)
+
+    def _parts(self, count: int) -> list[int]:
+        """Where in scratch, for so many positions, indices, weights, columns, and corners or coordinates end."""
+        moved = self.taps * count
+        indices = 4 * moved * np.dtype(np.intp).itemsize // 4
+        corners = 4 * PAIR * min(self.pairs_at_once, count // PAIR) * self.taps * self.channels
+        return list(accumulate([indices, 4 * PAIR * moved, moved * self.channels, max(corners, 4 * moved)]))
+
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        x, offset, y = present(inputs, 0), present(inputs, 2), present(outputs, 0)
+        masks = inputs[4] if len(inputs) > 4 else None
+        height, width = self.size
+        bordered = np.zeros((height + BORDER, width + BORDER, self.channels), np.float32)
+        inner, pixels = bordered[1 : height + 1, 1 : width + 1], bordered.reshape(-1, self.channels)
+        for image in range(len(x)):
+            planes, target = x[image].transpose(1, 2, 0), y[image].reshape(len(self.w), -1)
+            moves = offset[image].reshape(self.taps, 2, -1).swapaxes(0, 1)
+            mask = None if masks is None else masks[image].reshape(self.taps, -1)
+
+            def spread(worker: int, rows: Range, planes: np.ndarray = planes) -> None:
+                np.copyto(inner[slice(*rows)], set_apart(planes[slice(*rows)], pool.scratch(worker)))
+
+            def multiply(
+                worker: int,
+                strip: Range,
+                moves: np.ndarray = moves,
+                mask: np.ndarray | None = mask,
+                target: np.ndarray = target,
+            ) -> None:
+                sums = target[:, slice(*strip)]
+                np.matmul(self.w, self._columns(pixels, moves, mask, strip, pool.scratch(worker)).T, out=sums)
+                if self.bias is not None:
+                    np.add(sums, self.bias, out=sums)
+
+            pool.each(spread, pool.ranges(height, planes.size, self.rows_at_once))
+            pool.each(multiply, pool.ranges(self.positions, self.nanoseconds, self.strip))
+
+    def _columns(
+        self, pixels: np.ndarray, moves: np.ndarray, mask: np.ndarray | None, strip: Range, scratch: np.ndarray
+    ) -> np.ndarray:
+        """The input under the moved taps of a strip of positions, ``[positions, taps C]``."""
+        count = _whole_pairs(strip[1] - strip[0])
+        pairs, moved = count // PAIR, self.taps * count
+        ends = self._parts(count)
+        indices = scratch[: ends[0]].view(np.intp).reshape(pairs, self.taps, PAIR, 4)
+        weights = scratch[ends[0] : ends[1]].reshape(pairs, self.taps, PAIR, 4 * PAIR)
+        columns = scratch[ends[1] : ends[2]].reshape(pairs, PAIR, self.taps, self.channels)
+        corners = scratch[ends[2] : ends[3]]
+        self._interpolation(moves, mask, strip, corners[: 4 * moved].reshape(4, self.taps, count), indices, weights)
+        for first in range(0, pairs, self.pairs_at_once):
+            block = slice(first, min(first + self.pairs_at_once, pairs))
+            chosen = indices[block].reshape(-1)
+            gathered = corners[: chosen.size * self.channels].reshape(-1, self.channels)
+            np.take(pixels, chosen, axis=0, out=gathered, mode="clip")
+            by_pair = gathered.reshape(-1, self.taps, 4 * PAIR, self.channels)
+            np.matmul(weights[block], by_pair, out=columns[block].swapaxes(1, 2))
+        return columns.reshape(count, -1)[: strip[1] - strip[0]]
+
+    def _interpolation(
+        self,
+        moves: np.ndarray,
+        mask: np.ndarray | None,
+        strip: Range,
+        numbers: np.ndarray,
+        indices: np.ndarray,
+        weights: np.ndarray,
+    ) -> None:
+        """The pixels ``[pairs, taps, PAIR, 4]`` at the corners, and their weights ``[pairs, taps, PAIR, 4 PAIR]``.
+
+        ``numbers`` is room for four arrays ``[taps, positions]``.
+        """
+        at, low, used = numbers[:2], numbers[2:], strip[1] - strip[0]
+        starts = np.stack(np.divmod(np.arange(*strip), self.window.out[1]))
+        starts = starts * np.reshape(self.window.strides, (2, 1)) - np.reshape(self.window.begin, (2, 1))
+        at[:, :, used:] = 0
+        inside = at[:, :, :used]
+        np.add(starts[:, None], self.tap_at, out=inside, casting="unsafe")
+        np.add(inside, moves[:, :, slice(*strip)], out=inside)
+        for axis, extent in enumerate(self.size):
+            np.clip(at[axis], np.float32(-1), np.float32(extent), out=at[axis])
+        np.floor(at, out=low)
+        np.subtract(at, low, out=at)
+        (y, x), (base, other), line = at, low, self.size[1] + BORDER
+        np.multiply(base, np.float32(line), out=base)
+        np.add(base, other, out=base)
+        np.add(base, np.float32(line + 1), out=base)
+        np.copyto(indices[..., 0], _by_pair(base), casting="unsafe")
+        for corner, step in enumerate((1, line, line + 1), 1):
+            np.add(indices[..., 0], step, out=indices[..., corner])
+        # the weights of the four corners, each written over what is not needed any more
+        total, last = base, other
+        total[:, used:] = 0
+        total[:, :used] = 1 if mask is None else mask[:, slice(*strip)]
+        np.multiply(y, total, out=y)
+        np.subtract(total, y, out=total)
+        np.multiply(y, x, out=last)
+        np.subtract(y, last, out=y)
+        np.multiply(total, x, out=x)
+        np.subtract(total, x, out=total)
+        weights.fill(0)
+        for corner, weight in enumerate((total, x, y, last)):
+            for place in range(PAIR):
+                weights[:, :, place, 4 * place + corner] = _by_pair(weight)[..., place]
+
+
+def _by_pair(numbers: np.ndarray) -> np.ndarray:
+    """A view of ``[taps, positions]`` as ``[pairs, taps, PAIR]``."""
+    return numbers.reshape(len(numbers), -1, PAIR).swapaxes(0, 1)
+
+
+def _whole_pairs(count: int) -> int:
+    return -(-count // PAIR) * PAIR

@@ -1,0 +1,85 @@
+"""WindowAttention against the reference, whole and finely cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.cpu.lower import lower
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
+from engine.ops import infer
+from engine.ops.window_attention import WindowGrid
+from tests.engine.cpu.kernels import compare_graph
+from tests.engine.models import execute, interpret
+
+
+def attention(
+    grid: WindowGrid, *, heads: int = 2, size: int = 3, batch: tuple[int, ...] = (1,), masked: float = -100, **of: Any
+) -> Graph:
+    """A graph of one WindowAttention; ``loud`` scales its bias, ``dtype`` is that of all."""
+    dtype, random = np.dtype(of.get("dtype", np.float32)), np.random.default_rng(5)
+    x = Value("x", TensorType(dtype, (*batch, grid.height * grid.width, 3 * heads * size)))
+    bias = random.standard_normal((heads, grid.area, grid.area)) * of.get("loud", 1)
+    inputs: list[Value | None] = [x, Value.constant("bias", bias.astype(dtype))]
+    if grid.is_padded:
+        inputs.append(Value.constant("padding", random.standard_normal(3 * heads * size).astype(dtype)))
+    attributes = {"heads": heads, "scale": size**-0.5, "masked": masked, "window": grid.window, "shift": grid.shift}
+    attributes |= {"height": grid.height, "width": grid.width}
+    node = Node("WindowAttention", inputs, [], attributes, INTERNAL_DOMAIN)
+    y = Value("y", infer(node)[0])
+    node.outputs.append(y)
+    return Graph([x], [y], [node])
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        WindowGrid(6, 9, 3, 0),
+        WindowGrid(6, 9, 3, 1),
+        WindowGrid(7, 8, 3, 0),
+        WindowGrid(8, 7, 3, 1),
+        WindowGrid(4, 4, 4, 2),
+        WindowGrid(2, 5, 4, 2),
+        WindowGrid(12, 13, 2, 1),
+        WindowGrid(20, 33, 7, 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("masked", [-100.0, -np.inf])
+def test_window_attention(grid: WindowGrid, masked: float) -> None:
+    # 6e-7 was measured
+    compare_graph(attention(grid, masked=masked), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
+def test_batches(batch: tuple[int, ...]) -> None:
+    compare_graph(attention(WindowGrid(7, 7, 3, 1), batch=batch), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
+
+
+@pytest.mark.parametrize("loud", [1e2, 1e4])
+def test_scores_beyond_what_exp_can_hold(loud: float) -> None:
+    graph = attention(WindowGrid(7, 8, 4, 2), loud=loud)
+    # scores of 1e4 are themselves rounded to 1e-3
+    compare_graph(graph, rtol=1e-5, atol=2e-7 * loud, kernel="WindowAttentionKernel")
+
+
+@pytest.mark.parametrize("level", [-300.0, 300.0])
+def test_scores_that_are_all_alike(level: float) -> None:
+    graph = attention(WindowGrid(6, 6, 3, 1), loud=0)
+    bias = graph.nodes[0].input(1)
+    assert bias.data is not None
+    bias.data += np.float32(level)
+    x = np.random.default_rng(6).standard_normal(graph.inputs[0].shape).astype(np.float32)
+    np.testing.assert_allclose(execute(graph, [x])[0], interpret(graph, [x])[0], rtol=1e-5, atol=1e-4)
+
+
+def test_float16_runs_by_the_reference() -> None:
+    compare_graph(attention(WindowGrid(4, 5, 3, 1), dtype=np.float16), kernel="ReferenceKernel")
+
+
+def test_scratch_holds_few_windows() -> None:
+    graph = attention(WindowGrid(256, 256, 12, 6), heads=6, size=32)
+    # all scores would be 230 MiB
+    assert lower(graph.nodes[0]).scratch * 4 <= 2 << 20
