@@ -5,6 +5,11 @@
 // m counts the output pixels of all images, n the output channels of one group, k the taps of the window times the input
 // channels of the group. Nothing is gathered in memory: the loader computes where row m of the column matrix lies in x,
 // and reads zeros where the window hangs over an edge.
+{% if deformable %}
+//
+// Each tap of each pixel is moved by an offset, y before x, {{ 'and weighed by a mask, ' if has_mask }}which lie by pixel and tap. x is then read between four
+// pixels. Offsets may be anything: what they lead outside of x reads zeros.
+{% endif %}
 //
 // Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
 // zero; y  by pixel_y elements a pixel, channels side by side. Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each
@@ -36,55 +41,7 @@ var<workgroup> tile_a: array<{{ S }}, {{ bm * k4s * buffers }}>;
 // w: [k][n / 4]
 var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s * buffers }}>;
 
-struct Pixel {
-  origin: i32,
-  row: i32,
-  column: i32,
-}
-
-fn pixel_of(m: i32, last: i32) -> Pixel {
-  let clamped = min(m, last);
-  let image = clamped / params.plane;
-  let at = clamped - image * params.plane;
-  let oy = at / params.out_width;
-  let ox = at - oy * params.out_width;
-  // a row far outside reads zeros
-  let row = select(-1000000, oy * params.stride_y - params.pad_y, m <= last);
-  return Pixel(params.base_x + image * params.x_image, row, ox * params.stride_x - params.pad_x);
-}
-{% if x_vec == 4 %}
-
-fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> {{ S }} {
-  let row = p.row + tap_y * params.dilation_y;
-  let column = p.column + tap_x * params.dilation_x;
-  let inside = row >= 0 && row < params.height && column >= 0 && column < params.width && tap_y < params.kernel_y;
-  // no branch: what lies outside reads the binding's first item, and counts as zero
-  let at = select(0, p.origin + row * params.x_row + column * params.x_column + channel / 4, inside);
-  return select({{ S }}(), {{ S }}(x[at]){{ ' - zero_point' if integer }}, inside);
-}
-{% else %}
-
-fn load_one(p: Pixel, k: i32, first_channel: i32) -> {{ 'i32' if integer else 'f32' }} {
-  let tap = k / params.channels;
-  let channel = k - tap * params.channels + first_channel;
-  let tap_y = tap / params.kernel_x;
-  let row = p.row + tap_y * params.dilation_y;
-  let column = p.column + (tap - tap_y * params.kernel_x) * params.dilation_x;
-  let inside = row >= 0 && row < params.height && column >= 0 && column < params.width && tap_y < params.kernel_y;
-  let at = p.origin + row * params.x_row + column * params.x_column + channel * params.x_channel;
-  let value = {{ 'i32' if integer else 'f32' }}(x[select(0, at, inside)]){{ ' - zero_point.x' if integer }};
-  return select({{ '0' if integer else '0.0' }}, value, inside);
-}
-
-fn load_x(p: Pixel, k: i32, first_channel: i32) -> {{ S }} {
-  return {{ S }}(
-    load_one(p, k, first_channel),
-    load_one(p, k + 1, first_channel),
-    load_one(p, k + 2, first_channel),
-    load_one(p, k + 3, first_channel),
-  );
-}
-{% endif %}
+{% include "parts/conv_loader.wgsl" %}
 {% if integer %}
 
 var<private> zero_point: vec4<i32>;
@@ -95,19 +52,7 @@ fn main(
   @builtin(workgroup_id) id: vec3<u32>,
   @builtin(local_invocation_index) local_index: u32,
 ) {
-  let local = i32(local_index);
-  let tile_m = params.first + i32(id.x) * {{ bm }};
-  let tile_n = i32(id.y) * {{ bn }};
-{% if splits %}
-  let group = i32(id.z) / {{ splits }};
-  let part = i32(id.z) % {{ splits }};
-  let first_step = params.steps * part / {{ splits }};
-  let last_step = params.steps * (part + 1) / {{ splits }};
-{% else %}
-  let group = i32(id.z);
-  let first_step = 0;
-  let last_step = params.steps;
-{% endif %}
+{% include "parts/conv_begin.wgsl" %}
 {% if integer %}
   zero_point = vec4<i32>({{ 'i32(x_zero[params.base_x_zero])' if has_zero else '0' }});
 {% endif %}
@@ -233,15 +178,4 @@ fn main(
   }
 {% endfor %}
 }
-{% if splits %}
-
-fn store(m: i32, group: i32, n: i32, sums: {{ S }}, part: i32) {
-  // y is [m, part, group, n_padded]
-  y[params.base_y + ((m * {{ splits }} + part) * {{ groups }} + group) * (params.n_padded / 4) + n / 4] = sums;
-}
-{% else %}
-
-fn store(m: i32, group: i32, n: i32, sums: {{ S }}) {
-{% include "parts/epilogue.wgsl" %}
-}
-{% endif %}
+{% include "parts/conv_store.wgsl" %}

@@ -2,8 +2,11 @@
 //
 //   y[z, m, n] = chain(sum over k of a[z, m, k] * b[z, k, n])
 //
-// z counts the batch, over {{ batch }} axes of any strides. a, b and y lie by strides: a {{ 'four k at a time' if a_vec == 4 else 'element by element' }}, b {{ 'four n at a time' if b_vec == 4 else 'element by element' }}.
+// z counts the batch, over {{ batch }} axes of any strides. a, b and y lie by strides: a {{ 'four k at a time' if a_vec == 4 else 'element by element' }}, b {{ ('as ' ~ codes ~ ' of successive n in words') if codes else 'four n at a time' if b_vec == 4 else 'element by element' }}.
 // The chain is element-wise; what it reads has the shape of y by strides that are constants here, 0 where it repeats.
+{% if codes %}
+// An element of b is {{ 'one of 16 levels' if levels else 'an integer' }}{{ ' less a zero point' if not levels }}{{ ', times a scale for each ' ~ block ~ ' of k' if scaled }}; rows of words, scales and zero points are padded to whole items.
+{% endif %}
 // Each workgroup computes a tile of {{ bm }} x {{ bn }}, each invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k. Named
 // accumulators, since compilers keep arrays in memory.
 //
@@ -38,25 +41,60 @@ var<private> y_origin: i32;
 {% for axis in range(batch) %}
 var<private> z{{ axis }}: i32;
 {% endfor %}
+{% set less_a_zero = ' - ' ~ kind ~ '(a_zero[params.base_a_zero])' if a_zero else '' %}
 {% if a_vec == 4 %}
 
 fn load_a(m: i32, k: i32) -> {{ S }} {
   // no branch: what lies outside reads the binding's first item, and counts as zero
   let inside = m < params.m && k < params.k;
-  return select({{ S }}(), {{ S }}(a[select(0, a_origin + m * params.a_m + k / 4, inside)]), inside);
+  return select({{ S }}(), {{ S }}(a[select(0, a_origin + m * params.a_m + k / 4, inside)]){{ less_a_zero }}, inside);
 }
 {% else %}
 
 fn load_a_one(m: i32, k: i32) -> {{ kind }} {
   let inside = m < params.m && k < params.k;
-  return select({{ kind }}(), {{ kind }}(a[select(0, a_origin + m * params.a_m + k * params.a_k, inside)]), inside);
+  return select({{ kind }}(), {{ kind }}(a[select(0, a_origin + m * params.a_m + k * params.a_k, inside)]){{ less_a_zero }}, inside);
 }
 
 fn load_a(m: i32, k: i32) -> {{ S }} {
   return {{ S }}(load_a_one(m, k), load_a_one(m, k + 1), load_a_one(m, k + 2), load_a_one(m, k + 3));
 }
 {% endif %}
-{% if b_vec == 4 %}
+{% if codes %}
+{% set per_word = 8 if codes == 'u4' else 4 %}
+{% if levels %}
+
+const levels = array<f32, 16>({{ levels | join(', ') }});
+{% endif %}
+
+fn load_b(k: i32, n: i32) -> {{ S }} {
+  let inside = k < params.k && n < params.n;
+  let word = b[select(0, b_origin + k * params.b_k + n / {{ per_word }}, inside)];
+{% if codes == 'u4' %}
+  let codes = (vec4<u32>(word) >> (vec4<u32>(0u, 4u, 8u, 12u) + (u32(n) & 4u) * 4u)) & vec4<u32>(15u);
+{% elif codes == 'u8' %}
+  let codes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+{% else %}
+  let codes = vec4<i32>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+{% endif %}
+{% if levels %}
+  let value = vec4<f32>(levels[codes.x], levels[codes.y], levels[codes.z], levels[codes.w]);
+{% elif not scaled %}
+  let value = {{ S }}(codes) - {{ 'b_zero[select(0, params.base_b_zero + n / 4, inside)]' if of_columns else 'params.b_zero' }};
+{% elif not zeros %}
+  let value = {{ S }}(codes) - {{ middle }};
+{% endif %}
+{% if scaled %}
+  let at = select(0, params.base_scales + k / {{ block }} * params.scales_k + n / 4, inside);
+{% if zeros %}
+  let value = {{ S }}(codes) - {{ S }}(scales[at + select(0, params.scales_row, inside)]);
+{% endif %}
+  return select({{ S }}(), value * {{ S }}(scales[at]), inside);
+{% else %}
+  return select({{ S }}(), value, inside);
+{% endif %}
+}
+{% elif b_vec == 4 %}
 
 fn load_b(k: i32, n: i32) -> {{ S }} {
   let inside = k < params.k && n < params.n;
@@ -134,7 +172,7 @@ fn main(
 {% set b_k = '% ' ~ bk if b_along_k else '/ ' ~ n4s %}
 {% set b_n = '/ ' ~ bk if b_along_k else '% ' ~ n4s %}
 {# Few loads are unrolled, a step ahead of the products. Many would make a program that some compilers never finish. #}
-{% set ahead = a_loads * (4 // a_vec) + b_loads * (4 // b_vec) <= 8 %}
+{% set ahead = a_loads * (4 // a_vec) + b_loads * (1 if codes else 4 // b_vec) <= 8 %}
 {% macro fetch(k) %}
 {% for l in range(a_loads) %}
     a_next{{ l }} = load_a(tile_m + (local + {{ l * threads }}) {{ a_m }}, {{ k }} + (local + {{ l * threads }}) {{ a_k }} * 4);

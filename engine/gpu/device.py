@@ -36,6 +36,9 @@ DAWN_TOGGLES = ("allow_unsafe_apis", "vulkan_enable_f16_on_nvidia")
 DAWN_TOGGLES_OFF = ("timestamp_quantization",)
 """Dawn rounds timestamps to 0.1 ms, more than most kernels take, lest a web page learn too much."""
 
+DAWN_MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
+"""Matrix units, which only Dawn has; its kernels need subgroups too."""
+
 LIMITS = (
     "max-buffer-size",
     "max-storage-buffer-binding-size",
@@ -137,7 +140,7 @@ def _adapter(index: int, implementation: str, handle: Any) -> Adapter:
     info, features = handle.info, handle.features
     limits = {name: int(handle.limits[name]) for name in LIMITS}
     shapes: tuple[str, ...] = ()
-    if implementation == "dawn" and "chromium-experimental-subgroup-matrix" in features:
+    if implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
         extras = importlib.import_module("wgpudawn.backends.dawn.extras")
         configs = extras.get_adapter_properties(handle).get("subgroup_matrix_configs", ())
         shapes = tuple(sorted({_matrix_shape(config) for config in configs}))
@@ -213,12 +216,16 @@ class Device:
         self.adapter, self.checked = adapter, checked
         self.module = _module(adapter.implementation)
         self.limits = dict(adapter.limits)
-        features = [name for name in ("shader-f16", "timestamp-query") if name in adapter.handle.features]
+        matrix = (
+            ("subgroups", DAWN_MATRIX_FEATURE) if adapter.implementation == "dawn" and adapter.matrix_shapes else ()
+        )
+        features = [name for name in ("shader-f16", "timestamp-query", *matrix) if name in adapter.handle.features]
         wanted = {name: adapter.limits[name] for name in LIMITS if name != "min-storage-buffer-offset-alignment"}
         with self.guarded(f"opening {adapter}"):
             handle = _fresh_handle(adapter)
             self.handle = handle.request_device_sync(required_features=features, required_limits=wanted)
         self.f16, self.timestamps = "shader-f16" in features, "timestamp-query" in features
+        self.matrix_units = DAWN_MATRIX_FEATURE in features
         self._pipelines: dict[str, Any] = {}
         self._lost: str | None = None
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ from engine.gpu.coverage import check
 from engine.gpu.device import Device
 from engine.gpu.lowering import Lowering, storage_array
 from engine.gpu.plan import ALIGNMENT, make_plan
+from engine.gpu.probe import matrix_lanes
 from engine.gpu.tensor import NUMPY_TYPES, Tensor
 from engine.graph.ir import Graph, Value
 
@@ -41,7 +42,8 @@ class GpuExecutor:
         check(graph)
         bounds = {**device.limits, **(limits or {})}
         largest = bounds["max-storage-buffer-binding-size"]
-        lowering = Lowering(graph, half=half, binding_limit=largest, outside=outside)
+        lanes = matrix_lanes(device) if half else 0
+        lowering = Lowering(graph, half=half, matrix_lanes=lanes, binding_limit=largest, outside=outside)
         self._inputs, self._outputs = lowering.run()
         self.plan = make_plan(lowering.dispatches, self._inputs, self._outputs, bounds, graph.name or "the model")
         self.activation_bytes = self.plan.activation_bytes

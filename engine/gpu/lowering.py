@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
+
+Made = TypeVar("Made")
 
 KERNELS: dict[tuple[str, str], Kernel] = {}
 
@@ -73,6 +75,7 @@ class Lowering:
     Attributes:
         graph: what is lowered.
         half: floats of HALF_FROM elements and more are stored as float16.
+        matrix_lanes: invocations of a subgroup with matrix units for float16; 0 where there are none.
         binding_limit: bytes that one binding may have; what is larger is processed in ranges.
         outside: what the host writes and reads as float32; default: the graph's inputs and outputs.
         dispatches: what has been added so far, in running order.
@@ -83,10 +86,12 @@ class Lowering:
         graph: Graph,
         *,
         half: bool = False,
+        matrix_lanes: int = 0,
         binding_limit: int = 128 << 20,
         outside: Collection[Value] | None = None,
     ) -> None:
         self.graph, self.half, self.binding_limit = graph, half, binding_limit
+        self.matrix_lanes = matrix_lanes
         self.dispatches: list[Dispatch] = []
         self.node = Node("", [], [])
         self.consumers = graph.consumers()
@@ -97,6 +102,7 @@ class Lowering:
         self._joined = _concat_parts(graph)
         self._wholes: dict[Value, Tensor] = {}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
+        self._made: dict[tuple[Any, ...], Any] = {}
 
     def run(self) -> tuple[list[Tensor], list[Tensor]]:
         """Lower every node. Returns the tensors of the graph's inputs and, each one dense run, of its outputs."""
@@ -156,6 +162,22 @@ class Lowering:
         data = np.ascontiguousarray(storage_array(array, storage, f"constant '{label}'")).reshape(array.shape)
         slot = Slot(_padded(data.nbytes), label, data)
         return Tensor(slot, storage, array.shape, strides_of(array.shape))
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What ``make`` makes of constants, made once for all that ask by ``key``."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    def derived(self, value: Value, what: str, make: Callable[[], np.ndarray]) -> Tensor:
+        """A constant that ``make`` computes of the constant ``value``; made once for all that ask for ``what``."""
+
+        def constant() -> Tensor:
+            array = make()
+            return self.constant(array, f"{value.name}:{what}", self.storage(array.dtype, array.size))
+
+        return self.once((value, what), constant)
 
     def storage(self, dtype: np.dtype[Any], size: int) -> str:
         """The storage type of a tensor of ``size`` elements; UnsupportedError for what the GPU does not have."""

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.device import Adapter
+from engine.gpu.device import DAWN_MATRIX_FEATURE, Adapter, Device
 from engine.gpu.template import render
 
-DAWN_FEATURE = "chromium-experimental-subgroup-matrix"
 WGPU_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
 
 
@@ -32,7 +31,7 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
     """Try the adapter's matrix units; raises nothing."""
     features = adapter.handle.features
     try:
-        if adapter.implementation == "dawn" and DAWN_FEATURE in features:
+        if adapter.implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
             return _try_dawn(adapter)
         listed = [name for name in WGPU_FEATURES if name in features]
         if listed:
@@ -44,6 +43,41 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
     return MatrixUnits(None, f"{adapter.implementation} lists none on this adapter{where}")
 
 
+KERNEL_SHAPE = "f16→f32 16x16x16"
+"""What the kernels multiply."""
+
+KERNEL_BYTES = 32768
+"""Workgroup memory that they take."""
+
+
+_LANES: dict[int, int] = {}
+"""What ``matrix_lanes`` has found, by the adapter's index."""
+
+
+def matrix_lanes(device: Device) -> int:
+    """Invocations of a subgroup where the device's matrix units have proved themselves, else 0."""
+    adapter = device.adapter
+    if adapter.index not in _LANES:
+        fits = (
+            device.matrix_units
+            and KERNEL_SHAPE in adapter.matrix_shapes
+            and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
+            and probe_matrix_units(adapter).works
+        )
+        _LANES[adapter.index] = _subgroup_lanes(device) if fits else 0
+    return _LANES[adapter.index]
+
+
+def _subgroup_lanes(device: Device) -> int:
+    """Invocations of a subgroup, where all are alike and lie side by side in the workgroup; else 0."""
+    threads = 256
+    found = _computed(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
+    sizes, places = found[:threads], found[threads:]
+    lanes = int(sizes[0])
+    alike = lanes > 0 and (sizes == lanes).all() and np.array_equal(places, np.arange(threads) % lanes)
+    return lanes if alike else 0
+
+
 def _try_dawn(adapter: Adapter) -> MatrixUnits:
     extras = importlib.import_module("wgpudawn.backends.dawn.extras")
     configs = extras.get_adapter_properties(adapter.handle).get("subgroup_matrix_configs", ())
@@ -51,7 +85,7 @@ def _try_dawn(adapter: Adapter) -> MatrixUnits:
     if not fitting:
         return MatrixUnits(None, "there are none for float16, the only type that a kernel here would use")
     fitting.sort(key=lambda config: config["result_component_type"] != "f32")
-    names = [DAWN_FEATURE, "shader-f16", "subgroups"]
+    names = [DAWN_MATRIX_FEATURE, "shader-f16", "subgroups"]
     device = adapter.handle.request_device_sync(required_features=names)
     try:
         return _product(device, fitting[0], adapter.subgroup[1] if adapter.subgroup else 32)

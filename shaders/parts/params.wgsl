@@ -4,6 +4,11 @@
 {% if uses_f16 %}
 enable f16;
 {% endif %}
+{% if matrix_units is defined %}
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+{% endif %}
 struct Params {
   first: i32,
   count: i32,

@@ -26,6 +26,7 @@ from engine.gpu.kernels import (
     scatter,
     softmax,
     views,
+    window_attention,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "scatter",
     "softmax",
     "views",
+    "window_attention",
 ]

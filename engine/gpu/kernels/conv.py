@@ -1,4 +1,4 @@
-"""Conv, FusedConv and ConvInteger: which kernel a layer gets, its operands and its geometry.
+"""Conv, FusedConv, ConvInteger and DeformConv: which kernel a layer gets, its operands and its geometry.
 
 With weights that are known at load, one or two spatial axes and enough channels for a tile: the implicit matrix product
 of conv.wgsl. Depthwise convolutions, three spatial axes and weights that only a run knows: conv_direct.wgsl.
@@ -6,7 +6,7 @@ of conv.wgsl. Depthwise convolutions, three spatial axes and weights that only a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from engine.gpu.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
 from engine.gpu.kernels import conv_direct
 from engine.gpu.kernels.elementwise import Tree
-from engine.gpu.kernels.epilogue import PRODUCTS, Epilogue, lower_product, prepare
+from engine.gpu.kernels.epilogue import PRODUCTS, Epilogue, lower_product, pixel_stride, prepare
 from engine.gpu.kernels.rules import expression
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor, channels_last
@@ -48,11 +48,38 @@ NARROW = Tile(64, 16, 16, 4, 4, 1)
 SCALAR = Tile(64, 64, 16, 4, 4, 1)
 """Where channels are loaded one by one, as in a network's first layer: few loads an invocation, since each is long."""
 
-TILES = (WIDE, MIDDLE, NARROW, SCALAR)
+MOVED = Tile(64, 128, 16, 8, 8, 1)
+"""Where taps are moved, since each load reads four pixels: as many channels as can share it."""
+
+TILES = (WIDE, MIDDLE, NARROW, SCALAR, MOVED)
 """All that ``tile_for`` chooses among."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixTile:
+    """Pixels and channels of a workgroup, step along k, pixels and channels of a subgroup."""
+
+    bm: int
+    bn: int
+    bk: int
+    sm: int
+    sn: int
+
+
+FEWEST_MATRIX_CHANNELS = 33
+"""Output channels of a group from which on half a tile of matrix units beats the other kernel."""
+
+
+def matrix_tile_for(channels: int) -> MatrixTile:
+    """The tile on matrix units for that many output channels in a group."""
+    return MatrixTile(128, 128 if channels > 64 else 64, 32, 64, 32)
+
 
 FULL = 1024
 """Workgroups that keep a large GPU busy: fewer, and the k axis is cut."""
+
+FULL_MATRIX = 264
+"""The same, for workgroups of matrix tiles, which are larger."""
 
 FEWEST_STEPS = 8
 """Steps along k that a part keeps: it pays for writing and adding its sums."""
@@ -67,11 +94,11 @@ def tile_for(channels: int, x_vec: int) -> Tile:
     return MIDDLE if channels > 16 else NARROW
 
 
-def splits_for(tiles: int, steps: int) -> int:
-    """Into how many parts the k axis is cut."""
-    if tiles >= FULL // 2 or steps < 2 * FEWEST_STEPS:
+def splits_for(tiles: int, steps: int, full: int = FULL) -> int:
+    """Into how many parts the k axis is cut; ``full`` workgroups keep a GPU busy."""
+    if tiles >= full // 2 or steps < 2 * FEWEST_STEPS:
         return 1
-    return max(1, min(FULL // tiles, steps // FEWEST_STEPS))
+    return max(1, min(full // tiles, steps // FEWEST_STEPS))
 
 
 @lowers("Conv", "ConvInteger")
@@ -90,7 +117,7 @@ def emit(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
     if layer.is_direct:
         conv_direct.emit(layer, low, tree, last)
     else:
-        _emit_tiled(layer, low, tree, last)
+        emit_tiled(layer, low, tree, last)
 
 
 PRODUCTS["", "Conv"] = emit, 3
@@ -100,25 +127,32 @@ PRODUCTS["", "ConvInteger"] = emit, 4
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution: its node, its input as ``[N, C, *spatial]``, its window, and what its epilogue begins with."""
+    """One convolution: its node, its input as ``[N, C, *spatial]``, its window, and what its epilogue begins with.
+
+    ``outputs`` are the output channels of a group, which lie on ``channel_axis`` of the node's output.
+    """
 
     node: Node
     x: Tensor
     window: Window
+    outputs: int
     groups: int
     integer: bool
     prelude: tuple[str, ...]
     own: dict[str, tuple[Tensor, np.dtype[Any]]]
     zero: Tensor | None
+    moves: dict[str, Tensor]
+    """What moves and weighs the taps, pixel by pixel: ``offset`` and ``mask`` of a DeformConv."""
+    channel_axis: int = 1
 
     @staticmethod
     def of(node: Node, low: Lowering) -> Layer:
-        """The layer of a Conv, FusedConv or ConvInteger node."""
+        """The layer of a Conv, FusedConv, ConvInteger or DeformConv node."""
         x, window = low.input(node, 0), conv_window(node, node.input(0).shape, node.input(1).shape)
-        integer = node.op == "ConvInteger"
+        integer, deformable = node.op == "ConvInteger", node.op == "DeformConv"
         own: dict[str, tuple[Tensor, np.dtype[Any]]] = {}
         prelude, root = [], "raw"
-        bias = None if integer else node.optional_input(2)
+        bias = None if integer else node.optional_input(3 if deformable else 2)
         if bias is not None:
             column = low.tensor(bias).reshape((1, bias.shape[0], *(1,) * (x.rank - 2)))
             assert column is not None
@@ -129,12 +163,11 @@ class Layer:
             root = expression(activation_of(node), [root])
         prelude.append(f"let root = {root};")
         zero = low.optional(node, 2) if integer else None
-        return Layer(node, x, window, node.attr("group", 1), integer, tuple(prelude), own, zero)
-
-    @property
-    def outputs(self) -> int:
-        """Output channels of a group."""
-        return self.node.output.shape[1] // self.groups
+        moves = {"offset": low.optional(node, 2), "mask": low.optional(node, 4)} if deformable else {}
+        by_pixel = {name: _by_pixel(tensor, low) for name, tensor in moves.items() if tensor is not None}
+        groups = node.attr("group", 1)
+        outputs = node.output.shape[1] // groups
+        return Layer(node, x, window, outputs, groups, integer, tuple(prelude), own, zero, by_pixel)
 
     @property
     def channels(self) -> int:
@@ -153,6 +186,8 @@ class Layer:
         """The weights ``[groups, kh, kw, C, N]``, for integers less their zero point as int32."""
         w = self.node.constant(1)
         assert w is not None
+        if self.node.op == "MatMul":
+            return w.reshape(1, 1, 1, *w.shape)
         if self.integer:
             zero = self.node.constant(3)
             w = w.astype(np.int32)
@@ -163,37 +198,53 @@ class Layer:
         return w.reshape(self.groups, self.outputs, *w.shape[1:]).transpose(0, 3, 4, 2, 1)
 
 
-def _emit_tiled(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
+def _by_pixel(tensor: Tensor, low: Lowering) -> Tensor:
+    """``tensor`` ``[N, C, *spatial]``, or a copy of it, with the pixels evenly apart."""
+    return tensor if pixel_stride(tensor) is not None else low.copied(tensor, channels_last(tensor.rank))
+
+
+def emit_tiled(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
     x, x_vec = _loadable(layer, low)
-    tile = tile_for(layer.outputs, x_vec)
-    weights = layer.weights()
-    k, n = prod(weights.shape[1:4]), layer.outputs
+    tile = _tile(layer, x, x_vec, low)
+    on_matrix_units = isinstance(tile, MatrixTile)
+    k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
-    packed = np.zeros((layer.groups, steps * tile.bk, n_padded), weights.dtype)
-    packed[:, :k, :n] = weights.reshape(layer.groups, k, n)
-    name = layer.node.input(1).name
-    w = low.constant(packed, f"{name}:packed", low.storage(weights.dtype, weights.size))
-    inputs = [x, w] if layer.zero is None else [x, w, layer.zero]
-    epilogue, y, target = prepare(low, tree, last, layer.prelude, layer.own, inputs, layer.groups)
-    pixels = layer.node.output.type.size // layer.node.output.shape[1]
+
+    def packed() -> np.ndarray:
+        weights = layer.weights()
+        whole = np.zeros((layer.groups, steps * tile.bk, n_padded), weights.dtype)
+        whole[:, :k, :n] = weights.reshape(layer.groups, k, n)
+        return whole
+
+    w = low.derived(layer.node.input(1), f"packed for {tile.bk} x {tile.bn}", packed)
+    inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.moves.values()]
+    epilogue, y, target = prepare(low, tree, last, layer.prelude, layer.own, inputs, layer.groups, layer.channel_axis)
+    pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps)
+    splits = splits_for(tiles, steps, FULL_MATRIX if on_matrix_units else FULL)
     geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
     common = {"integer": layer.integer, "groups": layer.groups}
-    reads = [Operand("x", x, _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
+    reads = [Operand("x", x, None if layer.moves else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
+    for operand, tensor in layer.moves.items():
+        pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
+        geometry |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
+        reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
     reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
     plain: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
     conv = Dispatch(
-        kernel="conv",
+        kernel="conv_matrix" if on_matrix_units else "conv",
         params={
             **common,
-            **{name: getattr(tile, name) for name in ("bm", "bn", "bk", "tm", "tn", "buffers")},
+            **asdict(tile),
+            **({"matrix_units": True, "lanes": low.matrix_lanes} if on_matrix_units else {}),
             **(plain if splits > 1 else epilogue.params),
             "splits": splits if splits > 1 else 0,
             "x_vec": x_vec,
             "has_zero": layer.zero is not None,
+            "deformable": bool(layer.moves),
+            "has_mask": "mask" in layer.moves,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
         writes=[epilogue.write],
@@ -216,6 +267,14 @@ def _emit_tiled(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
         from engine.gpu.kernels.elementwise import copy
 
         copy(y, target, low)
+
+
+def _tile(layer: Layer, x: Tensor, x_vec: int, low: Lowering) -> Tile | MatrixTile:
+    w = layer.node.input(1)
+    halves = x.dtype == "f16" and low.storage(w.dtype, w.type.size) == "f16"
+    if low.matrix_lanes and halves and x_vec == 4 and layer.outputs >= FEWEST_MATRIX_CHANNELS:
+        return matrix_tile_for(layer.outputs)
+    return MOVED if layer.moves and layer.outputs > WIDE.bn else tile_for(layer.outputs, x_vec)
 
 
 def _sum(layer: Layer, parts: Tensor, span: Span, splits: int, epilogue: Epilogue, n: int, n_padded: int) -> Dispatch:

@@ -1,5 +1,7 @@
-"""DeformConv: the input under the moved taps (deform_columns.wgsl), then a product with the weights.
+"""DeformConv: in two dimensions an implicit matrix product whose loader moves the taps (conv.wgsl).
 
+What conv.wgsl does not take (other numbers of axes, several groups of offsets, channels that are no multiple of four,
+weights that only a run knows, images that no binding holds) is gathered first (deform_columns.wgsl), then multiplied.
 The columns of one image are made for some window positions of the first spatial axis at a time, so that they never
 take more than COLUMN_BYTES; every part is multiplied before the next one takes its place.
 """
@@ -11,7 +13,9 @@ from math import prod
 import numpy as np
 
 from engine.gpu.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
-from engine.gpu.kernels.elementwise import Read, copy
+from engine.gpu.kernels.conv import Layer, emit_tiled
+from engine.gpu.kernels.elementwise import Read, Tree, copy
+from engine.gpu.kernels.epilogue import PRODUCTS, lower_product
 from engine.gpu.kernels.grid_sample import sampler
 from engine.gpu.kernels.product import multiply
 from engine.gpu.lowering import Lowering, lowers
@@ -26,6 +30,32 @@ COLUMN_BYTES = 32 << 20
 
 @lowers("DeformConv")
 def lower_deform_conv(node: Node, low: Lowering) -> None:
+    if _is_tiled(node, low):
+        lower_product(node, low)
+    else:
+        _lower_by_columns(node, low)
+
+
+def _is_tiled(node: Node, low: Lowering) -> bool:
+    x, w = node.input(0), node.input(1)
+    return (
+        w.is_constant
+        and len(x.shape) == 4
+        and node.attr("offset_group", 1) == 1
+        and w.shape[1] % 4 == 0
+        and node.output.type.size > 0
+        and x.type.nbytes <= low.binding_limit
+    )
+
+
+def _emit(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
+    emit_tiled(Layer.of(node, low), low, tree, last)
+
+
+PRODUCTS["", "DeformConv"] = _emit, 5
+
+
+def _lower_by_columns(node: Node, low: Lowering) -> None:
     x, offset, bias, mask = low.input(node, 0), low.input(node, 2), low.optional(node, 3), low.optional(node, 4)
     groups, window = node.attr("group", 1), conv_window(node, node.input(0).shape, node.input(1).shape)
     w = _weights(node, low, groups)

@@ -112,19 +112,29 @@ def prepare(
     own: dict[str, tuple[Tensor, np.dtype]],
     inputs: Sequence[Tensor],
     groups: int = 1,
+    channel_axis: int = 1,
 ) -> tuple[Epilogue, Tensor, Tensor | None]:
-    """The epilogue of a product whose output is that of ``last``, ``[N, C, *spatial]``.
+    """The epilogue of a product whose output is that of ``last``, ``[N, C, *spatial]``, or with C on another axis.
 
     ``prelude`` computes ``root`` from ``raw`` and the names of ``own`` (channel vectors, such as a bias); ``inputs``
     are what the product itself reads; its ``groups`` divide the channels. Returns also the tensor that is written and,
     where that is only a stand-in for an output whose pixels lie unevenly, the output to copy it to.
     """
     value = last.output
-    reads = {name: (_by_pixel(tensor, value.shape, low), dtype) for name, (tensor, dtype) in own.items()}
+    pixels = [axis for axis in range(len(value.shape)) if axis != channel_axis]
+    perm = (*pixels[:1], channel_axis, *pixels[1:])
+
+    def by_pixel(tensor: Tensor) -> Tensor:
+        """Broadcast to the output, by a copy where pixels or channels lie unevenly in it."""
+        wide = tensor.broadcast_to(value.shape).transpose(perm)
+        even = pixel_stride(wide) is not None and wide.strides[1] in (0, 1)
+        return wide if even else low.copied(wide, channels_last(wide.rank))
+
+    reads = {name: (by_pixel(tensor), dtype) for name, (tensor, dtype) in own.items()}
     for leaf, name in tree.leaves.items():
-        reads[name] = _by_pixel(low.tensor(leaf), value.shape, low), leaf.dtype
+        reads[name] = by_pixel(low.tensor(leaf)), leaf.dtype
     tensors = [*inputs, *(tensor for tensor, _ in reads.values())]
-    y = low.output(last, order=channels_last(len(value.shape)), reads=tensors)
+    y = low.output(last, order=(*pixels, channel_axis), reads=tensors).transpose(perm)
     target = None
     if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
         target = y
@@ -152,14 +162,6 @@ def prepare(
         "functions": functions_in(lines),
     }
     return Epilogue(operands, write, stride, params), y, target
-
-
-def _by_pixel(tensor: Tensor, shape: tuple[int, ...], low: Lowering) -> Tensor:
-    """``tensor`` broadcast to ``shape``, by a copy where pixels or channels lie unevenly in it."""
-    wide = tensor.broadcast_to(shape)
-    if pixel_stride(wide) is None or wide.strides[1] not in (0, 1):
-        wide = low.copied(wide, channels_last(len(shape)))
-    return wide
 
 
 def _comes_in_fours(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:

@@ -18,6 +18,7 @@ from engine.gpu.kernels.conv import Tile
 from engine.gpu.kernels.elementwise import Read, Tree, loaded, stored
 from engine.gpu.kernels.epilogue import PLAIN
 from engine.gpu.kernels.expressions import functions_in, wrapped
+from engine.gpu.kernels.packed import Packed
 from engine.gpu.lowering import Lowering
 from engine.gpu.tensor import Shape, Tensor, span_of
 
@@ -42,7 +43,7 @@ def tile_for(m: int, n: int) -> Tile:
 def multiply(
     low: Lowering,
     a: Tensor,
-    b: Tensor,
+    b: Tensor | Packed,
     y: Tensor,
     dtype: np.dtype,
     *,
@@ -50,25 +51,29 @@ def multiply(
     reads: Sequence[Read] = (),
     prelude: Sequence[str] = ("let root = raw;",),
     result: np.dtype | None = None,
+    a_zero: Tensor | None = None,
 ) -> None:
     """Add the dispatch y ``[*batch, M, N]`` = chain(a ``[*, M, K]`` b ``[*, K, N]``); batches broadcast.
 
     ``dtype`` is that of the products and their sums. ``prelude`` computes ``root`` from a sum, ``raw``; ``tree`` goes
     on from there; both may use ``reads``, tensors that broadcast to y. ``result`` is the dtype of what the chain gives,
-    by default that of the sums.
+    by default that of the sums. ``a_zero`` is a zero point of a, one for all, that a packed b leaves to the loader.
     """
     if not y.size:
         return
     batch = y.shape[:-2]
-    if b.nbytes > low.binding_limit and b.slot.data is not None:
+    packed = b if isinstance(b, Packed) else None
+    b = b.matrix if isinstance(b, Packed) else b
+    if packed is None and b.nbytes > low.binding_limit and b.slot.data is not None:
         b = _by_column(low, b, b.slot.data)
     a, b = a.broadcast_to((*batch, *a.shape[-2:])), b.broadcast_to((*batch, *b.shape[-2:]))
     leaves = [(name, tensor.broadcast_to(y.shape), kind) for name, tensor, kind in reads]
     a, b, y, *wide = _merged(a, b, y, [tensor for _, tensor, _ in leaves])
-    if _is_turned(a, b, y, low.binding_limit):
+    if packed is None and _is_turned(a, b, y, low.binding_limit):
         a, b, y, *wide = (_turned(tensor) for tensor in (b, a, y, *wide))
     leaves = [(name, tensor, kind) for (name, _, kind), tensor in zip(leaves, wide, strict=True)]
-    low.dispatch(_dispatch(a, b, y, dtype, tree, leaves, prelude, dtype if result is None else result))
+    widening = None if packed is None else _Widening(packed, a_zero)
+    low.dispatch(_dispatch(a, b, y, dtype, tree, leaves, prelude, dtype if result is None else result, widening))
 
 
 def _is_turned(a: Tensor, b: Tensor, y: Tensor, limit: int) -> bool:
@@ -175,6 +180,52 @@ class _Rows:
         return span
 
 
+@dataclass(frozen=True, slots=True)
+class _Widening:
+    """How the loader makes elements of a packed b, and takes the zero point of a from its own."""
+
+    b: Packed
+    a_zero: Tensor | None
+
+    @property
+    def operands(self) -> list[Operand]:
+        """What it reads, b among it."""
+        operands = [Operand("b", self.b.words)]
+        if self.b.scales is not None:
+            operands.append(Operand("scales", self.b.scales, None, 4))
+        if isinstance(self.b.zero, Tensor):
+            operands.append(Operand("b_zero", self.b.zero, None, 4))
+        if self.a_zero is not None:
+            operands.append(Operand("a_zero", self.a_zero))
+        return operands
+
+    @property
+    def uniforms(self) -> dict[str, int]:
+        """Strides of the scales in items, or the zero point of b."""
+        if self.b.scales is not None:
+            _, rows, columns = self.b.scales.shape
+            return {"scales_k": rows * columns // 4, "scales_row": columns // 4}
+        return {} if isinstance(self.b.zero, Tensor) else {"b_zero": self.b.zero}
+
+    @property
+    def params(self) -> dict[str, object]:
+        """The template's parameters."""
+        scaled, of_columns = self.b.scales is not None, isinstance(self.b.zero, Tensor)
+        return {
+            "codes": self.b.codes,
+            "levels": self.b.levels,
+            "block": self.b.block,
+            "scaled": scaled,
+            "zeros": self.b.scales is not None and self.b.scales.shape[1] == 2,
+            "middle": self.b.zero if scaled else 0,
+            "of_columns": of_columns,
+            "a_zero": self.a_zero is not None,
+        }
+
+
+NO_WIDENING = {"codes": "", "a_zero": False}
+
+
 def _in_fours(tensor: Tensor, axis: int) -> bool:
     """Whether elements come in fours, side by side and aligned, along ``axis``."""
     others = [
@@ -195,11 +246,13 @@ def _dispatch(
     leaves: Sequence[Read],
     prelude: Sequence[str],
     result: np.dtype,
+    widening: _Widening | None,
 ) -> Dispatch:
     batch, (m, k), n = y.shape[:-2], a.shape[-2:], y.shape[-1]
     tile = tile_for(m, n)
     rows = _Rows(batch, m, tile.bm)
     a_vec, b_vec = (4 if _in_fours(tensor, -1) else 1 for tensor in (a, b))
+    of_b = [Operand("b", b, rows.span(b, has_rows=False), b_vec)] if widening is None else widening.operands
     vector = _in_fours(y, -1) and all(tensor.strides[-1] == 0 or _in_fours(tensor, -1) for _, tensor, _ in leaves)
     y_vec = 4 if vector else 1
     operands, lines = [], []
@@ -219,6 +272,7 @@ def _dispatch(
     uniforms = {"m": m, "n": n, "k": k, "tiles_m": rows.tiles, "tiles_n": -(-n // tile.bn)}
     uniforms |= {"a_m": a.strides[-2] // a_vec, "a_k": a.strides[-1], "b_k": b.strides[-2] // b_vec}
     uniforms |= {"b_n": b.strides[-1], "y_m": y.strides[-2] // y_vec, "y_n": y.strides[-1]}
+    uniforms |= {} if widening is None else widening.uniforms
     for axis, extent in enumerate(batch):
         uniforms[f"z{axis}"] = extent
         for name, tensor, vec in (("a", a, a_vec), ("b", b, b_vec), ("y", y, y_vec)):
@@ -236,6 +290,7 @@ def _dispatch(
             "batch": len(batch),
             "a_vec": a_vec,
             "b_vec": b_vec,
+            **(NO_WIDENING if widening is None else widening.params),
             "a_along_m": a.strides[-1] != 1 and abs(a.strides[-2]) == 1,
             "b_along_k": b.strides[-1] != 1 and abs(b.strides[-2]) == 1,
             "vector": vector,
@@ -245,7 +300,7 @@ def _dispatch(
         },
         reads=[
             Operand("a", a, rows.span(a), a_vec),
-            Operand("b", b, rows.span(b, has_rows=False), b_vec),
+            *of_b,
             *operands,
         ],
         writes=[Operand("y", y, rows.span(y), y_vec)],

@@ -1,0 +1,122 @@
+"""Host of window_attention.wgsl: the attention of a Swin block, its scores never in memory."""
+
+from __future__ import annotations
+
+from math import prod
+
+from engine.errors import UnsupportedError
+from engine.gpu.dispatch import Dispatch, Grid, Operand, folded
+from engine.gpu.lowering import Lowering, lowers
+from engine.gpu.plan import ALIGNMENT
+from engine.gpu.tensor import ITEM_BYTES, Tensor
+from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.ops.window_attention import window_grid
+
+WORKGROUP_BYTES = 16384
+
+LARGEST_HEAD = 128
+"""Channels of a head that an invocation can still hold four times over: its query, its sums, and a key and value."""
+
+MOST_PIECES = 5
+"""Parts of the projections that leave bindings for the bias, the padding and the result."""
+
+FEW_WORKGROUPS = 1024
+"""Workgroups below which a GPU is short of work, and an invocation takes one query."""
+
+
+@lowers("WindowAttention", domain=INTERNAL_DOMAIN)
+def lower_window_attention(node: Node, low: Lowering) -> None:
+    x, bias, padding = low.dense(low.input(node, 0)), low.input(node, 1), low.optional(node, 2)
+    grid, heads = window_grid(node), node.attributes["heads"]
+    *_, tokens, channels = x.shape
+    size = channels // 3 // heads
+    if size % 4 or size > LARGEST_HEAD:
+        raise UnsupportedError(
+            f"{node.label}: heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
+        )
+    x = low.reshaped(x, (prod(x.shape[:-2]), tokens, channels))
+    bias = low.dense(_turned(node, low, bias))
+    read = [x, bias, *([] if padding is None else [padding])]
+    place = low.output(node, reads=read)
+    y = place.reshape((*x.shape[:2], channels // 3))
+    if y is None or y.strides[2] != 1 or y.offset % 4 or any(stride % 4 for stride in y.strides[:2]):
+        y = low.scratch((*x.shape[:2], channels // 3), place.dtype, f"{node.output.name}:dense")
+    pieces = _pieces(x, low.binding_limit)
+    if len(pieces) > MOST_PIECES:
+        raise UnsupportedError(
+            f"{node.label}: projections of {x.nbytes:,} bytes; an adapter that binds {low.binding_limit:,} at a time "
+            f"takes {MOST_PIECES * low.binding_limit:,}"
+        )
+    queries = 2 if x.shape[0] * grid.count * heads >= FEW_WORKGROUPS else 1
+    blocks = -(-grid.area // (queries * 128))
+    invocations = -(-grid.area // (blocks * queries))
+    bytes_of_key, left = 2 * size * ITEM_BYTES["f32"], WORKGROUP_BYTES - 2 * ITEM_BYTES["i32"] * grid.area
+    steps = -(-grid.area * bytes_of_key // left)
+    keys = min(-(-grid.area // (4 * steps)), left // (4 * bytes_of_key)) * 4
+
+    def workgroups(rows: int) -> Grid:
+        return folded(rows * heads * blocks)
+
+    low.dispatch(
+        Dispatch(
+            kernel="window_attention",
+            params={
+                "height": grid.height,
+                "width": grid.width,
+                "window": grid.window,
+                "shift": grid.shift,
+                "down": grid.down,
+                "across": grid.across,
+                "heads": heads,
+                "size": size,
+                "channels": channels // 3,
+                "scale": repr(float(node.attributes["scale"])),
+                # an infinity has no literal, and scores have nothing near to this
+                "masked": repr(max(-1e30, float(node.attributes["masked"]))) if node.attributes["masked"] else "",
+                "has_padding": padding is not None and grid.is_padded,
+                "queries": queries,
+                "blocks": blocks,
+                "invocations": invocations,
+                "keys": keys,
+                "pieces": len(pieces),
+                "piece_tokens": pieces[0].shape[1],
+                "x_image": x.strides[0],
+                "x_token": x.strides[1],
+                "y_image": y.strides[0],
+                "y_token": y.strides[1],
+                "item": "vec4<f16>" if y.dtype == "f16" else "vec4<f32>",
+            },
+            reads=[
+                *(Operand(f"x{index}", piece, vec=4) for index, piece in enumerate(pieces)),
+                Operand("bias", bias),
+                *([Operand("padding", padding, vec=4)] if padding is not None and grid.is_padded else []),
+            ],
+            writes=[Operand("y", y, vec=4)],
+            rows=x.shape[0] * grid.count,
+            grid=workgroups,
+            flops=4 * x.shape[0] * grid.count * heads * grid.area**2 * size,
+        )
+    )
+    if y.slot is not place.slot:
+        from engine.gpu.kernels.elementwise import copy
+
+        copy(low.reshaped(y, place.shape), place, low)
+
+
+def _turned(node: Node, low: Lowering, bias: Tensor) -> Tensor:
+    """The bias as ``[heads, keys, queries]``."""
+    value = node.input(1)
+    if value.data is not None:
+        data = value.data
+        return low.derived(value, "turned", lambda: data.swapaxes(1, 2))
+    return bias.transpose((0, 2, 1))
+
+
+def _pieces(x: Tensor, limit: int) -> list[Tensor]:
+    """x in as few equal runs of tokens as one binding takes each; one piece where there are several images."""
+    if x.nbytes <= limit or x.shape[0] > 1:
+        return [x]
+    # a binding begins at what its first token is rounded down to
+    most = max(1, (limit - ALIGNMENT) * x.shape[1] // x.nbytes)
+    tokens = -(-x.shape[1] // -(-x.shape[1] // most))
+    return [x.slice(1, first, min(tokens, x.shape[1] - first)) for first in range(0, x.shape[1], tokens)]

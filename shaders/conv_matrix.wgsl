@@ -1,0 +1,150 @@
+// Convolution as an implicit matrix product (see conv.wgsl) on matrix units: operands of f16, sums of f32.
+//
+// Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of 16 x 16, in steps of
+// {{ bk }} along k. Sums leave the fragments through workgroup memory, 16 x 16 a subgroup at a time, since only there can the
+// epilogue know whose they are.
+{% if splits %}
+// The k axis is cut in {{ splits }}: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts.
+{% endif %}
+//
+// The host guarantees: count pixels lie within every binding; subgroups have {{ lanes }} invocations, side by side in the
+// workgroup; channels come in fours; w is padded to whole tiles with zeros. For Dawn alone: the feature is experimental.
+{% include "parts/params.wgsl" %}
+{% set threads = (bm // sm) * (bn // sn) * lanes %}
+{% set k4s = bk // 4 %}
+{% set n4s = bn // 4 %}
+{% set a_loads = bm * k4s // threads %}
+{% set b_loads = bk * n4s // threads %}
+{% set a_step = threads // k4s %}
+{# eight elements more than it takes, so that rows begin in different banks #}
+{% set a_stride = bk + 8 %}
+{% set b_stride = bn + 8 %}
+{% set S = 'vec4<f32>' %}
+{% set integer = false %}
+{% set vec = 4 if vector else 1 %}
+{% include "parts/types.wgsl" %}
+{% for name in functions %}
+{% include "functions/" ~ name ~ ".wgsl" %}
+{% endfor %}
+
+// x: [m][k]
+var<workgroup> tile_a: array<f16, {{ bm * a_stride }}>;
+// w: [k][n]
+var<workgroup> tile_b: array<f16, {{ bk * b_stride }}>;
+// sums: [subgroup][m][n]
+var<workgroup> sums: array<f32, {{ threads // lanes * 256 }}>;
+
+{% include "parts/conv_loader.wgsl" %}
+
+@compute @workgroup_size({{ threads }})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+{% include "parts/conv_begin.wgsl" %}
+  let last_m = params.first + params.count - 1;
+
+  // this invocation's share of the loads: column k4 of rows m, m + {{ a_step }}, …
+  let load_k4 = local % {{ k4s }};
+  let load_m = local / {{ k4s }};
+{% for l in range(a_loads) %}
+  let p{{ l }} = pixel_of(tile_m + load_m + {{ l * a_step }}, last_m);
+{% endfor %}
+  let first_channel = group * params.channels;
+  var channel = first_step * {{ bk }} + load_k4 * 4;
+  let first_tap = channel / params.channels;
+  channel = channel - first_tap * params.channels;
+  var tap_y = first_tap / params.kernel_x;
+  var tap_x = first_tap - tap_y * params.kernel_x;
+  var w_at = params.base_w + ((group * params.steps + first_step) * {{ bk }} * params.n_padded + tile_n) / 4;
+  let w_row = params.n_padded / 4;
+
+  let subgroup = local / {{ lanes }};
+  let own_m = subgroup / {{ bn // sn }} * {{ sm }};
+  let own_n = subgroup % {{ bn // sn }} * {{ sn }};
+{% for i in range(sm // 16) %}
+{% for j in range(sn // 16) %}
+  var c{{ i }}_{{ j }}: subgroup_matrix_result<f32, 16, 16>;
+{% endfor %}
+{% endfor %}
+{% for l in range(a_loads) %}
+  var a_next{{ l }} = vec4<f16>();
+{% endfor %}
+{% for l in range(b_loads) %}
+  var b_next{{ l }} = vec4<f16>();
+{% endfor %}
+
+  // the loads of a step are under way while the step before it multiplies: the first round only loads
+  for (var step = first_step - 1; step < last_step; step += 1) {
+    if (step + 1 < last_step) {
+{% for l in range(a_loads) %}
+      a_next{{ l }} = vec4<f16>(load_x(p{{ l }}, tap_y, tap_x, first_channel + channel));
+{% endfor %}
+{% for l in range(b_loads) %}
+      b_next{{ l }} = w[w_at + (local + {{ l * threads }}) / {{ n4s }} * w_row + (local + {{ l * threads }}) % {{ n4s }}];
+{% endfor %}
+      w_at += {{ bk }} * w_row;
+      channel += {{ bk }};
+      while (channel >= params.channels) {
+        channel -= params.channels;
+        tap_x += 1;
+        if (tap_x == params.kernel_x) {
+          tap_x = 0;
+          tap_y += 1;
+        }
+      }
+    }
+    if (step >= first_step) {
+{% for kk in range(bk // 16) %}
+      {
+{% for j in range(sn // 16) %}
+        let right{{ j }} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>>(&tile_b, u32(own_n + {{ kk * 16 * b_stride + j * 16 }}), false, {{ b_stride }}u);
+{% endfor %}
+{% for i in range(sm // 16) %}
+        let left{{ i }} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>>(&tile_a, u32((own_m + {{ i * 16 }}) * {{ a_stride }} + {{ kk * 16 }}), false, {{ a_stride }}u);
+{% for j in range(sn // 16) %}
+        c{{ i }}_{{ j }} = subgroupMatrixMultiplyAccumulate(left{{ i }}, right{{ j }}, c{{ i }}_{{ j }});
+{% endfor %}
+{% endfor %}
+      }
+{% endfor %}
+    }
+    workgroupBarrier();
+{% for l in range(a_loads) %}
+    {
+      let at = (load_m + {{ l * a_step }}) * {{ a_stride }} + load_k4 * 4;
+{% for e in range(4) %}
+      tile_a[at + {{ e }}] = a_next{{ l }}.{{ 'xyzw'[e] }};
+{% endfor %}
+    }
+{% endfor %}
+{% for l in range(b_loads) %}
+    {
+      let at = (local + {{ l * threads }}) / {{ n4s }} * {{ b_stride }} + (local + {{ l * threads }}) % {{ n4s }} * 4;
+{% for e in range(4) %}
+      tile_b[at + {{ e }}] = b_next{{ l }}.{{ 'xyzw'[e] }};
+{% endfor %}
+    }
+{% endfor %}
+    workgroupBarrier();
+  }
+
+  // two fours of columns of a fragment for each invocation
+  let lane = local % {{ lanes }};
+{% for i in range(sm // 16) %}
+{% for j in range(sn // 16) %}
+  subgroupMatrixStore(&sums, u32(subgroup * 256), c{{ i }}_{{ j }}, false, 16u);
+  workgroupBarrier();
+  for (var item = lane; item < 64; item += {{ lanes }}) {
+    let m = tile_m + own_m + {{ i * 16 }} + item / 4;
+    if (m <= last_m) {
+      let at = subgroup * 256 + item * 4;
+      let four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
+      store(m, group, tile_n + own_n + {{ j * 16 }} + item % 4 * 4, four{{ ', part' if splits }});
+    }
+  }
+  workgroupBarrier();
+{% endfor %}
+{% endfor %}
+}
+{% include "parts/conv_store.wgsl" %}

@@ -1,0 +1,176 @@
+// Attention within the windows of a grid of tokens, from their projections q, k and v to the heads side by side.
+//
+//   y[t] = sum over keys of softmax(scale q[t] . k + bias + mask) v
+//
+// Tokens lie row by row on a grid of {{ height }} x {{ width }}, padded to whole windows of {{ window }} a side and rolled by -{{ shift }}. Each
+// workgroup computes one head of up to {{ invocations * queries }} queries of one window, {{ queries }} an invocation, with a running maximum, so
+// that no score is ever stored. Keys and values go through workgroup memory, {{ keys }} at a time.
+//
+// x is [B, tokens, 3 C] in {{ pieces }} piece(s) of tokens, each bound by itself, y is [B, tokens, C]; both by strides with the
+// channels side by side. bias is [heads, keys, queries]: neighbours read what lies side by side. padding is what stands
+// outside of the grid. Rows of the dispatch are windows, those of one image after the other.
+// The host guarantees: every tensor lies whole within its bindings.
+{% include "parts/params.wgsl" %}
+{% set fours = size // 4 %}
+{% set area = window * window %}
+
+var<workgroup> token_of: array<i32, {{ area }}>;
+{% if masked %}
+var<workgroup> region_of: array<i32, {{ area }}>;
+{% endif %}
+// [key][k, v][channel / 4]
+var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
+
+// The token at a place of a window of the rolled grid, or -1 where the grid is padded.
+fn token_at(down: i32, across: i32, place: i32) -> i32 {
+  let row = (down * {{ window }} + place / {{ window }} + {{ shift }}) % {{ down * window }};
+  let column = (across * {{ window }} + place % {{ window }} + {{ shift }}) % {{ across * window }};
+  return select(-1, row * {{ width }} + column, row < {{ height }} && column < {{ width }});
+}
+{% if masked %}
+
+// 0 where no edge comes near, 1 and 2 for what the roll brought together in the last window
+fn band(at: i32, size: i32) -> i32 {
+  return i32(at >= size - {{ window }}) + i32(at >= size - {{ shift }});
+}
+
+fn region_at(down: i32, across: i32, place: i32) -> i32 {
+  return band(down * {{ window }} + place / {{ window }}, {{ down * window }}) * 3
+    + band(across * {{ window }} + place % {{ window }}, {{ across * window }});
+}
+{% endif %}
+
+// Four channels of the projections of a token.
+fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
+{% if has_padding %}
+  if (token < 0) {
+    return vec4<f32>(padding[params.base_padding + channel / 4]);
+  }
+{% endif %}
+{% for piece in range(pieces) %}
+{% if not loop.last %}
+  if (token < {{ (piece + 1) * piece_tokens }}) {
+{% endif %}
+    return vec4<f32>(x{{ piece }}[params.base_x{{ piece }} + (image * {{ x_image }} + (token - {{ piece * piece_tokens }}) * {{ x_token }} + channel) / 4]);
+{% if not loop.last %}
+  }
+{% endif %}
+{% endfor %}
+}
+
+@compute @workgroup_size({{ invocations }})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) ids: vec3<u32>,
+  @builtin(local_invocation_index) local_index: u32,
+) {
+  let local = i32(local_index);
+  let group = i32(id.y * ids.x + id.x);
+  if (group >= params.count * {{ heads * blocks }}) {
+    return;
+  }
+  let row = params.first + group / {{ heads * blocks }};
+  let head = group / {{ blocks }} % {{ heads }};
+  let image = row / {{ down * across }};
+  let down = row % {{ down * across }} / {{ across }};
+  let across = row % {{ across }};
+  for (var place = local; place < {{ area }}; place += {{ invocations }}) {
+    token_of[place] = token_at(down, across, place);
+{% if masked %}
+    region_of[place] = region_at(down, across, place);
+{% endif %}
+  }
+  workgroupBarrier();
+
+{% for i in range(queries) %}
+  let place{{ i }} = group % {{ blocks }} * {{ invocations * queries }} + local + {{ i * invocations }};
+  // beyond the window a query is computed like its last one, and not stored
+  let query{{ i }} = min(place{{ i }}, {{ area - 1 }});
+  let token{{ i }} = token_of[query{{ i }}];
+{% if masked %}
+  let region{{ i }} = region_of[query{{ i }}];
+{% endif %}
+{% for c in range(fours) %}
+  let q{{ i }}_{{ c }} = load(image, token{{ i }}, head * {{ size }} + {{ c * 4 }}) * {{ scale }};
+  var sum{{ i }}_{{ c }} = vec4<f32>();
+{% endfor %}
+  var largest{{ i }} = -3.0e38;
+  var total{{ i }} = 0.0;
+{% endfor %}
+
+  for (var first = 0; first < {{ area }}; first += {{ keys }}) {
+    let count = min({{ keys }}, {{ area }} - first);
+{% if area % 4 %}
+    // behind the last key come zeros, whose scores are below all others
+    for (var item = local; item < (count + 3) / 4 * {{ 8 * fours }}; item += {{ invocations }}) {
+{% else %}
+    for (var item = local; item < count * {{ 2 * fours }}; item += {{ invocations }}) {
+{% endif %}
+      let key = first + item / {{ 2 * fours }};
+      let part = item / {{ fours }} % 2 + 1;
+      let channel = part * {{ channels }} + head * {{ size }} + item % {{ fours }} * 4;
+{% if area % 4 %}
+      tile[item] = select(vec4<f32>(), load(image, token_of[min(key, {{ area - 1 }})], channel), key < {{ area }});
+{% else %}
+      tile[item] = load(image, token_of[key], channel);
+{% endif %}
+    }
+    workgroupBarrier();
+    // four keys at a time: one step of the running maximum for all of them
+    for (var key = 0; key < count; key += 4) {
+      let at = key * {{ 2 * fours }};
+      let bias_at = params.base_bias + (head * {{ area }} + first + key) * {{ area }};
+{% for i in range(queries) %}
+      var scores{{ i }} = vec4<f32>();
+{% for e in range(4) %}
+{% if area % 4 %}
+      scores{{ i }}[{{ e }}] = -3.0e38;
+      if (first + key + {{ e }} < {{ area }}) {
+        scores{{ i }}[{{ e }}] = f32(bias[bias_at + {{ e * area }} + query{{ i }}]);
+      }
+{% else %}
+      scores{{ i }}[{{ e }}] = f32(bias[bias_at + {{ e * area }} + query{{ i }}]);
+{% endif %}
+{% endfor %}
+{% endfor %}
+{% if masked %}
+      let regions = vec4<i32>({% for e in range(4) %}region_of[{{ 'min(first + key + ' ~ e ~ ', ' ~ (area - 1) ~ ')' if area % 4 else 'first + key + ' ~ e }}]{{ ', ' if not loop.last }}{% endfor %});
+{% for i in range(queries) %}
+      scores{{ i }} += select(vec4<f32>(), vec4<f32>({{ masked }}), regions != vec4<i32>(region{{ i }}));
+{% endfor %}
+{% endif %}
+{% for c in range(fours) %}
+{% for e in range(4) %}
+      let k{{ c }}_{{ e }} = tile[at + {{ e * 2 * fours + c }}];
+{% endfor %}
+{% for i in range(queries) %}
+      scores{{ i }} += vec4<f32>({% for e in range(4) %}dot(q{{ i }}_{{ c }}, k{{ c }}_{{ e }}){{ ', ' if not loop.last }}{% endfor %});
+{% endfor %}
+{% endfor %}
+{% for i in range(queries) %}
+      let larger{{ i }} = max(largest{{ i }}, max(max(scores{{ i }}.x, scores{{ i }}.y), max(scores{{ i }}.z, scores{{ i }}.w)));
+      let shrink{{ i }} = exp(largest{{ i }} - larger{{ i }});
+      let weights{{ i }} = exp(scores{{ i }} - larger{{ i }});
+      largest{{ i }} = larger{{ i }};
+      total{{ i }} = total{{ i }} * shrink{{ i }} + dot(weights{{ i }}, vec4<f32>(1.0));
+{% endfor %}
+{% for c in range(fours) %}
+{% for e in range(4) %}
+      let v{{ c }}_{{ e }} = tile[at + {{ e * 2 * fours + fours + c }}];
+{% endfor %}
+{% for i in range(queries) %}
+      sum{{ i }}_{{ c }} = sum{{ i }}_{{ c }} * shrink{{ i }}{% for e in range(4) %} + weights{{ i }}.{{ 'xyzw'[e] }} * v{{ c }}_{{ e }}{% endfor %};
+{% endfor %}
+{% endfor %}
+    }
+    workgroupBarrier();
+  }
+{% for i in range(queries) %}
+  if (place{{ i }} < {{ area }} && token{{ i }} >= 0) {
+    let at = params.base_y + (image * {{ y_image }} + token{{ i }} * {{ y_token }} + head * {{ size }}) / 4;
+{% for c in range(fours) %}
+    y[at + {{ c }}] = {{ item }}(sum{{ i }}_{{ c }} / total{{ i }});
+{% endfor %}
+  }
+{% endfor %}
+}

@@ -1,0 +1,74 @@
+"""Which layers go to matrix units, and what their kernel takes; that it computes is for tools/birefnet_check.py to say.
+
+No software adapter has matrix units: THE KERNEL ITSELF IS NOT RUN HERE.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.lowering import Lowering
+from engine.gpu.plan import Command, make_plan
+from engine.gpu.probe import KERNEL_BYTES, matrix_lanes
+from tests.engine.gpu.gpu import device
+from tests.engine.models import loaded, model, node
+
+MIB = 1 << 20
+LIMITS = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
+BYTES = {"f16": 2, "f32": 4}
+
+
+def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, lanes: int = 32) -> list[Command]:
+    """The commands of a 3x3 convolution with its activation."""
+    weights = {"w": np.ones((outputs, channels, 3, 3), np.float32)}
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
+    graph = loaded(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
+    # what lies within a network is stored as float16, what the host gives and takes is not
+    lowering = Lowering(graph, half=half, matrix_lanes=lanes, outside=())
+    inputs, outputs_ = lowering.run()
+    return make_plan(lowering.dispatches, inputs, outputs_, LIMITS).commands
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "half", "lanes", "expected"),
+    [
+        (64, 64, True, 32, True),
+        (64, 200, True, 32, True),
+        (64, 32, True, 32, False),
+        (3, 64, True, 32, False),
+        (64, 64, False, 32, False),
+        (64, 64, True, 0, False),
+    ],
+)
+def test_which_layers(channels: int, outputs: int, half: bool, lanes: int, expected: bool) -> None:
+    ran = {command.dispatch.kernel for command in commands(channels, outputs, half=half, lanes=lanes)}
+    assert ("conv_matrix" in ran) == expected
+
+
+@pytest.mark.parametrize("outputs", [64, 128])
+@pytest.mark.parametrize("size", [8, 256])
+def test_what_the_kernel_takes(outputs: int, size: int) -> None:
+    """Workgroup memory as probed for, 256 invocations at most, both tiles loaded whole; small layers split."""
+    (command, *rest) = (c for c in commands(64, outputs, size=size) if c.dispatch.kernel.startswith("conv"))
+    source, params = command.source, command.dispatch.params
+    arrays = re.findall(r"var<workgroup> \w+: array<(f16|f32), (\d+)>", source)
+    assert len(arrays) == 3
+    assert sum(BYTES[kind] * int(count) for kind, count in arrays) <= KERNEL_BYTES
+    threads = int(re.findall(r"@workgroup_size\((\d+)\)", source)[0])
+    assert threads <= 256
+    loads = len(re.findall(r"a_next\d+ = vec4<f16>\(load_x", source)), len(re.findall(r"b_next\d+ = w\[", source))
+    assert loads[0] * threads * 4 == params["bm"] * params["bk"]
+    assert loads[1] * threads * 4 == params["bn"] * params["bk"]
+    assert source.index("enable f16;") < source.index("enable subgroups;")
+    assert [c.dispatch.kernel for c in rest] == (["conv_sum"] if size == 8 else [])
+
+
+def test_software_adapters_have_none() -> None:
+    found = device()
+    if not found.adapter.software:
+        pytest.skip(f"{found.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
+    assert matrix_lanes(found) == 0

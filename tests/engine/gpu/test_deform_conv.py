@@ -1,0 +1,182 @@
+"""DeformConv on the tiled path, whose loader moves the taps, against the reference: shapes, offsets, epilogues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.gpu.lowering import Lowering
+from tests.engine.gpu.gpu import device, run
+from tests.engine.models import interpret, loaded, model, node
+
+CLOSE: dict[str, Any] = {"rtol": 8e-6, "atol": 8e-6}
+"""Measured: 8.3e-7 on lavapipe."""
+
+
+def layer(
+    *,
+    channels: int = 8,
+    outputs: int = 20,
+    kernel: tuple[int, int] = (3, 3),
+    extent: tuple[int, int] = (9, 11),
+    count: int = 1,
+    mask: bool = True,
+    bias: bool = True,
+    group: int = 1,
+    **attributes: Any,
+) -> tuple[Any, dict[str, Any], dict[str, np.ndarray], list[int]]:
+    """The node that makes ``c``, shapes of the graph's inputs, its constants, and the shape of ``c``."""
+    random = np.random.default_rng(outputs)
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    pads = attributes.setdefault("pads", [1, 1, 1, 1])
+    out = [
+        (size + pads[axis] + pads[axis + 2] - (kernel[axis] - 1) * dilations[axis] - 1) // strides[axis] + 1
+        for axis, size in enumerate(extent)
+    ]
+    taps = kernel[0] * kernel[1]
+    shapes: dict[str, Any] = {"x": [count, channels * group, *extent], "offset": [count, 2 * taps, *out]}
+    constants = {"w": random.standard_normal((outputs * group, channels, *kernel)).astype(np.float32)}
+    constants["w"] /= np.float32(np.sqrt(channels * taps))
+    if bias:
+        constants["b"] = random.standard_normal(outputs * group).astype(np.float32)
+    if mask:
+        shapes["mask"] = [count, taps, *out]
+    names = " ".join(["x w offset", "b" if bias else "-", "mask" if mask else "-"])
+    return node("DeformConv", names, "c", group=group, **attributes), shapes, constants, [count, outputs * group, *out]
+
+
+def arrays(shapes: dict[str, list[int]], far: float = 1.5) -> list[np.ndarray]:
+    """Random inputs; offsets of about ``far`` pixels."""
+    random = np.random.default_rng(7)
+    made = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    made["offset"] = np.clip(made["offset"].astype(np.float64) * far, -3e38, 3e38).astype(np.float32)
+    return list(made.values())
+
+
+def compare(
+    nodes: list[Any],
+    shapes: dict[str, Any],
+    constants: dict[str, np.ndarray],
+    wanted: str = "c",
+    *,
+    inputs: list[np.ndarray] | None = None,
+    half: bool = False,
+    close: dict[str, Any] = CLOSE,
+) -> None:
+    """Assert that the GPU gives the reference's outputs by the tiled kernel."""
+    proto = model(nodes, shapes, wanted, constants, opset=19)
+    given = arrays(shapes) if inputs is None else inputs
+    expected = interpret(loaded(proto), given)
+    results, kernels = run(loaded(proto), given, half=half)
+    assert "conv" in kernels
+    assert "deform_columns" not in kernels
+    for result, right in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (right.dtype, right.shape)
+        np.testing.assert_allclose(result, right, **close)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("outputs", [5, 24, 72])
+def test_operands(mask: bool, bias: bool, outputs: int) -> None:
+    made, shapes, constants, _ = layer(mask=mask, bias=bias, outputs=outputs)
+    compare([made], shapes, constants)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"kernel": (1, 1), "pads": [0] * 4},
+        {"kernel": (7, 7), "pads": [3] * 4, "channels": 4},
+        {"kernel": (2, 3), "pads": [0, 1, 1, 2]},
+        {"strides": [2, 3]},
+        {"dilations": [2, 1], "pads": [2, 0, 1, 3]},
+        {"strides": [2, 1], "dilations": [1, 3], "pads": [0, 3, 0, 3], "count": 2},
+        {"channels": 4, "group": 2, "outputs": 12},
+        {"channels": 64, "outputs": 132, "extent": (5, 5)},
+        {"extent": (1, 1), "channels": 4},
+    ],
+    ids=["1x1", "7x7", "2x3", "strides", "dilations", "all of these", "groups", "k is cut", "one pixel"],
+)
+def test_geometry(of: dict[str, Any]) -> None:
+    made, shapes, constants, _ = layer(**of)
+    compare([made], shapes, constants)
+
+
+@pytest.mark.parametrize("far", [0.0, 8.0, 1e4, 1e20, 3e38])
+def test_offsets_that_lead_far_outside(far: float) -> None:
+    made, shapes, constants, _ = layer()
+    compare([made], shapes, constants, inputs=arrays(shapes, far))
+
+
+def test_offsets_on_the_edge() -> None:
+    """Exactly on the last pixel, exactly one beyond, and within the last half pixel on either side."""
+    made, shapes, constants, _ = layer(extent=(4, 4), mask=False)
+    inputs = arrays(shapes)
+    whole = np.random.default_rng(1).choice([-5, -4, -1.5, -1, -0.5, 0, 0.5, 1, 3, 4, 4.5], inputs[1].shape)
+    inputs[1][:] = whole
+    compare([made], shapes, constants, inputs=inputs)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_offsets_that_are_no_numbers_read_zeros(value: float) -> None:
+    """Like one that leads outside, whatever the reference does."""
+    made, shapes, constants, _ = layer()
+    inputs, outside = arrays(shapes), arrays(shapes)
+    chosen = np.random.default_rng(2).random(inputs[1].shape) < 0.2
+    inputs[1][chosen], outside[1][chosen] = value, 1e6
+    proto = model([made], shapes, "c", constants, opset=19)
+    (expected,) = interpret(loaded(proto), outside)
+    (result,), _ = run(loaded(proto), inputs)
+    np.testing.assert_allclose(result, expected, **CLOSE)
+
+
+def test_activation_and_residual_run_in_its_epilogue() -> None:
+    made, shapes, constants, shape = layer(outputs=24)
+    nodes = [made, node("Relu", "c", "r"), node("Add", "r other", "y")]
+    shapes = {**shapes, "other": shape}
+    compare(nodes, shapes, constants, "y")
+    graph = loaded(model(nodes, shapes, "y", constants, opset=19))
+    lowering = Lowering(graph)
+    lowering.run()
+    # a dispatch is called after the last node that it computes
+    assert [dispatch.op for dispatch in lowering.dispatches if dispatch.kernel == "conv"] == ["Add"]
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_into_a_concat(axis: int) -> None:
+    made, shapes, constants, shape = layer(outputs=24)
+    nodes = [made, node("Relu", "c", "r"), node("Exp", "other", "e"), node("Concat", "e r", "y", axis=axis)]
+    compare(nodes, {**shapes, "other": shape}, constants, "y")
+
+
+def test_behind_convolutions_that_make_what_moves_it() -> None:
+    """As networks have it: offset and mask are channels-last, and of channels that are no multiple of four."""
+    random = np.random.default_rng(4)
+    made, shapes, constants, _ = layer(outputs=24)
+    nodes = [
+        node("Conv", "x wo", "offset", pads=[1, 1, 1, 1]),
+        node("Conv", "x wm", "m", pads=[1, 1, 1, 1]),
+        node("Sigmoid", "m", "mask"),
+        made,
+        node("Relu", "c", "y"),
+    ]
+    constants["wo"] = random.standard_normal((18, 8, 3, 3)).astype(np.float32) / 6
+    constants["wm"] = random.standard_normal((9, 8, 3, 3)).astype(np.float32) / 6
+    inputs = [random.standard_normal(shapes["x"]).astype(np.float32)]
+    compare(nodes, {"x": shapes["x"]}, constants, "y", inputs=inputs)
+
+
+def test_half_storage() -> None:
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
+    _, shapes, constants, _ = layer(channels=16, outputs=24, extent=(16, 16))
+    constants = {name: array.astype(np.float16).astype(np.float32) for name, array in constants.items()}
+    inputs = [array.astype(np.float16).astype(np.float32) for array in arrays(shapes)]
+    # inputs and outputs of the graph are float32, what lies between float16
+    nodes = [node("Neg", name, f"{name}_half") for name in shapes]
+    nodes.append(node("DeformConv", "x_half w offset_half b mask_half", "c", pads=[1, 1, 1, 1]))
+    nodes.append(node("MaxPool", "c", "y", kernel_shape=[1, 1]))
+    compare(nodes, shapes, constants, "y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3})
