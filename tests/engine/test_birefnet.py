@@ -1,0 +1,117 @@
+"""BiRefNet, as three generations of exporters write it, against ONNX Runtime; and that no pattern of it is missed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from engine import Session
+from engine.graph.load import load
+from engine.graph.passes import optimize
+from tools.make_birefnet import FORMS, make_birefnet
+
+
+@cache
+def proto(size: str, form: str, image: int | None = None) -> bytes:
+    return make_birefnet(size, form, image=image).SerializeToString()
+
+
+def photo(side: int) -> dict[str, np.ndarray]:
+    return {"pixel_values": np.random.default_rng(1).standard_normal((1, 3, side, side)).astype(np.float32)}
+
+
+@cache
+def expected(size: str, form: str, side: int) -> np.ndarray:
+    """What ONNX Runtime makes of the photo, the file as it is."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 2
+    model = proto(size, form, side)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, photo(side))[0]
+
+
+def parity(size: str, form: str, side: int, tolerance: float, *, backend: str = "numpy", **options: Any) -> None:
+    """Assert that a backend is as close to ONNX Runtime as ``tolerance`` times the spread of the mask."""
+    shapes = {"pixel_values": (1, 3, side, side)}
+    with Session(proto(size, form, side), backend=backend, input_shapes=shapes, **options) as session:
+        mask = session.run(photo(side))["alphas"]
+    wanted = expected(size, form, side)
+    assert mask.shape == wanted.shape == (1, 1, side, side)
+    # weights are random, but no mask of a constant would pass
+    assert wanted.std() > 0.01
+    error = np.abs(mask - wanted).max() / (wanted.max() - wanted.min())
+    assert error <= tolerance
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tiny_on_numpy(form: str) -> None:
+    # measured: 1.1e-5
+    parity("tiny", form, 128, 1e-4)
+
+
+@pytest.mark.parametrize("form", ["opset17", "opset20"])
+def test_swin_t_on_numpy(form: str) -> None:
+    # measured: 3.5e-5
+    parity("swin-t", form, 256, 3e-4)
+
+
+NODES = {"opset14": 574, "opset17": 574, "opset20": 575}
+"""What is left of each form: a tap of the pyramid is one node more where a ReduceMean makes it."""
+
+FIRES = {
+    "opset14": {
+        "fuse_patches": 4,
+        "fuse_deform_conv": 20,
+        "fuse_window_attention": 16,
+        "fold_bias": 20,
+        "fold_batch_norm": 20,
+        "fuse_layer_norm": 48,
+        "fuse_gelu": 16,
+        "broadcast_resize": 5,
+    },
+    "opset17": {
+        "fuse_patches": 4,
+        "fuse_deform_conv": 20,
+        "fuse_window_attention": 16,
+        "fold_bias": 20,
+        "fold_batch_norm": 20,
+        "fuse_layer_norm": 0,
+        "fuse_gelu": 16,
+        "broadcast_resize": 5,
+    },
+    "opset20": {
+        "fuse_patches": 0,
+        "fuse_deform_conv": 0,
+        "fuse_window_attention": 16,
+        "fold_bias": 0,
+        "fold_batch_norm": 20,
+        "fuse_layer_norm": 0,
+        "fuse_gelu": 0,
+        "broadcast_resize": 5,
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_pattern_is_fused(form: str) -> None:
+    graph = load(proto("tiny", form), input_shapes={"pixel_values": (1, 3, 128, 128)})
+    fired = optimize(graph)
+    assert {name: fired[name] for name in FIRES[form]} == FIRES[form]
+    ops = Counter(made.op for made in graph.nodes)
+    fused = {name: ops[name] for name in ("WindowAttention", "DeformConv", "LayerNormalization", "Gelu")}
+    assert fused == {"WindowAttention": 16, "DeformConv": 20, "LayerNormalization": 48, "Gelu": 16}
+    assert not {"Softmax", "GatherND", "Erf", "Pad", "Split", "BatchNormalization", "Sqrt"} & set(ops)
+    assert len(graph.nodes) == NODES[form]
+
+
+def test_a_model_of_another_size_than_the_exported_is_refused() -> None:
+    """Its shapes are numbers in the file, whatever its inputs declare."""
+    assert onnx.load_model_from_string(proto("tiny", "opset14")).graph.input[0].type.tensor_type.shape.dim[2].dim_param
+    with pytest.raises(Exception, match="do not fit the operator"):
+        Session(proto("tiny", "opset14"), backend="numpy", input_shapes={"pixel_values": (1, 3, 192, 192)})
