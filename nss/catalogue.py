@@ -38,7 +38,9 @@ class ModelSpec:
     std: tuple[float, float, float]
     input_name: str | None = None
     output_name: str | None = None
-    """Name of the output that is the mask, values 0..1."""
+    """Name of the output that is the mask, values 0..1, or its logits."""
+    logits: bool = False
+    """Whether the output are logits: a sigmoid makes them the mask."""
     filename: str | None = None
     """Path of the file in the package (built-in) or in the repository; None for a user's own file."""
     repo: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -168,9 +168,10 @@ def read(model: models.ResolvedModel) -> tuple[engine.ModelFile, models.ModelSpe
     """The model file, and what is known about it completed with what stands in it."""
     file, spec = engine.ModelFile.read(model.path), model.spec
     if spec.input_hw is None and file.inputs:
-        # a user's own file: its names and sizes tell which network it is
+        # a user's own file: its names and sizes tell which network it is, its last layer what its output is
         name, dims = next(iter(file.inputs.items()))
         spec = models.complete_spec(spec, name, dims, tuple(file.outputs))
+        spec = replace(spec, logits=file.lacks_activation(str(spec.output_name)))
     return file, spec
 
 

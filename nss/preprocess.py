@@ -49,6 +49,12 @@ def prepare(rgb: np.ndarray, spec: ModelSpec) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The mask, float32 in 0..1, of a network that gives its logits; any finite number is one."""
+    mask: np.ndarray = np.tanh(logits * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
+    return mask
+
+
 def mask_to_photo(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The network's mask, float32 HxW, at the photo's (height, width), clipped to 0..1.
 

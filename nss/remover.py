@@ -218,7 +218,7 @@ class Remover:
         if not np.isfinite(mask).all():
             model = self._network.spec.name
             raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
-        return mask, notes
+        return preprocess.sigmoid(mask) if self._network.spec.logits else mask, notes
 
 
 def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:

@@ -181,6 +181,14 @@ def test_a_gated_repository_is_explained(hub: FakeHub, monkeypatch: pytest.Monke
     assert hub.transfers == []
 
 
+@pytest.mark.parametrize(("status", "code"), [(401, ""), (401, "RepoNotFound"), (403, ""), (403, "GatedRepo")])
+def test_whatever_a_gated_repository_answers_says_what_to_do(hub: FakeHub, status: int, code: str) -> None:
+    hub.status, hub.error_code = status, code
+    message = refusal(tiny_spec(CONTENT, gated=True))
+    assert "tiny is gated and no token is set: accept its licence" in message
+    assert "set HF_TOKEN to a token of that account" in message
+
+
 def test_the_token_goes_to_the_hub_and_not_to_the_storage_host(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.valid_token = "hf_right"
     monkeypatch.setenv("HF_TOKEN", "hf_right")
