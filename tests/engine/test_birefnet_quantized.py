@@ -1,4 +1,4 @@
-"""The smaller forms of the BiRefNet stand-in: the engine against ONNX Runtime on the same file, and what is still fused."""
+"""The smaller forms of the BiRefNet stand-in: the engine against ONNX Runtime on the same file, and what is fused."""
 
 from __future__ import annotations
 
