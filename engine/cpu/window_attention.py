@@ -31,6 +31,8 @@ class WindowAttentionKernel(KernelBase):
         self.area, self.channels = grid.area, node.input(0).shape[-1] // 3
         self.scale = np.float32(node.attributes["scale"])
         self.tokens = grid.tokens().astype(np.intp)
+        # a mask that raises scores may take them out of what exp holds
+        self.may_be_safe = node.attributes["masked"] <= 0
         self.masks = _masks(grid.regions(), node.attributes["masked"]) if grid.shift else {}
         self.ones = np.ones(self.area, np.float32)
         self.group = max(1, min(grid.count, STRIP_BYTES // (4 * self._parts(1)[-1])))
@@ -81,7 +83,7 @@ class WindowAttentionKernel(KernelBase):
         np.matmul(q, k.swapaxes(2, 3), out=scores)
         np.add(scores, bias, out=scores)
         # before the mask: a place always sees itself unmasked
-        is_safe = scores.min() > -SAFE and scores.max() < SAFE
+        is_safe = self.may_be_safe and scores.min() > -SAFE and scores.max() < SAFE
         for window in range(*windows):
             if window in self.masks:
                 masked = scores[window - windows[0]]

@@ -75,6 +75,10 @@ def test_scores_that_are_all_alike(level: float) -> None:
     np.testing.assert_allclose(execute(graph, [x])[0], interpret(graph, [x])[0], rtol=1e-5, atol=1e-4)
 
 
+def test_a_mask_that_raises_scores_beyond_what_exp_can_hold() -> None:
+    compare_graph(attention(WindowGrid(7, 8, 4, 2), masked=100.0), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
+
+
 def test_float16_runs_by_the_reference() -> None:
     compare_graph(attention(WindowGrid(4, 5, 3, 1), dtype=np.float16), kernel="ReferenceKernel")
 
