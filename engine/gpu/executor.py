@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.coverage import check
 from engine.gpu.device import Device
@@ -55,6 +56,9 @@ class GpuExecutor:
         try:
             self._allocate()
             self._commands = [self._command(index) for index in range(len(self.plan.commands))]
+        except TooLargeError as error:
+            self.close()
+            raise TooLargeError(f"{error}; the model takes {sum(self.plan.buffers):,} bytes there") from error
         except BaseException:
             self.close()
             raise

@@ -184,6 +184,15 @@ def test_a_model_too_large_for_the_adapter(limits: dict[str, int], message: str)
         GpuExecutor(loaded(SMALL), device(), limits=limits)
 
 
+def test_memory_that_runs_out_says_what_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Device, nbytes: int, usage: str, label: str) -> None:  # noqa: ARG001 (one signature)
+        raise TooLargeError(f"allocating {nbytes} bytes ({label}): the adapter is out of memory")
+
+    monkeypatch.setattr(Device, "buffer", refuse)
+    with pytest.raises(TooLargeError, match=r"out of memory.*; the model takes [\d,]+ bytes there$"):
+        GpuExecutor(loaded(SMALL), device())
+
+
 def test_the_probe_raises_nothing_and_gives_a_reason() -> None:
     device()
     for adapter in devices(probe=True).adapters:
