@@ -10,23 +10,28 @@ from engine.gpu.kernels.conv import Layer, emit_tiled
 from engine.gpu.kernels.elementwise import Tree
 from engine.gpu.kernels.epilogue import pixel_stride
 from engine.gpu.lowering import Lowering
-from engine.gpu.tensor import Tensor
+from engine.gpu.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import Node
 from engine.ops.window import Window
 
 FEWEST = 16
 """Rows, columns and summands that fill a tile well enough."""
 
+PADDED = 32, 128
+"""What rows and columns of the packed matrix are multiples of, at the most."""
 
-def is_linear(node: Node) -> bool:
-    """Whether the convolution's kernel takes the product."""
+
+def is_linear(node: Node, low: Lowering) -> bool:
+    """Whether the convolution's kernel takes the product; it binds the matrix whole."""
     x, w = node.input(0), node.input(1)
+    packed = prod(-(-extent // to) * to for extent, to in zip(w.shape, PADDED, strict=False))
     return (
         w.is_constant
         and len(w.shape) == 2
         and len(x.shape) >= 2
         and node.output.dtype in (np.float32, np.float16)
         and min(prod(x.shape[:-1]), *w.shape) >= FEWEST
+        and packed * ITEM_BYTES["f32"] <= low.binding_limit
     )
 
 
@@ -44,6 +49,16 @@ def emit_linear(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
     window = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (count, 1))
     outputs = node.input(1).shape[1]
     layer = Layer(
-        node, column, window, outputs, 1, False, ("let root = raw;",), {}, None, {}, len(node.output.shape) - 1
+        node=node,
+        x=column,
+        window=window,
+        outputs=outputs,
+        groups=1,
+        integer=False,
+        prelude=("let root = raw;",),
+        own={},
+        zero=None,
+        moves={},
+        channel_axis=len(node.output.shape) - 1,
     )
     emit_tiled(layer, low, tree, last)

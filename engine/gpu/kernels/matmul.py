@@ -103,7 +103,7 @@ def _leaves(low: Lowering, tree: Tree) -> list[Read]:
 
 
 def _emit_matmul(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
-    if is_linear(node):
+    if is_linear(node, low):
         emit_linear(node, low, tree, last)
         return
     operands = low.input(node, 0), low.input(node, 1)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.gpu.gpu import compare
-from tests.engine.models import model, node
+from tests.engine.gpu.gpu import compare, run
+from tests.engine.models import feeds, interpret, loaded, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -172,3 +172,16 @@ def test_a_large_constant_is_cut_by_columns() -> None:
     b = np.random.default_rng(0).standard_normal((20, 300)).astype(np.float32)
     proto = model([node("MatMul", "a b", "p"), node("Add", "p c", "y")], {"a": [2, 20], "c": [300]}, "y", {"b": b})
     compare(proto, limits={"max-storage-buffer-binding-size": 4352}, **CLOSE)
+
+
+@pytest.mark.parametrize(("limit", "kernel"), [(1 << 20, "conv"), (1 << 16, "matmul")])
+def test_a_known_matrix_is_bound_whole_or_cut(limit: int, kernel: str) -> None:
+    """Of 77 KB, 98 packed: the convolution's kernel cannot cut it, the product's takes it column by column."""
+    matrix = np.random.default_rng(3).standard_normal((64, 300)).astype(np.float32)
+    proto = model([node("MatMul", "x w", "y")], {"x": [40, 64]}, "y", {"w": matrix})
+    graph = loaded(proto)
+    given = feeds(graph)
+    expected = interpret(graph, given)
+    results, ran = run(loaded(proto), given, limits={"max-storage-buffer-binding-size": limit})
+    assert ran[0] == kernel
+    np.testing.assert_allclose(results[0], expected[0], **CLOSE)
