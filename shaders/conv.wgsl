@@ -52,30 +52,10 @@ fn main(
   @builtin(workgroup_id) id: vec3<u32>,
   @builtin(local_invocation_index) local_index: u32,
 ) {
-{% include "parts/conv_begin.wgsl" %}
 {% if integer %}
   zero_point = vec4<i32>({{ 'i32(x_zero[params.base_x_zero])' if has_zero else '0' }});
 {% endif %}
-  let last_m = params.first + params.count - 1;
-
-  // this invocation's share of the loads: column k4 of rows m, m + {{ a_step }}, …
-  let load_k4 = local % {{ k4s }};
-  let load_m = local / {{ k4s }};
-{% for l in range(a_loads) %}
-  let p{{ l }} = pixel_of(tile_m + load_m + {{ l * a_step }}, last_m);
-{% endfor %}
-  let first_channel = group * params.channels;
-{% if x_vec == 4 %}
-  var channel = first_step * {{ bk }} + load_k4 * 4;
-  let first_tap = channel / params.channels;
-  channel = channel - first_tap * params.channels;
-  var tap_y = first_tap / params.kernel_x;
-  var tap_x = first_tap - tap_y * params.kernel_x;
-{% else %}
-  var k = first_step * {{ bk }} + load_k4 * 4;
-{% endif %}
-  var w_at = params.base_w + ((group * params.steps + first_step) * {{ bk }} * params.n_padded + tile_n) / 4;
-  let w_row = params.n_padded / 4;
+{% include "parts/conv_begin.wgsl" %}
 
   // this invocation's part of the tile: rows m, m + {{ rows }}, … and channels 4 n4, 4 (n4 + {{ columns }}), …
   let own_m = local / {{ columns }};

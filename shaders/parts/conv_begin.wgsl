@@ -1,4 +1,5 @@
-{# The tile of a convolution's workgroup, its group of channels, and its steps along k: all, or those of one part. #}
+{# The tile of a convolution's workgroup, its group of channels, its steps along k (all, or those of one part), and where
+   its first loads lie. #}
   let local = i32(local_index);
   let tile_m = params.first + i32(id.x) * {{ bm }};
   let tile_n = i32(id.y) * {{ bn }};
@@ -12,3 +13,23 @@
   let first_step = 0;
   let last_step = params.steps;
 {% endif %}
+  let last_m = params.first + params.count - 1;
+
+  // this invocation's share of the loads: column k4 of rows m, m + {{ a_step }}, …
+  let load_k4 = local % {{ k4s }};
+  let load_m = local / {{ k4s }};
+{% for l in range(a_loads) %}
+  let p{{ l }} = pixel_of(tile_m + load_m + {{ l * a_step }}, last_m);
+{% endfor %}
+  let first_channel = group * params.channels;
+{% if x_vec == 4 %}
+  var channel = first_step * {{ bk }} + load_k4 * 4;
+  let first_tap = channel / params.channels;
+  channel = channel - first_tap * params.channels;
+  var tap_y = first_tap / params.kernel_x;
+  var tap_x = first_tap - tap_y * params.kernel_x;
+{% else %}
+  var k = first_step * {{ bk }} + load_k4 * 4;
+{% endif %}
+  var w_at = params.base_w + ((group * params.steps + first_step) * {{ bk }} * params.n_padded + tile_n) / 4;
+  let w_row = params.n_padded / 4;

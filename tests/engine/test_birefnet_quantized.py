@@ -12,7 +12,7 @@ from tools.quantize_model import quantize
 
 X = np.random.default_rng(1).standard_normal((1, 3, 128, 128)).astype(np.float32)
 
-NEAR = {"q4": 1e-3, "bnb4": 1e-3, "q4f16": 2e-2, "f16": 2e-2}
+NEAR = {"q4": 1e-4, "bnb4": 1e-4, "q4f16": 2e-2, "f16": 2e-2}
 """The largest difference as a share of the spread of ONNX Runtime's output; measured were 1e-5, and 2e-3 in float16."""
 
 
@@ -29,9 +29,14 @@ def test_small_forms(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["int8", "uint8"])
 def test_eight_bits(form: str) -> None:
-    """Random weights amplify a level that rounds the other way: the mean holds where single pixels do not."""
+    """Random weights amplify a level that rounds the other way: the mean holds where single pixels do not.
+
+    Measured: 9e-3 in the mean, 8e-2 at the worst pixel.
+    """
     model = quantize(make_birefnet("tiny", "opset20"), form).SerializeToString()
     (expected,) = onnxruntime_session(model, threads=1).run(None, {"pixel_values": X})
     with Session(model, backend="numpy") as session:
         (mask,) = session.run({"pixel_values": X}).values()
-    assert np.abs(mask - expected).mean() <= 2e-2 * np.ptp(expected)
+    difference = np.abs(mask - expected) / np.ptp(expected)
+    assert difference.mean() <= 2e-2
+    assert difference.max() <= 0.2

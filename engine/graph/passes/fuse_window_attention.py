@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 
 import numpy as np
 
@@ -121,16 +121,20 @@ class _Attention:
             return None
         windows, heads, area, size = values.output.shape
         channels = heads * size
-        order = np.arange(1, 3 * windows * area * channels + 1, dtype=np.int32).reshape(windows, area, 3, heads, size)
-        expected = order.transpose(2, 0, 3, 1, 4)
         shape = windows, heads, area, size
+
+        def part(index: int) -> np.ndarray:
+            """The elements of q, k or v, as ``shape`` has them."""
+            places = windows, area, 3, heads, size
+            return np.arange(1, prod(places) + 1, dtype=np.int32).reshape(places)[:, :, index].swapaxes(1, 2)
+
         ordered = (
             qkv.product.output.shape[-1] == 3 * channels
             and v.shape == q.shape == shape
             and k.shape == (windows, heads, size, area)
-            and movements.are(q, ("q", *shape), lambda: expected[0])
-            and movements.are(k, ("k", *shape), lambda: expected[1].swapaxes(2, 3))
-            and movements.are(v, ("v", *shape), lambda: expected[2])
+            and movements.are(q, ("q", *shape), lambda: part(0))
+            and movements.are(k, ("k", *shape), lambda: part(1).swapaxes(2, 3))
+            and movements.are(v, ("v", *shape), lambda: part(2))
             and movements.are(joined.x, ("joined", *shape), lambda: _joined(shape))
         )
         if not ordered:
