@@ -1,7 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another; ``available_cores`` and ``single_threaded_blas`` are for work around a run.
+``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas`` and ``Gate`` are for work around
+a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
@@ -23,6 +24,7 @@ from engine.errors import (
 if TYPE_CHECKING:
     from engine.cpu.threads import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
+    from engine.gate import Gate as Gate
     from engine.gpu.listing import DeviceInfo as DeviceInfo
     from engine.gpu.listing import Devices as Devices
     from engine.gpu.listing import devices as devices
@@ -42,6 +44,7 @@ __all__ = [
     "DeviceLostError",
     "Devices",
     "EngineError",
+    "Gate",
     "InputError",
     "KernelTime",
     "ModelError",
@@ -63,6 +66,7 @@ __all__ = [
 _MODULES = {
     "DeviceInfo": "gpu.listing",
     "Devices": "gpu.listing",
+    "Gate": "gate",
     "KernelTime": "measure",
     "ModelFile": "graph.model_file",
     "NodeError": "parity",

@@ -14,7 +14,9 @@ from engine.cpu.executor import NumpyExecutor
 from engine.cpu.interpreter import ReferenceExecutor
 from engine.cpu.kernel import Observer
 from engine.errors import BackendError, InputError
-from engine.gpu.device import Adapter, adapters, choose, no_adapter, open_device
+from engine.gate import Gate
+from engine.gpu.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device import open_device
 from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
@@ -80,6 +82,11 @@ class Session:
     whole inputs to constants. ``outputs`` names the values to keep: None for the model's first output, "all", or a
     list.
 
+    Any thread may use a session: runs on one processor or one GPU take turns, and give what one thread alone gets, bit
+    for bit. ``close`` waits for those that have begun. A forked child may run a session of its parent on "numpy" and
+    "reference"; on webgpu it gets a BackendError, as does a new one there once the parent has used WebGPU: make it
+    after the fork, or use spawn.
+
     Raises BackendError for a backend, adapter or precision that is not there, and what ``engine.graph.load.load``
     raises. A graph runs wholly on the backend that was asked for, or is refused.
     """
@@ -93,10 +100,10 @@ class Session:
         input_shapes: Mapping[str, Sequence[int]] | None = None,
         outputs: Sequence[str] | str | None = None,
         input_values: Mapping[str, np.ndarray] | None = None,
-        adapter: str | None = None,
+        adapter: str | int | None = None,
     ) -> None:
         chosen = _resolve(backend, precision, adapter)
-        self._closed = False
+        self._gate = Gate(_closed)
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
         in_file = len(file.proto.graph.node)
@@ -133,12 +140,13 @@ class Session:
     ) -> dict[str, np.ndarray]:
         """Compute the outputs, by name, from all inputs, by name.
 
-        ``observe`` is called with the operator, the node's name and the seconds it took; it must not run a session.
-        Raises InputError when an
-        input is missing, unknown, has another dtype or shape than the model's, or holds NaN (unless ``allow_nan``).
+        ``observe`` is called with the operator, the node's name and the seconds it took; it must not run or close a
+        session. Raises InputError when an input is missing, unknown, has another dtype or shape than the model's, or
+        holds NaN (unless ``allow_nan``); BackendError when the session is closed; DeviceLostError when the GPU went
+        away, after which another session gets a new device.
         """
-        arrays = self._arrays(inputs, allow_nan)
-        results = self._executor.run(arrays, observe)
+        with self._gate.entered():
+            results = self._executor.run(self._arrays(inputs, allow_nan), observe)
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
 
     def profile(self, inputs: Mapping[str, np.ndarray]) -> list[KernelTime]:
@@ -149,7 +157,8 @@ class Session:
         from engine.gpu.executor import GpuExecutor
 
         seconds: list[tuple[str, str, float]] = []
-        self._executor.run(self._arrays(inputs, False), lambda *row: seconds.append(row))
+        with self._gate.entered():
+            self._executor.run(self._arrays(inputs, False), lambda *row: seconds.append(row))
         if isinstance(self._executor, GpuExecutor):
             commands = self._executor.plan.commands
             return [kernel_time(command, row[2]) for command, row in zip(commands, seconds, strict=True)]
@@ -165,11 +174,12 @@ class Session:
 
         if not isinstance(self._executor, GpuExecutor):
             raise BackendError(f"backend '{self.info.backend}' runs on the processor; there is no GPU to ask")
-        return gpu_seconds(self._executor, runs)
+        with self._gate.entered():
+            return gpu_seconds(self._executor, runs)
 
     @property
     def milliseconds(self) -> dict[str, float]:
-        """Wall time of the last run by stage, on webgpu: upload, encode, and wait for the result; else empty."""
+        """Wall time of the last run, whichever thread's, by stage, on webgpu: upload, encode, wait; else empty."""
         return dict(getattr(self._executor, "milliseconds", {}))
 
     def executor(self, part: Graph, whole: Graph) -> Executor:
@@ -180,17 +190,15 @@ class Session:
         return _executor(part, *self._made_by, outside=(*whole.inputs, *whole.outputs))[0]
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
-        if self._closed:
-            raise BackendError("the session is closed; open another to run the model again")
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
         return [_fitting(info, inputs.get(info.name), allow_nan) for info in self.inputs]
 
     def close(self) -> None:
-        """Free the backend's threads; the session cannot run afterwards."""
-        self._closed = True
-        self._executor.close()
+        """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards."""
+        if self._gate.close():
+            self._executor.close()
 
     def __enter__(self) -> Session:
         return self
@@ -208,7 +216,11 @@ class _Chosen:
     adapter: Adapter | None = None
 
 
-def _resolve(backend: str, precision: str, adapter: str | None) -> _Chosen:
+def _closed() -> BackendError:
+    return BackendError("the session is closed; open another to run the model again")
+
+
+def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Chosen:
     """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
@@ -238,7 +250,7 @@ def _executor(
     return executor, blas.describe(executor.pool.threads)
 
 
-def _on_gpu(backend: str, adapter: str | None) -> _Chosen:
+def _on_gpu(backend: str, adapter: str | int | None) -> _Chosen:
     choice = choose(adapter)
     if choice.adapter is not None:
         return _Chosen("webgpu", choice.reason, choice.adapter)

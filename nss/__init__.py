@@ -52,7 +52,7 @@ def remove(
     *,
     model: str | os.PathLike[str] = "auto",
     backend: str = "auto",
-    device: str | None = None,
+    device: str | int | None = None,
     precision: str = "f32",
     require_gpu: bool = False,
     allow_fetch: bool = True,
@@ -67,7 +67,7 @@ def remove(
         model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already on this machine.
         backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"`` or
             ``"reference"``.
-        device: the adapter for ``"webgpu"``: an index, an implementation, or part of a name (``nss-wgpu devices``).
+        device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (``nss-wgpu devices``).
         precision: ``"f32"``, or on the GPU ``"f16"``.
         require_gpu: fail where no hardware adapter would run the network.
         allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.

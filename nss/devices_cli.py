@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -45,17 +46,26 @@ def _lines(found: Devices) -> list[str]:
         for adapter in found.adapters:
             lines += [f"{adapter.index}  limits: {_limits(adapter)}", f"   matrix units: {_matrix(adapter)}"]
         lines.append("")
+    lines += _cards(found)
     runs = "numpy" if found.chosen is None else f"webgpu on adapter {found.chosen}"
     lines.append(f"backend auto: {runs}; {found.reason}")
     lines += [f"  {line}" for line in _advice(found)]
     return lines
 
 
+def _cards(found: Devices) -> list[str]:
+    """How many cards there are, and which implementations do not show all of them, or nothing at all."""
+    shown = Counter(adapter.implementation for adapter in found.adapters if not adapter.software)
+    fewer = [f"{name} shows {count} of them" for name, count in shown.items() if count < found.cards]
+    cards = [f"cards: the drivers have {found.cards}{''.join(f'; {words}' for words in fewer)}"] if found.cards else []
+    return [*cards, *(f"{name}: {failure}" for name, failure in found.failures.items() if found.adapters)]
+
+
 def _row(adapter: DeviceInfo, chosen: bool) -> list[str]:
     return [
         "*" if chosen else "",
         str(adapter.index),
-        adapter.name,
+        f"{adapter.name} #{adapter.ordinal + 1}" if adapter.equals > 1 else adapter.name,
         adapter.implementation,
         adapter.api,
         adapter.driver or "-",

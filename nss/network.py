@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,13 +21,13 @@ class RunOptions:
 
     Attributes:
         backend: ``"auto"``, ``"webgpu"``, ``"numpy"`` or ``"reference"``.
-        device: an adapter, as ``engine.Session`` takes it, or None.
+        device: an adapter, as ``engine.Session`` takes it (a number or a name), or None.
         precision: ``"f32"`` or ``"f16"``.
         require_gpu: nothing but a hardware adapter will do.
     """
 
     backend: str = "auto"
-    device: str | None = None
+    device: str | int | None = None
     precision: str = "f32"
     require_gpu: bool = False
 
@@ -66,79 +67,118 @@ class RunOptions:
 ON_NUMPY = RunOptions(backend="numpy")
 
 
+@dataclass(frozen=True)
+class Output:
+    """What the network made of one image.
+
+    Attributes:
+        array: the model's output, as it is.
+        notes: what happened on the way.
+        info: what it ran on.
+        reason: why there.
+    """
+
+    array: np.ndarray
+    notes: tuple[str, ...]
+    info: engine.SessionInfo
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A session, why it is on its backend, and why its GPU was lost where nothing could be opened in its place."""
+
+    session: engine.Session
+    reason: str
+    lost: str | None = None
+
+    def output(self, image: np.ndarray) -> Output:
+        if self.lost is not None:
+            raise engine.DeviceLostError(self.lost)
+        info = self.session.inputs[0]
+        outputs = self.session.run({info.name: image.astype(info.dtype, copy=False)})
+        return Output(next(iter(outputs.values())), (), self.session.info, self.reason)
+
+
 class Network:
-    """A model that maps one image to one mask, on the backend that ``options`` ask for.
+    """A model that maps one image to one mask, on the backend that ``options`` ask for; any thread may run it.
 
     Attributes:
         spec: what is known of the model, completed by what stands in the file.
-        session: what runs it now; another one once the GPU was lost.
-        reason: why it runs on that backend.
     """
 
     def __init__(self, model: models.ResolvedModel, options: RunOptions, notify: models.Notify) -> None:
         """Open the model file. Raises what `opening` does, and ModelUnavailableError for what is no mask model."""
         self._model, self._options, self._notify = model, options, notify
-        self._lost: str | None = None
+        self._recovering = threading.Lock()
         with opening(model.path):
             file, self.spec = read(model)
-            self.session = options.session(file, self.spec)
-        self.reason = self.session.info.reason
-        if fault := _no_mask_model(self.session):
-            self.session.close()
+            session = options.session(file, self.spec)
+        self._opened = _Opened(session, session.info.reason)
+        if fault := _no_mask_model(session):
+            session.close()
             raise ModelUnavailableError(f"{model.path}: {fault}")
 
-    def run(self, image: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The model's output for an image ``[1, 3, H, W]``, and notes on what happened on the way.
+    @property
+    def session(self) -> engine.Session:
+        """What runs the model now; another one once the GPU was lost."""
+        return self._opened.session
+
+    def run(self, image: np.ndarray, name: str) -> Output:
+        """The model's output for an image ``[1, 3, H, W]``.
 
         Where the GPU is lost, the image is tried again on a new device, and then, unless the GPU was demanded, on
-        NumPy, which the images after it stay on.
+        NumPy, which the images after it stay on. Where several threads lose it, the first to come opens the new session
+        for all.
 
         Raises:
             ImageError: the engine failed, or the GPU was demanded and is gone; ``name`` is the image's.
         """
+        opened = self._opened
         try:
-            if self._lost is None:
-                try:
-                    return self._output(image), ()
-                except engine.DeviceLostError as error:
-                    self._lost = one_line(error)
-            return self._run_again(image, name, self._lost)
+            try:
+                return opened.output(image)
+            except engine.BackendError as error:
+                with self._recovering:
+                    # whoever recovers closes the lost session, also under those that have just come to it
+                    lost = isinstance(error, engine.DeviceLostError) or self._opened is not opened or self._opened.lost
+                    if not lost:
+                        raise
+                    return self._recovered(image, name, opened, one_line(error))
         except engine.EngineError as error:
             raise ImageError(f"{name}: {error}") from error
 
     def close(self) -> None:
-        """Free what the session holds."""
-        self.session.close()
+        """Wait for the runs of other threads, and free what the session holds."""
+        self._opened.session.close()
 
-    def _run_again(self, image: np.ndarray, name: str, lost: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        self._notify(f"{name}: {lost}; trying once more on a new device")
+    def _recovered(self, image: np.ndarray, name: str, failed: _Opened, lost: str) -> Output:
         note = "the GPU was lost; computed on a new device"
         try:
-            self._reopen(self._options, lost)
-            output = self._output(image)
+            if self._opened is failed:
+                self._notify(f"{name}: {lost}; trying once more on a new device")
+                self._reopen(self._options, lost)
+            output = self._opened.output(image)
         except engine.BackendError as error:
+            self._opened = replace(self._opened, lost=lost)
             if self._options.demands_gpu:
                 raise ImageError(
                     f"{name}: the GPU was lost, and a new device failed too: {error}; not computed on NumPy, since the "
                     "GPU was asked for"
                 ) from error
             self._notify(f"{name}: {error}; going on with NumPy")
-            note = "the GPU was lost; computed on NumPy"
             self._reopen(ON_NUMPY, one_line(error))
-            output = self._output(image)
-        self._lost = None
-        return output, (note,)
+            output = self._opened.output(image)
+        if output.info.backend != "webgpu":
+            note = "the GPU was lost; computed on NumPy"
+        return replace(output, notes=(note,))
 
     def _reopen(self, options: RunOptions, lost: str) -> None:
+        self._opened = replace(self._opened, lost=lost)
         with suppress(Exception):  # the handles of a lost device may fail in any way
-            self.session.close()
+            self._opened.session.close()
         file, self.spec = read(self._model)
-        self.session = options.session(file, self.spec)
-        self.reason = f"after the GPU was lost ({lost})"
-
-    def _output(self, image: np.ndarray) -> np.ndarray:
-        info = self.session.inputs[0]
-        return next(iter(self.session.run({info.name: image.astype(info.dtype, copy=False)}).values()))
+        self._opened = _Opened(options.session(file, self.spec), f"after the GPU was lost ({lost})")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import engine
 from nss import image_io, models, preprocess
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
@@ -80,9 +82,10 @@ def apply_mask(image: Source | Photo, mask: Source, name: str | None = None) -> 
 
 
 class Remover:
-    """A loaded model that cuts the foreground out of images, one after the other.
+    """A loaded model that cuts the foreground out of images; any number of threads may share one.
 
-    A context manager; ``close`` frees what it holds.
+    A context manager; ``close`` frees what it holds. A forked child may go on with a Remover of its parent where that
+    runs on NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
 
     Attributes:
         model: which model it is and where it lies.
@@ -94,7 +97,7 @@ class Remover:
         model: str | os.PathLike[str] = "auto",
         *,
         backend: str = "auto",
-        device: str | None = None,
+        device: str | int | None = None,
         precision: str = "f32",
         require_gpu: bool = False,
         allow_fetch: bool = True,
@@ -108,7 +111,8 @@ class Remover:
             model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already here.
             backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
                 ``"reference"`` (the slow oracle).
-            device: the adapter for ``"webgpu"``: an index, an implementation, or part of a name (``nss-wgpu devices``).
+            device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name, as
+                ``nss-wgpu devices`` lists them.
             precision: ``"f32"``, or on the GPU ``"f16"``.
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
@@ -132,9 +136,9 @@ class Remover:
                 self.model = models.resolve(model, allow_fetch=allow_fetch, quiet=quiet, notify=say)
                 self._network = Network(self.model, options, say)
         self.load_milliseconds = timing["load_model"]
-        self._load_reported = False
+        self._unreported = [self.load_milliseconds]
         self._stretch = stretch
-        self._closed = False
+        self._gate = engine.Gate(_closed)
 
     def remove(self, image: Source | Photo, *, refinement: Refinement | None = None) -> Cutout:
         """Cut the foreground out of a path, image bytes, PIL image, uint8 array (HxW, HxWx3, HxWx4) or loaded photo.
@@ -147,47 +151,46 @@ class Remover:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
-        cutout = self.finish(self.infer(self.prepare(image)))
+        with self._gate.entered():
+            cutout = self.finish(self.infer(self.prepare(image)))
         return cutout.refined(refinement) if refinement else cutout
 
     def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
-        """The first third of ``remove``: decode, and make the network's input. Any thread may call it.
+        """The first third of ``remove``: decode, and make the network's input.
 
         Args:
             image: as ``remove`` takes it.
             name: what to call it in an error, where it has no path.
         """
-        if self._closed:
-            raise UsageError("this Remover is closed; make a new one")
         times: dict[str, float] = {}
-        with stage(times, "decode"):
-            photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
-        times["load_model"] = 0.0
-        with stage(times, "preprocess"):
-            network_input = preprocess.prepare(photo.rgb, self._network.spec)
+        with self._gate.entered():
+            with stage(times, "decode"):
+                photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
+            times["load_model"] = 0.0
+            with stage(times, "preprocess"):
+                network_input = preprocess.prepare(photo.rgb, self._network.spec)
         return Prepared(photo, network_input, times)
 
     def infer(self, prepared: Prepared) -> Inferred:
-        """The second third: the network. One thread at a time."""
-        if not self._load_reported:
-            prepared.times["load_model"] = self.load_milliseconds
-            self._load_reported = True
-        with stage(prepared.times, "infer"):
-            raw, happened = self._infer(prepared.network_input, prepared.photo.name)
-        network = self._network
+        """The second third: the network. Runs of several threads take turns."""
+        with suppress(IndexError):  # the first image alone bears the time of loading
+            prepared.times["load_model"] = self._unreported.pop()
+        with self._gate.entered(), stage(prepared.times, "infer"):
+            output = self._network.run(prepared.network_input, prepared.photo.name)
+            raw = self._mask(output.array, prepared.photo.name)
         info = RunInfo(
-            model=network.spec.name,
+            model=self._network.spec.name,
             model_sha256=self.model.sha256,
-            backend=network.session.info.backend,
-            device=network.session.info.device,
-            backend_reason=network.reason,
-            precision=network.session.info.precision,
+            backend=output.info.backend,
+            device=output.info.device,
+            backend_reason=output.reason,
+            precision=output.info.precision,
             milliseconds=prepared.times,
         )
-        return Inferred(prepared.photo, raw, happened, info)
+        return Inferred(prepared.photo, raw, output.notes, info)
 
     def finish(self, inferred: Inferred) -> Cutout:
-        """The last third: the mask at the photo's size. Any thread may call it."""
+        """The last third: the mask at the photo's size."""
         photo, raw = inferred.photo, inferred.raw
         with stage(inferred.info.milliseconds, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
@@ -199,9 +202,9 @@ class Remover:
         return Cutout(mask, photo.rgb, photo.alpha, photo.icc, photo.path, notes, inferred.info, photo.exif)
 
     def close(self) -> None:
-        """Free the model and the engine's threads; nothing can be removed afterwards."""
-        self._closed = True
-        self._network.close()
+        """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""
+        if self._gate.close():
+            self._network.close()
 
     def __enter__(self) -> Remover:
         return self
@@ -211,14 +214,17 @@ class Remover:
     ) -> None:
         self.close()
 
-    def _infer(self, network_input: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The network's mask, float32 HxW at the network's own size, finite; and notes."""
-        output, notes = self._network.run(network_input, name)
+    def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
+        """The network's mask, float32 HxW at the network's own size, finite."""
         mask: np.ndarray = output.reshape(output.shape[-2:]).astype(np.float32, copy=False)
+        spec = self._network.spec
         if not np.isfinite(mask).all():
-            model = self._network.spec.name
-            raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
-        return preprocess.sigmoid(mask) if self._network.spec.logits else mask, notes
+            raise ImageError(f"{name}: {spec.name} gave NaN or infinite values; the model cannot be used so")
+        return preprocess.sigmoid(mask) if spec.logits else mask
+
+
+def _closed() -> UsageError:
+    return UsageError("this Remover is closed; make a new one")
 
 
 def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:

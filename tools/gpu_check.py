@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 
 from engine import Session
-from engine.gpu.device import Adapter, adapters
+from engine.gpu.adapters import Adapter, adapters
 from engine.gpu.executor import GpuExecutor
 from engine.gpu.profile import gpu_seconds
 from tools.dequantize import dequantize

@@ -83,6 +83,17 @@ def turn() -> Iterator[None]:
         yield
 
 
+def _renew_locks() -> None:
+    """In a forked child: the locks of threads that it does not have are nobody's."""
+    global _TURN, _GUARD
+    _TURN, _GUARD = threading.Lock(), threading.Lock()
+    _holders.intersection_update({threading.get_ident()})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 def _lift_limits() -> None:
     _free_control()
     while _limits:
@@ -104,8 +115,12 @@ class Pool:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
-        self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
         self._scratch = [np.empty(0, np.float32) for _ in range(self.threads)]
+        self._hire()
+
+    def _hire(self) -> None:
+        self._process = os.getpid()
+        self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
         self._queue: list[Any] = []
         self._busy = [threading.Lock() for _ in range(self.threads)]
 
@@ -170,13 +185,15 @@ class Pool:
                 raise error
 
     def settle(self) -> None:
-        """Wait until no worker is at anything that an interrupted ``each`` left behind."""
+        """Wait until no worker is at anything that an interrupted ``each`` left behind; a forked child gets its own."""
+        if self._process != os.getpid():
+            self._hire()
         self._queue.clear()
         for busy in self._busy:
             with busy:
                 pass
 
     def close(self) -> None:
-        """Stop the workers."""
-        if self._others:
+        """Stop the workers; those of a forked child's parent are none of its own."""
+        if self._others and self._process == os.getpid():
             self._others.shutdown(wait=True)

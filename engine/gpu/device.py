@@ -1,235 +1,67 @@
-"""Adapters, what each can do, the choice among them, and the device that everything else runs on.
+"""The device that everything on the GPU goes through, and its lock.
 
-The only file that knows which implementation of WebGPU is in use: wgpu (wgpu-native, the dependency) or wgpudawn (Dawn,
-the extra ``dawn``), which share one Python API. Where they differ, in how a shader is trusted, in the names of
-features, in how a recorded pass is replayed without the wrapper's cost, the difference is here.
+Where the implementations of WebGPU differ, in how a shader is trusted, in what is waited for, in how a recorded pass is
+replayed without the wrapper's cost, the difference is here; the rest of it is in ``adapters.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
-import os
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from engine.errors import BackendError, DeviceLostError, TooLargeError
-from engine.gpu.silence import silenced
-
-IMPLEMENTATIONS = {"wgpu": "wgpu", "dawn": "wgpudawn"}
-"""The implementations of WebGPU, in the order in which they are tried, and the packages that hold them."""
+from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
+from engine.forks import check_process, is_foreign
+from engine.gpu.adapters import (
+    DAWN_MATRIX_FEATURE,
+    LIMITS,
+    Adapter,
+    fresh_handle,
+    implementation_module,
+    library_lock,
+)
 
 LIBRARIES = {"wgpu": "wgpu.backends.wgpu_native._api", "dawn": "wgpudawn.backends.dawn._api"}
 """The modules that hold the C functions (``lib``, ``libf`` with errors raised, ``ffi``) behind the Python API."""
 
-DAWN_TOGGLES = ("allow_unsafe_apis", "vulkan_enable_f16_on_nvidia")
-"""What Dawn keeps back by default: experimental features, and float16 on NVIDIA's Vulkan driver."""
+DAWN_LOCKING_FEATURE = "implicit-device-synchronization"
+"""Dawn frees what Python collects, in whatever thread that happens, only under a lock that this feature gives it."""
 
-DAWN_TOGGLES_OFF = ("timestamp_quantization",)
-"""Dawn rounds timestamps to 0.1 ms, more than most kernels take, lest a web page learn too much."""
-
-DAWN_MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
-"""Matrix units, which only Dawn has; its kernels need subgroups too."""
-
-LIMITS = (
-    "max-buffer-size",
-    "max-storage-buffer-binding-size",
-    "max-storage-buffers-per-shader-stage",
-    "max-compute-workgroup-storage-size",
-    "max-compute-invocations-per-workgroup",
-    "max-compute-workgroups-per-dimension",
-    "min-storage-buffer-offset-alignment",
-)
-
-BASELINE: Mapping[str, int] = {
-    "max-storage-buffers-per-shader-stage": 8,
-    "max-compute-workgroup-storage-size": 16384,
-    "max-compute-invocations-per-workgroup": 256,
-}
-"""Limits that every implementation of WebGPU guarantees, and that every kernel stays within."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """One adapter as one implementation shows it.
-
-    ``index`` counts over all that ``adapters`` lists, ``software`` is true of an adapter that runs on the processor,
-    ``subgroup`` is its range of subgroup sizes or None, ``matrix_shapes`` names the matrix-unit shapes that it
-    advertises (whether a device can be had with them is for ``probe.py`` to find out).
-    """
-
-    index: int
-    implementation: str
-    name: str
-    backend: str
-    driver: str
-    software: bool
-    f16: bool
-    timestamps: bool
-    subgroup: tuple[int, int] | None
-    matrix_shapes: tuple[str, ...]
-    limits: Mapping[str, int]
-    handle: Any
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.backend}, {self.implementation}{', software' if self.software else ''})"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The adapter that a session would get, or None, and why."""
-
-    adapter: Adapter | None
-    reason: str
-
-
-def installed() -> list[str]:
-    """The implementations whose package is there."""
-    return [name for name, package in IMPLEMENTATIONS.items() if importlib.util.find_spec(package)]
-
-
-@cache
-def _module(implementation: str) -> ModuleType:
-    # one of the drivers complains on standard error when this is not set, whatever is asked of it
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    module = importlib.import_module(IMPLEMENTATIONS[implementation])
-    if implementation == "dawn":
-        extras = importlib.import_module("wgpudawn.backends.dawn.extras")
-        # once the instance exists its toggles are what they are
-        with contextlib.suppress(RuntimeError):
-            extras.set_instance_extras(enable_toggles=DAWN_TOGGLES, disable_toggles=DAWN_TOGGLES_OFF)
-    return module
-
-
-@cache
-def adapters() -> tuple[Adapter, ...]:
-    """Every adapter that can compute, of every installed implementation; empty where there is no driver."""
-    found: list[Adapter] = []
-    for implementation in installed():
-        try:
-            with silenced() if implementation == "dawn" else contextlib.nullcontext():
-                handles = _module(implementation).gpu.enumerate_adapters_sync()
-        except Exception:  # no loader or no driver; each implementation says it in its own way
-            continue
-        found += [_adapter(len(found) + i, implementation, handle) for i, handle in enumerate(_usable(handles))]
-    return tuple(found)
-
-
-def _fresh_handle(adapter: Adapter) -> Any:
-    """The implementation's adapter, asked for anew: WebGPU lets an adapter give one device only."""
-    handles = _usable(_module(adapter.implementation).gpu.enumerate_adapters_sync())
-    same = [handle for handle in handles if dict(handle.info) == dict(adapter.handle.info)]
-    return same[0] if same else adapter.handle
-
-
-def _usable(handles: Sequence[Any]) -> list[Any]:
-    # OpenGL shows the same devices again, with fewer features
-    native = [handle for handle in handles if handle.info["backend_type"] not in ("OpenGL", "OpenGLES", "Null")]
-    return native or [handle for handle in handles if handle.info["backend_type"] != "Null"]
-
-
-def _adapter(index: int, implementation: str, handle: Any) -> Adapter:
-    info, features = handle.info, handle.features
-    limits = {name: int(handle.limits[name]) for name in LIMITS}
-    shapes: tuple[str, ...] = ()
-    if implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
-        extras = importlib.import_module("wgpudawn.backends.dawn.extras")
-        configs = extras.get_adapter_properties(handle).get("subgroup_matrix_configs", ())
-        shapes = tuple(sorted({_matrix_shape(config) for config in configs}))
-    elif "cooperative-matrix" in features or "experimental-cooperative-matrix" in features:
-        shapes = ("advertised",)
-    sizes = int(info.get("stackgroup_min_size", 0)), int(info.get("stackgroup_max_size", 0))
-    return Adapter(
-        index=index,
-        implementation=implementation,
-        name=info["device"] or info["description"],
-        backend=info["backend_type"],
-        driver=info["description"],
-        software=info["adapter_type"] == "CPU",
-        f16="shader-f16" in features,
-        timestamps="timestamp-query" in features,
-        subgroup=sizes if features & {"subgroups", "subgroup"} else None,
-        matrix_shapes=shapes,
-        limits=limits,
-        handle=handle,
-    )
-
-
-def _matrix_shape(config: Mapping[str, Any]) -> str:
-    component = config.get("component_type", "?"), config.get("result_component_type", "?")
-    return f"{component[0]}→{component[1]} {config.get('m')}x{config.get('n')}x{config.get('k')}"
-
-
-def choose(wanted: str | None = None) -> Choice:
-    """The adapter for a session: the one asked for, or the first hardware adapter, or None with the reason.
-
-    ``wanted`` is an index, an implementation ("wgpu", "dawn"), or part of an adapter's name or driver. A software
-    adapter is taken only when it is asked for: NumPy is many times faster than one. BackendError when nothing fits.
-    """
-    found = adapters()
-    if wanted is not None:
-        fitting = [adapter for adapter in found if _matches(adapter, wanted)]
-        if not fitting:
-            listed = "; ".join(f"{adapter.index}: {adapter}" for adapter in found) or no_adapter()
-            raise BackendError(f"no adapter is '{wanted}'; there are {listed}")
-        hardware_first = sorted(fitting, key=lambda adapter: adapter.software)
-        return Choice(hardware_first[0], "asked for")
-    for adapter in found:
-        if not adapter.software:
-            return Choice(adapter, "the first hardware adapter")
-    if found:
-        return Choice(None, f"there is only a software adapter ({found[0]}), and NumPy is faster")
-    return Choice(None, no_adapter())
-
-
-def _matches(adapter: Adapter, wanted: str) -> bool:
-    if wanted.isdecimal():
-        return adapter.index == int(wanted)
-    text = wanted.casefold()
-    return text == adapter.implementation or text in f"{adapter.name} {adapter.driver}".casefold()
-
-
-def no_adapter() -> str:
-    """Why there is no adapter at all, as one line."""
-    packages = installed()
-    if not packages:
-        return "no WebGPU implementation is installed; pip install wgpu"
-    return f"no WebGPU adapter: {' and '.join(packages)} found no driver (see 'Drivers' in the README)"
+ALIVE_S = 1.0
+"""How long a result is waited for before the device is asked whether it still answers."""
 
 
 class Device:
     """A device, its compiled kernels, and the calls that go through it.
 
-    Devices are shared: ``open_device`` hands out the same one for the same adapter until it is lost. The members that
-    are public take and return the implementation's own handles; errors come out as BackendError or DeviceLostError.
+    Devices are shared: ``open_device`` hands out the same one for the same adapter until it is lost. Any thread may use
+    one: each call holds the device's lock, and ``guarded`` holds it over several. The members that are public take and
+    return the implementation's own handles; errors come out as BackendError or DeviceLostError.
     """
 
     def __init__(self, adapter: Adapter, *, checked: bool = False) -> None:
         self.adapter, self.checked = adapter, checked
-        self.module = _module(adapter.implementation)
         self.limits = dict(adapter.limits)
-        matrix = (
-            ("subgroups", DAWN_MATRIX_FEATURE) if adapter.implementation == "dawn" and adapter.matrix_shapes else ()
-        )
-        features = [name for name in ("shader-f16", "timestamp-query", *matrix) if name in adapter.handle.features]
-        wanted = {name: adapter.limits[name] for name in LIMITS if name != "min-storage-buffer-offset-alignment"}
-        with self.guarded(f"opening {adapter}"):
-            handle = _fresh_handle(adapter)
-            self.handle = handle.request_device_sync(required_features=features, required_limits=wanted)
-        self.f16, self.timestamps = "shader-f16" in features, "timestamp-query" in features
-        self.matrix_units = DAWN_MATRIX_FEATURE in features
         self._pipelines: dict[str, Any] = {}
         self._lost: str | None = None
-        self._lock = threading.Lock()
-        self._library = importlib.import_module(LIBRARIES[adapter.implementation])
+        self._lock = threading.RLock()
+        self.handle: Any = None
+        dawn = adapter.implementation == "dawn"
+        matrix = ("subgroups", DAWN_MATRIX_FEATURE) if dawn and adapter.matrix_shapes else ()
+        names = "shader-f16", "timestamp-query", *((DAWN_LOCKING_FEATURE,) if dawn else ()), *matrix
+        features = [name for name in names if name in adapter.handle.features]
+        limits = {name: adapter.limits[name] for name in LIMITS if name != "min-storage-buffer-offset-alignment"}
+        with self.guarded(f"opening {adapter}"):
+            self.module = implementation_module(adapter.implementation)
+            self._library = importlib.import_module(LIBRARIES[adapter.implementation])
+            handle = fresh_handle(adapter)
+            self.handle = handle.request_device_sync(required_features=features, required_limits=limits)
+        self.f16, self.timestamps = "shader-f16" in features, "timestamp-query" in features
+        self.matrix_units = DAWN_MATRIX_FEATURE in features
 
     @property
     def lost(self) -> str | None:
@@ -242,26 +74,50 @@ class Device:
 
     @contextlib.contextmanager
     def guarded(self, doing: str) -> Iterator[None]:
-        """Turn what the implementation raises into an engine error that says what was being done."""
-        if getattr(self, "_lost", None):
-            raise DeviceLostError(f"{doing}: the device is lost ({self._lost})")
-        try:
-            yield
-        except (BackendError, KeyboardInterrupt):
-            raise
-        except MemoryError as error:
-            raise TooLargeError(f"{doing}: the adapter is out of memory") from error
-        except Exception as error:
-            raise self._translated(doing, error) from error
+        """Hold the device, and turn what the implementation raises into an engine error that says what was being done.
+
+        Raises BackendError in a child of the process that uses the device: a driver does not survive a fork.
+        """
+        check_process(doing)
+        with self._lock:
+            if self._lost:
+                raise DeviceLostError(f"{doing}: the device is lost ({self._lost})")
+            try:
+                yield
+            except EngineError:
+                raise
+            except MemoryError as error:
+                raise TooLargeError(f"{doing}: the adapter is out of memory") from error
+            except Exception as error:
+                raise self._translated(doing, error) from error
 
     def _translated(self, doing: str, error: Exception) -> BackendError:
         text = " ".join(str(error).split())
-        if "lost" in text.casefold() and "device" in text.casefold():
-            self._lost = text[:200]
+        if self._lost or not self.answers():
             return DeviceLostError(f"{doing}: the device is lost ({self._lost})")
         if "OutOfMemory" in type(error).__name__ or "out of memory" in text.casefold():
             return TooLargeError(f"{doing}: the adapter is out of memory; use a smaller model or backend 'numpy'")
         return BackendError(f"{doing}: {type(error).__name__}: {text[:600]}")
+
+    def answers(self) -> bool:
+        """Whether the device still does what it is asked to; one that does not is lost from then on.
+
+        A loss shows in any call and in any words, so that the question is two calls that nothing else can make fail. A
+        device that another thread has at work is not asked.
+        """
+        if self._lost is None and self.handle is not None and self._lock.acquire(blocking=False):
+            try:
+                usage = self.module.BufferUsage
+                buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
+                buffer.map_async("READ")  # also what waits for results may be gone
+                buffer.destroy()
+            except Exception as error:
+                text = " ".join(str(error).split())
+                if "memory" not in text.casefold():
+                    self._lost = text[:200]
+            finally:
+                self._lock.release()
+        return self._lost is None
 
     def pipeline(self, source: str, label: str, *, trusted: bool) -> Any:
         """The compute pipeline of ``source``, whose entry point is ``main``; compiled once.
@@ -269,16 +125,14 @@ class Device:
         ``trusted`` says that the kernel proves its own bounds: wgpu-native then leaves out its clamps and loop limits,
         unless the device is ``checked``.
         """
-        with self._lock:
-            found = self._pipelines.get(source)
-            if found is None:
-                with self.guarded(f"compiling {label}"):
-                    module = self._shader(source, label, trusted and not self.checked)
-                    found = self.handle.create_compute_pipeline(
-                        label=label, layout="auto", compute={"module": module, "entry_point": "main"}
-                    )
-                self._pipelines[source] = found
-        return found
+        with self.guarded(f"compiling {label}"):
+            pipeline = self._pipelines.get(source)
+            if pipeline is None:
+                module = self._shader(source, label, trusted and not self.checked)
+                pipeline = self._pipelines[source] = self.handle.create_compute_pipeline(
+                    label=label, layout="auto", compute={"module": module, "entry_point": "main"}
+                )
+        return pipeline
 
     def _shader(self, source: str, label: str, trusted: bool) -> Any:
         if not trusted or self.adapter.implementation != "wgpu":
@@ -323,7 +177,7 @@ class Device:
         nbytes = sum(array.nbytes for array in arrays)
         if nbytes:
             with self.guarded("uploading"):
-                staging.map_async("WRITE", 0, nbytes).sync_wait()
+                self._wait(staging.map_async("WRITE", 0, nbytes))
                 try:
                     offset = 0
                     for array in arrays:
@@ -369,24 +223,47 @@ class Device:
         with self.guarded("reading back"):
             # wgpu-py's plain READ submits an empty command buffer first, for callers that have submitted nothing
             mode = "READ_NOSYNC" if self.adapter.implementation == "wgpu" else "READ"
-            staging.map_async(mode, 0, nbytes).sync_wait()
+            self._wait(staging.map_async(mode, 0, nbytes))
             try:
                 return np.frombuffer(staging.read_mapped(0, nbytes), np.uint8)
             finally:
                 staging.unmap()
 
+    def _wait(self, promise: Any) -> None:
+        """Wait for the promise, as long as the device answers.
+
+        wgpu-py waits for a thread that asks the device, which ends when another thread destroys the device.
+        """
+        event = getattr(promise, "_thread_event", None)
+        if event is not None and self.adapter.implementation == "wgpu":
+            while not event.wait(ALIVE_S):
+                if not self.answers():
+                    raise RuntimeError(self._lost)
+        promise.sync_wait()
+
+    def free(self, handles: Sequence[Any]) -> None:
+        """Destroy buffers and queries. Those of a lost device are gone already, those of a parent are not ours."""
+        if is_foreign():
+            return
+        with self._lock:
+            for handle in handles:
+                with contextlib.suppress(Exception):
+                    handle.destroy()
+
 
 _devices: dict[tuple[int, bool], Device] = {}
 """One device for each adapter, kept for the process: opening one takes longer than most runs."""
 
-_opening = threading.Lock()
-
 
 def open_device(adapter: Adapter, *, checked: bool = False) -> Device:
-    """The device of that adapter, the same for every session of the process; a lost one is left behind."""
-    with _opening:
+    """The device of that adapter, the same for every session of the process; a lost one is left behind.
+
+    Raises BackendError where the adapter does not give one, and in a child of a process that used WebGPU.
+    """
+    check_process(f"opening {adapter}")
+    with library_lock():
         device = _devices.get((adapter.index, checked))
-        if device is None or device.lost:
+        if device is None or device.lost or not device.answers():
             device = Device(adapter, checked=checked)
             _devices[adapter.index, checked] = device
         return device

@@ -53,6 +53,8 @@ class GpuExecutor:
         self.weight_bytes, self.peak_bytes = self.plan.weight_bytes, self.plan.peak_bytes
         self.milliseconds: dict[str, float] = {}
         self._buffers: list[Any] = []
+        self._staging: tuple[Any, ...] = ()
+        self._unsettled = False
         try:
             self._allocate()
             self._commands = [self._command(index) for index in range(len(self.plan.commands))]
@@ -78,9 +80,14 @@ class GpuExecutor:
         self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_DST", "parameters")
         self._buffers.append(self._uniforms)
         device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
-        self._results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
-        self._given = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
-        self._buffers += [self._results, self._given]
+        self._stage()
+
+    def _stage(self) -> None:
+        """Make the buffers that the processor writes inputs into and reads results from."""
+        device = self.device
+        results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
+        inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
+        self._staging = inputs, results
 
     def _command(self, index: int) -> tuple[Any, Any, tuple[int, int, int]]:
         command = self.plan.commands[index]
@@ -99,26 +106,40 @@ class GpuExecutor:
     # --- run ----------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
-        """Compute the outputs. ``observe`` gets each dispatch's operator, node and seconds by the GPU's own clock."""
+        """Compute the outputs; runs of a device take turns, whichever thread and executor they come from.
+
+        ``observe`` gets each dispatch's operator, node and seconds by the GPU's own clock.
+        """
+        with self.device.guarded("running the model"):
+            if self._unsettled:
+                # an interrupted run left its buffers mapped, or about to be
+                self.device.free(self._staging)
+                self._stage()
+            self._unsettled = True
+            results = self._run(inputs, observe)
+            self._unsettled = False
+            return results
+
+    def _run(self, inputs: Sequence[np.ndarray], observe: Observer | None) -> list[np.ndarray]:
         started = time.perf_counter()
         self._write(inputs)
         uploaded = time.perf_counter()
+        device = self.device
         if observe is not None:
             from engine.gpu.profile import timed
 
-            with self.device.guarded("uploading"):
-                encoder = self.device.handle.create_command_encoder()
+            with device.guarded("uploading"):
+                encoder = device.handle.create_command_encoder()
                 self._copy_in(encoder)
-                self.device.handle.queue.submit([encoder.finish()])
+                device.handle.queue.submit([encoder.finish()])
             for command, seconds in zip(self.plan.commands, timed(self), strict=True):
                 observe(command.dispatch.op, command.dispatch.node, seconds)
-        with self.device.guarded("running the model"):
-            encoder = self.device.handle.create_command_encoder()
-            if observe is None:
-                self._copy_in(encoder)
-                self.device.replay(encoder, self._commands)
-            self._copy_out(encoder)
-            self.device.handle.queue.submit([encoder.finish()])
+        encoder = device.handle.create_command_encoder()
+        if observe is None:
+            self._copy_in(encoder)
+            device.replay(encoder, self._commands)
+        self._copy_out(encoder)
+        device.handle.queue.submit([encoder.finish()])
         submitted = time.perf_counter()
         results = self._download()
         finished = time.perf_counter()
@@ -135,7 +156,7 @@ class GpuExecutor:
         for value, tensor, array in zip(self._values[0], self._inputs, inputs, strict=True):
             if tensor.slot in self.plan.places:
                 arrays.append(_whole_words(storage_array(array, tensor.dtype, f"input '{value.name}'")))
-        self.device.fill(self._given, arrays)
+        self.device.fill(self._staging[0], arrays)
 
     def _copy_in(self, encoder: Any) -> None:
         offset = 0
@@ -143,7 +164,7 @@ class GpuExecutor:
             place = self.plan.places[tensor.slot]
             size = _words(tensor.nbytes)
             if tensor.nbytes:
-                encoder.copy_buffer_to_buffer(self._given, offset, self._buffers[place.buffer], place.offset, size)
+                encoder.copy_buffer_to_buffer(self._staging[0], offset, self._buffers[place.buffer], place.offset, size)
             offset += size
 
     def _copy_out(self, encoder: Any) -> None:
@@ -151,11 +172,11 @@ class GpuExecutor:
         for tensor in self._outputs:
             place = self.plan.places[tensor.slot]
             size = _words(tensor.nbytes)
-            encoder.copy_buffer_to_buffer(self._buffers[place.buffer], place.offset, self._results, offset, size)
+            encoder.copy_buffer_to_buffer(self._buffers[place.buffer], place.offset, self._staging[1], offset, size)
             offset += size
 
     def _download(self) -> list[np.ndarray]:
-        data = self.device.read(self._results, max(_total(self._outputs), 4))
+        data = self.device.read(self._staging[1], max(_total(self._outputs), 4))
         results, offset = [], 0
         for value, tensor in zip(self._values[1], self._outputs, strict=True):
             raw = data[offset : offset + tensor.nbytes].view(NUMPY_TYPES[tensor.dtype])
@@ -166,9 +187,8 @@ class GpuExecutor:
     def close(self) -> None:
         """Free the buffers."""
         self._commands = []
-        for buffer in self._buffers:
-            buffer.destroy()
-        self._buffers = []
+        self.device.free([*self._buffers, *self._staging])
+        self._buffers, self._staging = [], ()
 
 
 def _as_value(raw: np.ndarray, value: Value) -> np.ndarray:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from engine.gpu.device import Adapter, adapters, choose
+from engine.gpu.adapters import Adapter, adapters, available, card_count, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class DeviceInfo:
 
     ``subgroup`` is its smallest and largest subgroup size. ``matrix_shapes`` are the products that its matrix units
     claim, ``matrix_works`` whether one was tried and came out right (None: not tried), ``matrix_reason`` one line on
-    that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts.
+    that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts. ``ordinal`` counts from
+    0 over the ``equals`` adapters that the implementation describes in the same words: cards of one make.
     """
 
     index: int
@@ -30,27 +31,40 @@ class DeviceInfo:
     matrix_works: bool | None
     matrix_reason: str
     limits: Mapping[str, int]
+    ordinal: int = 0
+    equals: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """The adapters of a machine; ``chosen`` is the index of the one that a session takes, or None, ``reason`` why."""
+    """The adapters of a machine; ``chosen`` is the index of the one that a session takes, or None, ``reason`` why.
+
+    ``cards`` counts the hardware adapters that the drivers have, whichever implementations show each; ``failures`` has,
+    for each implementation that shows no adapter, what is wrong with it.
+    """
 
     adapters: tuple[DeviceInfo, ...]
     chosen: int | None
     reason: str
+    cards: int = 0
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def devices(wanted: str | None = None, *, probe: bool = False) -> Devices:
+def devices(wanted: str | int | None = None, *, probe: bool = False) -> Devices:
     """The adapters, and which one a session would get: with ``adapter=wanted``, or by "auto".
 
     ``probe`` opens a device where that is needed to know whether matrix units work. Raises BackendError where there
     are adapters, and none of them is ``wanted``.
     """
-    found = adapters()
-    choice = choose(wanted) if wanted is None or found else choose()
-    chosen = choice.adapter.index if choice.adapter else None
-    return Devices(tuple(_info(adapter, probe) for adapter in found), chosen, choice.reason)
+    listed = adapters()
+    choice = choose(wanted) if wanted is None or listed else choose()
+    return Devices(
+        adapters=tuple(_info(adapter, probe) for adapter in listed),
+        chosen=choice.adapter.index if choice.adapter else None,
+        reason=choice.reason,
+        cards=card_count(listed),
+        failures=dict(available().failures),
+    )
 
 
 def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
@@ -74,4 +88,6 @@ def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
         matrix_works=works,
         matrix_reason=reason,
         limits=dict(adapter.limits),
+        ordinal=adapter.ordinal,
+        equals=adapter.equals,
     )

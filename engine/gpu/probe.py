@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.device import DAWN_MATRIX_FEATURE, Adapter, Device
+from engine.forks import is_foreign
+from engine.gpu.adapters import DAWN_MATRIX_FEATURE, Adapter, library_lock
+from engine.gpu.device import Device
 from engine.gpu.template import render
 
 WGPU_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
@@ -29,6 +31,8 @@ class MatrixUnits:
 
 def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
     """Try the adapter's matrix units; raises nothing."""
+    if is_foreign():
+        return MatrixUnits(None, "not tried: WebGPU was in use before this process was forked")
     features = adapter.handle.features
     try:
         if adapter.implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
@@ -57,7 +61,9 @@ _LANES: dict[int, int] = {}
 def matrix_lanes(device: Device) -> int:
     """Invocations of a subgroup where the device's matrix units have proved themselves, else 0."""
     adapter = device.adapter
-    if adapter.index not in _LANES:
+    with library_lock():
+        if adapter.index in _LANES:
+            return _LANES[adapter.index]
         fits = (
             device.matrix_units
             and KERNEL_SHAPE in adapter.matrix_shapes
@@ -65,14 +71,15 @@ def matrix_lanes(device: Device) -> int:
             and probe_matrix_units(adapter).works
         )
         _LANES[adapter.index] = _subgroup_lanes(device) if fits else 0
-    return _LANES[adapter.index]
+        return _LANES[adapter.index]
 
 
 def _subgroup_lanes(device: Device) -> int:
     """Invocations of a subgroup, where all are alike and lie side by side in the workgroup; else 0."""
     threads = 256
-    found = _computed(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
-    sizes, places = found[:threads], found[threads:]
+    with device.guarded("asking how subgroups lie"):
+        numbers = _computed(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
+    sizes, places = numbers[:threads], numbers[threads:]
     lanes = int(sizes[0])
     alike = lanes > 0 and (sizes == lanes).all() and np.array_equal(places, np.arange(threads) % lanes)
     return lanes if alike else 0

@@ -61,8 +61,7 @@ class Stopwatch:
 
     def close(self) -> None:
         """Free the queries and buffers."""
-        for handle in (*self._sets, self._resolved, self._staging):
-            handle.destroy()
+        self._device.free((*self._sets, self._resolved, self._staging))
 
 
 def timed(executor: GpuExecutor) -> list[float]:
@@ -79,9 +78,9 @@ def _measured(executor: GpuExecutor, passes: Sequence[Sequence[Any]], *, at_once
     if not passes:
         return []
     device = executor.device
-    watch = Stopwatch(device, len(passes))
-    try:
-        with device.guarded("measuring the model"):
+    with device.guarded("measuring the model"):
+        watch = Stopwatch(device, len(passes))
+        try:
             encoder = device.handle.create_command_encoder()
             for index, commands in enumerate(passes):
                 device.replay(encoder, commands, timestamp_writes=watch.writes(index))
@@ -90,6 +89,6 @@ def _measured(executor: GpuExecutor, passes: Sequence[Sequence[Any]], *, at_once
                     encoder = device.handle.create_command_encoder()
             watch.resolve(encoder)
             device.handle.queue.submit([encoder.finish()])
-        return watch.seconds()
-    finally:
-        watch.close()
+            return watch.seconds()
+        finally:
+            watch.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_a_card_and_a_software_adapter(shown: Callable[..., str]) -> None:
     assert "came out right (lists f16→f32 16x16x16, i8→i32 16x16x32)" in text
     assert "backend auto: webgpu on adapter 0; the first hardware adapter" in text
     assert "install" not in text
+
+
+def test_two_cards_of_one_make(shown: Callable[..., str]) -> None:
+    first, second = (replace(CARD, index=i, implementation="wgpu", ordinal=i, equals=2) for i in range(2))
+    failures = {"other": "cannot be loaded (OSError: no such library)"}
+    cards = engine.Devices((first, second, replace(CARD, index=2)), 0, "the first hardware adapter", 2, failures)
+    lines = shown(cards).splitlines()
+    assert [" ".join(line.split()[:6]) for line in lines[1:4]] == [
+        "* 0 Fast Card 9 #1",
+        "1 Fast Card 9 #2 wgpu",
+        "2 Fast Card 9 dawn Vulkan",
+    ]
+    assert lines[-3:-1] == [
+        "cards: the drivers have 2; dawn shows 1 of them",
+        "other: cannot be loaded (OSError: no such library)",
+    ]
 
 
 def test_software_alone(shown: Callable[..., str]) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.gpu.device import Adapter, Device, adapters, choose, no_adapter, open_device
+from engine.gpu.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device import Device, open_device
 from engine.gpu.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError, DeviceLostError, TooLargeError
-from engine.gpu import device as device_module
-from engine.gpu.device import Adapter, Device, choose, open_device
+from engine.gpu import adapters as adapters_module
+from engine.gpu.adapters import Adapter, choose
+from engine.gpu.device import Device, open_device
 from engine.gpu.executor import GpuExecutor
 from engine.gpu.listing import devices
 from engine.session import Session
@@ -34,7 +35,7 @@ FAKE = Adapter(
     timestamps=False,
     subgroup=None,
     matrix_shapes=(),
-    limits=dict.fromkeys(device_module.LIMITS, 1 << 20),
+    limits=dict.fromkeys(adapters_module.LIMITS, 1 << 20),
     handle=None,
 )
 CARD = replace(FAKE, index=1, name="Fast Card 9", driver="maker 580", software=False)
@@ -44,7 +45,7 @@ SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", 
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
-    for module in (device_module, sys.modules["engine.gpu.listing"]):
+    for module in (adapters_module, sys.modules["engine.gpu.listing"]):
         monkeypatch.setattr(module, "adapters", lambda: adapters)
 
 

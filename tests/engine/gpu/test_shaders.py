@@ -12,8 +12,8 @@ import pytest
 
 from engine.errors import EngineError
 from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.adapters import BASELINE
 from engine.gpu.coverage import check
-from engine.gpu.device import BASELINE
 from engine.gpu.lowering import KERNELS, Lowering
 from engine.gpu.plan import make_plan
 from engine.graph.load import load

@@ -1,0 +1,54 @@
+"""Use by any number of threads of what one of them may close."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Gate:
+    """Lets threads in until it is closed, and then waits for those that are inside.
+
+    A thread that is inside may enter again. A forked child finds the gate as it was, with nobody inside.
+    """
+
+    def __init__(self, refusal: Callable[[], Exception]) -> None:
+        """``refusal`` makes the error that whoever comes to a closed gate is met with."""
+        self._refusal = refusal
+        self._closed = False
+        self._renew()
+
+    def _renew(self) -> None:
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._inside: dict[object, int] = {}
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be inside for the time of the context."""
+        if self._process != os.getpid():
+            self._renew()
+        thread, visit = threading.get_ident(), object()
+        try:
+            with self._changed:
+                if self._closed and thread not in self._inside.values():
+                    raise self._refusal()
+                self._inside[visit] = thread
+            yield
+        finally:
+            # also where an interrupt came between the two lines above
+            with self._changed:
+                self._inside.pop(visit, None)
+                self._changed.notify_all()
+
+    def close(self) -> bool:
+        """Let nobody in any more, and wait until all others are out. Whether it was open."""
+        if self._process != os.getpid():
+            self._renew()
+        own = threading.get_ident()
+        with self._changed:
+            was_open, self._closed = not self._closed, True
+            self._changed.wait_for(lambda: all(thread == own for thread in self._inside.values()))
+        return was_open

@@ -1,0 +1,166 @@
+"""Cards of one make, implementations that do not load, and adapters by number."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from engine.errors import BackendError
+from engine.gpu import adapters as adapters_module
+from engine.gpu.adapters import LIMITS, adapters, available, card_count, choose, fresh_handle, no_adapter
+from engine.gpu.listing import devices
+from engine.session import Session
+from tests.engine.gpu.gpu import device
+from tests.engine.in_threads import IMAGES, SMALL
+
+CARD = {
+    "device": "Fast Card 9",
+    "description": "580",
+    "vendor_id": 4318,
+    "device_id": 9013,
+    "adapter_type": "DiscreteGPU",
+    "backend_type": "Vulkan",
+}
+
+
+class Handle:
+    """An adapter as wgpu-py gives it; ``card`` is what it is really on, which nothing in its description tells."""
+
+    def __init__(self, card: str, **info: Any) -> None:
+        self.card, self.info = card, CARD | info
+        self.features: set[str] = set()
+        self.limits = dict.fromkeys(LIMITS, 1 << 20)
+
+
+Handles = Callable[[], list[Handle]]
+
+
+@pytest.fixture(name="implementations")
+def _implementations(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Handles]]:
+    """What each implementation lists; a test fills it in before it asks."""
+    listed: dict[str, Handles] = {}
+    adapters_module._available.cache_clear()
+    monkeypatch.setattr(adapters_module, "installed", lambda: list(listed))
+    monkeypatch.setattr(adapters_module, "note_use", lambda _: None)
+
+    def module(implementation: str) -> Any:
+        return SimpleNamespace(gpu=SimpleNamespace(enumerate_adapters_sync=lambda: listed[implementation]()))
+
+    monkeypatch.setattr(adapters_module, "implementation_module", module)
+    yield listed
+    adapters_module._available.cache_clear()
+
+
+def test_the_nth_of_equals_is_the_nth_again(implementations: dict[str, Handles]) -> None:
+    """The driver lists the same cards in the same order, as new handles each time."""
+    other = {"device": "Older Card 8", "device_id": 1}
+    implementations["wgpu"] = lambda: [Handle("first"), Handle("old", **other), Handle("second"), Handle("third")]
+    found = adapters()
+    assert [adapter.handle.card for adapter in found] == ["first", "old", "second", "third"]
+    assert [(adapter.ordinal, adapter.equals) for adapter in found] == [(0, 3), (0, 1), (1, 3), (2, 3)]
+    for adapter in found:
+        again = fresh_handle(adapter)
+        assert again is not adapter.handle
+        assert again.card == adapter.handle.card
+    assert [str(adapter) for adapter in found[:3]] == [
+        "Fast Card 9 #1 (Vulkan, wgpu)",
+        "Older Card 8 (Vulkan, wgpu)",
+        "Fast Card 9 #2 (Vulkan, wgpu)",
+    ]
+    assert choose(2).adapter is found[2]
+
+
+def test_a_card_that_is_gone_is_not_replaced_by_its_twin(implementations: dict[str, Handles]) -> None:
+    implementations["wgpu"] = lambda: [Handle("first"), Handle("second")]
+    second = adapters()[1]
+    implementations["wgpu"] = lambda: [Handle("first")]
+    with pytest.raises(BackendError, match=r"Fast Card 9 #2 \(Vulkan, wgpu\) is not there any more; `nss-wgpu"):
+        fresh_handle(second)
+
+
+def test_cards_are_counted_over_all_implementations(implementations: dict[str, Handles]) -> None:
+    implementations["wgpu"] = lambda: [Handle("a"), Handle("b"), Handle("cpu", adapter_type="CPU", vendor_id=1)]
+    implementations["dawn"] = lambda: [Handle("a", description="maker: 580", architecture="fast")]
+    assert card_count(adapters()) == 2
+    listed = devices()
+    assert listed.cards == 2
+    assert [(info.implementation, info.ordinal, info.equals) for info in listed.adapters] == [
+        ("wgpu", 0, 2),
+        ("wgpu", 1, 2),
+        ("wgpu", 0, 1),
+        ("dawn", 0, 1),
+    ]
+
+
+def test_opengl_is_listed_only_where_there_is_nothing_else(implementations: dict[str, Handles]) -> None:
+    implementations["wgpu"] = lambda: [Handle("gl", backend_type="OpenGL"), Handle("vulkan")]
+    implementations["dawn"] = lambda: [Handle("gl", backend_type="OpenGLES"), Handle("null", backend_type="Null")]
+    assert [adapter.handle.card for adapter in adapters()] == ["vulkan", "gl"]
+
+
+def no_loader() -> list[Handle]:
+    raise RuntimeError("no adapters:\n  libvulkan.so.1 not found")
+
+
+def test_no_driver_and_no_adapter_are_told_in_each_ones_words(implementations: dict[str, Handles]) -> None:
+    implementations["wgpu"] = no_loader
+    implementations["dawn"] = list
+    assert adapters() == ()
+    assert no_adapter() == (
+        "no WebGPU adapter: wgpu found no driver (RuntimeError: no adapters: libvulkan.so.1 not found) "
+        "and dawn found no driver (see 'Drivers' in the README)"
+    )
+    assert choose().reason == no_adapter()
+
+
+@pytest.fixture(name="broken")
+def _broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An installed implementation whose wheel lacks its library."""
+    (tmp_path / "wgpu_broken").mkdir()
+    source = "raise OSError('libwgpu_native.so: cannot open shared object file')"
+    (tmp_path / "wgpu_broken" / "__init__.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = {"broken": "wgpu_broken", **adapters_module.IMPLEMENTATIONS}
+    monkeypatch.setattr(adapters_module, "IMPLEMENTATIONS", names)
+    adapters_module._available.cache_clear()
+    yield "broken cannot be loaded (OSError: libwgpu_native.so: cannot open shared object file)"
+    adapters_module._available.cache_clear()
+    sys.modules.pop("wgpu_broken", None)
+
+
+def test_a_broken_implementation_is_told_in_its_own_words(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters_module, "installed", lambda: ["broken"])
+    assert no_adapter() == f"no WebGPU adapter: {broken} (see 'Drivers' in the README)"
+    assert devices().failures == {"broken": broken.removeprefix("broken ")}
+    with pytest.raises(BackendError, match=re.escape(broken)):
+        Session(SMALL, backend="webgpu")
+    with Session(SMALL) as session:
+        assert session.info.backend == "numpy"
+        assert broken in session.info.reason
+
+
+def test_beside_one_that_works_a_broken_one_is_still_told(broken: str) -> None:
+    device()
+    assert available().adapters
+    with pytest.raises(BackendError, match=re.escape(broken)):
+        choose("broken")
+    if choose().adapter is None:
+        assert choose().reason.endswith(broken)
+
+
+def test_an_adapter_by_its_number() -> None:
+    index = device().adapter.index
+    for wanted in (index, str(index)):
+        with Session(SMALL, backend="webgpu", adapter=wanted) as session:
+            assert session.info.device == str(device().adapter)
+            assert session.run({"x": IMAGES[0]})["y"].shape == (1, 8, 32, 32)
+    with pytest.raises(BackendError, match="no adapter is '99'; there are 0: "):
+        Session(SMALL, backend="webgpu", adapter=99)
+    with pytest.raises(BackendError, match="no adapter is '-1'; there are 0: "):
+        Session(SMALL, backend="webgpu", adapter=-1)

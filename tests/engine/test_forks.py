@@ -1,0 +1,117 @@
+"""What a forked child finds: workers of its own on the processor, and one clear error on the GPU. Never a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import Session
+from tests.engine.forking import SOON_S, outcome_of_child
+from tests.engine.gpu.gpu import device
+from tests.engine.in_threads import IMAGES, SMALL
+
+ROOT = Path(__file__).parents[2]
+
+REFUSED = (
+    "WebGPU was in use before this process was forked, and does not survive that; make it after the fork, or use spawn"
+)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_child_has_its_own_workers_on_numpy(busy: bool) -> None:
+    """Also where another thread of the parent was in the middle of a run."""
+    with Session(SMALL, backend="numpy") as session:
+        expected = session.run({"x": IMAGES[0]})["y"]
+        begun, stop = threading.Event(), threading.Event()
+
+        def run() -> None:
+            while not stop.is_set():
+                session.run({"x": IMAGES[1]})
+                begun.set()
+
+        other = threading.Thread(target=run)
+        if busy:
+            other.start()
+            begun.wait(60)
+        try:
+            for _ in range(5 if busy else 1):
+                assert outcome_of_child(lambda: np.array_equal(session.run({"x": IMAGES[0]})["y"], expected)) == "True"
+            assert outcome_of_child(lambda: _closed_anew(session, expected)) == "True"
+        finally:
+            stop.set()
+            if busy:
+                other.join()
+        assert np.array_equal(session.run({"x": IMAGES[0]})["y"], expected)
+
+
+def _closed_anew(session: Session, expected: np.ndarray) -> bool:
+    session.close()
+    with Session(SMALL, backend="numpy") as another:
+        return np.array_equal(another.run({"x": IMAGES[0]})["y"], expected)
+
+
+SCRIPT = """
+import json, os, sys, time
+import engine
+from tests.engine.in_threads import IMAGES, SMALL, on_gpu
+
+session = on_gpu()
+session.run({"x": IMAGES[0]})
+
+def new():
+    on_gpu()
+
+def numpy():
+    with engine.Session(SMALL, backend="numpy") as own:
+        own.run({"x": IMAGES[0]})
+
+calls = {
+    "inherited": lambda: session.run({"x": IMAGES[0]}),
+    "new": new,
+    "numpy": numpy,
+    "probe": lambda: engine.devices(probe=True),
+    "close": session.close,
+}
+call, started = calls[sys.argv[1]], time.perf_counter()
+child = os.fork()
+if child == 0:
+    try:
+        call()
+        said = "done"
+    except engine.EngineError as error:
+        said = str(error)
+    print(json.dumps([said, time.perf_counter() - started]), flush=True)
+    del session
+    sys.exit(7)  # the whole way out: Python's end, and the driver's exit handlers
+print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork: A FORKED CHILD ON WEBGPU IS NOT TESTED")
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("inherited", REFUSED), ("new", REFUSED), ("numpy", "done"), ("probe", "done"), ("close", "done")],
+)
+def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected: str) -> None:
+    device()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, what],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=3 * SOON_S,
+    )
+    assert done.stderr == ""
+    (said, seconds), status = (json.loads(line) for line in done.stdout.splitlines())
+    assert said.endswith(expected)
+    assert status == 7
+    if what != "numpy":
+        assert seconds < 1  # 0.02 s on an idle machine
