@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nss.errors import ImageError, NssError, UsageError
-from nss.export import check_target
 from nss.inputs import STANDARD, Found, earlier_stem, expand_patterns, find
+from nss.output_file import InputFiles, check
 
 SUFFIX = ".cutout.png"
 
@@ -209,7 +209,8 @@ def _checked(job: Job, exists: Exists) -> Job:
         if job.new_directory is not None:
             _check_new(job.new_directory, job.target)
         else:
-            check_target(job.target, source=job.source, overwrite=exists == "overwrite")
+            inputs = InputFiles([job.source] if job.source else [])
+            check(job.target, inputs=inputs, taken_ok=exists == "overwrite")
     except ImageError as error:
         return replace(job, error=error)
     return job

@@ -52,12 +52,16 @@ def bench(
 
     resolved = models.resolve(model, allow_fetch=True, notify=complain)
     options = RunOptions(backend.value, device, precision.value)
+    if trace is not None:
+        from nss.export import write_bytes
+        from nss.output_file import InputFiles, check
+
+        read = InputFiles([resolved.path])
+        check(Path(trace), inputs=read, taken_ok=True)
     result = _measure(resolved, options, runs, kernels=profile or trace is not None)
     if trace is not None:
-        try:
-            Path(trace).write_text(json.dumps(_chrome_trace(result.kernels or [])), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{trace}: cannot be written: {error.strerror}") from error
+        content = json.dumps(_chrome_trace(result.kernels or []))
+        write_bytes(content.encode(), trace, inputs=read, overwrite=True)
     if not profile:
         result.kernels = None
     if as_json:

@@ -212,21 +212,25 @@ class Cutout:
         """Write the file that ``composition`` describes, verified before it takes its name.
 
         Args:
-            path: its extension is the format, unless ``encoding`` says otherwise.
+            path: its extension is the format, unless ``encoding`` says otherwise. A link is kept, and the file that
+                it leads to written; a device or a fifo is written through.
             composition: what the file shows; by default the cut-out with straight alpha.
             encoding: format, quality and effort (see :func:`nss.formats.choose`).
-            overwrite: replace a file that exists; the photo itself is never replaced.
+            overwrite: replace a file that exists; the photo itself, its mask and its background are never replaced.
 
         Raises:
-            UsageError: the format is unknown or cannot hold the picture, or the path is the photo itself.
+            UsageError: the format is unknown or cannot hold the picture, or the path is that of a file that was read.
             ImageError: the file exists and ``overwrite`` is false, or it cannot be written.
         """
         from nss import export, formats
+        from nss.output_file import InputFiles
 
         encoding = encoding or formats.choose(Path(path))
         picture = self.composed(composition, opaque=not encoding.has_alpha).picture
+        read = (self.path, self.info.mask, composition.background if composition else None)
+        inputs = InputFiles(file for file in read if file is not None)
         with self.timed("encode"):
-            return export.write(picture, path, encoding=encoding, source=self.path, overwrite=overwrite)
+            return export.write(picture, path, encoding=encoding, inputs=inputs, overwrite=overwrite)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
         """Store the wall time of the block as one of the stages of ``info``."""

@@ -61,6 +61,7 @@ def remove(
     pixels of the photo. Nothing is done that is not asked for: by default the colours are those of the photo.
     """
     from nss import batch, export, formats, sidecars
+    from nss.output_file import InputFiles
 
     exists = options.when_exists(overwrite, skip_existing, rename)
     chosen = encoding.encoding(output)
@@ -80,7 +81,8 @@ def remove(
             if job.target is None:
                 return composed, export.encode(composed.picture, chosen)
             batch.make_directories(job)
-            export.write(composed.picture, job.target, encoding=chosen, source=job.source, overwrite=replace)
+            inputs = InputFiles([job.source] if job.source else [])
+            export.write(composed.picture, job.target, encoding=chosen, inputs=inputs, overwrite=replace)
         if sidecar:
             sidecars.write(job.target, job.source, cutout, refinement, composition, chosen, overwrite=replace)
         return composed, None
@@ -111,6 +113,7 @@ def preview(
 ) -> None:
     """Make a contact sheet: the photo, the mask, and the cut-out on a checkerboard, on black and on white."""
     from nss import batch, export
+    from nss.output_file import InputFiles
     from nss.preview import sheet
 
     if output == "-":
@@ -124,7 +127,8 @@ def preview(
         composed = sheet(cutout, size, decontaminate)
         assert job.target is not None
         with cutout.timed("encode"):
-            export.write(composed.picture, job.target, encoding=encoding, source=job.source, overwrite=overwrite)
+            inputs = InputFiles([job.source] if job.source else [])
+            export.write(composed.picture, job.target, encoding=encoding, inputs=inputs, overwrite=overwrite)
         return composed, None
 
     raise typer.Exit(_Command(plan, source, refinement, write, None, Report(False, quiet), quiet).run())

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nss
-from nss import export
+from nss import export, output_file
 from nss.errors import ImageError
+from nss.output_file import InputFiles
 
 if TYPE_CHECKING:
     from nss.batch import Job
@@ -33,7 +34,9 @@ def checked(job: Job, *, overwrite: bool) -> Job:
     if job.target is None or job.error is not None or job.skipped:
         return job
     try:
-        export.check_target(path_for(job.target), source=job.source, overwrite=overwrite)
+        output_file.check(
+            path_for(job.target), inputs=InputFiles([job.source] if job.source else []), taken_ok=overwrite
+        )
     except ImageError as error:
         return replace(job, error=error)
     return job

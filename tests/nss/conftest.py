@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,3 +121,19 @@ def command(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) 
 def listing() -> Callable[[Path], list[str]]:
     """The names in a folder, sorted: what shows that nothing was left behind."""
     return lambda folder: sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture
+def device_node(tmp_path: Path) -> Callable[[str, int], Path]:
+    """Make a character device of this name and minor number, 3 for /dev/null and 7 for /dev/full, in ``tmp_path``."""
+
+    def make(name: str, minor: int) -> Path:
+        path = tmp_path / name
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+            os.close(os.open(path, os.O_WRONLY))
+        except (AttributeError, OSError) as error:
+            pytest.skip(f"no device nodes can be made and opened here: {error}")
+        return path
+
+    return make

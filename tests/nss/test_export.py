@@ -20,6 +20,7 @@ import nss
 from nss import export
 from nss.errors import ImageError, NssError, UsageError
 from nss.formats import FORMATS, Encoding
+from nss.output_file import InputFiles
 from nss.picture import Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -91,7 +92,7 @@ def test_file_systems_without_hard_links(
     write(rgba, tmp_path / "out.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), rgba)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail_with(KeyboardInterrupt()))
+        patch.setattr(os, "replace", fail_with(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             write(rgba, tmp_path / "second.png")
     assert listing(tmp_path) == ["out.png"]
@@ -213,7 +214,7 @@ def test_the_source_is_never_the_target(rgba: np.ndarray, photo: Path, kind: str
         target = photo.parent / ".." / photo.parent.name / photo.name
     before = photo.read_bytes()
     with pytest.raises(UsageError, match="is the input itself"):
-        write(rgba, target, source=photo, overwrite=True)
+        write(rgba, target, inputs=InputFiles([photo]), overwrite=True)
     assert photo.read_bytes() == before
 
 
