@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from nss import output_file, output_names
 from nss.errors import ImageError, NssError, UsageError
+from nss.formats import extensions
 from nss.inputs import STANDARD, Found, earlier_stem, expand_patterns, find
-from nss.output_file import InputFiles, check
+from nss.output_file import InputFiles
+from nss.output_names import OutputName
+from nss.sidecars import SUFFIX as SIDECAR_SUFFIX
+from nss.sidecars import path_for
 
 SUFFIX = ".cutout.png"
 
@@ -29,6 +35,8 @@ class Job:
         error: why it is already known to fail.
         skipped: the output exists, and nothing is to be done.
         new_directory: what ``make_directories`` makes for the target.
+        output_name: what ``target`` was made of; None where it is None.
+        number: that of the target.
     """
 
     source: Path | None
@@ -36,6 +44,8 @@ class Job:
     error: NssError | None = None
     skipped: bool = False
     new_directory: Path | None = None
+    output_name: OutputName | None = field(default=None, compare=False)
+    number: int = field(default=1, compare=False)
 
     @property
     def name(self) -> str:
@@ -52,6 +62,23 @@ class Job:
         """Whether the output has no file."""
         return self.target is None and self.error is None
 
+    @property
+    def asked_for(self) -> Path | None:
+        """The target, where it is a name that the user gave."""
+        return self.target if self.output_name and self.output_name.asked_for else None
+
+    def alternatives(self, *, sidecar: bool = False) -> Iterator[Path]:
+        """The names with the next numbers; with ``sidecar`` those that leave its name free."""
+        assert self.output_name is not None
+        for number in count(self.number + 1):
+            path = self.output_name.path(number)
+            if not (sidecar and os.path.lexists(path_for(path))):
+                yield path
+
+    def notes(self, target: Path) -> tuple[str, ...]:
+        """What is to be said of the name that the output has taken."""
+        return self.output_name.notes(target) if self.output_name else ()
+
 
 def plan(
     inputs: Sequence[str],
@@ -60,43 +87,84 @@ def plan(
     recursive: bool = False,
     exists: Exists = "fail",
     suffix: str = SUFFIX,
+    parents: bool = False,
+    sidecar: bool = False,
+    notify: Callable[[str], object] | None = None,
 ) -> list[Job]:
     """Pair every input image with its output file.
 
     A directory stands for the images in it (``nss.inputs.find``), a pattern for what it matches
     (``nss.inputs.expand_patterns``), ``-`` for standard input. A file that is named twice, also through a link, is done
-    once. The default output is ``<stem><suffix>`` beside the input, and standard output for standard input.
+    once. The default output is ``<stem><suffix>`` beside the input, and standard output for standard input. Photos that
+    would get one output for their stem alone keep their extension, ``<stem>.heic<suffix>``.
 
     Args:
         inputs: files, directories, patterns, ``-``.
-        output: a directory that exists, in which a searched tree is kept; or, for a single input file, a file name, or
-            ``-`` for standard output. Directories are never made but for such a tree, and only when the first file is
-            written there: a slip of the keyboard should not become one.
+        output: a directory, in which a searched tree is kept; or, for a single input file, a file name, or ``-`` for
+            standard output. A directory is made where the name ends in a separator or a tree needs it, and only when
+            the first file is written there: a slip of the keyboard should not become one.
         recursive: search sub-directories too.
         exists: where an output exists, ``"fail"`` gives the job an error, ``"skip"`` marks it, ``"overwrite"`` leaves
-            it as it is, and ``"rename"`` numbers the output, ``<stem>.cutout-2.png``.
+            it as it is, and ``"rename"`` numbers the output, ``<stem>.cutout-2.png``. What is no regular file is
+            written through in any case.
         suffix: what follows the stem, as ``nss.inputs.earlier_stem`` knows it again.
+        parents: make missing directories of ``output``, which for several images is one itself.
+        sidecar: a record is written beside each output, and held to the same rules.
+        notify: hears, once, that photos keep their extension.
 
     Raises:
         UsageError: a name is empty, or ``-`` is there twice; ``output`` is neither; two inputs would give one output
             (but they are numbered with ``"rename"``); an output is one of the inputs; an input is the output of another
-            one (but it is left out with ``"skip"``).
+            one (but it is left out with ``"skip"``); the second of two inputs seems to be meant as the output.
     """
     if "" in inputs:
         raise UsageError("an input is an empty name; give files or directories (. is the current one)")
     if list(inputs).count(STANDARD) > 1:
         raise UsageError("standard input (-) can be read only once")
+    if output is None:
+        _refuse_output_among_inputs(inputs)
+    elif output_file.descriptor_of(Path(output)) == 1:
+        output = STANDARD
     named = expand_patterns(inputs)
-    directory = _output_directory(named, output)
+    directory = _output_directory(named, output, parents)
     keys = _Keys()
     jobs: dict[str, Job] = {}
     for found in find(named, recursive=recursive, leave_out=directory):
-        jobs.setdefault(keys.of(found.path), _job(found, output, directory, suffix))
+        error = found.error
+        if error is None and found.path is not None and not os.path.lexists(found.path):
+            error = ImageError(f"{found.path}: no such file")
+        job = Job(found.path, None, error)
+        if error is None and output != STANDARD:
+            room = len(SIDECAR_SUFFIX) if sidecar else 0
+            job = _named(job, _output_name(found, output, directory, suffix, room))
+        jobs.setdefault(keys.of(found.path), job)
     _take_outputs_out(jobs, refuse=exists != "skip")
     if exists == "rename":
-        _number(jobs, keys)
+        _number(jobs, keys, sidecar)
+    else:
+        _keep_extensions(jobs, keys, notify)
     _refuse_collisions(jobs, keys)
-    return [_checked(job, exists) for job in jobs.values()]
+    checked = [_checked(job, exists, sidecar) for job in jobs.values()]
+    refuse_inputs(checked, InputFiles(0 if job.source is None else job.source for job in checked), sidecar=sidecar)
+    return checked
+
+
+def refuse_inputs(jobs: Sequence[Job], inputs: InputFiles, *, sidecar: bool = False) -> None:
+    """Refuse outputs, standard output among them, that are files which the command reads, by whatever path.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for job in jobs:
+        if job.skipped or (job.error is not None and not isinstance(job.error, output_file.ExistsError)):
+            continue
+        if job.target is None:
+            if 1 in inputs:
+                raise UsageError("standard output goes to a file that is read, which is never overwritten")
+            continue
+        for path in (job.target, path_for(job.target)) if sidecar else (job.target,):
+            if path in inputs:
+                raise UsageError(f"{path}: is an input itself, which is never overwritten; give another output")
 
 
 def make_directories(job: Job) -> None:
@@ -109,7 +177,17 @@ def make_directories(job: Job) -> None:
         raise ImageError(f"{job.target}: {job.new_directory} cannot be created: {error.strerror or error}") from error
 
 
-def _output_directory(named: Sequence[Found], output: str | None) -> Path | None:
+def _refuse_output_among_inputs(inputs: Sequence[str]) -> None:
+    """Refuse ``a.png out.png``, where out.png does not exist: the second is meant to be the output."""
+    if len(inputs) != 2 or STANDARD in inputs[1:]:
+        return
+    first, second = inputs
+    is_name = Path(second).suffix.lower() in extensions() and not os.path.lexists(second)
+    if is_name and (first == STANDARD or os.path.lexists(first)):
+        raise UsageError(f"{second}: no such file; if it is to be the output, write -o {second}")
+
+
+def _output_directory(named: Sequence[Found], output: str | None, parents: bool) -> Path | None:
     """The directory that ``output`` names; None where there is no output, or it names a file or standard output."""
     if output is None:
         return None
@@ -120,42 +198,48 @@ def _output_directory(named: Sequence[Found], output: str | None) -> Path | None
         if several:
             raise UsageError("standard output (-o -) takes a single image; give a directory for several")
         return None
-    if os.path.isdir(output):  # noqa: PTH112 - unlike Path.is_dir it is false, not an error, for impossible names
+    # unlike Path.is_dir os.path.isdir is false, not an error, for impossible names
+    exists = os.path.isdir(output)  # noqa: PTH112
+    to_be_made = output.endswith(tuple(s for s in (os.sep, os.altsep) if s)) or (several and parents)
+    if (several or to_be_made) and not exists and os.path.lexists(Path(output)):
+        what = "several images need a directory as output" if several else "the output is to be a directory"
+        raise UsageError(f"{what}, and {output} is a file; give another name")
+    if exists or to_be_made:
         if any(item.path is None for item in named):
             raise UsageError(f"standard input has no name to use in {output}; give -o a file name")
         return Path(output)
-    if output.endswith(tuple(s for s in (os.sep, os.altsep) if s)):
-        raise UsageError(f"output directory {output} does not exist; create it first")
     if several:
-        raise UsageError(f"several images need a directory as output, and {output} is none; create it first")
-    if not os.path.isdir(parent := os.path.dirname(output) or os.curdir):  # noqa: PTH112, PTH120 - as above
-        raise UsageError(f"{output}: the directory {parent} does not exist; create it first")
+        raise UsageError(
+            f"several images need a directory as output, and {output} is none; {output}{os.sep} has it made"
+        )
+    if not parents and not os.path.isdir(parent := os.path.dirname(output) or os.curdir):  # noqa: PTH112, PTH120
+        raise UsageError(f"{output}: the directory {parent} does not exist; create it first, or pass --parents")
     return None
 
 
-def _job(found: Found, output: str | None, directory: Path | None, suffix: str) -> Job:
-    source = found.path
-    if found.error is not None:
-        return Job(source, None, found.error)
-    if output == STANDARD:
-        return Job(source, None)
+def _output_name(found: Found, output: str | None, directory: Path | None, suffix: str, room: int) -> OutputName | None:
+    """None for standard output."""
     if output is not None and directory is None:
-        return Job(source, Path(output))
-    if source is None:
-        return Job(None, None)
-    if directory is None:
-        return Job(source, source.parent / (source.stem + suffix))
-    folder = directory / found.below
-    return Job(
-        source,
-        folder / (source.stem + suffix),
-        new_directory=None if os.path.isdir(folder) else folder,  # noqa: PTH112
-    )
+        path = Path(output)
+        return OutputName(path.parent, path.stem, path.suffix, room, asked_for=True)
+    if found.path is None:
+        return None
+    folder = found.path.parent if directory is None else directory / found.below
+    return OutputName(folder, found.path.stem, suffix, room)
+
+
+def _named(job: Job, name: OutputName | None, number: int = 1) -> Job:
+    """The job with the target of this name."""
+    if name is None:
+        return job
+    folder = None if os.path.isdir(name.folder) else name.folder  # noqa: PTH112
+    return replace(job, target=name.path(number), new_directory=folder, output_name=name, number=number)
 
 
 def _take_outputs_out(jobs: dict[str, Job], *, refuse: bool) -> None:
     """Refuse, or take out, each input that is an earlier output of another one."""
-    sources = {(path.parent, path.stem): path for path in (job.source for job in jobs.values()) if path}
+    photos = [job.source for job in jobs.values() if job.source]
+    sources = {(photo.parent, stem): photo for photo in photos for stem in output_names.stems(photo, photo.parent)}
     for key, job in list(jobs.items()):
         stem = earlier_stem(job.source.name) if job.source else None
         if job.source and stem is not None and (photo := sources.get((job.source.parent, stem))):
@@ -164,19 +248,50 @@ def _take_outputs_out(jobs: dict[str, Job], *, refuse: bool) -> None:
             del jobs[key]
 
 
-def _number(jobs: dict[str, Job], keys: _Keys) -> None:
-    """Give each target a name that no file and no other job has."""
+def _number(jobs: dict[str, Job], keys: _Keys, sidecar: bool) -> None:
+    """Give each target a name that no file and no other job has, and its record too."""
     taken = set(jobs)
     last: dict[str, int] = {}
     for key, job in jobs.items():
-        if job.target is None:
+        if job.target is None or output_file.is_special(job.target):
             continue
+        assert job.output_name is not None
         target, first = job.target, keys.of(job.target)
-        while os.path.lexists(target) or keys.of(target) in taken:
+        while (
+            os.path.lexists(target)
+            or keys.of(target) in taken
+            or (sidecar and os.path.lexists(path_for(target)))  # of an output that is gone
+        ):
             last[first] = last.get(first, 1) + 1
-            target = job.target.with_name(f"{job.target.stem}-{last[first]}{job.target.suffix}")
+            target = job.output_name.path(last[first])
         taken.add(keys.of(target))
-        jobs[key] = replace(job, target=target)
+        jobs[key] = replace(job, target=target, number=last.get(first, 1))
+
+
+def _keep_extensions(jobs: dict[str, Job], keys: _Keys, notify: Callable[[str], object] | None) -> None:
+    """Let photos that would get one output for their stem alone, ``IMG_1.heic`` and ``IMG_1.jpg``, keep their names."""
+    kept: dict[str, None] = {}
+    while True:
+        by_target: dict[str, list[str]] = {}
+        for key, job in jobs.items():
+            if job.target is not None:
+                by_target.setdefault(keys.of(job.target), []).append(key)
+        before = len(kept)
+        for group in by_target.values():
+            targets = {_folded(target.name) for key in group if (target := jobs[key].target)}
+            names = {_folded(source.name) for key in group if (source := jobs[key].source)}
+            if len(targets) == 1 and len(names) > 1:  # several targets are links to one file
+                kept.update(dict.fromkeys(group))
+        for key in list(kept)[before:]:
+            job = jobs[key]
+            assert job.source is not None
+            assert job.output_name is not None
+            jobs[key] = _named(job, replace(job.output_name, stem=job.source.name))
+        if len(kept) == before:
+            break
+    if kept and notify:
+        first = jobs[next(iter(kept))]
+        notify(f"{len(kept)} photos have the stem of another one, and keep their extension: {first.target_name}")
 
 
 def _refuse_collisions(jobs: Mapping[str, Job], keys: _Keys) -> None:
@@ -196,24 +311,33 @@ def _refuse_collisions(jobs: Mapping[str, Job], keys: _Keys) -> None:
         taken[target] = job.name
 
 
-def _checked(job: Job, exists: Exists) -> Job:
-    if job.error is not None:
+def _checked(job: Job, exists: Exists, sidecar: bool) -> Job:
+    """The job, marked as skipped, or with an error where it is known to fail."""
+    if job.error is not None or job.target is None:
         return job
     try:
-        if job.source is not None and not os.path.lexists(job.source):
-            raise ImageError(f"{job.source}: no such file")
-        if job.target is None:
-            return job
         if exists == "skip" and os.path.isfile(job.target):  # noqa: PTH113 - false for impossible names
             return replace(job, skipped=True)
-        if job.new_directory is not None:
-            _check_new(job.new_directory, job.target)
-        else:
-            inputs = InputFiles([job.source] if job.source else [])
-            check(job.target, inputs=inputs, taken_ok=exists == "overwrite")
+        _check_place(job, job.target, exists)
+        if sidecar:
+            for path in (job.target, path_for(job.target)):
+                if output_file.is_special(path):
+                    raise UsageError(f"--sidecar is for regular files, and {path} is none; leave it out")
+            _check_place(job, path_for(job.target), exists)
     except ImageError as error:
+        # what another process has written in between
+        if exists == "skip" and os.path.isfile(job.target):  # noqa: PTH113
+            return replace(job, skipped=True)
         return replace(job, error=error)
     return job
+
+
+def _check_place(job: Job, path: Path, exists: Exists) -> None:
+    """Refuse the target, or the record, that could not be written."""
+    if job.new_directory is not None:
+        _check_new(job.new_directory, path)
+    else:
+        output_file.check(path, taken_ok=exists == "overwrite")
 
 
 def _check_new(directory: Path, target: Path) -> None:

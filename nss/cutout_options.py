@@ -129,6 +129,7 @@ SidecarOption = Annotated[
     bool, typer.Option("--sidecar", help="Write all settings in effect as JSON beside each output.")
 ]
 
+ParentsOption = Annotated[bool, typer.Option("--parents", help="Make the directories that -o names, where missing.")]
 RecursiveOption = Annotated[
     bool, typer.Option("--recursive", "-r", help="Search directories to the end; the output keeps their tree.")
 ]

@@ -224,6 +224,11 @@ def suffix_of(format: str) -> str:  # noqa: A002 - the option's name
     return FORMATS[name].extensions[0] if name in FORMATS else ".png"
 
 
+def extensions() -> frozenset[str]:
+    """All extensions, in lower case, by which a file names its format."""
+    return frozenset(extension for format_ in FORMATS.values() for extension in format_.extensions)
+
+
 def _require(format_: Format) -> None:
     if format_.name not in ("webp", "avif"):
         return

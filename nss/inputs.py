@@ -74,7 +74,7 @@ def find(named: Sequence[Found], *, recursive: bool, leave_out: Path | None = No
     outputs would be written there. No directory is searched twice, however it is reached.
     """
     seen: set[Identity] = set()
-    passed_over = _identity(leave_out) if leave_out else None
+    passed_over = _identity(leave_out) if leave_out and os.path.isdir(leave_out) else None  # noqa: PTH112
     for item in named:
         try:
             searched = item.error is None and item.path is not None and item.path.is_dir()

@@ -6,19 +6,20 @@ A command takes the object as a parameter; `grouped` gives it the options of the
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nss import cutout_options as options
 from nss.cutout_options import Hidden
-from nss.errors import UsageError
+from nss.errors import ImageError, UsageError
 from nss.run_options import Backend, BackendOption, DeviceOption, Precision, PrecisionOption
 from nss.terminal import complain
 
 if TYPE_CHECKING:
+    from nss.batch import Job
     from nss.compose import Composition
     from nss.formats import Encoding
     from nss.refine import Refinement
@@ -85,6 +86,18 @@ class MaskSource:
         from nss.remover import Remover
 
         return Remover(self.model, **self.asked, quiet=quiet, notify=complain)
+
+    def files(self, jobs: Iterable[Job]) -> list[Path]:
+        """The files that are read for these jobs: the masks, or the model where it is given by its path."""
+        if self.masks is None:
+            return [Path(self.model)]
+        from nss.work import mask_for
+
+        masks = []
+        for job in jobs:
+            with suppress(ImageError):  # there is none, as the job will say
+                masks.append(mask_for(job, self.masks))
+        return masks
 
 
 def mask_source(
@@ -181,19 +194,25 @@ class EncodingOptions:
     quality: int | None
     effort: int | None
 
-    def encoding(self, output: str | None) -> Encoding:
-        """The encoding of an output, which may be a file, a directory, ``"-"`` or None.
+    @property
+    def suffix(self) -> str:
+        """The extension of outputs that the user gives no name; that of PNG for an unknown format."""
+        from nss import formats
+
+        return formats.suffix_of(self.format or "png")
+
+    def encoding(self, target: Path | None) -> Encoding:
+        """The encoding of outputs: ``target`` is the name that the user gave, if any.
 
         Raises:
             UsageError: the format is unknown or contradicts the name, or has no such quality.
         """
         from nss import formats
+        from nss.output_file import is_special
 
-        # what ``nss.batch.plan`` refuses counts as a directory here, so that it can say what is wrong
-        separators = tuple(s for s in (os.sep, os.altsep) if s)
-        if output in (None, "", "-") or os.path.isdir(output) or output.endswith(separators):  # noqa: PTH112
-            output = "x" + formats.suffix_of(self.format or "png")
-        return formats.choose(Path(output), self.format, self.quality, self.effort)
+        if target is None or (not target.suffix and is_special(target)):  # as standard output, which has no name either
+            target = Path("x" + self.suffix)
+        return formats.choose(target, self.format, self.quality, self.effort)
 
 
 def encoding(

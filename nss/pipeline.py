@@ -39,24 +39,36 @@ class Stop:
     Attributes:
         requested: images in hand are finished, and no other is begun.
         in_hand: images that the network is at or through with, and that are not yet reported.
+        waiting: for what may never come, a fifo's reader for instance.
     """
 
     requested: bool = False
     in_hand: int = 0
+    waiting: bool = False
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within the block, a wait, the first Ctrl-C raises KeyboardInterrupt."""
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
 
 
 @contextmanager
 def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
     """Within the block the first Ctrl-C asks to stop once what is in hand is finished, and ``notify`` says so.
 
-    A second one raises KeyboardInterrupt, and so does the first where nothing is in hand. ``notify`` is called in a
+    A second one raises KeyboardInterrupt, and so does the first where nothing is in hand, or within
+    ``Stop.interruptible``. ``notify`` is called in a
     thread of its own: the signal may come while the main thread prints, or holds a lock that ``notify`` needs. Outside
     of the main thread, and where Ctrl-C is ignored or handled by others, nothing changes.
     """
     stop = Stop()
 
     def handle(_: int, __: FrameType | None) -> None:
-        if stop.requested or not stop.in_hand:
+        if stop.requested or stop.waiting or not stop.in_hand:
             raise KeyboardInterrupt
         stop.requested = True
         # a threading.Thread takes a lock that the interrupted code may hold

@@ -11,14 +11,17 @@ import typer
 
 from nss import cutout_options as options
 from nss import option_groups as groups
-from nss.errors import NssError, UsageError
+from nss.errors import ImageError, NssError, UsageError
 from nss.option_groups import EncodingOptions, MaskSource, grouped
 from nss.report import Report
 from nss.terminal import Terminated, complain, describe, stopped, write_standard_output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nss.batch import Job
     from nss.compose import Composed, Composition, Cutout
+    from nss.output_file import InputFiles
     from nss.pipeline import Stop
     from nss.progress import Progress
     from nss.refine import Refinement
@@ -38,7 +41,8 @@ def remove(
             "-o",
             "--output",
             metavar="FILE|DIR|-",
-            help="A file, a directory that exists, or - for standard output.  [default: <stem>.cutout.png beside IN]",
+            help="A file, a directory, which DIR/ makes, or - for standard output.  "
+            "[default: <stem>.cutout.png beside IN]",
         ),
     ] = None,
     source: MaskSource,
@@ -47,6 +51,7 @@ def remove(
     encoding: EncodingOptions,
     sidecar: options.SidecarOption = False,
     recursive: options.RecursiveOption = False,
+    parents: options.ParentsOption = False,
     overwrite: options.OverwriteOption = False,
     skip_existing: options.SkipOption = False,
     rename: options.RenameOption = False,
@@ -60,34 +65,61 @@ def remove(
     The mask is refined in this order: guided, black and white, islands, holes, smooth, expand, feather. Lengths are in
     pixels of the photo. Nothing is done that is not asked for: by default the colours are those of the photo.
     """
-    from nss import batch, export, formats, sidecars
-    from nss.output_file import InputFiles
+    from nss import batch, export, formats, output_file, sidecars
 
     exists = options.when_exists(overwrite, skip_existing, rename)
-    chosen = encoding.encoding(output)
+    plan = batch.plan(
+        inputs,
+        output,
+        recursive=recursive,
+        exists=exists,
+        suffix=(".mask" if composition.mask_only else ".cutout") + encoding.suffix,
+        parents=parents,
+        sidecar=sidecar,
+        notify=None if quiet else complain,
+    )
+    chosen = encoding.encoding(plan[0].asked_for if len(plan) == 1 else None)
     formats.check_bits(chosen, composition.mask_bits)
-    suffix = (".mask" if composition.mask_only else ".cutout") + formats.suffix_of(chosen.format)
-    plan = batch.plan(inputs, output, recursive=recursive, exists=exists, suffix=suffix)
     piped = any(job.to_standard_output for job in plan)
     if piped:
         _check_piped(as_json, sidecar)
-    replace = exists == "overwrite"
-    if sidecar:
-        plan = [sidecars.checked(job, overwrite=replace) for job in plan]
+    read = _files_read(plan, source, composition.background)
+    batch.refuse_inputs(plan, read, sidecar=sidecar)
 
-    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | None]:
+    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | Path] | None:
         composed = cutout.composed(composition, opaque=not chosen.has_alpha)
         with cutout.timed("encode"):
-            if job.target is None:
-                return composed, export.encode(composed.picture, chosen)
+            if job.target is None or output_file.is_special(job.target):
+                return composed, export.encode(composed.picture, chosen, job.target_name)
             batch.make_directories(job)
-            inputs = InputFiles([job.source] if job.source else [])
-            export.write(composed.picture, job.target, encoding=chosen, inputs=inputs, overwrite=replace)
+            try:
+                path = export.write(
+                    composed.picture,
+                    job.target,
+                    encoding=chosen,
+                    inputs=read,
+                    overwrite=exists == "overwrite",
+                    alternatives=job.alternatives(sidecar=sidecar) if exists == "rename" else None,
+                )
+            except output_file.ExistsError:
+                if exists == "skip":
+                    return None
+                raise
         if sidecar:
-            sidecars.write(job.target, job.source, cutout, refinement, composition, chosen, overwrite=replace)
-        return composed, None
+            sidecars.write(
+                target=path,
+                source=job.source,
+                cutout=cutout,
+                refinement=refinement,
+                composition=composition,
+                encoding=chosen,
+                inputs=read,
+                overwrite=exists == "overwrite",
+            )
+        return composed, path
 
-    command = _Command(plan, source, refinement, write, jobs, Report(as_json, quiet, to_stderr=piped), quiet)
+    report = Report(as_json, quiet, to_stderr=piped)
+    command = _Command(plan, source, refinement, write, read, jobs=jobs, report=report, quiet=quiet)
     raise typer.Exit(command.plan_only() if dry_run else command.run())
 
 
@@ -101,37 +133,58 @@ def preview(
             "-o",
             "--output",
             metavar="FILE|DIR",
-            help="A file, or a directory that exists.  [default: <stem>.preview.png beside IN]",
+            help="A file, or a directory, which DIR/ makes.  [default: <stem>.preview.png beside IN]",
         ),
     ] = None,
     source: MaskSource,
     refinement: Refinement,
     decontaminate: options.DecontaminateOption = 0.0,
     size: Annotated[int, typer.Option(min=64, max=4096, metavar="PX", help="The longer side of each picture.")] = 640,
+    parents: options.ParentsOption = False,
     overwrite: options.OverwriteOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Make a contact sheet: the photo, the mask, and the cut-out on a checkerboard, on black and on white."""
-    from nss import batch, export
-    from nss.output_file import InputFiles
+    from nss import batch, export, output_file
     from nss.preview import sheet
 
-    if output == "-":
-        raise UsageError("a preview goes to a file; give it a name with -o")
-    encoding = EncodingOptions(None, None, None).encoding(output)
-    plan = batch.plan(inputs, output, exists="overwrite" if overwrite else "fail", suffix=".preview.png")
+    plan = batch.plan(
+        inputs,
+        output,
+        exists="overwrite" if overwrite else "fail",
+        suffix=".preview.png",
+        parents=parents,
+        notify=None if quiet else complain,
+    )
     if any(job.to_standard_output for job in plan):
-        raise UsageError("a preview of standard input goes to a file; give it a name with -o")
+        raise UsageError("a preview goes to a file; give it a name with -o")
+    encoding = EncodingOptions(None, None, None).encoding(plan[0].asked_for if len(plan) == 1 else None)
+    read = _files_read(plan, source)
+    batch.refuse_inputs(plan, read)
 
-    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | None]:
+    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | Path]:
         composed = sheet(cutout, size, decontaminate)
         assert job.target is not None
         with cutout.timed("encode"):
-            inputs = InputFiles([job.source] if job.source else [])
-            export.write(composed.picture, job.target, encoding=encoding, inputs=inputs, overwrite=overwrite)
-        return composed, None
+            if output_file.is_special(job.target):
+                return composed, export.encode(composed.picture, encoding, job.target_name)
+            batch.make_directories(job)
+            path = export.write(composed.picture, job.target, encoding=encoding, inputs=read, overwrite=overwrite)
+        return composed, path
 
-    raise typer.Exit(_Command(plan, source, refinement, write, None, Report(False, quiet), quiet).run())
+    report = Report(False, quiet)
+    raise typer.Exit(_Command(plan, source, refinement, write, read, jobs=None, report=report, quiet=quiet).run())
+
+
+def _files_read(plan: list[Job], source: MaskSource, background: str | None = None) -> InputFiles:
+    """All that the command reads."""
+    from nss.output_file import InputFiles
+
+    read = InputFiles(source.files(plan))
+    read.add(*(0 if job.source is None else job.source for job in plan))
+    if background is not None:
+        read.add(background)
+    return read
 
 
 def _check_piped(as_json: bool, sidecar: bool) -> None:
@@ -152,6 +205,7 @@ class _Command:
     source: MaskSource
     refinement: Refinement
     write: Write
+    read: InputFiles
     jobs: int | None
     report: Report
     quiet: bool
@@ -191,7 +245,7 @@ class _Command:
     def _run(self, progress: Progress, stop: Stop) -> None:
         import engine
         from nss.pipeline import Pipeline
-        from nss.work import Work
+        from nss.work import Result, Work
 
         told = 0
 
@@ -199,13 +253,16 @@ class _Command:
             nonlocal told
             told += 1
             with progress.paused():
+                if isinstance(result, Result) and isinstance(result.written, bytes):
+                    try:
+                        _deliver(result.written, job.target, stop)
+                    except ImageError as error:
+                        result = error
                 if isinstance(result, Exception):
                     self.report.fail(job, describe(result, job.name))
                 elif result is None:
                     self.report.skip(job)
                 else:
-                    if result.data is not None:
-                        write_standard_output(result.data)
                     self.report.add(job, result)
             progress.update(told, job.name, self.report.skipped)
 
@@ -219,13 +276,16 @@ class _Command:
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""
         try:
-            return self.source.open(quiet=self.quiet)
+            remover = self.source.open(quiet=self.quiet)
         except Exception as failure:
             for job in self.plan:
                 self.report.json(job, None, describe(job.error or failure))
             if isinstance(failure, NssError):
                 raise
             raise NssError(describe(failure)) from failure
+        if remover is not None:
+            self.read.add(remover.model.path)
+        return remover
 
     def _end(self, seconds: float) -> None:
         """The last lines: what was done in all, and where a finer model is."""
@@ -240,6 +300,16 @@ class _Command:
 
             if line := hint(self.remover.model):
                 complain(line)
+
+
+def _deliver(data: bytes, target: Path | None, stop: Stop) -> None:
+    """Write a file to standard output, or through what is no regular file. Raises OutputError or ImageError."""
+    from nss.output_file import write_through
+
+    if target is None:
+        write_standard_output(data)
+    else:
+        write_through(data, target, opening=stop.interruptible())
 
 
 def _say_finishing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nss.terminal import complain, escaped
@@ -41,6 +42,8 @@ class Report:
         """What would be done."""
         self.done += 1
         self.json(job, None, None, planned=True)
+        if not self.quiet:
+            self._say(job, self._notes(job, None))
         if not (self.as_json or self.quiet):
             self._line(f"{job.name} -> {job.target_name}")
 
@@ -56,12 +59,20 @@ class Report:
         self.json(job, result, None)
         if self.quiet:
             return
-        for note in result.notes:
-            complain(f"{job.name}: {note}")
+        self._say(job, self._notes(job, result))
         if not self.as_json:
             info, seconds = result.info, sum(result.info.milliseconds.values()) / 1000
+            target = result.written if isinstance(result.written, Path) else job.target_name
             how = f"{info.model} on {info.backend}" if info.model else f"mask {info.mask}"
-            self._line(f"{job.name} -> {job.target_name} ({result.width} x {result.height}, {how}, {seconds:.2f} s)")
+            self._line(f"{job.name} -> {target} ({result.width} x {result.height}, {how}, {seconds:.2f} s)")
+
+    def _notes(self, job: Job, result: Result | None) -> list[str]:
+        target = result.written if result and isinstance(result.written, Path) else job.target
+        return [*(job.notes(target) if target else ()), *(result.notes if result else ())]
+
+    def _say(self, job: Job, notes: list[str]) -> None:
+        for note in notes:
+            complain(f"{job.name}: {note}")
 
     def _line(self, text: str) -> None:
         if self.to_stderr:
@@ -76,10 +87,11 @@ class Report:
         if not self.as_json:
             return
         info = result.info if result else None
-        written = result is not None or planned
+        target = result.written if result and isinstance(result.written, Path) else job.target
+        is_output = (result is not None or planned) and target is not None
         line: dict[str, Any] = {
             "input": job.name,
-            "output": str(job.target) if written else None,
+            "output": str(target) if is_output else None,
             "width": result.width if result else None,
             "height": result.height if result else None,
             "box": list(result.box) if result else None,
@@ -91,7 +103,7 @@ class Report:
             "device": info.device if info else None,
             "precision": info.precision if info else None,
             "milliseconds": info.milliseconds if info else None,
-            "notes": list(result.notes) if result else [],
+            "notes": self._notes(job, result) if is_output else [],
             "skipped": skipped,
             "dry_run": planned,
             "error": error,

@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nss
-from nss import export, output_file
+from nss import export
 from nss.errors import ImageError
-from nss.output_file import InputFiles
 
 if TYPE_CHECKING:
-    from nss.batch import Job
     from nss.compose import Composition, Cutout
     from nss.formats import Encoding
+    from nss.output_file import InputFiles
     from nss.refine import Refinement
 
 SUFFIX = ".json"
@@ -29,19 +27,6 @@ def path_for(target: Path) -> Path:
     return target.with_name(target.name + SUFFIX)
 
 
-def checked(job: Job, *, overwrite: bool) -> Job:
-    """The job, with an error where its record could not be written, so that no work is done for it."""
-    if job.target is None or job.error is not None or job.skipped:
-        return job
-    try:
-        output_file.check(
-            path_for(job.target), inputs=InputFiles([job.source] if job.source else []), taken_ok=overwrite
-        )
-    except ImageError as error:
-        return replace(job, error=error)
-    return job
-
-
 def write(
     target: Path,
     source: Path | None,
@@ -50,9 +35,10 @@ def write(
     composition: Composition,
     encoding: Encoding,
     *,
+    inputs: InputFiles | None = None,
     overwrite: bool,
 ) -> Path:
-    """Write the record of the file ``target``; returns its path.
+    """Write the record of the file ``target``; returns its path. None of ``inputs`` is overwritten.
 
     It holds names and SHA-256 of input and output, model and mask, what ran where, every setting that differs from its
     default, and the versions that the result depends on. No times: the same run gives the same record.
@@ -80,7 +66,7 @@ def write(
         },
     }
     text = json.dumps(record, indent=2) + "\n"
-    return export.write_bytes(text.encode(), path_for(target), overwrite=overwrite)
+    return export.write_bytes(text.encode(), path_for(target), inputs=inputs, overwrite=overwrite)
 
 
 def _file(path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nss.compose import Composed, Cutout, RunInfo
 from nss.errors import ImageError
+from nss.output_names import stems
 from nss.remover import Inferred, Prepared, Remover, apply_mask
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
 """What follows a photo's stem in the name of its mask, in a directory of masks."""
 
-Write = Callable[["Job", Cutout], "tuple[Composed, bytes | None]"]
-"""Composes a cut-out and writes it to the job's target, or gives the file's bytes where that is standard output."""
+Write = Callable[["Job", Cutout], "tuple[Composed, bytes | Path] | None"]
+"""Composes a cut-out and writes it; gives the path that the file has taken, or its bytes where the calling thread is to
+write them, to standard output for instance, or None where the output has come into being meanwhile and is skipped."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Result:
         box: left, top, right and bottom of the written picture within the photo.
         notes: what was done to the image that its owner may want to know.
         info: what made the cut-out, and in which time.
-        data: the file, where it goes to standard output.
+        written: the file's path, or the file itself where it is still to be written.
     """
 
     width: int
@@ -42,7 +44,7 @@ class Result:
     box: tuple[int, int, int, int]
     notes: tuple[str, ...]
     info: RunInfo
-    data: bytes | None = None
+    written: bytes | Path
 
 
 class Work:
@@ -85,19 +87,24 @@ class Work:
             assert self._remover is not None
             cutout = self._remover.finish(inferred)
         cutout = cutout.refined(self._refinement)
-        composed, data = self._write(job, cutout)
+        done = self._write(job, cutout)
+        if done is None:
+            return None
+        composed, written = done
         height, width = cutout.mask.shape
-        return Result(width, height, composed.box, (*cutout.notes, *composed.notes), cutout.info, data)
+        return Result(width, height, composed.box, (*cutout.notes, *composed.notes), cutout.info, written)
 
 
 def mask_for(job: Job, masks: Path) -> Path:
     """The mask that belongs to an image. Raises ImageError where a directory of masks has none."""
     if not masks.is_dir():
         return masks
-    stem = job.source.stem if job.source is not None else "stdin"
-    for name in MASK_NAMES:
-        if (found := masks / f"{stem}{name}").is_file():
-            return found
+    source = job.source or Path("stdin")
+    stem = source.stem
+    for beginning in stems(source, masks):
+        for name in MASK_NAMES:
+            if os.path.isfile(found := masks / (beginning + name)):  # noqa: PTH113 - false for one that is too long
+                return found
     names = ", ".join(f"{stem}{name}" for name in MASK_NAMES[:2])
     raise ImageError(f"{job.name}: has no mask in {masks}{os.sep}: there is no {names} or {stem}{MASK_NAMES[3]}")
 

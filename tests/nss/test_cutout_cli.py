@@ -214,7 +214,7 @@ def test_skip_rename_and_a_second_run(command: Command, photo: Path, listing: Li
 
 def test_a_dry_run_touches_nothing(command: Command, photo: Path, network: type, listing: Listing) -> None:
     missing = photo.with_name("missing.png")
-    done = command("remove", photo, missing, "--dry-run")
+    done = command("remove", missing, photo, "--dry-run")
     assert done.status == 1
     assert done.out == [f"{photo} -> {photo.with_name('photo.cutout.png')}"]
     assert done.err == [f"nss-wgpu: {missing}: no such file"]

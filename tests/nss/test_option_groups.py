@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -70,14 +71,15 @@ def test_a_threshold_is_both_points_in_one() -> None:
         option_groups.refinement(threshold=0.4, black=0.1)
 
 
-def test_the_encoding_follows_the_output(tmp_path: object) -> None:
-    for output, format_, expected in (
+def test_the_encoding_follows_the_output() -> None:
+    for name, format_, expected in (
         (None, None, "png"),
-        ("-", None, "png"),
-        (str(tmp_path), "webp", "webp"),
+        (None, "webp", "webp"),
         ("x.avif", None, "avif"),
         ("x.JPG", "jpeg", "jpeg"),
     ):
-        assert EncodingOptions(format_, None, None).encoding(output).format == expected
-    with pytest.raises(UsageError):
-        EncodingOptions("png", None, None).encoding("x.webp")
+        assert EncodingOptions(format_, None, None).encoding(Path(name) if name else None).format == expected
+    for name in ("x.webp", "x"):
+        with pytest.raises(UsageError):
+            EncodingOptions("png" if name == "x.webp" else None, None, None).encoding(Path(name))
+    assert (EncodingOptions(None, None, None).suffix, EncodingOptions("jpg", None, None).suffix) == (".png", ".jpg")

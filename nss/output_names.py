@@ -1,0 +1,87 @@
+"""What outputs are called: the photo's stem and an ending, numbered where asked, and no longer than a name may be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST = 255
+"""The longest name that is made: bytes, on Windows UTF-16 units. No common file system takes more, some take less."""
+
+RESERVED = 40
+"""How much of it a shortened stem leaves: for its digest, the ending, a number and the record beside the output."""
+
+_DIGEST = 8
+
+
+@dataclass(frozen=True)
+class OutputName:
+    """An output's place and name, in parts.
+
+    Attributes:
+        folder: its directory.
+        stem: that of the photo, or the photo's whole name.
+        ending: what follows, for instance ``.cutout.png``.
+        room: how much longer the name of a file beside the output is.
+        asked_for: the user gave the name, which stays as it is.
+    """
+
+    folder: Path
+    stem: str
+    ending: str
+    room: int = 0
+    asked_for: bool = False
+
+    def path(self, number: int = 1) -> Path:
+        """The path, with a number from 2 on: ``photo.cutout-2.png``."""
+        ending = self.ending
+        if number > 1:
+            kind, dot, extension = ending.rpartition(".")
+            ending = f"{kind}-{number}{dot}{extension}" if dot else f"-{number}"
+        elif self.asked_for:
+            return self.folder / (self.stem + ending)
+        return self.folder / fitted(self.stem, ending, name_limit(self.folder), room=self.room)
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """What is to be said of the name that was taken."""
+        if path.name.startswith(self.stem):
+            return ()
+        return (f"its name and {self.ending} are longer than the file system takes: shortened to {path.name}",)
+
+
+def name_limit(folder: Path) -> int:
+    """How long a name in a directory may be; one that is still to be made is like the one it will be in."""
+    if hasattr(os, "pathconf"):
+        for directory in (folder, *folder.parents):
+            with suppress(OSError, ValueError):
+                return min(os.pathconf(directory, "PC_NAME_MAX"), LONGEST)
+    return LONGEST
+
+
+def fitted(stem: str, ending: str, limit: int, *, room: int = 0) -> str:
+    """``stem`` and ``ending`` as one name, the stem shortened where that and ``room`` exceed ``limit``."""
+    whole = stem + ending
+    return whole if _length(whole) + room <= limit else shortened(stem, limit) + ending
+
+
+def shortened(stem: str, limit: int) -> str:
+    """The beginning of a stem and a digest of all of it: the same in every run, and another one for another stem."""
+    digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:_DIGEST]
+    kept = stem
+    while _length(kept) > max(limit - RESERVED, 1):
+        kept = kept[:-1]  # by characters: half of one is no name
+    return f"{kept}~{digest}"
+
+
+def stems(photo: Path, folder: Path) -> list[str]:
+    """What an output of the photo in a directory may have before its ending: its name, its stem, either shortened."""
+    whole = [photo.name, photo.stem]
+    limit = name_limit(folder)
+    return whole + [shortened(stem, limit) for stem in whole if _length(stem) + RESERVED > limit]
+
+
+def _length(name: str) -> int:
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if os.name == "nt" else len(os.fsencode(name))
