@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +78,23 @@ def test_webgpu(run: Run, tmp_path: Path) -> None:
     for event, following in pairwise(events):
         assert event["ph"] == "X"
         assert event["ts"] + event["dur"] == pytest.approx(following["ts"])
+
+
+def test_a_trace_replaces_a_file_but_neither_a_device_nor_a_link(
+    run: Run, tmp_path: Path, device_node: Callable[[str, int], Path]
+) -> None:
+    trace, link, device = tmp_path / "trace.json", tmp_path / "link.json", device_node("null", 3)
+    trace.write_text("old")
+    link.symlink_to(trace)
+    for target in (link, device):
+        assert run("--backend", "numpy", "--runs", "1", "--trace", str(target))[0] == 0
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert link.is_symlink()
+    assert stat.S_ISCHR(device.lstat().st_mode)
+    full = device_node("full", 7)
+    status, out, err = run("--backend", "numpy", "--runs", "1", "--trace", str(full))
+    assert (status, out) == (1, "")
+    assert err == f"nss-wgpu: {full}: cannot be written: {os.strerror(errno.ENOSPC)}\n"
 
 
 def test_a_trace_needs_a_directory(run: Run, tmp_path: Path) -> None:
