@@ -6,10 +6,11 @@ photo is large, if tiles without an edge are passed over; and a tile with its sc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -88,7 +89,8 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
 
     ``work`` must not call ``parallel`` itself: the threads are shared by the process.
     """
-    futures = [_pool().submit(work, item) for item in items]
+    pool = _pool(os.getpid())
+    futures = [pool.submit(work, item) for item in items]
     try:
         for future in futures:
             future.result()
@@ -97,6 +99,6 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
             future.cancel()
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (a forked child has none of its parent's threads)
     return ThreadPoolExecutor(engine.available_cores(), "nss-tiles")

@@ -111,9 +111,11 @@ def test_a_device_lost_to_all_threads_is_replaced_once(network: Path, own: Devic
 
 
 def test_a_child_goes_on_with_its_parents_remover_on_numpy(network: Path) -> None:
+    """Every stage that has threads of its own: the network, and what is done to the mask in tiles."""
+    edges = nss.Refinement(feather=0.8)
     with Remover(network, backend="numpy", quiet=True) as remover:
-        expected = remover.remove(PHOTOS[0]).mask
-        same = outcome_of_child(lambda: np.array_equal(remover.remove(PHOTOS[0]).mask, expected))
+        expected = remover.remove(PHOTOS[0], refinement=edges).mask
+        same = outcome_of_child(lambda: np.array_equal(remover.remove(PHOTOS[0], refinement=edges).mask, expected))
     assert same == "True"
 
 
