@@ -18,10 +18,11 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let index = linear_index(group, groups, local);
-  if (index >= params.count * {{ taps * channels }}) {
+  let linear = linear_index(group, groups, local);
+  if (linear >= params.count * {{ taps * channels }}) {
     return;
   }
+  let index = params.first * {{ taps * channels }} + linear;
   let row = index / {{ taps * channels }};
   var rest = row;
 {% for axis in range(rank - 1, -1, -1) %}

@@ -21,9 +21,6 @@ Span = Callable[[int, int], tuple[int, int]]
 INVOCATIONS = 256
 """Invocations of a workgroup in kernels where nothing speaks for another number."""
 
-LARGEST_X = 32768
-"""Workgroups along x before a one-dimensional grid goes on along y; the limit is 65535."""
-
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -63,8 +60,9 @@ class Operand:
 class Dispatch:
     """One call of a kernel. ``uniforms`` are its own i32 parameters, by name, after those that all kernels have.
 
-    ``grid`` gives the workgroups for a number of rows. ``flops``
-    counts multiplications and additions, for reports. ``trusted`` says that the kernel proves its own bounds.
+    ``grid`` gives the workgroups for a number of rows: x, y and z, or one number where the kernel counts them along x
+    and then y, as parts/linear.wgsl does; the plan folds that. ``flops`` counts multiplications and additions, for
+    reports. ``trusted`` says that the kernel proves its own bounds.
     """
 
     kernel: str
@@ -72,7 +70,7 @@ class Dispatch:
     reads: Sequence[Operand]
     writes: Sequence[Operand]
     rows: int
-    grid: Callable[[int], Grid]
+    grid: Callable[[int], int | Grid]
     uniforms: Mapping[str, int] = field(default_factory=dict)
     flops: int = 0
     trusted: bool = True
@@ -81,8 +79,9 @@ class Dispatch:
 
     @property
     def label(self) -> str:
-        """How messages name it: the node and the kernel."""
-        return f"{self.op} '{self.node}' (kernel {self.kernel})"
+        """How messages name it: the node, or where it serves none what it writes, and the kernel."""
+        what = f"{self.op} '{self.node}'" if self.op else f"'{self.writes[0].tensor.slot.label}'"
+        return f"{what} (kernel {self.kernel})"
 
     @property
     def operands(self) -> list[Operand]:
@@ -90,19 +89,19 @@ class Dispatch:
         return [*self.reads, *self.writes]
 
 
-def linear_grid(items_per_row: int, per_workgroup: int = INVOCATIONS) -> Callable[[int], Grid]:
+def linear_grid(items_per_row: int, per_workgroup: int = INVOCATIONS) -> Callable[[int], int]:
     """A grid of one invocation an item; the kernel takes parts/linear.wgsl to find its index."""
 
-    def grid(rows: int) -> Grid:
-        return folded(-(-rows * items_per_row // per_workgroup))
+    def grid(rows: int) -> int:
+        return -(-rows * items_per_row // per_workgroup)
 
     return grid
 
 
-def folded(workgroups: int) -> Grid:
-    """That many workgroups, or a few more, along x and then y."""
-    x = min(max(1, workgroups), LARGEST_X)
-    return x, -(-max(1, workgroups) // x), 1
+def folded(workgroups: int, most: int) -> Grid:
+    """That many workgroups, or a few more, along x and then y; at most ``most`` along x."""
+    lines = -(-max(1, workgroups) // most)
+    return -(-max(1, workgroups) // lines), lines, 1
 
 
 def affine_span(tensor: Tensor, row_stride: int, extents: Sequence[int], strides: Sequence[int]) -> Span:

@@ -2,7 +2,8 @@
 
 Every slot gets a place in one of a few buffers, shared by slots that are never alive together. WebGPU lets no buffer be
 read and written in one dispatch, even at disjoint ranges, so slots that meet that way get different buffers: a graph
-colouring, done greedily with the largest first. Dispatches over tensors larger than a binding may be are cut in ranges.
+colouring, done greedily with the largest first. Dispatches over tensors larger than a binding may be, or of more
+workgroups than a grid may have, are cut in ranges.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from engine.errors import TooLargeError
 from engine.gpu.dispatch import Dispatch, Grid, Operand
+from engine.gpu.limits import Limits
 from engine.gpu.template import render
 from engine.gpu.tensor import Slot, Tensor
 
@@ -105,19 +108,21 @@ def make_plan(
 ) -> Plan:
     """Place every slot and cut every dispatch.
 
-    ``limits`` are those of WebGPU by their kebab-case names: ``max-buffer-size``, ``max-storage-buffer-binding-size``.
-    Raises TooLargeError where a tensor is too large for the adapter, naming node, tensor and bytes.
+    ``limits`` are those of WebGPU by their kebab-case names: ``max-buffer-size``, ``max-storage-buffer-binding-size``
+    and, where they are not the least that WebGPU guarantees, any that ``Limits`` knows. Raises TooLargeError where a
+    tensor or a dispatch is too large for the adapter, naming it and how large.
     """
+    held = Limits(limits)
     lives = _lives(dispatches, inputs, outputs)
     constants = [slot for slot in lives if slot.is_constant]
-    _check_sizes(lives, limits["max-buffer-size"], doing)
-    buffers, places = _pack(constants, min(WEIGHT_BUFFER, limits["max-buffer-size"]))
+    _check_sizes(lives, inputs, outputs, held.buffer, doing)
+    buffers, places = _pack(constants, min(WEIGHT_BUFFER, held.buffer))
     constant_buffers = len(buffers)
     activations = {slot: life for slot, life in lives.items() if not slot.is_constant}
-    sizes, found = _colour(activations, limits["max-buffer-size"])
+    sizes, found = _colour(activations, held.buffer)
     places |= {slot: Place(place.buffer + constant_buffers, place.offset) for slot, place in found.items()}
     buffers += sizes
-    cutter = _Cutter(places, limits["max-storage-buffer-binding-size"])
+    cutter = _Cutter(places, held)
     commands = [command for dispatch in dispatches for command in cutter.commands(dispatch)]
     return Plan(buffers, constant_buffers, places, commands, cutter.uniforms(), _peak(activations, len(dispatches)))
 
@@ -144,11 +149,19 @@ def _lives(dispatches: Sequence[Dispatch], inputs: Sequence[Tensor], outputs: Se
     return lives
 
 
-def _check_sizes(lives: Mapping[Slot, _Life], largest: int, doing: str) -> None:
-    for slot in lives:
-        if slot.nbytes > largest:
+def _check_sizes(
+    lives: Mapping[Slot, _Life], inputs: Sequence[Tensor], outputs: Sequence[Tensor], largest: int, doing: str
+) -> None:
+    sizes = [(f"'{slot.label}' takes", slot.nbytes) for slot in lives]
+    # what the host writes and what it reads have a buffer each
+    sizes += [
+        (f"its {what} take", sum(tensor.slot.nbytes for tensor in tensors))
+        for what, tensors in (("inputs", inputs), ("outputs", outputs))
+    ]
+    for what, nbytes in sizes:
+        if nbytes > largest:
             raise TooLargeError(
-                f"{doing}: '{slot.label}' takes {slot.nbytes} bytes; the adapter's largest buffer has {largest}. "
+                f"{doing}: {what} {nbytes} bytes; the adapter's largest buffer has {largest}. "
                 "Use backend 'numpy', or precision 'f16'"
             )
 
@@ -234,33 +247,49 @@ def _peak(lives: Mapping[Slot, _Life], steps: int) -> int:
 class _Cutter:
     """Dispatches → commands; collects the uniform blocks on the way."""
 
-    def __init__(self, places: Mapping[Slot, Place], largest: int) -> None:
-        self.places, self.largest = places, largest
+    def __init__(self, places: Mapping[Slot, Place], limits: Limits) -> None:
+        self.places, self.limits, self.largest = places, limits, limits.binding
         self.blocks: dict[bytes, int] = {}
+        self.end = 0
 
     def uniforms(self) -> bytes:
         """The content of the uniform buffer."""
-        return b"".join(block.ljust(ALIGNMENT, b"\0") for block in self.blocks)
+        return b"".join(self.blocks)
 
     def commands(self, dispatch: Dispatch) -> list[Command]:
         source = source_of(dispatch)
+        self.limits.check(dispatch, source)
         count = self._rows(dispatch)
         commands = []
         for first in range(0, dispatch.rows, count):
             rows = min(count, dispatch.rows - first)
             bound = [self._binding(operand, first, first + rows) for operand in dispatch.operands]
-            numbers = [first, rows, *(base for _, base in bound), *dispatch.uniforms.values()]
-            block = struct.pack(f"<{len(numbers)}i", *numbers)
-            uniform = self.blocks.setdefault(block, len(self.blocks)) * ALIGNMENT
-            bindings = tuple(binding for binding, _ in bound)
-            commands.append(Command(dispatch, source, uniform, bindings, dispatch.grid(rows), rows / dispatch.rows))
+            uniform = self._uniform(dispatch, [first, rows, *(base for _, base in bound), *dispatch.uniforms.values()])
+            bindings, grid = tuple(binding for binding, _ in bound), self.limits.grid(dispatch, rows)
+            commands.append(Command(dispatch, source, uniform, bindings, grid, rows / dispatch.rows))
         return commands
 
+    def _uniform(self, dispatch: Dispatch, numbers: list[int]) -> int:
+        """Where the block of these numbers begins in the uniform buffer; equal ones are one."""
+        self.limits.check_uniform(dispatch, numbers)
+        block = struct.pack(f"<{len(numbers)}i", *numbers)
+        block = block.ljust(aligned(len(block)), b"\0")
+        if block not in self.blocks:
+            self.blocks[block] = self.end
+            self.end += len(block)
+        return self.blocks[block]
+
     def _rows(self, dispatch: Dispatch) -> int:
-        """The rows of one range: all of them, or as many as every operand's binding allows."""
+        """The rows of one range: all of them, or as many as the grid and every operand's binding allow."""
         parts = 1
+        if self.limits.excess(dispatch, 1) > 1:
+            self.limits.refuse_grid(dispatch)
         while True:
             count = -(-dispatch.rows // parts)
+            grid = self.limits.excess(dispatch, count)
+            if grid > 1:
+                parts = max(parts + 1, ceil(parts * grid))
+                continue
             over = self._excess(dispatch, count)
             if over is None:
                 return count

@@ -81,6 +81,9 @@ FULL = 1024
 FULL_MATRIX = 264
 """The same, for workgroups of matrix tiles, which are larger."""
 
+MOST_TILES = 65535
+"""Workgroups along one dimension of a grid, on every implementation."""
+
 FEWEST_STEPS = 8
 """Steps along k that a part keeps: it pays for writing and adding its sums."""
 
@@ -92,6 +95,11 @@ def tile_for(channels: int, x_vec: int) -> Tile:
     if channels > 32:
         return WIDE
     return MIDDLE if channels > 16 else NARROW
+
+
+def fits_tiles(outputs: int, groups: int = 1) -> bool:
+    """Whether a tiled kernel has workgroups for all groups of so many output channels, along y and z of its grid."""
+    return max(-(-outputs // WIDE.bn), groups) <= MOST_TILES
 
 
 def splits_for(tiles: int, steps: int, full: int = FULL) -> int:
@@ -180,7 +188,8 @@ class Layer:
         inputs = list(self.node.used_inputs())
         constant = inputs[1].is_constant and (not self.integer or len(inputs) < 4 or inputs[3].is_constant)
         depthwise = self.groups > 1 and (self.outputs < 8 or self.channels < 4)
-        return not constant or self.x.rank > 4 or depthwise or self.node.output.type.size == 0
+        fits = fits_tiles(self.outputs, self.groups)
+        return not constant or self.x.rank > 4 or depthwise or not fits or self.node.output.type.size == 0
 
     def weights(self) -> np.ndarray:
         """The weights ``[groups, kh, kw, C, N]``, for integers less their zero point as int32."""

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from engine.gpu.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
-from engine.gpu.kernels.conv import Layer, emit_tiled
+from engine.gpu.kernels.conv import Layer, emit_tiled, fits_tiles
 from engine.gpu.kernels.elementwise import Read, Tree, copy
 from engine.gpu.kernels.epilogue import PRODUCTS, lower_product
 from engine.gpu.kernels.grid_sample import sampler
@@ -44,6 +44,7 @@ def _is_tiled(node: Node, low: Lowering) -> bool:
         and node.attr("offset_group", 1) == 1
         and w.shape[1] % 4 == 0
         and node.output.type.size > 0
+        and fits_tiles(w.shape[0], node.attr("group", 1))
         and x.type.nbytes <= low.binding_limit
     )
 

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from engine.gpu.kernels.conv import Layer, emit_tiled
+from engine.gpu.kernels.conv import Layer, emit_tiled, fits_tiles
 from engine.gpu.kernels.elementwise import Tree
 from engine.gpu.kernels.epilogue import pixel_stride
 from engine.gpu.lowering import Lowering
@@ -31,6 +31,7 @@ def is_linear(node: Node, low: Lowering) -> bool:
         and len(x.shape) >= 2
         and node.output.dtype in (np.float32, np.float16)
         and min(prod(x.shape[:-1]), *w.shape) >= FEWEST
+        and fits_tiles(w.shape[1])
         and packed * ITEM_BYTES["f32"] <= low.binding_limit
     )
 

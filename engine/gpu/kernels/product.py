@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from engine.gpu.dispatch import Dispatch, Grid, Operand, Span, folded
+from engine.gpu.dispatch import Dispatch, Operand, Span
 from engine.gpu.kernels.conv import Tile
 from engine.gpu.kernels.elementwise import Read, Tree, loaded, stored
 from engine.gpu.kernels.epilogue import PLAIN
@@ -278,8 +278,8 @@ def _dispatch(
         for name, tensor, vec in (("a", a, a_vec), ("b", b, b_vec), ("y", y, y_vec)):
             uniforms[f"{name}_z{axis}"] = tensor.strides[axis] // vec
 
-    def grid(count: int) -> Grid:
-        return folded(count * -(-n // tile.bn))
+    def grid(count: int) -> int:
+        return count * -(-n // tile.bn)
 
     return Dispatch(
         kernel="matmul",

@@ -9,7 +9,7 @@ from math import isqrt, prod
 
 import numpy as np
 
-from engine.gpu.dispatch import INVOCATIONS, Dispatch, Grid, Operand, affine_span, folded
+from engine.gpu.dispatch import INVOCATIONS, Dispatch, Operand, affine_span
 from engine.gpu.kernels.elementwise import Tree, collapsed, copy, emit
 from engine.gpu.kernels.expressions import functions_in
 from engine.gpu.lowering import Lowering
@@ -197,8 +197,8 @@ def emit_rows(
         used = [name for name in rows.reads if name not in same and any(_mentions(text, name) for text in texts)]
         return [places[f"x_{name}"].load(name) for name in used]
 
-    def grid(count: int) -> Grid:
-        return folded(-(-count * prod(outer[1:]) // columns))
+    def grid(count: int) -> int:
+        return -(-count * prod(outer[1:]) // columns)
 
     described = [
         {

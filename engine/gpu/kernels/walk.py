@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.gpu.dispatch import INVOCATIONS, Grid, Operand, Span, folded
+from engine.gpu.dispatch import INVOCATIONS, Operand, Span
 from engine.gpu.tensor import Tensor, span_of
 
 
@@ -53,9 +53,9 @@ class Walk:
             "invocations": INVOCATIONS,
         }
 
-    def grid(self, rows: int) -> Grid:
+    def grid(self, rows: int) -> int:
         """The workgroups of that many rows."""
-        return folded(-(-rows * self.row_items // INVOCATIONS))
+        return -(-rows * self.row_items // INVOCATIONS)
 
     def operand(self, name: str, tensor: Tensor, along: int | None = None) -> Operand:
         """An operand of which a row touches only its position on axis ``along``, or all of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from engine.errors import UnsupportedError
-from engine.gpu.dispatch import Dispatch, Grid, Operand, folded
+from engine.gpu.dispatch import Dispatch, Operand
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.plan import ALIGNMENT
 from engine.gpu.tensor import ITEM_BYTES, Tensor
@@ -54,8 +54,8 @@ def lower_window_attention(node: Node, low: Lowering) -> None:
     steps = -(-grid.area * bytes_of_key // left)
     keys = min(-(-grid.area // (4 * steps)), left // (4 * bytes_of_key)) * 4
 
-    def workgroups(rows: int) -> Grid:
-        return folded(rows * heads * blocks)
+    def workgroups(rows: int) -> int:
+        return rows * heads * blocks
 
     low.dispatch(
         Dispatch(

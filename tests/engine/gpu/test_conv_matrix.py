@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.limits import footprint
 from engine.gpu.lowering import Lowering
 from engine.gpu.plan import Command, make_plan
 from engine.gpu.probe import KERNEL_BYTES, matrix_lanes
@@ -19,7 +20,6 @@ from tests.engine.models import loaded, model, node
 
 MIB = 1 << 20
 LIMITS = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
-BYTES = {"f16": 2, "f32": 4}
 
 
 def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, lanes: int = 32) -> list[Command]:
@@ -55,10 +55,9 @@ def test_what_the_kernel_takes(outputs: int, size: int) -> None:
     """Workgroup memory as probed for, 256 invocations at most, both tiles loaded whole; small layers split."""
     (command, *rest) = (c for c in commands(64, outputs, size=size) if c.dispatch.kernel.startswith("conv"))
     source, params = command.source, command.dispatch.params
-    arrays = re.findall(r"var<workgroup> \w+: array<(f16|f32), (\d+)>", source)
-    assert len(arrays) == 3
-    assert sum(BYTES[kind] * int(count) for kind, count in arrays) <= KERNEL_BYTES
-    threads = int(re.findall(r"@workgroup_size\((\d+)\)", source)[0])
+    taken = footprint(source)
+    assert 0 < taken.workgroup_bytes <= KERNEL_BYTES
+    threads = taken.invocations
     assert threads <= 256
     loads = len(re.findall(r"a_next\d+ = vec4<f16>\(load_x", source)), len(re.findall(r"b_next\d+ = w\[", source))
     assert loads[0] * threads * 4 == params["bm"] * params["bk"]
