@@ -1,13 +1,18 @@
-// y[p] = (min, max) over part p of x, with 0: the first stage of a reduction over a whole tensor.
+// y[p] = (min, max) over part p of x, with 0: the first stage of a reduction over a whole tensor. NaN is the extreme of its part.
 //
 // Iteration: {{ extents | length }} axes of extents {{ extents }} in the order in which x lies in memory, {{ vec }} element(s) at a time.
-// A part is {{ part }} of these items, for one workgroup; the last one is what is left of {{ total }}. x is strided, y is [parts, 2].
+// A part is {{ part }} of these items, for one workgroup; the last one is what is left of {{ total }}. x is strided, y is [parts, {{ vec }}, 2]:
+// elements at one place of an item have extremes of their own.
 // The host guarantees: count parts lie within every binding; y overlaps no operand.
 {% include "parts/params.wgsl" %}
 {% include "parts/types.wgsl" %}
+{% include "functions/is_nan.wgsl" %}
+{% include "functions/larger.wgsl" %}
+{% include "functions/smaller.wgsl" %}
 
-var<workgroup> least: array<f32, {{ invocations }}>;
-var<workgroup> largest: array<f32, {{ invocations }}>;
+{% set S = 'vec4<f32>' if vec == 4 else 'f32' %}
+var<workgroup> least: array<{{ S }}, {{ invocations }}>;
+var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
 
 @compute @workgroup_size({{ invocations }})
 fn main(
@@ -28,19 +33,16 @@ fn main(
 {% endfor %}
     let i0 = rest;
     let value = F({{ element }});
-    low = min(low, value);
-    high = max(high, value);
+    low = smaller(low, value);
+    high = larger(high, value);
   }
-{% if vec == 4 %}
-  least[local] = min(min(low.x, low.y), min(low.z, low.w));
-  largest[local] = max(max(high.x, high.y), max(high.z, high.w));
-{% else %}
   least[local] = low;
   largest[local] = high;
-{% endif %}
 {% include "parts/extremes.wgsl" %}
   if (local == 0u) {
-    y[params.base_y + p * 2] = least[0];
-    y[params.base_y + p * 2 + 1] = largest[0];
+{% for e in range(vec) %}
+    y[params.base_y + (p * {{ vec }} + {{ e }}) * 2] = least[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
+    y[params.base_y + (p * {{ vec }} + {{ e }}) * 2 + 1] = largest[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
+{% endfor %}
   }
 }

@@ -15,7 +15,7 @@
     let v = {{ tap.element }};
 {% if arg %}
     // the first element on x wins, even where it is the lowest value, and so does the first NaN
-    if (place < 0 || v > total || {{ "(is_nan(v) && !is_nan(total))" if type == "F" else "false" }}) {
+    if (place < 0 || {{ "((v > total || is_nan(v)) && !is_nan(total))" if type == "F" else "v > total" }}) {
       total = v;
       place = {{ tap.place }};
     }

@@ -6,6 +6,13 @@
 // The host guarantees: count rows lie within every binding. Images and pixels are clamped, whatever the data holds.
 {% include "parts/params.wgsl" %}
 {% include "parts/linear.wgsl" %}
+{% if largest %}
+{% with vec = 1 %}
+{% include "parts/types.wgsl" %}
+{% endwith %}
+{% include "functions/is_nan.wgsl" %}
+{% include "functions/larger.wgsl" %}
+{% endif %}
 
 struct Axis {
   start: f32,
@@ -61,7 +68,7 @@ fn main(
         f32(x[high_row + high_column]) * row.high_weight * column.high_weight,
       );
 {% if largest %}
-      value = max(value, max(max(weighted.x, weighted.y), max(weighted.z, weighted.w)));
+      value = larger(value, larger(larger(weighted.x, weighted.y), larger(weighted.z, weighted.w)));
 {% else %}
       value += weighted.x + weighted.y + weighted.z + weighted.w;
 {% endif %}

@@ -4,5 +4,5 @@ fn divided(a: F, b: F) -> F {
   let q = a / b;
   let corrected = q + fma(-q, b, a) / b;
   // with infinities and zeros the residue is no number, and the quotient stands
-  return select(q, corrected, abs(corrected) < F(3.0e38));
+  return select(corrected, q, is_inf(corrected) | is_nan(corrected));
 }

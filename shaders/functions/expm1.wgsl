@@ -1,4 +1,4 @@
-// exp(x) - 1 without the cancellation near 0, where its Taylor series takes over.
+// exp(x) - 1 without the cancellation near 0, where its Taylor series takes over; NaN stays.
 fn expm1(x: F) -> F {
   let near = clamp(x, F(-0.5), F(0.5));
   var sum = 1.0 + near * (1.0 / 9.0);
@@ -9,5 +9,5 @@ fn expm1(x: F) -> F {
   sum = 1.0 + near * (1.0 / 4.0) * sum;
   sum = 1.0 + near * (1.0 / 3.0) * sum;
   sum = 1.0 + near * (1.0 / 2.0) * sum;
-  return select(exp(x) - 1.0, near * sum, abs(x) <= F(0.5));
+  return select(select(exp(x) - 1.0, near * sum, abs(x) <= F(0.5)), x, is_nan(x));
 }

@@ -2,7 +2,7 @@
   for (var width = {{ invocations // 2 }}u; width > 0u; width /= 2u) {
     workgroupBarrier();
     if (local < width) {
-      least[local] = min(least[local], least[local + width]);
-      largest[local] = max(largest[local], largest[local + width]);
+      least[local] = smaller(least[local], least[local + width]);
+      largest[local] = larger(largest[local], largest[local + width]);
     }
   }

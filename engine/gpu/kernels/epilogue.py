@@ -159,7 +159,7 @@ def prepare(
         "vector": vector,
         "lines": lines,
         "result": elementwise.stored(tree.result, y.dtype, value.dtype, 4 if vector else 1),
-        "functions": functions_in(lines),
+        "functions": functions_in([*lines, tree.result]),
     }
     return Epilogue(operands, write, stride, params), y, target
 

@@ -116,7 +116,7 @@ def lower_lp_normalization(node: Node, low: Lowering) -> None:
     rows = Rows({"x": x}, (normalize_axis(node.attr("axis", -1), x.rank),))
     norm = "sqrt(total)" if squares else "total"
     # a row of zeros stays as it is
-    inverse = f"select(F(1.0) / {norm}, F(0.0), total == F(0.0))"
+    inverse = f"select(F(1.0) / {norm}, F(0.0), (total == F(0.0)) & !is_nan(total))"
     term = "x * x" if squares else "abs(x)"
     normalize(low, rows, [Statistic("inverse", term, "sum", literal(0), inverse)], y, "x * inverse")
 

@@ -296,7 +296,7 @@ def _dispatch(
             "vector": vector,
             "lines": lines,
             "result": stored(wrapped(tree.result, result), y.dtype, result, y_vec),
-            "functions": functions_in(lines),
+            "functions": functions_in([*lines, tree.result]),
         },
         reads=[
             Operand("a", a, rows.span(a), a_vec),

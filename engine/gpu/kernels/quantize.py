@@ -107,7 +107,7 @@ def _small_output(node: Node, low: Lowering, index: int, dtype: str) -> Tensor:
 
 
 def _extremes(low: Lowering, x: Tensor) -> Tensor:
-    """The least and the largest element of each part of x, ``[parts, 2]`` float32."""
+    """The least and the largest element of each part of x, ``[parts, 2]`` float32; NaN is both."""
     # x in the order in which it lies in memory: it is itself the tensor that is walked over
     extents, (strides, _) = collapsed(x, [x])
     vec = 4 if fits_vec4(extents, [strides], [x]) else 1
@@ -119,7 +119,8 @@ def _extremes(low: Lowering, x: Tensor) -> Tensor:
     span = _part_span(x, extents, strides, vec, part, inner)
     if len(extents) > 1 and any(_bytes(x, span(p, p + 1)) > low.binding_limit for p in range(count)):
         return _extremes(low, low.copied(x, x.order()))
-    y = low.scratch((count, 2), "f32", f"{low.node.output.name}:extremes")
+    # the elements of an item have extremes of their own
+    y = low.scratch((count * vec, 2), "f32", f"{low.node.output.name}:extremes")
     low.dispatch(
         Dispatch(
             kernel="extremes",
@@ -132,7 +133,7 @@ def _extremes(low: Lowering, x: Tensor) -> Tensor:
                 "invocations": INVOCATIONS,
             },
             reads=[Operand("x", x, span, vec)],
-            writes=[Operand("y", y, affine_span(y, 2, (2,), (1,)))],
+            writes=[Operand("y", y, affine_span(y, 2 * vec, (2 * vec,), (1,)))],
             rows=count,
             grid=lambda parts: parts,
             flops=2 * x.size,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.gpu.kernels.elementwise import Read, Tree, emit
-from engine.gpu.kernels.expressions import kind_of, literal
+from engine.gpu.kernels.expressions import converted
 from engine.gpu.lowering import Lowering
 from engine.gpu.tensor import Shape, Tensor
 from engine.graph.ir import Node, Value
@@ -58,7 +58,4 @@ def factor(low: Lowering, scales: Sequence[Parameter], y_scale: Parameter) -> Te
 
 def requantization(node: Node, total: str = "root") -> str:
     """The 8-bit output of ``node`` from ``total``, ``factor`` and ``y_zero``: rounded, moved and saturated."""
-    dtype = node.output.dtype
-    limits = np.iinfo(dtype)
-    kind, low, high = kind_of(dtype), literal(float(limits.min)), literal(float(limits.max))
-    return f"{kind}(clamp(round(F({total}) * factor) + F(y_zero), {low}, {high}))"
+    return converted(f"(round(F({total}) * factor) + F(y_zero))", SINGLE, node.output.dtype)

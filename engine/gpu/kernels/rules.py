@@ -2,6 +2,7 @@
 
 Arithmetic and comparison are those of engine/ops: NaN spreads, 8- and 16-bit integers wrap, and what ONNX leaves open
 (an integer over 0, a float beyond the range of an integer) is as it is there. 64-bit integers are computed in 32 bits.
+Compilers may take for granted that no float is NaN: where an extreme or a choice could lose one, its bits decide.
 """
 
 from __future__ import annotations
@@ -97,6 +98,19 @@ def _extreme(function: str, spreading: str) -> Rule:
     return rule
 
 
+LARGER, SMALLER = _extreme("max", "larger"), _extreme("min", "smaller")
+
+
+def _compared(symbol: str) -> Rule:
+    """A comparison, which with NaN never holds."""
+
+    def rule(node: Node, args: list[str]) -> str:
+        text = f"({args[0]} {symbol} {args[1]})"
+        return f"({text} & ordered({args[0]}, {args[1]}))" if _kind(node) == "F" else text
+
+    return rule
+
+
 def _mean(node: Node, args: list[str]) -> str:
     return f"(({' + '.join(args)}) / {literal(len(node.inputs))})"
 
@@ -123,19 +137,12 @@ def _shift(node: Node, args: list[str]) -> str:
 # --- bounds, choice and conversion ----------------------------------------------------------------------------------
 
 
-def _bounded(x: str, low: str, high: str) -> str:
-    """``x``, a name, within bounds, "" for none: ``high`` where they cross, and NaN stays NaN."""
-    y = f"select({x}, {low}, {x} < {low})" if low else x
-    if not high:
-        return y
-    return f"select({y}, {high}, {y} > {high})"
-
-
 def _clip(node: Node, args: list[str]) -> str:
     low, high = [*args[1:], "", ""][:2]
     if node.version < 11:
         low, high = (literal(node.attr(name)) if name in node.attributes else "" for name in ("min", "max"))
-    return _bounded(args[0], low, high)
+    y = LARGER(node, [args[0], low]) if low else args[0]
+    return SMALLER(node, [y, high]) if high else y
 
 
 def _cast(node: Node, args: list[str]) -> str:
@@ -157,9 +164,8 @@ def _infinite(node: Node, args: list[str]) -> str:
 
 
 def _relu(node: Node, args: list[str]) -> str:
-    # a choice keeps NaN, where WGSL's max need not
-    zero = literal(0, _kind(node))
-    return f"select({args[0]}, {zero}, {args[0]} < {zero})"
+    kind = _kind(node)
+    return f"rectified({args[0]})" if kind == "F" else f"max({args[0]}, {literal(0, kind)})"
 
 
 def _prelu(node: Node, args: list[str]) -> str:
@@ -187,7 +193,8 @@ def _celu(node: Node, args: list[str]) -> str:
 
 
 def _thresholded_relu(node: Node, args: list[str]) -> str:
-    return f"select(F(0.0), {args[0]}, {args[0]} > {_number(node, 'alpha', 1.0)})"
+    x = args[0]
+    return f"select(F(0.0), {x}, ({x} > {_number(node, 'alpha', 1.0)}) & !is_nan({x}))"
 
 
 def _hard_sigmoid(node: Node, args: list[str]) -> str:
@@ -222,6 +229,7 @@ def _shrink(node: Node, args: list[str]) -> str:
     lambd, bias, minus = _number(node, "lambd", 0.5), _number(node, "bias", 0.0), literal(-node.attr("lambd", 0.5))
     outside = f"select(F(0.0), {x} - {bias}, {x} > {lambd})"
     y = f"select({outside}, {x} + {bias}, {x} < {minus})"
+    y = f"select({y}, F(0.0), is_nan({x}))" if kind == "F" else y
     return y if kind == "F" else converted(y, np.dtype(np.float32), node.output.dtype)
 
 
@@ -247,8 +255,8 @@ RULES: dict[str, Rule] = {
     "Div": _divide,
     "Mod": _modulo,
     "Pow": _power,
-    "Max": _extreme("max", "larger"),
-    "Min": _extreme("min", "smaller"),
+    "Max": LARGER,
+    "Min": SMALLER,
     "Sum": _infix("+"),
     "Mean": _mean,
     "Abs": _absolute,
@@ -282,11 +290,11 @@ RULES: dict[str, Rule] = {
     "BitwiseOr": _infix("|"),
     "BitwiseXor": _infix("^"),
     "BitShift": _shift,
-    "Equal": _infix("=="),
-    "Greater": _infix(">"),
-    "Less": _infix("<"),
-    "GreaterOrEqual": _infix(">="),
-    "LessOrEqual": _infix("<="),
+    "Equal": _compared("=="),
+    "Greater": _compared(">"),
+    "Less": _compared("<"),
+    "GreaterOrEqual": _compared(">="),
+    "LessOrEqual": _compared("<="),
     "And": _infix("&"),
     "Or": _infix("|"),
     "Xor": _infix("!="),
