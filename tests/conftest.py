@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 # what a shell or nohup ignores for a background job, the commands under test would inherit
 for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
@@ -16,18 +15,19 @@ WHOLE_FILES = ("tests/test_models.py", "tests/engine/gpu/test_birefnet_plan.py")
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
 
 
-class Scheduling(LoadScopeScheduling):
-    """Test by test, but for the files that stay whole.
-
-    xdist's own ``--dist loadgroup`` does this with a marker, which version 3.8 no longer sees under pytest 9.2.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return file if file in WHOLE_FILES else nodeid
-
-
-@pytest.hookimpl(optionalhook=True)  # so that `-p no:xdist` works too
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+@pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Called by xdist, once, before it hands out the first test."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        """Test by test, but for the files that stay whole.
+
+        xdist's own ``--dist loadgroup`` does this with a marker, which version 3.8 no longer sees under pytest 9.2.
+        """
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return file if file in WHOLE_FILES else nodeid
+
     return Scheduling(config, log)

@@ -1,7 +1,8 @@
 """What the tests of the WebGPU executor share: the adapter that they run on, and comparison with the reference.
 
 ``NSS_TEST_ADAPTER`` names the adapter (``Session(adapter=…)``); without it the first one found serves, hardware or
-software. Where there is none, these tests are skipped and say so; with ``NSS_REQUIRE_ADAPTER`` they fail instead.
+software. Where there is none, these tests are skipped and say so; with ``NSS_REQUIRE_ADAPTER`` they fail instead. Each
+process adds the adapter that it opens to the file of ``NSS_TEST_ADAPTER_LOG``, where that is set (tools/gpu_tests.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -42,6 +44,10 @@ def device() -> Device:
         if os.environ.get("NSS_REQUIRE_ADAPTER"):
             pytest.fail(no_adapter())
         pytest.skip(f"{no_adapter()}: THE WEBGPU EXECUTOR IS NOT TESTED")
+    log = os.environ.get("NSS_TEST_ADAPTER_LOG")
+    if log:
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(f"{adapter.index}: {adapter}\n")
     return open_device(adapter)
 
 
