@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine.gpu.dispatch import Dispatch
 from engine.gpu.kernels.expressions import wrapped
 from engine.gpu.kernels.product import KINDS
@@ -16,7 +18,7 @@ from engine.ops.window import resolve
 def lower_col2im(node: Node, low: Lowering) -> None:
     x, window = low.input(node, 0), resolve(node, static_ints(node, 1), static_ints(node, 2))
     y = low.output(node, reads=[x])
-    walk, rank = Walk(y), y.rank - 2
+    walk, rank, boolean = Walk(y), y.rank - 2, node.output.dtype == np.bool_
     image, channel, *positions = walk.positions
     channels = f"{channel} * {window.taps * x.strides[1]}"
     low.dispatch(
@@ -33,8 +35,9 @@ def lower_col2im(node: Node, low: Lowering) -> None:
                 "begin": window.begin,
                 "windows": window.out,
                 "x_strides": x.strides,
-                "kind": KINDS[node.output.dtype.kind],
-                "result": wrapped("sum", node.output.dtype),
+                "kind": "u32" if boolean else KINDS[node.output.dtype.kind],
+                # as NumPy adds them, the sum of booleans is whether one holds
+                "result": "min(sum, 1u)" if boolean else wrapped("sum", node.output.dtype),
                 "target": address("y", y, walk.positions),
                 "item": y.dtype,
             },

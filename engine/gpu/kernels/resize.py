@@ -179,7 +179,10 @@ def _tap(walk: Walk, x: Tensor, steps: Sequence[Step], which: Sequence[int], *, 
 def _result(dtype: np.dtype[Any], storage: str, width: int, fill: float, *, weighted: bool) -> tuple[str, str]:
     """How the total and the fill are written: integers are rounded half to even and saturate."""
     kind = kind_of(dtype)
-    if kind in "FB":
+    if kind == "B":
+        total = "select(U(0u), U(1u), !(total == F(0.0)))" if weighted else "total"
+        return total, literal(bool(fill), "U")
+    if kind == "F":
         return narrow("total", storage, width), narrow(literal(fill, kind), storage, width)
     filled = literal(float(round_to(np.array(fill), dtype)), kind)
     if not weighted:
