@@ -152,17 +152,19 @@ def _lives(dispatches: Sequence[Dispatch], inputs: Sequence[Tensor], outputs: Se
 def _check_sizes(
     lives: Mapping[Slot, _Life], inputs: Sequence[Tensor], outputs: Sequence[Tensor], largest: int, doing: str
 ) -> None:
-    sizes = [(f"'{slot.label}' takes", slot.nbytes) for slot in lives]
+    for slot in lives:
+        if slot.nbytes > largest:
+            raise TooLargeError(
+                f"{doing}: '{slot.label}' takes {slot.nbytes} bytes; the adapter's largest buffer has {largest}. "
+                "Use backend 'numpy', or precision 'f16'"
+            )
     # what the host writes and what it reads have a buffer each
-    sizes += [
-        (f"its {what} take", sum(tensor.slot.nbytes for tensor in tensors))
-        for what, tensors in (("inputs", inputs), ("outputs", outputs))
-    ]
-    for what, nbytes in sizes:
+    for what, tensors in (("inputs", inputs), ("outputs", outputs)):
+        nbytes = sum(tensor.slot.nbytes for tensor in tensors)
         if nbytes > largest:
             raise TooLargeError(
-                f"{doing}: {what} {nbytes} bytes; the adapter's largest buffer has {largest}. "
-                "Use backend 'numpy', or precision 'f16'"
+                f"{doing}: its {what} take {nbytes} bytes together; the adapter's largest buffer has {largest}. "
+                "Use backend 'numpy'"
             )
 
 

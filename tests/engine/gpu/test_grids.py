@@ -280,7 +280,7 @@ def test_every_other_limit_is_held(limit: str, least: int, text: str) -> None:
 
 def test_what_the_host_reads_at_once_is_held_to_the_largest_buffer() -> None:
     graph = loaded(model([node("Exp", "x", "y"), node("Abs", "x", "z")], {"x": [1000]}, "y z"))
-    refused(graph, "its outputs take 8000 bytes; the adapter's largest buffer has 5000", max_buffer_size=5000)
+    refused(graph, "its outputs take 8000 bytes together; the adapter's largest buffer has 5000", max_buffer_size=5000)
 
 
 def test_parameters_of_more_than_256_bytes_keep_apart() -> None:
