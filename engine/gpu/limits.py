@@ -17,6 +17,7 @@ from engine.gpu.dispatch import INVOCATIONS, Dispatch, Grid, folded
 GUARANTEED: Mapping[str, int] = {
     "max-compute-workgroups-per-dimension": 65535,
     "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
     "max-storage-buffers-per-shader-stage": 8,
     "max-uniform-buffer-binding-size": 65536,
 }
