@@ -29,8 +29,8 @@ LARGEST_INTEGER = 2**31 - 1
 MOST_ELEMENTS = LARGEST_INTEGER - 65535
 """Elements of a tensor, with room for the tile that hangs over its end."""
 
-MOST_FOLDED = LARGEST_INTEGER // INVOCATIONS
-"""Workgroups that a kernel counts in one number, since it counts their invocations too."""
+MOST_FOLDED = LARGEST_INTEGER // INVOCATIONS - 65535
+"""Workgroups that a kernel counts in one number, since it counts their invocations too, those of a line more included."""
 
 WGSL_BYTES = {"f32": 4, "i32": 4, "u32": 4, "f16": 2, "vec2<f32>": 8, "vec4<f32>": 16, "vec4<i32>": 16, "vec4<u32>": 16}
 

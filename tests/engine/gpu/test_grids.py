@@ -256,6 +256,12 @@ def test_indices_beyond_32_bits_are_refused() -> None:
     refused(graph_of(wide, {"x": [1]}, {"shape": ints(1 << 40)}), "of 1,099,511,627,776 elements")
 
 
+def test_invocations_beyond_32_bits_are_cut() -> None:
+    plan = plan_of(graph_of(node("Exp", "x", "y"), {"x": [46339, 46339]}), max_storage_buffer_binding_size=1 << 35)
+    assert len(plan.commands) == 2
+    assert_held(plan, GUARANTEED[PER_DIMENSION])
+
+
 def test_a_number_that_no_kernel_holds_is_refused() -> None:
     far = node("MaxPool", "x", "y", kernel_shape=[2], dilations=[3 << 30], pads=[2 << 30, 2 << 30])
     refused(graph_of(far, {"x": [1, 1, 8]}), "needs the number 3,221,225,472; the adapter allows 2,147,483,647")
