@@ -30,7 +30,7 @@ MOST_ELEMENTS = LARGEST_INTEGER - 65535
 """Elements of a tensor, with room for the tile that hangs over its end."""
 
 MOST_FOLDED = LARGEST_INTEGER // INVOCATIONS - 65535
-"""Workgroups that a kernel counts in one number, since it counts their invocations too, those of a line more included."""
+"""Workgroups that a kernel counts in one number: it counts their invocations too, and those of a line more."""
 
 WGSL_BYTES = {"f32": 4, "i32": 4, "u32": 4, "f16": 2, "vec2<f32>": 8, "vec4<f32>": 16, "vec4<i32>": 16, "vec4<u32>": 16}
 
