@@ -90,10 +90,12 @@ def test_half_precision_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         Session("no such file", backend="webgpu", adapter="0", precision="f16")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="on other systems drivers cannot be hidden by a variable")
 def test_without_a_driver_numpy_runs_and_says_why() -> None:
+    """No variable hides every driver of every machine, so that the implementations are kept from looking."""
     script = """
 import json, engine
+from engine.gpu import adapters
+adapters._handles = lambda implementation: []
 from tests.engine.gpu.test_device import SMALL
 found, said = engine.devices(probe=True), {}
 with engine.Session(SMALL.SerializeToString()) as session:
@@ -105,11 +107,10 @@ for options in ({"backend": "webgpu"}, {"backend": "webgpu", "adapter": "0"}, {"
         said[" ".join(options)] = str(error)
 print(json.dumps([len(found.adapters), found.reason, said]))
 """
-    hidden = dict.fromkeys(("VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"), "/nonexistent")
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**os.environ, **hidden, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
