@@ -1,0 +1,209 @@
+"""The fuzzer: each kind of planted fault is caught as what it is, and a seed gives the same cases."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from engine.graph.load import load
+from engine.ops import evaluate
+from tools import fuzz
+from tools.fuzzing import image_mutations, onnx_mutations
+from tools.fuzzing.explanations import Run, differing, explanation
+from tools.fuzzing.image_cases import ImageCases
+from tools.fuzzing.image_seeds import seeds
+from tools.fuzzing.onnx_cases import work
+from tools.fuzzing.onnx_seeds import NETWORKS, mask_network, networks
+from tools.fuzzing.verdict import Verdict, misworded, place_in_dump, report
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, list[str]]:
+    """The verdict on each planted fault: its kind, what tells it apart, and the place."""
+    command = [sys.executable, "-m", "tests.tools.planted_faults"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, list[str]] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "why"),
+    [
+        ("sound model", "ok", "on 2 backends"),
+        ("hang", "hang", "in numpy"),
+        ("crash", "crash", "SIGABRT in numpy"),
+        ("silent end", "crash", "status 7 in numpy"),
+        ("memory", "memory", "in numpy"),
+        ("foreign", "foreign", "KeyError in numpy"),
+        ("difference", "difference", "numpy, Add, Identity"),
+        ("warning", "noise", ""),
+        ("sound image", "ok", "library"),
+        ("image foreign", "foreign", "KeyError in load"),
+        ("image foreign in the command", "foreign", "KeyError in command"),
+        ("image message", "message", "several lines in load"),
+        ("image noise", "noise", "Fax#Decode"),
+        ("image litter", "left behind", "a temporary file, by library"),
+        ("image spoilt", "left behind", "the input has changed, by library"),
+    ],
+)
+def test_a_planted_fault_is_caught_as_what_it_is(
+    planted: dict[str, list[str]], fault: str, kind: str, why: str
+) -> None:
+    assert planted[fault][0] == kind
+    assert why in planted[fault][1]
+
+
+def test_a_hang_and_a_crash_are_placed(planted: dict[str, list[str]]) -> None:
+    assert planted["hang"][2].startswith("engine/session.py:")
+    assert planted["crash"][2].startswith("engine/session.py:")
+
+
+def test_the_same_seed_damages_a_model_alike() -> None:
+    model = mask_network()
+    before = model.SerializeToString()
+    made = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
+    again = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
+    assert made == again
+    assert len(set(made)) > 50
+    assert model.SerializeToString() == before
+
+
+def test_the_same_seed_makes_the_same_image(tmp_path: Path) -> None:
+    def case(seed: int, index: int, folder: str) -> tuple[str, dict[str, bytes]]:
+        place = tmp_path / folder
+        place.mkdir()
+        origin = ImageCases(seed).make(index, place)
+        return origin, {path.name: path.read_bytes() for path in place.iterdir()}
+
+    assert case(7, 12, "a") == case(7, 12, "b")
+    assert case(7, 12, "c") != case(7, 13, "d")
+    assert case(7, 12, "e") != case(8, 12, "f")
+
+
+@pytest.mark.parametrize("mutation", dict.fromkeys(onnx_mutations.MUTATIONS), ids=lambda mutation: mutation.__name__)
+def test_each_mutation_of_a_model_changes_something(mutation: Any) -> None:
+    changed = 0
+    for seed, model in enumerate(seed.model for seed in networks()):
+        damaged = onnx.ModelProto()
+        damaged.CopyFrom(model)
+        mutation(damaged, random.Random(seed))
+        changed += damaged != model
+    assert changed >= len(networks()) // 2
+
+
+def test_most_damaged_images_still_begin_as_what_they_are() -> None:
+    for name, data in seeds().items():
+        made = [image_mutations.mutated(name, data, random.Random(seed)) for seed in range(30)]
+        assert sum(item != data for item in made) > 20, name
+        assert sum(item[:3] == data[:3] for item in made) > 15, name
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_each_network_that_is_damaged_runs_as_it_is(make: Any) -> None:
+    shapes = {"x": [1, 4, 6, 8]} if make.__name__ == "shape_arithmetic" else {}
+    graph = load(make().SerializeToString(), input_shapes=shapes)
+    assert 0 < work(graph) < 20_000_000
+
+
+def run(nodes: list[onnx.NodeProto], x: list[float], found: Any, **more: Any) -> Run:
+    """A model of float32 ``x`` to ``y``, and what a backend makes of it."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "main",
+        [info("x", TensorProto.FLOAT, [len(x)])],
+        [info("y", more.get("dtype", TensorProto.FLOAT), None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    feeds = {"x": np.array(x, np.float32)}
+    return Run(load(model.SerializeToString()), feeds, more.get("backend", "numpy"), {"y": np.asarray(found)})
+
+
+ROUND = [helper.make_node("Round", ["x"], ["r"]), helper.make_node("Mul", ["r", "x"], ["y"])]
+SQUARE = [helper.make_node("Mul", ["x", "x"], ["y"])]
+STEP = [helper.make_node("Mul", ["x", "x"], ["s"]), helper.make_node("Floor", ["s"], ["y"])]
+CAST = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT32)]
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (run(SQUARE, [2.0], np.float32([4.1])), ""),
+        (run(SQUARE, [1e18], np.float32([0])), "overflow"),
+        (run(SQUARE, [1e-20], np.float32([0]), backend="webgpu"), "underflow"),
+        (run(SQUARE, [1e-20], np.float32([0])), ""),
+        (run(CAST, [3e9], np.int32([0]), dtype=TensorProto.INT32), "undefined by ONNX"),
+        (run(CAST, [3.0], np.int32([2]), dtype=TensorProto.INT32), ""),
+        (run(STEP, [2.0], np.float32([3.0])), "conditioning"),
+        (run(STEP, [2.1], np.float32([3.0])), ""),
+    ],
+)
+def test_a_difference_has_a_reason_only_where_the_reference_shows_one(case: Run, reason: str) -> None:
+    assert differing(case.found, {"y": case.values()["y"]}, half=False) == ["y"]
+    assert explanation(case) == reason
+
+
+def test_the_reference_is_walked_as_it_runs() -> None:
+    case = run(ROUND, [1.6, -0.4], np.float32([3.2, 0.0]))
+    values = case.values()
+    for node in case.graph.nodes:
+        (expected,) = evaluate(node, [values[value.name] for value in node.inputs if value])
+        np.testing.assert_array_equal(values[node.output.name], expected)
+
+
+def test_a_report_shows_each_distinct_fault_once() -> None:
+    verdicts = {index: Verdict("foreign", "KeyError in load", "engine/a.py:3", "why\ntrace") for index in range(9)}
+    verdicts |= {9: Verdict("ok", "library"), 10: Verdict("hang", "in load", "engine/b.py:4", "dump")}
+    lines = report("title", verdicts).splitlines()
+    assert "| foreign     |     9 |" in lines
+    assert "| ok: library |     1 |" in lines
+    assert "foreign: KeyError in load, at engine/a.py:3; 9 times, case 0, 1, 2, 3, 4, …" in lines
+    assert "hang: in load, at engine/b.py:4; 1 times, case 10" in lines
+    assert "    why" in lines
+
+
+def test_what_is_no_line_to_print_is_told() -> None:
+    assert misworded("x: is damaged; fetch it again") == ""
+    assert misworded("a\nb") == "several lines"
+    assert misworded(" ") == "empty"
+    assert misworded("a\x1b[31m") == "characters that cannot be printed"
+
+
+def test_a_dump_is_placed_at_the_innermost_line_of_the_project() -> None:
+    dump = (
+        'Current thread 0x1 (most recent call first):\n  File "/usr/lib/python3/numpy/core.py", line 9 in f\n'
+        f'  File "{ROOT}/engine/ops/range.py", line 30 in reference\n  File "{ROOT}/engine/session.py", line 1 in run\n'
+    )
+    assert place_in_dump(dump) == "engine/ops/range.py:30"
+
+
+def test_a_case_is_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fuzz.main(["--case", "3"])
+    assert "--case is of one kind" in capsys.readouterr().err
+
+
+def test_one_case_is_judged_and_kept(tmp_path: Path) -> None:
+    command = [sys.executable, "tools/fuzz.py", "images", "--seed", "7", "--case", "12", "--keep", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.startswith("images 12: ")
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == "images-7-12"
+    folder = tmp_path / "again"
+    folder.mkdir()
+    origin = ImageCases(7).make(12, folder)
+    (image,) = folder.iterdir()
+    assert (kept / image.name).read_bytes() == image.read_bytes()
+    assert f"made from {origin}" in (kept / "verdict.txt").read_text()

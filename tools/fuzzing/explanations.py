@@ -1,0 +1,163 @@
+"""Why two backends may differ on a damaged model without either being wrong.
+
+Each rule looks at the reference's own intermediate values. A difference that no rule explains is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.graph.ir import Graph, Node
+from engine.ops import evaluate
+from engine.parity import difference
+
+Arrays = dict[str, np.ndarray]
+
+HUGE = 1e34
+"""A sum of some thousands of float32 numbers of this size overflows in one order, and not in another."""
+
+HALF_HUGE = 1e3
+"""Likewise of float16, which only some backends round to between two operators."""
+
+NORMAL = 1.2e-38
+"""The smallest normal float32: what is below may be taken as 0 (WGSL, 14.6)."""
+
+NOISE = 4e-6
+"""The relative error of a kernel, of its largest output: Winograd's transforms make 3e-6."""
+
+HALF_NOISE = 1e-3
+
+AMPLIFIED = 8.0
+"""How much larger than the reference's own movement under NOISE a difference may be."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the reference makes of a graph, value by value; ``backend`` is the one that differs from it."""
+
+    graph: Graph
+    feeds: Mapping[str, np.ndarray]
+    backend: str
+    found: Mapping[str, np.ndarray]
+
+    def values(self, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> Arrays:
+        """Every value by its name, with ``noise`` on each result; names are unique in a loaded graph."""
+        arrays: dict[int, np.ndarray] = {id(value): self.feeds[value.name] for value in self.graph.inputs}
+        named = {value.name: self.feeds[value.name] for value in self.graph.inputs}
+        for node in self.graph.nodes:
+            inputs = [None if v is None else arrays[id(v)] if v.data is None else v.data for v in node.inputs]
+            for value, array in zip(node.outputs, evaluate(node, inputs), strict=False):
+                if value is not None:
+                    arrays[id(value)] = named[value.name] = noise(array) if noise else array
+        for value in self.graph.constants():
+            named.setdefault(value.name, value.data if value.data is not None else np.empty(0))
+        return named
+
+    def half(self) -> bool:
+        """Whether it computes in float16 anywhere."""
+        return any(value.dtype == np.float16 for node in self.graph.nodes for value in node.used_outputs())
+
+
+def overflow(_: Run, values: Arrays) -> bool:
+    """A value is infinite or NaN, or so large that a sum of such overflows in one order and not in another."""
+    floats = [array for array in values.values() if array.dtype.kind == "f" and array.size]
+    limits = [HALF_HUGE if array.dtype == np.float16 else HUGE for array in floats]
+    return any(not np.abs(array).max() <= limit for array, limit in zip(floats, limits, strict=True))
+
+
+def underflow(run: Run, values: Arrays) -> bool:
+    """A GPU may take numbers below the normal range as 0, and one is there."""
+    if run.backend != "webgpu":
+        return False
+    floats = [array for array in values.values() if array.dtype.kind == "f"]
+    return any(((array != 0) & (np.abs(array) < NORMAL)).any() for array in floats)
+
+
+def undefined(run: Run, values: Arrays) -> bool:
+    """ONNX leaves open what comes of a float outside of an integer's range, of division by 0, and of long shifts."""
+
+    def read(node: Node, index: int) -> np.ndarray | None:
+        value = node.optional_input(index)
+        return None if value is None else value.data if value.data is not None else values.get(value.name)
+
+    for node in run.graph.nodes:
+        first, second = read(node, 0), read(node, 1)
+        if first is None or node.outputs[0] is None:
+            continue
+        target = node.output.dtype
+        if node.op in ("Cast", "CastLike") and first.dtype.kind == "f" and target.kind in "iu":
+            limits = np.iinfo(target)
+            if not ((first > limits.min - 1.0) & (first < limits.max + 1.0)).all():
+                return True
+        if second is None:
+            continue
+        if node.op in ("Div", "Mod") and second.dtype.kind in "iu" and (second == 0).any():
+            return True
+        if node.op == "BitShift" and (second >= 8 * second.dtype.itemsize).any():
+            return True
+        if node.op == "Pow" and target.kind in "iu":
+            return True
+    return False
+
+
+def conditioning(run: Run, values: Arrays) -> bool:
+    """The reference itself moves as far when each result moves by the error of a kernel: a step, or cancellation."""
+    outputs = [value.name for value in run.graph.outputs]
+    random = np.random.default_rng(0)
+    level = HALF_NOISE if run.half() else NOISE
+
+    def noise(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f" or not array.size:
+            return array
+        scale = level * random.choice((0.3, 1.0)) * np.abs(array).max()
+        return (array + scale * random.uniform(-1, 1, array.shape)).astype(array.dtype)
+
+    moved = dict.fromkeys(outputs, 0.0)
+    for _ in range(6):
+        tried = run.values(noise)
+        for name in outputs:
+            moved[name] = max(moved[name], difference(tried[name], values[name]).absolute)
+    return all(
+        difference(run.found[name], values[name]).absolute <= AMPLIFIED * moved[name]
+        for name in outputs
+        if not same(run.found[name], values[name])
+    )
+
+
+RULES: tuple[tuple[str, Callable[[Run, Arrays], bool]], ...] = (
+    ("overflow", overflow),
+    ("underflow", underflow),
+    ("undefined by ONNX", undefined),
+    ("conditioning", conditioning),
+)
+
+
+def explanation(run: Run) -> str:
+    """The name of the first rule that explains the difference; empty where none does."""
+    with np.errstate(all="ignore"):
+        values = run.values()
+        return next((name for name, holds in RULES if holds(run, values)), "")
+
+
+TOLERANCE = 1e-4
+"""Of the largest magnitude of a float result; integers must be equal."""
+
+HALF_TOLERANCE = 1e-2
+
+
+def same(found: np.ndarray, wanted: np.ndarray, *, half: bool = False) -> bool:
+    """Whether a result is the reference's within the tolerance."""
+    if (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+        return False
+    if wanted.dtype.kind != "f":
+        return bool(np.array_equal(found, wanted))
+    limit = HALF_TOLERANCE if half or wanted.dtype == np.float16 else TOLERANCE
+    return difference(found, wanted).relative <= limit
+
+
+def differing(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], half: bool) -> Sequence[str]:
+    """The names of the results that are not the same."""
+    return [name for name, array in wanted.items() if name not in found or not same(found[name], array, half=half)]
