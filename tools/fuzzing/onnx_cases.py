@@ -90,7 +90,7 @@ def judged(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False
                 return Verdict("message", f"{wrong} from {backend}", detail=str(error))
             results[backend] = error
     context.stage("comparison")
-    return _compared(graph, feeds, results)
+    return _compared(graph, feeds, results, path)
 
 
 def work(graph: Graph) -> int:
@@ -126,7 +126,7 @@ def _refused(error: EngineError, when: str) -> Verdict:
     return Verdict("refused", f"{type(error).__name__} {when}", detail=str(error))
 
 
-def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Found]) -> Verdict:
+def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Found], path: Path) -> Verdict:
     wanted = results["reference"]
     if isinstance(wanted, EngineError):
         if "reference gave" in str(wanted):
@@ -145,7 +145,7 @@ def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Fou
                 continue
             return Verdict("one-sided", f"{backend} refuses with {type(found).__name__}", detail=str(found))
         if names := differing(found, wanted, half):
-            reason = explanation(Run(graph, feeds, backend, found))
+            reason = explanation(Run(graph, feeds, backend, found, path))
             if not reason:
                 return Verdict("difference", f"{backend}, {_operators(graph)}", detail=_far(names, found, wanted))
             verdict = Verdict("explained", f"{reason} ({backend})")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper
 
 from tools.fuzzing import byte_mutations
@@ -57,7 +59,8 @@ def mutated(model: onnx.ModelProto, rng: random.Random) -> bytes:
     damaged = onnx.ModelProto()
     damaged.CopyFrom(model)
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
-        rng.choice(MUTATIONS)(damaged, rng)
+        with suppress(DecodeError):  # nested deeper than protobuf copies
+            rng.choice(MUTATIONS)(damaged, rng)
     data = damaged.SerializeToString()
     return byte_mutations.mutated(data, rng) if rng.random() < 0.03 else data
 
