@@ -6,6 +6,7 @@ A program of its own: cases run in forked children, and the process that forks m
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from tools.fuzzing.image_seeds import seeds
 from tools.fuzzing.onnx_seeds import branches
 from tools.fuzzing.verdict import Verdict
 
-LIMITS = Limits(seconds=1.5, memory=400 << 20)
+LIMITS = Limits(seconds=2.0, memory=400 << 20)
 
 
 def hang(*_: object, **__: object) -> None:
@@ -46,10 +47,15 @@ def leave(*_: object, **__: object) -> None:
 
 
 def hoard(*_: object, **__: object) -> None:
-    """More than the limit of memory, and time to be noticed."""
-    kept = [np.ones(8 << 20) for _ in range(20)]
+    """More than the limit of memory, of a kind that the system does not hold to it, and time to be noticed."""
+    kept = mmap.mmap(-1, 700 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
     time.sleep(30)
-    del kept
+    kept.close()
+
+
+def ask(*_: object, **__: object) -> None:
+    """More memory than the limit at once."""
+    np.ones(1 << 30)
 
 
 def raise_key_error(*_: object, **__: object) -> None:
@@ -65,6 +71,12 @@ def raise_lines(*_: object, **__: object) -> None:
 def say(*_: object, **__: object) -> None:
     """A line of a native library, and what the loader says of it."""
     os.write(2, b"Fax4Decode: Bad code word\n")
+    raise ImageError("damaged")
+
+
+def complain(*_: object, **__: object) -> None:
+    """A warning of Python's."""
+    warnings.warn("overflow", RuntimeWarning, stacklevel=1)
     raise ImageError("damaged")
 
 
@@ -138,6 +150,7 @@ PLANTED: dict[str, Judge] = {
     "crash": of_model(end),
     "silent end": of_model(leave),
     "memory": of_model(hoard),
+    "MemoryError": of_model(ask),
     "foreign": of_model(raise_key_error),
     "difference": of_model(wrong(NumpyExecutor.run)),
     "warning": of_model(warn(NumpyExecutor.run)),
@@ -145,7 +158,9 @@ PLANTED: dict[str, Judge] = {
     "image foreign": of_image(image_io, "load", raise_key_error),
     "image foreign in the command": of_image(image_cases.cli, "app", raise_key_error, "command"),
     "image message": of_image(image_io, "load", raise_lines),
-    "image noise": of_image(image_io, "load", say),
+    "lines of a decoder": of_image(image_io, "load", say),
+    "lines in the command": of_image(image_cases.cli, "app", say, "command"),
+    "image warning": of_image(image_io, "load", complain),
     "image litter": of_image(export, "_place", litter),
     "image spoilt": of_image(image_io, "load", spoil(image_io.load)),
 }

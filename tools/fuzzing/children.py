@@ -36,13 +36,17 @@ POLL_S = 0.02
 DUMP_S = 1.0
 """How long a child that is to be killed has to write down where it is."""
 
-ADDRESSES = 4
-"""A child's address space, over its limit of resident memory: drivers map more than they use."""
+RESIDENT = 1.25
+"""Over the limit of a child's own data, what it may hold resident, files and what it shares with others included."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a case may take."""
+    """What a case may take: wall time, and bytes.
+
+    The system holds a child to the bytes (RLIMIT_DATA), so that the engine, which asks for that limit, can refuse what
+    does not fit; what it misses, the process that forks sees.
+    """
 
     seconds: float = 10.0
     memory: int = 3 << 30
@@ -166,7 +170,7 @@ def run_cases(
                     elif child.current is not None and not child.stopped:
                         if time.monotonic() - child.began > limits.seconds:
                             child.stop("hang")
-                        elif child.resident() > limits.memory:
+                        elif child.resident() > RESIDENT * limits.memory:
                             child.stop("memory")
         finally:
             for child in children:
@@ -222,8 +226,7 @@ def _start(judge: Judge, cases: deque[int], alone: bool, parent: Path, limits: L
 
 def _serve(judge: Judge, cases: Iterable[int], folder: Path, pipe: int, limits: Limits) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    most = ADDRESSES * limits.memory
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     dump = (folder / "dump").open("w")
     faulthandler.enable(dump)
@@ -251,7 +254,7 @@ def _serve(judge: Judge, cases: Iterable[int], folder: Path, pipe: int, limits: 
             if not verdict.fault and (lines := context.written()):
                 verdict = Verdict("noise", kind_of_noise(lines), detail=lines)
         except BaseException as error:
-            verdict = foreign(error, context.at, "fuzzer" if context.at == "start" else "foreign")
+            verdict = foreign(error, context.at)
         context.written()
         tell(asdict(verdict))
         shutil.rmtree(work)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ FORMATS = ("png", "png", "png", "webp", "jpg", "tif", "avif")
 
 STATUSES = (0, 1, 2, 3)
 """What the command may end with; see ``nss.errors``."""
+
+PYTHON_WARNING = re.compile(r"\.py:\d+: \w*Warning: ")
 
 COMPOSITIONS = (
     Composition(),
@@ -91,7 +94,10 @@ class ImageCases:
 def watched(path: Path, context: Context, go: Callable[[], Verdict], way: str) -> Verdict:
     """What comes of ``go``, unless it leaves something behind or touches the image."""
     before = path.read_bytes()
-    verdict = go()
+    try:
+        verdict = go()
+    finally:
+        lines = context.written()
     if verdict.fault:
         return verdict
     if path.read_bytes() != before:
@@ -99,7 +105,10 @@ def watched(path: Path, context: Context, go: Callable[[], Verdict], way: str) -
     strangers = sorted(entry.name for entry in context.folder.iterdir() if entry.name.startswith(".nss-"))
     if strangers:
         return Verdict("left behind", f"a temporary file, by {way}", detail=", ".join(strangers))
-    return verdict
+    if PYTHON_WARNING.search(lines):
+        return Verdict("noise", kind_of_noise(lines), detail=lines)
+    # what C libraries write is the command's to name; a program's standard error the library leaves alone
+    return replace(verdict, why=f"{verdict.why}, decoder wrote lines") if lines else verdict
 
 
 def judged(path: Path, way: str, rng: random.Random, context: Context) -> Verdict:

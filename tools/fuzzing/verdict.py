@@ -28,9 +28,9 @@ FAULTS = {
     "fuzzer": "this program failed, not the project",
     "hang": "longer than the limit of time",
     "left behind": "a temporary file or half an output is there, or the input was changed",
-    "memory": "more than the limit of memory",
+    "memory": "more than the limit of memory, or a MemoryError",
     "message": "an error of several lines, of none, or of characters that cannot be printed",
-    "noise": "lines on standard error that the project did not write",
+    "noise": "warnings of Python's, or from the command lines on standard error that do not begin with its name",
     "one-sided": "one backend refuses what another runs",
     "status": "an exit status that is not documented, or that does not fit what was done",
 }
@@ -61,8 +61,9 @@ class Verdict:
         return ": ".join(filter(None, (self.kind, self.why))) + (f", at {self.place}" if self.place else "")
 
 
-def foreign(error: BaseException, stage: str, kind: str = "foreign") -> Verdict:
-    """An exception that should not have come out."""
+def foreign(error: BaseException, stage: str) -> Verdict:
+    """An exception that should not have come out; in the stage "start" it is the fuzzer's own."""
+    kind = "fuzzer" if stage == "start" else "memory" if isinstance(error, MemoryError) else "foreign"
     said = str(error).strip().splitlines()
     frames = [(frame.filename, frame.lineno or 0) for frame in reversed(traceback.extract_tb(error.__traceback__))]
     why = f"{type(error).__name__} in {stage}"
