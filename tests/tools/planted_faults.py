@@ -48,7 +48,7 @@ def leave(*_: object, **__: object) -> None:
 
 def hoard(*_: object, **__: object) -> None:
     """More than the limit of memory, of a kind that the system does not hold to it, and time to be noticed."""
-    kept = mmap.mmap(-1, 700 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+    kept = mmap.mmap(-1, 460 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
     time.sleep(30)
     kept.close()
 

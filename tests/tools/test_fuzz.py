@@ -139,6 +139,7 @@ def run(nodes: list[onnx.NodeProto], x: list[float], found: Any, **more: Any) ->
 ROUND = [helper.make_node("Round", ["x"], ["r"]), helper.make_node("Mul", ["r", "x"], ["y"])]
 SQUARE = [helper.make_node("Mul", ["x", "x"], ["y"])]
 STEP = [helper.make_node("Mul", ["x", "x"], ["s"]), helper.make_node("Floor", ["s"], ["y"])]
+QUANTISE = [helper.make_node("QuantizeLinear", ["x", "x"], ["y"], axis=0)]
 CAST = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT32)]
 
 
@@ -150,6 +151,7 @@ CAST = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT32)]
         (run(SQUARE, [1e-20], np.float32([0]), backend="webgpu"), "underflow"),
         (run(SQUARE, [1e-20], np.float32([0])), ""),
         (run(CAST, [3e9], np.int32([0]), dtype=TensorProto.INT32), "undefined by ONNX"),
+        (run(QUANTISE, [3.0, 0.0], np.uint8([0, 9]), dtype=TensorProto.UINT8), "undefined by ONNX"),
         (run(CAST, [3.0], np.int32([2]), dtype=TensorProto.INT32), ""),
         (run(STEP, [2.0], np.float32([3.0])), "conditioning"),
         (run(STEP, [2.1], np.float32([3.0])), ""),

@@ -168,10 +168,10 @@ def run_cases(
                         children.remove(child)
                         yield from _settled(child, again)
                     elif child.current is not None and not child.stopped:
-                        if time.monotonic() - child.began > limits.seconds:
-                            child.stop("hang")
-                        elif child.resident() > RESIDENT * limits.memory:
+                        if child.resident() > RESIDENT * limits.memory:
                             child.stop("memory")
+                        elif time.monotonic() - child.began > limits.seconds:
+                            child.stop("hang")
         finally:
             for child in children:
                 with suppress(ProcessLookupError):

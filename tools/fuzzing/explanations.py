@@ -24,6 +24,9 @@ HUGE = 1e37
 HALF_HUGE = 1e3
 """Likewise of float16, which only some backends round to between two operators."""
 
+LARGEST_SCALE = 1e12
+"""Products of three scales up to this stay within float32."""
+
 NORMAL = 1.2e-38
 """The smallest normal float32: what is below may be taken as 0 (WGSL, 14.6)."""
 
@@ -101,7 +104,10 @@ def underflow(run: Run, values: Arrays) -> bool:
 
 
 def undefined(run: Run, values: Arrays) -> bool:
-    """ONNX leaves open what comes of a float outside of an integer's range, of division by 0, and of long shifts."""
+    """ONNX leaves open what comes of a float outside of an integer's range, of division by 0, and of long shifts.
+
+    A scale of a quantised operator is divided by, or multiplied with another: it must be far from 0 and infinity.
+    """
 
     def read(node: Node, index: int) -> np.ndarray | None:
         value = node.optional_input(index)
@@ -109,6 +115,8 @@ def undefined(run: Run, values: Arrays) -> bool:
 
     for node in run.graph.nodes:
         first, second = read(node, 0), read(node, 1)
+        if node.op.startswith("Q") and not all(map(_usable, (read(node, 1), read(node, 4), read(node, 6)))):
+            return True
         if first is None or node.outputs[0] is None:
             continue
         target = node.output.dtype
@@ -125,6 +133,12 @@ def undefined(run: Run, values: Arrays) -> bool:
         if node.op == "Pow" and target.kind in "iu":
             return True
     return False
+
+
+def _usable(scale: np.ndarray | None) -> bool:
+    if scale is None or scale.dtype.kind != "f":
+        return True
+    return bool(((np.abs(scale) > 1 / LARGEST_SCALE) & (np.abs(scale) < LARGEST_SCALE)).all())
 
 
 def conditioning(run: Run, values: Arrays) -> bool:

@@ -176,6 +176,7 @@ def _through_command(path: Path, way: str, rng: random.Random, context: Context)
     elif way == "command" and rng.random() < 0.2:
         target = path.with_name("out.png")
         arguments = ["preview", str(path), "--mask", str(mask), "-o", str(target), "--quiet"]
+    context.written()  # what decoders wrote of it so far, when the command did not run yet
     if way == "process":
         command = [sys.executable, "-m", "nss", *arguments]
         status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
