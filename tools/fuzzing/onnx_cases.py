@@ -94,8 +94,8 @@ def judged(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False
 
 
 def work(graph: Graph) -> int:
-    """About the multiplications and the elements that a run of the graph takes."""
-    return sum(_work_of(node) for node in graph.nodes)
+    """About the multiplications and the elements that a run of the graph takes, its inputs included."""
+    return sum(_work_of(node) for node in graph.nodes) + sum(value.type.size for value in graph.inputs)
 
 
 def _work_of(node: Node) -> int:

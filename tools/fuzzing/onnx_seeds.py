@@ -133,6 +133,23 @@ def shape_arithmetic() -> onnx.ModelProto:
     return b.model({"x": [1, 4, "h", "w"]}, {"out": (x, [1, 4, 9, 12])})
 
 
+def sizes() -> onnx.ModelProto:
+    """Sizes that stand in the file as numbers, each of which can be made another."""
+    b = _Network()
+    steps = b.op("Range", *(b.weight(name, np.array(n)) for name, n in (("from", 0), ("to", 4), ("step", 1))))
+    steps = b.op("Expand", b.op("Cast", steps, to=TensorProto.FLOAT), b.weight("expanded", np.array([1, 2, 4, 4])))
+    filled = b.op("ConstantOfShape", b.weight("filled", np.array([2, 4, 4])))
+    x = b.op("Add", b.op("Mul", "x", steps), filled)
+    x = b.op("Tile", x, b.weight("repeats", np.array([1, 1, 2, 1])))
+    x = b.op("Pad", x, b.weight("pads", np.array([0, 0, 1, 0, 0, 0, 0, 1])))
+    x = b.op("Resize", x, "", "", b.weight("resized", np.array([1, 2, 6, 6])), mode="linear")
+    x = b.op("Slice", x, *(b.weight(name, np.array([n])) for name, n in (("start", 0), ("end", 4), ("axis", 2))))
+    first, second = b.op("Split", x, b.weight("split", np.array([1, 1])), axis=1, outputs=2)
+    x = b.op("Reshape", b.op("Add", first, second), b.weight("reshaped", np.array([1, 4, 6])))
+    x = b.op("TopK", x, b.weight("k", np.array([2])), outputs=2)[0]
+    return b.model({"x": [1, 2, 4, 4]}, {"out": (x, [1, 4, 2])})
+
+
 def selection() -> onnx.ModelProto:
     """What picks elements by indices: gathers, scatters, orders and comparisons."""
     b = _Network()
@@ -205,6 +222,7 @@ NETWORKS: tuple[Callable[[], onnx.ModelProto], ...] = (
     attention,
     quantised,
     shape_arithmetic,
+    sizes,
     selection,
     narrow,
     packed,
