@@ -104,7 +104,7 @@ def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, what],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=3 * SOON_S,

@@ -116,6 +116,14 @@ def test_lp_and_mean_variance_normalization(data: st.DataObject, shape: tuple[in
     compare(proto, inputs=[x], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [3, 7, 100])
+def test_nothing_is_left_of_equal_elements_without_their_mean(length: int) -> None:
+    """1e-9 divides what is left: a unit in the last place, as a mean by the reciprocal leaves, would come out as 1."""
+    x = np.repeat(np.arange(-3, 4, dtype=np.float32)[:, None], length, axis=1)
+    nodes = [node("MeanVarianceNormalization", "x", "y", axes=[1])]
+    compare(model(nodes, {"x": list(x.shape)}, "y"), inputs=[x])
+
+
 def test_a_row_of_zeros_stays() -> None:
     x = np.array([[0, 0], [3, 4]], np.float32)
     compare(model([node("LpNormalization", "x", "y")], {"x": [2, 2]}, "y"), inputs=[x], rtol=1e-6)
