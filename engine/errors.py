@@ -35,4 +35,7 @@ class DeviceLostError(BackendError):
 
 
 class TooLargeError(BackendError):
-    """The model does not fit the adapter: a tensor is larger than its limits, or its memory ran out."""
+    """The model does not fit this machine: a tensor is beyond the adapter's limits, or there is too little memory.
+
+    The memory is the adapter's or the machine's own, where a container's limit and the process's count.
+    """

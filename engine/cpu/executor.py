@@ -7,28 +7,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.cpu.kernel import Kernel, Observer, Tensors
+from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.threads import Pool, turn
-from engine.errors import ModelError
+from engine.errors import TooLargeError
+from engine.graph import limits
 from engine.graph.ir import Graph, Node, Value
-from engine.ops.registry import MISFITS, misfit
+from engine.ops.registry import MISFITS, evaluation_bytes, misfit
+
+RUN = "a run of the model on the processor"
+"""How messages name what takes the memory."""
 
 
 class NumpyExecutor:
-    """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from."""
+    """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from.
+
+    Raises TooLargeError where the planned memory is more than the machine has.
+    """
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.pool = Pool(threads)
         kernels = [lower(node) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
-        self.pool.reserve(max((kernel.scratch for kernel in kernels), default=0))
-        self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
+        scratch = max((kernel.scratch for kernel in kernels), default=0)
+        by_reference = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]
+        planned = plan.nbytes + 4 * scratch * self.pool.threads + max(by_reference, default=0)
+        limits.require(planned, RUN)
         try:
+            self.pool.reserve(scratch)
             self._memory = np.empty(plan.nbytes, np.uint8)
         except MemoryError as error:
-            raise ModelError(f"the model's activations take {plan.nbytes:,} bytes, which this machine lacks") from error
+            raise TooLargeError(f"{RUN} takes {planned:,} bytes, which this machine has not left") from error
+        self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
 
         def tensor(value: Value | None) -> np.ndarray | None:
             if value is None:
@@ -67,7 +78,10 @@ class NumpyExecutor:
                     raise misfit(node, error) from error
                 if observe is not None:
                     observe(node.op, node.name, time.perf_counter() - started)
-            return [np.array(output) for output in self._outputs]
+            try:
+                return [np.array(output) for output in self._outputs]
+            except MemoryError as error:
+                raise TooLargeError(f"{RUN}: there is no memory left for its outputs") from error
 
     def close(self) -> None:
         """Stop the workers."""

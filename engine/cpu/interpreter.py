@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engine.cpu.kernel import Observer
-from engine.graph.ir import Graph, Value
+from engine.errors import TooLargeError
+from engine.graph import limits
+from engine.graph.ir import Graph, Node, Value
 from engine.ops import evaluate
+from engine.ops.registry import evaluation_bytes
+
+RUN = "a run of the model by its reference operators"
+"""How messages name what takes the memory."""
 
 
 class ReferenceExecutor:
-    """Interprets a graph; an activation is freed once its last reader has run."""
+    """Interprets a graph; an activation is freed once its last reader has run.
+
+    Raises TooLargeError where the planned memory is more than the machine has.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -23,15 +32,16 @@ class ReferenceExecutor:
         for value, step in last.items():
             if value not in kept and not value.is_constant:
                 self._freed[step].append(value)
-        self.activation_bytes, self.scratch_bytes = self._peak(), 0
+        self.activation_bytes, self.scratch_bytes = self._peak(_output_bytes), 0
+        limits.require(self._peak(evaluation_bytes), RUN)
 
-    def _peak(self) -> int:
+    def _peak(self, taken: Callable[[Node], int]) -> int:
+        """The most bytes of activations alive at once, where a node takes that many while it runs."""
         alive = sum(value.type.nbytes for value in self.graph.inputs)
         peak = alive
         for node, freed in zip(self.graph.nodes, self._freed, strict=True):
-            alive += sum(value.type.nbytes for value in node.used_outputs())
-            peak = max(peak, alive)
-            alive -= sum(value.type.nbytes for value in freed)
+            peak = max(peak, alive + taken(node))
+            alive += _output_bytes(node) - sum(value.type.nbytes for value in freed)
         return peak
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
@@ -53,7 +63,14 @@ class ReferenceExecutor:
             )
             for value in freed:
                 del arrays[value]
-        return [np.array(known(value)) for value in self.graph.outputs]
+        try:
+            return [np.array(known(value)) for value in self.graph.outputs]
+        except MemoryError as error:
+            raise TooLargeError(f"{RUN}: there is no memory left for its outputs") from error
 
     def close(self) -> None:
         """Nothing to stop."""
+
+
+def _output_bytes(node: Node) -> int:
+    return sum(value.type.nbytes for value in node.used_outputs())

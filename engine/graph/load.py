@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 
 from engine.errors import InputError, ModelError, UnsupportedError
-from engine.graph import coverage, tensors
+from engine.graph import coverage, limits, signature, tensors
 from engine.graph.coverage import normalize_domain
 from engine.graph.ir import Graph, Node, TensorType, Value
+from engine.graph.limits import Budget
 from engine.graph.model_file import Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
@@ -38,7 +39,8 @@ def load(
     loaded.
 
     Raises ModelError for a file that is no valid model, UnsupportedError for operators, types or versions that the
-    engine does not have, InputError for shapes, values or outputs that do not fit the model.
+    engine does not have, TooLargeError where this machine's memory is short (`engine.graph.limits`), InputError for
+    shapes, values or outputs that do not fit the model.
     """
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
     return _Loader(file, input_shapes or {}, input_values or {}, outputs).graph()
@@ -56,6 +58,7 @@ class _Loader:
     ) -> None:
         self.proto, self.file, self.versions = file.proto.graph, file, file.versions
         self.nodes: list[Node] = []
+        self.budget = Budget()
         self.freely_bound: list[str] = []  # inputs with symbolic dimensions, and what these became
         if self.proto.sparse_initializer:
             raise UnsupportedError("the model holds sparse initializers; densify them before export")
@@ -112,6 +115,7 @@ class _Loader:
                 if any(isinstance(dim, str) for dim in declared_dims(info)):
                     self.freely_bound.append(f"'{name}' bound to {list(shape)}")
                 value = Value(name, TensorType(dtype, shape))
+            limits.check_tensor(value.type, f"input '{name}'")
             bound[name] = value
         return bound
 
@@ -144,15 +148,18 @@ class _Loader:
             version=self.versions[domain],
             name=proto.name or next(iter(proto.output), ""),
         )
-        self._check_arity(proto, node)
+        signature.check(proto, node)
+        limits.check_attributes(node)
         try:
             types = infer(node)
             if len(types) < len(proto.output):
                 raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
+            for name, kind in zip(proto.output, types, strict=False):
+                limits.check_tensor(kind, f"{node.label}: output '{name}'")
             node.outputs = [
                 Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)
             ]
-            fold(node)
+            fold(node, self.budget)
         except MisfitError as error:
             raise ModelError(self._with_bindings(str(error))) from error
         scope.update((value.name, value) for value in node.used_outputs())
@@ -167,15 +174,6 @@ class _Loader:
             f"input {' and '.join(self.freely_bound)}: {message}; the file may hold sizes of the shape that it was "
             "exported with: bind that one"
         )
-
-    def _check_arity(self, proto: onnx.NodeProto, node: Node) -> None:
-        """ModelError unless the node has as many inputs as the operator's schema allows."""
-        try:
-            schema = onnx.defs.get_schema(node.op, node.version, node.domain)
-        except onnx.defs.SchemaError:
-            return
-        if not schema.min_input <= len(proto.input) <= schema.max_input:
-            raise ModelError(f"{node.label}: {len(proto.input)} inputs, the operator takes {_span(schema)}")
 
     def _add_branch(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
         """Put the branch that an If takes in its place; its condition must be known at load."""
@@ -202,13 +200,6 @@ class _Loader:
                 # an output keeps the name that the model gives it, whatever the branch calls it
                 self._add_node(onnx.helper.make_node("Identity", [made], [name], proto.name), inner)
                 scope[name] = inner[name]
-
-
-def _span(schema: onnx.defs.OpSchema) -> str:
-    low, high = schema.min_input, schema.max_input
-    if low == high:
-        return str(low)
-    return f"{low} or more" if high > 1000 else f"{low} to {high}"
 
 
 def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.graph import mapped
+from engine.graph import limits, mapped
+from engine.graph.ir import TensorType
 
 DTYPES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype(np.float32),
@@ -39,6 +40,10 @@ _TYPED_STORAGE: dict[int, tuple[str, type[np.generic]]] = {
 """Where elements are stored that are not raw, and as what; all other types are in ``int32_data``."""
 
 
+UNREADABLE = (OSError, ValueError, RuntimeError)
+"""What a path raises: among them a NUL or a surrogate in a name (ValueError) and a loop of links (RuntimeError)."""
+
+
 def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
     """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, where NumPy has none."""
     found = DTYPES.get(elem_type)
@@ -63,6 +68,7 @@ def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None 
     place = None if content is None else mapped.place(tensor)
     if min(shape, default=0) < 0 or (tensor.HasField("segment") and place is None):
         raise ModelError(f"{what} has negative dims or is stored in segments; export the model again")
+    limits.check_tensor(TensorType(dtype, shape), what)
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, shape, base)
     if tensor.HasField("raw_data") or place is not None:
@@ -80,30 +86,36 @@ def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None 
 
 def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], base: Path | None) -> np.ndarray:
     """Map the tensor's part of its external data file into memory, read-only."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    # protobuf lets text that is no UTF-8 through, as bytes
+    entries = {entry.key: _text(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     what = f"external data '{location}' of tensor '{tensor.name}'"
     if base is None:
         raise ModelError(f"{what} cannot be found for a model given as bytes; pass the path of the model instead")
-    path = _inside(base, location, what)
+    nbytes = prod(shape) * dtype.itemsize
     try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", prod(shape) * dtype.itemsize))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", nbytes))
     except ValueError:
         raise ModelError(f"{what} has an offset or length that is no number") from None
-    if length != prod(shape) * dtype.itemsize or offset < 0:
+    if length != nbytes or offset < 0:
         raise ModelError(f"{what} has {length} bytes at {offset} for {dtype.name}{list(shape)}; the file is damaged")
-    if not path.is_file():
-        raise ModelError(f"{what} is missing; put the file beside the model, in {base}")
-    size = path.stat().st_size
-    if offset + length > size:
-        raise ModelError(f"{what} ends at byte {size}, before byte {offset + length}; fetch the file again")
-    if length == 0:
-        return np.zeros(shape, dtype)
     try:
+        path = _inside(base, location, what)
+        if not path.is_file():
+            raise ModelError(f"{what} is missing; put the file beside the model, in {base}")
+        size = path.stat().st_size
+        if offset + length > size:
+            raise ModelError(f"{what} ends at byte {size}, before byte {offset + length}; fetch the file again")
+        if length == 0:
+            return np.zeros(shape, dtype)
         mapped = np.memmap(path, dtype.newbyteorder("<"), "r", offset, shape)
-    except OSError as error:
-        raise ModelError(f"{what} cannot be read: {error.strerror}") from error
+    except UNREADABLE as error:
+        raise ModelError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return np.asarray(mapped).astype(dtype, copy=False)
+
+
+def _text(text: str | bytes) -> str:
+    return text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
 
 
 def _inside(base: Path, location: str, what: str) -> Path:

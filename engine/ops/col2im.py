@@ -35,6 +35,13 @@ class Col2Im:
         return [TensorType(x.dtype, (x.shape[0], x.shape[1] // window.taps, *image))]
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        x, image, block = node.input(0), static_ints(node, 1), static_ints(node, 2)
+        window = _window(node, x.shape, image, block)
+        elements = x.type.size + x.shape[0] * x.shape[1] // window.taps * prod(window.canvas(image))
+        return elements * accumulator(x.dtype).itemsize
+
+    @staticmethod
     def reference(node: Node, x: np.ndarray, image_shape: np.ndarray, block_shape: np.ndarray) -> np.ndarray:
         image, block = ints(image_shape) or (), ints(block_shape) or ()
         window = _window(node, x.shape, image, block)

@@ -51,6 +51,8 @@ def split_extents(node: Node, shape: tuple[int, ...], sizes: tuple[int, ...] | N
         sizes = node.attr("split")
     if sizes is None:
         count = node.attr("num_outputs", len(node.outputs))
+        if count > max(extent, len(node.outputs)):
+            raise ValueError(f"{count} parts of extent {extent}")
         part = -(-extent // count)
         last = extent - part * (count - 1)
         if last < 0 or (last != part and node.version < 18):

@@ -62,26 +62,30 @@ class ConstantOfShape:
         return np.full(ints(shape) or (), _fill(node))
 
 
-def range_values(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """start + i·delta for each i below ceil((limit - start) / delta); float16 and float32 computed in float64."""
+def _range_count(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> int:
+    """How many numbers of a Range there are; ValueError where ``delta`` is 0, or one of them NaN or infinite."""
     first, stop, step = start.item(), limit.item(), delta.item()
     if step == 0:
         raise ValueError("delta is 0")
     if start.dtype.kind in "iu":
-        return np.array(range(first, stop, step), start.dtype)
-    count = max(ceil((stop - first) / step), 0)
-    return (first + np.arange(count) * step).astype(start.dtype)
+        return max(-((first - stop) // step), 0)
+    return max(ceil((stop - first) / step), 0)
 
 
 @operator("Range", since=11, static=[0, 1, 2])
 class Range:
-    """The numbers from start up to limit, exclusive, in steps of delta."""
+    """start + i·delta for each i below ceil((limit - start) / delta); float16 and float32 computed in float64."""
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        values = range_values(static_array(node, 0), static_array(node, 1), static_array(node, 2))
-        return [TensorType(values.dtype, values.shape)]
+        start = static_array(node, 0)
+        return [TensorType(start.dtype, (_range_count(start, static_array(node, 1), static_array(node, 2)),))]
 
     @staticmethod
     def reference(_: Node, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-        return range_values(start, limit, delta)
+        wide = np.dtype({"i": np.int64, "u": np.uint64}.get(start.dtype.kind, np.float64))
+        values: np.ndarray = np.arange(_range_count(start, limit, delta), dtype=wide)
+        # what wraps in the product comes back in the sum: every result fits
+        np.multiply(values, delta.astype(wide).reshape(()), out=values)
+        np.add(values, start.astype(wide).reshape(()), out=values)
+        return values.astype(start.dtype, copy=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
@@ -32,6 +34,16 @@ def check_operands(node: Node, outputs: int) -> None:
         raise ValueError(f"a bias of shape {bias.shape} for {outputs} output channels")
 
 
+def convolution_bytes(node: Node, weights: int, itemsize: int) -> int:
+    """What `convolve` takes in an element type of ``itemsize`` bytes: the padded input, and a tap with its sums.
+
+    ``weights`` is the index of the input that holds them.
+    """
+    x, w = node.input(0).shape, node.input(weights).shape
+    window = conv_window(node, x, w)
+    return itemsize * x[0] * (x[1] * (prod(window.padded(x[2:])) + prod(window.out)) + 2 * w[0] * prod(window.out))
+
+
 def convolve(node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Sum over window positions of one matrix product each, in the dtype of ``x`` and ``w``; no bias."""
     window = conv_window(node, x.shape, w.shape)
@@ -57,6 +69,10 @@ class Conv:
         window = conv_window(node, x.shape, w.shape)
         check_operands(node, w.shape[0])
         return [TensorType(x.dtype, (x.shape[0], w.shape[0], *window.out))]
+
+    @staticmethod
+    def workspace(node: Node) -> int:
+        return convolution_bytes(node, 1, accumulator(node.input(0).dtype).itemsize)
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:

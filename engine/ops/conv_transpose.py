@@ -65,6 +65,14 @@ class ConvTranspose:
         return [TensorType(x.dtype, (x.shape[0], outputs, *out))]
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        x, w = node.input(0), node.input(1)
+        window, out = transposed_window(node, x.shape, w.shape)
+        maps = x.shape[0] * w.shape[1] * node.attr("group", 1)
+        elements = maps * (window.taps * prod(window.out) + prod(window.canvas(out)))
+        return elements * accumulator(x.dtype).itemsize
+
+    @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         wide = accumulator(x.dtype)
         window, out = transposed_window(node, x.shape, w.shape)

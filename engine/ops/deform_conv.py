@@ -7,6 +7,8 @@ arXiv:1703.06211 and arXiv:1811.11168. x is ``[N, C, *spatial]``, w ``[M, C/grou
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
@@ -49,6 +51,13 @@ class DeformConv:
         if mask is not None and mask.shape != (x.shape[0], groups * window.taps, *window.out):
             raise ValueError(f"mask is of shape {list(mask.shape)}")
         return [TensorType(x.dtype, (x.shape[0], w.shape[0], *window.out))]
+
+    @staticmethod
+    def workspace(node: Node) -> int:
+        x = node.input(0)
+        window = conv_window(node, x.shape, node.input(1).shape)
+        # the columns, and one corner's share of them
+        return 2 * prod(x.shape[:2]) * window.taps * prod(window.out) * accumulator(x.dtype).itemsize
 
     @staticmethod
     def reference(

@@ -35,6 +35,10 @@ class FusedConv:
         return Conv.infer(node)
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        return Conv.workspace(node)
+
+    @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         activation = activation_of(node)
         result = operator_of(activation).reference(activation, Conv.reference(node, x, w, b))

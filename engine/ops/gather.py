@@ -60,7 +60,7 @@ class GatherND:
     def infer(node: Node) -> list[TensorType]:
         x, indices = node.input(0), node.input(1)
         batch, depth = node.attr("batch_dims", 0), indices.shape[-1]
-        if x.shape[:batch] != indices.shape[:batch] or batch + depth > len(x.shape):
+        if batch < 0 or x.shape[:batch] != indices.shape[:batch] or batch + depth > len(x.shape):
             raise ValueError(f"positions of {depth} axes past {batch} batch axes")
         return [TensorType(x.dtype, (*indices.shape[:-1], *x.shape[batch + depth :]))]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Node, TensorType, Value
-from engine.ops.conv import conv_window, convolve
+from engine.ops.conv import conv_window, convolution_bytes, convolve
 from engine.ops.elementwise import widened
 from engine.ops.matmul import product_shape
 from engine.ops.quantize import requantized
@@ -115,6 +115,10 @@ class ConvInteger:
         return [TensorType(INT32, (x[0], w[0], *conv_window(node, x, w).out))]
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        return convolution_bytes(node, 1, 8)
+
+    @staticmethod
     def reference(
         node: Node, x: np.ndarray, w: np.ndarray, x_zero: np.ndarray | None = None, w_zero: np.ndarray | None = None
     ) -> np.ndarray:
@@ -132,6 +136,10 @@ class QLinearConv:
         for index in (4, 5):
             check_parameter(node.input(index), 0, w)
         return [TensorType(node.input(7).dtype, (x[0], w[0], *conv_window(node, x, w).out))]
+
+    @staticmethod
+    def workspace(node: Node) -> int:
+        return convolution_bytes(node, 3, 8)
 
     @staticmethod
     def reference(

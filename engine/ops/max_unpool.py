@@ -37,6 +37,11 @@ class MaxUnpool:
         return [TensorType(x.dtype, asked)]
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        x = node.input(0)
+        return prod(unpooled_shape(node, x.shape)) * x.dtype.itemsize
+
+    @staticmethod
     def reference(node: Node, x: np.ndarray, indices: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
         shape = unpooled_shape(node, x.shape)
         flat = np.zeros(prod(shape), x.dtype)

@@ -222,9 +222,11 @@ class LRN:
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
         size = node.attr("size")
         wide, channels = widened(x), x.shape[1]
-        square = np.pad(np.square(wide), [(0, 0), ((size - 1) // 2, size // 2), *[(0, 0)] * (x.ndim - 2)])
+        square = np.square(wide)
         total = np.zeros_like(wide)
-        for offset in range(size):
-            total += square[:, offset : offset + channels]
+        # no further than the channels go: the window may be of any size
+        for offset in range(max(-((size - 1) // 2), 1 - channels), min(size // 2, channels - 1) + 1):
+            first, last = max(0, -offset), min(channels, channels - offset)
+            total[:, first:last] += square[:, first + offset : last + offset]
         base = node.attr("bias", 1.0) + node.attr("alpha", 1e-4) / size * total
         return rounded(wide / base ** node.attr("beta", 0.75), x.dtype)

@@ -17,6 +17,9 @@ from engine.ops.registry import operator
 from engine.ops.types import accumulator
 from engine.ops.window import Window, resolve
 
+PADDED_KERNEL = 128
+"""Positions that a kernel may have along an axis of fewer: each costs a pass, and all beyond the axis see padding."""
+
 
 def pool_window(node: Node, shape: tuple[int, ...]) -> Window:
     """The sliding window of a pooling node over an input of ``shape``; ValueError where it does not fit."""
@@ -25,12 +28,21 @@ def pool_window(node: Node, shape: tuple[int, ...]) -> Window:
         raise ModelError(f"{node.label}: attribute kernel_shape is required")
     if len(shape) < 3:
         raise ValueError(f"rank {len(shape)} has no spatial axes")
-    return resolve(node, shape[2:], tuple(kernel))
+    window = resolve(node, shape[2:], tuple(kernel))
+    if any(taps > max(extent, PADDED_KERNEL) for taps, extent in zip(window.kernel, shape[2:], strict=True)):
+        raise ValueError(f"a kernel of {window.kernel} over {shape[2:]} sees little but padding")
+    return window
 
 
 def _pooled(node: Node) -> TensorType:
     x = node.input(0)
     return TensorType(x.dtype, (*x.shape[:2], *pool_window(node, x.shape).out))
+
+
+def _padded_bytes(node: Node) -> int:
+    """Bytes of the padded input, widened, and of the positions under it."""
+    shape = node.input(0).shape
+    return (prod(shape[:2]) + 1) * prod(pool_window(node, shape).padded(shape[2:])) * 8
 
 
 def lowest(dtype: np.dtype[Any]) -> Any:
@@ -50,6 +62,10 @@ class MaxPool:
     def infer(node: Node) -> list[TensorType]:
         y = _pooled(node)
         return [y, TensorType(np.dtype(np.int64), y.shape)]
+
+    @staticmethod
+    def workspace(node: Node) -> int:
+        return _padded_bytes(node)
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +106,10 @@ class AveragePool:
         return [_pooled(node)]
 
     @staticmethod
+    def workspace(node: Node) -> int:
+        return _padded_bytes(node)
+
+    @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
         window = pool_window(node, x.shape)
         wide = accumulator(x.dtype)
@@ -106,6 +126,10 @@ class LpPool:
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
         return [_pooled(node)]
+
+    @staticmethod
+    def workspace(node: Node) -> int:
+        return _padded_bytes(node)
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def spread(node: Node, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndar
         return parameter.reshape(())
     axis = normalize_axis(node.attr("axis", 1), len(shape))
     if block:
-        return np.repeat(parameter, block, axis).take(np.arange(shape[axis]), axis)
+        return parameter.take(np.arange(shape[axis]) // block, axis)
     return parameter.reshape(-1, *(1,) * (len(shape) - axis - 1))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ModelError
+from engine.errors import EngineError, ModelError, TooLargeError
 from engine.graph.ir import Node, TensorType
 
 Arrays = tuple[np.ndarray, ...]
@@ -19,7 +19,8 @@ class Operator:
     """One operator over a range of operator-set versions.
 
     ``static`` lists the inputs that decide shapes (the target of a Reshape, the sizes of a Resize): the loader must be
-    able to compute them, since everything is static once the input shapes are bound.
+    able to compute them, since everything is static once the input shapes are bound. ``workspace`` gives the bytes that
+    the reference takes beside inputs and outputs, where they do not follow from these.
     """
 
     op: str
@@ -29,6 +30,7 @@ class Operator:
     static: tuple[int, ...]
     infer: Callable[[Node], list[TensorType]]
     reference: Callable[..., np.ndarray | Arrays]
+    workspace: Callable[[Node], int]
 
 
 _OPERATORS: dict[tuple[str, str], list[Operator]] = {}
@@ -41,16 +43,30 @@ def operator(
 
     The class has two static methods: ``infer(node) -> list[TensorType]``, one type for each output the node may have,
     and ``reference(node, *arrays)``, which gets None for an omitted input and returns one array or a tuple of them.
-    ``since`` and ``until`` are inclusive operator-set versions of ``domain``.
+    A third, ``workspace(node) -> int``, is for one that takes much memory beside its inputs and outputs. ``since`` and
+    ``until`` are inclusive operator-set versions of ``domain``.
     """
 
     def register(implementation: Any) -> Any:
         for name in names:
-            entry = Operator(name, domain, since, until, tuple(static), implementation.infer, implementation.reference)
+            entry = Operator(
+                op=name,
+                domain=domain,
+                since=since,
+                until=until,
+                static=tuple(static),
+                infer=implementation.infer,
+                reference=implementation.reference,
+                workspace=getattr(implementation, "workspace", _no_workspace),
+            )
             _OPERATORS.setdefault((domain, name), []).append(entry)
         return implementation
 
     return register
+
+
+def _no_workspace(_: Node) -> int:
+    return 0
 
 
 def lookup(domain: str, op: str, version: int) -> Operator | None:
@@ -74,24 +90,33 @@ def operator_of(node: Node) -> Operator:
     return found
 
 
-MISFITS = (ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError, OverflowError)
-"""What an operator's ``infer`` or ``reference`` raises on inputs or attributes that it does not take."""
+MISFITS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    MemoryError,
+)
+"""What an operator's ``infer``, ``reference`` or kernel raises on inputs or attributes that it does not take."""
 
 
 class MisfitError(ModelError):
     """The shapes, types or values that reach a node are none that its operator takes."""
 
 
-def misfit(node: Node, error: Exception) -> MisfitError:
-    """The error to raise for one of MISFITS."""
+def misfit(node: Node, error: Exception) -> EngineError:
+    """The error to raise for one of MISFITS: a MisfitError, or a TooLargeError where memory ran out."""
     given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
-    return MisfitError(f"{node.label}: inputs ({given}) do not fit the operator: {error}")
+    if isinstance(error, MemoryError):
+        return TooLargeError(
+            f"{node.label}: inputs ({given}) take more memory than this machine has left; use a smaller input shape or "
+            "a smaller model"
+        )
+    return MisfitError(f"{node.label}: inputs ({given}) do not fit the operator: {error or type(error).__name__}")
 
 
 def infer(node: Node) -> list[TensorType]:
     """The types of the node's outputs, from the types of its inputs and the values of its static inputs.
 
-    Raises ModelError when a static input is not constant or the inputs do not fit the operator.
+    Raises ModelError when a static input is not constant or the inputs do not fit the operator, and TooLargeError where
+    memory runs out.
     """
     entry = operator_of(node)
     for index in entry.static:
@@ -102,7 +127,8 @@ def infer(node: Node) -> list[TensorType]:
                 "bind it to a value at load"
             )
     try:
-        return entry.infer(node)
+        with np.errstate(all="ignore"):
+            return entry.infer(node)
     except MISFITS as error:
         raise misfit(node, error) from error
 
@@ -110,16 +136,27 @@ def infer(node: Node) -> list[TensorType]:
 def apply_reference(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
     """What the node's reference makes of ``arrays``, which may be parts of the node's inputs; nothing is checked.
 
-    Raises ModelError when the arrays do not fit the operator, such as an index outside of what it selects from.
+    Raises ModelError when the arrays do not fit the operator, such as an index outside of what it selects from, and
+    TooLargeError where memory runs out.
     """
     try:
         with np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
             result = operator_of(node).reference(node, *arrays)
     except MISFITS as error:
         raise misfit(node, error) from error
-    except MemoryError as error:
-        raise ModelError(f"{node.label}: {error or 'its result'}; this machine lacks the memory") from error
     return result if isinstance(result, tuple) else (result,)
+
+
+def evaluation_bytes(node: Node) -> int:
+    """Bytes to allow for when ``node`` runs by its reference, its outputs included.
+
+    Most references make one more array like their outputs on the way.
+    """
+    try:
+        workspace = operator_of(node).workspace(node)
+    except MISFITS as error:
+        raise misfit(node, error) from error
+    return 2 * sum(value.type.nbytes for value in node.used_outputs()) + workspace
 
 
 def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:

@@ -17,6 +17,7 @@ from math import ceil, floor
 
 import numpy as np
 
+from engine.graph import limits
 from engine.graph.ir import Node, TensorType
 from engine.ops.arguments import ints, static_array
 from engine.ops.registry import operator
@@ -117,6 +118,20 @@ def nearest_positions(coordinates: np.ndarray, rounding: str) -> np.ndarray:
     raise ValueError(f"nearest_mode '{rounding}' is unknown")
 
 
+def taps_aside(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
+    """Taps on either side of a coordinate under a weighting mode; ValueError on an unknown one."""
+    if mode not in SUPPORT:
+        raise ValueError(f"mode '{mode}' is not one of nearest, linear, cubic")
+    # an axis that ends up empty may have any scale
+    return ceil(SUPPORT[mode] / (min(axis.scale, 1.0) if antialias and axis.out else 1.0))
+
+
+def table_bytes(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
+    """What `axis_taps` takes for the axis: positions, indices, weights and distances, of 8 bytes each."""
+    taps = 1 if mode == "nearest" else 2 * taps_aside(axis, mode, antialias=antialias)
+    return 4 * 8 * axis.out * taps
+
+
 def axis_taps(
     axis: AxisScaling,
     mode: str = "linear",
@@ -144,20 +159,19 @@ def axis_taps(
     if mode == "nearest":
         positions = nearest_positions(x, nearest_mode).astype(np.int64)[:, None]
         return AxisTaps(positions.clip(0, axis.extent - 1), np.ones(positions.shape), outside)
-    if mode not in SUPPORT:
-        raise ValueError(f"mode '{mode}' is not one of nearest, linear, cubic")
     stretch = min(axis.scale, 1.0) if antialias else 1.0
-    reach = ceil(SUPPORT[mode] / stretch)
+    aside = taps_aside(axis, mode, antialias=antialias)
     # The element to the left, so that one exactly at the coordinate has distance 0 and never two halves.
     left = np.ceil(x) - 1
-    positions = left[:, None] + np.arange(1 - reach, reach + 1)
+    positions = left[:, None] + np.arange(1 - aside, aside + 1)
     weights = filter_weights(mode, (positions - x[:, None]) * stretch, cubic_a)
     if exclude_outside:
         weights[(positions < 0) | (positions >= axis.extent)] = 0
     total = weights.sum(axis=1, keepdims=True)
     # A window wholly outside has nothing to renormalise; it stays 0.
     weights /= np.where(total == 0, 1, total)
-    carrying = [tap for tap in range(2 * reach) if weights[:, tap].any()] or [0]
+    carrying = np.flatnonzero(weights.any(axis=0))
+    carrying = carrying if carrying.size else np.zeros(1, np.int64)
     indices = positions.clip(0, axis.extent - 1).astype(np.int64)
     return AxisTaps(indices[:, carrying], weights[:, carrying], outside)
 
@@ -282,7 +296,13 @@ def _resized(x: np.ndarray, taps: Iterator[tuple[int, AxisTaps]], extrapolation:
 def _resized_type(node: Node, scalings: dict[int, AxisScaling]) -> TensorType:
     x = node.input(0)
     shape = tuple(scalings[axis].out if axis in scalings else extent for axis, extent in enumerate(x.shape))
-    return TensorType(x.dtype, shape)
+    result = TensorType(x.dtype, shape)
+    limits.check_tensor(result, f"{node.label}: its output")
+    mode, antialias = node.attr("mode", "nearest"), bool(node.attr("antialias", 0))
+    for axis, asked in scalings.items():
+        nbytes = 0 if asked.is_identity else table_bytes(asked, mode, antialias=antialias)
+        limits.require(nbytes, f"{node.label}: the table of weights of axis {axis}")
+    return result
 
 
 @operator("Resize", since=10, static=[1, 2, 3])

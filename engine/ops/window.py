@@ -36,6 +36,14 @@ class Window:
         """Input span of the window on each axis, dilation included."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
+    def padded(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """The extents of an input of ``spatial`` with its padding, and as far again as the last window reaches."""
+        reaches = zip(spatial, self.begin, self.end, self.out, self.strides, self.extents, strict=True)
+        return tuple(
+            max(before, 0) + max(size + after, (count - 1) * stride + extent - before)
+            for size, before, after, count, stride, extent in reaches
+        )
+
     def tap(self, padded: np.ndarray, offsets: tuple[int, ...]) -> np.ndarray:
         """View of ``padded`` ``[..., *spatial]``: for each output position, the input under one window position."""
         slices: tuple[Any, ...] = tuple(
@@ -78,6 +86,11 @@ class Window:
             crop.append(slice(max(-self.begin[axis], 0), extent + min(after, 0)))
         return np.pad(x[tuple(crop)], widths, constant_values=value)
 
+    def canvas(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """The extents of what `fold` adds up: an image of ``spatial`` behind its padding, and all that taps reach."""
+        reach = [(n - 1) * s + e for n, s, e in zip(self.out, self.strides, self.extents, strict=True)]
+        return tuple(max(r, b + size) for r, b, size in zip(reach, self.begin, spatial, strict=True))
+
     def fold(self, columns: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
         """The adjoint of gathering taps: each tap added where it would have been read, in an image of ``spatial``.
 
@@ -85,9 +98,7 @@ class Window:
         """
         rank = len(self.kernel)
         lead = columns.shape[: columns.ndim - 2 * rank]
-        reach = [(n - 1) * s + e for n, s, e in zip(self.out, self.strides, self.extents, strict=True)]
-        sizes = [max(r, b + size) for r, b, size in zip(reach, self.begin, spatial, strict=True)]
-        canvas = np.zeros((*lead, *sizes), columns.dtype)
+        canvas = np.zeros((*lead, *self.canvas(spatial)), columns.dtype)
         for offsets in np.ndindex(*self.kernel):
             self.tap(canvas, offsets)[...] += columns[(*(slice(None),) * len(lead), *offsets)]
         image: tuple[Any, ...] = tuple(slice(b, b + size) for b, size in zip(self.begin, spatial, strict=True))

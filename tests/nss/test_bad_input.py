@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 
 import nss
+from tests.engine.models import model as onnx_model
+from tests.engine.models import node
 
 ROOT = Path(nss.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -228,7 +230,10 @@ def run(
     return subprocess.Popen(command, cwd=cwd, env={**os.environ, **offline, **(environment or {})}, text=True, **pipes)
 
 
-@pytest.mark.parametrize("kind", ["missing", "no ONNX", "empty", "truncated", "directory", "unknown name"])
+KINDS = ["missing", "no ONNX", "empty", "truncated", "directory", "unknown name", "too large", "for no machine"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: Listing) -> None:
     model = tmp_path / "model.onnx"
     if kind == "no ONNX":
@@ -239,6 +244,12 @@ def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: L
         model.write_bytes((ROOT / "nss/weights/u2netp.onnx").read_bytes()[:1_000_000])
     elif kind == "directory":
         model.mkdir()
+    elif kind in ("too large", "for no machine"):
+        # 16 TB and 16 EB of one mask
+        side = 2_000_000 if kind == "too large" else 2_000_000_000
+        nodes = [node("ReduceMean", "x", "m", axes=[1]), node("Resize", "m - - s", "y")]
+        sizes = {"s": np.array([1, 1, side, side])}
+        model.write_bytes(onnx_model(nodes, {"x": [1, 3, 64, 64]}, "y", sizes).SerializeToString())
     name = "u2net-extra-fine" if kind == "unknown name" else model
     process = run("remove", photo, "--model", name, cwd=tmp_path)
     out, err = process.communicate(timeout=60)

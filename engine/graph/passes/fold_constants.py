@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.limits import Budget
 from engine.ops import evaluate
+from engine.ops.registry import evaluation_bytes
 
 SHAPE_ONLY = ("Shape", "Size")
 """Operators that read no elements: with static shapes they are always constant."""
@@ -13,19 +15,26 @@ SHAPE_ONLY = ("Shape", "Size")
 
 def fold_constants(graph: Graph) -> int:
     """Evaluate every node whose inputs are all constant. Returns how many nodes went."""
-    kept = [node for node in graph.nodes if not fold(node)]
+    budget = Budget()
+    kept = [node for node in graph.nodes if not fold(node, budget)]
     folded = len(graph.nodes) - len(kept)
     graph.nodes = kept
     return folded
 
 
-def fold(node: Node) -> bool:
-    """Give the node's outputs their data when it can be known now. Returns whether it could."""
+def fold(node: Node, budget: Budget) -> bool:
+    """Give the node's outputs their data when it can be known now. Returns whether it could.
+
+    Raises TooLargeError where ``budget`` has no memory left for it.
+    """
     if not all(value.is_constant for value in node.used_inputs()) and node.op not in SHAPE_ONLY:
         return False
-    for value, array in zip(node.outputs, evaluate(node, [_known(value) for value in node.inputs]), strict=False):
+    sources = [_known(value) for value in node.inputs]
+    budget.evaluate(node, evaluation_bytes(node))
+    for value, array in zip(node.outputs, evaluate(node, sources), strict=False):
         if value is not None:
             value.data = np.ascontiguousarray(array) if array.ndim else array
+            budget.hold(value.data, sources)
     return True
 
 

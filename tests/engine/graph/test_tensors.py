@@ -141,6 +141,24 @@ def test_link_within_the_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(to_array(referring(array, location="w.bin"), tmp_path), array)
 
 
+@pytest.mark.parametrize(
+    "location", [b"a\0b", b"a/" * 750, b"n" * 1500, b"\xff"], ids=["NUL", "deep", "long", "no text"]
+)
+def test_location_that_is_no_path(location: bytes, tmp_path: Path) -> None:
+    written = referring(np.ones(3, np.float32), location="?" * len(location)).SerializeToString()
+    tensor = TensorProto.FromString(written.replace(b"?" * len(location), location))
+    with pytest.raises(ModelError, match="external data") as caught:
+        to_array(tensor, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_location_in_a_loop_of_links(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ModelError, match=r"external data 'a/w\.bin'"):
+        to_array(referring(np.ones(3, np.float32), location="a/w.bin"), tmp_path)
+
+
 def test_session_reads_external_data_beside_the_model(tmp_path: Path) -> None:
     weights = np.arange(4, dtype=np.float32)
     proto = model([node("Add", "x w", "y")], {"x": [4]}, "y")

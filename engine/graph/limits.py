@@ -1,0 +1,88 @@
+"""What a graph may ask for: the rule that every tensor and attribute passes before memory is asked for.
+
+What no machine could hold or run is a ModelError, what this one has not the memory for a TooLargeError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+import numpy as np
+
+from engine.errors import ModelError, TooLargeError
+from engine.graph.ir import Node, TensorType
+from engine.memory import machine_memory
+
+ADDRESSABLE = 2**47
+"""Bytes that one process can address on today's 64-bit processors."""
+
+MOST_AXES = 32
+"""Axes of a tensor. NumPy ends at 64, and operators put in as many again as there are."""
+
+LARGEST_STEP = 2**20
+"""What moves or measures a window, in positions of an axis: beyond the side of any picture."""
+
+GEOMETRY = (
+    *("kernel_shape", "strides", "dilations", "pads", "output_padding"),
+    *("blocksize", "block_size", "size", "sampling_ratio"),
+)
+"""Attributes that move or measure a window or a block."""
+
+UNASKED = 64 << 20
+"""Bytes that any machine has: below them nobody asks how much there is."""
+
+
+def check_tensor(kind: TensorType, what: str) -> None:
+    """Hold a tensor to the rule; ``what`` names it in the error."""
+    if len(kind.shape) > MOST_AXES:
+        raise ModelError(f"{what} has {len(kind.shape)} axes, and a tensor at most {MOST_AXES}; the file is damaged")
+    if min(kind.shape, default=0) < 0:
+        raise ModelError(f"{what} is {kind}, which has a negative extent; the file is damaged")
+    # NumPy holds a tensor without elements to its other extents as well
+    spanned = prod(extent or 1 for extent in kind.shape) * kind.dtype.itemsize
+    require(spanned if spanned > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
+
+
+def check_attributes(node: Node) -> None:
+    """Hold the attributes of GEOMETRY to LARGEST_STEP."""
+    for name in GEOMETRY:
+        value = node.attributes.get(name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > LARGEST_STEP:
+                raise ModelError(
+                    f"{node.label}: {name} of {number:,} is beyond {LARGEST_STEP:,} positions; the file is damaged"
+                )
+
+
+def require(nbytes: int, what: str) -> None:
+    """ModelError where no machine has that many bytes, TooLargeError where this one has not; ``what`` takes them."""
+    if nbytes > ADDRESSABLE:
+        raise ModelError(
+            f"{what} takes {nbytes:,} bytes, more than any machine can address; the file is damaged, or bound to a "
+            "shape that it is not for"
+        )
+    if nbytes > UNASKED and nbytes > (memory := machine_memory()):
+        raise TooLargeError(
+            f"{what} takes {nbytes:,} bytes, and this machine has {memory:,}; "
+            "use a smaller input shape, a smaller model or a machine with more memory"
+        )
+
+
+class Budget:
+    """The memory for the constants that are computed at load.
+
+    ``held`` is what those before take, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def evaluate(self, node: Node, nbytes: int) -> None:
+        """TooLargeError where ``node`` cannot be evaluated in ``nbytes`` beside what is held."""
+        require(self.held + nbytes, f"{node.label}: what is computed before a run")
+
+    def hold(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
+        """Count a result, unless it is a view of one of ``sources``."""
+        if not any(source is not None and np.may_share_memory(array, source) for source in sources):
+            self.held += array.nbytes

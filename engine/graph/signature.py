@@ -1,0 +1,102 @@
+"""A node held to the signature that ONNX gives its operator: how many inputs, of which types, attributes of which kind.
+
+What passes here means the same to every backend; what does not, such as unsigned indices, ONNX Runtime refuses too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from engine.errors import ModelError
+from engine.graph.ir import Node
+from engine.graph.tensors import DTYPES
+
+ONNX_NAMES = {dtype: f"tensor({TensorProto.DataType.Name(number).lower()})" for number, dtype in DTYPES.items()}
+"""What schemas call each dtype."""
+
+MANY = 1000
+"""Inputs beyond which a schema means any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An input of an operator: the dtypes that it may have, and the type variable that it shares with others."""
+
+    name: str
+    dtypes: frozenset[np.dtype[Any]]
+    variable: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a schema says of an operator; the last of ``parameters`` stands for all inputs from there on."""
+
+    fewest: int
+    most: int
+    parameters: tuple[Parameter, ...]
+    attributes: Mapping[str, int]
+
+
+@cache
+def signature(op: str, version: int, domain: str) -> Signature | None:
+    """The signature of an operator at an operator-set version; None where onnx has no schema of it."""
+    try:
+        schema = onnx.defs.get_schema(op, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    parameters = tuple(
+        Parameter(
+            parameter.name,
+            frozenset(dtype for dtype, name in ONNX_NAMES.items() if name in parameter.types),
+            parameter.type_str if parameter.is_homogeneous and "(" not in parameter.type_str else None,
+        )
+        for parameter in schema.inputs
+    )
+    # the enumeration's stub names no members
+    kinds = {name: int(attribute.type.value) for name, attribute in schema.attributes.items()}  # type: ignore[attr-defined]
+    return Signature(schema.min_input, schema.max_input, parameters, kinds)
+
+
+def check(proto: onnx.NodeProto, node: Node) -> None:
+    """ModelError unless the inputs and attributes of ``node``, read from ``proto``, are what its operator takes."""
+    found = signature(node.op, node.version, node.domain)
+    if found is None:
+        return
+    if not found.fewest <= len(node.inputs) <= found.most:
+        raise ModelError(f"{node.label}: {len(node.inputs)} inputs, the operator takes {_span(found)}")
+    bound: dict[str, np.dtype[Any]] = {}
+    for index, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        parameter = found.parameters[min(index, len(found.parameters) - 1)]
+        if value.dtype not in parameter.dtypes:
+            raise ModelError(
+                f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name}; ONNX allows "
+                f"{', '.join(sorted(dtype.name for dtype in parameter.dtypes)) or 'no type that the engine holds'}"
+            )
+        if parameter.variable and bound.setdefault(parameter.variable, value.dtype) != value.dtype:
+            raise ModelError(
+                f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name} beside an input of "
+                f"{bound[parameter.variable].name}; ONNX allows one type for both"
+            )
+    for entry in proto.attribute:
+        kind = found.attributes.get(entry.name)
+        if kind is not None and kind != entry.type:
+            names = onnx.AttributeProto.AttributeType.Name
+            raise ModelError(
+                f"{node.label}: attribute {entry.name} is of type {names(entry.type)}; ONNX has it as {names(kind)}"
+            )
+
+
+def _span(found: Signature) -> str:
+    low, high = found.fewest, found.most
+    if low == high:
+        return str(low)
+    return f"{low} or more" if high > MANY else f"{low} to {high}"

@@ -1,0 +1,96 @@
+"""Nodes are held to the signatures of ONNX: types of inputs, above all of indices, and kinds of attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from engine import ModelError, Session
+from engine.graph.signature import signature
+from engine.ops import operators
+from tests.engine.models import model, node
+
+F32, I32, I64, U32, U64 = np.float32, np.int32, np.int64, np.uint32, np.uint64
+BACKENDS = ("numpy", "reference", "webgpu")
+
+
+def indexing(op: str, dtype: type[np.generic]) -> onnx.ModelProto:
+    """A node of ``op`` over indices of ``dtype`` that only a run knows."""
+    x, updates, rois = (F32, [3, 3]), (F32, [2, 3]), (F32, [1, 4])
+    spec: dict[str, tuple[dict[str, Any], str]] = {
+        "Gather": ({"x": x, "i": (dtype, [2])}, "x i"),
+        "GatherElements": ({"x": x, "i": (dtype, [2, 3])}, "x i"),
+        "GatherND": ({"x": x, "i": (dtype, [2, 1])}, "x i"),
+        "ScatterElements": ({"x": x, "i": (dtype, [2, 3]), "u": updates}, "x i u"),
+        "ScatterND": ({"x": x, "i": (dtype, [2, 1]), "u": updates}, "x i u"),
+        "MaxUnpool": ({"x": (F32, [1, 1, 2, 2]), "i": (dtype, [1, 1, 2, 2])}, "x i"),
+        "ReverseSequence": ({"x": x, "i": (dtype, [3])}, "x i"),
+        "RoiAlign": ({"x": (F32, [1, 1, 4, 4]), "r": rois, "i": (dtype, [1])}, "x r i"),
+        "CumSum": ({"x": x, "i": (dtype, [])}, "x i"),
+    }
+    inputs, names = spec[op]
+    attributes = {"kernel_shape": [2, 2], "strides": [2, 2]} if op == "MaxUnpool" else {}
+    return model([node(op, names, "y", **attributes)], inputs, "y")
+
+
+ANY_INDEX = ("Gather", "GatherElements", "ScatterElements", "CumSum")
+"""Operators whose indices may be of 32 bits."""
+
+ONLY_64 = ("GatherND", "ScatterND", "MaxUnpool", "ReverseSequence", "RoiAlign")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("op", ANY_INDEX + ONLY_64)
+def test_unsigned_indices_are_refused_at_load(op: str, backend: str) -> None:
+    for dtype in (U32, U64, np.uint8, np.int8, np.float32):
+        with pytest.raises(ModelError, match=rf"^{op} 'y': its .* is {np.dtype(dtype).name}; ONNX allows int"):
+            Session(indexing(op, dtype).SerializeToString(), backend=backend)
+
+
+@pytest.mark.parametrize("op", ANY_INDEX + ONLY_64)
+def test_signed_indices_run(op: str) -> None:
+    for dtype in (I64, I32) if op in ANY_INDEX else (I64,):
+        with Session(indexing(op, dtype).SerializeToString(), backend="numpy") as session:
+            session.run({info.name: np.zeros(info.shape, info.dtype) for info in session.inputs})
+
+
+def test_every_operator_that_takes_only_indices_is_known() -> None:
+    """What ONNX gives no other type than int32 and int64 is an index, an axis, a count or a size."""
+    signed = {np.dtype(I32), np.dtype(I64)}
+    for entry in operators():
+        found = signature(entry.op, onnx.defs.onnx_opset_version(), entry.domain)
+        for parameter in found.parameters if found else ():
+            if "ind" in parameter.name.lower() and entry.op != "OneHot":  # which takes any number as an index
+                assert parameter.dtypes <= signed, entry.op
+
+
+def test_one_type_for_what_shares_a_variable() -> None:
+    proto = model([node("Where", "c x z", "y")], {"c": (np.bool_, [2]), "x": [2], "z": (np.float64, [2])}, "y")
+    with pytest.raises(ModelError, match=r"^Where 'y': its Y 'z' is float64 beside an input of float32"):
+        Session(proto.SerializeToString(), backend="numpy")
+
+
+def test_a_variadic_operator_takes_each_type_once() -> None:
+    proto = model([node("Concat", "x z", "y", axis=0)], {"x": [2], "z": (I64, [2])}, "y")
+    with pytest.raises(ModelError, match=r"is int64 beside an input of float32"):
+        Session(proto.SerializeToString(), backend="numpy")
+
+
+def test_attributes_of_another_kind() -> None:
+    proto = model([node("Concat", "x x", "y", axis=0.5)], {"x": [2]}, "y")
+    with pytest.raises(ModelError, match=r"^Concat 'y': attribute axis is of type FLOAT; ONNX has it as INT"):
+        Session(proto.SerializeToString(), backend="numpy")
+
+
+def test_older_versions_allow_fewer_types() -> None:
+    """Relu of integers came with version 14."""
+    for opset, fits in ((13, False), (14, True)):
+        data = model([node("Relu", "x", "y")], {"x": (I32, [2])}, "y", opset=opset).SerializeToString()
+        if fits:
+            Session(data, backend="numpy").close()
+        else:
+            with pytest.raises(ModelError, match="ONNX allows float16, float32, float64"):
+                Session(data, backend="numpy")
