@@ -18,6 +18,9 @@ from google.protobuf.message import DecodeError
 SMALLEST = 4096
 """Bytes of raw data from which on it is cut out; smaller ones are no burden to protobuf."""
 
+PIECE = 1 << 20
+"""Bytes that are read at a time where a file cannot be mapped."""
+
 DEEPEST = 100
 """Messages within messages: protobuf refuses more."""
 
@@ -36,18 +39,22 @@ _VARINT, _I64, _LENGTH, _I32 = 0, 1, 2, 5
 Pieces = list[bytes | memoryview]
 
 
-def contents(path: Path) -> memoryview:
-    """The bytes of a file, mapped into memory; read where it cannot be mapped (a pipe, an empty file).
+def contents(path: Path, most: int) -> memoryview:
+    """The bytes of a file, mapped into memory; read once where it cannot be mapped (a pipe, a device, an empty file).
 
-    A mapped file may be renamed, deleted or replaced by another meanwhile. One that is cut short in place ends the
-    process when the part that went is looked at: no reader of mapped files can catch that.
-    Raises OSError, and ValueError for a name that holds a NUL.
+    No more than ``most`` bytes and one are read: a device may have no end. A mapped file may be renamed, deleted or
+    replaced by another meanwhile. One that is cut short in place ends the process when the part that went is looked at:
+    no reader of mapped files can catch that.
+    Raises OSError, ValueError for a name that holds a NUL, and MemoryError.
     """
     with path.open("rb") as file:
         try:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError):
-            return memoryview(file.read())
+            read = bytearray()
+            while len(read) <= most and (piece := file.read(min(PIECE, most + 1 - len(read)))):
+                read += piece
+            return memoryview(read).toreadonly()
 
 
 def without_weights(content: memoryview) -> bytes:

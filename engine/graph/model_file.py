@@ -9,7 +9,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from engine.errors import ModelError, UnsupportedError
+from engine.errors import ModelError, TooLargeError, UnsupportedError
 from engine.graph import mapped
 from engine.graph.coverage import normalize_domain
 
@@ -49,9 +49,10 @@ class ModelFile:
 
     @staticmethod
     def read(model: str | Path | bytes) -> ModelFile:
-        """Parse a path or the bytes of a file.
+        """Parse a path or the bytes of a file; what is no regular file, such as a pipe, is read once and held.
 
-        Raises ModelError when it cannot be read or is no ONNX model, UnsupportedError for versions out of range.
+        Raises ModelError when it cannot be read or is no ONNX model, UnsupportedError for versions out of range,
+        TooLargeError where there is no memory to hold it.
         """
         what, folder = "the model given as bytes", None
         if isinstance(model, (bytearray, memoryview)):
@@ -61,12 +62,14 @@ class ModelFile:
         else:
             path = Path(model)
             what, folder = f"model '{path}'", path.parent
-            if path.is_dir():
-                raise ModelError(f"{what} is a folder; name the .onnx file in it")
             try:
-                content = mapped.contents(path)
+                if path.is_dir():
+                    raise ModelError(f"{what} is a folder; name the .onnx file in it")
+                content = mapped.contents(path, LARGEST)
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 raise ModelError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            except MemoryError as error:
+                raise TooLargeError(f"{what} does not fit into the memory that is left") from error
         if not content:
             raise ModelError(f"{what} is empty; fetch it again")
         if len(content) > LARGEST:

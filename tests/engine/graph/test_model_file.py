@@ -129,6 +129,7 @@ def test_path_errors(tmp_path: Path) -> None:
     for path, message in [
         (tmp_path, f"model '{tmp_path}' is a folder; name the .onnx file in it"),
         (tmp_path / "none.onnx", f"model '{tmp_path / 'none.onnx'}' cannot be read: No such file or directory"),
+        ("n" * 300, f"model '{'n' * 300}' cannot be read: File name too long"),
     ]:
         with pytest.raises(ModelError) as caught:
             Session(path)
