@@ -13,8 +13,12 @@ from engine.cpu.kn2row import Kn2row
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import Winograd
 from engine.graph.ir import Node
+from engine.graph.limits import is_extreme
 from engine.ops.conv import conv_window
 from engine.ops.window import Window
+
+SMALLEST_WEIGHT = 1e-30
+"""Magnitude of a filter's largest weight below which its transform leaves the normal range of float32."""
 
 
 def supports(node: Node) -> bool:
@@ -24,11 +28,14 @@ def supports(node: Node) -> bool:
 
 
 class ConvKernel(KernelBase):
-    """A two-dimensional float32 convolution with its bias and activation, image by image."""
+    """A two-dimensional float32 convolution with its bias and activation, image by image.
+
+    ``direct`` keeps to algorithms that form the sums of the definition.
+    """
 
     absorbed: tuple[int, ...] = (1, 2)
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, direct: bool = False) -> None:
         x, w = node.input(0), node.input(1)
         assert w.data is not None
         window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
@@ -38,7 +45,7 @@ class ConvKernel(KernelBase):
             self.algorithm = Depthwise(w.data, epilogue, window)
         elif _kn2row_is_faster(window, w.shape, group, x.shape[3]):
             self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
-        elif _winograd_is_faster(window, w.shape, group):
+        elif not direct and _winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
             self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
         else:
             self.algorithm = ColumnProduct(w.data, epilogue, window, group)
@@ -65,6 +72,17 @@ def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
     # a strip is at least one row of tiles, whatever its width
     fits_scratch = winograd.row_bytes(w[1] + w[0], window.out[1]) <= 4 * winograd.STRIP_BYTES
     return fits and enough_channels and enough_tiles and fits_scratch
+
+
+def _winograd_is_exact(w: np.ndarray) -> bool:
+    """Whether a tile's sums keep what each weight and each pixel adds to them.
+
+    The transforms add up all weights of a filter, and all pixels of a tile. Beside a weight past LARGEST_WEIGHT, one
+    damaged value, rounding hides what the others give, and sums overflow that a direct convolution would not form. A
+    filter of SMALLEST_WEIGHT or less loses bits; one of zeros has none to lose.
+    """
+    largest = np.abs(w.reshape(len(w), -1)).max(1, initial=0)
+    return not is_extreme(w) and bool(((largest == 0) | (largest >= SMALLEST_WEIGHT)).all())
 
 
 def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int, width: int) -> bool:

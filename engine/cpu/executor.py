@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
-from engine.cpu.lower import lower
+from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.threads import Pool, turn
 from engine.errors import TooLargeError
@@ -28,7 +28,8 @@ class NumpyExecutor:
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.pool = Pool(threads)
-        kernels = [lower(node) for node in graph.nodes]
+        direct = needs_direct(graph)
+        kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         scratch = max((kernel.scratch for kernel in kernels), default=0)
         by_reference = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]

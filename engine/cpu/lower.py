@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from engine.cpu import (
     concat,
@@ -21,7 +22,8 @@ from engine.cpu import (
     window_attention,
 )
 from engine.cpu.kernel import Kernel, ReferenceKernel
-from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
+from engine.graph.limits import has_extremes
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.registry import MISFITS, misfit
 
@@ -62,12 +64,34 @@ CHOICES: dict[tuple[str, str], Choice] = {
 }
 
 
-def lower(node: Node) -> Kernel:
-    """The fastest kernel that takes the node; every node has at least its reference.
+DIRECT: dict[Callable[[Node], Kernel], Callable[[Node], Kernel]] = {
+    conv.ConvKernel: partial(conv.ConvKernel, direct=True),
+    **{kernel: kernel for kernel in (concat.ConcatKernel, elementwise.ElementwiseKernel, movement.MoveKernel)},
+    pool.MaxPoolKernel: pool.MaxPoolKernel,
+}
+"""Kernels that form the same sums as the reference, if any, and how they are told to."""
 
-    Raises ModelError when the node's attributes or inputs do not fit its operator.
+PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
+"""Operators that multiply by weights."""
+
+
+def needs_direct(graph: Graph) -> bool:
+    """Whether a layer has extreme weights.
+
+    What comes out of it can be so large in any layer behind that sums overflow which only a fast algorithm forms, and
+    an infinity spreads to its neighbours. Such a model runs by the definitions, more slowly.
+    """
+    return any(node.op in PRODUCTS and has_extremes(node) for node in graph.nodes)
+
+
+def lower(node: Node, *, direct: bool = False) -> Kernel:
+    """The fastest kernel that takes the node, with ``direct`` one of DIRECT; every node has at least its reference.
+
+    Raises ModelError when the node's attributes or inputs do not fit its operator, TooLargeError where memory runs out.
     """
     supports, kernel = CHOICES.get((node.domain, node.op), (elementwise.supports, elementwise.ElementwiseKernel))
+    if direct:
+        kernel = DIRECT.get(kernel, ReferenceKernel)
     try:
         return kernel(node) if supports(node) else ReferenceKernel(node)
     except MISFITS as error:

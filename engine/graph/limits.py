@@ -29,6 +29,9 @@ GEOMETRY = (
 )
 """Attributes that move or measure a window or a block."""
 
+LARGEST_WEIGHT = 1e12
+"""Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
+
 UNASKED = 64 << 20
 """Bytes that any machine has: below them nobody asks how much there is."""
 
@@ -53,6 +56,18 @@ def check_attributes(node: Node) -> None:
                 raise ModelError(
                     f"{node.label}: {name} of {number:,} is beyond {LARGEST_STEP:,} positions; the file is damaged"
                 )
+
+
+def is_extreme(weights: np.ndarray) -> bool:
+    """Whether a float weight is beyond LARGEST_WEIGHT, infinite or NaN."""
+    if weights.dtype.kind != "f" or not weights.size:
+        return False
+    return not (weights.min() >= -LARGEST_WEIGHT and weights.max() <= LARGEST_WEIGHT)
+
+
+def has_extremes(node: Node) -> bool:
+    """Whether a constant input of the node holds an extreme weight."""
+    return any(value.data is not None and is_extreme(value.data) for value in node.used_inputs())
 
 
 def require(nbytes: int, what: str) -> None:

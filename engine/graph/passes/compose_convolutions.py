@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.limits import has_extremes
 from engine.graph.passes.match import Matcher, is_dense, is_pointwise, made
 
 
 def compose_convolutions(graph: Graph) -> int:
     """Compose each 1x1 Conv with fewer outputs than inputs with the Conv that it alone reads. Returns how many went.
 
-    W2 (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2), formed in float64.
+    W2 (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2), formed in float64. What overflows on the one side need not on
+    the other: extreme weights stay apart.
     """
     matcher = Matcher(graph)
     composed = 0
@@ -19,7 +21,7 @@ def compose_convolutions(graph: Graph) -> int:
         if not is_pointwise(outer) or outer.output.shape[1] >= outer.input(0).shape[1]:
             continue
         inner = matcher.private(outer.input(0), "Conv")
-        if inner is not None and is_dense(inner):
+        if inner is not None and is_dense(inner) and not (has_extremes(inner) or has_extremes(outer)):
             matcher.replace(inner, [_composed(inner, outer)], [outer])
             composed += 1
     matcher.finish()

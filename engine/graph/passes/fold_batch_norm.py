@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.limits import has_extremes
 
 BIAS = {"Conv": 2, "ConvTranspose": 2, "DeformConv": 3}
 """Where each convolution has its bias."""
@@ -35,6 +36,9 @@ def _fits(conv: Node, norm: Node) -> bool:
         return False
     statistics = [norm.input(index) for index in range(1, 5)]
     # with spatial = 0, in version 7, each element of a channel has statistics of its own
+    # what overflows before the norm need not after it
+    if has_extremes(conv) or has_extremes(norm):
+        return False
     per_channel = all(len(value.shape) == 1 for value in statistics)
     parameters = [conv.input(1), conv.optional_input(BIAS[conv.op]), *statistics]
     return per_channel and all(value is None or value.is_constant for value in parameters)
