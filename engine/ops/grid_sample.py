@@ -17,6 +17,9 @@ MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 CUBIC_A = -0.75
 
+MOST_SPATIAL_AXES = 5
+"""Each axis multiplies the taps of a point by two, or by four."""
+
 
 def reflect(x: np.ndarray, low: float, high: float) -> np.ndarray:
     """``x`` mirrored at ``low`` and ``high`` until it lies between them."""
@@ -80,6 +83,8 @@ class GridSample:
         rank = len(x.shape) - 2
         if len(grid.shape) != rank + 2 or grid.shape[-1] != rank or grid.shape[0] != x.shape[0]:
             raise ValueError(f"grid of shape {grid.shape} for {rank} spatial axes")
+        if rank > MOST_SPATIAL_AXES:
+            raise ValueError(f"{rank} spatial axes, and at most {MOST_SPATIAL_AXES} are sampled")
         mode = node.attr("mode", "linear")
         if MODES.get(mode, mode) not in ("nearest", *SUPPORT):
             raise ValueError(f"mode '{mode}' is not one of nearest, linear, cubic")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 
+from engine.graph import limits
 from engine.graph.ir import Node, TensorType
 from engine.ops.registry import operator
 from engine.ops.types import accumulator
 
 
-def _axis(start: float, length: float, bins: int, ratio: int, extent: int) -> tuple[np.ndarray, np.ndarray]:
+def _samples(length: float, bins: int, ratio: int) -> int:
+    """Sample points in a bin along one axis: ``ratio``, or where that is 0 one for each pixel."""
+    return ratio if ratio > 0 else max(ceil(length / bins), 0)
+
+
+def _axis(start: float, length: float, bins: int, samples: int, extent: int) -> tuple[np.ndarray, np.ndarray]:
     """Along one axis, the (indices, weights) ``[bins, samples, 2]`` of the two pixels around each sample point.
 
     Points up to one pixel outside take the edge; beyond, the weights are 0.
     """
-    samples = ratio if ratio > 0 else ceil(length / bins)
     at = start + (np.arange(bins)[:, None] + (np.arange(samples) + 0.5) / max(samples, 1)) * (length / bins)
     inside = (at >= -1) & (at <= extent)
     at = at.clip(0, extent - 1)
@@ -54,8 +59,12 @@ class RoiAlign:
             if not half_pixel:
                 lengths = max(lengths[0], 1.0), max(lengths[1], 1.0)
             ratio = node.attr("sampling_ratio", 0)
-            rows, row_weights = _axis(y1 - shift, lengths[0], bins[0], ratio, x.shape[2])
-            columns, column_weights = _axis(x1 - shift, lengths[1], bins[1], ratio, x.shape[3])
+            samples = [_samples(length, count, ratio) for length, count in zip(lengths, bins, strict=True)]
+            # four corners of each, in float64, twice: the region may be of any size
+            points = prod(bins) * prod(max(count, 1) for count in samples)
+            limits.require(2 * 4 * 8 * x.shape[1] * points, f"{node.label}: region {index}")
+            rows, row_weights = _axis(y1 - shift, lengths[0], bins[0], samples[0], x.shape[2])
+            columns, column_weights = _axis(x1 - shift, lengths[1], bins[1], samples[1], x.shape[3])
             # [C, bins, samples, 2, bins, samples, 2]
             corners = x[batch[index]][:, rows[..., None, None, None], columns]
             weighted = corners * row_weights[..., None, None, None] * column_weights

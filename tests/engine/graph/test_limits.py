@@ -70,6 +70,14 @@ NO_MACHINE = {
     "strides of 2^63 - 1": conv(strides=[2**63 - 1] * 2),
     "transposed, strides of 10^9": conv("ConvTranspose", strides=[10**9] * 2),
     "a kernel of 10^6 in padding": pool(kernel_shape=[10**6, 1], pads=[10**6 // 2, 0, 10**6 // 2, 0]),
+    "LRN over 2^62 channels": model([node("LRN", "x", "y", size=2**62 + 1)], {"x": [1, 3, 4, 4]}, "y"),
+    "Split into 2^62 parts": model([node("Split", "x", "y", num_outputs=2**62)], {"x": [0]}, "y", opset=18),
+    "GridSample of 18 axes": model(
+        [node("GridSample", "x g", "y")], {"x": [1] * 20, "g": [1] * 19 + [18]}, "y", opset=20
+    ),
+    "GatherND past -1 batch axes": model(
+        [node("GatherND", "x i", "y", batch_dims=-1)], {"x": [2, 2], "i": (I64, [2, 1])}, "y"
+    ),
     "negative extent": model([node("Resize", "x - - s", "y")], {"x": [4]}, "y", {"s": np.array([-4])}),
 }
 
@@ -187,6 +195,18 @@ def test_whatever_an_operator_raises_names_its_node(
     ):
         session.run({"x": np.ones((2, 2), F32)})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "reference"])
+def test_a_region_of_any_size(backend: str) -> None:
+    """RoiAlign takes a sample for each pixel of a region that only a run knows."""
+    inputs = {"x": [1, 64, 4, 4], "r": [1, 4], "i": (I64, [1])}
+    proto = model([node("RoiAlign", "x r i", "y")], inputs, "y")
+    x, index = np.ones((1, 64, 4, 4), F32), np.zeros(1, I64)
+    with Session(proto.SerializeToString(), backend=backend) as session:
+        with pytest.raises(TooLargeError, match=r"RoiAlign 'y': region 0 takes"):
+            session.run({"x": x, "r": np.array([[0, 0, 1e5, 1e5]], F32), "i": index})
+        assert session.run({"x": x, "r": np.array([[0, 0, 2, 2]], F32), "i": index})["y"].shape == (1, 64, 1, 1)
 
 
 def test_range_takes_little_more_than_its_result() -> None:
