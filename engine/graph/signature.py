@@ -1,6 +1,7 @@
 """A node held to the signature that ONNX gives its operator: how many inputs, of which types, attributes of which kind.
 
-What passes here means the same to every backend; what does not, such as unsigned indices, ONNX Runtime refuses too.
+Arithmetic takes more types than ONNX allows, as every backend computes them alike. What is no arithmetic is held to the
+type that ONNX gives it: indices, axes and sizes, conditions, quantised bytes. ONNX Runtime refuses all others too.
 """
 
 from __future__ import annotations
@@ -21,17 +22,27 @@ from engine.graph.tensors import DTYPES
 ONNX_NAMES = {dtype: f"tensor({TensorProto.DataType.Name(number).lower()})" for number, dtype in DTYPES.items()}
 """What schemas call each dtype."""
 
+NO_ARITHMETIC = tuple(
+    frozenset(map(np.dtype, dtypes)) for dtypes in ((np.int32, np.int64), (np.int8, np.uint8), (np.bool_,))
+)
+"""The types of indices, of quantised bytes and of conditions: an input that may have these alone is held to them."""
+
 MANY = 1000
 """Inputs beyond which a schema means any number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An input of an operator: the dtypes that it may have, and the type variable that it shares with others."""
+    """An input of an operator: the dtypes that ONNX allows it, and the type variable that it shares with others."""
 
     name: str
     dtypes: frozenset[np.dtype[Any]]
     variable: str | None
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the input is held to ``dtypes``."""
+        return any(self.dtypes <= kind for kind in NO_ARITHMETIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
         if value is None:
             continue
         parameter = found.parameters[min(index, len(found.parameters) - 1)]
-        if value.dtype not in parameter.dtypes:
+        if parameter.is_strict and value.dtype not in parameter.dtypes:
             raise ModelError(
                 f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name}; ONNX allows "
                 f"{', '.join(sorted(dtype.name for dtype in parameter.dtypes)) or 'no type that the engine holds'}"
