@@ -23,10 +23,10 @@ MOST_AXES = 32
 LARGEST_STEP = 2**20
 """What moves or measures a window, in positions of an axis: beyond the side of any picture."""
 
-GEOMETRY = (
+GEOMETRY = {
     *("kernel_shape", "strides", "dilations", "pads", "output_padding"),
     *("blocksize", "block_size", "size", "sampling_ratio"),
-)
+}
 """Attributes that move or measure a window or a block."""
 
 LARGEST_WEIGHT = 1e12
@@ -43,14 +43,15 @@ def check_tensor(kind: TensorType, what: str) -> None:
     if min(kind.shape, default=0) < 0:
         raise ModelError(f"{what} is {kind}, which has a negative extent; the file is damaged")
     # NumPy holds a tensor without elements to its other extents as well
-    spanned = prod(extent or 1 for extent in kind.shape) * kind.dtype.itemsize
-    require(spanned if spanned > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
+    spanned = prod([extent or 1 for extent in kind.shape]) * kind.dtype.itemsize
+    if spanned > UNASKED:
+        require(spanned if spanned > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
 
 
 def check_attributes(node: Node) -> None:
     """Hold the attributes of GEOMETRY to LARGEST_STEP."""
-    for name in GEOMETRY:
-        value = node.attributes.get(name)
+    for name in GEOMETRY & node.attributes.keys():
+        value = node.attributes[name]
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int) and abs(number) > LARGEST_STEP:
                 raise ModelError(
@@ -95,7 +96,8 @@ class Budget:
 
     def evaluate(self, node: Node, nbytes: int) -> None:
         """TooLargeError where ``node`` cannot be evaluated in ``nbytes`` beside what is held."""
-        require(self.held + nbytes, f"{node.label}: what is computed before a run")
+        if self.held + nbytes > UNASKED:
+            require(self.held + nbytes, f"{node.label}: what is computed before a run")
 
     def hold(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
         """Count a result, unless it is a view of one of ``sources``."""
