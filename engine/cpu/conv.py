@@ -81,8 +81,10 @@ def _winograd_is_exact(w: np.ndarray) -> bool:
     damaged value, rounding hides what the others give, and sums overflow that a direct convolution would not form. A
     filter of SMALLEST_WEIGHT or less loses bits; one of zeros has none to lose.
     """
+    if is_extreme(w):
+        return False
     largest = np.abs(w.reshape(len(w), -1)).max(1, initial=0)
-    return not is_extreme(w) and bool(((largest == 0) | (largest >= SMALLEST_WEIGHT)).all())
+    return bool(((largest == 0) | (largest >= SMALLEST_WEIGHT)).all())
 
 
 def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int, width: int) -> bool:

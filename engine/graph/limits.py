@@ -63,7 +63,8 @@ def is_extreme(weights: np.ndarray) -> bool:
     """Whether a float weight is beyond LARGEST_WEIGHT, infinite or NaN."""
     if weights.dtype.kind != "f" or not weights.size:
         return False
-    return not (weights.min() >= -LARGEST_WEIGHT and weights.max() <= LARGEST_WEIGHT)
+    with np.errstate(invalid="ignore"):  # a NaN that signals
+        return not (weights.min() >= -LARGEST_WEIGHT and weights.max() <= LARGEST_WEIGHT)
 
 
 def has_extremes(node: Node) -> bool:
