@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nss import css_colour
 from nss.errors import ImageError, UsageError
 from nss.gaussian import blur
 from nss.preprocess import resize_bilinear
@@ -27,13 +28,21 @@ _BLUR_SIGMA = 4.0
 """The photo is blurred at the size at which the standard deviation is this many pixels."""
 
 
+def is_none(background: str) -> bool:
+    """Whether nothing is put behind the cut-out: ``"none"``, or a colour that is wholly transparent."""
+    if background == "none":
+        return True
+    colour = _colour_of(background)
+    return colour is not None and colour.alpha == 0
+
+
 def check(background: str) -> None:
     """Refuse what is no background, before any work is done for it.
 
     Raises:
         UsageError: it is neither "none", a blur, a colour, nor the name of a file that is there.
     """
-    if background == "none" or _blur_of(background) is not None or _colour_of(background) is not None:
+    if is_none(background) or _blur_of(background) is not None or _colour_of(background) is not None:
         return
     from pathlib import Path
 
@@ -43,23 +52,33 @@ def check(background: str) -> None:
         found = False
     if not found:
         raise UsageError(
-            f"background {background!r} is no colour and no file; give a CSS colour (white, #ff8800), an image, "
-            "blur, blur:PIXELS or none"
+            f"background {background!r} is no colour and no file; give a CSS colour (white, #ff8800, "
+            "rgb(255 136 0 / 50%)), an image, blur, blur:PIXELS or none"
         )
 
 
 def over(
-    rgb: np.ndarray, alpha: np.ndarray, background: str, *, photo: np.ndarray, icc: bytes | None, notes: list[str]
+    rgb: np.ndarray,
+    alpha: np.ndarray,
+    background: str,
+    *,
+    photo: np.ndarray,
+    icc: bytes | None,
+    notes: list[str],
+    opaque: bool = False,
 ) -> np.ndarray:
-    """A foreground composed over a background (Porter, Duff 1984), uint8 HxWx3.
+    """A foreground composed over a background (Porter, Duff 1984).
+
+    uint8 HxWx3; over a colour with an alpha below 1 HxWx4, straight.
 
     Args:
         rgb: uint8 HxWx3, the foreground's colours.
         alpha: float32 HxW in 0..1.
-        background: as :class:`nss.compose.Composition` has it, but not ``"none"``.
+        background: as :class:`nss.compose.Composition` has it, but nothing that `is_none`.
         photo: uint8 HxWx3, the photo before decontamination, for a blurred background.
         icc: the profile of ``rgb``: colours (sRGB) and images are converted to it.
-        notes: receives a line where a colour could not be converted.
+        notes: receives a line where a colour could not be converted, or was put on white.
+        opaque: put a translucent colour on white first, so that the result has no alpha.
 
     Raises:
         UsageError: see `check`.
@@ -71,8 +90,13 @@ def over(
     if radius is not None:
         behind = _out_of_focus(photo, alpha, radius or DEFAULT_BLUR * max(size))
     elif colour is not None:
-        patch = np.array([[colour]], np.uint8)
-        behind = np.broadcast_to(to_profile(patch, None, icc, notes), (*size, 3))
+        patch = to_profile(np.array([[colour.rgb]], np.uint8), None, icc, notes)
+        if colour.alpha < 1 and opaque:
+            notes.append("the format has no transparency: the background was put on white")
+            patch = np.rint(patch * colour.alpha + 255 * (1 - colour.alpha))
+        behind = np.broadcast_to(patch.astype(np.float32), (*size, 3))
+        if colour.alpha < 1 and not opaque:
+            return _over_translucent(rgb, alpha, behind, colour.alpha)
     else:
         behind = _image(background, size, icc, notes)
     return mixed(rgb, alpha, behind)
@@ -87,6 +111,22 @@ def mixed(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
         out[tile.core] = np.rint(mixed, out=mixed)
 
     parallel(work, tiles((rgb.shape[0], rgb.shape[1])))
+    return out
+
+
+def _over_translucent(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray, opacity: float) -> np.ndarray:
+    """Over a background of one alpha, ``opacity``, above 0: uint8 HxWx4, straight."""
+    out = np.empty((*alpha.shape, 4), np.uint8)
+
+    def work(tile: Tile) -> None:
+        a = alpha[tile.core][..., None]
+        rest = np.float32(opacity) * (1 - a)
+        total = a + rest
+        mixed = (rgb[tile.core] * a + behind[tile.core] * rest) / total
+        out[tile.core][..., :3] = np.rint(mixed, out=mixed)
+        out[tile.core][..., 3] = np.rint(total[..., 0] * np.float32(255))
+
+    parallel(work, tiles(alpha.shape))
     return out
 
 
@@ -106,16 +146,11 @@ def _blur_of(background: str) -> float | None:
     return value
 
 
-def _colour_of(background: str) -> tuple[int, int, int] | None:
-    from PIL import ImageColor
-
+def _colour_of(background: str) -> css_colour.Colour | None:
     try:
-        colour = ImageColor.getrgb(background)
-    except ValueError:
-        return None
-    if len(colour) == 4 and colour[3] != 255:
-        raise UsageError(f"background {background!r} is transparent in part; give an opaque colour")
-    return colour[:3]
+        return css_colour.parse(background)
+    except ValueError as error:
+        raise UsageError(f"background {background!r}: {error}") from error
 
 
 def _image(path: str, size: tuple[int, int], icc: bytes | None, notes: list[str]) -> np.ndarray:

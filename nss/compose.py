@@ -56,8 +56,9 @@ class Composition:
     """What a file shows of a cut-out.
 
     Attributes:
-        background: ``"none"`` (transparent), a colour as CSS has it, ``"blur"`` or ``"blur:PIXELS"`` (the photo itself,
-            out of focus), or the path of an image, which is scaled to cover and centred.
+        background: ``"none"`` (transparent), a colour as CSS has it (see `nss.css_colour`), translucent too, ``"blur"``
+            or ``"blur:PIXELS"`` (the photo itself, out of focus), or the path of an image, which is scaled to cover and
+            centred.
         hidden: the colour of pixels with alpha 0. ``"keep"`` leaves the photo's, from which anyone can restore what was
             removed; ``"bleed"`` continues the edge's colours outwards; ``"zero"`` is black.
         decontaminate: how far the colours of soft pixels go from the photo's to those of the foreground alone, 0 to 1.
@@ -188,17 +189,18 @@ class Cutout:
             from nss.foreground import decontaminate
 
             rgb = decontaminate(photo, alpha, composition.decontaminate)
+        from nss import background as backgrounds
+
         background = composition.background
-        if background == "none" and opaque:
-            background = "white"
+        transparent = backgrounds.is_none(background)
+        if transparent and opaque:
+            background, transparent = "white", False
             notes.append("the format has no transparency: put on white (see --background)")
-        if background == "none":
+        if transparent:
             alpha8 = quantised(alpha)
             pixels = _packed(_hide(rgb, alpha8, composition.hidden), alpha8)
         else:
-            from nss.background import over
-
-            pixels = over(rgb, alpha, background, photo=photo, icc=self.icc, notes=notes)
+            pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
         return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
 
     def save(

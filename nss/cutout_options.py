@@ -97,7 +97,7 @@ BackgroundOption = Annotated[
     _option(
         "--background",
         metavar="WHAT",
-        help="A CSS colour, an image, blur or blur:PX for the photo out of focus.  [default: none]",
+        help="A CSS colour (with alpha too), an image, blur or blur:PX for the photo out of focus.  [default: none]",
     ),
 ]
 InvertOption = Annotated[bool, typer.Option("--invert", help="Keep the background and remove the subject.")]

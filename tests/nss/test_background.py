@@ -36,6 +36,22 @@ def test_over_a_colour(rgb: np.ndarray, alpha: np.ndarray, name: str, colour: ob
     assert (composed(rgb, alpha, name) == expected).mean() > 0.999
 
 
+def test_over_a_translucent_colour(rgb: np.ndarray, alpha: np.ndarray) -> None:
+    """Porter and Duff's "over" of two translucent layers; on an opaque one it is that of the mixed colours."""
+    notes: list[str] = []
+    out = over(rgb, alpha, "rgb(0 200 40 / 25%)", photo=rgb, icc=None, notes=notes)
+    assert (out.dtype, out.shape, notes) == (np.uint8, (*rgb.shape[:2], 4), [])
+    a = alpha[..., None].astype(np.float64)
+    total = a + 0.25 * (1 - a)
+    expected = (rgb * a + np.array((0, 200, 40)) * 0.25 * (1 - a)) / total
+    assert np.abs(out[..., :3] - np.rint(expected)).max() <= 1
+    assert np.abs(out[..., 3] - np.rint(total[..., 0] * 255)).max() <= 1
+    assert (out[alpha == 0] == (0, 200, 40, 64)).all()
+    flat = over(rgb, alpha, "rgb(0 200 40 / 25%)", photo=rgb, icc=None, notes=notes, opaque=True)
+    assert np.abs(flat - np.rint(rgb * a + np.rint((191.25, 241.25, 201.25)) * (1 - a))).max() <= 1
+    assert notes == ["the format has no transparency: the background was put on white"]
+
+
 def test_over_an_image_that_covers(rgb: np.ndarray, tmp_path: Path) -> None:
     """A wide image: its height fits, and as much of either end is cut off."""
     wide = np.zeros((20, 90, 3), np.uint8)
@@ -108,7 +124,9 @@ def test_a_profile_that_cannot_be_used_is_said(rgb: np.ndarray, alpha: np.ndarra
         ("blur:much", "the radius of the blur"),
         ("blur:0", "the radius of the blur"),
         ("blur:nan", "the radius of the blur"),
-        ("#ff000080", "transparent in part"),
+        ("rgb(1 2)", r"rgb\(\) is written like rgb\(255 136 0 / 50%\)"),
+        ("#ff000", "# is followed by 3, 4, 6 or 8 hexadecimal digits"),
+        ("oklch(0.7 0.1 30)", r"oklch\(\) is not read; give the colour as rgb\(\)"),
     ],
 )
 def test_what_is_no_background(background: str, message: str) -> None:

@@ -173,3 +173,18 @@ def test_save_never_overwrites_the_photo(rgb: np.ndarray, photo: Path) -> None:
     with pytest.raises(UsageError, match="is the input itself"):
         cutout(np.ones(rgb.shape[:2]), rgb, path=photo).save(photo, overwrite=True)
     assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("background", ["transparent", "#fff0", "rgb(1 2 3 / 0%)"])
+def test_a_background_that_is_wholly_transparent_is_none(soft: Cutout, background: str) -> None:
+    assert np.array_equal(soft.composed(Composition(background=background)).picture.pixels, soft.rgba)
+    assert soft.composed(Composition(background=background), opaque=True).picture.pixels.shape[2] == 3
+
+
+def test_a_translucent_background_goes_through_the_file(soft: Cutout, tmp_path: Path) -> None:
+    composition = Composition(background="rgb(0 0 255 / 50%)")
+    with Image.open(soft.save(tmp_path / "out.png", composition=composition)) as written:
+        assert written.mode == "RGBA"
+        assert np.asarray(written)[..., 3].min() == 128
+    with Image.open(soft.save(tmp_path / "out.jpg", composition=composition)) as written:
+        assert written.mode == "RGB"
