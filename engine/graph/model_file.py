@@ -10,7 +10,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
-from engine.graph import mapped
+from engine.graph import foreign, mapped
 from engine.graph.coverage import normalize_domain
 
 OLDEST_OPSET = 7
@@ -80,9 +80,11 @@ class ModelFile:
         try:
             proto.ParseFromString(mapped.without_weights(content))
         except DecodeError as error:
-            raise ModelError(f"{what} is not an ONNX file, or is cut short; fetch it again") from error
+            other = foreign.describe(content) or "is not an ONNX file, or is cut short; fetch it again"
+            raise ModelError(f"{what} {other}") from error
         if not proto.opset_import or not proto.graph.output:
-            raise ModelError(f"{what} is not an ONNX file: it holds no graph with outputs")
+            other = foreign.describe(content) or "is not an ONNX file: it holds no graph with outputs"
+            raise ModelError(f"{what} {other}")
         if not (_names_are_text(proto.graph) and all(map(_names_are_text, proto.functions))):
             raise ModelError(f"{what} is damaged: it holds names that are not UTF-8; fetch it again")
         versions = _versions(proto)
