@@ -6,11 +6,9 @@ Importing the package imports neither NumPy nor Pillow nor ONNX: what a name nee
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, NssError, UsageError
 
+TYPE_CHECKING = False  # typing takes longer to import than all of this, and until the command's own code runs
 if TYPE_CHECKING:
     import os
 
@@ -94,5 +92,7 @@ def remove(
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
+        import importlib
+
         return getattr(importlib.import_module(f"nss.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'nss' has no attribute '{name}'")

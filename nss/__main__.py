@@ -1,7 +1,19 @@
 """``python -m nss`` is the command ``nss-wgpu``."""
 
+from __future__ import annotations
+
 import sys
 
-from nss.cli import main
+from nss import early_signals
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command; returns its exit status. Signals are taken care of before anything else is imported."""
+    early_signals.install()
+    from nss.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

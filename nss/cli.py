@@ -25,6 +25,7 @@ from nss.terminal import (
     Terminated,
     complain,
     describe,
+    raise_if_stopped,
     require_command,
     standard_streams,
     stop_signals,
@@ -75,29 +76,42 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. ``arguments``: those of the process by default."""
-    with standard_streams(), stop_signals():
+    with standard_streams():
         try:
-            status = app(arguments, prog_name=PROGRAM, standalone_mode=False)
-            sys.stdout.flush()
-            return status if isinstance(status, int) else 0
+            with stop_signals():
+                return _run(arguments)
         except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
             word, status = stopped(stop)
             complain(word)
             return status
-        except ReaderGoneError as error:
-            return error.exit_code
-        except NssError as error:
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        status = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except typer.Abort:
+        raise
+    except Exception as error:
+        raise_if_stopped()
+        return _say(error)
+
+
+def _say(error: Exception) -> int:
+    """Tell a failure of the whole command in one line; returns the exit status."""
+    if isinstance(error, NssError):
+        if not isinstance(error, ReaderGoneError):
             complain(str(error))
-            return error.exit_code
-        except Exception as error:
-            # typer's usage errors share no public base class; all of them can format themselves
-            if format_message := getattr(error, "format_message", None):
-                command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-                try:
-                    message = one_line(format_message())
-                except Exception:  # typer before 0.16 with a later click
-                    message = one_line(error)
-                complain(f"{message.rstrip('.')}. See `{command} --help`.")
-                return 2
-            complain(describe(error))
-            return 1
+        return error.exit_code
+    # typer's usage errors share no public base class; all of them can format themselves
+    if format_message := getattr(error, "format_message", None):
+        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+        try:
+            message = one_line(format_message())
+        except Exception:  # typer before 0.16 with a later click
+            message = one_line(error)
+        complain(f"{message.rstrip('.')}. See `{command} --help`.")
+        return 2
+    complain(describe(error))
+    return 1

@@ -20,7 +20,9 @@ with what, what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # see nss/__init__.py
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 def one_line(text: object) -> str:

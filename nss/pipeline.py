@@ -23,6 +23,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from nss.terminal import raise_stop
+
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
 Inferred = TypeVar("Inferred")
@@ -60,23 +62,25 @@ class Stop:
 def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
     """Within the block the first Ctrl-C asks to stop once what is in hand is finished, and ``notify`` says so.
 
-    A second one raises KeyboardInterrupt, and so does the first where nothing is in hand, or within
-    ``Stop.interruptible``. ``notify`` is called in a
-    thread of its own: the signal may come while the main thread prints, or holds a lock that ``notify`` needs. Outside
-    of the main thread, and where Ctrl-C is ignored or handled by others, nothing changes.
+    A second one goes to the handler from before, which raises, and so does the first where nothing is in hand, or
+    within ``Stop.interruptible``. ``notify`` is called in a thread of its own: the signal may come while the main thread
+    prints, or holds a lock that ``notify`` needs. Outside of the main thread, and where Ctrl-C is ignored or handled by
+    others, nothing changes.
     """
     stop = Stop()
+    before = signal.getsignal(signal.SIGINT)
 
-    def handle(_: int, __: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested or stop.waiting or not stop.in_hand:
-            raise KeyboardInterrupt
+            assert callable(before)
+            before(number, frame)
         stop.requested = True
         # a threading.Thread takes a lock that the interrupted code may hold
         _thread.start_new_thread(notify, ())
 
     ours = (
         threading.current_thread() is threading.main_thread()  # Python handles signals in no other
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and before in (signal.default_int_handler, raise_stop)
     )
     if ours:
         signal.signal(signal.SIGINT, handle)
@@ -84,7 +88,7 @@ def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
         yield stop
     finally:
         if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, before)
 
 
 class Pipeline(Generic[Job, Loaded, Inferred, Result]):

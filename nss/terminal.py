@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +16,7 @@ from typing import Any, TextIO, cast
 
 import typer
 
+from nss import early_signals
 from nss.errors import NssError, one_line
 
 PROGRAM = "nss-wgpu"
@@ -31,13 +34,15 @@ class ReaderGoneError(OutputError):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP: raised where the program stands, so that temporary files go.
+    """SIGINT, SIGTERM or SIGHUP: raised where the program stands, so that temporary files go.
 
-    Like KeyboardInterrupt it is no Exception, so that nothing takes it for the failure of one image.
+    Like KeyboardInterrupt it is no Exception, so that nothing takes it for the failure of one image; unlike that, typer
+    does not take it for its own.
     """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
+        self.word = early_signals.word(signal_number)
         self.exit_code = 128 + signal_number
 
 
@@ -55,8 +60,9 @@ def escaped(name: object) -> str:
 
 
 def stopped(stop: BaseException) -> tuple[str, int]:
-    """The word and the exit status for an end that came from outside."""
-    return ("terminated", stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+    """The word and the exit status for an end that came from outside, for whoever says it and ends."""
+    _pending.clear()
+    return (stop.word, stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
 
 
 def describe(failure: Exception, what: str | None = None) -> str:
@@ -104,24 +110,53 @@ def standard_streams() -> Iterator[None]:
         sys.stdout = _nowhere() if output.failure else output.stream
 
 
+INSIST_S = 1.0
+_pending: list[int] = []
+"""The signals whose `Terminated` has been raised and is not known to have come to whoever ends the command."""
+
+
+def raise_stop(number: int, _: FrameType | None) -> None:
+    """The handler that `stop_signals` sets.
+
+    What it raises may be lost: some modules drop or exchange all that is raised while they are imported. So the signal
+    comes again until `stopped` is asked, or the block is left.
+    """
+    if not _pending:
+        _thread.start_new_thread(_insist, (number,))
+    _pending.append(number)
+    raise Terminated(number)
+
+
+def _insist(number: int) -> None:
+    time.sleep(INSIST_S)
+    while _pending:
+        _thread.interrupt_main(signal.Signals(number))
+        time.sleep(INSIST_S)
+
+
+def raise_if_stopped() -> None:
+    """Raise `Terminated` where a signal has come and what it raised was lost."""
+    if _pending:
+        raise Terminated(_pending[0])
+
+
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """Within the block SIGTERM, and SIGHUP where there is one, raise `Terminated`, unless the process ignores them."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Terminated(number)
-
-    caught = []
+    """Within the block SIGINT, SIGTERM and SIGHUP raise `Terminated`, unless the process ignores or handles them."""
+    before = {}
     if threading.current_thread() is threading.main_thread():  # Python handles signals in no other
-        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        caught = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in caught:
-        signal.signal(number, stop)
+        handlers = {number: signal.getsignal(number) for number in early_signals.numbers()}
+        ours = (signal.SIG_DFL, signal.default_int_handler, early_signals.end_at_once)
+        before = {number: handler for number, handler in handlers.items() if handler in ours}
     try:
+        for number in before:
+            signal.signal(number, raise_stop)
         yield
+        raise_if_stopped()
     finally:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
+        _pending.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Output:
