@@ -14,7 +14,14 @@ from nss import option_groups as groups
 from nss.errors import ImageError, NssError, UsageError
 from nss.option_groups import EncodingOptions, MaskSource, grouped
 from nss.report import Report
-from nss.terminal import Terminated, complain, describe, stopped, write_standard_output
+from nss.terminal import (
+    Terminated,
+    complain,
+    describe,
+    standard_output_is_closed,
+    stopped,
+    write_standard_output,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,6 +200,8 @@ def _check_piped(as_json: bool, sidecar: bool) -> None:
         raise UsageError("--json and an image cannot share standard output; give the image a name with -o")
     if sidecar:
         raise UsageError("--sidecar lies beside the output, and standard output has no place; give it a name with -o")
+    if standard_output_is_closed():
+        raise UsageError("standard output is closed, and the image would be lost; give it a name with -o")
     if sys.stdout.isatty():
         raise UsageError("standard output is a terminal, which shows no images; give a name with -o, or redirect it")
 

@@ -80,6 +80,11 @@ def describe(failure: Exception, what: str | None = None) -> str:
     return f"{prefix}unexpected {kind}: {one_line(failure)} (NSS_DEBUG=1 shows where; please report it)"
 
 
+def standard_output_is_closed() -> bool:
+    """Whether the process was started without standard output, so that what is written there is lost."""
+    return isinstance(sys.stdout, _Output) and sys.stdout.was_closed
+
+
 def write_standard_output(data: bytes) -> None:
     """All of a file to standard output. Raises OutputError, as printing does."""
     cast(Any, sys.stdout).write_bytes(data)
@@ -95,13 +100,15 @@ def require_command(context: typer.Context) -> None:
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Make both streams safe to print to: they exist, any file name can be printed, failures are `OutputError`."""
+    _fill_closed_descriptors()
     # Where the process was started without a stream, Python has None in its place.
+    closed = sys.stdout is None
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    output = _Output(sys.stdout)
+    output = _Output(sys.stdout, closed=closed)
     sys.stdout = cast(TextIO, output)
     try:
         yield
@@ -162,8 +169,9 @@ def stop_signals() -> Iterator[None]:
 class _Output:
     """Standard output whose failures are `OutputError`: the first one, and the same again at every later call."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, closed: bool) -> None:
         self.stream = stream
+        self.was_closed = closed
         self.failure: OutputError | None = None
 
     def write(self, text: str) -> int:
@@ -195,6 +203,18 @@ class _Output:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+def _fill_closed_descriptors() -> None:
+    """Give the numbers of standard streams that the process was started without to the null device.
+
+    The next files to be opened would get them, and with them whatever native code writes to standard error.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _nowhere() -> TextIO:

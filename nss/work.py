@@ -110,8 +110,10 @@ def mask_for(job: Job, masks: Path) -> Path:
 
 
 def read_standard_input() -> bytes:
-    """All of standard input. Raises ImageError where there is none, or it is a terminal."""
-    if sys.stdin is None or sys.stdin.isatty():
+    """All of standard input. Raises ImageError where it is closed, or a terminal."""
+    if sys.stdin is None:
+        raise ImageError("<standard input>: is closed; send an image to it (nss-wgpu remove - < photo.jpg)")
+    if sys.stdin.isatty():
         raise ImageError("<standard input>: is a terminal; send an image to it (nss-wgpu remove - < photo.jpg)")
     try:
         # unbuffered: Python cannot end while a thread is within a buffered read
