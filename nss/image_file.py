@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
+from nss import decoder_messages
 from nss.errors import ImageError, NssError, one_line
 
 if TYPE_CHECKING:
@@ -212,8 +213,11 @@ def _heif_factory(name: str) -> Factory:
 
 @contextmanager
 def _in_one_line(name: str, format_: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into one line, and keep its warnings from the user."""
-    with _quiet:
+    """Turn whatever a decoder raises into one line, and keep its warnings from the user.
+
+    What it says on standard error becomes part of that line, or is told with the name (see `nss.decoder_messages`).
+    """
+    with _quiet, decoder_messages.reading(name) as messages:
         try:
             yield
         except NssError as error:
@@ -223,7 +227,10 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
         except MemoryError as error:
             raise ImageError(f"{name}: there is not enough memory to decode it") from error
         except Exception as error:  # for a damaged file Pillow's decoders raise almost anything
-            raise ImageError(f"{name}: truncated or damaged {format_} image ({_text(error)})") from error
+            reasons = "; ".join([_text(error), *messages()])
+            raise ImageError(f"{name}: truncated or damaged {format_} image ({reasons})") from error
+        for message in messages():
+            decoder_messages.tell(name, message)
 
 
 class _Quiet:

@@ -253,6 +253,7 @@ class _Command:
 
     def _run(self, progress: Progress, stop: Stop) -> None:
         import engine
+        from nss import decoder_messages
         from nss.pipeline import Pipeline
         from nss.work import Result, Work
 
@@ -275,12 +276,17 @@ class _Command:
                     self.report.add(job, result)
             progress.update(told, job.name, self.report.skipped)
 
+        def note(name: str, text: str) -> None:
+            with progress.paused():
+                self.report.note(name, text)
+
         if any(job.error is None and not job.skipped for job in self.plan):
             progress.update(0, self.plan[0].name)
             self.remover = self._open()
         work = Work(self.remover, self.source.masks, self.refinement, self.write)
         pipeline = Pipeline(work.load, work.infer, work.finish, tell)
-        pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)
+        with decoder_messages.capture(note):
+            pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)
 
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""

@@ -30,6 +30,7 @@ class Report:
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
+    _noted: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def skip(self, job: Job) -> None:
         """The output was there already."""
@@ -42,8 +43,7 @@ class Report:
         """What would be done."""
         self.done += 1
         self.json(job, None, None, planned=True)
-        if not self.quiet:
-            self._say(job, self._notes(job, None))
+        self._say(job, None)
         if not (self.as_json or self.quiet):
             self._line(f"{job.name} -> {job.target_name}")
 
@@ -57,10 +57,8 @@ class Report:
         """The output was written."""
         self.done += 1
         self.json(job, result, None)
-        if self.quiet:
-            return
-        self._say(job, self._notes(job, result))
-        if not self.as_json:
+        self._say(job, result)
+        if not (self.as_json or self.quiet):
             info, seconds = result.info, sum(result.info.milliseconds.values()) / 1000
             target = result.written if isinstance(result.written, Path) else job.target_name
             how = f"{info.model} on {info.backend}" if info.model else f"mask {info.mask}"
@@ -70,9 +68,15 @@ class Report:
         target = result.written if result and isinstance(result.written, Path) else job.target
         return [*(job.notes(target) if target else ()), *(result.notes if result else ())]
 
-    def _say(self, job: Job, notes: list[str]) -> None:
-        for note in notes:
-            complain(f"{job.name}: {note}")
+    def _say(self, job: Job, result: Result | None) -> None:
+        for note in self._notes(job, result):
+            self.note(job.name, note)
+
+    def note(self, name: str, note: str) -> None:
+        """Something that the owner of a file may want to know, said once, and not where it is quiet."""
+        if not self.quiet and (name, note) not in self._noted:
+            self._noted.add((name, note))
+            complain(f"{name}: {note}")
 
     def _line(self, text: str) -> None:
         if self.to_stderr:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -99,12 +99,18 @@ def require_command(context: typer.Context) -> None:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Make both streams safe to print to: they exist, any file name can be printed, failures are `OutputError`."""
+    """Make both streams safe to print to: they exist, any file name can be printed, failures are `OutputError`.
+
+    Python's standard error gets a descriptor of its own, so that 2 is left to native code (`nss.decoder_messages`).
+    """
     _fill_closed_descriptors()
     # Where the process was started without a stream, Python has None in its place.
     closed = sys.stdout is None
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
+    errors = sys.stderr
+    own_errors = _on_another_descriptor(errors)
+    sys.stderr = own_errors or errors
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -115,6 +121,10 @@ def standard_streams() -> Iterator[None]:
     finally:
         # Python flushes it once more at its end, which would fail again
         sys.stdout = _nowhere() if output.failure else output.stream
+        if own_errors is not None:
+            sys.stderr = errors
+            with suppress(OSError):
+                own_errors.close()
 
 
 INSIST_S = 1.0
@@ -215,6 +225,17 @@ def _fill_closed_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
+def _on_another_descriptor(stream: TextIO) -> TextIO | None:
+    """The stream once more on a copy of its descriptor; None where that is not 2, or cannot be copied."""
+    try:
+        if stream.fileno() != 2:
+            return None
+        stream.flush()
+        return open(os.dup(2), "w", buffering=1, encoding=stream.encoding)  # noqa: PTH123 - see its caller
+    except (OSError, ValueError):  # ValueError: a stream without a descriptor
+        return None
 
 
 def _nowhere() -> TextIO:
