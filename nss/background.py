@@ -14,6 +14,7 @@ import numpy as np
 from nss import css_colour
 from nss.errors import ImageError, UsageError
 from nss.gaussian import blur
+from nss.once import OneTimeFile, is_pipe
 from nss.preprocess import resize_bilinear
 from nss.tiles import Tile, parallel, tiles
 
@@ -28,26 +29,31 @@ _BLUR_SIGMA = 4.0
 """The photo is blurred at the size at which the standard deviation is this many pixels."""
 
 
-def is_none(background: str) -> bool:
+def is_none(background: str | OneTimeFile) -> bool:
     """Whether nothing is put behind the cut-out: ``"none"``, or a colour that is wholly transparent."""
-    if background == "none":
-        return True
+    if isinstance(background, OneTimeFile):
+        return False
     colour = _colour_of(background)
-    return colour is not None and colour.alpha == 0
+    return background == "none" or (colour is not None and colour.alpha == 0)
 
 
-def check(background: str) -> None:
+def check(background: str | OneTimeFile) -> None:
     """Refuse what is no background, before any work is done for it.
 
     Raises:
         UsageError: it is neither "none", a blur, a colour, nor the name of a file that is there.
     """
-    if is_none(background) or _blur_of(background) is not None or _colour_of(background) is not None:
+    if (
+        isinstance(background, OneTimeFile)
+        or is_none(background)
+        or _blur_of(background) is not None
+        or _colour_of(background) is not None
+    ):
         return
     from pathlib import Path
 
     try:
-        found = Path(background).is_file()
+        found = Path(background).is_file() or is_pipe(background)
     except (OSError, ValueError):
         found = False
     if not found:
@@ -60,7 +66,7 @@ def check(background: str) -> None:
 def over(
     rgb: np.ndarray,
     alpha: np.ndarray,
-    background: str,
+    background: str | OneTimeFile,
     *,
     photo: np.ndarray,
     icc: bytes | None,
@@ -86,7 +92,9 @@ def over(
     """
     check(background)
     size = alpha.shape[0], alpha.shape[1]
-    radius, colour = _blur_of(background), _colour_of(background)
+    radius = colour = None
+    if not isinstance(background, OneTimeFile):
+        radius, colour = _blur_of(background), _colour_of(background)
     if radius is not None:
         behind = _out_of_focus(photo, alpha, radius or DEFAULT_BLUR * max(size))
     elif colour is not None:
@@ -153,7 +161,7 @@ def _colour_of(background: str) -> css_colour.Colour | None:
         raise UsageError(f"background {background!r}: {error}") from error
 
 
-def _image(path: str, size: tuple[int, int], icc: bytes | None, notes: list[str]) -> np.ndarray:
+def _image(path: str | OneTimeFile, size: tuple[int, int], icc: bytes | None, notes: list[str]) -> np.ndarray:
     """The image at ``path``, scaled to cover ``size`` and centred, in the profile ``icc``; its alpha is ignored."""
     from nss import image_io
 

@@ -14,6 +14,7 @@ from nss import output_file, output_names
 from nss.errors import ImageError, NssError, UsageError
 from nss.formats import extensions
 from nss.inputs import STANDARD, Found, earlier_stem, expand_patterns, find
+from nss.once import is_pipe
 from nss.output_file import InputFiles
 from nss.output_names import OutputName
 from nss.sidecars import SUFFIX as SIDECAR_SUFFIX
@@ -130,9 +131,7 @@ def plan(
     keys = _Keys()
     jobs: dict[str, Job] = {}
     for found in find(named, recursive=recursive, leave_out=directory):
-        error = found.error
-        if error is None and found.path is not None and not os.path.lexists(found.path):
-            error = ImageError(f"{found.path}: no such file")
+        error = found.error or _input_error(found.path, output)
         job = Job(found.path, None, error)
         if error is None and output != STANDARD:
             room = len(SIDECAR_SUFFIX) if sidecar else 0
@@ -185,6 +184,15 @@ def _refuse_output_among_inputs(inputs: Sequence[str]) -> None:
     is_name = Path(second).suffix.lower() in extensions() and not os.path.lexists(second)
     if is_name and (first == STANDARD or os.path.lexists(first)):
         raise UsageError(f"{second}: no such file; if it is to be the output, write -o {second}")
+
+
+def _input_error(path: Path | None, output: str | None) -> ImageError | None:
+    """Why there is nothing to be done for an input."""
+    if path is not None and not os.path.lexists(path):
+        return ImageError(f"{path}: no such file")
+    if path is not None and output is None and not os.path.lexists(os.path.realpath(path)) and is_pipe(path):
+        return ImageError(f"{path}: is a pipe, and in no folder; give the output a name with -o")
+    return None
 
 
 def _output_directory(named: Sequence[Found], output: str | None, parents: bool) -> Path | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nss.errors import UsageError
+from nss.once import OneTimeFile
 from nss.picture import Picture
 from nss.timing import stage
 
@@ -36,6 +37,7 @@ class RunInfo:
         backend_reason: why that backend ran.
         precision: ``"f32"``, or ``"f16"`` on the GPU; None where no network ran.
         mask: the file of the mask that was given, or None.
+        mask_sha256: SHA-256 of that file where it cannot be read again, as a pipe cannot; else None.
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
             a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
             time that its model took to load.
@@ -49,6 +51,7 @@ class RunInfo:
     precision: str | None = "f32"
     mask: Path | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
+    mask_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Composition:
         keep_gps: and the place too.
     """
 
-    background: str = "none"
+    background: str | OneTimeFile = "none"
     hidden: str = "keep"
     decontaminate: float = 0.0
     invert: bool = False
@@ -98,7 +101,8 @@ class Composition:
 
     def settings(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        return {name: str(value) if isinstance(value, OneTimeFile) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +133,7 @@ class Cutout:
         notes: what was done to the photo on the way in, and to the network's output, one short phrase each.
         info: what made the cut-out, and in which time.
         exif: the photo's EXIF block as it was in the file, or None.
+        sha256: SHA-256 of the photo's file where it cannot be read again, as a pipe cannot; else None.
     """
 
     mask: np.ndarray
@@ -139,6 +144,7 @@ class Cutout:
     notes: tuple[str, ...]
     info: RunInfo
     exif: bytes | None = None
+    sha256: str | None = None
 
     @property
     def rgba(self) -> np.ndarray:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from nss import decoder_messages
+from nss import decoder_messages, once
 from nss.errors import ImageError, NssError, one_line
+from nss.once import OneTimeFile
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -75,10 +76,19 @@ class Opened:
     file: IO[bytes] | None
     again: Callable[[], ImageFile.ImageFile] | None
 
+    @property
+    def once(self) -> OneTimeFile | None:
+        """What a path gave that cannot be read again; None where it can."""
+        if self.path is None or not isinstance(self.file, io.BytesIO):
+            return None
+        return OneTimeFile(self.path, self.file.getvalue())
+
 
 @contextmanager
 def open_image(source: Encoded, name: str | None = None) -> Iterator[Opened]:
     """Open a path, the bytes of an image file, or a PIL image, for the length of a ``with`` block.
+
+    A path may be that of a pipe, which is read into memory.
 
     What the block raises, as decoders do, becomes an ImageError too, and the warnings of decoders are dropped.
 
@@ -91,6 +101,10 @@ def open_image(source: Encoded, name: str | None = None) -> Iterator[Opened]:
             file that was written to within the block. A file whose name goes to another one meanwhile is read to its
             end: what was opened is whole.
     """
+    if isinstance(source, OneTimeFile):
+        with _from_file(io.BytesIO(source.content), str(source.path), source.path) as opened:
+            yield opened
+        return
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         with _steady(path) as file, _from_file(file, str(path), path) as opened:
@@ -125,17 +139,22 @@ def check_size(name: str, width: int, height: int) -> None:
 @contextmanager
 def _steady(path: Path) -> Iterator[IO[bytes]]:
     """The file, for a block that reads it; refused afterwards if it was written to meanwhile."""
+    file: IO[bytes]
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        pipe = once.is_pipe(path)
+        if not (pipe or stat.S_ISREG(path.stat().st_mode)):
             kind = "a directory" if path.is_dir() else "not a regular file"
             raise ImageError(f"{path}: is {kind}, not an image")
-        file = path.open("rb")
+        file = io.BytesIO(once.read(path).content) if pipe else path.open("rb")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except PermissionError as error:
         raise ImageError(f"{path}: permission denied; check who may read it") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise ImageError(f"{path}: cannot be read: {_text(error)}") from error
+    if pipe:
+        yield file
+        return
     with file:
         before = os.fstat(file.fileno())
         try:

@@ -33,6 +33,7 @@ class Photo:
         notes: what was done to the image that its owner may want to know, one short phrase each.
         exif: the EXIF block as it is in the file, its orientation included, from the TIFF header on; None if there is
             none or it is damaged. See `nss.exif.of_image` for TIFF, AVIF and HEIF.
+        sha256: SHA-256 of the file where it cannot be read again, as a pipe cannot, 64 hexadecimal digits; else None.
     """
 
     rgb: np.ndarray
@@ -42,6 +43,7 @@ class Photo:
     format: str
     notes: tuple[str, ...]
     exif: bytes | None = None
+    sha256: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,7 +112,16 @@ def _decode(opened: Opened) -> Photo:
     if block and not exif.is_sound(block):
         notes.append("damaged EXIF ignored")
         block = None
-    return Photo(pixels.rgb, pixels.alpha, pixels.icc, opened.path, format_, (*notes, *pixels.notes), block)
+    return Photo(
+        rgb=pixels.rgb,
+        alpha=pixels.alpha,
+        icc=pixels.icc,
+        path=opened.path,
+        format=format_,
+        notes=(*notes, *pixels.notes),
+        exif=block,
+        sha256=opened.once.sha256 if opened.once else None,
+    )
 
 
 def _from_array(array: np.ndarray, name: str) -> Photo:

@@ -11,15 +11,16 @@ and fetches that commit, whatever the branch does, until ``nss-wgpu models remov
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from nss import hub, model_store
+from nss import hub, model_store, once
 from nss.catalogue import CATALOGUE as CATALOGUE
 from nss.catalogue import IMAGENET_MEAN as IMAGENET_MEAN
 from nss.catalogue import IMAGENET_STD as IMAGENET_STD
@@ -41,10 +42,14 @@ class ResolvedModel:
     """"builtin": in the package; "file": the user's own file or the model folder; "cache": the hub's cache."""
     requested: str
     """The name or path that was asked for."""
+    content: bytes | None = field(default=None, repr=False)
+    """The file's bytes where it cannot be read again, as a pipe cannot; else None."""
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file, 64 hexadecimal digits; computed when first asked for. Raises ModelUnavailableError."""
+        if self.content is not None:
+            return hashlib.sha256(self.content).hexdigest()
         try:
             return model_store.sha256_of(self.path)
         except OSError as error:
@@ -166,18 +171,20 @@ def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = Fal
     return None
 
 
-def spec_for_file(path: Path) -> ModelSpec:
-    """How to prepare a photo for a user's own ONNX file.
+def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
+    """How to prepare a photo for a user's own ONNX file; ``content`` is what it holds where it cannot be read again.
 
     A file with the size and SHA-256 that the catalogue names for a model is that model. Any other gets antialiased
     bilinear, ImageNet mean and standard deviation, and ``input_hw`` None: see `complete_spec`.
     Raises ModelUnavailableError where the file cannot be read.
     """
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if content is None else len(content)
         for spec in CATALOGUE.values():
-            if spec.sha256 and size == spec.size and model_store.sha256_of(path) == spec.sha256:
-                return spec
+            if spec.sha256 and size == spec.size:
+                digest = model_store.sha256_of(path) if content is None else hashlib.sha256(content).hexdigest()
+                if digest == spec.sha256:
+                    return spec
     except OSError as error:
         raise ModelUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
     return ModelSpec(
@@ -287,7 +294,15 @@ def _resolve_file(requested: str) -> ResolvedModel:
         looks_like_path = path.suffix == ".onnx" or path.name != requested
         what = "model file" if looks_like_path else "model"
         raise ModelUnavailableError(f"no {what} {requested}: pass an ONNX file or one of {_names()}")
-    return ResolvedModel(spec_for_file(path), path, "file", requested)
+    content = None
+    if once.is_pipe(path):
+        try:
+            content = once.read(path).content
+        except OSError as error:
+            raise ModelUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
+    elif not path.is_file():
+        raise ModelUnavailableError(f"{requested} is no file: pass an ONNX file or one of {_names()}")
+    return ResolvedModel(spec_for_file(path, content), path, "file", requested, content)
 
 
 def _names() -> str:

@@ -206,7 +206,7 @@ def opening(path: Path) -> Iterator[None]:
 
 def read(model: models.ResolvedModel) -> tuple[engine.ModelFile, models.ModelSpec]:
     """The model file, and what is known about it completed with what stands in it."""
-    file, spec = engine.ModelFile.read(model.path), model.spec
+    file, spec = engine.ModelFile.read(model.path if model.content is None else model.content), model.spec
     if spec.input_hw is None and file.inputs:
         # a user's own file: its names and sizes tell which network it is, its last layer what its output is
         name, dims = next(iter(file.inputs.items()))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nss.batch import Job
     from nss.compose import Composition
     from nss.formats import Encoding
+    from nss.once import OneTimeFile
     from nss.refine import Refinement
     from nss.remover import Remover
 
@@ -77,7 +78,7 @@ class MaskSource:
 
     model: str
     asked: dict[str, Any]
-    masks: Path | None
+    masks: Path | OneTimeFile | None
 
     def open(self, *, quiet: bool) -> Remover | None:
         """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
@@ -124,7 +125,20 @@ def mask_source(
             found = False
         if not found:
             raise UsageError(f"--mask {mask}: no such file or directory")
-    return MaskSource(model or (mode.value if mode else "auto"), asked, Path(mask) if mask is not None else None)
+    masks = None if mask is None else _readable(mask, "--mask ")
+    return MaskSource(model or (mode.value if mode else "auto"), asked, masks)
+
+
+def _readable(path: str, what: str) -> Path | OneTimeFile:
+    """The file that an option names, which is read again for each image; what can be read only once is read now."""
+    from nss import once
+
+    if not once.is_pipe(path):
+        return Path(path)
+    try:
+        return once.read(path)
+    except OSError as error:
+        raise UsageError(f"{what}{path}: cannot be read: {error.strerror or error}") from error
 
 
 def refinement(
@@ -173,8 +187,9 @@ def composition(
     from nss.compose import Composition
 
     check(background)
+    readable = _readable(background, "background ")
     return Composition(
-        background=background,
+        background=background if isinstance(readable, Path) else readable,
         hidden=hidden.value,
         decontaminate=decontaminate,
         invert=invert,

@@ -16,6 +16,7 @@ from nss import image_io, models, preprocess
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.network import Network, RunOptions
+from nss.once import OneTimeFile
 from nss.timing import stage
 
 if TYPE_CHECKING:
@@ -76,9 +77,17 @@ def apply_mask(image: Source | Photo, mask: Source, name: str | None = None) -> 
         notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
         with stage(times, "postprocess"):
             given = preprocess.mask_to_photo(given, photo.size)
-    path = Path(mask) if isinstance(mask, (str, os.PathLike)) else None
-    info = RunInfo(None, None, None, None, precision=None, mask=path, milliseconds=times)
-    return Cutout(given, photo.rgb, photo.alpha, photo.icc, photo.path, notes, info, photo.exif)
+    info = RunInfo(
+        model=None,
+        model_sha256=None,
+        backend=None,
+        device=None,
+        precision=None,
+        mask=Path(mask) if isinstance(mask, (str, os.PathLike)) else None,
+        milliseconds=times,
+        mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
+    )
+    return _cutout(given, photo, notes, info)
 
 
 class Remover:
@@ -199,7 +208,7 @@ class Remover:
             mask = preprocess.mask_to_photo(raw, photo.size)
             if self._stretch:
                 mask = preprocess.stretch(mask)
-        return Cutout(mask, photo.rgb, photo.alpha, photo.icc, photo.path, notes, inferred.info, photo.exif)
+        return _cutout(mask, photo, notes, inferred.info)
 
     def close(self) -> None:
         """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""
@@ -225,6 +234,20 @@ class Remover:
 
 def _closed() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
+
+
+def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInfo) -> Cutout:
+    return Cutout(
+        mask=mask,
+        rgb=photo.rgb,
+        own_alpha=photo.alpha,
+        icc=photo.icc,
+        path=photo.path,
+        notes=notes,
+        info=info,
+        exif=photo.exif,
+        sha256=photo.sha256,
+    )
 
 
 def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:

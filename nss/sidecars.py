@@ -48,10 +48,10 @@ def write(
     """
     info = cutout.info
     record: dict[str, Any] = {
-        "input": _file(source) if source else None,
+        "input": _file(source, cutout.sha256) if source else None,
         "output": _file(target),
         "model": {"name": info.model, "sha256": info.model_sha256} if info.model else None,
-        "mask": _file(info.mask) if info.mask else None,
+        "mask": _file(info.mask, info.mask_sha256) if info.mask else None,
         "backend": info.backend,
         "device": info.device,
         "precision": info.precision,
@@ -69,7 +69,10 @@ def write(
     return export.write_bytes(text.encode(), path_for(target), inputs=inputs, overwrite=overwrite)
 
 
-def _file(path: Path) -> dict[str, str]:
+def _file(path: Path, digest: str | None = None) -> dict[str, str]:
+    """``digest``: that of a file which cannot be read again."""
+    if digest is not None:
+        return {"path": str(path), "sha256": digest}
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

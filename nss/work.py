@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nss.compose import Composed, Cutout, RunInfo
 from nss.errors import ImageError
+from nss.once import OneTimeFile
 from nss.output_names import stems
 from nss.remover import Inferred, Prepared, Remover, apply_mask
 
@@ -50,7 +51,9 @@ class Result:
 class Work:
     """The three stages, as ``nss.pipeline.Pipeline`` calls them; ``infer`` from one thread, the others from any."""
 
-    def __init__(self, remover: Remover | None, masks: Path | None, refinement: Refinement, write: Write) -> None:
+    def __init__(
+        self, remover: Remover | None, masks: Path | OneTimeFile | None, refinement: Refinement, write: Write
+    ) -> None:
         """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks."""
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
@@ -95,9 +98,9 @@ class Work:
         return Result(width, height, composed.box, (*cutout.notes, *composed.notes), cutout.info, written)
 
 
-def mask_for(job: Job, masks: Path) -> Path:
+def mask_for(job: Job, masks: Path | OneTimeFile) -> Path | OneTimeFile:
     """The mask that belongs to an image. Raises ImageError where a directory of masks has none."""
-    if not masks.is_dir():
+    if isinstance(masks, OneTimeFile) or not masks.is_dir():
         return masks
     source = job.source or Path("stdin")
     stem = source.stem
