@@ -55,6 +55,7 @@ def remove(
     require_gpu: bool = False,
     allow_fetch: bool = True,
     refinement: Refinement | None = None,
+    max_pixels: int = 300_000_000,
 ) -> Cutout:
     """Cut the foreground out of one image.
 
@@ -70,9 +71,10 @@ def remove(
         require_gpu: fail where no hardware adapter would run the network.
         allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.
         refinement: what is done to the mask; nothing by default.
+        max_pixels: how many pixels the image may have. One of 300 megapixels takes up to 2.5 GB as PNG or JPEG.
 
     Raises:
-        ImageError: the image cannot be read.
+        ImageError: the image cannot be read, or has more pixels.
         ModelUnavailableError: the model is missing, damaged, or cannot be run.
         UsageError: the backend, device or precision does not exist or cannot run here.
         GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
@@ -86,6 +88,7 @@ def remove(
         precision=precision,
         require_gpu=require_gpu,
         allow_fetch=allow_fetch,
+        max_pixels=max_pixels,
     ) as remover:
         return remover.remove(image, refinement=refinement)
 

@@ -18,6 +18,7 @@ import numpy as np
 from nss import image_io
 from nss.bleed import bleed
 from nss.errors import ImageError
+from nss.image_size import MAX_PIXELS
 from nss.tiles import Tile, tiles
 from nss.verify import Straightness, straightness
 
@@ -90,7 +91,12 @@ class Examination:
         return self.alpha != "premultiplied"
 
 
-def examine(source: str | Path | bytes, photo: str | Path | bytes | image_io.Photo | None = None) -> Examination:
+def examine(
+    source: str | Path | bytes,
+    photo: str | Path | bytes | image_io.Photo | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Examination:
     """Look at a file.
 
     Without the photo that it was made from, its soft pixels are compared with the foreground that they border on.
@@ -98,14 +104,15 @@ def examine(source: str | Path | bytes, photo: str | Path | bytes | image_io.Pho
     Args:
         source: the file, or its bytes.
         photo: the photo of the same size, loaded or not, whose own colours decide where the file has them.
+        max_pixels: how many each may have; 300 megapixels by default.
 
     Raises:
         ImageError: one of them cannot be read, or the photo has another size.
     """
-    file = image_io.load(source)
+    file = image_io.load(source, max_pixels=max_pixels)
     height, width = file.size
     if photo is not None and not isinstance(photo, image_io.Photo):
-        photo = image_io.load(photo)
+        photo = image_io.load(photo, max_pixels=max_pixels)
     original = None if photo is None else _same_size(photo, file)
     seen = _Seen()
     if file.alpha is not None:

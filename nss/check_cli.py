@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nss.run_options import JsonOption
+from nss.image_size import MAX_PIXELS
+from nss.run_options import JsonOption, MaxPixelsOption
 from nss.terminal import complain, describe, escaped
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether images have straight or premultiplied alpha, what is hidden, and how far edges are from clean.
@@ -40,11 +42,11 @@ def check(
     from nss import image_io
     from nss.check import examine
 
-    original = None if photo is None else image_io.load(photo)
+    original = None if photo is None else image_io.load(photo, max_pixels=max_pixels)
     passed = True
     for name in files:
         try:
-            found = examine(Path(name), original)
+            found = examine(Path(name), original, max_pixels=max_pixels)
         except Exception as failure:
             passed = False
             reason = describe(failure, name)

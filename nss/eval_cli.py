@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nss.errors import ImageError, UsageError
-from nss.run_options import JsonOption
+from nss.image_size import MAX_PIXELS
+from nss.run_options import JsonOption, MaxPixelsOption
 from nss.table import aligned
 from nss.terminal import complain, escaped
 
@@ -75,6 +76,7 @@ def evaluate(
         Path, typer.Argument(metavar="PRED_DIR", help="Folder of masks or cut-outs.", show_default=False)
     ],
     truth_dir: Annotated[Path, typer.Argument(metavar="TRUTH_DIR", help="Folder of true masks.", show_default=False)],
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Compare masks or cut-outs with the truth; status 1 where a pair fails or nothing matches.
@@ -90,7 +92,7 @@ def evaluate(
     for line in unmatched:
         complain(line)
     done = []
-    for item in compared(pairs):
+    for item in compared(pairs, max_pixels):
         done.append(item)
         if item.error:
             complain(f"{escaped(item.pair.name)}: {item.error}")
@@ -130,8 +132,8 @@ def matched(pred_dir: Path, truth_dir: Path) -> tuple[list[Pair], list[str]]:
     return pairs, unmatched
 
 
-def compared(pairs: list[Pair]) -> Iterator[Evaluated]:
-    """The scores of each pair, or why there are none."""
+def compared(pairs: list[Pair], max_pixels: int = MAX_PIXELS) -> Iterator[Evaluated]:
+    """The scores of each pair, or why there are none; no image may have more than ``max_pixels``."""
     from nss import image_io
     from nss.metrics import colour_error, scores
 
@@ -139,11 +141,11 @@ def compared(pairs: list[Pair]) -> Iterator[Evaluated]:
         try:
             if pair.error:
                 raise ImageError(pair.error)
-            (pred, photo), (truth, _) = _mask(pair.pred), _mask(pair.truth)
+            (pred, photo), (truth, _) = _mask(pair.pred, max_pixels), _mask(pair.truth, max_pixels)
             _same_size(pair.truth, truth, pair.pred, pred)
             result = scores(pred, truth)
             if pair.foreground and photo.alpha is not None:
-                colours = image_io.load(pair.foreground).rgb
+                colours = image_io.load(pair.foreground, max_pixels=max_pixels).rgb
                 _same_size(pair.foreground, colours, pair.pred, pred)
                 # what is wholly transparent shows no colour
                 result = replace(result, colour=colour_error(photo.rgb, colours, truth * (pred > 0)))
@@ -192,18 +194,18 @@ def _images(folder: Path) -> list[Path]:
         raise UsageError(f"{folder}: cannot be listed as a folder: {error.strerror}") from error
 
 
-def _mask(path: Path) -> tuple[np.ndarray, Photo]:
+def _mask(path: Path, max_pixels: int) -> tuple[np.ndarray, Photo]:
     """A file as a mask, float32 HxW in 0..1, and as an image."""
     import numpy as np
 
     from nss import image_io
 
-    photo = image_io.load(path)
+    photo = image_io.load(path, max_pixels=max_pixels)
     grey = bool((photo.rgb == photo.rgb[..., :1]).all())
     if photo.alpha is not None and not grey and bool((photo.alpha == 255).all()):
         # a cut-out that lost nothing, where `load_mask` cannot know that it is no photo
         return np.ones(photo.size, np.float32), photo
-    return image_io.load_mask(path), photo
+    return image_io.load_mask(path, max_pixels=max_pixels), photo
 
 
 def _same_size(path: Path, image: np.ndarray, pred: Path, mask: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 
 from nss import decoder_messages, once
 from nss.errors import ImageError, NssError, one_line
+from nss.image_size import MAX_PIXELS, check_jpeg, check_size, sparse_note
 from nss.once import OneTimeFile
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     Encoded: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
     Factory: TypeAlias = Callable[[IO[bytes], None], ImageFile.ImageFile]
-
-# Pillow refuses from 179 megapixels, and phones already make 200. At this size the RGB pixels take 0.9 GB.
-MAX_PIXELS = 300_000_000
 
 EXTENSIONS = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"}
@@ -68,6 +66,8 @@ class Opened:
         path: the file it comes from, or None.
         file: the encoded image, or None where only a PIL image was given.
         again: opens the same content once more, or None where there is no ``file``.
+        notes: what its owner may want to know, one short phrase each.
+        max_pixels: how many it may have.
     """
 
     image: Image.Image
@@ -75,6 +75,8 @@ class Opened:
     path: Path | None
     file: IO[bytes] | None
     again: Callable[[], ImageFile.ImageFile] | None
+    notes: tuple[str, ...] = ()
+    max_pixels: int = MAX_PIXELS
 
     @property
     def once(self) -> OneTimeFile | None:
@@ -85,7 +87,7 @@ class Opened:
 
 
 @contextmanager
-def open_image(source: Encoded, name: str | None = None) -> Iterator[Opened]:
+def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
     """Open a path, the bytes of an image file, or a PIL image, for the length of a ``with`` block.
 
     A path may be that of a pipe, which is read into memory.
@@ -95,23 +97,24 @@ def open_image(source: Encoded, name: str | None = None) -> Iterator[Opened]:
     Args:
         source: the image.
         name: what to call it in an error, where it has no path.
+        max_pixels: how many it may have.
 
     Raises:
-        ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``MAX_PIXELS``, or a
+        ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``max_pixels``, or a
             file that was written to within the block. A file whose name goes to another one meanwhile is read to its
             end: what was opened is whole.
     """
     if isinstance(source, OneTimeFile):
-        with _from_file(io.BytesIO(source.content), str(source.path), source.path) as opened:
+        with _from_file(io.BytesIO(source.content), str(source.path), source.path, max_pixels) as opened:
             yield opened
         return
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        with _steady(path) as file, _from_file(file, str(path), path) as opened:
+        with _steady(path) as file, _from_file(file, str(path), path, max_pixels) as opened:
             yield opened
         return
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _from_file(io.BytesIO(source), name or "<image bytes>", None) as opened:
+        with _from_file(io.BytesIO(source), name or "<image bytes>", None, max_pixels) as opened:
             yield opened
         return
     from PIL import Image
@@ -119,21 +122,10 @@ def open_image(source: Encoded, name: str | None = None) -> Iterator[Opened]:
     if not isinstance(source, Image.Image):
         kind = type(source).__name__
         raise ImageError(f"cannot read an image from {kind}: give a path, bytes, PIL image or uint8 array")
-    opened = Opened(source, name or "<PIL image>", None, None, None)
+    opened = Opened(source, name or "<PIL image>", None, None, None, max_pixels=max_pixels)
     with _in_one_line(opened.name, source.format or "PIL"):
-        check_size(opened.name, *source.size)
+        check_size(opened.name, *source.size, max_pixels)
         yield opened
-
-
-def check_size(name: str, width: int, height: int) -> None:
-    """Refuse what has no pixels, or more than ``MAX_PIXELS``, with an ImageError."""
-    if width < 1 or height < 1:
-        raise ImageError(f"{name}: has no pixels ({width} x {height})")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {width} x {height} pixels are more than {MAX_PIXELS // 1_000_000} megapixels; "
-            "reduce the image first (a small file of this size may be a decompression bomb)"
-        )
 
 
 @contextmanager
@@ -172,7 +164,7 @@ def _check_unchanged(path: Path, before: os.stat_result, file: IO[bytes], damage
 
 
 @contextmanager
-def _from_file(file: IO[bytes], name: str, path: Path | None) -> Iterator[Opened]:
+def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -> Iterator[Opened]:
     try:
         head = file.read(_HEAD)
     except OSError as error:
@@ -189,8 +181,15 @@ def _from_file(file: IO[bytes], name: str, path: Path | None) -> Iterator[Opened
             return factory(file, None)
 
         image = again()
-        check_size(name, *image.size)
-        yield Opened(image, name, path, file, again)
+        check_size(name, *image.size, max_pixels)
+        place, length = file.tell(), file.seek(0, os.SEEK_END)
+        if format_ == "JPEG":
+            check_jpeg(name, file, length)
+        file.seek(place)
+        note = sparse_note(*image.size, length)
+        if note:
+            decoder_messages.tell(name, note)  # before it is decoded, which may take long, or all the memory
+        yield Opened(image, name, path, file, again, (note,) if note else (), max_pixels)
 
 
 def _identify(head: bytes, name: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from nss import colour_modes, exif
 from nss.errors import ImageError
-from nss.image_file import EXTENSIONS, Opened, check_size, open_image
+from nss.image_file import EXTENSIONS, Opened, open_image
+from nss.image_size import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from nss.image_file import Encoded
@@ -56,7 +57,7 @@ class Photo:
         return str(self.path) if self.path else f"<{self.format} image>"
 
 
-def load(source: Source, name: str | None = None) -> Photo:
+def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a path, the bytes of an image file, a PIL image, or a uint8 array (HxW, HxWx3 or HxWx4).
 
     EXIF orientation is applied. Greyscale, palette and 1-bit images become RGB; CMYK and greyscale go through their
@@ -69,18 +70,19 @@ def load(source: Source, name: str | None = None) -> Photo:
     Args:
         source: the image.
         name: what to call it in an error, where it has no path.
+        max_pixels: how many it may have; 300 megapixels by default.
 
     Raises:
-        ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``MAX_PIXELS``, or was
+        ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``max_pixels``, or was
             written to while it was being read.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, name or "<array>")
-    with open_image(source, name) as opened:
+        return _from_array(source, name or "<array>", max_pixels)
+    with open_image(source, name, max_pixels) as opened:
         return _decode(opened)
 
 
-def load_mask(source: Source, name: str | None = None) -> np.ndarray:
+def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A mask: float32 HxW in 0..1, upright, with every bit that its grey levels have, and whatever profile they have.
 
     Args:
@@ -88,26 +90,28 @@ def load_mask(source: Source, name: str | None = None) -> np.ndarray:
             is taken, or an RGB image that is grey; as ``load`` takes it, or an array HxW of bool, uint8, uint16, or
             floating point in 0..1.
         name: what to call it in an error, where it has no path.
+        max_pixels: how many it may have.
 
     Raises:
         ImageError: as ``load``; or it is in colour and opaque, or its samples leave the range.
     """
     if isinstance(source, np.ndarray):
-        return _mask_from_array(source, name or "<array>")
-    with open_image(source, name) as opened:
+        return _mask_from_array(source, name or "<array>", max_pixels)
+    with open_image(source, name, max_pixels) as opened:
         return colour_modes.as_mask(opened.image, opened.again)
 
 
 def _decode(opened: Opened) -> Photo:
     image = opened.image
-    notes: list[str] = []
+    notes = list(opened.notes)
     # The further pictures of an MPO file are previews or a second eye, not an animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         several = {"TIFF": "several pages: first page used", "HEIF": "several pictures: the main one used"}
         notes.append(several.get(image.format or "", "animated: first frame used"))
     format_ = image.format or "PIL"
     pixels = colour_modes.separate(image, opened.again)
-    check_size(opened.name, *pixels.rgb.shape[1::-1])  # HEIF: what was decoded may differ from what the header said
+    height, width = pixels.rgb.shape[:2]
+    check_size(opened.name, width, height, opened.max_pixels)  # HEIF: it may differ from what the header said
     block = exif.of_image(image, opened.file)
     if block and not exif.is_sound(block):
         notes.append("damaged EXIF ignored")
@@ -124,27 +128,27 @@ def _decode(opened: Opened) -> Photo:
     )
 
 
-def _from_array(array: np.ndarray, name: str) -> Photo:
+def _from_array(array: np.ndarray, name: str, max_pixels: int) -> Photo:
     layouts = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not layouts:
         raise ImageError(
             f"cannot read an image from an array of {array.dtype} {array.shape}: give uint8 HxW, HxWx3 or HxWx4"
         )
-    check_size(name, array.shape[1], array.shape[0])
+    check_size(name, array.shape[1], array.shape[0], max_pixels)
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
     alpha = np.ascontiguousarray(array[..., 3]) if array.shape[2] == 4 else None
     return Photo(np.ascontiguousarray(array[..., :3]), alpha, None, None, "array", ())
 
 
-def _mask_from_array(array: np.ndarray, name: str) -> np.ndarray:
+def _mask_from_array(array: np.ndarray, name: str, max_pixels: int) -> np.ndarray:
     whites = {"b": 1, "u1": 255, "u2": 65535, "f": 1}
     white = whites.get(array.dtype.kind) or whites.get(array.dtype.str[1:])
     if array.ndim != 2 or white is None:
         raise ImageError(
             f"cannot read a mask from an array of {array.dtype} {array.shape}: give bool, uint8, uint16 or float HxW"
         )
-    check_size(name, array.shape[1], array.shape[0])
+    check_size(name, array.shape[1], array.shape[0], max_pixels)
     if array.dtype.kind == "f" and not (array.min() >= 0 and array.max() <= 1):
         raise ImageError(f"{name}: is no mask: its values go beyond 0 to 1, or are not finite")
     return np.divide(array, np.float32(white), dtype=np.float32, casting="unsafe")

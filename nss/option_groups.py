@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nss import cutout_options as options
 from nss.cutout_options import Hidden
 from nss.errors import ImageError, UsageError
-from nss.run_options import Backend, BackendOption, DeviceOption, Precision, PrecisionOption
+from nss.image_size import MAX_PIXELS
+from nss.run_options import Backend, BackendOption, DeviceOption, MaxPixelsOption, Precision, PrecisionOption
 from nss.terminal import complain
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ class MaskSource:
         model: the model's name or path.
         asked: backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
+        max_pixels: how many a photo, or a mask, may have.
     """
 
     model: str
     asked: dict[str, Any]
     masks: Path | OneTimeFile | None
+    max_pixels: int = MAX_PIXELS
 
     def open(self, *, quiet: bool) -> Remover | None:
         """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
@@ -86,7 +89,7 @@ class MaskSource:
             return None
         from nss.remover import Remover
 
-        return Remover(self.model, **self.asked, quiet=quiet, notify=complain)
+        return Remover(self.model, **self.asked, max_pixels=self.max_pixels, quiet=quiet, notify=complain)
 
     def files(self, jobs: Iterable[Job]) -> list[Path]:
         """The files that are read for these jobs: the masks, or the model where it is given by its path."""
@@ -109,6 +112,7 @@ def mask_source(
     require_gpu: options.RequireGpuOption = False,
     precision: PrecisionOption = Precision.F32,
     mask: options.MaskOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
 ) -> MaskSource:
     """Raises UsageError where the options contradict each other, or the mask is not there."""
     if model == "":
@@ -126,7 +130,7 @@ def mask_source(
         if not found:
             raise UsageError(f"--mask {mask}: no such file or directory")
     masks = None if mask is None else _readable(mask, "--mask ")
-    return MaskSource(model or (mode.value if mode else "auto"), asked, masks)
+    return MaskSource(model or (mode.value if mode else "auto"), asked, masks, max_pixels)
 
 
 def _readable(path: str, what: str) -> Path | OneTimeFile:

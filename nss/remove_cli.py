@@ -283,7 +283,7 @@ class _Command:
         if any(job.error is None and not job.skipped for job in self.plan):
             progress.update(0, self.plan[0].name)
             self.remover = self._open()
-        work = Work(self.remover, self.source.masks, self.refinement, self.write)
+        work = Work(self.remover, self.source.masks, self.refinement, self.write, max_pixels=self.source.max_pixels)
         pipeline = Pipeline(work.load, work.infer, work.finish, tell)
         with decoder_messages.capture(note):
             pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)

@@ -15,6 +15,7 @@ import engine
 from nss import image_io, models, preprocess
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
+from nss.image_size import MAX_PIXELS
 from nss.network import Network, RunOptions
 from nss.once import OneTimeFile
 from nss.timing import stage
@@ -50,7 +51,7 @@ class Inferred:
     info: RunInfo
 
 
-def apply_mask(image: Source | Photo, mask: Source, name: str | None = None) -> Cutout:
+def apply_mask(image: Source | Photo, mask: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Cutout:
     """A cut-out with a mask that exists already; no network runs.
 
     Args:
@@ -58,14 +59,15 @@ def apply_mask(image: Source | Photo, mask: Source, name: str | None = None) -> 
         mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
             the photo's shape (to 1 %) is resampled, and that is noted.
         name: what to call the photo in an error, where it has no path.
+        max_pixels: how many the photo, or the mask, may have; 300 megapixels by default.
 
     Raises:
         ImageError: one of the two cannot be read, or the mask has another shape.
     """
     times: dict[str, float] = {}
     with stage(times, "decode"):
-        photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
-        given = image_io.load_mask(mask)
+        photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name, max_pixels=max_pixels)
+        given = image_io.load_mask(mask, max_pixels=max_pixels)
     notes = photo.notes
     if given.shape != photo.size:
         (height, width), (own_height, own_width) = photo.size, given.shape
@@ -111,6 +113,7 @@ class Remover:
         require_gpu: bool = False,
         allow_fetch: bool = True,
         stretch: bool = False,
+        max_pixels: int = MAX_PIXELS,
         quiet: bool = False,
         notify: models.Notify | None = None,
     ) -> None:
@@ -126,6 +129,7 @@ class Remover:
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
             stretch: widen each mask to 0..1 (see ``nss.preprocess.stretch``).
+            max_pixels: how many pixels a photo may have; 300 megapixels by default.
             quiet: no progress display while downloading, and no notices but that of a GPU that was lost.
             notify: receives each notice (a licence, for instance) as one line; standard error by default.
 
@@ -147,6 +151,7 @@ class Remover:
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
         self._stretch = stretch
+        self._max_pixels = max_pixels
         self._gate = engine.Gate(_closed)
 
     def remove(self, image: Source | Photo, *, refinement: Refinement | None = None) -> Cutout:
@@ -174,7 +179,11 @@ class Remover:
         times: dict[str, float] = {}
         with self._gate.entered():
             with stage(times, "decode"):
-                photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name)
+                photo = (
+                    image
+                    if isinstance(image, image_io.Photo)
+                    else image_io.load(image, name, max_pixels=self._max_pixels)
+                )
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
                 network_input = preprocess.prepare(photo.rgb, self._network.spec)

@@ -42,3 +42,13 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="auto, a catalogue name, or an ONNX file.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="N",
+        help="Refuse images of more pixels than this before they are decoded.  [default: 300000000]",
+        show_default=False,
+    ),
+]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nss.compose import Composed, Cutout, RunInfo
 from nss.errors import ImageError
+from nss.image_size import MAX_PIXELS
 from nss.once import OneTimeFile
 from nss.output_names import stems
 from nss.remover import Inferred, Prepared, Remover, apply_mask
@@ -52,9 +53,19 @@ class Work:
     """The three stages, as ``nss.pipeline.Pipeline`` calls them; ``infer`` from one thread, the others from any."""
 
     def __init__(
-        self, remover: Remover | None, masks: Path | OneTimeFile | None, refinement: Refinement, write: Write
+        self,
+        remover: Remover | None,
+        masks: Path | OneTimeFile | None,
+        refinement: Refinement,
+        write: Write,
+        *,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks."""
+        """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks.
+
+        ``max_pixels`` goes with masks; a remover has its own limit.
+        """
+        self._max_pixels = max_pixels
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
     def load(self, job: Job) -> Prepared | Cutout | None:
@@ -71,7 +82,7 @@ class Work:
         if self._remover is not None:
             return self._remover.prepare(source, job.name)
         assert self._masks is not None
-        return apply_mask(source, mask_for(job, self._masks), job.name)
+        return apply_mask(source, mask_for(job, self._masks), job.name, max_pixels=self._max_pixels)
 
     def infer(self, _: Job, loaded: Prepared | Cutout | None) -> Inferred | Cutout | None:
         """The network's mask."""
