@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nss.image_size import MAX_PIXELS
+from nss.image_size import MAX_PIXELS, limit_pillow
 from nss.run_options import JsonOption, MaxPixelsOption
 from nss.terminal import complain, describe, escaped
 
@@ -42,6 +42,7 @@ def check(
     from nss import image_io
     from nss.check import examine
 
+    limit_pillow(max_pixels)
     original = None if photo is None else image_io.load(photo, max_pixels=max_pixels)
     passed = True
     for name in files:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nss.errors import ImageError, UsageError
-from nss.image_size import MAX_PIXELS
+from nss.image_size import MAX_PIXELS, limit_pillow
 from nss.run_options import JsonOption, MaxPixelsOption
 from nss.table import aligned
 from nss.terminal import complain, escaped
@@ -88,6 +88,7 @@ def evaluate(
     MAE, SAD, MSE and COLOUR (8-bit levels) and the gradient and connectivity errors are best at 0, the others at 1.
     SAD, gradient and connectivity are sums over the image, in thousands.
     """
+    limit_pillow(max_pixels)
     pairs, unmatched = matched(pred_dir, truth_dir)
     for line in unmatched:
         complain(line)

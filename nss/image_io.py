@@ -70,7 +70,8 @@ def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXEL
     Args:
         source: the image.
         name: what to call it in an error, where it has no path.
-        max_pixels: how many it may have; 300 megapixels by default.
+        max_pixels: how many it may have; 300 megapixels by default. Pillow has a limit of its own for TIFF and WebP,
+            179 megapixels, which ``PIL.Image.MAX_IMAGE_PIXELS`` moves for the whole process.
 
     Raises:
         ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``max_pixels``, or was

@@ -33,6 +33,28 @@ def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS)
         )
 
 
+def limit_pillow(max_pixels: int) -> None:
+    """Have Pillow refuse what has more than ``max_pixels``, and nothing that has not.
+
+    Some of its plugins (TIFF, WebP) have a limit of their own, 179 megapixels, which belongs to the process: only a
+    command may move it.
+    """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # it warns from this on, and refuses what has twice as many
+
+
+def pillows_limit() -> str:
+    """What is wrong with an image that Pillow refuses for its size."""
+    from PIL import Image
+
+    megapixels = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+    return (
+        f"has more than {megapixels:g} megapixels; reduce the image first, or raise the limit (--max-pixels; in a "
+        "program PIL.Image.MAX_IMAGE_PIXELS)"
+    )
+
+
 def sparse_note(width: int, height: int, length: int) -> str | None:
     """A note on a large picture in a file of so few bytes that it can hardly be a photo; None for others."""
     if width * height <= LARGE or width * height < SPARSE * length:

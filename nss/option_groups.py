@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nss import cutout_options as options
 from nss.cutout_options import Hidden
 from nss.errors import ImageError, UsageError
-from nss.image_size import MAX_PIXELS
+from nss.image_size import MAX_PIXELS, limit_pillow
 from nss.run_options import Backend, BackendOption, DeviceOption, MaxPixelsOption, Precision, PrecisionOption
 from nss.terminal import complain
 
@@ -85,6 +85,7 @@ class MaskSource:
 
     def open(self, *, quiet: bool) -> Remover | None:
         """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
+        limit_pillow(self.max_pixels)
         if self.masks is not None:
             return None
         from nss.remover import Remover

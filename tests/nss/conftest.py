@@ -53,6 +53,7 @@ def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[BrightnessS
     monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "no models"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which commands move
     monkeypatch.setattr(BrightnessSession, "opened", [])
     monkeypatch.setitem(vars(engine), "Session", BrightnessSession)
     return BrightnessSession

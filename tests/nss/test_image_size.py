@@ -185,3 +185,31 @@ def test_the_limit_is_a_parameter(photo: Path) -> None:
 
 def test_the_defaults_are_one() -> None:
     assert nss.remove.__kwdefaults__["max_pixels"] == nss.Remover.__init__.__kwdefaults__["max_pixels"] == MAX_PIXELS
+
+
+@pytest.mark.parametrize("format_", ["TIFF", "WEBP", "PNG"])
+def test_pillows_own_limit_goes_with_the_commands(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    """It is that of the process, which a library leaves alone, and says so."""
+    (tmp_path / "a").write_bytes(flat(format_, 60, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert command("check", tmp_path / "a").status == 0
+    done = command("check", tmp_path / "a", "--max-pixels", 2399)
+    assert done.status == 1
+    assert "megapixels; reduce the image first, or raise the limit" in done.err[0]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+
+    def loaded() -> object:
+        try:
+            return image_io.load(tmp_path / "a").size
+        except ImageError as error:
+            return str(error)
+
+    refused = (
+        f"{tmp_path / 'a'}: has more than 0.0002 megapixels; reduce the image first, or raise the limit (--max-pixels; "
+        "in a program PIL.Image.MAX_IMAGE_PIXELS)"
+    )
+    # which plugins have it depends on Pillow's version
+    assert loaded() in ((40, 60), refused)
+    assert Image.MAX_IMAGE_PIXELS == 100
