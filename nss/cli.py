@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nss import decoder_messages
+from nss import codec_messages
 from nss.bench_cli import bench
 from nss.check_cli import check
 from nss.devices_cli import devices
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. ``arguments``: those of the process by default."""
     with standard_streams():
         try:
-            with stop_signals(), decoder_messages.capture(lambda name, note: complain(f"{name}: {note}")):
+            with stop_signals(), codec_messages.capture(lambda name, note: complain(f"{name}: {note}")):
                 return _run(arguments)
         except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
             word, status = stopped(stop)

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from nss import codec_messages
 from nss.errors import ImageError, one_line
 from nss.formats import FORMATS, Encoding, check_bits, choose
 from nss.output_file import InputFiles, place, sync
@@ -52,9 +53,10 @@ def write(
     chosen = encoding or choose(target)
 
     def fill(file: IO[bytes]) -> None:
-        _encode(picture, chosen, file, str(target))
-        sync(file)
-        check_written(file, picture, chosen, str(target))
+        with codec_messages.told(str(target), chosen.of.pillow):
+            _encode(picture, chosen, file, str(target))
+            sync(file)
+            check_written(file, picture, chosen, str(target))
 
     return place(fill, target, inputs=inputs, overwrite=overwrite, alternatives=alternatives)
 
@@ -80,8 +82,9 @@ def encode(picture: Picture, encoding: Encoding, name: str = "<standard output>"
         ValueError: the picture has alpha and the format has none.
     """
     file = io.BytesIO()
-    _encode(picture, encoding, file, name)
-    check_written(file, picture, encoding, name)
+    with codec_messages.told(name, encoding.of.pillow):
+        _encode(picture, encoding, file, name)
+        check_written(file, picture, encoding, name)
     return file.getvalue()
 
 

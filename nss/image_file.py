@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from nss import decoder_messages, once
+from nss import codec_messages, once
 from nss.errors import ImageError, NssError, one_line
 from nss.image_size import MAX_PIXELS, check_jpeg, check_size, pillows_limit, sparse_note
 from nss.once import OneTimeFile
@@ -188,7 +188,7 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -
         file.seek(place)
         note = sparse_note(*image.size, length)
         if note:
-            decoder_messages.tell(name, note)  # before it is decoded, which may take long, or all the memory
+            codec_messages.tell(name, note)  # before it is decoded, which may take long, or all the memory
         yield Opened(image, name, path, file, again, (note,) if note else (), max_pixels)
 
 
@@ -233,9 +233,9 @@ def _heif_factory(name: str) -> Factory:
 def _in_one_line(name: str, format_: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one line, and keep its warnings from the user.
 
-    What it says on standard error becomes part of that line, or is told with the name (see `nss.decoder_messages`).
+    What it says on standard error becomes part of that line, or is told with the name (see `nss.codec_messages`).
     """
-    with _quiet, decoder_messages.reading(name) as messages:
+    with _quiet, codec_messages.attributed(name, format_) as messages:
         try:
             yield
         except NssError as error:
@@ -250,7 +250,7 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
             reasons = "; ".join([_text(error), *messages()])
             raise ImageError(f"{name}: truncated or damaged {format_} image ({reasons})") from error
         for message in messages():
-            decoder_messages.tell(name, message)
+            codec_messages.tell(name, message)
 
 
 class _Quiet:

@@ -63,9 +63,9 @@ def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
     """Within the block the first Ctrl-C asks to stop once what is in hand is finished, and ``notify`` says so.
 
     A second one goes to the handler from before, which raises, and so does the first where nothing is in hand, or
-    within ``Stop.interruptible``. ``notify`` is called in a thread of its own: the signal may come while the main thread
-    prints, or holds a lock that ``notify`` needs. Outside of the main thread, and where Ctrl-C is ignored or handled by
-    others, nothing changes.
+    within ``Stop.interruptible``. ``notify`` is called in a thread of its own: the signal may come while the main
+    thread prints, or holds a lock that ``notify`` needs. Outside of the main thread, and where Ctrl-C is ignored or
+    handled by others, nothing changes.
     """
     stop = Stop()
     before = signal.getsignal(signal.SIGINT)

@@ -253,7 +253,7 @@ class _Command:
 
     def _run(self, progress: Progress, stop: Stop) -> None:
         import engine
-        from nss import decoder_messages
+        from nss import codec_messages
         from nss.pipeline import Pipeline
         from nss.work import Result, Work
 
@@ -285,7 +285,7 @@ class _Command:
             self.remover = self._open()
         work = Work(self.remover, self.source.masks, self.refinement, self.write, max_pixels=self.source.max_pixels)
         pipeline = Pipeline(work.load, work.infer, work.finish, tell)
-        with decoder_messages.capture(note):
+        with codec_messages.capture(note):
             pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)
 
     def _open(self) -> Remover | None:

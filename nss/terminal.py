@@ -101,7 +101,7 @@ def require_command(context: typer.Context) -> None:
 def standard_streams() -> Iterator[None]:
     """Make both streams safe to print to: they exist, any file name can be printed, failures are `OutputError`.
 
-    Python's standard error gets a descriptor of its own, so that 2 is left to native code (`nss.decoder_messages`).
+    Python's standard error gets a descriptor of its own, so that 2 is left to native code (`nss.codec_messages`).
     """
     _fill_closed_descriptors()
     # Where the process was started without a stream, Python has None in its place.

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import nss
-from nss import decoder_messages, image_io
+from nss import codec_messages, image_io
 from nss.check import examine
 from nss.errors import ImageError
 from nss.image_size import MAX_PIXELS, sparse_note
@@ -123,7 +123,7 @@ def test_a_large_picture_of_few_bytes_is_said_before_it_is_decoded(
         return separate(image, None)
 
     monkeypatch.setattr("nss.colour_modes.separate", decode)
-    with decoder_messages.capture(lambda name, note: order.append(f"{name}: {note}")):
+    with codec_messages.capture(lambda name, note: order.append(f"{name}: {note}")):
         photo = image_io.load(blank)
     assert order[0].startswith(f"{blank}: {text}")
     assert order[1:] == ["decoded"]

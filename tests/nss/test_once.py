@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,29 @@ def test_a_pipe_that_holds_no_image_is_one_line(command: Command, pipe: Pipe, ph
     assert done.status == 1
     assert done.err[0].startswith(f"nss-wgpu: {text}: is not an image")
     assert done.err[1] == f"nss-wgpu: {nothing}: the file is empty (0 bytes)"
+
+
+@pytest.mark.parametrize("option", ["", "--model", "--mask", "--background"])
+def test_a_signal_ends_the_wait_for_a_pipe(photo: Path, tmp_path: Path, option: str) -> None:
+    name = tmp_path / "pipe"
+    os.mkfifo(name)
+    inputs = [name] if not option else [photo, option, name]
+    command = [sys.executable, "-m", "nss", "remove", *inputs, "-o", tmp_path / "out.png", "--backend", "numpy"]
+    environment = {"NSS_MODEL_DIR": str(tmp_path / "none"), "HF_HOME": str(tmp_path / "none"), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env={**os.environ, **environment}, text=True, stderr=subprocess.PIPE)
+    while True:
+        try:
+            writer = os.open(name, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:  # no one reads it yet
+            time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    os.close(writer)
+    (line,) = err.splitlines()
+    assert line.startswith("nss-wgpu: interrupted")
+    assert process.returncode == 130
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_the_library_takes_pipes_too(pipe: Pipe, photo: Path, mask: Path, rgb: np.ndarray) -> None:

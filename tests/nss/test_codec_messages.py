@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 import nss
-from nss import decoder_messages, image_io
+from nss import codec_messages, image_io
 from nss.errors import ImageError
 from nss.image_file import open_image
 
 ROOT = Path(nss.__file__).parents[1]
-SAYS = "the decoder says: Fax4Decode: "
+SAYS = "the codec says: Fax4Decode: "
 
 
 def fax(path: Path, *, damaged: bool = True) -> Path:
@@ -91,7 +91,7 @@ def test_the_library_leaves_standard_error_alone(tmp_path: Path) -> None:
 @contextmanager
 def told() -> Iterator[list[tuple[str, str]]]:
     lines: list[tuple[str, str]] = []
-    with decoder_messages.capture(lambda name, note: lines.append((name, note))):
+    with codec_messages.capture(lambda name, note: lines.append((name, note))):
         yield lines
 
 
@@ -106,18 +106,19 @@ def test_it_is_part_of_the_error_where_the_file_cannot_be_read(tmp_path: Path) -
         with pytest.raises(ImageError) as caught, open_image(path):
             fail()
         assert os.path.samestat(os.fstat(2), written.stat())
-    expected = f"{path}: truncated or damaged TIFF image (broken; the decoder says: why it is broken)"
+    expected = f"{path}: truncated or damaged TIFF image (broken; the codec says: why it is broken)"
     assert (str(caught.value), lines, written.read_bytes()) == (expected, [], b"")
 
 
 def test_all_are_named_where_several_are_read_at_a_time(tmp_path: Path) -> None:
-    with standard_error(tmp_path) as written, told() as lines:
-        with decoder_messages.reading("b.png"), decoder_messages.reading("c.png"):
+    Image.new("RGB", (9, 9)).save(tmp_path / "d.png")
+    with standard_error(tmp_path) as written, told() as lines, open_image(tmp_path / "d.png"):  # whose codec is silent
+        with codec_messages.attributed("b.tif", "TIFF"), codec_messages.attributed("c.avif", "AVIF"):
             image_io.load(fax(tmp_path / "a.tif"))
         image_io.load(fax(tmp_path / "a.tif"))
     (name, first), (_, second) = lines
     assert name == str(tmp_path / "a.tif")
-    assert first.startswith("the decoder of this file or of b.png, c.png says: Fax4Decode: ")
+    assert first.startswith("the codec of this file or of b.tif, c.avif says: Fax4Decode: ")
     assert second.startswith(SAYS)
     assert written.read_bytes() == b""
 
@@ -127,7 +128,7 @@ def test_from_many_threads_nothing_is_lost_and_standard_error_comes_back(tmp_pat
 
     def read(number: int) -> None:
         for turn in range(rounds):
-            with decoder_messages.reading(f"{number}") as messages:
+            with codec_messages.attributed(f"{number}", "TIFF") as messages:
                 os.write(2, f"{number}:{turn}\n".encode())
                 seen.extend(messages())
 
@@ -144,3 +145,22 @@ def test_from_many_threads_nothing_is_lost_and_standard_error_comes_back(tmp_pat
     assert len(first) == len(set(first))
     more = sum(int(line.split(" (and ")[1].split()[0]) for line in seen if " (and " in line)
     assert len(first) + more == count * rounds
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_what_is_said_of_a_file_that_cannot_be_written_is_one_line(photo: Path) -> None:
+    """libtiff has two lines of its own for a full disk."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(photo)
+    Image.new("L", (300, 300), 9).save(photo.parent / "mask.png")
+    script = (
+        "import resource, signal, sys\nfrom nss.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (40960, 40960))\n"
+        "sys.exit(main(['remove', 'photo.png', '--mask', 'mask.png', '--format', 'tiff']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=photo.parent, env=environment, capture_output=True, text=True, timeout=60
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nss-wgpu: photo.cutout.tif: cannot be written: ")
+    assert done.returncode == 1

@@ -1,11 +1,11 @@
-"""What decoders written in C say on standard error, with the name of the file that they say it of.
+"""What codecs written in C say on standard error, with the name of the file that they say it of.
 
 libtiff and others write to file descriptor 2, past Python, and name no file. The descriptor belongs to the whole
 process, so a library must not touch it: nothing here does before a command has called `capture`. From then on it leads
-to a temporary file for as long as any thread is within `reading`, and otherwise where it always did; Python's own
-standard error goes by another descriptor (`nss.terminal.standard_streams`). Where several files are being read, no one
-can know which of them is meant, and all of them are named; so these are no notes of a photo, which are the same
-whatever else is at work.
+to a temporary file for as long as any thread is within `attributed`, and otherwise where it always did; Python's own
+standard error goes by another descriptor (`nss.terminal.standard_streams`). Where several such files are at work, none
+can be told from the others, and all of them are named; so these are no notes of a photo, which are the same whatever
+else is at work.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from nss.errors import one_line
 
 Tell = Callable[[str, str], object]
 """Receives the name of a file, and a note on it, at once and from any thread."""
+
+_SILENT = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "WEBP"})
+"""Formats by Pillow's names that it codes itself, or by libraries that it keeps silent."""
 
 _SHOWN = 3
 """How many of the other files are named."""
@@ -49,13 +52,25 @@ def tell(name: str, note: str) -> None:
 
 
 @contextmanager
-def reading(name: str) -> Iterator[Callable[[], list[str]]]:
-    """For the block in which a file is decoded: what gives the messages that have come since it was last asked."""
+def told(name: str, format_: str) -> Iterator[None]:
+    """For the block in which a file is encoded: its messages are told, unless an error says more."""
+    with attributed(name, format_) as messages:
+        yield
+        for message in messages():
+            tell(name, message)
+
+
+@contextmanager
+def attributed(name: str, format_: str) -> Iterator[Callable[[], list[str]]]:
+    """For the block in which a file is decoded or encoded: what gives the messages that have come since it was asked.
+
+    ``format_`` is Pillow's name of its format.
+    """
     current = _capture
-    if current is None:
+    if current is None or format_ in _SILENT:
         yield list
         return
-    with current.reading(name) as messages:
+    with current.attributed(name) as messages:
         yield messages
 
 
@@ -70,7 +85,7 @@ class _Capture:
         # who looks for a fault wants all that is said, also by a process that aborts
         self._failed = bool(os.environ.get("NSS_DEBUG"))
         self._told = 0
-        self._reading: list[str] = []
+        self._at_work: list[str] = []
         self._suspects: dict[str, None] = {}
 
     def close(self) -> None:
@@ -84,26 +99,26 @@ class _Capture:
             self._file, self._failed = None, True
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[Callable[[], list[str]]]:
+    def attributed(self, name: str) -> Iterator[Callable[[], list[str]]]:
         with self._lock:
             self._begin(name)
         try:
             yield lambda: self._messages(name)
         finally:
             with self._lock:
-                self._reading.remove(name)
-                if not self._reading and self._file is not None:
+                self._at_work.remove(name)
+                if not self._at_work and self._file is not None:
                     os.dup2(self._standard_error, 2)
 
     def _begin(self, name: str) -> None:
         if self._file is None and not self._failed:
             self._open()
-        if not self._reading and self._file is not None:
+        if not self._at_work and self._file is not None:
             os.ftruncate(self._file[0], 0)
             self._told = 0
             self._suspects.clear()
             os.dup2(self._file[0], 2)
-        self._reading.append(name)
+        self._at_work.append(name)
         self._suspects[name] = None
 
     def _open(self) -> None:
@@ -126,13 +141,13 @@ class _Capture:
             text = os.read(self._file[1], 1 << 20).decode(errors="replace")
             self._told = os.lseek(self._file[1], 0, os.SEEK_END)
             others = [other for other in self._suspects if other != name]
-            self._suspects = dict.fromkeys(self._reading)
+            self._suspects = dict.fromkeys(self._at_work)
         lines = list(dict.fromkeys(filter(None, map(one_line, text.splitlines()))))
         if not lines:
             return []
         more = f" (and {len(lines) - 1} more line{'s' if len(lines) > 2 else ''})" if len(lines) > 1 else ""
         shown = others[:_SHOWN] + ([f"{len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
-        whose = f"the decoder of this file or of {', '.join(shown)}" if others else "the decoder"
+        whose = f"the codec of this file or of {', '.join(shown)}" if others else "the codec"
         return [f"{whose} says: {lines[0]}{more}"]
 
 
