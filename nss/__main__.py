@@ -12,7 +12,9 @@ def main() -> int:
     early_signals.install()
     from nss.cli import main as run
 
-    return run()
+    status = run()
+    early_signals.ignore()
+    return status
 
 
 if __name__ == "__main__":

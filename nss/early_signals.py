@@ -1,7 +1,8 @@
 """Signals that come while the command is not at work: as its modules are imported, and when it has done all.
 
-Nothing is open then that would have to be put away, so the process says one line and ends. An exception would not do:
-raised in the middle of an import it is a traceback, and some extension modules make another error of it.
+At first nothing is open that would have to be put away, so the process says one line and ends. An exception would not
+do: raised in the middle of an import it is a traceback, and some extension modules make another error of it. At last
+all is done and the status known, and what Python takes to end is not interrupted any more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ def install() -> None:
     for number in numbers():
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end_at_once)
+
+
+def ignore() -> None:
+    """Ignore the signals that `install` took over: Python, as it ends, gives them back their default, and no word."""
+    for number in numbers():
+        if signal.getsignal(number) is end_at_once:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def numbers() -> list[int]:

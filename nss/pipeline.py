@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from nss.terminal import raise_stop
+from nss.terminal import forget_stop, raise_stop
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
@@ -74,7 +74,9 @@ def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
         if stop.requested or stop.waiting or not stop.in_hand:
             assert callable(before)
             before(number, frame)
+            return  # it puts off what it raises
         stop.requested = True
+        forget_stop()
         # a threading.Thread takes a lock that the interrupted code may hold
         _thread.start_new_thread(notify, ())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import math
 import os
 import re
 import signal
@@ -61,7 +62,7 @@ def escaped(name: object) -> str:
 
 def stopped(stop: BaseException) -> tuple[str, int]:
     """The word and the exit status for an end that came from outside, for whoever says it and ends."""
-    _pending.clear()
+    forget_stop()
     return (stop.word, stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
 
 
@@ -128,33 +129,58 @@ def standard_streams() -> Iterator[None]:
 
 
 INSIST_S = 1.0
-_pending: list[int] = []
-"""The signals whose `Terminated` has been raised and is not known to have come to whoever ends the command."""
+"""How long what was raised may take to come to whoever ends the command."""
+
+RETRY_S = 0.02
+PATIENCE = 250
+"""How often a signal is put off until an import is over; for a program that is itself run by an import."""
+
+_pending: list[tuple[int, float]] = []
+"""The signals of which whoever ends the command is not known to have heard, and when each was raised; -inf: put off."""
 
 
-def raise_stop(number: int, _: FrameType | None) -> None:
+def raise_stop(number: int, frame: FrameType | None) -> None:
     """The handler that `stop_signals` sets.
 
-    What it raises may be lost: some modules drop or exchange all that is raised while they are imported. So the signal
-    comes again until `stopped` is asked, or the block is left.
+    A signal in the middle of an import comes again when that is over: extension modules may crash where something is
+    raised as they are imported, and others drop it. What is raised elsewhere and lost comes again, too, until `stopped`
+    or `forget_stop` is called, or the block is left.
     """
     if not _pending:
         _thread.start_new_thread(_insist, (number,))
-    _pending.append(number)
+    if len(_pending) < PATIENCE and _is_importing(frame):
+        _pending.append((number, -math.inf))
+        return
+    _pending.append((number, time.monotonic()))
     raise Terminated(number)
 
 
 def _insist(number: int) -> None:
-    time.sleep(INSIST_S)
+    time.sleep(RETRY_S)
     while _pending:
-        _thread.interrupt_main(signal.Signals(number))
-        time.sleep(INSIST_S)
+        for _, raised in _pending[-1:]:
+            if time.monotonic() - raised > INSIST_S:
+                _thread.interrupt_main(signal.Signals(number))
+        time.sleep(RETRY_S)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def forget_stop() -> None:
+    """Let a signal be the last that was heard of it: the command ends in its own way."""
+    _pending.clear()
 
 
 def raise_if_stopped() -> None:
     """Raise `Terminated` where a signal has come and what it raised was lost."""
     if _pending:
-        raise Terminated(_pending[0])
+        raise Terminated(_pending[0][0])
 
 
 @contextmanager

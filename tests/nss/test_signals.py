@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -98,6 +99,33 @@ def test_before_the_commands_own_code_python_ends_as_it_does(tmp_path: Path) -> 
         assert err == "nss-wgpu: interrupted\n" or process.returncode in (0, 1, -signal.SIGINT)
 
 
+def test_nothing_is_raised_within_an_import(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Extension modules may crash by it: the signal waits until the import is over, and no longer."""
+    (tmp_path / "imported_under_a_signal.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.1)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    imported: list[bool] = []
+
+    def work(*_: object, **__: object) -> None:
+        module = importlib.import_module("imported_under_a_signal")
+        imported.append(module.whole)
+        for _ in range(500):
+            time.sleep(0.01)
+        imported.append(False)
+
+    monkeypatch.setattr(cli, "app", work)
+    try:
+        assert cli.main([]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+    assert imported == [True]
+
+
 @pytest.mark.parametrize("lost", ["dropped", "exchanged"])
 @pytest.mark.parametrize("time_left", ["little", "much"])
 def test_what_an_import_makes_of_a_signal_does_not_count(
@@ -135,6 +163,30 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, "nss.cli", "--version"]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_all_is_done_changes_nothing(tmp_path: Path, name: str) -> None:
+    """Python takes its time to end, and its own handlers are gone by then."""
+    script = f"""
+import os, signal, sys
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{name}):
+        kill(process, number)
+sys.late = Late()
+sys.argv = ["nss-wgpu", "--version"]
+from nss.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
 
