@@ -81,24 +81,6 @@ def test_a_signal_is_one_line_at_every_moment(
     assert [path.name for path in tmp_path.iterdir()] in ([], ["out.png"])
 
 
-def test_before_the_commands_own_code_python_ends_as_it_does(tmp_path: Path) -> None:
-    """Python's own start is not the command's, but no line of the command stands in a traceback of it."""
-    for delay_s in (0, 0.015, 0.03, 0.045, 0.06):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nss", "--version"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        assert f'File "{ROOT / "nss"}' not in err
-        assert err == "nss-wgpu: interrupted\n" or process.returncode in (0, 1, -signal.SIGINT)
-
-
 def test_nothing_is_raised_within_an_import(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
