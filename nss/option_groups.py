@@ -6,6 +6,7 @@ A command takes the object as a parameter; `grouped` gives it the options of the
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,13 +93,13 @@ class MaskSource:
 
         return Remover(self.model, **self.asked, max_pixels=self.max_pixels, quiet=quiet, notify=complain)
 
-    def files(self, jobs: Iterable[Job]) -> list[Path]:
+    def files(self, jobs: Iterable[Job]) -> list[os.PathLike[str]]:
         """The files that are read for these jobs: the masks, or the model where it is given by its path."""
         if self.masks is None:
             return [Path(self.model)]
         from nss.work import mask_for
 
-        masks = []
+        masks: list[os.PathLike[str]] = []
         for job in jobs:
             with suppress(ImageError):  # there is none, as the job will say
                 masks.append(mask_for(job, self.masks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def preview(
     raise typer.Exit(_Command(plan, source, refinement, write, read, jobs=None, report=report, quiet=quiet).run())
 
 
-def _files_read(plan: list[Job], source: MaskSource, background: str | None = None) -> InputFiles:
+def _files_read(plan: list[Job], source: MaskSource, background: str | os.PathLike[str] | None = None) -> InputFiles:
     """All that the command reads."""
     from nss.output_file import InputFiles
 
