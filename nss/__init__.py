@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from nss.compose import Composition as Composition
     from nss.compose import Cutout as Cutout
+    from nss.formats import Encoding as Encoding
     from nss.image_io import Source
     from nss.refine import Refinement as Refinement
     from nss.remover import Remover as Remover
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Composition",
     "Cutout",
+    "Encoding",
     "GpuUnavailableError",
     "ImageError",
     "ModelUnavailableError",
@@ -38,6 +40,7 @@ __all__ = [
 _MODULES = {
     "Composition": "compose",
     "Cutout": "compose",
+    "Encoding": "formats",
     "Refinement": "refine",
     "Remover": "remover",
     "apply_mask": "remover",

@@ -6,7 +6,7 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from nss.picture import Picture
 from nss.timing import stage
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from nss.formats import Encoding
     from nss.refine import Refinement
 
@@ -23,6 +25,9 @@ HIDDEN = ("keep", "bleed", "zero")
 
 CROP_ALPHA = 0.05
 """What a pixel's alpha must reach to belong to the subject that a picture is cropped to: below is haze."""
+
+NOTEBOOK_SIDE = 1024
+"""The longer side, in pixels, from which a notebook is shown a reduced picture: what it shows is stored in it."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,8 @@ class Composed:
 class Cutout:
     """A photo with its foreground mask.
 
+    ``np.asarray(cutout)`` is ``rgba``, and a notebook shows the cut-out, reduced to ``NOTEBOOK_SIDE``.
+
     Attributes:
         mask: float32 HxW in 0..1, what the network found, at the photo's size.
         rgb: uint8 HxWx3, the photo's own pixels, untouched.
@@ -153,6 +160,34 @@ class Cutout:
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
         return _packed(self.rgb, quantised(self.alpha()))
+
+    @property
+    def image(self) -> Image.Image:
+        """A PIL image of mode RGBA that holds ``rgba``, composed anew at each access, with the photo's ICC profile."""
+        from PIL import Image
+
+        image = Image.fromarray(self.rgba)
+        if self.icc:
+            image.info["icc_profile"] = self.icc
+        return image
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """``rgba`` for NumPy, of ``dtype`` where one is asked for.
+
+        Raises:
+            ValueError: ``copy=False``: there is no array yet that could be shared.
+        """
+        if copy is False:
+            raise ValueError("the array of a cut-out is composed anew each time, never without a copy; leave copy out")
+        return self.rgba if dtype is None else self.rgba.astype(dtype, copy=False)
+
+    def _repr_png_(self) -> bytes:
+        """The PNG file that notebooks show."""
+        from nss import export, file_object, formats
+
+        image = self.image
+        image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+        return export.encode(Picture(np.asarray(image), self.icc), formats.Encoding("png"), file_object.IN_MEMORY)
 
     def alpha(self, *, invert: bool = False) -> np.ndarray:
         """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
@@ -209,36 +244,84 @@ class Cutout:
             pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
         return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
 
+    @overload
     def save(
         self,
         path: str | os.PathLike[str],
         *,
+        composition: Composition | None = ...,
+        encoding: Encoding | str | None = ...,
+        overwrite: bool = ...,
+    ) -> Path: ...
+
+    @overload
+    def save(
+        self,
+        path: IO[bytes],
+        *,
+        composition: Composition | None = ...,
+        encoding: Encoding | str | None = ...,
+        overwrite: bool = ...,
+    ) -> None: ...
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
         composition: Composition | None = None,
-        encoding: Encoding | None = None,
+        encoding: Encoding | str | None = None,
         overwrite: bool = False,
-    ) -> Path:
-        """Write the file that ``composition`` describes, verified before it takes its name.
+    ) -> Path | None:
+        """Write the file that ``composition`` describes, verified before it takes its name; returns its path.
 
         Args:
             path: its extension is the format, unless ``encoding`` says otherwise. A link is kept, and the file that
-                it leads to written; a device or a fifo is written through.
+                it leads to written; a device or a fifo is written through. Or a binary file object, open for writing,
+                which gets the bytes once they are verified, where it stands, and is not closed: its ``name`` says the
+                format, and without an extension it is PNG. None is returned for it.
             composition: what the file shows; by default the cut-out with straight alpha.
-            encoding: format, quality and effort (see :func:`nss.formats.choose`).
-            overwrite: replace a file that exists; the photo itself, its mask and its background are never replaced.
+            encoding: a format's name, or an :class:`nss.Encoding`, which has quality and effort too.
+            overwrite: replace a file that exists; the photo itself, its mask and its background are never replaced. A
+                file object is written to in any case.
 
         Raises:
-            UsageError: the format is unknown or cannot hold the picture, or the path is that of a file that was read.
+            UsageError: the format is unknown or cannot hold the picture, the path is that of a file that was read, or
+                the file object is open for text.
             ImageError: the file exists and ``overwrite`` is false, or it cannot be written.
         """
-        from nss import export, formats
+        from nss import export, file_object
         from nss.output_file import InputFiles
 
-        encoding = encoding or formats.choose(Path(path))
-        picture = self.composed(composition, opaque=not encoding.has_alpha).picture
         read = (self.path, self.info.mask, composition.background if composition else None)
         inputs = InputFiles(file for file in read if file is not None)
+        if not isinstance(path, str | os.PathLike):
+            chosen = _encoding(encoding, file_object.name_of(path))
+            picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+            with self.timed("encode"):
+                file_object.write(picture, path, encoding=chosen, inputs=inputs)
+            return None
+        chosen = _encoding(encoding, path)
+        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
         with self.timed("encode"):
-            return export.write(picture, path, encoding=encoding, inputs=inputs, overwrite=overwrite)
+            return export.write(picture, path, encoding=chosen, inputs=inputs, overwrite=overwrite)
+
+    def to_bytes(self, format: Encoding | str = "png", *, composition: Composition | None = None) -> bytes:  # noqa: A002 - Pillow's name for it
+        """The bytes of the file that ``save`` would write, verified like it.
+
+        Args:
+            format: png, webp, avif, jpeg or tiff, or an :class:`nss.Encoding`, which has quality and effort too.
+            composition: what the file shows; by default the cut-out with straight alpha.
+
+        Raises:
+            UsageError: the format is unknown or cannot hold the picture.
+            ImageError: the picture is too large for the format.
+        """
+        from nss import export, file_object
+
+        chosen = _encoding(format, None)
+        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+        with self.timed("encode"):
+            return export.encode(picture, chosen, file_object.IN_MEMORY)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
         """Store the wall time of the block as one of the stages of ``info``."""
@@ -250,6 +333,15 @@ class Cutout:
         from nss import exif
 
         return exif.cleaned(self.exif, gps=composition.keep_gps)
+
+
+def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | None) -> Encoding:
+    """What is asked for, else what the name says, else PNG."""
+    from nss import formats
+
+    if isinstance(encoding, formats.Encoding):
+        return encoding
+    return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)
 
 
 def quantised(alpha: np.ndarray, bits: int = 8) -> np.ndarray:

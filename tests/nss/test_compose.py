@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nss.compose import CROP_ALPHA, Composition, Cutout, RunInfo
-from nss.errors import UsageError
+import nss
+from nss.compose import CROP_ALPHA, NOTEBOOK_SIDE, Composition, Cutout, RunInfo
+from nss.errors import ImageError, NssError, UsageError
 from nss.refine import Refinement
 
 
@@ -188,3 +196,146 @@ def test_a_translucent_background_goes_through_the_file(soft: Cutout, tmp_path: 
         assert np.asarray(written)[..., 3].min() == 128
     with Image.open(soft.save(tmp_path / "out.jpg", composition=composition)) as written:
         assert written.mode == "RGB"
+
+
+def test_numpy_makes_an_array_of_a_cut_out(soft: Cutout) -> None:
+    for array in (np.asarray(soft), np.array(soft)):
+        assert (array.dtype, array.shape) == (np.uint8, (40, 60, 4))
+        assert np.array_equal(array, soft.rgba)
+    assert np.array_equal(np.asarray(soft, np.float32), soft.rgba.astype(np.float32))
+    assert np.array_equal(np.stack([soft, soft]), np.stack([soft.rgba] * 2))
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(soft, copy=False)
+
+
+def test_the_image_is_a_pil_one_with_its_profile(soft: Cutout, tmp_path: Path) -> None:
+    image = replace(soft, icc=b"icc").image
+    assert (image.mode, image.size) == ("RGBA", (60, 40))
+    assert np.array_equal(np.asarray(image), soft.rgba)
+    image.save(tmp_path / "out.png")
+    assert Image.open(tmp_path / "out.png").info["icc_profile"] == b"icc"
+    image.putpixel((0, 0), (1, 2, 3, 4))  # a picture of its own
+    assert np.array_equal(soft.image, soft.rgba)
+
+
+def test_a_notebook_shows_the_cut_out(soft: Cutout) -> None:
+    assert np.array_equal(Image.open(io.BytesIO(soft._repr_png_())), soft.rgba)
+
+
+def test_a_notebook_gets_a_large_cut_out_reduced_with_its_profile() -> None:
+    mask = np.zeros((3 * NOTEBOOK_SIDE // 2, 2 * NOTEBOOK_SIDE))
+    mask[: NOTEBOOK_SIDE // 2] = 1
+    rgb = np.full((*mask.shape, 3), (200, 30, 60), np.uint8)
+    rgb[NOTEBOOK_SIDE // 2 :] = 255  # under transparency, where it must not shine through the edge
+    shown = Image.open(io.BytesIO(replace(cutout(mask, rgb), icc=b"icc")._repr_png_()))
+    assert (shown.format, shown.mode, shown.size) == ("PNG", "RGBA", (NOTEBOOK_SIDE, 3 * NOTEBOOK_SIDE // 4))
+    assert shown.info["icc_profile"] == b"icc"
+    pixels = np.asarray(shown).astype(int)
+    assert pixels[NOTEBOOK_SIDE // 4 - 8, 0].tolist() == [200, 30, 60, 255]
+    assert pixels[NOTEBOOK_SIDE // 4 + 8, 0, 3] == 0
+    assert np.abs(pixels[pixels[..., 3] > 32][:, :3] - (200, 30, 60)).max() <= 4
+
+
+@pytest.mark.parametrize("format_", ["png", "webp", "avif", "jpg", nss.Encoding("webp", quality=80, effort=4)])
+def test_bytes_are_those_that_save_writes(soft: Cutout, tmp_path: Path, format_: str | nss.Encoding) -> None:
+    name = format_ if isinstance(format_, str) else format_.format
+    composition = Composition(crop=2, hidden="bleed")
+    written = soft.save(tmp_path / f"out.{name}", composition=composition, encoding=format_).read_bytes()
+    assert soft.to_bytes(format_, composition=composition) == written
+    assert "encode" in soft.info.milliseconds
+
+
+def test_bytes_are_verified_and_say_what_is_wrong(soft: Cutout, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Image.open(io.BytesIO(soft.to_bytes())).format == "PNG"
+    with pytest.raises(UsageError, match="gif: one of png, webp"):
+        soft.to_bytes("gif")
+    monkeypatch.setattr("nss.export._as_image", lambda _: Image.new("RGBA", (60, 40)))
+    with pytest.raises(ImageError, match="<cutout>: the written file was not what it should be"):
+        soft.to_bytes()
+
+
+class Dribble(io.RawIOBase):
+    """A raw file that takes a few bytes at a time."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        self.taken += data[:100]
+        return len(data[:100])
+
+
+def test_save_takes_file_objects(soft: Cutout, tmp_path: Path) -> None:
+    memory, raw = io.BytesIO(b"before"), Dribble()
+    memory.seek(0, io.SEEK_END)
+    assert soft.save(memory) is None
+    assert memory.getvalue() == b"before" + soft.to_bytes()
+    soft.save(raw)
+    assert raw.taken == soft.to_bytes()
+    with (tmp_path / "out.jpg").open("wb") as file:
+        soft.save(file, composition=Composition(background="lime"))
+        assert (tmp_path / "out.jpg").read_bytes()[:2] == b"\xff\xd8"  # flushed, and of the format that the name says
+        assert not file.closed
+    with tempfile.NamedTemporaryFile(dir=tmp_path) as file, zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        soft.save(file)
+        assert Image.open(file.name).format == "PNG"
+        with archive.open("a.tif", "w") as member:
+            soft.save(member, encoding="tiff")
+        assert archive.read("a.tif") == soft.to_bytes("tiff")
+
+
+def test_save_takes_standard_output(soft: Cutout, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    soft.save(sys.stdout.buffer, encoding="webp")
+    assert capsysbinary.readouterr().out == soft.to_bytes("webp")
+
+
+@pytest.mark.parametrize(
+    ("opened", "error", "message"),
+    [
+        (lambda _: io.StringIO(), UsageError, "<cutout>: takes no bytes; open the file with 'wb'"),
+        (lambda path: (path / "a.png").open("w"), UsageError, "a.png: takes no bytes"),
+        (lambda _: 5, UsageError, "<cutout>: takes no bytes"),
+        (lambda path: (path / "a.gif").open("wb"), UsageError, "a.gif: .gif names no format"),
+        (lambda path: (path / "readable.png").open("rb"), ImageError, "readable.png: cannot be written: write"),
+        (lambda path: (path / "photos" / "photo.png").open("r+b"), UsageError, "photo.png: is the input itself"),
+    ],
+)
+def test_a_file_object_that_cannot_be(
+    soft: Cutout,
+    photo: Path,
+    tmp_path: Path,
+    opened: Callable[[Path], IO[bytes]],
+    error: type[NssError],
+    message: str,
+) -> None:
+    (tmp_path / "readable.png").touch()
+    before = photo.read_bytes()
+    with pytest.raises(error, match=message):
+        replace(soft, path=photo).save(opened(tmp_path))
+    assert photo.read_bytes() == before
+
+
+def test_a_file_object_that_fails_says_why(soft: Cutout, tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        pass
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written: write to closed file"):
+        soft.save(file)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (
+        os.fdopen(writer, "wb", 0) as pipe,
+        pytest.raises(ImageError, match="<cutout>: cannot be written: Broken pipe"),
+    ):
+        soft.save(pipe)
+
+
+def test_a_full_pipe_that_does_not_wait_is_an_error() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    full = pytest.raises(ImageError, match="cannot be written: it is full")
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", 0) as pipe, full:
+        cutout(np.ones(noise.shape[:2]), noise).save(pipe)
