@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from nss import image_file
 from nss.errors import ImageError
 from nss.exif import orientation
 
@@ -135,10 +136,9 @@ class _Stored:
         rows = max(1, _STRIP // width)
         for top in range(0, height, rows):
             end = min(top + rows, height)
-            box = (0, top, width, end)
-            strip = self.image.crop(box)
+            strip = image_file.rows_of(self.image, top, end)
             if self.low:
-                strip = self.low.rounded(strip, box)
+                strip = self.low.rounded(strip, top, end)
             if turn:
                 strip = strip.transpose(Image.Transpose[turn])
             lines = slice(top, end) if side in ("top", "left") else slice(height - end, height - top)
@@ -165,11 +165,11 @@ class _LowBytes(NamedTuple):
     channels: list[int] | None
     key: tuple[int, int, int] | None
 
-    def rounded(self, high: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    def rounded(self, high: Image.Image, top: int, end: int) -> Image.Image:
         """The strip with each sample of 16 bits divided by 257 and rounded, and the transparent colour as alpha."""
         from PIL import Image
 
-        highs, lows = np.asarray(high), np.asarray(self.image.crop(box))
+        highs, lows = np.asarray(high), np.asarray(image_file.rows_of(self.image, top, end))
         if self.channels:
             lows = lows[..., self.channels]
         # 256 high + low is 257 high and this

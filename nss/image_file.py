@@ -128,6 +128,16 @@ def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_P
         yield opened
 
 
+def rows_of(image: Image.Image, top: int, end: int) -> Image.Image:
+    """The rows ``top`` to ``end`` of an image, decoded when they are asked for.
+
+    Pillow's own ``crop`` does the same, but before version 13 stops at ``PIL.Image.MAX_IMAGE_PIXELS``, which belongs to
+    the process.
+    """
+    image.load()
+    return image._new(image.im.crop((0, top, image.width, end)))
+
+
 @contextmanager
 def _steady(path: Path) -> Iterator[IO[bytes]]:
     """The file, for a block that reads it; refused afterwards if it was written to meanwhile."""
@@ -235,7 +245,7 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
 
     What it says on standard error becomes part of that line, or is told with the name (see `nss.codec_messages`).
     """
-    with _quiet, codec_messages.attributed(name, format_) as messages:
+    with quiet, codec_messages.attributed(name, format_) as messages:
         try:
             yield
         except NssError as error:
@@ -280,7 +290,7 @@ class _Quiet:
                 self._filters.__exit__(None, None, None)
 
 
-_quiet = _Quiet()
+quiet = _Quiet()
 
 
 def _text(error: BaseException) -> str:

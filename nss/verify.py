@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ import numpy as np
 
 from nss.errors import ImageError, one_line
 from nss.formats import Encoding
+from nss.image_file import quiet, rows_of
 from nss.picture import Picture
 from nss.tiff_exif import EXIF_PREFIX
 
@@ -92,8 +92,7 @@ def _decoded(file: IO[bytes], encoding: Encoding, name: str) -> Image.Image:
     importlib.import_module(f"PIL.{encoding.of.plugin}")
     try:
         # not PIL.Image.open: that stops at a pixel count below the largest photo that can be read
-        with warnings.catch_warnings():  # and half way there it warns
-            warnings.simplefilter("ignore")
+        with quiet:  # and half way there it warns
             image = Image.OPEN[encoding.of.pillow][0](file, "")
             image.load()
     except MemoryError:
@@ -202,10 +201,10 @@ def _starts(length: int, step: int = BLOCK) -> np.ndarray:
 
 def _strips(image: Image.Image, picture: Picture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What was read and what was meant, some rows at a time: a second whole copy of a large photo takes a gigabyte."""
-    width, height = image.size
+    height = image.height
     tops = [*_starts(height, STRIP), height]
     for top, end in pairwise(tops):
-        written = np.asarray(image.crop((0, top, width, end)))
+        written = np.asarray(rows_of(image, top, end))
         meant = picture.pixels[top:end]
         if written.ndim == 3 and meant.ndim == 2:
             meant = np.repeat(meant[..., None], 3, axis=2)

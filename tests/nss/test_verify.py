@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,11 @@ def test_the_regression_tells_straight_from_premultiplied() -> None:
     assert (half + rest).slope == pytest.approx(half.evidence / (half.evidence + rest.evidence), abs=1e-3)
     assert verify.straightness(colours * 0, colours * 0, alpha).slope is None
     assert verify.straightness(colours, colours, np.full_like(alpha, 250)).slope is None
+
+
+@pytest.mark.parametrize("name", sorted({*FORMATS} - {"webp", "tiff"}))  # whose decoders in Pillow obey it themselves
+def test_the_pixel_limit_of_the_process_stops_no_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # a caller's own
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert export.encode(Picture(texture(40, 60)), Encoding(name))
