@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
-from engine.graph import foreign, mapped
+from engine.graph import foreign, functions, mapped
 from engine.graph.coverage import normalize_domain
 
 OLDEST_OPSET = 7
@@ -88,11 +87,10 @@ class ModelFile:
         if not (_names_are_text(proto.graph) and all(map(_names_are_text, proto.functions))):
             raise ModelError(f"{what} is damaged: it holds names that are not UTF-8; fetch it again")
         versions = _versions(proto)
-        if proto.functions:
-            try:
-                proto = onnx.inliner.inline_local_functions(proto)
-            except Exception as error:  # the checks of its C++ code raise types of their own
-                raise ModelError(f"{what} has functions that cannot be inlined: {error}") from error
+        try:
+            proto = functions.inlined(proto)
+        except Exception as error:  # the checks of onnx's C++ code raise types of their own
+            raise ModelError(f"{what} has functions that cannot be inlined: {error}") from error
         return ModelFile(proto, folder, versions, content)
 
     @property

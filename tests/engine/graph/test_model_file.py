@@ -163,12 +163,13 @@ def test_every_opset_loads(opset: int) -> None:
 
 def test_versions_out_of_range() -> None:
     newest = onnx.defs.onnx_opset_version()
-    for options, message in [
-        ({"opset": OLDEST_OPSET - 1}, "operator set 6 is older than 7; lift the model with onnx.version_converter"),
-        ({"opset": newest + 1}, f"operator set {newest + 1} is newer than the installed onnx package knows"),
-        ({"ir_version": onnx.IR_VERSION + 1}, f"ONNX IR version {onnx.IR_VERSION + 1} is newer"),
+    for opset, ir_version, message in [
+        (OLDEST_OPSET - 1, 10, "operator set 6 is older than 7; lift the model with onnx.version_converter"),
+        (newest + 1, 10, f"operator set {newest + 1} is newer than the installed onnx package knows"),
+        (17, onnx.IR_VERSION + 1, f"ONNX IR version {onnx.IR_VERSION + 1} is newer"),
     ]:
-        proto = model([node("Relu", "x", "y")], {"x": [2]}, "y", **options)
+        proto = model([node("Relu", "x", "y")], {"x": [2]}, "y", ir_version=ir_version)
+        proto.opset_import[0].version = opset
         with pytest.raises(UnsupportedError, match=message):
             Session(proto.SerializeToString())
 
@@ -243,18 +244,6 @@ def test_messages_quote_control_characters_escaped() -> None:
     with pytest.raises(UnsupportedError) as caught:
         Session(content)
     assert r"ai.onnx.R\x1b\nu version 17 (1 node)" in str(caught.value)
-
-
-def test_functions_that_call_each_other() -> None:
-    functions = [
-        helper.make_function(
-            "f", name, ["a"], ["b"], [node(other, "a", "b", domain="f")], [helper.make_opsetid("f", 1)]
-        )
-        for name, other in [("A", "B"), ("B", "A")]
-    ]
-    proto = model([node("A", "x", "y", domain="f")], {"x": [2]}, "y", domains={"f": 1}, functions=functions)
-    with pytest.raises(ModelError, match="has functions that cannot be inlined: Cycle detected"):
-        Session(proto.SerializeToString())
 
 
 @pytest.mark.parametrize("part", [0.001, 0.1, 0.5, 0.9, 0.99, 0.99999])
