@@ -37,6 +37,9 @@ def power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     if base.dtype.kind in "iu" and exponent.dtype.kind == "i" and exponent.size and exponent.min() < 0:
         base = base.astype(np.float64)
     y: np.ndarray = np.power(base, exponent)
+    if exponent.size == 1 and exponent.item() == 0.5:
+        # some releases of NumPy take the square root, which is NaN and -0 where pow is infinite and 0
+        y = np.where(base == -np.inf, np.inf, y + 0)
     return y
 
 

@@ -80,7 +80,13 @@ def _power(node: Node, args: list[str]) -> str:
     return y if kind == "F" else f"{'truncated' if kind == 'I' else 'truncated_unsigned'}({y})"
 
 
-_POWERS = {1.0: "{x}", 2.0: "({x} * {x})", 3.0: "({x} * {x} * {x})", 0.5: "sqrt({x})", -1.0: "(F(1.0) / {x})"}
+_POWERS = {
+    1.0: "{x}",
+    2.0: "({x} * {x})",
+    3.0: "({x} * {x} * {x})",
+    0.5: "select(sqrt({x}), infinity(), is_inf({x}))",  # of -infinity too, of which there is no root
+    -1.0: "(F(1.0) / {x})",
+}
 """Powers that are worth an expression of their own."""
 
 

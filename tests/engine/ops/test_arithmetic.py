@@ -75,6 +75,15 @@ def test_integer_power_is_exact_and_truncates() -> None:
     np.testing.assert_array_equal(run("Pow", np.array([1, 2, -1], I32), np.array([-2, -2, -3], I32)), [1, 0, -1])
 
 
+def test_the_power_of_a_half_is_no_square_root() -> None:
+    base = np.array([-0.0, -np.inf, np.inf, 4, -1, np.nan], F32)
+    for exponent in (np.array(0.5, F32), np.array([0.5], F32), np.full(6, 0.5, F32)):
+        y = run("Pow", base, exponent)
+        np.testing.assert_array_equal(y, np.array([0, np.inf, np.inf, 2, np.nan, np.nan], F32))
+        assert not np.signbit(y[0])
+    np.testing.assert_array_equal(run("Pow", np.array([9, 4], I64), np.array([[0.5]], F32)), [[3, 2]])
+
+
 def test_shifts_beyond_the_width() -> None:
     x, count = np.array([[-5], [5]], I8), np.array([1, 8, -1], I8)
     np.testing.assert_array_equal(run("BitShift", x, count, opset=28, direction="RIGHT"), [[-3, -1, -1], [2, 0, 0]])
