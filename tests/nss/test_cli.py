@@ -142,7 +142,8 @@ def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["remove"], "Missing argument"),
-        (["remove", "PHOTO", "--nonsense"], "No such option: --nonsense. See `nss-wgpu remove --help`."),
+        (["remove", "PHOTO", "--nonsense"], "--nonsense"),
+        (["remove", "PHOTO", "--nonsense"], ". See `nss-wgpu remove --help`."),
         (["remove", "PHOTO", "--backend", "cuda"], "cuda"),
         (["remove", "PHOTO", "--backend", "numpy", "--require-gpu"], "backend 'numpy' runs on the processor"),
         (["remove", "PHOTO", "--mode", "slow"], "slow"),

@@ -77,7 +77,9 @@ def parsed(block: bytes) -> dict[str, dict[int, Any]]:
     whole = Image.Exif()
     whole.load(block)
     directories = {"primary": dict(whole), "exif": whole.get_ifd(0x8769), "gps": whole.get_ifd(0x8825)}
-    directories |= {"interoperability": whole.get_ifd(0xA005), "thumbnail": whole.get_ifd(1)}
+    # where there is none Pillow before 13 raises KeyError
+    directories["interoperability"] = whole.get_ifd(0xA005) if 0xA005 in directories["exif"] else {}
+    directories["thumbnail"] = whole.get_ifd(1)
     return {name: {t: repr(v) for t, v in d.items() if t not in POINTERS} for name, d in directories.items()}
 
 

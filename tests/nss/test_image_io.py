@@ -306,9 +306,12 @@ def test_no_file_is_opened_by_the_name_of_bytes(tmp_path: Path, monkeypatch: pyt
 
 
 def test_warnings_are_kept_off_and_put_back_with_many_threads(rgb: np.ndarray) -> None:
-    data = encoded(Image.fromarray(rgb), "TIFF", exif=oriented(6))
-    maker, damaged = (struct.pack("<HHI", 0x010F, 2, length) for length in (6, 1 << 20))
-    data = data.replace(maker, damaged)
+    settings = oriented(6)
+    settings[0x8298] = "owner"  # behind all tags of the pixels, which Pillow before 13 would not read either
+    data = encoded(Image.fromarray(rgb), "TIFF", exif=settings)
+    owner, damaged = (struct.pack("<HHI", 0x8298, 2, length) for length in (6, 1 << 20))
+    assert owner in data
+    data = data.replace(owner, damaged)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         filters = list(warnings.filters)

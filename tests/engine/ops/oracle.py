@@ -12,6 +12,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 from engine import ops
 from engine.graph.ir import Node, TensorType, Value
+from tests.engine.models import need_opset
 
 Array = np.ndarray
 IR_VERSION = 10
@@ -29,6 +30,8 @@ def build(
     outputs: int = 1,
 ) -> onnx.ModelProto:
     """A model of one node. Inputs are named ``x0``, ``x1`` ..., those in ``static`` initializers; outputs ``y0`` ..."""
+    if not domain:
+        need_opset(opset)
     schema = defs.get_schema(op, opset, domain)
     names = ["" if array is None else f"x{index}" for index, array in enumerate(inputs)]
     node = helper.make_node(op, names, [f"y{index}" for index in range(outputs)], op, domain=domain)
