@@ -1,0 +1,59 @@
+"""What pyproject.toml declares: a lower bound for everything, and everything that is imported.
+
+That the bounds are true is shown by the long run of .ci/run, which runs all tests with the lowest versions.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.engine.test_imports import imported
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+BROUGHT = {"protobuf": "onnx"}
+"""Distributions that are imported and come with another one, in the version that it needs."""
+
+
+def names(requirements: list[str]) -> Iterator[str]:
+    for requirement in requirements:
+        yield re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("room", ["dependencies", *EXTRAS])
+def test_every_requirement_has_a_lower_bound(room: str) -> None:
+    requirements = PROJECT["dependencies"] if room == "dependencies" else EXTRAS[room]
+    others = [r for r in requirements if not r.startswith("nss-wgpu[")]
+    assert others
+    assert [r for r in others if not re.fullmatch(r"[\w.-]+>=[\d.]+", r)] == []
+
+
+def test_what_is_imported_is_declared() -> None:
+    distributions = packages_distributions()
+    declared = {*names(PROJECT["dependencies"]), *names(EXTRAS["dawn"]), *names(EXTRAS["heic"])}
+    missing = set()
+    for package in ("engine", "shaders", "nss"):
+        for path in (ROOT / package).rglob("*.py"):
+            for _, name in imported(path):
+                top = name.split(".")[0]
+                if top in sys.stdlib_module_names or top in ("engine", "shaders", "nss"):
+                    continue
+                brought = {d.lower().replace("_", "-") for d in distributions.get(top, [top])}
+                if not {BROUGHT.get(d, d) for d in brought} & declared:
+                    missing.add(f"{path.relative_to(ROOT)}: {top}")
+    assert missing == set()
+
+
+def test_the_run_of_ci_knows_one_argument() -> None:
+    done = subprocess.run(["bash", ROOT / ".ci" / "run", "short"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "usage: .ci/run [long]\n")
