@@ -15,7 +15,7 @@ from nss import codec_messages
 from nss.bench_cli import bench
 from nss.check_cli import check
 from nss.devices_cli import devices
-from nss.errors import NssError, one_line
+from nss.errors import EXIT_STATUS, NssError, one_line
 from nss.eval_cli import evaluate
 from nss.models_cli import models_app
 from nss.parity_cli import parity
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name=PROGRAM,
     help="Take the background off photos, on this machine.",
-    epilog="Exit status: 0 all done, 1 some images failed, 2 usage, 3 model missing or refused, 4 no GPU, "
-    "130 interrupted, 143 terminated.",
+    epilog=f"Exit status: {'; '.join(f'{status} {meaning}' for status, meaning in EXIT_STATUS.items())}.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # importing rich for the help text alone would double its time

@@ -1,18 +1,4 @@
-"""Errors that the command reports in one line, and the exit status each one gives.
-
-Exit status of ``nss-wgpu``:
-
-===  ==============================================
-  0  everything was done
-  1  some images failed, the others were written; a checked file is premultiplied
-  2  the command line asks for something impossible
-  3  a model is missing or was refused
-  4  a GPU is required, and there is none
-129  the terminal was closed (SIGHUP)
-130  interrupted (SIGINT)
-141  standard output was closed by its reader
-143  terminated (SIGTERM)
-===  ==============================================
+"""Errors that the command reports in one line, and its exit statuses, which stand in ``EXIT_STATUS`` and the README.
 
 An interruption, SIGTERM and SIGHUP leave no temporary file behind. The text of an error is one line: what is wrong,
 with what, what to do.
@@ -58,3 +44,17 @@ class GpuUnavailableError(NssError):
     """A GPU is required, and no hardware adapter would run the network."""
 
     exit_code: ClassVar[int] = 4
+
+
+EXIT_STATUS = {
+    0: "all done",
+    1: "some images failed, a check or comparison did not pass, or standard output cannot be written",
+    2: "usage",
+    3: "the model is missing, refused or too large",
+    4: "a GPU is required, and there is none, or it was lost",
+    129: "the terminal was closed (SIGHUP)",
+    130: "interrupted (SIGINT)",
+    141: "the reader of standard output has gone",
+    143: "terminated (SIGTERM)",
+}
+"""Every exit status of ``nss-wgpu``, and what it says."""
