@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from tests.engine.conformance import BACKENDS, all_tests, check, implemented
-from tests.engine.exclusions import EXCLUSIONS, exclusion_of
+from tests.engine.exclusions import COMPLETE_SINCE, EXCLUSIONS, ONNX, exclusion_of
 from tests.engine.gpu import gpu
 
 RUNS = [(name, backend) for name in implemented() for backend in BACKENDS]
@@ -40,7 +40,10 @@ def _needs_adapter(backend: str) -> None:
 
 @pytest.mark.parametrize("entry", EXCLUSIONS, ids=lambda entry: entry.pattern)
 def test_exclusion_covers_a_test(entry: object) -> None:
-    assert any(exclusion_of(*run) is entry for run in RUNS)
+    covers = any(exclusion_of(*run) is entry for run in RUNS)
+    if not covers and ONNX < COMPLETE_SINCE:
+        pytest.skip("the installed onnx has fewer node tests than the table is for")
+    assert covers
 
 
 def test_most_node_tests_run() -> None:

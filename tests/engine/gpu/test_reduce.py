@@ -42,7 +42,8 @@ def reductions(draw: st.DrawFn, dtype: Any, op: str) -> Any:
 @few
 @given(st.data(), st.sampled_from(sorted(set(REDUCTIONS) - {"ReduceLogSum"})))
 def test_any_reduction(data: st.DataObject, op: str) -> None:
-    compare(data.draw(reductions(np.float32, op)), rtol=2e-6, atol=3e-6)
+    # a thousand deviates add up to forty on the way, and may cancel: 3.8e-6 was seen
+    compare(data.draw(reductions(np.float32, op)), rtol=2e-6, atol=1e-5)
 
 
 @few
