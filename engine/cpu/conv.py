@@ -12,8 +12,8 @@ from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import Winograd
+from engine.graph.bounds import is_extreme
 from engine.graph.ir import Node
-from engine.graph.limits import is_extreme
 from engine.ops.conv import conv_window
 from engine.ops.window import Window
 

@@ -12,7 +12,7 @@ from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.threads import Pool, turn
 from engine.errors import TooLargeError
-from engine.graph import limits
+from engine.graph import bounds
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.registry import MISFITS, evaluation_bytes, misfit
 
@@ -34,7 +34,7 @@ class NumpyExecutor:
         scratch = max((kernel.scratch for kernel in kernels), default=0)
         by_reference = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]
         planned = plan.nbytes + 4 * scratch * self.pool.threads + max(by_reference, default=0)
-        limits.require(planned, RUN)
+        bounds.require(planned, RUN)
         try:
             self.pool.reserve(scratch)
             self._memory = np.empty(plan.nbytes, np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.cpu.kernel import Observer
 from engine.errors import TooLargeError
-from engine.graph import limits
+from engine.graph import bounds
 from engine.graph.ir import Graph, Node, Value
 from engine.ops import evaluate
 from engine.ops.registry import evaluation_bytes
@@ -33,7 +33,7 @@ class ReferenceExecutor:
             if value not in kept and not value.is_constant:
                 self._freed[step].append(value)
         self.activation_bytes, self.scratch_bytes = self._peak(_output_bytes), 0
-        limits.require(self._peak(evaluation_bytes), RUN)
+        bounds.require(self._peak(evaluation_bytes), RUN)
 
     def _peak(self, taken: Callable[[Node], int]) -> int:
         """The most bytes of activations alive at once, where a node takes that many while it runs."""

@@ -22,8 +22,8 @@ from engine.cpu import (
     window_attention,
 )
 from engine.cpu.kernel import Kernel, ReferenceKernel
+from engine.graph.bounds import has_extremes
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
-from engine.graph.limits import has_extremes
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.registry import MISFITS, misfit
 

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 
 from engine.errors import InputError, ModelError, UnsupportedError
-from engine.graph import coverage, limits, signature, tensors
+from engine.graph import bounds, coverage, signature, tensors
+from engine.graph.bounds import Budget
 from engine.graph.coverage import normalize_domain
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.graph.limits import Budget
 from engine.graph.model_file import Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
@@ -39,7 +39,7 @@ def load(
     loaded.
 
     Raises ModelError for a file that is no valid model, UnsupportedError for operators, types or versions that the
-    engine does not have, TooLargeError where this machine's memory is short (`engine.graph.limits`), InputError for
+    engine does not have, TooLargeError where this machine's memory is short (`engine.graph.bounds`), InputError for
     shapes, values or outputs that do not fit the model.
     """
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
@@ -115,7 +115,7 @@ class _Loader:
                 if any(isinstance(dim, str) for dim in declared_dims(info)):
                     self.freely_bound.append(f"'{name}' bound to {list(shape)}")
                 value = Value(name, TensorType(dtype, shape))
-            limits.check_tensor(value.type, f"input '{name}'")
+            bounds.check_tensor(value.type, f"input '{name}'")
             bound[name] = value
         return bound
 
@@ -149,13 +149,13 @@ class _Loader:
             name=proto.name or next(iter(proto.output), ""),
         )
         signature.check(proto, node)
-        limits.check_attributes(node)
+        bounds.check_attributes(node)
         try:
             types = infer(node)
             if len(types) < len(proto.output):
                 raise ModelError(f"{node.label}: {len(proto.output)} outputs, the operator has {len(types)}")
             for name, kind in zip(proto.output, types, strict=False):
-                limits.check_tensor(kind, f"{node.label}: output '{name}'")
+                bounds.check_tensor(kind, f"{node.label}: output '{name}'")
             node.outputs = [
                 Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)
             ]

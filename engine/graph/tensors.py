@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.graph import limits, mapped
+from engine.graph import bounds, mapped
 from engine.graph.ir import TensorType
 
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -68,7 +68,7 @@ def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None 
     place = None if content is None else mapped.place(tensor)
     if min(shape, default=0) < 0 or (tensor.HasField("segment") and place is None):
         raise ModelError(f"{what} has negative dims or is stored in segments; export the model again")
-    limits.check_tensor(TensorType(dtype, shape), what)
+    bounds.check_tensor(TensorType(dtype, shape), what)
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, dtype, shape, base)
     if tensor.HasField("raw_data") or place is not None:

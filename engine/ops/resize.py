@@ -17,7 +17,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from engine.graph import limits
+from engine.graph import bounds
 from engine.graph.ir import Node, TensorType
 from engine.ops.arguments import ints, static_array
 from engine.ops.registry import operator
@@ -297,11 +297,11 @@ def _resized_type(node: Node, scalings: dict[int, AxisScaling]) -> TensorType:
     x = node.input(0)
     shape = tuple(scalings[axis].out if axis in scalings else extent for axis, extent in enumerate(x.shape))
     result = TensorType(x.dtype, shape)
-    limits.check_tensor(result, f"{node.label}: its output")
+    bounds.check_tensor(result, f"{node.label}: its output")
     mode, antialias = node.attr("mode", "nearest"), bool(node.attr("antialias", 0))
     for axis, asked in scalings.items():
         nbytes = 0 if asked.is_identity else table_bytes(asked, mode, antialias=antialias)
-        limits.require(nbytes, f"{node.label}: the table of weights of axis {axis}")
+        bounds.require(nbytes, f"{node.label}: the table of weights of axis {axis}")
     return result
 
 

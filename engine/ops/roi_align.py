@@ -6,7 +6,7 @@ from math import ceil, prod
 
 import numpy as np
 
-from engine.graph import limits
+from engine.graph import bounds
 from engine.graph.ir import Node, TensorType
 from engine.ops.registry import operator
 from engine.ops.types import accumulator
@@ -62,7 +62,7 @@ class RoiAlign:
             samples = [_samples(length, count, ratio) for length, count in zip(lengths, bins, strict=True)]
             # four corners of each, in float64, twice: the region may be of any size
             points = prod(bins) * prod(max(count, 1) for count in samples)
-            limits.require(2 * 4 * 8 * x.shape[1] * points, f"{node.label}: region {index}")
+            bounds.require(2 * 4 * 8 * x.shape[1] * points, f"{node.label}: region {index}")
             rows, row_weights = _axis(y1 - shift, lengths[0], bins[0], samples[0], x.shape[2])
             columns, column_weights = _axis(x1 - shift, lengths[1], bins[1], samples[1], x.shape[3])
             # [C, bins, samples, 2, bins, samples, 2]

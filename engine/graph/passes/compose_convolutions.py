@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.graph.bounds import has_extremes
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.limits import has_extremes
 from engine.graph.passes.match import Matcher, is_dense, is_pointwise, made
 
 

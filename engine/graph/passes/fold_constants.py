@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.graph.bounds import Budget
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.limits import Budget
 from engine.ops import evaluate
 from engine.ops.registry import evaluation_bytes
 

@@ -13,7 +13,7 @@ from engine import Session
 from engine.cpu.conv import ConvKernel
 from engine.cpu.kernel import ReferenceKernel
 from engine.cpu.lower import lower, needs_direct
-from engine.graph.limits import LARGEST_WEIGHT, is_extreme
+from engine.graph.bounds import LARGEST_WEIGHT, is_extreme
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from engine.graph.passes.compose_convolutions import compose_convolutions

@@ -11,9 +11,9 @@ import pytest
 
 import engine
 from engine import ModelError, Session, TooLargeError, UnsupportedError
-from engine.graph import limits
+from engine.graph import bounds
+from engine.graph.bounds import MOST_AXES
 from engine.graph.ir import TensorType
-from engine.graph.limits import MOST_AXES
 from engine.ops import registry
 from tests.engine.models import Dims, loaded, model, node
 
@@ -24,7 +24,7 @@ GIB = 1 << 30
 @pytest.fixture(autouse=True)
 def _small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of 16 GiB, whatever the tests run on."""
-    monkeypatch.setattr(limits, "machine_memory", lambda: 16 * GIB)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 16 * GIB)
 
 
 def with_dims(*dims: int) -> onnx.ModelProto:
@@ -132,7 +132,7 @@ def test_the_most_axes_run() -> None:
 
 def test_constants_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of three is a quarter of the memory, which is 100 MiB: what holds and makes them all is more than that."""
-    monkeypatch.setattr(limits, "machine_memory", lambda: 100 << 20)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     nodes = [node("ConstantOfShape", "s", name) for name in "abc"]
     protos = [model(nodes, {}, outputs, {"s": np.array([110 << 16])}) for outputs in ("a", "a b c")]
     loaded(protos[0])
@@ -141,7 +141,7 @@ def test_constants_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_views_of_a_constant_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "machine_memory", lambda: 100 << 20)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     nodes = [node("ConstantOfShape", "s", "v0")]
     nodes += [node("Reshape", f"v{index} t", f"v{index + 1}") for index in range(5)]
     loaded(model(nodes, {}, "v5", {"s": np.array([100 << 16]), "t": np.array([100, -1])}))
@@ -154,7 +154,7 @@ def test_activations_that_this_machine_cannot_hold(backend: str, monkeypatch: py
     nodes = [node("Relu", "x", "a"), node("Exp", "x", "b"), node("Sum", "a b x", "y")]
     data = model(nodes, {"x": x}, "y").SerializeToString()
     Session(data, backend=backend).close()
-    monkeypatch.setattr(limits, "machine_memory", lambda: 100 << 20)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     with pytest.raises(TooLargeError, match=r"^a run of the model .* takes [\d,]+ bytes, and this machine has"):
         Session(data, backend=backend)
 
@@ -162,8 +162,8 @@ def test_activations_that_this_machine_cannot_hold(backend: str, monkeypatch: py
 def test_the_padded_input_of_the_reference_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """2^20 rows of padding over 4 columns are 48 MiB beside 4 MiB of output; the NumPy executor never makes them."""
     data = conv(pads=[2**20, 0, 2**20, 0], strides=[2, 1]).SerializeToString()
-    monkeypatch.setattr(limits, "UNASKED", 0)
-    monkeypatch.setattr(limits, "machine_memory", lambda: 40 << 20)
+    monkeypatch.setattr(bounds, "UNASKED", 0)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 40 << 20)
     with pytest.raises(TooLargeError, match="by its reference operators takes"):
         Session(data, backend="reference")
 
@@ -231,7 +231,7 @@ def test_many_numbers_are_made_at_once() -> None:
 
 
 def test_tensor_of_the_largest_size_any_machine_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "machine_memory", lambda: 1 << 60)
-    limits.check_tensor(TensorType(np.dtype(U8), (2**47,)), "x")
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 60)
+    bounds.check_tensor(TensorType(np.dtype(U8), (2**47,)), "x")
     with pytest.raises(ModelError, match="more than any machine can address"):
-        limits.check_tensor(TensorType(np.dtype(U8), (2**47 + 1,)), "x")
+        bounds.check_tensor(TensorType(np.dtype(U8), (2**47 + 1,)), "x")
