@@ -105,15 +105,16 @@ class Session:
         chosen = _resolve(backend, precision, adapter)
         self._gate = Gate(_closed)
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
-        graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
-        in_file = len(file.proto.graph.node)
-        del file  # its weights, where no one else holds it, before the executor makes its own
-        self.inputs = _infos(graph.inputs)
-        self.outputs = _infos(graph.outputs)
-        loaded = len(graph.nodes)
-        passes = {} if chosen.backend == "reference" else optimize(graph)
-        self._made_by = chosen, precision
-        self._executor, device = _executor(graph, chosen, precision)
+        with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
+            graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
+            in_file = len(file.proto.graph.node)
+            del file  # its weights, where no one else holds it, before the executor makes its own
+            self.inputs = _infos(graph.inputs)
+            self.outputs = _infos(graph.outputs)
+            loaded = len(graph.nodes)
+            passes = {} if chosen.backend == "reference" else optimize(graph)
+            self._made_by = chosen, precision
+            self._executor, device = _executor(graph, chosen, precision)
         constants = sum(value.type.nbytes for value in graph.constants())
         held = self._executor.activation_bytes
         self.info = SessionInfo(

@@ -64,7 +64,7 @@ def is_extreme(weights: np.ndarray) -> bool:
     if weights.dtype.kind != "f" or not weights.size:
         return False
     with np.errstate(invalid="ignore"):  # a NaN that signals
-        return not (weights.min() >= -LARGEST_WEIGHT and weights.max() <= LARGEST_WEIGHT)
+        return not (float(weights.min()) >= -LARGEST_WEIGHT and float(weights.max()) <= LARGEST_WEIGHT)
 
 
 def has_extremes(node: Node) -> bool:

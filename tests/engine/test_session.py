@@ -216,3 +216,17 @@ def test_a_closed_session_says_so(backend: str) -> None:
 def test_an_input_that_is_no_array() -> None:
     with Session(SMALL) as session, pytest.raises(InputError, match="input 'x' is no array"):
         session.run({"x": [[1, 2], [3]]})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_infinities_in_the_weights_are_no_warning(backend: str, recwarn: pytest.WarningsRecorder) -> None:
+    """They meet in every pass that computes with weights, and in the transforms of Winograd."""
+    weights = np.zeros((64, 64, 3, 3), np.float32)
+    weights[0, 0], weights[1, 1] = np.inf, 3e38
+    values = {"s": 1e30, "b": 0, "m": 0, "v": 1e-30}
+    statistics = {name: np.full(64, value, np.float32) for name, value in values.items()}
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("BatchNormalization", "c s b m v", "y")]
+    proto = model(nodes, {"x": [1, 64, 32, 32]}, "y", {"w": weights, **statistics})
+    with Session(proto.SerializeToString(), backend=backend):
+        pass
+    assert [str(warning.message) for warning in recwarn] == []

@@ -80,7 +80,7 @@ def complain(*_: object, **__: object) -> None:
     raise ImageError("damaged")
 
 
-def litter(_fill: object, target: Path, *_: object) -> None:
+def litter(_fill: object, target: Path, **_: object) -> None:
     """A temporary file that stays."""
     target.with_name(".nss-0123.tmp").touch()
     raise ImageError("the disk is full")
@@ -161,7 +161,7 @@ PLANTED: dict[str, Judge] = {
     "lines of a decoder": of_image(image_io, "load", say),
     "lines in the command": of_image(image_cases.cli, "app", say, "command"),
     "image warning": of_image(image_io, "load", complain),
-    "image litter": of_image(export, "_place", litter),
+    "image litter": of_image(export, "place", litter),
     "image spoilt": of_image(image_io, "load", spoil(image_io.load)),
 }
 

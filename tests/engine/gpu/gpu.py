@@ -36,19 +36,23 @@ def test_adapter() -> Adapter | None:
 test_adapter.__test__ = False  # type: ignore[attr-defined]  # a name, not a test
 
 
-@cache
 def device() -> Device:
-    """The device that tests run on; the test is skipped where there is no adapter."""
+    """The device that tests run on, a new one after a test that loses it; skips the test where there is no adapter."""
     adapter = test_adapter()
     if adapter is None:
         if os.environ.get("NSS_REQUIRE_ADAPTER"):
             pytest.fail(no_adapter())
         pytest.skip(f"{no_adapter()}: THE WEBGPU EXECUTOR IS NOT TESTED")
+    _note_use(f"{adapter.index}: {adapter}")
+    return open_device(adapter)
+
+
+@cache
+def _note_use(adapter: str) -> None:
     log = os.environ.get("NSS_TEST_ADAPTER_LOG")
     if log:
         with Path(log).open("a", encoding="utf-8") as file:
-            file.write(f"{adapter.index}: {adapter}\n")
-    return open_device(adapter)
+            file.write(f"{adapter}\n")
 
 
 def run(

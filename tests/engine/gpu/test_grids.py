@@ -22,6 +22,7 @@ from engine.gpu.executor import GpuExecutor
 from engine.gpu.limits import GUARANTEED, LARGEST_INTEGER
 from engine.gpu.lowering import Lowering
 from engine.gpu.plan import Command, Plan, make_plan
+from engine.graph import bounds
 from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
 from tests.engine.cpu.test_window_attention import attention
@@ -246,7 +247,8 @@ def test_more_columns_than_a_grid_has_are_those_of_the_products_kernel() -> None
     assert_held(plan, GUARANTEED[PER_DIMENSION])
 
 
-def test_indices_beyond_32_bits_are_refused() -> None:
+def test_indices_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 50)
     refused(
         graph_of(node("Exp", "x", "y", name="long"), {"x": [1, 3, 1 << 15, 1 << 15]}),
         r"Exp 'long' .* needs 'x' of 3,221,225,472 elements; the adapter allows 2,147,418,112 of a tensor. Use",
@@ -256,13 +258,15 @@ def test_indices_beyond_32_bits_are_refused() -> None:
     refused(graph_of(wide, {"x": [1]}, {"shape": ints(1 << 40)}), "of 1,099,511,627,776 elements")
 
 
-def test_invocations_beyond_32_bits_are_cut() -> None:
+def test_invocations_beyond_32_bits_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 50)
     plan = plan_of(graph_of(node("Exp", "x", "y"), {"x": [46339, 46339]}), max_storage_buffer_binding_size=1 << 35)
     assert len(plan.commands) == 2
     assert_held(plan, GUARANTEED[PER_DIMENSION])
 
 
-def test_a_number_that_no_kernel_holds_is_refused() -> None:
+def test_a_number_that_no_kernel_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_STEP", 1 << 40)
     far = node("MaxPool", "x", "y", kernel_shape=[2], dilations=[3 << 30], pads=[2 << 30, 2 << 30])
     refused(graph_of(far, {"x": [1, 1, 8]}), "needs the number 3,221,225,472; the adapter allows 2,147,483,647")
 
