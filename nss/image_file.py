@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import stat
 import threading
@@ -33,6 +34,9 @@ EXTENSIONS = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
+
+# what Pillow logs beside an error that it raises, Python prints where nobody has said what to do with logs
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # How a file begins, Pillow's name of the format, Pillow's module for it.
 _SIGNATURES = (

@@ -164,3 +164,17 @@ def test_what_is_said_of_a_file_that_cannot_be_written_is_one_line(photo: Path) 
     (line,) = done.stderr.splitlines()
     assert line.startswith("nss-wgpu: photo.cutout.tif: cannot be written: ")
     assert done.returncode == 1
+
+
+def test_what_pillow_logs_beside_its_error_is_no_line_of_its_own(tmp_path: Path) -> None:
+    """A TIFF of 2,048 samples a pixel; in a process of its own, since pytest handles what is logged."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "TIFF")
+    samples = (277).to_bytes(2, "little") + (3).to_bytes(2, "little") + (1).to_bytes(4, "little")
+    assert file.getvalue().count(samples) == 1
+    damaged = file.getvalue().replace(samples + (3).to_bytes(2, "little"), samples + (2048).to_bytes(2, "little"))
+    (tmp_path / "a.tif").write_bytes(damaged)
+    done = run("check", "a.tif", folder=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nss-wgpu: a.tif: ")
+    assert done.returncode == 1
