@@ -1,8 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas`` and ``Gate`` are for work around
-a run.
+``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are
+for work around a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
@@ -24,6 +24,7 @@ from engine.errors import (
 if TYPE_CHECKING:
     from engine.cpu.threads import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
+    from engine.forks import in_child as in_child
     from engine.gate import Gate as Gate
     from engine.gpu.listing import DeviceInfo as DeviceInfo
     from engine.gpu.listing import Devices as Devices
@@ -60,6 +61,7 @@ __all__ = [
     "compare",
     "deviates",
     "devices",
+    "in_child",
     "single_threaded_blas",
 ]
 
@@ -78,6 +80,7 @@ _MODULES = {
     "compare": "parity",
     "deviates": "parity",
     "devices": "gpu.listing",
+    "in_child": "forks",
     "single_threaded_blas": "cpu.threads",
 }
 """Where the names are that are loaded when they are asked for."""

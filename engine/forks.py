@@ -9,10 +9,21 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from engine.errors import BackendError
+
+
+def in_child(renew: Callable[[], object]) -> None:
+    """Have ``renew`` called first in each forked child: for locks, which threads of the parent may hold.
+
+    Without effect where there is no fork.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew)
+
 
 _used: dict[ModuleType, int] = {}
 """The implementations of WebGPU that are loaded, and the process that loaded each."""
@@ -65,5 +76,4 @@ def _c_library() -> Any:
 
 _libc = _c_library() if sys.platform == "linux" else None
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disarm)
+in_child(_disarm)

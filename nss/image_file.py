@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
+import engine
 from nss import codec_messages, once
 from nss.errors import ImageError, NssError, one_line
 from nss.image_size import MAX_PIXELS, check_jpeg, check_size, pillows_limit, sparse_note
@@ -275,9 +276,14 @@ class _Quiet:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._within = 0
         self._filters = warnings.catch_warnings()
+        self._renew()
+        engine.in_child(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child the lock may be that of a thread which it does not have."""
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         with self._lock:

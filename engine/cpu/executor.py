@@ -60,7 +60,8 @@ class NumpyExecutor:
         self._steps = [
             (_without_data(node), kernel, tensors(_read(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
-            if node.op not in VIEWS or node.domain
+            # nothing is computed where there are no elements, which many a kernel has no place for
+            if (node.op not in VIEWS or node.domain) and any(value.type.size for value in node.used_outputs())
         ]
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:

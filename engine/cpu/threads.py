@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 import threadpoolctl
 
+from engine.forks import in_child
+
 Item = TypeVar("Item")
 Range = tuple[int, int]
 
@@ -90,8 +92,7 @@ def _renew_locks() -> None:
     _holders.intersection_update({threading.get_ident()})
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+in_child(_renew_locks)
 
 
 def _lift_limits() -> None:

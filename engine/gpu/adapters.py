@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from engine.errors import BackendError
-from engine.forks import note_use
+from engine.forks import in_child, note_use
 from engine.gpu.silence import silenced
 
 IMPLEMENTATIONS = {"wgpu": "wgpu", "dawn": "wgpudawn"}
@@ -61,8 +61,7 @@ def _renew_lock() -> None:
     _library_lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+in_child(_renew_lock)
 
 
 def library_lock() -> threading.RLock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 import nss
 from engine.gpu.device import Device
+from nss import image_file
 from nss.errors import UsageError
 from nss.remover import Remover
 from tests.engine.forking import outcome_of_child
@@ -116,6 +119,16 @@ def test_a_child_goes_on_with_its_parents_remover_on_numpy(network: Path) -> Non
     with Remover(network, backend="numpy", quiet=True) as remover:
         expected = remover.remove(PHOTOS[0], refinement=edges).mask
         same = outcome_of_child(lambda: np.array_equal(remover.remove(PHOTOS[0], refinement=edges).mask, expected))
+    assert same == "True"
+
+
+def test_a_child_reads_images_whatever_threads_of_its_parent_were_at(network: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(PHOTOS[0]).save(file, "PNG")
+    with Remover(network, backend="numpy", quiet=True) as remover:
+        expected = remover.remove(file.getvalue()).mask
+        with image_file.quiet._lock:  # as if another thread were reading in this moment
+            same = outcome_of_child(lambda: np.array_equal(remover.remove(file.getvalue()).mask, expected))
     assert same == "True"
 
 

@@ -187,3 +187,15 @@ def test_graph_without_nodes() -> None:
     result, same = NumpyExecutor(graph, 2).run(feeds(graph))
     np.testing.assert_array_equal(result, [0, 1, 2])
     np.testing.assert_array_equal(same, feeds(graph)[0])
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 0, 5), (1, 0, 6, 8), (1, 4, 0, 0)])
+def test_what_has_no_elements_is_no_work(sizes: tuple[int, ...]) -> None:
+    """The kernel for resampling, for one, cannot cut into parts what has none."""
+    nodes = [node("Resize", "x - - sizes", "t", mode="linear"), node("Relu", "t", "y")]
+    proto = model(nodes, {"x": [1, 4, 6, 8]}, "y", {"sizes": np.array(sizes, np.int64)}, opset=19)
+    graph = loaded(proto)
+    executor, inputs = NumpyExecutor(graph), feeds(graph)
+    (result,) = executor.run(inputs)
+    executor.close()
+    assert result.shape == interpret(graph, inputs)[0].shape == sizes
