@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -199,3 +199,13 @@ def test_what_has_no_elements_is_no_work(sizes: tuple[int, ...]) -> None:
     (result,) = executor.run(inputs)
     executor.close()
     assert result.shape == interpret(graph, inputs)[0].shape == sizes
+
+
+@pytest.mark.parametrize("execute", [interpret, lambda graph, inputs: NumpyExecutor(graph).run(inputs)])
+def test_what_has_no_elements_is_not_computed_on_any_backend(execute: Callable[..., list[np.ndarray]]) -> None:
+    """An index that leads nowhere is then nobody's fault."""
+    constants = {"i": np.full((1, 1, 2, 2), 99), "shape": np.array([1, 1, 0, 4], np.int64)}
+    nodes = [node("MaxUnpool", "x i shape", "y", kernel_shape=[2, 2], strides=[2, 2])]
+    graph = loaded(model(nodes, {"x": [1, 1, 2, 2]}, "y", constants))
+    (result,) = execute(graph, feeds(graph))
+    assert (result.shape, result.dtype) == ((1, 1, 0, 4), np.float32)
