@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +23,9 @@ def outcome_of_child(call: Callable[[], object]) -> str:
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork: WHAT A FORKED CHILD FINDS IS NOT TESTED")
     reader, writer = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are what is tried here
+        child = os.fork()
     if child == 0:
         try:
             os.close(reader)

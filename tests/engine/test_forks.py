@@ -102,7 +102,7 @@ print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected: str) -> None:
     device()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, what],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT, what],  # of forks beside threads
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,

@@ -133,10 +133,11 @@ def test_a_child_reads_images_whatever_threads_of_its_parent_were_at(network: Pa
 
 
 def test_a_child_cannot_use_its_parents_remover_on_the_gpu(network: Path) -> None:
+    index = device().adapter.index
     with on_gpu(network) as remover:
         remover.remove(PHOTOS[0])
         inherited = outcome_of_child(lambda: remover.remove(PHOTOS[0]))
-        new = outcome_of_child(lambda: on_gpu(network))
+        new = outcome_of_child(lambda: Remover(network, backend="webgpu", device=index, quiet=True))
     assert inherited.startswith("ImageError: <array image>: running the model: WebGPU was in use before")
     assert new.startswith("UsageError: opening ")
     assert inherited.endswith("make it after the fork, or use spawn")
