@@ -19,13 +19,8 @@ from engine.ops.types import normalize_axes, normalize_axis
 
 
 def mean(length: int) -> Statistic:
-    """The mean of x, divided as IEEE 754 has it: of equal elements it is each of them, and what is left of them 0.
-
-    Where it knows the divisor, NVIDIA's compiler folds the residue by which ``divided`` corrects a quotient into 0.
-    """
-    return Statistic(
-        "mean", "x", "sum", literal(0), "divided(total, F(params.length))", uniforms={"length": max(1, length)}
-    )
+    """The mean of x, divided as IEEE 754 has it: of equal elements it is each of them, and what is left of them 0."""
+    return Statistic("mean", "x", "sum", literal(0), f"divided(total, {literal(max(1, length))})")
 
 
 def inverse_deviation(length: int, epsilon: float, term: str = "(x - mean) * (x - mean)") -> Statistic:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isqrt, prod
 
 import numpy as np
@@ -37,7 +37,6 @@ class Statistic:
     """``name`` = ``result``, an expression of ``total``, which is the ``join`` (a key of JOINS) of every ``term``.
 
     Terms are expressions of the operands and of earlier statistics, of WGSL type ``type``; ``neutral`` changes none.
-    ``uniforms`` are numbers that the result reads as ``params.<name>``, where a compiler must not know them.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Statistic:
     neutral: str
     result: str = "total"
     type: str = "f32"
-    uniforms: Mapping[str, int] = field(default_factory=dict)
 
     def joined(self, one: str, other: str) -> str:
         """The join of two."""
@@ -239,7 +237,6 @@ def emit_rows(
             writes=[operand for name, operand in operands.items() if name in targets],
             rows=outer[0],
             grid=grid,
-            uniforms={name: number for statistic in statistics for name, number in statistic.uniforms.items()},
             flops=rows.x.size * (len(statistics) + len(elements)),
         )
     )
