@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -17,6 +16,7 @@ from nss.inputs import STANDARD, Found, earlier_stem, expand_patterns, find
 from nss.once import is_pipe
 from nss.output_file import InputFiles
 from nss.output_names import OutputName
+from nss.path_keys import PathKeys, folded
 from nss.sidecars import SUFFIX as SIDECAR_SUFFIX
 from nss.sidecars import path_for
 
@@ -128,7 +128,7 @@ def plan(
         output = STANDARD
     named = expand_patterns(inputs)
     directory = _output_directory(named, output, parents)
-    keys = _Keys()
+    keys = PathKeys()
     jobs: dict[str, Job] = {}
     for found in find(named, recursive=recursive, leave_out=directory):
         error = found.error or _input_error(found.path, output)
@@ -256,7 +256,7 @@ def _take_outputs_out(jobs: dict[str, Job], *, refuse: bool) -> None:
             del jobs[key]
 
 
-def _number(jobs: dict[str, Job], keys: _Keys, sidecar: bool) -> None:
+def _number(jobs: dict[str, Job], keys: PathKeys, sidecar: bool) -> None:
     """Give each target a name that no file and no other job has, and its record too."""
     taken = set(jobs)
     last: dict[str, int] = {}
@@ -276,7 +276,7 @@ def _number(jobs: dict[str, Job], keys: _Keys, sidecar: bool) -> None:
         jobs[key] = replace(job, target=target, number=last.get(first, 1))
 
 
-def _keep_extensions(jobs: dict[str, Job], keys: _Keys, notify: Callable[[str], object] | None) -> None:
+def _keep_extensions(jobs: dict[str, Job], keys: PathKeys, notify: Callable[[str], object] | None) -> None:
     """Let photos that would get one output for their stem alone, ``IMG_1.heic`` and ``IMG_1.jpg``, keep their names."""
     kept: dict[str, None] = {}
     while True:
@@ -286,8 +286,8 @@ def _keep_extensions(jobs: dict[str, Job], keys: _Keys, notify: Callable[[str], 
                 by_target.setdefault(keys.of(job.target), []).append(key)
         before = len(kept)
         for group in by_target.values():
-            targets = {_folded(target.name) for key in group if (target := jobs[key].target)}
-            names = {_folded(source.name) for key in group if (source := jobs[key].source)}
+            targets = {folded(target.name) for key in group if (target := jobs[key].target)}
+            names = {folded(source.name) for key in group if (source := jobs[key].source)}
             if len(targets) == 1 and len(names) > 1:  # several targets are links to one file
                 kept.update(dict.fromkeys(group))
         for key in list(kept)[before:]:
@@ -302,7 +302,7 @@ def _keep_extensions(jobs: dict[str, Job], keys: _Keys, notify: Callable[[str], 
         notify(f"{len(kept)} photos have the stem of another one, and keep their extension: {first.target_name}")
 
 
-def _refuse_collisions(jobs: Mapping[str, Job], keys: _Keys) -> None:
+def _refuse_collisions(jobs: Mapping[str, Job], keys: PathKeys) -> None:
     """``jobs`` by the key of their source."""
     taken: dict[str, str] = {}
     for job in jobs.values():
@@ -355,50 +355,3 @@ def _check_new(directory: Path, target: Path) -> None:
         raise ImageError(f"{target}: {there} is no directory")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ImageError(f"{target}: the directory {there} is not writable")
-
-
-class _Keys:
-    """Names of files by which two paths can be compared: equal where one file is or would be meant.
-
-    Links are followed. Where a directory makes no difference between small and capital letters, or between the ways to
-    write an accent in Unicode, neither do the keys.
-    """
-
-    def __init__(self) -> None:
-        self._folders: dict[str, tuple[str, bool]] = {}
-
-    def of(self, path: Path | None) -> str:
-        """The key of a path; that of standard input for None."""
-        if path is None:
-            return STANDARD
-        folder, name = os.path.split(os.path.realpath(path))
-        key, folds = self._folder(folder)
-        return os.path.join(key, _folded(name) if folds else name)  # noqa: PTH118
-
-    def _folder(self, folder: str) -> tuple[str, bool]:
-        """Its key, and whether it makes no difference; one that is still to be made is like the one it will be in."""
-        if folder not in self._folders:
-            head, tail = os.path.split(folder)
-            if not tail or os.path.isdir(folder):  # noqa: PTH112
-                self._folders[folder] = folder, _folds_case(folder)
-            else:
-                key, folds = self._folder(head)
-                self._folders[folder] = os.path.join(key, _folded(tail) if folds else tail), folds  # noqa: PTH118
-        return self._folders[folder]
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _folds_case(folder: str) -> bool:
-    """Whether a directory makes no difference between small and capital letters, told by a file that is there."""
-    try:
-        with os.scandir(folder) as entries:
-            name = next((e.name for e in entries if e.name.isascii() and e.name.swapcase() != e.name), None)
-        # an empty one is taken to be like the directory it is in
-        path = os.path.join(folder, name) if name else folder  # noqa: PTH118
-        head, tail = os.path.split(path)
-        return os.path.samefile(path, os.path.join(head, tail.swapcase()))  # noqa: PTH118, PTH121
-    except OSError:
-        return False

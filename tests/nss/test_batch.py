@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nss import batch, inputs
+from nss import inputs, path_keys
 from nss.batch import Job, make_directories, plan
 from nss.errors import ImageError, UsageError
 
@@ -375,16 +375,16 @@ def test_names_that_differ_in_case_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     Path("out").mkdir()
     make("probe")
     folds = Path("PROBE").exists()
-    assert batch._folds_case(str(Path.cwd())) == folds
-    assert batch._folds_case(str(Path("out").resolve())) == folds
+    assert path_keys.folds_case(str(Path.cwd())) == folds
+    assert path_keys.folds_case(str(Path("out").resolve())) == folds
     both = (["in", "in2"], "out")
     if not folds:
         with monkeypatch.context() as patch:
             patch.setattr(os.path, "samefile", lambda a, b: Path(a).exists() and a.lower() == b.lower())
-            assert batch._folds_case(str(Path.cwd()))
-            assert batch._folds_case(str(Path("out").resolve()))
+            assert path_keys.folds_case(str(Path.cwd()))
+            assert path_keys.folds_case(str(Path("out").resolve()))
         assert len(pairs(plan(*both, recursive=True))) == 4
-    monkeypatch.setattr(batch, "_folds_case", lambda folder: "out" in folder)
+    monkeypatch.setattr(path_keys, "folds_case", lambda folder: "out" in folder)
     with pytest.raises(UsageError, match="would both be written"):
         plan(*both)
     for directory in ("in", "in2"):
@@ -400,7 +400,7 @@ def test_accents_that_are_written_in_two_ways(monkeypatch: pytest.MonkeyPatch) -
     make("in/caf\u00e9.png", "in2/cafe\u0301.png")
     Path("out").mkdir()
     assert len(pairs(plan(["in", "in2"], "out"))) == 2
-    monkeypatch.setattr(batch, "_folds_case", lambda folder: "out" in folder)
+    monkeypatch.setattr(path_keys, "folds_case", lambda folder: "out" in folder)
     with pytest.raises(UsageError, match="would both be written"):
         plan(["in", "in2"], "out")
 
