@@ -151,7 +151,7 @@ def test_beside_one_that_works_a_broken_one_is_still_told(broken: str) -> None:
     with pytest.raises(BackendError, match=re.escape(broken)):
         choose("broken")
     if choose().adapter is None:
-        assert choose().reason.endswith(broken)
+        assert broken in choose().reason
 
 
 def test_an_adapter_by_its_number() -> None:
