@@ -119,6 +119,23 @@ def command(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, for names that are short to read."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def make(*names: str) -> None:
+    """Files of these names, with their folders, that are photos as far as a plan looks."""
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"photo")
+
+
+@pytest.fixture
 def listing() -> Callable[[Path], list[str]]:
     """The names in a folder, sorted: what shows that nothing was left behind."""
     return lambda folder: sorted(p.name for p in folder.iterdir())

@@ -13,24 +13,9 @@ import pytest
 from nss import inputs, path_keys
 from nss.batch import Job, make_directories, plan
 from nss.errors import ImageError, UsageError
+from tests.nss.conftest import make
 
 Listing = Callable[[Path], list[str]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current directory, for names that are short to read."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def make(*names: str) -> None:
-    for name in names:
-        path = Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"photo")
 
 
 def pairs(jobs: list[Job]) -> list[tuple[str, str]]:

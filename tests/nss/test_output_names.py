@@ -14,24 +14,12 @@ from nss.errors import UsageError
 from nss.output_names import LONGEST, OutputName, fitted, shortened
 from nss.sidecars import path_for
 from nss.work import mask_for
+from tests.nss.conftest import make
 
 Listing = Callable[[Path], list[str]]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current directory, for names that are short to read."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def make(*names: str) -> None:
-    for name in names:
-        path = Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"photo")
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def pairs(jobs: list[Job]) -> dict[str, str]:
