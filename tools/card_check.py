@@ -100,7 +100,9 @@ def _lost(model: str, card: Adapter) -> bool:
 
     def destroy() -> None:
         time.sleep(0.3)
-        open_device(card).handle.destroy()
+        device = open_device(card)
+        with device.guarded("destroying it"):  # a submission to a lost device ends the process
+            device.handle.destroy()
 
     _together(work, destroy)
     session.close()

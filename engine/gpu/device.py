@@ -109,7 +109,7 @@ class Device:
             try:
                 usage = self.module.BufferUsage
                 buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
-                buffer.map_async("READ")  # also what waits for results may be gone
+                self._map_to_read(buffer, 16)  # also what waits for results may be gone
                 buffer.destroy()
             except Exception as error:
                 text = " ".join(str(error).split())
@@ -221,13 +221,20 @@ class Device:
     def read(self, staging: Any, nbytes: int) -> np.ndarray:
         """The bytes of a MAP_READ buffer, waiting for what was submitted; uint8."""
         with self.guarded("reading back"):
-            # wgpu-py's plain READ submits an empty command buffer first, for callers that have submitted nothing
-            mode = "READ_NOSYNC" if self.adapter.implementation == "wgpu" else "READ"
-            self._wait(staging.map_async(mode, 0, nbytes))
+            self._wait(self._map_to_read(staging, nbytes))
             try:
                 return np.frombuffer(staging.read_mapped(0, nbytes), np.uint8)
             finally:
                 staging.unmap()
+
+    def _map_to_read(self, buffer: Any, nbytes: int) -> Any:
+        """The promise of a MAP_READ buffer's content.
+
+        wgpu-py's plain READ submits an empty command buffer first, for callers that have submitted nothing, and a
+        submission to a device that is lost ends the process.
+        """
+        mode = "READ_NOSYNC" if self.adapter.implementation == "wgpu" else "READ"
+        return buffer.map_async(mode, 0, nbytes)
 
     def _wait(self, promise: Any) -> None:
         """Wait for the promise, as long as the device answers.

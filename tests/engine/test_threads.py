@@ -105,7 +105,8 @@ def test_a_device_is_lost_while_threads_run(own: Device, how: str) -> None:
         if how == "lost":
             own.lose("pulled out")
         else:
-            own.handle.destroy()
+            with own.guarded("destroying it"):  # a submission to a lost device ends the process
+                own.handle.destroy()
 
     errors = together(work, meanwhile=lose)
     assert {type(error) for error in errors} == {DeviceLostError}
@@ -115,6 +116,13 @@ def test_a_device_is_lost_while_threads_run(own: Device, how: str) -> None:
     with on_gpu() as another:  # which gets a new device
         assert np.array_equal(another.run({"x": IMAGES[0]})["y"], expected)
     assert open_device(device().adapter) is not own
+
+
+def test_a_device_that_was_destroyed_unnoticed_is_not_handed_out(own: Device) -> None:
+    own.handle.destroy()
+    with on_gpu() as session:
+        assert session.run({"x": IMAGES[0]})["y"].shape == (1, 8, 32, 32)
+    assert own.lost
 
 
 def test_an_interrupted_run_leaves_the_session_whole(monkeypatch: pytest.MonkeyPatch) -> None:
