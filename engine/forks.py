@@ -1,7 +1,9 @@
 """What a forked child finds of its parent: its memory, but none of its threads.
 
-What only needs threads of its own is made anew in the child. A WebGPU implementation and its driver cannot be: there
-the child is told so, and kept from waiting for threads that do not exist, when it frees a handle or comes to its end.
+A lock that another thread held at the fork is never free in the child, so a fork waits for those that no one can make
+anew. What only needs threads of its own is made anew in the child. A WebGPU implementation and its driver cannot be:
+there the child is told so, and kept from waiting for threads that do not exist, when it frees a handle or comes to its
+end.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +28,56 @@ def in_child(renew: Callable[[], object]) -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)
 
+
+class ForkLock:
+    """Held by any number of threads within what a forked child must not find half done, and by a fork against them.
+
+    So a fork waits until they are out: a lock that C code holds just then would be nobody's in the child, and never
+    free. A thread that holds it must not wait for another one that still has to take it.
+    """
+
+    def __init__(self) -> None:
+        self._forking: int | None = None
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: dict[object, int] = {}
+        self._forking = None
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Keep forks of other threads waiting for the time of the context; a thread may enter it again."""
+        thread, visit = threading.get_ident(), object()
+        inside, changed = self._inside, self._changed
+        try:
+            with changed:
+                changed.wait_for(lambda: self._forking in (None, thread) or thread in inside.values())
+                inside[visit] = thread
+            yield
+        finally:
+            # also where an interrupt came between the two lines above
+            with changed:
+                inside.pop(visit, None)
+                changed.notify_all()
+
+    def _close(self) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: self._forking is None)
+            self._forking = thread
+            self._changed.wait_for(lambda: all(other == thread for other in self._inside.values()))
+
+    def _open(self) -> None:
+        with self._changed:
+            self._forking = None
+            self._changed.notify_all()
+
+
+numerics = ForkLock()
+"""Held within BLAS and threadpoolctl, which have locks of their own."""
 
 _used: dict[ModuleType, int] = {}
 """The implementations of WebGPU that are loaded, and the process that loaded each."""

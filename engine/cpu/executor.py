@@ -12,6 +12,7 @@ from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.threads import Pool, turn
 from engine.errors import TooLargeError
+from engine.forks import numerics
 from engine.graph import bounds
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.registry import MISFITS, evaluation_bytes, misfit
@@ -74,7 +75,7 @@ class NumpyExecutor:
             for node, kernel, sources, targets in self._steps:
                 started = time.perf_counter()
                 try:
-                    with np.errstate(all="ignore"):  # infinities and NaN are results
+                    with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
                         kernel.run(sources, targets, self.pool)
                 except MISFITS as error:
                     raise misfit(node, error) from error

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import threadpoolctl
 
-from engine.forks import in_child
+from engine.forks import in_child, numerics
 
 Item = TypeVar("Item")
 Range = tuple[int, int]
@@ -58,17 +58,24 @@ def single_threaded_blas() -> Iterator[None]:
 
     BLAS has one limit for the process, so the first to come sets it, and the last to go puts back what was there. How
     BLAS splits a product shows in its last bits: within, results do not depend on the number of cores. Not re-entrant.
+    A fork waits for the end of it.
     """
+    with numerics.shared(), _limited_blas():
+        yield
+
+
+@contextmanager
+def _limited_blas() -> Iterator[None]:
     thread = threading.get_ident()
     try:
-        with _GUARD:
+        with numerics.shared(), _GUARD:
             _holders.add(thread)
             if not _limits:
                 _free_control()
                 _limits.append(_blas().limit(limits=1))
         yield
     finally:
-        with _GUARD:
+        with numerics.shared(), _GUARD:
             # an interrupt before this line leaves the thread among the holders, until it comes again
             _holders.discard(thread)
             if not _holders:
@@ -80,8 +87,9 @@ def turn() -> Iterator[None]:
     """One run of the process at a time, with each BLAS call on the thread that makes it.
 
     A run uses every core, so two at once would only be in each other's way. Not re-entrant: a run cannot start another.
+    A fork does not wait for the end of it, but for that of a step, which takes ``numerics`` itself.
     """
-    with _TURN, single_threaded_blas():
+    with _TURN, _limited_blas():
         yield
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError, ModelError, TooLargeError
+from engine.forks import numerics
 from engine.graph.ir import Node, TensorType
 
 Arrays = tuple[np.ndarray, ...]
@@ -140,7 +141,7 @@ def apply_reference(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
     TooLargeError where memory runs out.
     """
     try:
-        with np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
+        with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results, as IEEE 754 has them
             result = operator_of(node).reference(node, *arrays)
     except MISFITS as error:
         raise misfit(node, error) from error

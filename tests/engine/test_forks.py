@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine import Session
+from engine.forks import numerics
 from tests.engine.forking import SOON_S, outcome_of_child
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
@@ -49,6 +51,38 @@ def test_a_child_has_its_own_workers_on_numpy(busy: bool) -> None:
             if busy:
                 other.join()
         assert np.array_equal(session.run({"x": IMAGES[0]})["y"], expected)
+
+
+def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> None:
+    """OpenBLAS and threadpoolctl have locks of their own; a child cannot free one that was held at the fork."""
+    entered, order = threading.Event(), []
+
+    def hold() -> None:
+        with numerics.shared():
+            entered.set()
+            time.sleep(0.3)
+            with numerics.shared():  # a fork that waits does not stop who is inside
+                order.append("out")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    entered.wait(10)
+    with numerics.shared():
+        assert outcome_of_child(lambda: order) == "['out']"
+        assert outcome_of_child(_in_a_thread) == "True"  # nobody of the parent's is inside
+    other.join()
+    assert _in_a_thread()  # and the lock is open again
+
+
+def _in_a_thread() -> bool:
+    entered = threading.Event()
+
+    def enter() -> None:
+        with numerics.shared():
+            entered.set()
+
+    threading.Thread(target=enter, daemon=True).start()
+    return entered.wait(5)
 
 
 def _closed_anew(session: Session, expected: np.ndarray) -> bool:
