@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Resize = Literal["bilinear", "bilinear-antialias"]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from nss.interface import IMAGENET_MEAN as IMAGENET_MEAN
+from nss.interface import IMAGENET_STD as IMAGENET_STD
+from nss.interface import Description, Filter, FixedSize
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is published about a model, and how a photo is prepared for it.
-
-    Preparation: resize to ``input_hw``, divide by 255, subtract ``mean``, divide by ``std`` (RGB order, NCHW float32).
-    """
+    """What is published about a model."""
 
     name: str
     title: str
@@ -30,17 +25,8 @@ class ModelSpec:
     """Size of the file in bytes."""
     sha256: str | None
     """SHA-256 of the file; None where it is not known."""
-    input_hw: tuple[int, int] | None
-    """Height and width of the network's input in pixels; None: the model file says it (see `complete_spec`)."""
-    resize: Resize
-    """"bilinear": half-pixel centres, no antialias; "bilinear-antialias": as Pillow, filter widened when reducing."""
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    input_name: str | None = None
-    output_name: str | None = None
-    """Name of the output that is the mask, values 0..1, or its logits."""
-    logits: bool = False
-    """Whether the output are logits: a sigmoid makes them the mask."""
+    interface: Description
+    """What it wants of a photo, and where its mask is."""
     filename: str | None = None
     """Path of the file in the package (built-in) or in the repository; None for a user's own file."""
     repo: str | None = None
@@ -53,6 +39,37 @@ class ModelSpec:
     builtin: bool = False
     auto: bool = True
     """Whether ``auto`` may choose the model."""
+
+    # until the network asks for an Interface
+    @property
+    def input_hw(self) -> tuple[int, int] | None:
+        size = self.interface.get("size")
+        return (size.height, size.width) if isinstance(size, FixedSize) else None
+
+    @property
+    def resize(self) -> Filter:
+        return self.interface.get("filter", "bilinear-antialias")
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.interface.get("mean", IMAGENET_MEAN)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.interface.get("std", IMAGENET_STD)
+
+    @property
+    def input_name(self) -> str | None:
+        return self.interface.get("input")
+
+    @property
+    def output_name(self) -> str | None:
+        output = self.interface.get("output")
+        return output if isinstance(output, str) else None
+
+    @property
+    def logits(self) -> bool:
+        return self.interface.get("activation") == "sigmoid"
 
 
 # From the coarsest to the finest: `auto` takes the last that it may and that is here.
@@ -69,14 +86,17 @@ CATALOGUE: dict[str, ModelSpec] = {
             commercial=True,
             size=4_574_861,
             sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-            input_hw=(320, 320),
-            # U²-Net's own code reduces with scikit-image's bilinear behind a Gaussian, rembg with Lanczos: both
-            # low-pass before they decimate. Of the two filters here only the antialiased one does.
-            resize="bilinear-antialias",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            input_name="input.1",
-            output_name="1959",
+            interface={
+                "input": "input.1",
+                "size": FixedSize(320, 320),
+                # U²-Net's own code reduces with scikit-image's bilinear behind a Gaussian, rembg with Lanczos: both
+                # low-pass before they decimate. Of the two filters here only the antialiased one does.
+                "filter": "bilinear-antialias",
+                "mean": IMAGENET_MEAN,
+                "std": IMAGENET_STD,
+                "output": "1959",
+                "activation": "none",
+            },
             filename="weights/u2netp.onnx",
             builtin=True,
         ),
@@ -90,12 +110,15 @@ CATALOGUE: dict[str, ModelSpec] = {
             commercial=False,
             size=176_153_355,
             sha256=None,  # not published where it could be checked; the first download pins it
-            input_hw=(1024, 1024),
-            resize="bilinear",
-            mean=(0.5, 0.5, 0.5),
-            std=(1.0, 1.0, 1.0),
-            input_name="input",
-            output_name="output",
+            interface={
+                "input": "input",
+                "size": FixedSize(1024, 1024),
+                "filter": "bilinear",
+                "mean": (0.5, 0.5, 0.5),
+                "std": (1.0, 1.0, 1.0),
+                "output": "output",
+                "activation": "none",
+            },
             filename="onnx/model.onnx",
             repo="briaai/RMBG-1.4",
             mode="fast",
@@ -110,12 +133,15 @@ CATALOGUE: dict[str, ModelSpec] = {
             commercial=False,
             size=1_024_331_469,
             sha256="5b486f08200f513f460da46dd701db5fbb47d79b4be4b708a19444bcd4e79958",
-            input_hw=(1024, 1024),
-            resize="bilinear-antialias",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            input_name="pixel_values",
-            output_name="alphas",
+            interface={
+                "input": "pixel_values",
+                "size": FixedSize(1024, 1024),
+                "filter": "bilinear-antialias",
+                "mean": IMAGENET_MEAN,
+                "std": IMAGENET_STD,
+                "output": "alphas",
+                "activation": "none",
+            },
             filename="onnx/model.onnx",
             repo="briaai/RMBG-2.0",
             mode="best",

@@ -27,6 +27,7 @@ from nss.catalogue import IMAGENET_STD as IMAGENET_STD
 from nss.catalogue import ModelSpec as ModelSpec
 from nss.catalogue import spec_named as spec_named
 from nss.errors import ModelUnavailableError, one_line
+from nss.interface import FixedSize
 
 Source = Literal["builtin", "file", "cache"]
 Notify = Callable[[str], None]
@@ -197,10 +198,7 @@ def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
         commercial=False,
         size=size,
         sha256=None,
-        input_hw=None,
-        resize="bilinear-antialias",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        interface={},
         auto=False,
     )
 
@@ -229,20 +227,12 @@ def complete_spec(
     for known in CATALOGUE.values():
         same_names = known.input_name == input_name and known.output_name in output_names
         if same_names and fixed in (None, known.input_hw):
-            return replace(
-                spec,
-                input_hw=known.input_hw,
-                resize=known.resize,
-                mean=known.mean,
-                std=known.std,
-                input_name=known.input_name,
-                output_name=known.output_name,
-            )
+            return replace(spec, interface=known.interface)
     if fixed is None:
         raise ModelUnavailableError(
             f"{spec.title} does not fix the height and width of {input_name}: export it with a fixed input size"
         )
-    return replace(spec, input_hw=fixed, input_name=input_name, output_name=output_names[0])
+    return replace(spec, interface={"size": FixedSize(*fixed), "input": input_name, "output": output_names[0]})
 
 
 def licence_notice(spec: ModelSpec) -> str | None:

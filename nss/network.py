@@ -211,7 +211,8 @@ def read(model: models.ResolvedModel) -> tuple[engine.ModelFile, models.ModelSpe
         # a user's own file: its names and sizes tell which network it is, its last layer what its output is
         name, dims = next(iter(file.inputs.items()))
         spec = models.complete_spec(spec, name, dims, tuple(file.outputs))
-        spec = replace(spec, logits=file.lacks_activation(str(spec.output_name)))
+        logits = file.lacks_activation(str(spec.output_name))
+        spec = replace(spec, interface={**spec.interface, "activation": "sigmoid" if logits else "none"})
     return file, spec
 
 

@@ -61,7 +61,8 @@ class Network:
 
 
 # The package that carries IS-Net prepares its input as (v - 128) / 256, RMBG-1.4 as v / 255 - 0.5.
-_ISNET = replace(CATALOGUE["rmbg-1.4"], mean=(128 / 255,) * 3, std=(256 / 255,) * 3)
+_RMBG = CATALOGUE["rmbg-1.4"]
+_ISNET = replace(_RMBG, interface={**_RMBG.interface, "mean": (128 / 255,) * 3, "std": (256 / 255,) * 3})
 
 NETWORKS = {
     network.name: network

@@ -18,6 +18,7 @@ import pytest
 from huggingface_hub import constants
 
 from nss import models
+from nss.interface import FixedSize
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"
@@ -36,10 +37,7 @@ def tiny_spec(content: bytes, **changes: object) -> models.ModelSpec:
         commercial=False,
         size=len(content),
         sha256=None,
-        input_hw=(32, 32),
-        resize="bilinear",
-        mean=(0.5, 0.5, 0.5),
-        std=(1.0, 1.0, 1.0),
+        interface={"size": FixedSize(32, 32), "filter": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)},
         filename=FILE,
         repo=REPO,
     )

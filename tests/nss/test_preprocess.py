@@ -131,7 +131,7 @@ def test_a_spec_without_a_size_is_refused() -> None:
     from dataclasses import replace
 
     with pytest.raises(ValueError, match="input_hw"):
-        prepare(np.zeros((4, 4, 3), np.uint8), replace(models.CATALOGUE["u2netp"], input_hw=None))
+        prepare(np.zeros((4, 4, 3), np.uint8), replace(models.CATALOGUE["u2netp"], interface={}))
 
 
 def test_a_large_photo_takes_little_memory() -> None:

@@ -1,0 +1,99 @@
+"""A model's interface as data: read, laid over each other, written again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nss.errors import UsageError
+from nss.interface import EdgeSize, FixedSize, as_json, described, merged, parsed_number, parsed_numbers, parsed_size
+
+WHOLE: dict[str, Any] = {
+    "input": "x",
+    "layout": "NHWC",
+    "dtype": "uint8",
+    "channels": "BGR",
+    "size": {"shortest_edge": 512, "multiple_of": 32},
+    "scale": 0.5,
+    "mean": [1.0, 2.0, 3.0],
+    "std": [1.0],
+    "filter": "bilinear",
+    "output": "y",
+    "channel": 1,
+    "activation": "softmax",
+    "range": 255.0,
+    "inputs": {"ratio": 0.25, "state": [[1, 2]]},
+}
+
+
+def test_json_comes_back_as_it_went() -> None:
+    description = described(WHOLE, "file")
+    assert described(json.loads(json.dumps(as_json(description))), "again") == description
+    assert as_json(description) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512", FixedSize(512, 512)),
+        ("384x512", FixedSize(384, 512)),
+        ("shortest:512/32", EdgeSize("shortest", 512, 32)),
+        ("longest:1024", EdgeSize("longest", 1024)),
+    ],
+)
+def test_a_size_as_text(text: str, size: FixedSize | EdgeSize) -> None:
+    assert parsed_size(text) == size
+    assert parsed_size(str(size)) == size
+
+
+def test_an_edge_keeps_the_shape_of_the_photo() -> None:
+    assert EdgeSize("shortest", 512, 32).of(480, 640) == (512, 672)
+    assert EdgeSize("longest", 1024).of(600, 300) == (1024, 512)
+    assert EdgeSize("longest", 64, 32).of(1000, 1) == (64, 32)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "5x", "4x4x4", "middle:5", "shortest:", "1.5", "9999999", "x", "nan"])
+def test_no_size(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - int's own too
+        parsed_size(text)
+
+
+def test_numbers_as_text() -> None:
+    assert parsed_number("1/255") == 1 / 255
+    assert parsed_numbers("0.5, 0.25 1e-1") == (0.5, 0.25, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("colour", 1),
+        ("layout", "NCWH"),
+        ("size", [1, 2, 3]),
+        ("size", {"middle_edge": 3}),
+        ("size", {}),
+        ("scale", 0),
+        ("std", [1, 0, 1]),
+        ("mean", [1, 2]),
+        ("mean", "0.5"),
+        ("mean", float("nan")),
+        ("channel", 1.5),
+        ("channel", True),
+        ("output", None),
+        ("inputs", [1]),
+        ("range", float("inf")),
+    ],
+)
+def test_what_is_no_description_is_refused_with_its_place(key: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^my.json: .*{key}"):
+        described({key: value}, "my.json")
+
+
+def test_the_first_to_speak_wins_and_is_named() -> None:
+    first, second = described({"scale": 1, "inputs": {"a": 1}}, ""), described({"scale": 2, "range": 255}, "")
+    whole, origins = merged(
+        [("option", first), ("file", second), ("guess", described({"inputs": {"a": 2, "b": 3}}, ""))]
+    )
+    assert whole == {"scale": 1.0, "range": 255.0, "inputs": {"a": 1.0, "b": 3.0}}
+    assert origins == {"scale": "option", "inputs": "option", "range": "file"}
