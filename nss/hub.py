@@ -2,42 +2,36 @@
 
 huggingface_hub supplies the endpoint, the token, the offline switch, the cache folder and its layout (``HF_ENDPOINT``,
 ``HF_TOKEN``, ``HF_HUB_OFFLINE``, ``HF_HOME``, ...), and ``hf_hub_download`` puts the finished file into its cache. The
-bytes themselves are moved here, for three things that ``hf_hub_download`` does not do (2.x): keep the part that has
-arrived when a download fails, so that the next one goes on from there; check the content before anyone can see the
-file; and give up within seconds, instead of minutes, when nothing answers.
+bytes themselves are moved by `nss.transfer`, for three things that ``hf_hub_download`` does not do (2.x): keep the part
+that has arrived when a download fails, so that the next one goes on from there; check the content before anyone can
+see the file; and give up within seconds, instead of minutes, when nothing answers.
 
 The part lies in the cache as ``blobs/<etag>.nss-partial``. Only after its size and SHA-256 are right does it become
 ``blobs/<etag>``, where ``hf_hub_download`` finds it and links it into the snapshot without another transfer.
 
-huggingface_hub reads its environment when it is imported, so this module imports it inside functions only, after it
-has turned off telemetry and the Xet transfer (which neither resumes nor goes through a plain HTTP mirror).
+huggingface_hub is imported inside functions only: see `nss.transfer`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING
 
-from nss import __version__, model_store
-from nss.errors import ModelUnavailableError, one_line
+from nss import __version__, model_store, transfer
+from nss.errors import ModelUnavailableError
+from nss.transfer import LIBRARY as _LIBRARY
+from nss.transfer import client_error as _client_error
+from nss.transfer import connection_limit as _connection_limit
+from nss.transfer import constants as _constants
+from nss.transfer import reason as _reason
+from nss.transfer import within as _within
 
 if TYPE_CHECKING:
     from nss.catalogue import ModelSpec
-
-CONNECTION_LIMIT_S = 5.0
-"""How long the hub may take to answer at all, name look-up and TLS included; HF_HUB_ETAG_TIMEOUT overrides it."""
-
-_LIBRARY = "nss-wgpu"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def fetch(spec: ModelSpec, *, quiet: bool = False) -> Path:
     """
     if spec.repo is None:
         raise ModelUnavailableError(f"{spec.name} is not published on the hub: reinstall nss-wgpu")
-    _constants()
+    transfer.session()
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
@@ -106,7 +100,7 @@ def fetch(spec: ModelSpec, *, quiet: bool = False) -> Path:
                 library_version=__version__,
             )
         )
-        pin = model_store.Pin(repo=spec.repo, commit=announced.commit, sha256=digest, size=spec.size)
+        pin = model_store.Pin(repo=spec.repo, commit=announced.commit, sha256=digest, size=path.stat().st_size)
         model_store.write_pin(spec.name, pin)
     return path
 
@@ -151,11 +145,7 @@ def _ask(spec: ModelSpec) -> _Announced:
     # Both become file names in the cache.
     if not re.fullmatch("[0-9a-f]{40}", commit) or not re.fullmatch("[0-9A-Za-z_-]{1,128}", etag):
         raise ModelUnavailableError(f"{_endpoint()} does not answer like a Hugging Face hub: check HF_ENDPOINT")
-    if size is not None and size != spec.size:
-        raise ModelUnavailableError(
-            f"the hub offers {size:,} bytes as {spec.name}, the catalogue names {spec.size:,}: not fetched; "
-            "update nss-wgpu"
-        )
+    transfer.checked_size(size, name=spec.name, expected=spec.size)
     return _Announced(commit, etag)
 
 
@@ -173,64 +163,14 @@ def _expected_sha256(spec: ModelSpec, announced: _Announced) -> str | None:
 
 
 def _transfer(spec: ModelSpec, url: str, part: Path, *, quiet: bool) -> None:
-    """Append to ``part`` until it is complete; a cut connection is taken up again as long as each try brings data."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    size = spec.size
-    with part.open("ab") as sink:
-        if sink.tell() > size:
-            sink.truncate(0)
-            sink.seek(0)
-        if shutil.disk_usage(part.parent).free < size - sink.tell():
-            raise ModelUnavailableError(f"not enough room in {part.parent} for {spec.name}: {size:,} bytes are needed")
-        with _progress(spec.name, sink.tell(), size, quiet=quiet) as show:
-            while (start := sink.tell()) < size:
-                cut: Exception | None = None
-                try:
-                    _append_rest(spec, url, sink, show)
-                except HfHubHTTPError:
-                    raise
-                except _client_error() as error:
-                    cut = error
-                if sink.tell() <= start and sink.tell() < size:
-                    raise ModelUnavailableError(
-                        f"the connection broke after {sink.tell():,} of {size:,} bytes of {spec.name} "
-                        f"({_reason(cut)}): run the same command again to go on from there"
-                    ) from cut
-
-
-def _append_rest(spec: ModelSpec, url: str, sink: BinaryIO, show: Callable[[int], None]) -> None:
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers(library_name=_LIBRARY, library_version=__version__)
-    headers["Accept-Encoding"] = "identity"
-    if start := sink.tell():
-        headers["Range"] = f"bytes={start}-"
-    connect, read = _connection_limit(), float(_constants().HF_HUB_DOWNLOAD_TIMEOUT)
-    # The redirect to a storage host is followed without the token: the client drops it when the host changes.
-    with get_session().stream("GET", url, headers=headers, timeout=(connect, read, read, connect)) as response:
-        hf_raise_for_status(response)
-        if start and response.status_code != 206:
-            sink.truncate(0)
-            sink.seek(0)
-        for chunk in response.iter_raw():
-            sink.write(chunk)
-            show(sink.tell())
-            if sink.tell() > spec.size:
-                sink.truncate(0)
-                raise ModelUnavailableError(f"the hub sent more than the {spec.size:,} bytes of {spec.name}: deleted")
+    transfer.receive(url, part, name=spec.name, size=spec.size or 0, headers=headers, quiet=quiet)
 
 
 def _checked_digest(spec: ModelSpec, path: Path, expected: str | None) -> str:
-    """SHA-256 of a file that has arrived; a wrong one is deleted and refused."""
-    size, digest = path.stat().st_size, model_store.hash_file(path)
-    if size == spec.size and digest == (expected or digest):
-        return digest
-    path.unlink()
-    right_size = size == spec.size
-    wrong = f"sha256 {digest} instead of {expected}" if right_size else f"{size:,} bytes instead of {spec.size:,}"
-    raise ModelUnavailableError(f"what arrived is not {spec.name}: {wrong}; deleted, pull it again")
+    return transfer.checked_digest(path, name=spec.name, size=spec.size, expected=expected)
 
 
 @contextmanager
@@ -275,75 +215,6 @@ def _explain(error: Exception, spec: ModelSpec) -> str:
     return f"cannot reach {_endpoint()} for {spec.name} ({_reason(error)}): check the connection, {by_hand}"
 
 
-def _within(limit_s: float, call: Callable[[], _T]) -> _T:
-    """The result of ``call``, or TimeoutError after ``limit_s`` seconds of wall clock."""
-    results: list[_T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # handed to the caller, which raises it
-            errors.append(error)
-
-    # A daemon: a look-up that hangs must not keep the process from ending.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {limit_s:g} s")
-    return results[0]
-
-
-@contextmanager
-def _progress(label: str, start: int, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; yields the function that takes the number of bytes that are there."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=start)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _constants() -> ModuleType:
-    """huggingface_hub's settings; what it reads when it is first imported is set here, unless the user has set it.
-
-    Raises ModelUnavailableError where it cannot make sense of its environment.
-    """
-    for switch in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(switch, "1")
-    _connection_limit()
-    try:
-        from huggingface_hub import constants
-    except ValueError as error:
-        raise ModelUnavailableError(
-            f"huggingface_hub cannot make sense of its settings ({one_line(error)}): check the HF_* variables"
-        ) from error
-    return constants
-
-
-def _client_error() -> type[Exception]:
-    """The root of the HTTP client's errors: huggingface_hub 1.x is built on httpx, 2.x on httpx2."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-
-
-def _connection_limit() -> float:
-    given = os.environ.get("HF_HUB_ETAG_TIMEOUT") or CONNECTION_LIMIT_S
-    try:
-        return float(given)
-    except ValueError as error:
-        raise ModelUnavailableError(f"HF_HUB_ETAG_TIMEOUT={given} is no number of seconds; correct it") from error
-
-
 def _revision(spec: ModelSpec) -> str:
     pin = model_store.read_pin(spec.name)
     return pin.commit if pin and pin.repo == spec.repo else spec.revision
@@ -360,9 +231,3 @@ def _cache_dir() -> Path:
 def _repo_dir(repo: str) -> Path:
     """The folder of a repository in the cache: the layout is documented and part of huggingface_hub's interface."""
     return _cache_dir() / f"models--{repo.replace('/', '--')}"
-
-
-def _reason(error: Exception | None) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return one_line(error) if error is not None and str(error) else type(error).__name__

@@ -1,12 +1,14 @@
 """Where models that were put in place by hand lie, and what is remembered about models on this machine.
 
 The model folder is ``$NSS_MODEL_DIR``, by default ``models`` in the user's data directory. It may hold files put there
-by hand (``<name>.onnx``), and is never written to. Whatever it is, the state lies in ``state`` in the user's data
-directory (``$NSS_STATE_DIR`` moves it, for tests):
+by hand (``<name>.onnx``), and is never written to. What is fetched from releases goes to ``$NSS_CACHE_DIR``, by default
+``models`` in the user's cache directory; what is fetched from the hub, to the hub's own cache. The state lies in
+``state`` in the user's data directory (``$NSS_STATE_DIR`` moves it, for tests):
 
 - ``<name>.json``: the commit that a download resolved to, with the size and SHA-256 of the file (the pin);
 - ``<name>.licence-shown``: the licence notice of the model has been printed once;
-- ``digests/``: SHA-256 of large files by path, size and modification time.
+- ``digests/``: SHA-256 and MD5 of large files by path, size and modification time;
+- ``seconds/``: how long models took for a photo (see `nss.run_times`).
 
 Every file is written beside its place and renamed, so that parallel processes see the old or the new one, never half.
 """
@@ -19,6 +21,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nss.errors import ModelUnavailableError
 
@@ -36,8 +39,13 @@ def state_dir() -> Path:
     return _folder("NSS_STATE_DIR", "state")
 
 
-def _folder(variable: str, default: str) -> Path:
-    """The folder that the variable names, or the default in the user's data directory.
+def fetched_dir() -> Path:
+    """The folder of models that were fetched from releases. It need not exist. Raises as `_folder`."""
+    return _folder("NSS_CACHE_DIR", "models", cache=True)
+
+
+def _folder(variable: str, default: str, *, cache: bool = False) -> Path:
+    """The folder that the variable names, or the default in the user's data directory (or cache directory).
 
     Raises ModelUnavailableError where the variable names the home directory of a user that there is not.
     """
@@ -48,7 +56,8 @@ def _folder(variable: str, default: str) -> Path:
             raise ModelUnavailableError(f"{variable}={given}: there is no such home directory; correct it") from error
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("nss-wgpu", appauthor=False)) / default
+    place = platformdirs.user_cache_dir if cache else platformdirs.user_data_dir
+    return Path(place("nss-wgpu", appauthor=False)) / default
 
 
 @dataclass(frozen=True)
@@ -94,36 +103,60 @@ def mark_licence_shown(name: str) -> None:
 
 
 def sha256_of(path: Path, *, fresh: bool = False) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits.
+    """SHA-256 of a file as 64 hexadecimal digits; as `digest_of`."""
+    return digest_of(path, "sha256", fresh=fresh)
+
+
+def digest_of(path: Path, algorithm: str, *, fresh: bool = False) -> str:
+    """The file's digest by "sha256" or "md5", in hexadecimal.
 
     The digest of a large file is remembered by path, size and modification time; ``fresh`` reads the bytes again.
     Raises OSError where the file cannot be read.
     """
-    note, key = _digest_note(path)
-    if not fresh:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            known = json.loads(note.read_text("utf-8"))
-            if all(known[field] == value for field, value in key.items()):
-                return str(known["sha256"])
-    digest = hash_file(path)
-    remember_digest(path, digest)
+    if not fresh and (known := _remembered(*_digest_note(path)).get(algorithm)):
+        return str(known)
+    digest = hash_file(path, algorithm)
+    remember_digest(path, digest, algorithm)
     return digest
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read now. Raises OSError."""
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file's bytes, read now. Raises OSError."""
     import hashlib
 
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def remember_digest(path: Path, digest: str) -> None:
-    """Note the digest of a large file for `sha256_of`. Where nothing can be written, it is computed again."""
+def remember_digest(path: Path, digest: str, algorithm: str = "sha256") -> None:
+    """Note the digest of a large file for `digest_of`. Where nothing can be written, it is computed again."""
     with suppress(OSError):
         note, key = _digest_note(path)
         if path.stat().st_size >= _DIGEST_CACHE_MIN_BYTES:
-            _write_json(note, {**key, "sha256": digest})
+            _write_json(note, {**_remembered(note, key), **key, algorithm: digest})
+
+
+def _remembered(note: Path, key: dict[str, object]) -> dict[str, object]:
+    """What a note says of a file; nothing where it is of another, or cannot be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known: dict[str, object] = json.loads(note.read_text("utf-8"))
+        if all(known[field] == value for field, value in key.items()):
+            return known
+    return {}
+
+
+def read_state(name: str) -> dict[str, Any]:
+    """The JSON object that `write_state` recorded; empty without one, or where it cannot be read."""
+    with suppress(OSError, ValueError):
+        state = json.loads((state_dir() / name).read_text("utf-8"))
+        return state if isinstance(state, dict) else {}
+    return {}
+
+
+def write_state(name: str, value: dict[str, Any]) -> None:
+    """Record a JSON object as this file of the state folder; where nothing can be written, it is not recorded."""
+    with suppress(OSError):
+        _write_json(state_dir() / name, value)
 
 
 def _digest_note(path: Path) -> tuple[Path, dict[str, object]]:

@@ -20,7 +20,7 @@ import pytest
 from huggingface_hub import constants
 
 from nss import hub as nss_hub
-from nss import model_store, models
+from nss import model_store, models, transfer
 from nss.errors import ModelUnavailableError
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
 
@@ -100,7 +100,7 @@ def test_an_interrupted_fetch_keeps_what_has_arrived(hub: FakeHub, monkeypatch: 
         yield press
 
     with monkeypatch.context() as patch:
-        patch.setattr(nss_hub, "_progress", interrupted)
+        patch.setattr(transfer, "progress", interrupted)
         with pytest.raises(KeyboardInterrupt):
             nss_hub.fetch(tiny_spec(CONTENT))
     assert nss_hub.fetch(tiny_spec(CONTENT)).read_bytes() == CONTENT
@@ -156,7 +156,7 @@ def test_a_file_that_is_announced_as_another_is_not_transferred(hub: FakeHub, ch
 
 
 def test_not_enough_room_is_said_before_the_transfer(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nss.hub.shutil.disk_usage", lambda _: type("Usage", (), {"free": 599_999}))
+    monkeypatch.setattr("nss.transfer.shutil.disk_usage", lambda _: type("Usage", (), {"free": 599_999}))
     assert "not enough room" in refusal(tiny_spec(CONTENT))
     assert hub.transfers == []
 
@@ -223,8 +223,8 @@ def test_offline_is_a_refusal_without_a_request(hub: FakeHub, monkeypatch: pytes
 
 
 def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert nss_hub.CONNECTION_LIMIT_S == 5
-    monkeypatch.setattr(nss_hub, "CONNECTION_LIMIT_S", 0.3)
+    assert transfer.CONNECTION_LIMIT_S == 5
+    monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.3)
     hub.hangs = True
     started = time.perf_counter()
     assert f"cannot reach {hub.url}" in refusal(tiny_spec(CONTENT))
@@ -232,7 +232,7 @@ def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, monkeypatch: pytest.
 
 
 def test_the_limit_holds_for_the_name_look_up_too(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
-    monkeypatch.setattr(nss_hub, "CONNECTION_LIMIT_S", 0.2)
+    monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.2)
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hub.released.wait(20))
     started = time.perf_counter()
     assert "no answer within 0.2 s" in refusal(tiny_spec(CONTENT))
