@@ -40,7 +40,7 @@ ModelOption = Annotated[
     _option(
         "--model",
         metavar="NAME|PATH",
-        help="auto (the best model already here), rmbg-1.4, rmbg-2.0, u2netp, or an ONNX file.  [default: auto]",
+        help="auto (the best model already here), a name of `models list`, or an ONNX file.  [default: auto]",
     ),
 ]
 ModeOption = Annotated[Mode | None, _option("--mode", help="fast is rmbg-1.4, best is rmbg-2.0; fetched when missing.")]

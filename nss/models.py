@@ -1,7 +1,8 @@
 """The way from the name of a model to its file.
 
 ``resolve`` looks in this order: the weights built into the package, ``<name>.onnx`` in the model folder, the cache of
-huggingface_hub, and last (only where the caller allows it) the hub itself. A name never stands for another model, and a
+huggingface_hub or of releases, what rembg has on this machine, and last (only where the caller allows it) the hub or
+the release itself. A name never stands for another model, and a
 file whose size or SHA-256 is not the published one is refused under that name; it can still be used by its path.
 
 The catalogue names a branch and not a commit where no commit hash is known. The first download records the commit that
@@ -14,13 +15,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from nss import hub, model_store, once
+from nss import hub, model_store, once, release, rembg_folder, transfer
 from nss.catalogue import CATALOGUE as CATALOGUE
 from nss.catalogue import IMAGENET_MEAN as IMAGENET_MEAN
 from nss.catalogue import IMAGENET_STD as IMAGENET_STD
@@ -29,7 +30,7 @@ from nss.catalogue import spec_named as spec_named
 from nss.errors import ModelUnavailableError, one_line
 from nss.interface import FixedSize
 
-Source = Literal["builtin", "file", "cache"]
+Source = Literal["builtin", "file", "cache", "rembg"]
 Notify = Callable[[str], None]
 
 
@@ -40,7 +41,7 @@ class ResolvedModel:
     spec: ModelSpec
     path: Path
     source: Source
-    """"builtin": in the package; "file": the user's own file or the model folder; "cache": the hub's cache."""
+    """"builtin": in the package; "file": the user's own, or the model folder's; "cache": fetched; "rembg": rembg's."""
     requested: str
     """The name or path that was asked for."""
     content: bytes | None = field(default=None, repr=False)
@@ -62,8 +63,9 @@ def resolve(
 ) -> ResolvedModel:
     """Find the model that a name or a path stands for.
 
-    model: a catalogue name, "fast", "best", "auto" or the path of an ONNX file. "auto" is the finest model already on
-    this machine that may be chosen unasked; it fetches nothing and ends at the built-in one.
+    model: a catalogue name in any case, with or without its vendor, "fast", "best", "auto" or the path of an ONNX file.
+    A file that exists wins over a name. "auto" is what `nss.auto` chooses among the models already on this machine; it
+    fetches nothing and ends at the built-in one.
     allow_fetch: whether a named model that is missing is downloaded.
     quiet: no progress display and no notices; the licence of a model is then shown at its first use without quiet.
     notify: gets each notice as one line; by default standard error.
@@ -71,65 +73,92 @@ def resolve(
     """
     requested = os.fspath(model)
     if requested == "auto":
-        return next(auto_candidates(quiet=quiet, notify=notify))
-    spec = spec_named(requested)
-    if spec is None:
+        from nss import auto
+
+        return auto.resolve(quiet=quiet, notify=notify)
+    if is_path(requested):
         return _resolve_file(requested)
-    found = locate(spec)
-    if found is None:
-        if not allow_fetch or spec.repo is None:
-            advice = f"run `nss-wgpu models pull {spec.name}`" if spec.repo else "reinstall nss-wgpu"
-            raise ModelUnavailableError(f"{spec.name} is not on this machine: {advice}")
-        # Shown before the transfer begins, and again where that fails: only a file that is here counts as used.
-        _show_licence(spec, quiet, notify)
-        resolved = ResolvedModel(spec, hub.fetch(spec, quiet=quiet), "cache", requested)
-        if not quiet:
-            model_store.mark_licence_shown(spec.name)
-        return resolved
-    return _accept(spec, *found, requested, quiet, notify)
+    if (spec := spec_named(requested)) is not None:
+        return resolve_spec(spec, requested, allow_fetch=allow_fetch, quiet=quiet, notify=notify)
+    return _resolve_file(requested)  # which says that there is none
 
 
-def auto_candidates(*, quiet: bool = False, notify: Notify | None = None) -> Iterator[ResolvedModel]:
-    """The models that "auto" may stand for, from the finest to the built-in one; a damaged file is passed over.
+def is_path(text: str) -> bool:
+    """Whether a text is the path of a file rather than a name: it is written as one, or there is such a file.
 
-    quiet, notify: as for `resolve`; what is passed over is a notice.
-    Raises ModelUnavailableError after the last.
+    A name may have a file behind a colon, as a repository's has: ``owner/name:onnx/model.onnx``. "fast" and "best" are
+    what ``--mode`` says, and no files.
     """
-    for spec in reversed(CATALOGUE.values()):
-        found = locate(spec) if spec.auto else None
-        if found is None:
-            continue
-        try:
-            candidate = _accept(spec, *found, "auto", quiet, notify)
-        except ModelUnavailableError as error:
-            say_passed_over(spec, error, quiet=quiet, notify=notify)
-            continue
-        yield candidate
-    raise ModelUnavailableError("no model is on this machine, not even the built-in one: reinstall nss-wgpu")
+    is_file_name = text.lower().endswith(".onnx") and ":" not in text
+    written = is_file_name or text.startswith(("./", "../", "/", "~")) or text in (".", "..")
+    if written or (os.sep != "/" and (os.sep in text or Path(text).is_absolute())):
+        return True
+    if any(text.lower() == spec.mode for spec in CATALOGUE.values()):
+        return False
+    try:
+        return Path(text).exists() and not Path(text).is_dir()
+    except (OSError, ValueError):  # what can be no name of a file
+        return False
 
 
-def say_passed_over(spec: ModelSpec, error: Exception, *, quiet: bool, notify: Notify | None) -> None:
-    """Notify of a model that "auto" does not take, and why."""
+def pull(spec: ModelSpec, *, quiet: bool = False, notify: Notify | None = None) -> tuple[Path, bool]:
+    """Fetch a model unless nss-wgpu has it; where it is, and whether it was fetched now.
+
+    Raises as `resolve`.
+    """
+    found = locate(spec, foreign=False)
+    say = notify or to_stderr
+    resolved = _accept(spec, *found, spec.name, quiet, say) if found else _fetch(spec, spec.name, quiet, say)
+    return resolved.path, found is None
+
+
+def resolve_spec(
+    spec: ModelSpec, requested: str, *, allow_fetch: bool, quiet: bool = False, notify: Notify | None = None
+) -> ResolvedModel:
+    """Find a model of the catalogue, which was asked for by the name ``requested``. Otherwise as `resolve`."""
+    notify = notify or to_stderr
+    found = locate(spec)
+    if found and found[0] == "rembg" and (fault := find_fault(spec, *found)):
+        if not quiet:
+            notify(f"passed over {fault}")
+        found = None
+    if found:
+        return _accept(spec, *found, requested, quiet, notify)
+    # rembg's own name for what its owner publishes behind a gate: only what rembg has is meant
+    rembgs = requested.lower() == spec.rembg and spec.release is None and not spec.builtin
+    if rembgs or not allow_fetch or not (spec.repo or spec.release):
+        raise ModelUnavailableError(f"{spec.name} is not on this machine: {_advice(spec)}")
+    return _fetch(spec, requested, quiet, notify)
+
+
+def _advice(spec: ModelSpec) -> str:
+    if spec.builtin:
+        return "reinstall nss-wgpu"
+    if spec.repo or spec.release:
+        return f"run `nss-wgpu models pull {spec.name}`"
+    return f"it is not fetched; put the file at {model_store.model_dir() / spec.name}.onnx"
+
+
+def _fetch(spec: ModelSpec, requested: str, quiet: bool, notify: Notify) -> ResolvedModel:
+    if not (spec.repo or spec.release):
+        raise ModelUnavailableError(f"{spec.name} is not on this machine: {_advice(spec)}")
+    # Shown before the transfer begins, and again where that fails: only a file that is here counts as used.
+    _show_licence(spec, quiet, notify)
+    if spec.release:
+        path = release.fetch(spec, quiet=quiet, notify=None if quiet else notify)
+    else:
+        if not quiet and spec.size:
+            notify(transfer.announcement(spec.name, spec.size, f"{spec.repo} on the hub"))
+        path = hub.fetch(spec, quiet=quiet)
     if not quiet:
-        (notify or to_stderr)(f"passed over {spec.name}: {one_line(error)}")
+        model_store.mark_licence_shown(spec.name)
+    return ResolvedModel(spec, path, "cache", requested)
 
 
-def hint(resolved: ResolvedModel) -> str | None:
-    """How to get a finer model and under which licence, in one line; None unless ``auto`` ended at the built-in."""
-    if resolved.requested != "auto" or resolved.source != "builtin":
-        return None
-    finer = next((s for s in reversed(CATALOGUE.values()) if s.auto and s.repo), None)
-    if finer is None:
-        return None
-    return (
-        f"used the built-in {resolved.spec.title}; for finer edges: `nss-wgpu models pull {finer.name}` "
-        f"({format_size(finer.size)}, licence {finer.licence}{'' if finer.commercial else ', non-commercial'})"
-    )
+def locate(spec: ModelSpec, *, foreign: bool = True) -> tuple[Source, Path] | None:
+    """Where a catalogue model lies on this machine: built-in, model folder, cache, rembg's; None where it does not.
 
-
-def locate(spec: ModelSpec) -> tuple[Source, Path] | None:
-    """Where a catalogue model lies on this machine: built-in, model folder, cache; None where it does not.
-
+    foreign: whether the folder of another program, rembg, counts.
     Raises ModelUnavailableError where the model folder or the hub's cache is not one that can be looked into.
     """
     if spec.builtin:
@@ -141,50 +170,62 @@ def locate(spec: ModelSpec) -> tuple[Source, Path] | None:
             return "file", local
     except OSError as error:
         raise ModelUnavailableError(f"cannot look for {local}: {error.strerror}; check NSS_MODEL_DIR") from error
-    cached = hub.find_cached(spec)
-    return ("cache", cached) if cached else None
+    if cached := hub.find_cached(spec) or release.find(spec):
+        return "cache", cached
+    rembgs = rembg_folder.find(spec) if foreign else None
+    return ("rembg", rembgs) if rembgs else None
 
 
 def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = False) -> str | None:
     """What is wrong with the file that stands for a catalogue model, in one line; None where nothing is.
 
-    Compared are the size and, where one is known, the SHA-256: the catalogue's, or for a cached file the pin's.
+    Compared are the size and the digest, where they are known: the catalogue's, or for a cached file the pin's.
     fresh: read the bytes again instead of trusting a remembered digest.
     """
     remedy = {
         "builtin": "reinstall nss-wgpu",
         "file": "delete it, or pass its path to use it as it is",
         "cache": f"run `nss-wgpu models remove {spec.name}`, then `nss-wgpu models pull {spec.name}`",
+        "rembg": "it is rembg's, and left as it is",
     }[source]
-    pin = model_store.read_pin(spec.name) if source == "cache" else None
-    expected = spec.sha256 or (pin.sha256 if pin else None)
     try:
         size = path.stat().st_size
-        if size != spec.size:
+        if spec.size and size != spec.size:
             return f"{path} is not {spec.name}: {size:,} bytes instead of {spec.size:,}; {remedy}"
-        if expected is None:
+        if (wanted := expected_digest(spec, source)) is None:
             return None
-        digest = model_store.sha256_of(path, fresh=fresh)
+        algorithm, expected = wanted
+        digest = model_store.digest_of(path, algorithm, fresh=fresh)
     except OSError as error:
         return f"cannot read {path}: {error.strerror or error}"
     if digest != expected:
-        return f"{path} is not {spec.name}: sha256 {digest} instead of {expected}; {remedy}"
+        return f"{path} is not {spec.name}: {algorithm} {digest} instead of {expected}; {remedy}"
     return None
+
+
+def expected_digest(spec: ModelSpec, source: Source) -> tuple[str, str] | None:
+    """What a file is checked by, the algorithm and the digest: the catalogue's, or for a cached file the pin's."""
+    pin = model_store.read_pin(spec.name) if source == "cache" else None
+    return spec.digest or (("sha256", pin.sha256) if pin else None)
 
 
 def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
     """How to prepare a photo for a user's own ONNX file; ``content`` is what it holds where it cannot be read again.
 
-    A file with the size and SHA-256 that the catalogue names for a model is that model. Any other gets antialiased
+    A file with the size and digest that the catalogue names for a model is that model. Any other gets antialiased
     bilinear, ImageNet mean and standard deviation, and ``input_hw`` None: see `complete_spec`.
     Raises ModelUnavailableError where the file cannot be read.
     """
     try:
         size = path.stat().st_size if content is None else len(content)
         for spec in CATALOGUE.values():
-            if spec.sha256 and size == spec.size:
-                digest = model_store.sha256_of(path) if content is None else hashlib.sha256(content).hexdigest()
-                if digest == spec.sha256:
+            if spec.digest and spec.size in (size, None):
+                algorithm, expected = spec.digest
+                if content is None:
+                    digest = model_store.digest_of(path, algorithm)
+                else:
+                    digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+                if digest == expected:
                     return spec
     except OSError as error:
         raise ModelUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
@@ -195,11 +236,10 @@ def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
         speed="unknown",
         licence="unknown",
         licence_url="",
-        commercial=False,
+        commercial="ask",
         size=size,
         sha256=None,
         interface={},
-        auto=False,
     )
 
 
@@ -239,21 +279,17 @@ def licence_notice(spec: ModelSpec) -> str | None:
     """The licence in one line; None where it was shown on this machine before, and for what comes with the package."""
     if spec.builtin or model_store.licence_was_shown(spec.name):
         return None
-    use = "" if spec.commercial else "; commercial use needs an agreement with its owner"
+    use = {"yes": "", "no": "; commercial use: no", "ask": "; commercial use needs an agreement with its owner"}
     what = spec.title if spec.title == spec.licence else f"{spec.title}: {spec.licence}"
-    return f"licence of {what}{use}; see {spec.licence_url}"
+    return f"licence of {what}{use[spec.commercial]}; see {spec.licence_url}"
 
 
-def format_size(size: int) -> str:
-    """Bytes in the decimal unit that people compare: "4.6 MB", "176 MB", "1.02 GB"."""
-    if size >= 1_000_000_000:
-        return f"{size / 1e9:.2f} GB"
-    return f"{size / 1e6:.0f} MB" if size >= 10_000_000 else f"{size / 1e6:.1f} MB"
+def format_size(size: int | None) -> str:
+    """Bytes in the decimal unit that people compare, such as "4.6 MB"; "unknown" for None."""
+    return "unknown" if size is None else transfer.format_size(size)
 
 
-def _accept(
-    spec: ModelSpec, source: Source, path: Path, requested: str, quiet: bool, notify: Notify | None
-) -> ResolvedModel:
+def _accept(spec: ModelSpec, source: Source, path: Path, requested: str, quiet: bool, notify: Notify) -> ResolvedModel:
     if fault := find_fault(spec, source, path):
         raise ModelUnavailableError(fault)
     if _show_licence(spec, quiet, notify):
@@ -261,11 +297,11 @@ def _accept(
     return ResolvedModel(spec, path, source, requested)
 
 
-def _show_licence(spec: ModelSpec, quiet: bool, notify: Notify | None) -> bool:
+def _show_licence(spec: ModelSpec, quiet: bool, notify: Notify) -> bool:
     """Notify of the licence where that is due; whether it was."""
     notice = None if quiet else licence_notice(spec)
     if notice:
-        (notify or to_stderr)(notice)
+        notify(notice)
     return notice is not None
 
 
@@ -281,8 +317,7 @@ def _resolve_file(requested: str) -> ResolvedModel:
     if is_directory:
         raise ModelUnavailableError(f"{requested} is a directory: pass an ONNX file or one of {_names()}")
     if not exists:
-        looks_like_path = path.suffix == ".onnx" or path.name != requested
-        what = "model file" if looks_like_path else "model"
+        what = "model file" if is_path(requested) or path.name != requested else "model"
         raise ModelUnavailableError(f"no {what} {requested}: pass an ONNX file or one of {_names()}")
     content = None
     if once.is_pipe(path):

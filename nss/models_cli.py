@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(name="models", help="List, fetch, check and remove models.", invoke_without_command=True)
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="A catalogue name, or fast or best.", show_default=False)]
+_Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A catalogue name in any case, or fast or best.", show_default=False)
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor licence.")]
 
-_STATES = {"builtin": "built-in", "file": "local file", "cache": "cached"}
+_STATES = {"builtin": "built-in", "file": "local file", "cache": "cached", "rembg": "rembg's"}
 
 
 @models_app.callback()
@@ -31,30 +33,36 @@ def _models(context: typer.Context) -> None:
 
 @models_app.command("list")
 def list_models(as_json: _Json = False) -> None:
-    """Print every model with its mode, licence, size and where it is."""
-    from nss.models import CATALOGUE, format_size
+    """Print every model with its licence, size and where it is, and the order in which auto takes them."""
+    from nss.catalogue import AUTO_ORDER, CATALOGUE
+    from nss.models import format_size
+    from nss.table import aligned
 
     if as_json:
         _print_json([_describe(spec) for spec in CATALOGUE.values()])
         return
-    rows = [("NAME", "MODE", "LICENCE", "SIZE", "STATE")]
+    rows = [("NAME", "MODE", "LICENCE", "COMMERCIAL USE", "SIZE", "STATE")]
     for spec in CATALOGUE.values():
-        licence = spec.licence if spec.commercial else f"{spec.licence}, non-commercial"
-        rows.append((spec.name, spec.mode or "-", licence, format_size(spec.size), _describe(spec)["state"]))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]))
+        size, state = format_size(spec.size), _describe(spec)["state"]
+        rows.append((spec.name, spec.mode or "-", spec.licence, spec.commercial, size, state))
+    for line in aligned(rows):
+        typer.echo(line)
+    typer.echo(
+        f"auto takes the first that is built-in, cached or a local file, and not slow here: {', '.join(AUTO_ORDER)}"
+    )
 
 
 @models_app.command("pull")
 def pull(name: _Name, quiet: _Quiet = False) -> None:
-    """Fetch a model unless it is here already. A download that was cut goes on where it stopped."""
+    """Fetch a model unless it is here already. A download that was cut goes on where it stopped.
+
+    What rembg has is not touched, and does not count as here.
+    """
     from nss import models
 
     spec = _named(name)
-    here = models.locate(spec)
-    resolved = models.resolve(spec.name, allow_fetch=True, quiet=quiet, notify=complain)
-    typer.echo(f"{spec.name} {'is here already' if here else 'fetched'}: {resolved.path}")
+    path, fetched = models.pull(spec, quiet=quiet, notify=complain)
+    typer.echo(f"{spec.name} {'fetched' if fetched else 'is here already'}: {path}")
 
 
 @models_app.command("path")
@@ -62,7 +70,7 @@ def path(name: _Name) -> None:
     """Print the path of a model's file, and nothing else. Fetches nothing."""
     from nss import models
 
-    typer.echo(models.resolve(_named(name).name, allow_fetch=False, notify=complain).path)
+    typer.echo(models.resolve_spec(_named(name), name, allow_fetch=False, notify=complain).path)
 
 
 @models_app.command("verify")
@@ -71,8 +79,8 @@ def verify(
         str | None, typer.Argument(metavar="[NAME]", help="Default: every model that is here.", show_default=False)
     ] = None,
 ) -> None:
-    """Read the files again and compare size and SHA-256 with what is published, or what was pinned when fetched."""
-    from nss import model_store, models
+    """Read the files again and compare size and digest with what is published, or what was pinned when fetched."""
+    from nss import models
     from nss.errors import ModelUnavailableError
 
     faults = []
@@ -87,25 +95,28 @@ def verify(
             faults.append(fault)
             typer.echo(f"{spec.name}  BAD  {file}")
             continue
-        pinned = spec.sha256 or (source == "cache" and model_store.read_pin(spec.name))
-        typer.echo(f"{spec.name}  ok ({'size and sha256' if pinned else 'size; no sha256 is known'})  {file}")
+        wanted = models.expected_digest(spec, source)
+        compared = [*(["size"] if spec.size else []), *(wanted[:1] if wanted else [])]
+        what = " and ".join(compared) + ("" if wanted else "; no sha256 is known")
+        typer.echo(f"{spec.name}  ok ({what})  {file}")
     if faults:
         raise ModelUnavailableError("; ".join(faults))
 
 
 @models_app.command("remove")
 def remove(name: _Name) -> None:
-    """Delete a fetched model from the cache and forget its pinned commit. Files put in place by hand stay."""
-    from nss import hub, models
+    """Delete a fetched model from the cache and forget its pinned commit. What is rembg's or put by hand stays."""
+    from nss import hub, models, release
     from nss.errors import UsageError
 
     spec = _named(name)
     if spec.builtin:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
-    freed = hub.discard(spec)
+    freed = hub.discard(spec) + release.discard(spec)
     typer.echo(f"{spec.name}: {models.format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
     if (rest := models.locate(spec)) is not None:
-        complain(f"your own file stays: {rest[1]}")
+        whose = "rembg's" if rest[0] == "rembg" else "your own"
+        complain(f"{whose} file stays: {rest[1]}")
 
 
 @models_app.command("info")
@@ -131,10 +142,12 @@ def _named(name: str) -> ModelSpec:
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
-    from nss import model_store
+    from nss import interface, model_store
+    from nss.catalogue import AUTO_ORDER
     from nss.models import locate
 
     found = locate(spec)
+    order = AUTO_ORDER.index(spec.name) + 1 if spec.name in AUTO_ORDER else None
     pin = model_store.read_pin(spec.name)
     return {
         "name": spec.name,
@@ -145,17 +158,17 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "licence": spec.licence,
         "licence_url": spec.licence_url,
         "commercial": spec.commercial,
+        "auto": order,
         "gated": spec.gated,
         "repository": spec.repo,
         "revision": spec.revision if spec.repo else None,
         "pinned_commit": pin.commit if pin else None,
         "filename": spec.filename,
+        "release": spec.release,
         "size": spec.size,
         "sha256": spec.sha256 or (pin.sha256 if pin else None),
-        "input_height_width": list(spec.input_hw) if spec.input_hw else None,
-        "resize": spec.resize,
-        "mean": list(spec.mean),
-        "std": list(spec.std),
+        "md5": spec.md5,
+        "model_config": interface.as_json(spec.interface),
         "state": _STATES[found[0]] if found else "not here",
         "path": str(found[1]) if found else None,
     }
@@ -166,6 +179,8 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

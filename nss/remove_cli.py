@@ -312,7 +312,7 @@ class _Command:
         if len(self.plan) > 1:
             complain(summary(self.report.done, self.report.skipped, self.report.failed, seconds))
         if self.remover and self.report.done:
-            from nss.models import hint
+            from nss.auto import hint
 
             if line := hint(self.remover.model):
                 complain(line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import engine
-from nss import image_io, models, preprocess
+from nss import auto, image_io, models, preprocess, run_times
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_size import MAX_PIXELS
@@ -150,6 +150,7 @@ class Remover:
                 self._network = Network(self.model, options, say)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
+        self._run_times = run_times.Recorder(self.model)
         self._stretch = stretch
         self._max_pixels = max_pixels
         self._gate = engine.Gate(_closed)
@@ -196,6 +197,7 @@ class Remover:
         with self._gate.entered(), stage(prepared.times, "infer"):
             output = self._network.run(prepared.network_input, prepared.photo.name)
             raw = self._mask(output.array, prepared.photo.name)
+        self._run_times.add(output.info.backend, output.info.device, prepared.times["infer"] / 1000)
         info = RunInfo(
             model=self._network.spec.name,
             model_sha256=self.model.sha256,
@@ -261,11 +263,15 @@ def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInf
 
 def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
-    for candidate in models.auto_candidates(quiet=quiet, notify=notify):
+    backend = "webgpu" if options.require_gpu else options.backend
+    for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
         try:
-            return candidate, Network(candidate, options, notify)
+            network = Network(candidate, options, notify)
         except ModelUnavailableError as error:
             if candidate.source == "builtin":
                 raise
-            models.say_passed_over(candidate.spec, error, quiet=quiet, notify=notify)
-    raise AssertionError("auto_candidates ends with an error")
+            auto.say_passed_over(candidate.spec, error, quiet=quiet, notify=notify)
+        else:
+            auto.say_chosen(candidate, quiet=quiet, notify=notify)
+            return candidate, network
+    raise AssertionError("candidates end with an error")

@@ -16,6 +16,7 @@ class DeviceInfo:
     claim, ``matrix_works`` whether one was tried and came out right (None: not tried), ``matrix_reason`` one line on
     that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts. ``ordinal`` counts from
     0 over the ``equals`` adapters that the implementation describes in the same words: cards of one make.
+    ``description`` is what a session that runs on it calls its device.
     """
 
     index: int
@@ -33,6 +34,7 @@ class DeviceInfo:
     limits: Mapping[str, int]
     ordinal: int = 0
     equals: int = 1
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +92,5 @@ def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
         limits=dict(adapter.limits),
         ordinal=adapter.ordinal,
         equals=adapter.equals,
+        description=str(adapter),
     )

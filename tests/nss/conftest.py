@@ -43,8 +43,9 @@ class BrightnessSession:
 
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep pins, licence markers and digests of this machine out of every test, and those of a test to itself."""
-    monkeypatch.setenv("NSS_STATE_DIR", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+    """Keep what this machine remembers, fetched, and has of rembg's out of every test, and a test's to itself."""
+    for variable, folder in (("NSS_STATE_DIR", "state"), ("NSS_CACHE_DIR", "fetched"), ("U2NET_HOME", "rembg")):
+        monkeypatch.setenv(variable, str(tmp_path.with_name(f"{tmp_path.name}-{folder}")))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def tiny_spec(content: bytes, **changes: object) -> models.ModelSpec:
         speed="at once",
         licence="Test licence",
         licence_url="https://example.org/licence",
-        commercial=False,
+        commercial="ask",
         size=len(content),
         sha256=None,
         interface={"size": FixedSize(32, 32), "filter": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +15,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from nss import models
+from nss.catalogue import AUTO_ORDER
 from nss.errors import ModelUnavailableError, NssError, UsageError
 from nss.models_cli import models_app
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
+from tests.nss.fake_release import FakeRelease, isolate_release, released_spec
 
 CONTENT = random.Random(6).randbytes(50_000)
 
@@ -46,13 +50,15 @@ def state_of(name: str) -> str:
 
 
 def test_list_shows_where_each_model_is(hub: FakeHub, tmp_path: Path) -> None:
-    lines = {line.split()[0]: line for line in run("list").stdout.splitlines()}
-    assert lines["u2netp"].endswith("built-in")
-    assert "Apache-2.0" in lines["u2netp"]
-    assert lines["rmbg-1.4"].endswith("176 MB   not here")
-    assert "BRIA RMBG-1.4, non-commercial" in lines["rmbg-1.4"]
-    assert "fast" in lines["rmbg-1.4"]
-    assert "best" in lines["rmbg-2.0"]
+    title, *rows, order = run("list").stdout.splitlines()
+    cells = {row.split()[0]: re.split("  +", row) for row in (title, *rows)}
+    assert cells["NAME"] == ["NAME", "MODE", "LICENCE", "COMMERCIAL USE", "SIZE", "STATE"]
+    assert cells["u2netp"] == ["u2netp", "-", "Apache-2.0", "yes", "4.6 MB", "built-in"]
+    assert cells["rmbg-1.4"] == ["rmbg-1.4", "fast", "BRIA RMBG-1.4", "no", "176 MB", "not here"]
+    assert cells["rmbg-2.0"] == ["rmbg-2.0", "best", "CC BY-NC 4.0", "ask", "1.02 GB", "not here"]
+    assert cells["birefnet-dis"][3:] == ["yes", "unknown", "not here"]
+    assert order.startswith("auto takes the first that is ")
+    assert order.endswith(", ".join(AUTO_ORDER))
     assert state_of("tiny") == "not here"
     run("pull", "tiny")
     assert state_of("tiny") == "cached"
@@ -62,10 +68,19 @@ def test_list_shows_where_each_model_is(hub: FakeHub, tmp_path: Path) -> None:
     assert len(hub.transfers) == 1
 
 
+@pytest.mark.usefixtures("hub")
+def test_list_as_json_has_the_order_and_the_commercial_use() -> None:
+    entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").stdout)}
+    assert sorted(filter(None, (e["auto"] for e in entries.values()))) == [*range(1, len(AUTO_ORDER) + 1)]
+    assert (entries["u2netp"]["auto"], entries["rmbg-2.0"]["auto"]) == (len(AUTO_ORDER), None)
+    assert (entries["u2netp"]["commercial"], entries["tiny"]["commercial"]) == ("yes", "ask")
+
+
 def test_pull_fetches_once(hub: FakeHub) -> None:
     first = run("pull", "tiniest")
     assert first.stdout.startswith("tiny fetched: ")
     assert first.stderr.startswith("nss-wgpu: licence of Tiny")
+    assert "tiny: 0.1 MB to fetch from someone/tiny on the hub" in first.stderr
     hub.requests.clear()
     second = run("pull", "tiny")
     assert second.stdout.startswith("tiny is here already: ")
@@ -138,16 +153,63 @@ def test_info_says_everything(hub: FakeHub) -> None:
     facts = json.loads(run("info", "tiny", "--json").stdout)
     assert (facts["sha256"], facts["pinned_commit"], facts["state"]) == (hub.sha256, COMMIT, "cached")
     text = run("info", "rmbg-2.0").stdout
-    for part in ("CC BY-NC 4.0", "creativecommons.org", "briaai/RMBG-2.0", "1024, 1024", "5b486f08200f513f"):
+    for part in ("CC BY-NC 4.0", "creativecommons.org", "briaai/RMBG-2.0", "1024, 1024", "5b486f08200f513f", "ask"):
         assert part in text
-    assert "gated               yes" in text
+    assert re.search("^gated +yes$", text, re.MULTILINE)
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeRelease]:
+    """A release that has "tiny", which is known by its MD5 alone, and which rembg calls by the same name."""
+    with FakeRelease(CONTENT) as server:
+        isolate_release(monkeypatch, tmp_path, server.url)
+        md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+        monkeypatch.setitem(
+            models.CATALOGUE, "tiny", released_spec(CONTENT, sha256=None, md5=md5, size=None, rembg="tiny")
+        )
+        yield server
+
+
+def test_every_command_works_for_a_model_of_a_release(release: FakeRelease, tmp_path: Path) -> None:
+    facts = json.loads(run("info", "tiny", "--json").stdout)
+    assert (facts["size"], facts["sha256"], facts["state"]) == (None, None, "not here")
+    assert (facts["release"], len(facts["md5"])) == ("tiny-epoch_7.onnx", 32)
+    assert "run `nss-wgpu models pull tiny`" in str(refusal("path", "tiny"))
+    path = tmp_path / "fetched" / "tiny.onnx"
+    assert run("pull", "TINY").stdout == f"tiny fetched: {path}\n"
+    assert run("pull", "tiny").stdout == f"tiny is here already: {path}\n"
+    assert len(release.transfers) == 1
+    assert run("path", "tiny").stdout == f"{path}\n"
+    assert run("verify", "tiny").stdout == f"tiny  ok (md5)  {path}\n"
+    path.write_bytes(CONTENT[::-1])
+    assert "is not tiny: md5" in str(refusal("verify", "tiny"))
+    assert run("remove", "tiny").stdout == "tiny: 0.1 MB freed\n"
+    assert not path.exists()
+
+
+def test_what_rembg_has_is_used_by_name_and_neither_counts_as_fetched_nor_is_removed(
+    release: FakeRelease, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "u2net"))
+    file = tmp_path / "u2net" / "tiny.onnx"
+    file.parent.mkdir()
+    file.write_bytes(CONTENT)
+    assert state_of("tiny") == "rembg's"
+    assert run("path", "tiny").stdout == f"{file}\n"
+    assert release.requests == []
+    result = run("remove", "tiny")
+    assert result.stdout == "tiny: nothing in the cache\n"
+    assert f"rembg's file stays: {file}" in result.stderr
+    assert run("pull", "tiny").stdout == f"tiny fetched: {tmp_path / 'fetched' / 'tiny.onnx'}\n"
+    assert state_of("tiny") == "cached"
+    assert file.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("command", ["pull", "path", "verify", "remove", "info"])
 def test_an_unknown_name_is_refused(command: str) -> None:
     error = refusal(command, "rmbg")
     assert error.exit_code == 3
-    assert "no model rmbg in the catalogue: it has u2netp, rmbg-1.4, rmbg-2.0" in str(error)
+    assert "no model rmbg in the catalogue: it has u2netp, silueta, " in str(error)
 
 
 def test_the_commands_load_nothing_heavy() -> None:

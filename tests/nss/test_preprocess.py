@@ -111,7 +111,7 @@ def test_preparation_of_each_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 3)])
-@pytest.mark.parametrize("name", models.CATALOGUE)
+@pytest.mark.parametrize("name", ["u2netp", "rmbg-1.4", "rmbg-2.0"])
 def test_extreme_shapes_of_one_colour(name: str, shape: tuple[int, ...]) -> None:
     spec = models.CATALOGUE[name]
     got = prepare(np.full(shape, 51, np.uint8), spec)
