@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
-from engine.graph import foreign, functions, mapped
+from engine.graph import foreign, functions, mapped, tensors
 from engine.graph.coverage import normalize_domain
 
 OLDEST_OPSET = 7
@@ -98,6 +98,11 @@ class ModelFile:
         """The declared dimensions of each input that a run must be given, in order."""
         stored = {tensor.name for tensor in self.proto.graph.initializer}
         return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name not in stored}
+
+    @property
+    def data_files(self) -> list[PurePosixPath]:
+        """The files that hold its external data, relative to ``folder``; ModelError for one that lies outside."""
+        return tensors.data_files(self.proto.graph)
 
     @property
     def outputs(self) -> list[str]:

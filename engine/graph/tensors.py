@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -120,14 +121,53 @@ def _text(text: str | bytes) -> str:
 
 def _inside(base: Path, location: str, what: str) -> Path:
     """``location`` below ``base``; ModelError when it is absolute, climbs out, or leads out through a link."""
+    root = base.resolve()
+    path = (root / _relative(location, what)).resolve()
+    if not (path.is_relative_to(root) or any(path.parent == blobs for blobs in _blobs(root))):
+        raise ModelError(f"{what} leads outside the folder of the model through a link; refused")
+    return path
+
+
+def _relative(location: str, what: str) -> PurePosixPath:
+    """``location`` as a path that stays below the folder of the model, by what is written; else ModelError."""
     parts = PurePosixPath(location.replace("\\", "/"))
     if not location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise ModelError(f"{what} points outside the folder of the model; refused")
-    root = base.resolve()
-    path = (root / parts).resolve()
-    if not path.is_relative_to(root):
-        raise ModelError(f"{what} leads outside the folder of the model through a link; refused")
-    return path
+    return parts
+
+
+def _blobs(root: Path) -> Iterator[Path]:
+    """Where links may lead from a folder in the cache of huggingface_hub, which keeps its files as links.
+
+    ``models--<owner>--<name>/snapshots/<commit>/`` links to ``models--<owner>--<name>/blobs/``.
+    """
+    for folder in root.parents:
+        if folder.name == "snapshots" and folder.parent.name.startswith("models--"):
+            yield folder.parent / "blobs"
+
+
+def data_files(graph: onnx.GraphProto) -> list[PurePosixPath]:
+    """The files that hold the graph's external data, relative to the folder of the model, sorted.
+
+    Raises ModelError for one that would lie outside of it.
+    """
+    files = set()
+    for tensor in _tensors(graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            entries = {entry.key: _text(entry.value) for entry in tensor.external_data}
+            location = entries.get("location", "")
+            files.add(_relative(location, f"external data '{location}' of tensor '{tensor.name}'"))
+    return sorted(files)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for proto in node.attribute:
+            yield proto.t
+            yield from proto.tensors
+            for inner in (proto.g, *proto.graphs):
+                yield from _tensors(inner)
 
 
 def attribute(proto: onnx.AttributeProto, base: Path | None, content: memoryview | None = None) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engine import ModelError, Session, UnsupportedError
-from engine.graph.tensors import DTYPES, attribute, to_array
+from engine.graph.tensors import DTYPES, attribute, data_files, to_array
 from tests.engine.models import model, node
 
 UNHELD = sorted(set(TensorProto.DataType.values()) - set(DTYPES))
@@ -139,6 +139,47 @@ def test_link_within_the_folder(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(array.tobytes())
     (tmp_path / "w.bin").symlink_to("blob")
     np.testing.assert_array_equal(to_array(referring(array, location="w.bin"), tmp_path), array)
+
+
+@pytest.mark.parametrize("folder", ["", "onnx"])
+def test_link_within_the_cache_of_the_hub(folder: str, tmp_path: Path) -> None:
+    """Which keeps its files as links to blobs; no other link may lead out of the folder, nor one of another name."""
+    repository = tmp_path / "models--someone--tiny"
+    array = sample(np.dtype(np.float32))
+    for name in ("blobs", "other"):
+        (repository / name).mkdir(parents=True)
+        (repository / name / "abc").write_bytes(array.tobytes())
+    base = repository / "snapshots" / ("0" * 40) / folder
+    base.mkdir(parents=True)
+    (base / "w.bin").symlink_to(repository / "blobs" / "abc")
+    np.testing.assert_array_equal(to_array(referring(array, location="w.bin"), base), array)
+    (base / "v.bin").symlink_to(repository / "other" / "abc")
+    with pytest.raises(ModelError, match="leads outside the folder of the model through a link; refused"):
+        to_array(referring(array, location="v.bin"), base)
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "abc").write_bytes(array.tobytes())
+    base = tmp_path / "snapshots" / "1"
+    base.mkdir(parents=True)
+    (base / "w.bin").symlink_to(tmp_path / "blobs" / "abc")
+    with pytest.raises(ModelError, match="through a link; refused"):
+        to_array(referring(array, location="w.bin"), base)
+
+
+def test_the_files_of_external_data_are_named_wherever_tensors_are() -> None:
+    array = np.ones(3, np.float32)
+
+    def constant(name: str, location: str) -> onnx.NodeProto:
+        return node("Constant", "", name, value=referring(array, location=location))
+
+    branch = model([constant("z", "sub/c.bin")], {}, "z").graph
+    chosen = node("If", "x", "q", then_branch=branch, else_branch=branch)
+    proto = model([constant("y", "b.bin"), chosen], {"x": (np.bool_, [])}, "q")
+    proto.graph.initializer.extend([referring(array, location="./a.bin"), referring(array, location="sub\\c.bin")])
+    assert [str(path) for path in data_files(proto.graph)] == ["a.bin", "b.bin", "sub/c.bin"]
+    for location in ("../w.bin", "/w.bin", "C:w.bin", "a/../../w.bin", ""):
+        branch.node[0].attribute[0].t.CopyFrom(referring(array, location=location))
+        with pytest.raises(ModelError, match="points outside the folder of the model; refused"):
+            data_files(branch)
 
 
 @pytest.mark.parametrize(
