@@ -52,6 +52,7 @@ def remove(
     image: Source,
     *,
     model: str | os.PathLike[str] = "auto",
+    model_variant: str | None = None,
     backend: str = "auto",
     device: str | int | None = None,
     precision: str = "f32",
@@ -66,7 +67,9 @@ def remove(
 
     Args:
         image: a path, the bytes of an image file, a PIL image, or a uint8 array (HxW, HxWx3 or HxWx4).
-        model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already on this machine.
+        model: a name of the catalogue, the path of an ONNX file, a repository on the Hugging Face hub
+            (``"owner/name[@revision][:file]"``), or ``"auto"``: the best model already on this machine.
+        model_variant: which of a repository's files, as :class:`nss.Remover` takes it.
         backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"`` or
             ``"reference"``.
         device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (``nss-wgpu devices``).
@@ -86,6 +89,7 @@ def remove(
 
     with Remover(
         model,
+        model_variant=model_variant,
         backend=backend,
         device=device,
         precision=precision,

@@ -18,6 +18,7 @@ from nss.run_options import (
     DeviceOption,
     JsonOption,
     ModelArgument,
+    ModelVariantOption,
     Precision,
     PrecisionOption,
 )
@@ -33,6 +34,7 @@ SLOWEST = 10
 
 def bench(
     model: ModelArgument,
+    model_variant: ModelVariantOption = None,
     backend: BackendOption = Backend.AUTO,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.F32,
@@ -50,7 +52,7 @@ def bench(
     from nss import models
     from nss.network import RunOptions
 
-    resolved = models.resolve(model, allow_fetch=True, notify=complain)
+    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=complain)
     options = RunOptions(backend.value, device, precision.value)
     if trace is not None:
         from nss.export import write_bytes

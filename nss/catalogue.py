@@ -19,6 +19,22 @@ Commercial = Literal["yes", "no", "ask"]
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A file of a repository without which a model's own file is not whole, or not understood."""
+
+    filename: str
+    """Path in the repository."""
+    size: int
+    """Bytes."""
+    sha256: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other models of the repository have the same: a configuration, not weights."""
+        return self.filename.endswith(".json")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """What is published about a model."""
 
@@ -53,6 +69,13 @@ class ModelSpec:
     gated: bool = False
     """Whether the hub asks for an account that accepted the licence."""
     builtin: bool = False
+    companions: tuple[Companion, ...] = ()
+    """What comes along from the repository: external data, the configuration of the pre-processing."""
+
+    @property
+    def whole_size(self) -> int | None:
+        """Size of the file and its companions in bytes; None where it is not known."""
+        return None if self.size is None else self.size + sum(companion.size for companion in self.companions)
 
     @property
     def digest(self) -> tuple[Literal["sha256", "md5"], str] | None:

@@ -39,8 +39,9 @@ ModelOption = Annotated[
     str | None,
     _option(
         "--model",
-        metavar="NAME|PATH",
-        help="auto (the best model already here), a name of `models list`, or an ONNX file.  [default: auto]",
+        metavar="NAME|PATH|REPO",
+        help="auto (the best model already here), a name of `models list`, an ONNX file, or OWNER/NAME on the "
+        "Hugging Face hub.  [default: auto]",
     ),
 ]
 ModeOption = Annotated[Mode | None, _option("--mode", help="fast is rmbg-1.4, best is rmbg-2.0; fetched when missing.")]

@@ -6,6 +6,7 @@ by hand (``<name>.onnx``), and is never written to. What is fetched from release
 ``state`` in the user's data directory (``$NSS_STATE_DIR`` moves it, for tests):
 
 - ``<name>.json``: the commit that a download resolved to, with the size and SHA-256 of the file (the pin);
+- ``<name>.repository.json``: what else was learned of a model that no catalogue has (see `nss.repositories`);
 - ``<name>.licence-shown``: the licence notice of the model has been printed once;
 - ``digests/``: SHA-256 and MD5 of large files by path, size and modification time;
 - ``seconds/``: how long models took for a photo (see `nss.run_times`).
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +29,7 @@ from nss.errors import ModelUnavailableError
 
 # Hashing 16 MiB takes about 20 ms, no more than reading the remembered digest is worth.
 _DIGEST_CACHE_MIN_BYTES = 16 << 20
+_NOTE = ".repository.json"
 
 
 def model_dir() -> Path:
@@ -75,31 +78,55 @@ class Pin:
 def read_pin(name: str) -> Pin | None:
     """The pin that the last download of ``name`` wrote; None without one, or where it cannot be read."""
     try:
-        return Pin(**json.loads((state_dir() / f"{name}.json").read_text("utf-8")))
+        return Pin(**json.loads(_state_file(name, ".json").read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def write_pin(name: str, pin: Pin) -> None:
     """Record what ``name`` stands for. Raises OSError."""
-    _write_json(state_dir() / f"{name}.json", asdict(pin))
+    _write_json(_state_file(name, ".json"), asdict(pin))
 
 
 def forget_pin(name: str) -> None:
     """Drop the pin of ``name``, so that the next download takes the catalogue's revision again. Raises OSError."""
-    (state_dir() / f"{name}.json").unlink(missing_ok=True)
+    for suffix in (".json", _NOTE):
+        _state_file(name, suffix).unlink(missing_ok=True)
+
+
+def read_note(name: str) -> dict[str, Any]:
+    """What `write_note` recorded of ``name``; empty without, or where it cannot be read."""
+    try:
+        note = json.loads(_state_file(name, _NOTE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def write_note(name: str, note: dict[str, Any]) -> None:
+    """Record more of ``name`` than a pin holds, as JSON, until `forget_pin`. Raises OSError."""
+    _write_json(_state_file(name, _NOTE), {"name": name, **note})
+
+
+def noted() -> list[str]:
+    """The names that there are notes of, sorted."""
+    names = set()
+    for path in state_dir().glob(f"*{_NOTE}"):
+        with suppress(OSError, ValueError, TypeError, LookupError):
+            names.add(str(json.loads(path.read_text("utf-8"))["name"]))
+    return sorted(names)
 
 
 def licence_was_shown(name: str) -> bool:
     """Whether the licence notice of ``name`` has been printed on this machine."""
-    return (state_dir() / f"{name}.licence-shown").exists()
+    return _state_file(name, ".licence-shown").exists()
 
 
 def mark_licence_shown(name: str) -> None:
     """Record that the licence notice of ``name`` was printed; where nothing can be written it is printed again."""
     with suppress(OSError):
         state_dir().mkdir(parents=True, exist_ok=True)
-        (state_dir() / f"{name}.licence-shown").touch()
+        _state_file(name, ".licence-shown").touch()
 
 
 def sha256_of(path: Path, *, fresh: bool = False) -> str:
@@ -170,6 +197,16 @@ def _digest_note(path: Path) -> tuple[Path, dict[str, object]]:
         "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
     }
+
+
+def _state_file(name: str, suffix: str) -> Path:
+    """Where something of a model is kept; names that are no file names, as a repository's, get one of their own."""
+    import hashlib
+
+    if not re.fullmatch(r"[\w.+-]{1,100}", name, re.ASCII):
+        readable = re.sub(r"[^\w.+-]+", "--", name, flags=re.ASCII)[:100]
+        name = f"{readable}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+    return state_dir() / f"{name}{suffix}"
 
 
 def _write_json(path: Path, value: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from nss import hub, model_store, once, release, rembg_folder, transfer
+from nss import hub, model_store, once, references, release, rembg_folder, transfer
 from nss.catalogue import CATALOGUE as CATALOGUE
 from nss.catalogue import IMAGENET_MEAN as IMAGENET_MEAN
 from nss.catalogue import IMAGENET_STD as IMAGENET_STD
@@ -59,23 +59,37 @@ class ResolvedModel:
 
 
 def resolve(
-    model: str | os.PathLike[str], *, allow_fetch: bool, quiet: bool = False, notify: Notify | None = None
+    model: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    allow_fetch: bool,
+    quiet: bool = False,
+    notify: Notify | None = None,
 ) -> ResolvedModel:
     """Find the model that a name or a path stands for.
 
-    model: a catalogue name in any case, with or without its vendor, "fast", "best", "auto" or the path of an ONNX file.
-    A file that exists wins over a name. "auto" is what `nss.auto` chooses among the models already on this machine; it
-    fetches nothing and ends at the built-in one.
+    model: a catalogue name in any case, with or without its vendor, "fast", "best", "auto", the path of an ONNX file,
+    or a repository on the Hugging Face hub, ``owner/name[@revision][:file]``. A file that exists wins over a name.
+    "auto" is what `nss.auto` chooses among the models already on this machine; it fetches nothing and ends at the
+    built-in one.
+    variant: which of a repository's files, a key of `nss.references.VARIANTS`.
     allow_fetch: whether a named model that is missing is downloaded.
     quiet: no progress display and no notices; the licence of a model is then shown at its first use without quiet.
     notify: gets each notice as one line; by default standard error.
-    Raises ModelUnavailableError: unknown name, missing file, wrong size or hash, or a refused or failed download.
+    Raises ModelUnavailableError: unknown name, missing file, wrong size or hash, or a refused or failed download;
+    UsageError: a variant of what has none, or a repository with several files and no choice.
     """
     requested = os.fspath(model)
-    if requested == "auto":
+    if requested == "auto" and variant is None:
         from nss import auto
 
         return auto.resolve(quiet=quiet, notify=notify)
+    if reference := references.wanted(requested, variant):
+        from nss import repositories
+
+        say = notify or to_stderr
+        obtained, path = repositories.obtain(reference, allow_fetch=allow_fetch, quiet=quiet, notify=say)
+        return _accept(obtained, "cache", path, requested, quiet, say)
     if is_path(requested):
         return _resolve_file(requested)
     if (spec := spec_named(requested)) is not None:
@@ -188,6 +202,10 @@ def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = Fal
         "cache": f"run `nss-wgpu models remove {spec.name}`, then `nss-wgpu models pull {spec.name}`",
         "rembg": "it is rembg's, and left as it is",
     }[source]
+    for companion in spec.companions:
+        part = replace(spec, **vars(companion), companions=())
+        if fault := find_fault(part, source, hub.companion_path(spec, path, companion), fresh=fresh):
+            return fault
     try:
         size = path.stat().st_size
         if spec.size and size != spec.size:

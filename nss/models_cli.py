@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nss.run_options import ModelVariantOption
 from nss.terminal import complain, require_command
 
 # `nss.models` is imported inside the commands: this module is loaded whenever the command line is parsed.
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 models_app = typer.Typer(name="models", help="List, fetch, check and remove models.", invoke_without_command=True)
 
 _Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A catalogue name in any case, or fast or best.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A catalogue name in any case, fast, best, or OWNER/NAME on the hub.",
+        show_default=False,
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor licence.")]
@@ -34,16 +40,16 @@ def _models(context: typer.Context) -> None:
 @models_app.command("list")
 def list_models(as_json: _Json = False) -> None:
     """Print every model with its licence, size and where it is, and the order in which auto takes them."""
-    from nss.catalogue import AUTO_ORDER, CATALOGUE
+    from nss.catalogue import AUTO_ORDER
     from nss.models import format_size
     from nss.table import aligned
 
     if as_json:
-        _print_json([_describe(spec) for spec in CATALOGUE.values()])
+        _print_json([_describe(spec) for spec in _all()])
         return
     rows = [("NAME", "MODE", "LICENCE", "COMMERCIAL USE", "SIZE", "STATE")]
-    for spec in CATALOGUE.values():
-        size, state = format_size(spec.size), _describe(spec)["state"]
+    for spec in _all():
+        size, state = format_size(spec.whole_size), _describe(spec)["state"]
         rows.append((spec.name, spec.mode or "-", spec.licence, spec.commercial, size, state))
     for line in aligned(rows):
         typer.echo(line)
@@ -53,15 +59,20 @@ def list_models(as_json: _Json = False) -> None:
 
 
 @models_app.command("pull")
-def pull(name: _Name, quiet: _Quiet = False) -> None:
+def pull(name: _Name, model_variant: ModelVariantOption = None, quiet: _Quiet = False) -> None:
     """Fetch a model unless it is here already. A download that was cut goes on where it stopped.
 
     What rembg has is not touched, and does not count as here.
     """
-    from nss import models
+    from nss import models, references
 
-    spec = _named(name)
-    path, fetched = models.pull(spec, quiet=quiet, notify=complain)
+    spec = _named(name, model_variant)
+    if references.wanted(name, model_variant):
+        fetched = models.locate(spec) is None
+        resolved = models.resolve(name, variant=model_variant, allow_fetch=True, quiet=quiet, notify=complain)
+        spec, path = resolved.spec, resolved.path
+    else:
+        path, fetched = models.pull(spec, quiet=quiet, notify=complain)
     typer.echo(f"{spec.name} {'fetched' if fetched else 'is here already'}: {path}")
 
 
@@ -84,7 +95,7 @@ def verify(
     from nss.errors import ModelUnavailableError
 
     faults = []
-    for spec in [_named(name)] if name else models.CATALOGUE.values():
+    for spec in [_named(name)] if name else _all():
         found = models.locate(spec)
         if found is None:
             if name:
@@ -122,7 +133,7 @@ def remove(name: _Name) -> None:
 @models_app.command("info")
 def info(name: _Name, as_json: _Json = False) -> None:
     """Print everything known about a model."""
-    facts = _describe(_named(name))
+    facts = _describe(_named(name, ask=True))
     if as_json:
         _print_json(facts)
         return
@@ -131,10 +142,27 @@ def info(name: _Name, as_json: _Json = False) -> None:
         typer.echo(f"{key.ljust(width)}  {_text(value)}")
 
 
-def _named(name: str) -> ModelSpec:
+def _all() -> list[ModelSpec]:
+    """The models of the catalogue, and those that were fetched from other repositories."""
+    from nss import repositories
+    from nss.catalogue import CATALOGUE
+
+    return [*CATALOGUE.values(), *repositories.fetched()]
+
+
+def _named(name: str, variant: str | None = None, *, ask: bool = False) -> ModelSpec:
+    """The model of a name, of the catalogue or of a repository; of one that was never fetched little is known.
+
+    ask: what, the hub may be asked.
+    """
+    from nss import references
     from nss.catalogue import CATALOGUE, spec_named
     from nss.errors import ModelUnavailableError
 
+    if reference := references.wanted(name, variant):
+        from nss import repositories
+
+        return repositories.described(reference) if ask else repositories.named(reference)
     spec = spec_named(name)
     if spec is None:
         raise ModelUnavailableError(f"no model {name} in the catalogue: it has {', '.join(CATALOGUE)}")

@@ -17,7 +17,15 @@ from nss import cutout_options as options
 from nss.cutout_options import Hidden
 from nss.errors import ImageError, UsageError
 from nss.image_size import MAX_PIXELS, limit_pillow
-from nss.run_options import Backend, BackendOption, DeviceOption, MaxPixelsOption, Precision, PrecisionOption
+from nss.run_options import (
+    Backend,
+    BackendOption,
+    DeviceOption,
+    MaxPixelsOption,
+    ModelVariantOption,
+    Precision,
+    PrecisionOption,
+)
 from nss.terminal import complain
 
 if TYPE_CHECKING:
@@ -74,7 +82,7 @@ class MaskSource:
 
     Attributes:
         model: the model's name or path.
-        asked: backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
+        asked: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
         max_pixels: how many a photo, or a mask, may have.
     """
@@ -108,6 +116,7 @@ class MaskSource:
 
 def mask_source(
     model: options.ModelOption = None,
+    model_variant: ModelVariantOption = None,
     mode: options.ModeOption = None,
     backend: BackendOption = Backend.AUTO,
     device: DeviceOption = None,
@@ -121,10 +130,20 @@ def mask_source(
         raise UsageError("--model is empty; give a name, the path of an ONNX file, or leave it out")
     if mode and model:
         raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
-    asked = {"backend": backend.value, "device": device, "precision": precision.value, "require_gpu": require_gpu}
+    if mode and model_variant:
+        raise UsageError("--mode and --model-variant exclude each other: --model rmbg-1.4 takes a variant")
+    asked = {
+        "model_variant": model_variant,
+        "backend": backend.value,
+        "device": device,
+        "precision": precision.value,
+        "require_gpu": require_gpu,
+    }
     if mask is not None:
-        if model or mode or require_gpu:
-            raise UsageError("--mask takes the place of a network: leave --model, --mode and --require-gpu out")
+        if model or mode or model_variant or require_gpu:
+            raise UsageError(
+                "--mask takes the place of a network: leave --model, --model-variant, --mode and --require-gpu out"
+            )
         try:
             found = mask != "" and Path(mask).exists()
         except (OSError, ValueError):

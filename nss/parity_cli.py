@@ -16,6 +16,7 @@ from nss.run_options import (
     DeviceOption,
     JsonOption,
     ModelArgument,
+    ModelVariantOption,
     Precision,
     PrecisionOption,
 )
@@ -38,6 +39,7 @@ class Oracle(StrEnum):
 
 def parity(
     model: ModelArgument,
+    model_variant: ModelVariantOption = None,
     image: Annotated[
         str | None, typer.Option(metavar="P", help="A photo as input; default: random numbers.", show_default=False)
     ] = None,
@@ -64,7 +66,7 @@ def parity(
     """
     from nss import models
 
-    resolved = models.resolve(model, allow_fetch=True, notify=complain)
+    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=complain)
     report = _compare(
         resolved,
         image,

@@ -107,6 +107,7 @@ class Remover:
         self,
         model: str | os.PathLike[str] = "auto",
         *,
+        model_variant: str | None = None,
         backend: str = "auto",
         device: str | int | None = None,
         precision: str = "f32",
@@ -120,7 +121,10 @@ class Remover:
         """Find and open the model.
 
         Args:
-            model: a name of the catalogue, the path of an ONNX file, or ``"auto"``: the best model already here.
+            model: a name of the catalogue, the path of an ONNX file, a repository on the Hugging Face hub
+                (``"owner/name[@revision][:file]"``), or ``"auto"``: the best model already here.
+            model_variant: which of a repository's files: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"uint8"``, ``"q8"``,
+                ``"q4"``, ``"q4f16"`` or ``"bnb4"``.
             backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
                 ``"reference"`` (the slow oracle).
             device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name, as
@@ -135,7 +139,8 @@ class Remover:
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
-            UsageError: the backend, device or precision does not exist or cannot run here.
+            UsageError: the backend, device or precision does not exist or cannot run here; or a repository has several
+                models, and none is chosen.
             GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
         options = RunOptions(backend, device, precision, require_gpu)
@@ -143,10 +148,12 @@ class Remover:
         say = notify or models.to_stderr
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
-            if os.fspath(model) == "auto":
+            if os.fspath(model) == "auto" and model_variant is None:
                 self.model, self._network = _open_auto(options, quiet=quiet, notify=say)
             else:
-                self.model = models.resolve(model, allow_fetch=allow_fetch, quiet=quiet, notify=say)
+                self.model = models.resolve(
+                    model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
+                )
                 self._network = Network(self.model, options, say)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]

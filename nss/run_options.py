@@ -39,7 +39,17 @@ PrecisionOption = Annotated[
     Precision, typer.Option(help="f16 keeps numbers in half the memory, on adapters that have it.")
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="auto, a catalogue name, or an ONNX file.", show_default=False)
+    str,
+    typer.Argument(metavar="MODEL", help="auto, a catalogue name, an ONNX file, or OWNER/NAME.", show_default=False),
+]
+ModelVariantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model-variant",
+        metavar="NAME",
+        help="Which of a repository's files: fp32, fp16, int8, uint8, q8 (= quantized), q4, q4f16 or bnb4.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MaxPixelsOption = Annotated[

@@ -1,18 +1,22 @@
-"""A local HTTP server that plays the Hugging Face hub as far as one file of one repository needs.
+"""A local HTTP server that plays the Hugging Face hub as far as one repository needs.
 
 As the hub does for LFS files, ``/{repo}/resolve/{revision}/{file}`` carries the commit, the size and the SHA-256 in
 headers and redirects to a storage host (here: the same server under another host name), which serves the bytes and
-understands ``Range``. Attributes switch the ways in which a real hub fails.
+understands ``Range``. Files of JSON are served at once, with Git's own hash. ``/api/models/{repo}/revision/{revision}``
+lists the repository. Attributes switch the ways in which a real hub fails.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from huggingface_hub import constants
@@ -81,6 +85,18 @@ class FakeHub:
     """What the branch main stands for."""
     older: list[str] = field(default_factory=list)
     """Commits that are still served; the content is the same."""
+    files: dict[str, bytes] | None = field(default=None, repr=False)
+    """The files of the repository by path; None: the content, as ``FILE``."""
+    history: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
+    """Commits that are still served with files of their own."""
+    branches: dict[str, str] = field(default_factory=dict)
+    """Further branches and tags, and their commits."""
+    card: dict[str, Any] = field(default_factory=dict)
+    """What stands at the head of the repository's README."""
+    gated: str | bool = False
+    """What the listing says: False, "auto" or "manual"."""
+    listing: bytes | None = None
+    """What is sent instead of the listing."""
     body: bytes | None = field(default=None, repr=False)
     """What is sent instead of the content that the headers announce."""
     cuts: list[int] = field(default_factory=list)
@@ -90,6 +106,8 @@ class FakeHub:
     """401, 404, 500 ... for every request to the repository."""
     error_code: str = ""
     """Value of X-Error-Code."""
+    gate_code: str = "GatedRepo"
+    """X-Error-Code of a repository that is gated."""
     valid_token: str | None = None
     """With one, the repository is gated: 401 without a token, 403 with another."""
     hangs: bool = False
@@ -121,6 +139,21 @@ class FakeHub:
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a branch, a tag or a commit stands for; None for an unknown one."""
+        named = {"main": self.commit, **self.branches}.get(revision, revision)
+        return named if named in (self.commit, *self.older, *self.history, *self.branches.values()) else None
+
+    def files_at(self, commit: str) -> dict[str, bytes]:
+        """The files of the repository at a commit."""
+        return self.history.get(commit) or ({FILE: self.content} if self.files is None else self.files)
+
+    def stored(self, digest: str) -> bytes:
+        """The content that has this SHA-256."""
+        trees = [self.files_at(self.commit), *self.history.values()]
+        contents = [self.content, *(content for tree in trees for content in tree.values())]
+        return next(content for content in contents if hashlib.sha256(content).hexdigest() == digest)
+
     @property
     def transfers(self) -> list[Request]:
         """The requests for the bytes themselves."""
@@ -148,32 +181,68 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif self.path.startswith("/storage/"):
             self._send_content()
-        elif self.path.startswith(f"/{REPO}/resolve/") and self.path.endswith(f"/{FILE}"):
-            self._send_resolve(self.path.split("/")[4])
+        elif self.path.startswith(f"/{REPO}/resolve/"):
+            revision, _, file = self.path.removeprefix(f"/{REPO}/resolve/").partition("/")
+            self._send_file(unquote(revision), unquote(file))
+        elif urlsplit(self.path).path.startswith(f"/api/models/{REPO}"):
+            revision = urlsplit(self.path).path.removeprefix(f"/api/models/{REPO}").removeprefix("/revision/")
+            self._send_listing(unquote(revision) or "main")
         else:
             self._send(404, {"X-Error-Code": "RepoNotFound"})
 
-    def _send_resolve(self, revision: str) -> None:
+    def _refused(self, revision: str, *, gate: bool) -> bool:
         hub = self.hub
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
         if hub.status != 200:
             self._send(hub.status, {"X-Error-Code": hub.error_code} if hub.error_code else {})
-        elif hub.valid_token and token != hub.valid_token:
-            self._send(403 if token else 401, {"X-Error-Code": "GatedRepo"})
-        elif revision not in ("main", hub.commit, *hub.older):
+        elif gate and hub.valid_token and token != hub.valid_token:
+            self._send(403 if token else 401, {"X-Error-Code": hub.gate_code})
+        elif hub.commit_of(revision) is None:
             self._send(404, {"X-Error-Code": "RevisionNotFound"})
         else:
+            return False
+        return True
+
+    def _send_file(self, revision: str, file: str) -> None:
+        hub = self.hub
+        if self._refused(revision, gate=True):
+            return
+        commit = hub.commit_of(revision) or ""
+        content = hub.files_at(commit).get(file)
+        if content is None:
+            self._send(404, {"X-Error-Code": "EntryNotFound"})
+        elif file.endswith(".json"):
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{blob}"'}, content)
+        else:
+            digest = hashlib.sha256(content).hexdigest()
             headers = {
-                "X-Repo-Commit": hub.commit if revision == "main" else revision,
-                "X-Linked-Etag": f'"{hub.sha256}"',
-                "X-Linked-Size": str(len(hub.content)),
-                "Location": f"http://localhost:{hub.port}/storage/{hub.sha256}",
+                "X-Repo-Commit": commit,
+                "X-Linked-Etag": f'"{digest}"',
+                "X-Linked-Size": str(len(content)),
+                "Location": f"http://localhost:{hub.port}/storage/{digest}",
             }
             self._send(302, headers)
 
+    def _send_listing(self, revision: str) -> None:
+        hub = self.hub
+        if self._refused(revision, gate=False):
+            return
+        commit = hub.commit_of(revision) or ""
+        siblings: list[dict[str, Any]] = []
+        for file, content in hub.files_at(commit).items():
+            sibling: dict[str, Any] = {"rfilename": file, "size": len(content), "blobId": "b" * 40}
+            if not file.endswith(".json"):
+                digest = hashlib.sha256(content).hexdigest()
+                sibling["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+            siblings.append(sibling)
+        listing = {"id": REPO, "modelId": REPO, "sha": commit, "gated": hub.gated, "cardData": hub.card}
+        text = json.dumps({**listing, "siblings": siblings}).encode()
+        self._send(200, {"Content-Type": "application/json"}, text if hub.listing is None else hub.listing)
+
     def _send_content(self) -> None:
         hub = self.hub
-        body = hub.content if hub.body is None else hub.body
+        body = hub.stored(self.path.removeprefix("/storage/")) if hub.body is None else hub.body
         wanted = self.headers.get("range")
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and not hub.ignores_range else 0
         headers = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}

@@ -121,7 +121,7 @@ def test_the_licence_is_shown_for_a_file_put_in_place_by_hand(folder: Path) -> N
     [
         ("nothing.onnx", "no model file nothing.onnx: pass an ONNX file or one of auto, fast, best, u2netp, silueta"),
         ("./u2net", "no model file ./u2net"),
-        ("some/where", "no model file some/where"),
+        ("some/where", "there is no file some/where here, and http://"),
         ("u2", "no model u2: pass an ONNX file or one of"),
     ],
 )

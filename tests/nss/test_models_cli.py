@@ -212,6 +212,45 @@ def test_an_unknown_name_is_refused(command: str) -> None:
     assert "no model rmbg in the catalogue: it has u2netp, silueta, " in str(error)
 
 
+def test_the_commands_take_repositories(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(models.CATALOGUE, "tiny")
+    network = (Path(models.__file__).parent / "weights" / "u2netp.onnx").read_bytes()
+    hub.files = {"onnx/model.onnx": network, "onnx/model_fp16.onnx": CONTENT, "preprocessor_config.json": b"{}"}
+    hub.card = {"license": "apache-2.0"}
+    name = "someone/tiny@main"
+    assert "someone/tiny@main is not on this machine" in str(refusal("path", name))
+    assert "nothing to verify" in str(refusal("verify", name))
+    assert run("remove", name).stdout == f"{name}: nothing in the cache\n"
+    assert hub.requests == []
+    before = json.loads(run("info", name, "--json").stdout)
+    assert (before["size"], before["licence"], before["state"]) == (len(network), "apache-2.0", "not here")
+    assert hub.transfers == []
+
+    whole = f"{name}:onnx/model.onnx"
+    pulled = run("pull", name)
+    assert pulled.stdout.startswith(f"{whole} fetched: ")
+    assert pulled.stderr == f"nss-wgpu: {whole}: 4.6 MB, licence apache-2.0; see {hub.url}/someone/tiny\n"
+    hub.requests.clear()
+    assert run("pull", name).stdout.startswith(f"{whole} is here already: ")
+    (line,) = run("path", name).stdout.splitlines()
+    assert Path(line).read_bytes() == network
+    assert run("verify", name).stdout == run("verify").stdout.splitlines(keepends=True)[-1]
+    assert run("verify", whole).stdout.startswith(f"{whole}  ok (size and sha256)")
+    assert state_of(whole) == "cached"
+    facts = json.loads(run("info", name, "--json").stdout)
+    assert (facts["pinned_commit"], facts["path"], facts["revision"]) == (COMMIT, line, "main")
+    assert hub.requests == []
+
+    assert "is not an ONNX file" in str(refusal("pull", name, "--model-variant", "fp16"))
+    assert run("remove", name).stdout == f"{whole}: 4.6 MB freed\n"
+    assert not Path(line).exists()
+    assert whole not in run("list").stdout
+    assert "nothing to verify" in str(refusal("verify", name))
+    hub.commit = "e" * 40
+    run("pull", name)
+    assert json.loads(run("info", name, "--json").stdout)["pinned_commit"] == "e" * 40
+
+
 def test_the_commands_load_nothing_heavy() -> None:
     program = "import sys, nss.models_cli; print([m for m in sys.argv[1:] if m in sys.modules])"
     command = [sys.executable, "-c", program, "huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "engine"]
