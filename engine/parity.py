@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +85,7 @@ def compare(
     rtol: float | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | str | None = None,
+    input_values: Mapping[str, np.ndarray] | None = None,
 ) -> ParityReport:
     """Run ``model`` on ``backend`` and on ``against``, "reference" or "numpy", and compare.
 
@@ -93,11 +95,10 @@ def compare(
     if against not in ("reference", "numpy"):
         raise BackendError(f"'{against}' is no oracle; compare against reference or numpy")
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+    bound: dict[str, Any] = {"input_shapes": input_shapes, "outputs": outputs, "input_values": input_values}
     with (
-        Session(
-            file, backend=backend, adapter=adapter, precision=precision, input_shapes=input_shapes, outputs=outputs
-        ) as tried,
-        Session(file, backend=against, input_shapes=input_shapes, outputs=outputs) as oracle,
+        Session(file, backend=backend, adapter=adapter, precision=precision, **bound) as tried,
+        Session(file, backend=against, **bound) as oracle,
     ):
         given = dict(inputs) if inputs is not None else deviates(tried.inputs)
         found, wanted = tried.run(given), oracle.run(given)
@@ -106,7 +107,7 @@ def compare(
         )
         nodes: tuple[NodeError, ...] = ()
         if per_node:
-            graph = load(file, input_shapes=input_shapes, outputs=outputs)
+            graph = load(file, **bound)
             optimize(graph)
             nodes = _Walk(graph, tried, oracle, [given[value.name] for value in graph.inputs]).nodes()
         tolerance = RTOL[precision] if rtol is None else rtol

@@ -99,8 +99,8 @@ def _measure(model: Any, options: Any, runs: int, *, kernels: bool) -> _Result:
         if options.backend in ("auto", "webgpu"):
             engine.devices()  # finding the adapters is no part of loading a model
         started = time.perf_counter()
-        file, spec = read(model)
-        with options.session(file, spec) as session:
+        file, known = read(model, {})
+        with options.session(file, known.interface) as session:
             load = (time.perf_counter() - started) * 1e3
             del file
             inputs = engine.deviates(session.inputs)
@@ -113,7 +113,7 @@ def _measure(model: Any, options: Any, runs: int, *, kernels: bool) -> _Result:
             if session.info.backend == "webgpu":
                 _add_gpu(session, stages, runs)
             found = session.profile(inputs) if kernels else None
-            return _Result(spec.name, session.info, load, first, warm, stages, found)
+            return _Result(model.spec.name, session.info, load, first, warm, stages, found)
 
 
 def _median(numbers: Sequence[float]) -> float:

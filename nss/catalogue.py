@@ -12,7 +12,7 @@ from typing import Literal
 
 from nss.interface import IMAGENET_MEAN as IMAGENET_MEAN
 from nss.interface import IMAGENET_STD as IMAGENET_STD
-from nss.interface import Description, EdgeSize, Filter, FixedSize
+from nss.interface import Description, EdgeSize, FixedSize
 
 Commercial = Literal["yes", "no", "ask"]
 """Whether a licence allows commercial use; "ask": by agreement with the owner, or nobody knows."""
@@ -90,37 +90,6 @@ class ModelSpec:
         names = {name for name in (self.name, self.rembg) if name}
         names |= {f"{self.vendor}/{name}" for name in names if self.vendor}
         return {name.lower() for name in (*names, self.mode, self.repo) if name}
-
-    # until the network asks for an Interface
-    @property
-    def input_hw(self) -> tuple[int, int] | None:
-        size = self.interface.get("size")
-        return (size.height, size.width) if isinstance(size, FixedSize) else None
-
-    @property
-    def resize(self) -> Filter:
-        return self.interface.get("filter", "bilinear-antialias")
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        return self.interface.get("mean", IMAGENET_MEAN)
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        return self.interface.get("std", IMAGENET_STD)
-
-    @property
-    def input_name(self) -> str | None:
-        return self.interface.get("input")
-
-    @property
-    def output_name(self) -> str | None:
-        output = self.interface.get("output")
-        return output if isinstance(output, str) else None
-
-    @property
-    def logits(self) -> bool:
-        return self.interface.get("activation") == "sigmoid"
 
 
 _RGB: Description = {"layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "activation": "none", "range": 1.0}

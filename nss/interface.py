@@ -6,13 +6,15 @@ over each other (`merged`), and what they leave open is guessed, until an `Inter
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
-from nss.errors import UsageError
+from nss.errors import UsageError, one_line
 
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
@@ -123,6 +125,28 @@ class Interface:
     activation: Activation
     range: float
     inputs: Mapping[str, Values]
+
+
+USUAL: Description = {
+    "layout": "NCHW",
+    "dtype": "float32",
+    "channels": "RGB",
+    "scale": 1 / 255,
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+    "filter": "bilinear-antialias",
+    "channel": 0,
+    "activation": "none",
+    "range": 1.0,
+    "inputs": {},
+}
+"""What most models have; only tensors and size are each one's own."""
+
+
+def completed(description: Description) -> Interface:
+    """The interface of a description that says ``input``, ``output`` and ``size``, and what is usual for the rest."""
+    whole: Description = {**USUAL, **description}
+    return Interface(**whole)
 
 
 def merged(sources: Iterable[tuple[str, Description]]) -> tuple[Description, dict[str, str]]:
@@ -295,3 +319,23 @@ _READERS: dict[str, Any] = {
 
 ModelConfig = Mapping[str, Any] | str | os.PathLike[str]
 """A description as programs give it: JSON's keys and values, or the path of a JSON file."""
+
+
+def configured(config: ModelConfig | None) -> Description:
+    """What a program says of a model's interface: `described` of a mapping, or of a file; None says nothing.
+
+    Raises UsageError where the file cannot be read or is no JSON object, and what `described` does.
+    """
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return described(config, "model_config")
+    path = os.fspath(config)
+    try:
+        values = json.loads(Path(path).read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, or a NUL in the name
+        why = error.strerror or error if isinstance(error, OSError) else one_line(error)
+        raise UsageError(f"{path}: the description of a model's interface cannot be read: {why}") from error
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{path}: the description of a model's interface is a JSON object, and this is none")
+    return described(values, path)

@@ -28,7 +28,6 @@ from nss.catalogue import IMAGENET_STD as IMAGENET_STD
 from nss.catalogue import ModelSpec as ModelSpec
 from nss.catalogue import spec_named as spec_named
 from nss.errors import ModelUnavailableError, one_line
-from nss.interface import FixedSize
 
 Source = Literal["builtin", "file", "cache", "rembg"]
 Notify = Callable[[str], None]
@@ -230,8 +229,8 @@ def expected_digest(spec: ModelSpec, source: Source) -> tuple[str, str] | None:
 def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
     """How to prepare a photo for a user's own ONNX file; ``content`` is what it holds where it cannot be read again.
 
-    A file with the size and digest that the catalogue names for a model is that model. Any other gets antialiased
-    bilinear, ImageNet mean and standard deviation, and ``input_hw`` None: see `complete_spec`.
+    A file with the size and digest that the catalogue names for a model is that model. Of any other nothing is known
+    until it is opened.
     Raises ModelUnavailableError where the file cannot be read.
     """
     try:
@@ -259,38 +258,6 @@ def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
         sha256=None,
         interface={},
     )
-
-
-def complete_spec(
-    spec: ModelSpec, input_name: str, input_shape: tuple[int | str | None, ...], output_names: tuple[str, ...]
-) -> ModelSpec:
-    """Fill in what only the opened model file says: the input's size, and the preparation that its names betray.
-
-    A spec that has its ``input_hw`` comes back as it is. ``input_shape`` is the NCHW shape of the first input, a
-    symbolic dimension as a str, None or a number below 1.
-    A model whose input and output names and input size are those of a catalogue
-    model (another precision of the same network, for instance) gets the preparation of that model.
-    Raises ModelUnavailableError: not an NCHW image of 3 channels, or height and width that neither the file nor the
-    catalogue fixes.
-    """
-    if spec.input_hw is not None:
-        return spec
-    sizes = [size if isinstance(size, int) and size >= 1 else None for size in input_shape]
-    if len(sizes) != 4 or sizes[1] not in (3, None):
-        raise ModelUnavailableError(
-            f"{spec.title} takes {input_name} of shape {list(input_shape)}, not an image [1, 3, height, width]"
-        )
-    height, width = sizes[2:]
-    fixed = (height, width) if height and width else None
-    for known in CATALOGUE.values():
-        same_names = known.input_name == input_name and known.output_name in output_names
-        if same_names and fixed in (None, known.input_hw):
-            return replace(spec, interface=known.interface)
-    if fixed is None:
-        raise ModelUnavailableError(
-            f"{spec.title} does not fix the height and width of {input_name}: export it with a fixed input size"
-        )
-    return replace(spec, interface={"size": FixedSize(*fixed), "input": input_name, "output": output_names[0]})
 
 
 def licence_notice(spec: ModelSpec) -> str | None:

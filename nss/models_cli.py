@@ -170,8 +170,9 @@ def _named(name: str, variant: str | None = None, *, ask: bool = False) -> Model
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:
-    from nss import interface, model_store
+    from nss import model_store
     from nss.catalogue import AUTO_ORDER
+    from nss.interface import as_json
     from nss.models import locate
 
     found = locate(spec)
@@ -196,7 +197,7 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "size": spec.size,
         "sha256": spec.sha256 or (pin.sha256 if pin else None),
         "md5": spec.md5,
-        "model_config": interface.as_json(spec.interface),
+        "model_config": as_json(spec.interface),
         "state": _STATES[found[0]] if found else "not here",
         "path": str(found[1]) if found else None,
     }
@@ -205,6 +206,8 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

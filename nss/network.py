@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast, get_args
 
 import numpy as np
 
 import engine
-from nss import models
+from nss import mask_output, model_inputs, models, preprocess
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line
+from nss.interface import (
+    CHANNELS,
+    IMAGENET_MEAN,
+    USUAL,
+    Description,
+    DType,
+    EdgeSize,
+    FixedSize,
+    Interface,
+    merged,
+)
+from nss.model_inputs import image_shape
+from nss.sessions import Sessions, Shape
+
+UNSAID = "default"
+"""The origin of a value that nothing says and nothing was guessed from."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +69,19 @@ class RunOptions:
         if adapter.software:
             raise GpuUnavailableError(f"a GPU is required, and {adapter.name} is a software adapter")
 
-    def session(self, file: engine.ModelFile, spec: models.ModelSpec) -> engine.Session:
-        """The model on what these options say."""
+    def session(
+        self, file: engine.ModelFile, interface: Interface, shape: Sequence[int] | None = None
+    ) -> engine.Session:
+        """The model on what these options say, for an input of this shape; by default what a square photo gets.
+
+        Raises what opening a session does, and UsageError where ``inputs`` do not fit the model.
+        """
         return engine.Session(
             file,
             backend="webgpu" if self.require_gpu else self.backend,
             adapter=self.device,
             precision=self.precision,
-            input_shapes=input_shapes(spec),
-            outputs=[spec.output_name] if spec.output_name else None,
+            **bindings(file, interface, shape),
         )
 
 
@@ -72,7 +93,7 @@ class Output:
     """What the network made of one image.
 
     Attributes:
-        array: the model's output, as it is.
+        array: the model's output, as it is, in whatever form: `nss.mask_output.mask_of` makes the mask of it.
         notes: what happened on the way.
         info: what it ran on.
         reason: why there.
@@ -85,47 +106,94 @@ class Output:
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A session, why it is on its backend, and why its GPU was lost where nothing could be opened in its place."""
+class Known:
+    """What is known of a model's interface.
 
-    session: engine.Session
-    reason: str
+    Attributes:
+        interface: all of it.
+        origins: for each of its keys, where the value is from; `UNSAID` where one had to stand there.
+        guesses: what was guessed, one line each.
+    """
+
+    interface: Interface
+    origins: dict[str, str]
+    guesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Sessions, why they are on their backend where that has changed, and why their GPU was lost where it was last."""
+
+    sessions: Sessions
+    input: str
+    reason: str | None = None
     lost: str | None = None
 
     def output(self, image: np.ndarray) -> Output:
         if self.lost is not None:
             raise engine.DeviceLostError(self.lost)
-        info = self.session.inputs[0]
-        outputs = self.session.run({info.name: image.astype(info.dtype, copy=False)})
-        return Output(next(iter(outputs.values())), (), self.session.info, self.reason)
+        with self.sessions.entered(image.shape) as session:
+            outputs = session.run({self.input: image.reshape(session.inputs[0].shape)})
+            reason = session.info.reason if self.reason is None else self.reason
+            return Output(next(iter(outputs.values())), (), session.info, reason)
 
 
 class Network:
-    """A model that maps one image to one mask, on the backend that ``options`` ask for; any thread may run it.
+    """A model that maps one photo to one mask, on the backend that ``options`` ask for; any thread may run it.
+
+    Where the interface's size follows the photo, there is a session for each shape, of which the last few stay open
+    (`nss.sessions`).
 
     Attributes:
-        spec: what is known of the model, completed by what stands in the file.
+        spec: the model's entry in the catalogue, or one made for a file that has none.
+        known: all of the following.
+        interface: how it takes a photo and where its mask is.
+        origins: for each key of the interface, where its value is from.
+        guesses: what was guessed, one line each.
     """
 
-    def __init__(self, model: models.ResolvedModel, options: RunOptions, notify: models.Notify) -> None:
-        """Open the model file. Raises what `opening` does, and ModelUnavailableError for what is no mask model."""
+    def __init__(
+        self,
+        model: models.ResolvedModel,
+        options: RunOptions,
+        notify: models.Notify,
+        asked: Description | None = None,
+    ) -> None:
+        """Open the model file.
+
+        Args:
+            model: the file.
+            options: where and how it runs.
+            notify: gets a line when the GPU is lost.
+            asked: what the user says of the interface; it goes before whatever else is known.
+
+        Raises:
+            ModelUnavailableError: no mask model, or not as the interface has it; and what `opening` raises.
+            UsageError: ``asked`` contradicts itself or the file.
+        """
         self._model, self._options, self._notify = model, options, notify
         self._recovering = threading.Lock()
+        self.spec = model.spec
         with opening(model.path):
-            file, self.spec = read(model)
-            session = options.session(file, self.spec)
-        self._opened = _Opened(session, session.info.reason)
-        if fault := _no_mask_model(session):
-            session.close()
-            raise ModelUnavailableError(f"{model.path}: {fault}")
+            file, self.known = read(model, asked or {})
+            known = self.known
+            self.interface, self.origins, self.guesses = known.interface, known.origins, known.guesses
+            # only where the size follows the photo is the file needed again
+            self._file = file if isinstance(self.interface.size, EdgeSize) else None
+            self._opened = _Opened(self._sessions(file, options, image_shape(self.interface)), self.interface.input)
+        try:
+            self._check_output(self.session.outputs[0])
+        except ModelUnavailableError:
+            self.close()
+            raise
 
     @property
     def session(self) -> engine.Session:
-        """What runs the model now; another one once the GPU was lost."""
-        return self._opened.session
+        """What ran the model last; another one once the GPU was lost."""
+        return self._opened.sessions.newest
 
     def run(self, image: np.ndarray, name: str) -> Output:
-        """The model's output for an image ``[1, 3, H, W]``.
+        """The model's output for an image as `nss.preprocess.prepare` makes it.
 
         Where the GPU is lost, the image is tried again on a new device, and then, unless the GPU was demanded, on
         NumPy, which the images after it stay on. Where several threads lose it, the first to come opens the new session
@@ -138,6 +206,8 @@ class Network:
         try:
             try:
                 return opened.output(image)
+            except engine.TooLargeError:
+                raise  # this image's own size is at fault, whatever became of the device meanwhile
             except engine.BackendError as error:
                 with self._recovering:
                     # whoever recovers closes the lost session, also under those that have just come to it
@@ -146,18 +216,42 @@ class Network:
                         raise
                     return self._recovered(image, name, opened, one_line(error))
         except engine.EngineError as error:
-            raise ImageError(f"{name}: {error}") from error
+            raise ImageError(f"{name}: {self._at_size(image)}{error}") from error
+        except MemoryError as error:
+            raise ImageError(f"{name}: {self._at_size(image)}not enough memory") from error
 
     def close(self) -> None:
-        """Wait for the runs of other threads, and free what the session holds."""
-        self._opened.session.close()
+        """Wait for the runs of other threads, and free what the sessions hold."""
+        self._opened.sessions.close()
+
+    def _sessions(self, file: engine.ModelFile, options: RunOptions, shape: Shape) -> Sessions:
+        session = options.session(file, self.interface, shape)
+
+        def another(shape: Shape) -> engine.Session:
+            return options.session(self._file or _file(self._model), self.interface, shape)
+
+        return Sessions(session, shape, another)
+
+    def _check_output(self, output: engine.TensorInfo) -> None:
+        known = self.origins.get("channel", UNSAID) != UNSAID
+        shape, dtype = output.shape, output.dtype
+        why = mask_output.fault(shape, dtype, self.interface, name=output.name, channel_is_known=known)
+        if why:
+            raise ModelUnavailableError(f"{self._model.path}: {why}")
+
+    def _at_size(self, image: np.ndarray) -> str:
+        """Which input this photo got, where each photo has its own."""
+        if not isinstance(self.interface.size, EdgeSize):
+            return ""
+        height, width = image.shape[2:] if self.interface.layout == "NCHW" else image.shape[1:3]
+        return f"with an input of {width} x {height}, of 'size' {self.interface.size}: "
 
     def _recovered(self, image: np.ndarray, name: str, failed: _Opened, lost: str) -> Output:
         note = "the GPU was lost; computed on a new device"
         try:
             if self._opened is failed:
                 self._notify(f"{name}: {lost}; trying once more on a new device")
-                self._reopen(self._options, lost)
+                self._reopen(self._options, lost, image.shape)
             output = self._opened.output(image)
         except engine.BackendError as error:
             self._opened = replace(self._opened, lost=lost)
@@ -167,18 +261,19 @@ class Network:
                     "GPU was asked for"
                 ) from error
             self._notify(f"{name}: {error}; going on with NumPy")
-            self._reopen(ON_NUMPY, one_line(error))
+            self._reopen(ON_NUMPY, one_line(error), image.shape)
             output = self._opened.output(image)
         if output.info.backend != "webgpu":
             note = "the GPU was lost; computed on NumPy"
         return replace(output, notes=(note,))
 
-    def _reopen(self, options: RunOptions, lost: str) -> None:
+    def _reopen(self, options: RunOptions, lost: str, shape: Shape) -> None:
         self._opened = replace(self._opened, lost=lost)
         with suppress(Exception):  # the handles of a lost device may fail in any way
-            self._opened.session.close()
-        file, self.spec = read(self._model)
-        self._opened = _Opened(options.session(file, self.spec), f"after the GPU was lost ({lost})")
+            self._opened.sessions.close()
+        file = self._file or _file(self._model)
+        reason = f"after the GPU was lost ({lost})"
+        self._opened = _Opened(self._sessions(file, options, shape), self.interface.input, reason)
 
 
 @contextmanager
@@ -204,37 +299,81 @@ def opening(path: Path) -> Iterator[None]:
         raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
 
 
-def read(model: models.ResolvedModel) -> tuple[engine.ModelFile, models.ModelSpec]:
-    """The model file, and what is known about it completed with what stands in it."""
-    file, spec = engine.ModelFile.read(model.path if model.content is None else model.content), model.spec
-    if spec.input_hw is None and file.inputs:
-        # a user's own file: its names and sizes tell which network it is, its last layer what its output is
-        name, dims = next(iter(file.inputs.items()))
-        spec = models.complete_spec(spec, name, dims, tuple(file.outputs))
-        logits = file.lacks_activation(str(spec.output_name))
-        spec = replace(spec, interface={**spec.interface, "activation": "sigmoid" if logits else "none"})
-    return file, spec
+def read(model: models.ResolvedModel, asked: Description) -> tuple[engine.ModelFile, Known]:
+    """The model file, and its interface, which the file's inputs and outputs have been held against.
+
+    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where the
+    interface contradicts itself, and what reading the file raises.
+    """
+    file = _file(model)
+    known = _known(model, file, asked)
+    preprocess.normalisation(known.interface)
+    model_inputs.constants(file, known.interface)
+    why = model_inputs.fault(file, known.interface) or mask_output.missing(file.outputs, known.interface)
+    if why:
+        raise ModelUnavailableError(f"{model.path}: {why}")
+    return file, known
 
 
-def input_shapes(spec: models.ModelSpec) -> dict[str, tuple[int, ...]] | None:
-    """The shape of the image that the network takes, by input name; None where the file alone knows."""
-    return {spec.input_name: (1, 3, *spec.input_hw)} if spec.input_name and spec.input_hw else None
+def bindings(file: engine.ModelFile, interface: Interface, shape: Sequence[int] | None = None) -> dict[str, Any]:
+    """What `engine.Session` and `engine.compare` bind for an input of this shape: by default, of a square photo."""
+    shape = shape or image_shape(interface)
+    rank = len(file.inputs[interface.input]) or len(shape)
+    return {
+        "input_shapes": {interface.input: shape[len(shape) - rank :]},
+        "input_values": model_inputs.constants(file, interface),
+        "outputs": [mask_output.output_name(file.outputs, interface)],
+    }
 
 
-def _no_mask_model(session: engine.Session) -> str | None:
-    """Why the model does not map one RGB image to one mask; None where it does."""
-    if len(session.inputs) != 1:
-        return f"takes {len(session.inputs)} inputs, not one image"
-    image, mask = session.inputs[0], session.outputs[0]
-    if image.dtype.kind != "f" or len(image.shape) != 4 or image.shape[:2] != (1, 3):
-        return (
-            f"takes {image.name} of {image.dtype.name}{list(image.shape)}, "
-            "not one image as floating point [1, 3, height, width]"
+def _file(model: models.ResolvedModel) -> engine.ModelFile:
+    return engine.ModelFile.read(model.path if model.content is None else model.content)
+
+
+def _known(model: models.ResolvedModel, file: engine.ModelFile, asked: Description) -> Known:
+    """What is known of the model, and what its names and its last layer betray."""
+    said, _ = merged([("option", asked), ("catalogue", model.spec.interface)])
+    guess = _guess(model, file, said)
+    sources = [("option", asked), ("catalogue", model.spec.interface), ("guess", guess), (UNSAID, USUAL)]
+    whole, origins = merged(sources)
+    return Known(Interface(**whole), origins)
+
+
+def _guess(model: models.ResolvedModel, file: engine.ModelFile, said: Description) -> Description:
+    name = said.get("input") or next(iter(file.inputs), "")
+    if why := model_inputs.missing(file, name):
+        raise ModelUnavailableError(f"{model.path}: {why}")
+    dims = file.inputs[name]
+    guess: Description = {"input": name, "output": file.outputs[0]}
+    sides = [dim if isinstance(dim, int) and dim > 0 else None for dim in (1, *dims)[-4:]]
+    if len(sides) == 4:
+        looks_last = sides[3] in CHANNELS.values() and sides[1] not in CHANNELS.values()
+        last = said.get("layout", "NHWC" if looks_last else "NCHW") == "NHWC"
+        by_count = {count: channels for channels, count in CHANNELS.items() if channels != "BGR"}
+        guess["layout"] = "NHWC" if last else "NCHW"
+        if channels := by_count.get((sides[3] if last else sides[1]) or 0):
+            guess["channels"] = channels
+            if CHANNELS[channels] != len(IMAGENET_MEAN):
+                guess["mean"], guess["std"] = (0.0,), (1.0,)
+        height, width = sides[1:3] if last else sides[2:4]
+        if height and width:
+            guess["size"] = FixedSize(height, width)
+    dtype = file.input_dtype(name).name
+    if dtype not in get_args(DType):
+        raise ModelUnavailableError(f"{model.path}: takes {name} of {dtype}, which no photo is")
+    guess["dtype"] = cast("DType", dtype)
+    for spec in models.CATALOGUE.values():
+        same = spec.interface.get("input") == name and spec.interface.get("output") in file.outputs
+        if same and guess.get("size", spec.interface.get("size")) == spec.interface.get("size"):
+            guess.update(spec.interface)
+            break
+    if "size" not in {**said, **guess}:
+        raise ModelUnavailableError(
+            f"{model.path}: does not fix the height and width of {name}: say them by 'size', or export it with a fixed "
+            "input size"
         )
-    channels, sides = mask.shape[:-2], mask.shape[-2:]
-    if mask.dtype.kind != "f" or channels not in ((1,), (1, 1)) or min(sides) <= 1:
-        return (
-            f"gives {mask.name} of {mask.dtype.name}{list(mask.shape)}, "
-            "not one mask as floating point [1, 1, height, width]"
-        )
-    return None
+    if "activation" not in {**said, **guess}:
+        output = said.get("output", guess["output"])
+        named = output if isinstance(output, str) else "".join(file.outputs[output : output + 1])
+        guess["activation"] = "sigmoid" if file.lacks_activation(named) else "none"
+    return guess

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     import engine
+    from nss.interface import Interface
     from nss.models import ResolvedModel
 
 
@@ -90,27 +91,20 @@ def parity(
 
 def _compare(resolved: ResolvedModel, image: str | None, **options: Any) -> engine.ParityReport:
     import engine
-    from nss.network import input_shapes, opening, read
+    from nss.network import bindings, opening, read
 
     with opening(resolved.path):
-        file, spec = read(resolved)
-        return engine.compare(
-            file,
-            None if image is None else _photo(image, spec, file),
-            input_shapes=input_shapes(spec),
-            outputs=[spec.output_name] if spec.output_name else None,
-            **options,
-        )
+        file, known = read(resolved, {})
+        inputs = None if image is None else _photo(image, known.interface)
+        shape = inputs[known.interface.input].shape if inputs else None
+        return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options)
 
 
-def _photo(image: str, spec: Any, file: engine.ModelFile) -> dict[str, np.ndarray]:
+def _photo(image: str, interface: Interface) -> dict[str, np.ndarray]:
     from nss import image_io, preprocess
-    from nss.errors import UsageError
 
-    if len(file.inputs) != 1 or spec.input_hw is None:
-        raise UsageError("--image is for networks that take one image of a known size")
-    (name,) = file.inputs
-    return {name: preprocess.prepare(image_io.load(image).rgb, spec)}
+    photo = image_io.load(image)
+    return {interface.input: preprocess.prepare(photo.rgb, interface, photo.alpha, photo.name)}
 
 
 def _finite(value: Any) -> Any:

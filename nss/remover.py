@@ -16,12 +16,15 @@ from nss import auto, image_io, models, preprocess, run_times
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_size import MAX_PIXELS
+from nss.interface import configured
+from nss.mask_output import mask_of
 from nss.network import Network, RunOptions
 from nss.once import OneTimeFile
 from nss.timing import stage
 
 if TYPE_CHECKING:
     from nss.image_io import Photo, Source
+    from nss.interface import Description, ModelConfig
     from nss.refine import Refinement
 
 
@@ -117,6 +120,7 @@ class Remover:
         max_pixels: int = MAX_PIXELS,
         quiet: bool = False,
         notify: models.Notify | None = None,
+        model_config: ModelConfig | None = None,
     ) -> None:
         """Find and open the model.
 
@@ -136,25 +140,28 @@ class Remover:
             max_pixels: how many pixels a photo may have; 300 megapixels by default.
             quiet: no progress display while downloading, and no notices but that of a GPU that was lost.
             notify: receives each notice (a licence, for instance) as one line; standard error by default.
+            model_config: how the model takes a photo and where its mask is, as far as the model does not say so itself
+                or says it wrong: a mapping with keys of `nss.interface.Interface`, or the path of a JSON file.
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
-            UsageError: the backend, device or precision does not exist or cannot run here; or a repository has several
-                models, and none is chosen.
+            UsageError: the backend, device or precision does not exist or cannot run here; a repository has several
+                models, and none is chosen; or ``model_config`` says what cannot be.
             GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
+        asked = configured(model_config)
         options = RunOptions(backend, device, precision, require_gpu)
         options.check()
         say = notify or models.to_stderr
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
-                self.model, self._network = _open_auto(options, quiet=quiet, notify=say)
+                self.model, self._network = _open_auto(options, asked, quiet=quiet, notify=say)
             else:
                 self.model = models.resolve(
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
-                self._network = Network(self.model, options, say)
+                self._network = Network(self.model, options, say, asked)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
         self._run_times = run_times.Recorder(self.model)
@@ -194,7 +201,7 @@ class Remover:
                 )
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
-                network_input = preprocess.prepare(photo.rgb, self._network.spec)
+                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
         return Prepared(photo, network_input, times)
 
     def infer(self, prepared: Prepared) -> Inferred:
@@ -243,11 +250,14 @@ class Remover:
 
     def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
         """The network's mask, float32 HxW at the network's own size, finite."""
-        mask: np.ndarray = output.reshape(output.shape[-2:]).astype(np.float32, copy=False)
-        spec = self._network.spec
+        try:
+            mask = mask_of(output, self._network.interface)
+        except ModelUnavailableError as error:  # of this photo's shape: of others it gives masks
+            raise ImageError(f"{name}: {error}") from error
         if not np.isfinite(mask).all():
-            raise ImageError(f"{name}: {spec.name} gave NaN or infinite values; the model cannot be used so")
-        return preprocess.sigmoid(mask) if spec.logits else mask
+            model = self._network.spec.name
+            raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
+        return mask
 
 
 def _closed() -> UsageError:
@@ -268,12 +278,14 @@ def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInf
     )
 
 
-def _open_auto(options: RunOptions, *, quiet: bool, notify: models.Notify) -> tuple[models.ResolvedModel, Network]:
+def _open_auto(
+    options: RunOptions, asked: Description, *, quiet: bool, notify: models.Notify
+) -> tuple[models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend
     for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
         try:
-            network = Network(candidate, options, notify)
+            network = Network(candidate, options, notify, asked)
         except ModelUnavailableError as error:
             if candidate.source == "builtin":
                 raise

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.cpu.threads import available_cores
 from nss import image_io, preprocess
+from nss.interface import completed
 from nss.models import CATALOGUE, ModelSpec
 from tools import fetch_models
 
@@ -47,7 +48,7 @@ class Network:
 
     def photo_input(self) -> np.ndarray:
         """``PHOTO`` prepared for the network, float32 1x3xHxW."""
-        return preprocess.prepare(image_io.load(PHOTO).rgb, self.spec)
+        return preprocess.prepare(image_io.load(PHOTO).rgb, completed(self.spec.interface))
 
     def accepts(self, difference: np.ndarray) -> bool:
         """Whether absolute differences from ONNX Runtime's mask are within the bounds."""

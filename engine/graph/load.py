@@ -34,9 +34,9 @@ def load(
     """Read an ONNX model into a static graph.
 
     ``model`` is a path, the file's bytes, or a file read before. ``input_shapes`` binds symbolic dimensions,
-    ``input_values`` binds whole inputs to constants (a Reshape target that the exporter left as an input). ``outputs``
-    names the values to keep, ``"all"`` the model's outputs, None the first of them; what they do not need is not
-    loaded.
+    ``input_values`` binds whole inputs to constants (a Reshape target that the exporter left as an input), also those
+    that the file has a value for. ``outputs`` names the values to keep, ``"all"`` the model's outputs, None the first
+    of them; what they do not need is not loaded.
 
     Raises ModelError for a file that is no valid model, UnsupportedError for operators, types or versions that the
     engine does not have, TooLargeError where this machine's memory is short (`engine.graph.bounds`), InputError for
@@ -96,15 +96,13 @@ class _Loader:
 
     def _bind(self, shapes: Shapes, values: Mapping[str, np.ndarray]) -> dict[str, Value]:
         """The graph's inputs with their symbolic dimensions bound, or their whole value."""
-        declared = {info.name: info for info in self.proto.input if info.name not in self.stored}
+        declared = {info.name: info for info in self.proto.input if info.name not in self.stored or info.name in values}
         for name in [*shapes, *values]:
             if name not in declared:
                 raise InputError(f"the model has no input '{name}'; its inputs are {list(declared)}")
         bound = {}
         for name, info in declared.items():
-            if not info.type.HasField("tensor_type"):
-                raise UnsupportedError(f"input '{name}' is not a tensor")
-            dtype = tensors.dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")
+            dtype = self.file.input_dtype(name)
             if name in values:
                 array = np.asarray(values[name])
                 if array.dtype != dtype:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
@@ -96,8 +98,21 @@ class ModelFile:
     @property
     def inputs(self) -> dict[str, Dims]:
         """The declared dimensions of each input that a run must be given, in order."""
+        optional = self.optional_inputs
+        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name not in optional}
+
+    @property
+    def optional_inputs(self) -> dict[str, Dims]:
+        """The declared dimensions of each input that the file has a value for, which another may be bound over."""
         stored = {tensor.name for tensor in self.proto.graph.initializer}
-        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name not in stored}
+        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name in stored}
+
+    def input_dtype(self, name: str) -> np.dtype[Any]:
+        """What the elements of an input are. Raises UnsupportedError where it is no tensor, or of an unknown type."""
+        info = {info.name: info for info in self.proto.graph.input}[name]
+        if not info.type.HasField("tensor_type"):
+            raise UnsupportedError(f"input '{name}' is not a tensor")
+        return tensors.dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")
 
     @property
     def data_files(self) -> list[PurePosixPath]:

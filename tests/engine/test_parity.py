@@ -155,3 +155,17 @@ def test_webgpu_in_half_precision() -> None:
     assert report.rtol == 1e-2
     assert report.first_over is None
     assert report.nodes[0].error.relative > 1e-5  # its output is large enough to be kept in half the bytes
+
+
+@pytest.mark.parametrize("per_node", [False, True])
+def test_inputs_may_be_bound_to_constants(per_node: bool) -> None:
+    nodes = [node("Mul", "x factor", "a"), node("Relu", "a", "y")]
+    proto = model(nodes, {"x": [4], "factor": ["n"]}, "y").SerializeToString()
+    for factor in (0.0, 3.0):
+        report = compare(
+            proto, backend="numpy", per_node=per_node, input_values={"factor": np.full(4, factor, np.float32)}
+        )
+        assert report.first_over is None
+        assert len(report.nodes) <= 2 * per_node
+    with pytest.raises(engine.InputError, match="bind its dimensions"):
+        compare(proto, backend="numpy")

@@ -150,46 +150,13 @@ def test_a_file_by_path_is_recognised_by_its_content(tmp_path: Path, monkeypatch
     assert models.resolve(mine, allow_fetch=False).spec is models.CATALOGUE["tiny"]
     monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
     spec = models.resolve(mine, allow_fetch=False).spec
-    assert (spec.name, spec.input_hw, spec.resize) == ("mine", None, "bilinear-antialias")
-    assert (spec.mean, spec.std) == (models.IMAGENET_MEAN, models.IMAGENET_STD)
+    assert (spec.name, spec.interface) == ("mine", {})
 
 
 def test_the_built_in_file_by_path_keeps_its_preparation() -> None:
     path = models.resolve("u2netp", allow_fetch=False).path
     resolved = models.resolve(str(path), allow_fetch=False)
     assert (resolved.spec.name, resolved.source) == ("u2netp", "file")
-
-
-@pytest.mark.parametrize(
-    ("input_name", "shape", "outputs", "like"),
-    [
-        ("input", (1, 3, 1024, 1024), ("output", "1890"), "rmbg-1.4"),
-        ("pixel_values", ("batch", 3, "height", "width"), ("alphas",), "rmbg-2.0"),
-        ("input.1", (1, 3, 320, 320), ("1959",), "u2netp"),
-    ],
-)
-def test_another_precision_of_a_known_network_gets_its_preparation(
-    tmp_path: Path, input_name: str, shape: tuple[int | str, ...], outputs: tuple[str, ...], like: str
-) -> None:
-    (tmp_path / "half.onnx").write_bytes(b"not read here")
-    spec = models.complete_spec(models.spec_for_file(tmp_path / "half.onnx"), input_name, shape, outputs)
-    known = models.CATALOGUE[like]
-    assert (spec.input_hw, spec.resize, spec.mean, spec.std) == (known.input_hw, known.resize, known.mean, known.std)
-    assert (spec.name, spec.output_name) == ("half", known.output_name)
-
-
-def test_an_unknown_network_takes_its_own_input_size(tmp_path: Path) -> None:
-    (tmp_path / "own.onnx").write_bytes(b"not read here")
-    spec = models.spec_for_file(tmp_path / "own.onnx")
-    assert models.complete_spec(spec, "input.1", (-1, 0, 0, -1), ("1959",)).input_hw == (320, 320)
-    complete = models.complete_spec(spec, "input", (1, 3, 512, 256), ("output",))
-    assert (complete.input_hw, complete.mean, complete.std) == ((512, 256), models.IMAGENET_MEAN, models.IMAGENET_STD)
-    assert models.complete_spec(complete, "other", (), ()) is complete
-    with pytest.raises(ModelUnavailableError, match="does not fix the height and width of x"):
-        models.complete_spec(spec, "x", (1, 3, "h", "w"), ("y",))
-    for shape in [(1, 1, 32, 32), (1, 3, 32), ()]:
-        with pytest.raises(ModelUnavailableError, match="not an image"):
-            models.complete_spec(spec, "x", shape, ("y",))
 
 
 @pytest.mark.usefixtures("hub")

@@ -156,6 +156,7 @@ def test_info_says_everything(hub: FakeHub) -> None:
     for part in ("CC BY-NC 4.0", "creativecommons.org", "briaai/RMBG-2.0", "1024, 1024", "5b486f08200f513f", "ask"):
         assert part in text
     assert re.search("^gated +yes$", text, re.MULTILINE)
+    assert facts["model_config"]["size"] == [32, 32]
 
 
 @pytest.fixture

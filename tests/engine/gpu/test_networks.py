@@ -12,6 +12,7 @@ from engine import Session
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from nss import image_io, preprocess
+from nss.interface import completed
 from nss.models import CATALOGUE
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import U2NETP, execute, shrunk
@@ -30,7 +31,7 @@ def open_session(side: int = 32, precision: str = "f32") -> Session:
 
 
 def test_u2netp_on_a_photo() -> None:
-    x = preprocess.prepare(image_io.load(PHOTO).rgb, CATALOGUE["u2netp"])
+    x = preprocess.prepare(image_io.load(PHOTO).rgb, completed(CATALOGUE["u2netp"].interface))
     with Session(U2NETP, backend="reference") as oracle:
         (expected,) = oracle.run({oracle.inputs[0].name: x}).values()
     with Session(U2NETP, backend="webgpu", adapter=str(device().adapter.index)) as session:

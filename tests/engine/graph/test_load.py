@@ -96,6 +96,16 @@ def test_initializers_listed_as_inputs_are_constants() -> None:
     assert "no input 'w'" in error(proto, InputError, input_shapes={"w": (2,)})
 
 
+def test_a_value_may_be_bound_over_the_one_that_the_file_has() -> None:
+    proto = model([node("Add", "x w", "y")], {"x": [2], "w": ["n"]}, "y", {"w": np.ones(2, np.float32)})
+    for value, expected in (({}, [1, 2]), ({"w": np.full(2, 5, np.float32)}, [5, 6])):
+        with Session(proto.SerializeToString(), backend="numpy", input_values=value) as session:
+            assert [info.name for info in session.inputs] == ["x"]
+            assert session.run({"x": np.array([0, 1], np.float32)})["y"].tolist() == expected
+    wrong = error(proto, InputError, input_values={"w": np.ones(2, np.float64)})
+    assert wrong == "input 'w' is float32; the value to bind is float64"
+
+
 # Outputs
 
 
