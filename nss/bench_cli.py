@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nss import interface_options
 from nss.errors import UsageError
+from nss.option_groups import grouped
 from nss.run_options import (
     Backend,
     BackendOption,
@@ -27,17 +29,21 @@ from nss.terminal import complain
 
 if TYPE_CHECKING:
     import engine
+    from nss.interface import Description
 
 SLOWEST = 10
 """Dispatches that are listed one by one."""
 
 
+@grouped(model_config=interface_options.interface)
 def bench(
     model: ModelArgument,
+    *,
     model_variant: ModelVariantOption = None,
     backend: BackendOption = Backend.AUTO,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.F32,
+    model_config: Description,
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Warm runs.")] = 9,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each kernel.")] = False,
     trace: Annotated[
@@ -60,7 +66,7 @@ def bench(
 
         read = InputFiles([resolved.path])
         check(Path(trace), inputs=read, taken_ok=True)
-    result = _measure(resolved, options, runs, kernels=profile or trace is not None)
+    result = _measure(resolved, options, runs, asked=model_config, kernels=profile or trace is not None)
     if trace is not None:
         content = json.dumps(_chrome_trace(result.kernels or []))
         write_bytes(content.encode(), trace, inputs=read, overwrite=True)
@@ -86,7 +92,7 @@ class _Result:
     kernels: list[engine.KernelTime] | None = None
 
 
-def _measure(model: Any, options: Any, runs: int, *, kernels: bool) -> _Result:
+def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels: bool) -> _Result:
     import engine
     from nss.network import opening, read
 
@@ -99,7 +105,7 @@ def _measure(model: Any, options: Any, runs: int, *, kernels: bool) -> _Result:
         if options.backend in ("auto", "webgpu"):
             engine.devices()  # finding the adapters is no part of loading a model
         started = time.perf_counter()
-        file, known = read(model, {})
+        file, known = read(model, asked)
         with options.session(file, known.interface) as session:
             load = (time.perf_counter() - started) * 1e3
             del file

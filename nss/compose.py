@@ -46,6 +46,7 @@ class RunInfo:
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
             a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
             time that its model took to load.
+        model_config: the model's interface: ``values``, and their ``origins`` by key; None where the mask was given.
     """
 
     model: str | None
@@ -57,6 +58,7 @@ class RunInfo:
     mask: Path | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
     mask_sha256: str | None = None
+    model_config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

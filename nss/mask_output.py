@@ -67,15 +67,6 @@ def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
         return mask if interface.range == 1 else mask / np.float32(interface.range)
 
 
-def missing(outputs: Sequence[str], interface: Interface) -> str | None:
-    """Why the interface's output is none of the file's, as the rest of a sentence; None where it is one."""
-    wanted = interface.output
-    if wanted in outputs if isinstance(wanted, str) else 0 <= wanted < len(outputs):
-        return None
-    named = ", ".join(f"{index} {name}" for index, name in enumerate(outputs))
-    return f"has no output {wanted!r}, it has {named}: say which one is the mask by 'output'"
-
-
 def output_name(outputs: Sequence[str], interface: Interface) -> str:
     """The interface's output, of those of the file, by its name."""
     return interface.output if isinstance(interface.output, str) else outputs[interface.output]

@@ -9,6 +9,7 @@ by hand (``<name>.onnx``), and is never written to. What is fetched from release
 - ``<name>.repository.json``: what else was learned of a model that no catalogue has (see `nss.repositories`);
 - ``<name>.licence-shown``: the licence notice of the model has been printed once;
 - ``digests/``: SHA-256 and MD5 of large files by path, size and modification time;
+- ``trials/``: what a file's outputs were like on synthetic photos, by its SHA-256 (`nss.trial`);
 - ``seconds/``: how long models took for a photo (see `nss.run_times`).
 
 Every file is written beside its place and renamed, so that parallel processes see the old or the new one, never half.
@@ -85,7 +86,7 @@ def read_pin(name: str) -> Pin | None:
 
 def write_pin(name: str, pin: Pin) -> None:
     """Record what ``name`` stands for. Raises OSError."""
-    _write_json(_state_file(name, ".json"), asdict(pin))
+    write_json(_state_file(name, ".json"), asdict(pin))
 
 
 def forget_pin(name: str) -> None:
@@ -105,7 +106,7 @@ def read_note(name: str) -> dict[str, Any]:
 
 def write_note(name: str, note: dict[str, Any]) -> None:
     """Record more of ``name`` than a pin holds, as JSON, until `forget_pin`. Raises OSError."""
-    _write_json(_state_file(name, _NOTE), {"name": name, **note})
+    write_json(_state_file(name, _NOTE), {"name": name, **note})
 
 
 def noted() -> list[str]:
@@ -160,7 +161,7 @@ def remember_digest(path: Path, digest: str, algorithm: str = "sha256") -> None:
     with suppress(OSError):
         note, key = _digest_note(path)
         if path.stat().st_size >= _DIGEST_CACHE_MIN_BYTES:
-            _write_json(note, {**_remembered(note, key), **key, algorithm: digest})
+            write_json(note, {**_remembered(note, key), **key, algorithm: digest})
 
 
 def _remembered(note: Path, key: dict[str, object]) -> dict[str, object]:
@@ -183,7 +184,7 @@ def read_state(name: str) -> dict[str, Any]:
 def write_state(name: str, value: dict[str, Any]) -> None:
     """Record a JSON object as this file of the state folder; where nothing can be written, it is not recorded."""
     with suppress(OSError):
-        _write_json(state_dir() / name, value)
+        write_json(state_dir() / name, value)
 
 
 def _digest_note(path: Path) -> tuple[Path, dict[str, object]]:
@@ -209,7 +210,8 @@ def _state_file(name: str, suffix: str) -> Path:
     return state_dir() / f"{name}{suffix}"
 
 
-def _write_json(path: Path, value: dict[str, object]) -> None:
+def write_json(path: Path, value: dict[str, object]) -> None:
+    """Write JSON beside ``path`` and rename it there, folders included. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -7,29 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 
 import engine
 from nss import mask_output, model_inputs, models, preprocess
+from nss.description import GUESS, Described, interface_of
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line
-from nss.interface import (
-    CHANNELS,
-    IMAGENET_MEAN,
-    USUAL,
-    Description,
-    DType,
-    EdgeSize,
-    FixedSize,
-    Interface,
-    merged,
-)
+from nss.interface import Description, EdgeSize, Interface
 from nss.model_inputs import image_shape
 from nss.sessions import Sessions, Shape
-
-UNSAID = "default"
-"""The origin of a value that nothing says and nothing was guessed from."""
 
 
 @dataclass(frozen=True)
@@ -106,21 +94,6 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of a model's interface.
-
-    Attributes:
-        interface: all of it.
-        origins: for each of its keys, where the value is from; `UNSAID` where one had to stand there.
-        guesses: what was guessed, one line each.
-    """
-
-    interface: Interface
-    origins: dict[str, str]
-    guesses: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Opened:
     """Sessions, why they are on their backend where that has changed, and why their GPU was lost where it was last."""
 
@@ -146,10 +119,7 @@ class Network:
 
     Attributes:
         spec: the model's entry in the catalogue, or one made for a file that has none.
-        known: all of the following.
-        interface: how it takes a photo and where its mask is.
-        origins: for each key of the interface, where its value is from.
-        guesses: what was guessed, one line each.
+        known: its interface, and where each value comes from.
     """
 
     def __init__(
@@ -175,9 +145,8 @@ class Network:
         self._recovering = threading.Lock()
         self.spec = model.spec
         with opening(model.path):
-            file, self.known = read(model, asked or {})
-            known = self.known
-            self.interface, self.origins, self.guesses = known.interface, known.origins, known.guesses
+            file, self.known = read(model, asked)
+            self.interface = self.known.interface
             # only where the size follows the photo is the file needed again
             self._file = file if isinstance(self.interface.size, EdgeSize) else None
             self._opened = _Opened(self._sessions(file, options, image_shape(self.interface)), self.interface.input)
@@ -233,7 +202,7 @@ class Network:
         return Sessions(session, shape, another)
 
     def _check_output(self, output: engine.TensorInfo) -> None:
-        known = self.origins.get("channel", UNSAID) != UNSAID
+        known = self.known.origins["channel"] != GUESS
         shape, dtype = output.shape, output.dtype
         why = mask_output.fault(shape, dtype, self.interface, name=output.name, channel_is_known=known)
         if why:
@@ -299,19 +268,16 @@ def opening(path: Path) -> Iterator[None]:
         raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
 
 
-def read(model: models.ResolvedModel, asked: Description) -> tuple[engine.ModelFile, Known]:
-    """The model file, and its interface, which the file's inputs and outputs have been held against.
+def read(model: models.ResolvedModel, asked: Description | None = None) -> tuple[engine.ModelFile, Described]:
+    """The model file, and its interface.
 
-    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where the
-    interface contradicts itself, and what reading the file raises.
+    Raises ModelUnavailableError where the file takes no photo or something is left open, UsageError where what is asked
+    for contradicts itself or the file, and what reading the file raises.
     """
     file = _file(model)
-    known = _known(model, file, asked)
+    known = interface_of(file, model, asked)
     preprocess.normalisation(known.interface)
     model_inputs.constants(file, known.interface)
-    why = model_inputs.fault(file, known.interface) or mask_output.missing(file.outputs, known.interface)
-    if why:
-        raise ModelUnavailableError(f"{model.path}: {why}")
     return file, known
 
 
@@ -328,52 +294,3 @@ def bindings(file: engine.ModelFile, interface: Interface, shape: Sequence[int] 
 
 def _file(model: models.ResolvedModel) -> engine.ModelFile:
     return engine.ModelFile.read(model.path if model.content is None else model.content)
-
-
-def _known(model: models.ResolvedModel, file: engine.ModelFile, asked: Description) -> Known:
-    """What is known of the model, and what its names and its last layer betray."""
-    said, _ = merged([("option", asked), ("catalogue", model.spec.interface)])
-    guess = _guess(model, file, said)
-    sources = [("option", asked), ("catalogue", model.spec.interface), ("guess", guess), (UNSAID, USUAL)]
-    whole, origins = merged(sources)
-    return Known(Interface(**whole), origins)
-
-
-def _guess(model: models.ResolvedModel, file: engine.ModelFile, said: Description) -> Description:
-    name = said.get("input") or next(iter(file.inputs), "")
-    if why := model_inputs.missing(file, name):
-        raise ModelUnavailableError(f"{model.path}: {why}")
-    dims = file.inputs[name]
-    guess: Description = {"input": name, "output": file.outputs[0]}
-    sides = [dim if isinstance(dim, int) and dim > 0 else None for dim in (1, *dims)[-4:]]
-    if len(sides) == 4:
-        looks_last = sides[3] in CHANNELS.values() and sides[1] not in CHANNELS.values()
-        last = said.get("layout", "NHWC" if looks_last else "NCHW") == "NHWC"
-        by_count = {count: channels for channels, count in CHANNELS.items() if channels != "BGR"}
-        guess["layout"] = "NHWC" if last else "NCHW"
-        if channels := by_count.get((sides[3] if last else sides[1]) or 0):
-            guess["channels"] = channels
-            if CHANNELS[channels] != len(IMAGENET_MEAN):
-                guess["mean"], guess["std"] = (0.0,), (1.0,)
-        height, width = sides[1:3] if last else sides[2:4]
-        if height and width:
-            guess["size"] = FixedSize(height, width)
-    dtype = file.input_dtype(name).name
-    if dtype not in get_args(DType):
-        raise ModelUnavailableError(f"{model.path}: takes {name} of {dtype}, which no photo is")
-    guess["dtype"] = cast("DType", dtype)
-    for spec in models.CATALOGUE.values():
-        same = spec.interface.get("input") == name and spec.interface.get("output") in file.outputs
-        if same and guess.get("size", spec.interface.get("size")) == spec.interface.get("size"):
-            guess.update(spec.interface)
-            break
-    if "size" not in {**said, **guess}:
-        raise ModelUnavailableError(
-            f"{model.path}: does not fix the height and width of {name}: say them by 'size', or export it with a fixed "
-            "input size"
-        )
-    if "activation" not in {**said, **guess}:
-        output = said.get("output", guess["output"])
-        named = output if isinstance(output, str) else "".join(file.outputs[output : output + 1])
-        guess["activation"] = "sigmoid" if file.lacks_activation(named) else "none"
-    return guess

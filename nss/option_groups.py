@@ -9,7 +9,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from nss import cutout_options as options
 from nss.cutout_options import Hidden
 from nss.errors import ImageError, UsageError
 from nss.image_size import MAX_PIXELS, limit_pillow
+from nss.interface import Description, as_json
 from nss.run_options import (
     Backend,
     BackendOption,
@@ -85,12 +86,20 @@ class MaskSource:
         asked: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
         max_pixels: how many a photo, or a mask, may have.
+        model_config: what is said of the model's interface.
     """
 
     model: str
     asked: dict[str, Any]
     masks: Path | OneTimeFile | None
     max_pixels: int = MAX_PIXELS
+    model_config: Description = field(default_factory=Description)
+
+    def described(self, model_config: Description) -> MaskSource:
+        """The same, with what is said of the model's interface. Raises UsageError where no model runs."""
+        if model_config and self.masks is not None:
+            raise UsageError("--mask takes the place of a network: leave the options of its model out")
+        return replace(self, model_config=model_config)
 
     def open(self, *, quiet: bool) -> Remover | None:
         """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
@@ -99,7 +108,14 @@ class MaskSource:
             return None
         from nss.remover import Remover
 
-        return Remover(self.model, **self.asked, max_pixels=self.max_pixels, quiet=quiet, notify=complain)
+        return Remover(
+            self.model,
+            **self.asked,
+            max_pixels=self.max_pixels,
+            quiet=quiet,
+            notify=complain,
+            model_config=as_json(self.model_config),
+        )
 
     def files(self, jobs: Iterable[Job]) -> list[os.PathLike[str]]:
         """The files that are read for these jobs: the masks, or the model where it is given by its path."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nss import interface_options
+from nss.option_groups import grouped
 from nss.run_options import (
     Backend,
     BackendOption,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     import engine
-    from nss.interface import Interface
+    from nss.interface import Description, Interface
     from nss.models import ResolvedModel
 
 
@@ -38,8 +40,10 @@ class Oracle(StrEnum):
     NUMPY = "numpy"
 
 
+@grouped(model_config=interface_options.interface)
 def parity(
     model: ModelArgument,
+    *,
     model_variant: ModelVariantOption = None,
     image: Annotated[
         str | None, typer.Option(metavar="P", help="A photo as input; default: random numbers.", show_default=False)
@@ -49,6 +53,7 @@ def parity(
     per_node: Annotated[bool, typer.Option("--per-node", help="Also compare every node.")] = False,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.F32,
+    model_config: Description,
     rtol: Annotated[
         float | None,
         typer.Option(
@@ -71,6 +76,7 @@ def parity(
     report = _compare(
         resolved,
         image,
+        model_config,
         backend=backend.value,
         against=against.value,
         per_node=per_node,
@@ -89,12 +95,12 @@ def parity(
         raise typer.Exit(1)
 
 
-def _compare(resolved: ResolvedModel, image: str | None, **options: Any) -> engine.ParityReport:
+def _compare(resolved: ResolvedModel, image: str | None, asked: Description, **options: Any) -> engine.ParityReport:
     import engine
     from nss.network import bindings, opening, read
 
     with opening(resolved.path):
-        file, known = read(resolved, {})
+        file, known = read(resolved, asked)
         inputs = None if image is None else _photo(image, known.interface)
         shape = inputs[known.interface.input].shape if inputs else None
         return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nss import cutout_options as options
+from nss import interface_options
 from nss import option_groups as groups
 from nss.errors import ImageError, NssError, UsageError
 from nss.option_groups import EncodingOptions, MaskSource, grouped
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from nss.batch import Job
     from nss.compose import Composed, Composition, Cutout
+    from nss.interface import Description
     from nss.output_file import InputFiles
     from nss.pipeline import Stop
     from nss.progress import Progress
@@ -38,7 +40,11 @@ if TYPE_CHECKING:
 
 
 @grouped(
-    source=groups.mask_source, refinement=groups.refinement, composition=groups.composition, encoding=groups.encoding
+    source=groups.mask_source,
+    model_config=interface_options.interface,
+    refinement=groups.refinement,
+    composition=groups.composition,
+    encoding=groups.encoding,
 )
 def remove(
     inputs: options.InputsArgument,
@@ -54,6 +60,7 @@ def remove(
         ),
     ] = None,
     source: MaskSource,
+    model_config: Description,
     refinement: Refinement,
     composition: Composition,
     encoding: EncodingOptions,
@@ -75,6 +82,7 @@ def remove(
     """
     from nss import batch, export, formats, output_file, sidecars
 
+    source = source.described(model_config)
     exists = options.when_exists(overwrite, skip_existing, rename)
     plan = batch.plan(
         inputs,
@@ -131,7 +139,7 @@ def remove(
     raise typer.Exit(command.plan_only() if dry_run else command.run())
 
 
-@grouped(source=groups.mask_source, refinement=groups.refinement)
+@grouped(source=groups.mask_source, model_config=interface_options.interface, refinement=groups.refinement)
 def preview(
     inputs: options.InputsArgument,
     *,
@@ -145,6 +153,7 @@ def preview(
         ),
     ] = None,
     source: MaskSource,
+    model_config: Description,
     refinement: Refinement,
     decontaminate: options.DecontaminateOption = 0.0,
     size: Annotated[int, typer.Option(min=64, max=4096, metavar="PX", help="The longer side of each picture.")] = 640,
@@ -156,6 +165,7 @@ def preview(
     from nss import batch, export, output_file
     from nss.preview import sheet
 
+    source = source.described(model_config)
     plan = batch.plan(
         inputs,
         output,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import engine
-from nss import auto, image_io, models, preprocess, run_times
+from nss import auto, image_io, models, preprocess, run_times, trial
 from nss.compose import Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_size import MAX_PIXELS
@@ -153,6 +153,7 @@ class Remover:
         options = RunOptions(backend, device, precision, require_gpu)
         options.check()
         say = notify or models.to_stderr
+        asked = configured(model_config)
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
@@ -162,6 +163,9 @@ class Remover:
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
                 self._network = Network(self.model, options, say, asked)
+        if not quiet:
+            for line in self._network.known.guesses:
+                say(line)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
         self._run_times = run_times.Recorder(self.model)
@@ -220,6 +224,7 @@ class Remover:
             backend_reason=output.reason,
             precision=output.info.precision,
             milliseconds=prepared.times,
+            model_config=self._network.known.as_json(),
         )
         return Inferred(prepared.photo, raw, output.notes, info)
 
@@ -229,11 +234,17 @@ class Remover:
         with stage(inferred.info.milliseconds, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
             if raw.min() < -MASK_SLACK or raw.max() > 1 + MASK_SLACK:
-                notes = (*notes, "the model's output is no mask in 0..1; clipped")
+                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._contradicted()}")
             mask = preprocess.mask_to_photo(raw, photo.size)
             if self._stretch:
                 mask = preprocess.stretch(mask)
         return _cutout(mask, photo, notes, inferred.info)
+
+    def _contradicted(self) -> str:
+        """Forget the trial that said otherwise, and how to say that."""
+        if self._network.known.tried and trial.contradicted(self.model.sha256):
+            return "; a trial had shown one, and is forgotten: settle it with 'activation', 'range'"
+        return ""
 
     def close(self) -> None:
         """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""

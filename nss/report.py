@@ -101,6 +101,7 @@ class Report:
             "box": list(result.box) if result else None,
             "model": info.model if info else None,
             "model_sha256": info.model_sha256 if info else None,
+            "model_config": info.model_config if info else None,
             "mask": str(info.mask) if info and info.mask else None,
             "backend": info.backend if info else None,
             "backend_reason": info.backend_reason if info else None,

@@ -51,6 +51,7 @@ def write(
         "input": _file(source, cutout.sha256) if source else None,
         "output": _file(target),
         "model": {"name": info.model, "sha256": info.model_sha256} if info.model else None,
+        "model_config": info.model_config,
         "mask": _file(info.mask, info.mask_sha256) if info.mask else None,
         "backend": info.backend,
         "device": info.device,

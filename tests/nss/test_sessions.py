@@ -22,7 +22,9 @@ from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import RUNS, THREADS, own_device, together
 from tests.engine.models import model, node
 
-CONFIG = {"size": "shortest:32/8", "mean": 0.5, "std": 0.5}
+OUTPUT = {"output": "y", "channel": 0, "activation": "none", "range": 1}
+"""All of it, so that there is no trial."""
+CONFIG = {**OUTPUT, "size": "shortest:32/8", "mean": 0.5, "std": 0.5}
 WEIGHTS = np.random.default_rng(6).standard_normal((1, 3, 3, 3)).astype(np.float32)
 PHOTOS = [np.random.default_rng(n).integers(0, 256, (40, 40 + 10 * n, 3), np.uint8) for n in range(THREADS)]
 """Of as many shapes, twice as many as are kept."""
@@ -87,7 +89,7 @@ def test_the_sessions_used_last_are_kept_and_the_file_is_read_once(path: Path, o
 
 def test_a_fixed_size_takes_one_session(tmp_path: Path, opened: Opened) -> None:
     onnx.save(model([node("Conv", "x w", "y")], {"x": [1, 3, 8, 8]}, "y", {"w": WEIGHTS}), tmp_path / "fixed.onnx")
-    with Remover(tmp_path / "fixed.onnx", backend="numpy", quiet=True) as shared:
+    with Remover(tmp_path / "fixed.onnx", backend="numpy", quiet=True, model_config=OUTPUT) as shared:
         for photo in PHOTOS:
             shared.remove(photo)
     assert opened.log == ["+8", "-8"]

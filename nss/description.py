@@ -1,0 +1,398 @@
+"""A model's whole interface, from all that speaks of it: options, catalogue, the file, what lies beside it, a trial.
+
+`interface_of` asks in that order. What nothing says is guessed, and each guess is a line for the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import engine
+from nss import catalogue, model_metadata, preprocessor_config, trial
+from nss.declared import Declared, Photo, photo_input
+from nss.errors import ModelUnavailableError, UsageError
+from nss.graph_signs import Family, Signs
+from nss.interface import (
+    CHANNELS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Description,
+    FixedSize,
+    Interface,
+    as_json,
+    merged,
+)
+from nss.models import ResolvedModel
+
+OPTION, BY_HASH, BY_NAME = "option", "catalogue (hash)", "catalogue"
+METADATA, BY_TENSORS, BY_GRAPH = "metadata", "catalogue (names)", "catalogue (graph)"
+GRAPH, FILE, TRIAL, GUESS = "graph", "file", "trial", "guess"
+"""Where a value comes from, besides the name of a file beside the model's."""
+
+SIDE = 1024
+"""Height and width, in pixels, for a file that leaves them open where nothing else says them."""
+
+LARGEST_UNIT = 3.0
+"""A mean or deviation above is one of 0..255, not of 0..1."""
+
+FAMILIES: dict[Family, str] = {
+    "IS-Net": "rmbg-1.4",
+    "U²-Net": "u2netp",
+    "U²-Netp": "u2netp",
+    "BiRefNet": "rmbg-2.0",
+}
+"""Which model of the catalogue a network is prepared like."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model's interface, and how it came to be known.
+
+    Attributes:
+        interface: all of it.
+        origins: where each of its values comes from, by key.
+        guesses: what the user has to be told, one line each: what was guessed or tried, and what was ignored.
+    """
+
+    interface: Interface
+    origins: dict[str, str]
+    guesses: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> bool:
+        """Whether a trial had a say, so that a photo may contradict it."""
+        return TRIAL in self.origins.values()
+
+    def as_json(self) -> dict[str, Any]:
+        """``values``, which a configuration file may hold, and their ``origins``."""
+        return {"values": as_json(self.interface), "origins": self.origins}
+
+
+def interface_of(file: engine.ModelFile, model: ResolvedModel, asked: Description | None = None) -> Described:
+    """The interface of an opened model, from these, the first to speak of a key winning:
+
+    what is asked for; the catalogue, for its own models; the file's metadata; a ``preprocessor_config.json``; what the
+    graph does to the photo; the catalogue, for a network that its graph shows to be one of its models, under the same
+    tensor names or others; shapes and types; a trial, where the output is not yet known; and what is usual.
+
+    Args:
+        file: the model.
+        model: where it lies, and what the catalogue has of it.
+        asked: what options or a program say; None for nothing.
+
+    Raises:
+        UsageError: what is asked for contradicts the file.
+        ModelUnavailableError: the file takes no photo, or leaves open what cannot be guessed: the line names the key.
+    """
+    return _Inquiry(file, model, asked or {}).answer()
+
+
+class _Inquiry:
+    """One file, and what is known of it so far."""
+
+    def __init__(self, file: engine.ModelFile, model: ResolvedModel, asked: Description) -> None:
+        self.file, self.model = file, model
+        self.title = model.spec.title
+        self.declared = Declared(file)
+        self.signs = Signs(file)
+        self.lines: list[str] = []
+        self.trial_lines: list[str] = []
+        self.sources: list[tuple[str, Description]] = [(OPTION, self._checked(asked))]
+
+    def answer(self) -> Described:
+        catalogued = bool(self.model.spec.interface)
+        self._add_catalogue() if catalogued else self._add_beside()
+        photo = photo_input(self.declared, self.sources[0][1], self._known, self.signs, self.title)
+        self.sources[1:] = [(origin, _fitting(said, photo)) for origin, said in self.sources[1:]]
+        if not catalogued:
+            self._add(GRAPH, self.signs.normalisation(photo.name))
+            self._add_relatives(photo)
+        self._add(FILE, self._facts(photo))
+        self._add_guesses(photo)
+        self._add_output(catalogued)
+        known, origins = merged(self.sources)
+        if (size := photo.size(known["size"])) is not None and size != known["size"]:
+            if origins["size"] == OPTION:
+                raise UsageError(f"{self.title}: 'size' {known['size']} cannot be: the file fixes it at {size}")
+            known["size"], origins["size"] = size, FILE
+        self._say_guesses(known, origins)
+        order = list(Description.__annotations__)
+        return Described(
+            _whole(known),
+            {key: origins[key] for key in order},
+            (*self.lines, *self.trial_lines),
+        )
+
+    @property
+    def _known(self) -> Description:
+        return merged(self.sources)[0]
+
+    def _add(self, origin: str, said: Description) -> None:
+        self.sources.append((origin, said))
+
+    def _checked(self, asked: Description) -> Description:
+        """What is asked for, with the output by its name. Raises UsageError where the file has no such tensors."""
+        named: Description = {**_with_scale(asked)}
+        for key, names in (
+            ("input", [asked["input"]] if "input" in asked else []),
+            ("inputs", asked.get("inputs", {})),
+        ):
+            for name in names:
+                if name not in (self.declared.inputs if key == "input" else self.declared.types):
+                    inputs = ", ".join(self.declared.inputs)
+                    raise UsageError(f"{self.title}: '{key}': there is no input {name}; there are {inputs}")
+        if "output" in asked:
+            if (output := self._output_named(asked["output"])) is None:
+                outputs = ", ".join(f"{name} ({index})" for index, name in enumerate(self.file.outputs))
+                raise UsageError(f"{self.title}: 'output': there is no {asked['output']}; there are {outputs}")
+            named["output"] = output
+        return named
+
+    def _output_named(self, output: str | int) -> str | None:
+        names = self.file.outputs
+        if output in names:
+            return str(output)
+        try:
+            index = int(output)
+        except ValueError:
+            return None
+        return names[index] if -len(names) <= index < len(names) else None
+
+    def _add_catalogue(self) -> None:
+        """The catalogue knows its models wholly: what an entry leaves out is what most of them have."""
+        spec = self.model.spec
+        usual: Description = {"scale": 1 / 255, "channels": "RGB", "channel": 0, "range": 1.0, "activation": "none"}
+        self._add_other(BY_HASH if spec.digest else BY_NAME, {**usual, **spec.interface}, self.title)
+
+    def _add_beside(self) -> None:
+        """What the file's metadata and a configuration beside it say."""
+        props = {entry.key: entry.value for entry in self.file.proto.metadata_props}
+        said, lines = model_metadata.parsed(props, self.title)
+        self.lines += lines
+        self._add_other(METADATA, said, f"{self.title}: metadata")
+        if self.model.content is None and (path := preprocessor_config.beside(self.model.path)) is not None:
+            said, lines = preprocessor_config.read(path)
+            self.lines += lines
+            self._add_other(preprocessor_config.NAME, said, str(path))
+
+    def _add_other(self, origin: str, said: Description, where: str) -> None:
+        """Add what another than the user says; tensors that the file does not have are said, and ignored."""
+        kept: Description = {**_with_scale(said)}
+        if "input" in said and said["input"] not in self.declared.inputs:
+            del kept["input"]
+            self.lines.append(f"{where}: names an input {said['input']}, which the file does not have; ignored")
+        if "output" in said:
+            if (output := self._output_named(said["output"])) is None:
+                del kept["output"]
+                self.lines.append(f"{where}: names an output {said['output']}, which the file does not have; ignored")
+            else:
+                kept["output"] = output
+        if "inputs" in said:
+            kept["inputs"] = {name: value for name, value in said["inputs"].items() if name in self.declared.types}
+        self._add(origin, kept)
+
+    def _add_relatives(self, photo: Photo) -> None:
+        """What the catalogue says of a network that the graph is one of; tensor names tell which of its models.
+
+        Names alone say nothing: half of all files call theirs "input" and "output".
+        """
+        family = self.signs.family()
+        if family is None:
+            return
+        usual = catalogue.CATALOGUE[FAMILIES[family]]
+        by_names = [
+            spec
+            for spec in (usual, *catalogue.CATALOGUE.values())
+            if spec.interface.get("input") == photo.name
+            and spec.interface.get("output") in self.file.outputs
+            and spec.interface.get("size") == usual.interface.get("size")
+        ]
+        spec = by_names[0] if by_names else usual
+        keys = ("scale", "mean", "std", "filter", "size", "channels", *(("output",) if by_names else ()))
+        said = cast("Description", {key: value for key, value in spec.interface.items() if key in keys})
+        said.setdefault("channels", "RGB")
+        if not by_names and family != "BiRefNet":  # the first of U²-Net's outputs joins the others
+            said["output"] = self.file.outputs[0]
+        self._add_ending(str(said.get("output", self.file.outputs[0])))
+        said = _fitting(_with_scale(said), photo)
+        taken = [key for key in ("mean", "std", "filter", "size") if key in said and key not in self._known]
+        if photo.fixed is not None and "size" in taken:
+            taken.remove("size")
+        self._add(BY_TENSORS if by_names else BY_GRAPH, said)
+        if taken and not by_names:
+            self.lines.append(
+                f"{self.title}: is {_article(family)} by its graph, and is given the {', '.join(taken)} of "
+                f"{spec.title}; settle it with {_quoted(taken)}"
+            )
+
+    def _add_ending(self, output: str) -> None:
+        """What the end of a network of one mask says of that."""
+        logits = self.file.lacks_activation(output)
+        self._add(GRAPH, {"channel": 0, "activation": "sigmoid" if logits else "none", "range": 1.0})
+
+    def _facts(self, photo: Photo) -> Description:
+        """What shapes and types say."""
+        facts: Description = {"input": photo.name, "dtype": photo.dtype}
+        if not photo.layout_is_guessed:
+            facts["layout"] = photo.layout
+        if photo.count != 3:
+            facts["channels"] = photo.channels
+        if photo.fixed is not None:
+            facts["size"] = photo.fixed
+        if photo.dtype == "uint8":
+            facts |= {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+        if len(self.file.outputs) == 1:
+            facts["output"] = self.file.outputs[0]
+        known = self._known
+        others = [name for name in self.declared.inputs if name != photo.name and name not in known.get("inputs", {})]
+        if others:
+            listed = ", ".join(map(self.declared.described, others))
+            raise ModelUnavailableError(
+                f"{self.title}: takes {listed} beside the photo; say by 'inputs' which value each has"
+            )
+        facts["inputs"] = {}
+        return facts
+
+    def _add_guesses(self, photo: Photo) -> None:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+        if photo.count == 1:
+            mean, std = (sum(mean) / 3,), (sum(std) / 3,)  # type: ignore[assignment]
+        elif photo.count == 4:
+            mean, std = (*mean, 0.0), (*std, 1.0)  # type: ignore[assignment]
+        guesses: Description = {
+            "layout": photo.layout,
+            "channels": photo.channels,
+            "size": photo.size(FixedSize(SIDE, SIDE)) or FixedSize(SIDE, SIDE),
+            "scale": 1 / 255,
+            "mean": mean,
+            "std": std,
+            "filter": "bilinear-antialias",
+        }
+        self._add(GUESS, guesses)
+
+    def _add_output(self, catalogued: bool) -> None:
+        """Which output is the mask and how: by the graph where that says it, else by a trial."""
+        if catalogued:
+            self._add(FILE, {"output": self.file.outputs[0]})
+            return
+        if "output" in (known := self._known):
+            output = str(known["output"])
+            if self.declared.channels_of(output) == 1 and self.signs.votes(output) is None:
+                self._add(FILE, {"channel": 0})
+            self._add(GRAPH, self.signs.ending(output))
+        known, origins = merged(self.sources)
+        if known.get("activation") in ("sigmoid", "softmax"):  # which give 0..1
+            self._add(origins["activation"], {"range": 1.0})
+        known = self._known
+        if {"output", "channel", "activation", "range"} <= set(known):
+            return
+        given = set(known)
+        found = trial.findings(self.file, self._provisional(known), self.model.sha256)
+        if found is None:
+            output = str(known.get("output", self.file.outputs[0]))
+            logits = self.file.lacks_activation(output)
+            said: Description = {
+                "output": output,
+                "channel": 0,
+                "activation": "sigmoid" if logits else "none",
+                "range": 1.0,
+            }
+            self._add(GUESS, said)
+            return
+        said = trial.chosen(found, known)
+        if not said or ("channel" not in said and "channel" not in known):
+            raise self._no_mask(found, known)
+        self._add(TRIAL, said)
+        self._trial_line(said, given)
+
+    def _provisional(self, known: Description) -> Interface:
+        """An interface for the trial, which looks at no key of the output."""
+        rest: Description = {"output": 0, "channel": 0, "activation": "none", "range": 1.0}
+        return _whole({**rest, **known})
+
+    def _no_mask(self, found: list[trial.Finding], known: Description) -> ModelUnavailableError:
+        output = known.get("output")
+        listed = ", ".join(
+            f"{f.name} of {f.channels} channels"
+            if f.channels > 2
+            else f"{f.name} of {f.classes} classes"
+            if f.classes > 2
+            else f.name
+            for f in found
+            if output in (None, f.name)
+        )
+        many = any(f.channels > 2 or f.classes > 2 for f in found if output in (None, f.name))
+        advice = "say which one is the foreground by 'channel'" if many else "say by 'output' which output is the mask"
+        return ModelUnavailableError(f"{self.title}: gives {listed}, not one mask of height and width; {advice}")
+
+    def _trial_line(self, said: Description, known: set[str]) -> None:
+        """Say what the trial settled; that an output has but one channel needs no word."""
+        words = {
+            "output": f"output {said['output']}",
+            "channel": f"channel {said['channel']}" if said.get("channel") else "",
+            "activation": {"none": "no activation"}.get(said["activation"], said["activation"]),
+            "range": f"0..{said['range']:g}" if said["range"] != 1 else "",
+        }
+        told = [key for key, word in words.items() if key not in known and word]
+        if told:
+            self.trial_lines = [
+                f"{self.title}: nothing says what its mask is; a trial on two synthetic photos shows "
+                f"{', '.join(words[key] for key in told)}; settle it with {_quoted(told)}"
+            ]
+
+    def _say_guesses(self, known: Description, origins: dict[str, str]) -> None:
+        guessed = [key for key in known if origins[key] == GUESS]
+        imagenet = [word for key, word in (("mean", "mean"), ("std", "deviation")) if key in guessed]
+        words: list[tuple[tuple[str, ...], Callable[[], str]]] = [
+            (("layout",), lambda: known["layout"]),
+            (("channels",), lambda: known["channels"]),
+            (("scale", "mean", "std"), lambda: f"ImageNet's {' and '.join(imagenet) or 'scale'}"),
+            (("filter",), lambda: known["filter"]),
+            (("size",), lambda: str(known["size"])),
+            (("output",), lambda: f"output {known['output']}"),
+            (("activation",), lambda: f"activation {known['activation']}"),
+        ]
+        told = [(keys, word()) for keys, word in words if any(key in guessed for key in keys)]
+        if not told:
+            return
+        keys = [key for group, _ in told for key in group if key in guessed]
+        what = "how it wants its photo" if "mean" in guessed else f"its {', '.join(keys)}"
+        self.lines.append(
+            f"{self.title}: nothing says {what}; guessed {', '.join(word for _, word in told)}; "
+            f"settle it with {_quoted(keys)}"
+        )
+
+
+def _whole(known: Description) -> Interface:
+    return Interface(**cast("dict[str, Any]", known))
+
+
+def _fitting(said: Description, photo: Photo) -> Description:
+    """What of a description the file can have."""
+    count = photo.count
+    fits = {
+        "layout": said.get("layout") == photo.layout,
+        "dtype": said.get("dtype") == photo.dtype,
+        "channels": CHANNELS[said.get("channels", "RGB")] == count,
+        "mean": len(said.get("mean", ())) in (1, count),
+        "std": len(said.get("std", ())) in (1, count),
+    }
+    return cast("Description", {key: value for key, value in said.items() if fits.get(key, True)})
+
+
+def _with_scale(said: Description) -> Description:
+    """The description with the scale that its mean and deviation imply: they are of 0..1, or of 0..255."""
+    numbers = (*said.get("mean", ()), *said.get("std", ()))
+    if not numbers or "scale" in said:
+        return said
+    return {**said, "scale": 1.0 if max(map(abs, numbers)) > LARGEST_UNIT else 1 / 255}
+
+
+def _quoted(keys: Sequence[str]) -> str:
+    return ", ".join(f"'{key}'" for key in keys)
+
+
+def _article(family: Family) -> str:
+    return f"{'an' if family[0] == 'I' else 'a'} {family}"
