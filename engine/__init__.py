@@ -20,6 +20,7 @@ from engine.errors import (
     TooLargeError,
     UnsupportedError,
 )
+from engine.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from engine.cpu.threads import available_cores as available_cores

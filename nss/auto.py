@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from nss import catalogue, model_store, models, run_times
 from nss.catalogue import CATALOGUE, ModelSpec
 from nss.errors import ModelUnavailableError, one_line
-from nss.models import Notify, ResolvedModel
+from nss.models import ResolvedModel
+from nss.notices import Notify, is_heard, logged
 
 LIMIT_S = 5.0
 """A model that took more seconds than that for a photo, where it would run now, is left out."""
@@ -53,7 +54,7 @@ def candidates(
 def say_passed_over(spec: ModelSpec, reason: object, *, quiet: bool, notify: Notify | None) -> None:
     """Notify of a model that "auto" does not take, and why."""
     if not quiet:
-        (notify or models.to_stderr)(f"passed over {spec.name}: {one_line(reason)}")
+        (notify or logged)(f"passed over {spec.name}: {one_line(reason)}")
 
 
 def say_chosen(chosen: ResolvedModel, *, quiet: bool, notify: Notify | None) -> None:
@@ -61,10 +62,11 @@ def say_chosen(chosen: ResolvedModel, *, quiet: bool, notify: Notify | None) -> 
     spec = chosen.spec
     if quiet or spec.builtin:
         return
-    (notify or models.to_stderr)(
+    (notify or logged)(
         f"auto took {spec.name}: licence {spec.licence}, commercial use: {spec.commercial}; see {spec.licence_url}"
     )
-    model_store.mark_licence_shown(spec.name)
+    if is_heard(notify):
+        model_store.mark_licence_shown(spec.name)
 
 
 def hint(resolved: ResolvedModel) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nss import css_colour
-from nss.errors import ImageError, UsageError
+from nss.errors import ImageError, UsageError, quoted
 from nss.gaussian import blur
 from nss.once import OneTimeFile, is_pipe
 from nss.preprocess import resize_bilinear
@@ -58,7 +58,7 @@ def check(background: str | OneTimeFile) -> None:
         found = False
     if not found:
         raise UsageError(
-            f"background {background!r} is no colour and no file; give a CSS colour (white, #ff8800, "
+            f"background {quoted(background)} is no colour and no file; give a CSS colour (white, #ff8800, "
             "rgb(255 136 0 / 50%)), an image, blur, blur:PIXELS or none"
         )
 
@@ -150,7 +150,7 @@ def _blur_of(background: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1000:
-        raise UsageError(f"background {background!r}: the radius of the blur is a number of pixels, 1000 at most")
+        raise UsageError(f"background {quoted(background)}: the radius of the blur is a number of pixels, 1000 at most")
     return value
 
 
@@ -158,7 +158,7 @@ def _colour_of(background: str) -> css_colour.Colour | None:
     try:
         return css_colour.parse(background)
     except ValueError as error:
-        raise UsageError(f"background {background!r}: {error}") from error
+        raise UsageError(f"background {quoted(background)}: {error}") from error
 
 
 def _image(path: str | OneTimeFile, size: tuple[int, int], icc: bytes | None, notes: list[str]) -> np.ndarray:

@@ -25,7 +25,7 @@ from nss.run_options import (
     PrecisionOption,
 )
 from nss.table import aligned, format_bytes
-from nss.terminal import complain
+from nss.terminal import complain, notify
 
 if TYPE_CHECKING:
     import engine
@@ -58,7 +58,7 @@ def bench(
     from nss import models
     from nss.network import RunOptions
 
-    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=complain)
+    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
     options = RunOptions(backend.value, device, precision.value)
     if trace is not None:
         from nss.export import write_bytes

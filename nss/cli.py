@@ -18,6 +18,7 @@ from nss.devices_cli import devices
 from nss.errors import EXIT_STATUS, NssError, one_line
 from nss.eval_cli import evaluate
 from nss.models_cli import models_app
+from nss.notices import displays
 from nss.parity_cli import parity
 from nss.remove_cli import preview, remove
 from nss.terminal import (
@@ -26,6 +27,7 @@ from nss.terminal import (
     Terminated,
     complain,
     describe,
+    notify,
     raise_if_stopped,
     require_command,
     standard_streams,
@@ -76,9 +78,9 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. ``arguments``: those of the process by default."""
-    with standard_streams():
+    with standard_streams(), displays():
         try:
-            with stop_signals(), codec_messages.capture(lambda name, note: complain(f"{name}: {note}")):
+            with stop_signals(), codec_messages.capture(lambda name, note: notify(f"{name}: {note}")):
                 return _run(arguments)
         except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
             word, status = stopped(stop)
@@ -102,7 +104,7 @@ def _say(error: Exception) -> int:
     """Tell a failure of the whole command in one line; returns the exit status."""
     if isinstance(error, NssError):
         if not isinstance(error, ReaderGoneError):
-            complain(str(error))
+            complain(describe(error))
         return error.exit_code
     # typer's usage errors share no public base class; all of them can format themselves
     if format_message := getattr(error, "format_message", None):

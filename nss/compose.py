@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nss.errors import UsageError
+from nss.errors import UsageError, quoted
 from nss.once import OneTimeFile
 from nss.picture import Picture
 from nss.timing import stage
@@ -92,13 +92,13 @@ class Composition:
 
     def __post_init__(self) -> None:
         if self.hidden not in HIDDEN:
-            raise UsageError(f"hidden={self.hidden}: one of {', '.join(HIDDEN)} is possible")
+            raise UsageError(f"'hidden' {quoted(self.hidden)}: one of {', '.join(HIDDEN)} is possible")
         if not 0 <= self.decontaminate <= 1:
-            raise UsageError(f"decontaminate={self.decontaminate:g}: an amount from 0 to 1 is possible")
+            raise UsageError(f"'decontaminate' {self.decontaminate:g}: an amount from 0 to 1 is possible")
         if self.mask_bits not in (8, 16):
-            raise UsageError(f"mask_bits={self.mask_bits}: 8 and 16 are possible")
+            raise UsageError(f"'mask_bits' {self.mask_bits}: 8 and 16 are possible")
         if self.crop is not None and self.crop < 0:
-            raise UsageError(f"crop={self.crop}: a padding of 0 pixels or more is possible")
+            raise UsageError(f"'crop' {self.crop}: a padding of 0 pixels or more is possible")
         if self.keep_gps and not self.keep_exif:
             raise UsageError("to keep the place of the photo (GPS) its EXIF must be kept too")
         if self.mask_only and self.background != "none":
@@ -131,7 +131,8 @@ class Composed:
 class Cutout:
     """A photo with its foreground mask.
 
-    ``np.asarray(cutout)`` is ``rgba``, and a notebook shows the cut-out, reduced to ``NOTEBOOK_SIDE``.
+    ``image``, ``np.asarray(cutout)``, ``to_bytes``, ``save`` and what a notebook shows (reduced to ``NOTEBOOK_SIDE``)
+    are what ``composition`` says; ``rgba``, ``rgb`` and ``mask`` are always those of the whole photo.
 
     Attributes:
         mask: float32 HxW in 0..1, what the network found, at the photo's size.
@@ -143,6 +144,7 @@ class Cutout:
         info: what made the cut-out, and in which time.
         exif: the photo's EXIF block as it was in the file, or None.
         sha256: SHA-256 of the photo's file where it cannot be read again, as a pipe cannot; else None.
+        composition: what is shown; None for the photo with straight alpha.
     """
 
     mask: np.ndarray
@@ -154,6 +156,7 @@ class Cutout:
     info: RunInfo
     exif: bytes | None = None
     sha256: str | None = None
+    composition: Composition | None = None
 
     @property
     def rgba(self) -> np.ndarray:
@@ -165,31 +168,38 @@ class Cutout:
 
     @property
     def image(self) -> Image.Image:
-        """A PIL image of mode RGBA that holds ``rgba``, composed anew at each access, with the photo's ICC profile."""
+        """A PIL image, composed anew at each access, with the ICC profile of its colours.
+
+        Its mode is RGBA; RGB on a background that is opaque; L, or I;16, for a mask alone.
+        """
         from PIL import Image
 
-        image = Image.fromarray(self.rgba)
-        if self.icc:
-            image.info["icc_profile"] = self.icc
+        picture = self.composed().picture
+        image = Image.fromarray(picture.pixels)
+        if picture.icc:
+            image.info["icc_profile"] = picture.icc
         return image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """``rgba`` for NumPy, of ``dtype`` where one is asked for.
+        """The pixels of ``image`` for NumPy, uint8 HxWx4 (RGBA) unless ``composition`` has it otherwise.
 
         Raises:
             ValueError: ``copy=False``: there is no array yet that could be shared.
         """
         if copy is False:
             raise ValueError("the array of a cut-out is composed anew each time, never without a copy; leave copy out")
-        return self.rgba if dtype is None else self.rgba.astype(dtype, copy=False)
+        pixels = self.composed().picture.pixels
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
     def _repr_png_(self) -> bytes:
         """The PNG file that notebooks show."""
         from nss import export, file_object, formats
 
-        image = self.image
+        shown = self.composition or Composition()
+        image = replace(self, composition=replace(shown, mask_bits=8)).image
         image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
-        return export.encode(Picture(np.asarray(image), self.icc), formats.Encoding("png"), file_object.IN_MEMORY)
+        picture = Picture(np.asarray(image), image.info.get("icc_profile"))
+        return export.encode(picture, formats.Encoding("png"), file_object.IN_MEMORY)
 
     def alpha(self, *, invert: bool = False) -> np.ndarray:
         """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
@@ -209,7 +219,7 @@ class Cutout:
         """The pixels of a file; the time they take is the stage "compose".
 
         Args:
-            composition: what the file shows; the whole cut-out on nothing by default.
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
             opaque: the file can have no alpha; without a background it gets a white one.
 
         Raises:
@@ -217,7 +227,7 @@ class Cutout:
             ImageError: the background image cannot be read.
         """
         with self.timed("compose"):
-            return self._composed(composition or Composition(), opaque)
+            return self._composed(composition or self.composition or Composition(), opaque)
 
     def _composed(self, composition: Composition, opaque: bool) -> Composed:
         notes: list[str] = []
@@ -238,7 +248,7 @@ class Cutout:
         transparent = backgrounds.is_none(background)
         if transparent and opaque:
             background, transparent = "white", False
-            notes.append("the format has no transparency: put on white (see --background)")
+            notes.append("the format has no transparency: put on white (see 'background')")
         if transparent:
             alpha8 = quantised(alpha)
             pixels = _packed(_hide(rgb, alpha8, composition.hidden), alpha8)
@@ -281,7 +291,7 @@ class Cutout:
                 it leads to written; a device or a fifo is written through. Or a binary file object, open for writing,
                 which gets the bytes once they are verified, where it stands, and is not closed: its ``name`` says the
                 format, and without an extension it is PNG. None is returned for it.
-            composition: what the file shows; by default the cut-out with straight alpha.
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
             encoding: a format's name, or an :class:`nss.Encoding`, which has quality and effort too.
             overwrite: replace a file that exists; the photo itself, its mask and its background are never replaced. A
                 file object is written to in any case.
@@ -294,6 +304,7 @@ class Cutout:
         from nss import export, file_object
         from nss.output_file import InputFiles
 
+        composition = composition or self.composition
         read = (self.path, self.info.mask, composition.background if composition else None)
         inputs = InputFiles(file for file in read if file is not None)
         if not isinstance(path, str | os.PathLike):
@@ -312,7 +323,7 @@ class Cutout:
 
         Args:
             format: png, webp, avif, jpeg or tiff, or an :class:`nss.Encoding`, which has quality and effort too.
-            composition: what the file shows; by default the cut-out with straight alpha.
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
 
         Raises:
             UsageError: the format is unknown or cannot hold the picture.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 import engine
-from nss.errors import ModelUnavailableError, UsageError
+from nss.errors import ModelUnavailableError
 from nss.interface import CHANNELS, Channels, Description, DType, EdgeSize, FixedSize, Layout, Size
 
 if TYPE_CHECKING:
@@ -119,25 +119,19 @@ def photo_input(declared: Declared, asked: Description, known: Description, sign
         signs: what stands in the graph.
         title: the model's name in an error.
 
-    Raises:
-        UsageError: what is asked for contradicts the file.
-        ModelUnavailableError: no input takes a photo.
+    What is asked for and contradicts the file stands here, as does an input that is none: whoever opens the model
+    refuses it.
+
+    Raises ModelUnavailableError where no input takes a photo.
     """
     names = [known["input"]] if "input" in known else list(declared.inputs)
     forms = {name: _axes(declared.inputs[name], asked.get("layout")) for name in names if declared.dtype(name)}
     fitting = [name for name in names if forms.get(name)]
-    if not fitting:
+    if not fitting and "input" not in known and len(names) != 1:
         listed = ", ".join(map(declared.described, names))
-        layout = f" in 'layout' {asked['layout']}" if "layout" in asked else ""
-        for name in names:
-            batch, *rest = declared.inputs[name] or (1,)
-            if isinstance(batch, int) and batch > 1 and _axes((1, *rest), asked.get("layout")):
-                raise ModelUnavailableError(
-                    f"{title}: takes {declared.described(name)}, {batch} images at a time; export it with a batch of 1"
-                )
-        raise ModelUnavailableError(
-            f"{title}: takes {listed}, not one image of 1, 3 or 4 channels{layout} as float, float16 or uint8"
-        )
+        raise ModelUnavailableError(f"{title}: takes {listed}, none of them a photo; say which one by 'input'")
+    if not fitting:
+        return _unlike(declared, names[0], known)
     name = min(fitting, key=lambda name: _PREFERRED.index(_count(declared.inputs[name], forms[name][0])))
     dims, axes = declared.inputs[name], forms[name]
     # both ends may hold the channels only where both are open
@@ -152,9 +146,6 @@ def photo_input(declared: Declared, asked: Description, known: Description, sign
     wanted = CHANNELS[known["channels"]] if "channels" in known else None
     count = _count(dims, axis) or wanted or signs.channels(name)
     count = count if count in _BY_COUNT else 3
-    for key, fits in (("channels", wanted == count), ("dtype", known.get("dtype") == declared.dtype(name))):
-        if key in asked and not fits:
-            raise UsageError(f"{title}: '{key}' {asked[key]} cannot be: the file takes {declared.described(name)}")  # type: ignore[literal-required]
     return Photo(
         name=name,
         dtype=declared.dtype(name) or "float32",
@@ -164,6 +155,21 @@ def photo_input(declared: Declared, asked: Description, known: Description, sign
         channels=known["channels"] if "channels" in known and wanted == count else _BY_COUNT[count],
         height=rows if isinstance(rows, int) else None,
         width=columns if isinstance(columns, int) else None,
+    )
+
+
+def _unlike(declared: Declared, name: str, known: Description) -> Photo:
+    """An input that takes no photo, as one that does."""
+    channels = known.get("channels", "RGB")
+    return Photo(
+        name=name,
+        dtype=known.get("dtype", declared.dtype(name) or "float32"),
+        layout=known.get("layout", "NCHW"),
+        layout_is_guessed=True,
+        count=CHANNELS[channels],
+        channels=channels,
+        height=None,
+        width=None,
     )
 
 

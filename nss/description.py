@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import engine
 from nss import catalogue, model_metadata, preprocessor_config, trial
 from nss.declared import Declared, Photo, photo_input
-from nss.errors import ModelUnavailableError, UsageError
+from nss.errors import ModelUnavailableError
 from nss.graph_signs import Family, Signs
 from nss.interface import (
     CHANNELS,
@@ -65,6 +66,18 @@ class Described:
         """Whether a trial had a say, so that a photo may contradict it."""
         return TRIAL in self.origins.values()
 
+    @contextmanager
+    def blaming_guesses(self) -> Iterator[None]:
+        """Where the model cannot be opened at a size that was guessed, say so in its error."""
+        try:
+            yield
+        except ModelUnavailableError as error:
+            if self.origins["size"] != GUESS:
+                raise
+            raise ModelUnavailableError(
+                f"{error}; {self.interface.size} is a guess: say by 'size' what the model was made for"
+            ) from error
+
     def as_json(self) -> dict[str, Any]:
         """``values``, which a configuration file may hold, and their ``origins``."""
         return {"values": as_json(self.interface), "origins": self.origins}
@@ -82,9 +95,12 @@ def interface_of(file: engine.ModelFile, model: ResolvedModel, asked: Descriptio
         model: where it lies, and what the catalogue has of it.
         asked: what options or a program say; None for nothing.
 
+    What is asked for stands, and what is left open has a value, its origin "guess": whether a model of that interface
+    can be run shows when it is opened.
+
     Raises:
-        UsageError: what is asked for contradicts the file.
-        ModelUnavailableError: the file takes no photo, or leaves open what cannot be guessed: the line names the key.
+        ModelUnavailableError: no input takes a photo, or the output is a map of more than two classes: the line names
+            the key.
     """
     return _Inquiry(file, model, asked or {}).answer()
 
@@ -99,7 +115,7 @@ class _Inquiry:
         self.signs = Signs(file)
         self.lines: list[str] = []
         self.trial_lines: list[str] = []
-        self.sources: list[tuple[str, Description]] = [(OPTION, self._checked(asked))]
+        self.sources: list[tuple[str, Description]] = [(OPTION, self._named(asked))]
 
     def answer(self) -> Described:
         catalogued = bool(self.model.spec.interface)
@@ -113,9 +129,8 @@ class _Inquiry:
         self._add_guesses(photo)
         self._add_output(catalogued)
         known, origins = merged(self.sources)
-        if (size := photo.size(known["size"])) is not None and size != known["size"]:
-            if origins["size"] == OPTION:
-                raise UsageError(f"{self.title}: 'size' {known['size']} cannot be: the file fixes it at {size}")
+        size = photo.size(known["size"])
+        if origins["size"] != OPTION and size not in (None, known["size"]):
             known["size"], origins["size"] = size, FILE
         self._say_guesses(known, origins)
         order = list(Description.__annotations__)
@@ -132,23 +147,11 @@ class _Inquiry:
     def _add(self, origin: str, said: Description) -> None:
         self.sources.append((origin, said))
 
-    def _checked(self, asked: Description) -> Description:
-        """What is asked for, with the output by its name. Raises UsageError where the file has no such tensors."""
-        named: Description = {**_with_scale(asked)}
-        for key, names in (
-            ("input", [asked["input"]] if "input" in asked else []),
-            ("inputs", asked.get("inputs", {})),
-        ):
-            for name in names:
-                if name not in (self.declared.inputs if key == "input" else self.declared.types):
-                    inputs = ", ".join(self.declared.inputs)
-                    raise UsageError(f"{self.title}: '{key}': there is no input {name}; there are {inputs}")
-        if "output" in asked:
-            if (output := self._output_named(asked["output"])) is None:
-                outputs = ", ".join(f"{name} ({index})" for index, name in enumerate(self.file.outputs))
-                raise UsageError(f"{self.title}: 'output': there is no {asked['output']}; there are {outputs}")
-            named["output"] = output
-        return named
+    def _named(self, asked: Description) -> Description:
+        """What is asked for, with the output by its name where the file has it."""
+        said = _with_scale(asked)
+        output = self._output_named(said["output"]) if "output" in said else None
+        return said if output is None else {**said, "output": output}
 
     def _output_named(self, output: str | int) -> str | None:
         names = self.file.outputs
@@ -163,7 +166,7 @@ class _Inquiry:
     def _add_catalogue(self) -> None:
         """The catalogue knows its models wholly: what an entry leaves out is what most of them have."""
         spec = self.model.spec
-        usual: Description = {"scale": 1 / 255, "channels": "RGB", "channel": 0, "range": 1.0, "activation": "none"}
+        usual: Description = {"scale": 1 / 255, "channels": "RGB", "range": 1.0, "activation": "none"}
         self._add_other(BY_HASH if spec.digest else BY_NAME, {**usual, **spec.interface}, self.title)
 
     def _add_beside(self) -> None:
@@ -245,13 +248,6 @@ class _Inquiry:
             facts |= {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
         if len(self.file.outputs) == 1:
             facts["output"] = self.file.outputs[0]
-        known = self._known
-        others = [name for name in self.declared.inputs if name != photo.name and name not in known.get("inputs", {})]
-        if others:
-            listed = ", ".join(map(self.declared.described, others))
-            raise ModelUnavailableError(
-                f"{self.title}: takes {listed} beside the photo; say by 'inputs' which value each has"
-            )
         facts["inputs"] = {}
         return facts
 
@@ -275,7 +271,7 @@ class _Inquiry:
     def _add_output(self, catalogued: bool) -> None:
         """Which output is the mask and how: by the graph where that says it, else by a trial."""
         if catalogued:
-            self._add(FILE, {"output": self.file.outputs[0]})
+            self._add(FILE, {"output": self.file.outputs[0], "channel": 0})
             return
         if "output" in (known := self._known):
             output = str(known["output"])
@@ -288,44 +284,25 @@ class _Inquiry:
         known = self._known
         if {"output", "channel", "activation", "range"} <= set(known):
             return
-        given = set(known)
         found = trial.findings(self.file, self._provisional(known), self.model.sha256)
-        if found is None:
-            output = str(known.get("output", self.file.outputs[0]))
-            logits = self.file.lacks_activation(output)
-            said: Description = {
-                "output": output,
-                "channel": 0,
-                "activation": "sigmoid" if logits else "none",
-                "range": 1.0,
-            }
-            self._add(GUESS, said)
-            return
         said = trial.chosen(found, known)
-        if not said or ("channel" not in said and "channel" not in known):
-            raise self._no_mask(found, known)
+        if said and "channel" not in {**said, **known} and trial.is_class_map(found, str(said["output"])):
+            raise ModelUnavailableError(
+                f"{self.title}: gives {said['output']}, a map of several classes; say which one is the foreground by "
+                "'channel'"
+            )
         self._add(TRIAL, said)
-        self._trial_line(said, given)
+        if said:
+            self._trial_line(said, set(known))
+        output = str(known.get("output", said.get("output", self.file.outputs[0])))
+        logits = self.file.lacks_activation(output)
+        rest: Description = {"channel": 0, "activation": "sigmoid" if logits else "none", "range": 1.0}
+        self._add(GUESS, {"output": output, **rest})
 
     def _provisional(self, known: Description) -> Interface:
         """An interface for the trial, which looks at no key of the output."""
         rest: Description = {"output": 0, "channel": 0, "activation": "none", "range": 1.0}
         return _whole({**rest, **known})
-
-    def _no_mask(self, found: list[trial.Finding], known: Description) -> ModelUnavailableError:
-        output = known.get("output")
-        listed = ", ".join(
-            f"{f.name} of {f.channels} channels"
-            if f.channels > 2
-            else f"{f.name} of {f.classes} classes"
-            if f.classes > 2
-            else f.name
-            for f in found
-            if output in (None, f.name)
-        )
-        many = any(f.channels > 2 or f.classes > 2 for f in found if output in (None, f.name))
-        advice = "say which one is the foreground by 'channel'" if many else "say by 'output' which output is the mask"
-        return ModelUnavailableError(f"{self.title}: gives {listed}, not one mask of height and width; {advice}")
 
     def _trial_line(self, said: Description, known: set[str]) -> None:
         """Say what the trial settled; that an output has but one channel needs no word."""

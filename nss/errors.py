@@ -1,7 +1,7 @@
 """Errors that the command reports in one line, and its exit statuses, which stand in ``EXIT_STATUS`` and the README.
 
 An interruption, SIGTERM and SIGHUP leave no temporary file behind. The text of an error is one line: what is wrong,
-with what, what to do.
+with what, what to do. It names parameters, in single quotes: that the command has options is for `nss.option_words`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 def one_line(text: object) -> str:
     """``str(text)`` with each run of white space, line breaks included, as one space."""
     return " ".join(str(text).split())
+
+
+def quoted(value: object) -> str:
+    """A value in double quotes, as JSON has it; single ones are for the names of parameters (`nss.option_words`)."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 class NssError(Exception):

@@ -15,7 +15,7 @@ from nss.errors import ImageError, UsageError
 from nss.image_size import MAX_PIXELS, limit_pillow
 from nss.run_options import JsonOption, MaxPixelsOption
 from nss.table import aligned
-from nss.terminal import complain, escaped
+from nss.terminal import complain, describe, escaped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +152,7 @@ def compared(pairs: list[Pair], max_pixels: int = MAX_PIXELS) -> Iterator[Evalua
                 result = replace(result, colour=colour_error(photo.rgb, colours, truth * (pred > 0)))
             yield Evaluated(pair, result)
         except ImageError as error:
-            yield Evaluated(pair, None, str(error))
+            yield Evaluated(pair, None, describe(error))
 
 
 def mean(results: list[Scores]) -> Scores | None:

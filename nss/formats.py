@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nss.errors import UsageError
+from nss.errors import UsageError, quoted
 
 _PREDICTOR, _HORIZONTAL_DIFFERENCES = 317, 2  # TIFF 6.0, section 14
 
@@ -151,14 +151,14 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise UsageError(f"--format {self.format}: one of {', '.join(FORMATS)} is possible")
+            raise UsageError(f"'format' {quoted(self.format)}: one of {', '.join(FORMATS)} is possible")
         if self.quality is not None:
             if not self.of.lossy:
-                raise UsageError(f"--quality {self.quality}: {self.format} is lossless; leave it out, or see --effort")
+                raise UsageError(f"'quality' {self.quality}: {self.format} is lossless; leave it out, or see 'effort'")
             if not 1 <= self.quality <= 100:
-                raise UsageError(f"--quality {self.quality}: 1 to 100 is possible")
+                raise UsageError(f"'quality' {self.quality}: 1 to 100 is possible")
         if self.effort is not None and not 0 <= self.effort <= 9:
-            raise UsageError(f"--effort {self.effort}: 0 to 9 is possible")
+            raise UsageError(f"'effort' {self.effort}: 0 to 9 is possible")
 
     @property
     def of(self) -> Format:
@@ -203,7 +203,7 @@ def choose(target: Path, format: str | None = None, quality: int | None = None, 
     chosen = named if asked is None else asked
     if chosen is None:
         known = ", ".join(f.extensions[0] for f in FORMATS.values())
-        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {known}, or --format")
+        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {known}, or 'format'")
     encoding = Encoding(chosen, quality, effort)
     if named not in (None, chosen):
         raise UsageError(f"{target}: its extension is that of {named}, and the format asked for is {chosen}")

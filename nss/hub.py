@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nss import __version__, model_store, transfer
+import nss
+from nss import model_store, transfer
 from nss.errors import ModelUnavailableError
 from nss.transfer import LIBRARY as _LIBRARY
 from nss.transfer import client_error as _client_error
@@ -123,7 +124,7 @@ def repository_info(spec: ModelSpec) -> Any:
 
     limit = _connection_limit()
     url = f"{_endpoint()}/api/models/{spec.repo}/revision/{quote(_revision(spec), safe='')}"
-    headers = build_hf_headers(library_name=_LIBRARY, library_version=__version__)
+    headers = build_hf_headers(library_name=_LIBRARY, library_version=nss.__version__)
     with _one_line_errors(spec):
         response = _within(
             limit, lambda: get_session().get(url, headers=headers, params={"blobs": True}, timeout=limit)
@@ -194,7 +195,7 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
             revision=announced.commit,
             etag_timeout=_connection_limit(),
             library_name=_LIBRARY,
-            library_version=__version__,
+            library_version=nss.__version__,
         )
     )
     return path, announced.commit, digest
@@ -209,7 +210,7 @@ def _ask(spec: ModelSpec) -> _Announced:
     # The client's own limit holds per address tried and not for name look-up: several times as long in all.
     metadata = _within(
         limit,
-        lambda: get_hf_file_metadata(url, timeout=limit, library_name=_LIBRARY, library_version=__version__),
+        lambda: get_hf_file_metadata(url, timeout=limit, library_name=_LIBRARY, library_version=nss.__version__),
     )
     commit, etag, size = metadata.commit_hash or "", metadata.etag or "", metadata.size
     # Both become file names in the cache.
@@ -235,7 +236,7 @@ def _expected_sha256(spec: ModelSpec, announced: _Announced) -> str | None:
 def _transfer(spec: ModelSpec, url: str, part: Path, *, quiet: bool) -> None:
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    headers = build_hf_headers(library_name=_LIBRARY, library_version=__version__)
+    headers = build_hf_headers(library_name=_LIBRARY, library_version=nss.__version__)
     transfer.receive(url, part, name=spec.name, size=spec.size or 0, headers=headers, quiet=quiet)
 
 

@@ -126,7 +126,9 @@ def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_P
 
     if not isinstance(source, Image.Image):
         kind = type(source).__name__
-        raise ImageError(f"cannot read an image from {kind}: give a path, bytes, PIL image or uint8 array")
+        raise ImageError(
+            f"cannot read an image from {kind}: give a path, bytes, a binary file object, a PIL image or an array"
+        )
     opened = Opened(source, name or "<PIL image>", None, None, None, max_pixels=max_pixels)
     with _in_one_line(opened.name, source.format or "PIL"):
         check_size(opened.name, *source.size, max_pixels)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from nss import colour_modes, exif
-from nss.errors import ImageError
+from nss import arrays, colour_modes, exif
 from nss.image_file import EXTENSIONS, Opened, open_image
 from nss.image_size import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from nss.image_file import Encoded
-
-    Source: TypeAlias = Encoded | np.ndarray
+    from nss.source import Source as Source
 
 __all__ = ["EXTENSIONS", "Photo", "load", "load_mask"]
 
@@ -58,11 +58,12 @@ class Photo:
 
 
 def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode a path, the bytes of an image file, a PIL image, or a uint8 array (HxW, HxWx3 or HxWx4).
+    """Decode a path, the bytes of an image file, a binary file object, a PIL image, or an array (`nss.arrays`).
 
     EXIF orientation is applied. Greyscale, palette and 1-bit images become RGB; CMYK and greyscale go through their
     profile to sRGB where they have one; 16 bits become 8 by rounding; of an animation the first frame is taken. An
-    array is taken as RGB or RGBA and is not copied where its layout allows that.
+    array is not copied where its layout allows that. A file object is read from where it stands to its end, and is not
+    closed; it need not be seekable.
 
     Bytes a pixel that it takes at most: 7.3 for opaque RGB and 8.3 with alpha, of which 3 and 4 are the result; with
     what decoders hold besides, 8 for HEIC, 10 for AVIF, 13 for 16-bit colour, 16 for WebP, 20 for JPEG 2000.
@@ -78,8 +79,10 @@ def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXEL
             written to while it was being read.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, name or "<array>", max_pixels)
-    with open_image(source, name, max_pixels) as opened:
+        _check_array(source, name or "<array>", max_pixels)
+        rgb, alpha, notes = arrays.separate(source, name or "<array>")
+        return Photo(rgb, alpha, None, None, "array", notes)
+    with _opened(source, name, max_pixels) as opened:
         return _decode(opened)
 
 
@@ -88,8 +91,7 @@ def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_
 
     Args:
         source: a greyscale image of 1, 8 or 16 bits or floating point in 0..1, an image with transparency, whose alpha
-            is taken, or an RGB image that is grey; as ``load`` takes it, or an array HxW of bool, uint8, uint16, or
-            floating point in 0..1.
+            is taken, or an RGB image that is grey; as ``load`` takes it, or an array as `nss.arrays.as_mask` does.
         name: what to call it in an error, where it has no path.
         max_pixels: how many it may have.
 
@@ -97,8 +99,9 @@ def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_
         ImageError: as ``load``; or it is in colour and opaque, or its samples leave the range.
     """
     if isinstance(source, np.ndarray):
-        return _mask_from_array(source, name or "<array>", max_pixels)
-    with open_image(source, name, max_pixels) as opened:
+        _check_array(source, name or "<array>", max_pixels)
+        return arrays.as_mask(source, name or "<array>")
+    with _opened(source, name, max_pixels) as opened:
         return colour_modes.as_mask(opened.image, opened.again)
 
 
@@ -129,27 +132,20 @@ def _decode(opened: Opened) -> Photo:
     )
 
 
-def _from_array(array: np.ndarray, name: str, max_pixels: int) -> Photo:
-    layouts = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not layouts:
-        raise ImageError(
-            f"cannot read an image from an array of {array.dtype} {array.shape}: give uint8 HxW, HxWx3 or HxWx4"
-        )
-    check_size(name, array.shape[1], array.shape[0], max_pixels)
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    alpha = np.ascontiguousarray(array[..., 3]) if array.shape[2] == 4 else None
-    return Photo(np.ascontiguousarray(array[..., :3]), alpha, None, None, "array", ())
+@contextmanager
+def _opened(source: Encoded | IO[bytes], name: str | None, max_pixels: int) -> Iterator[Opened]:
+    """`open_image`, and what file objects hold."""
+    if not hasattr(source, "read"):
+        with open_image(source, name, max_pixels) as opened:
+            yield opened
+        return
+    from nss import file_object
+
+    file = file_object.read(source, name)
+    with open_image(file.content, file.name, max_pixels) as opened:
+        yield replace(opened, path=file.path)
 
 
-def _mask_from_array(array: np.ndarray, name: str, max_pixels: int) -> np.ndarray:
-    whites = {"b": 1, "u1": 255, "u2": 65535, "f": 1}
-    white = whites.get(array.dtype.kind) or whites.get(array.dtype.str[1:])
-    if array.ndim != 2 or white is None:
-        raise ImageError(
-            f"cannot read a mask from an array of {array.dtype} {array.shape}: give bool, uint8, uint16 or float HxW"
-        )
-    check_size(name, array.shape[1], array.shape[0], max_pixels)
-    if array.dtype.kind == "f" and not (array.min() >= 0 and array.max() <= 1):
-        raise ImageError(f"{name}: is no mask: its values go beyond 0 to 1, or are not finite")
-    return np.divide(array, np.float32(white), dtype=np.float32, casting="unsafe")
+def _check_array(array: np.ndarray, name: str, max_pixels: int) -> None:
+    if array.ndim >= 2:
+        check_size(name, array.shape[1], array.shape[0], max_pixels)

@@ -29,7 +29,7 @@ def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS)
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width} x {height} pixels are more than {max_pixels / 1e6:g} megapixels; reduce the image first, "
-            "or raise the limit, --max-pixels (a small file of this size may be a decompression bomb)"
+            "or raise the limit, 'max_pixels' (a small file of this size may be a decompression bomb)"
         )
 
 
@@ -50,8 +50,8 @@ def pillows_limit() -> str:
 
     megapixels = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
     return (
-        f"has more than {megapixels:g} megapixels; reduce the image first, or raise the limit (--max-pixels; in a "
-        "program PIL.Image.MAX_IMAGE_PIXELS)"
+        f"has more than {megapixels:g} megapixels; reduce the image first, or raise the limit ('max_pixels', and "
+        "in a program PIL.Image.MAX_IMAGE_PIXELS)"
     )
 
 
@@ -61,7 +61,7 @@ def sparse_note(width: int, height: int, length: int) -> str | None:
         return None
     return (
         f"{width} x {height} pixels in {length:,} bytes: a blank or damaged image, or one made to fill the memory "
-        "(--max-pixels limits what is decoded)"
+        "('max_pixels' limits what is decoded)"
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
-from nss.errors import UsageError, one_line
+from nss.errors import UsageError, one_line, quoted
 
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
@@ -176,13 +176,13 @@ def described(values: Mapping[str, Any], where: str) -> Description:
     description: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise UsageError(f"{where}: '{key}' is no part of a model's interface; there are {', '.join(known)}")
+            raise UsageError(f"{where}: {quoted(key)} is no part of a model's interface; there are {', '.join(known)}")
         try:
             description[key] = _READERS[key](value)
         except (TypeError, ValueError, OverflowError, KeyError) as error:
             what = f": {error}" if type(error) is ValueError and str(error) else ""
             raise UsageError(
-                f"{where}: {key} {value!r} cannot be{what or '; see the documentation of models'}"
+                f"{where}: {key} {quoted(value)} cannot be{what or '; see the documentation of models'}"
             ) from None
     return cast("Description", description)
 
@@ -199,7 +199,7 @@ def parsed_size(text: str) -> Size:
     if colon:
         length, _, multiple = rest.partition("/")
         if edge not in ("shortest", "longest"):
-            raise ValueError("an edge is 'shortest' or 'longest'")
+            raise ValueError('an edge is "shortest" or "longest"')
         return EdgeSize(cast(Literal["shortest", "longest"], edge), _positive(length), _positive(multiple or 1))
     height, x, width = text.lower().partition("x")
     return FixedSize(_positive(height), _positive(width if x else height))

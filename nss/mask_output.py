@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nss.errors import ModelUnavailableError
+from nss.errors import ModelUnavailableError, quoted
 from nss.interface import FixedSize
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
         if interface.activation == "sigmoid":
             mask = sigmoid(mask)
         return mask if interface.range == 1 else mask / np.float32(interface.range)
+
+
+def missing(outputs: Sequence[str], interface: Interface) -> str | None:
+    """Why the interface's output is none of the file's, as the rest of a sentence; None where it is one."""
+    wanted = interface.output
+    if wanted in outputs if isinstance(wanted, str) else 0 <= wanted < len(outputs):
+        return None
+    named = ", ".join(f"{index} {name}" for index, name in enumerate(outputs))
+    return f"has no output {quoted(wanted)}, it has {named}: say which one is the mask by 'output'"
 
 
 def output_name(outputs: Sequence[str], interface: Interface) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import engine
-from nss.errors import UsageError
+from nss.errors import UsageError, quoted
 from nss.interface import CHANNELS, EdgeSize
 
 if TYPE_CHECKING:
@@ -21,6 +21,57 @@ def image_shape(interface: Interface, size: tuple[int, int] | None = None) -> tu
     height, width = size or interface.size.of(side, side)
     channels = CHANNELS[interface.channels]
     return (1, channels, height, width) if interface.layout == "NCHW" else (1, height, width, channels)
+
+
+def missing(file: engine.ModelFile, name: str) -> str | None:
+    """Why the file has no such input that a run must be given, as the rest of a sentence; None where it has one."""
+    if name in file.inputs:
+        return None
+    inputs = _listed(file.inputs) or "none"
+    return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
+
+
+def fault(file: engine.ModelFile, interface: Interface) -> str | None:
+    """Why the file's inputs do not take what the interface gives them, as the rest of a sentence; None where they do.
+
+    Raises UnsupportedError for an input whose type the engine does not hold.
+    """
+    name, declared = interface.input, file.inputs
+    if why := missing(file, name):
+        return why
+    takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, declared[name]))}]"
+    if file.input_dtype(name) != np.dtype(interface.dtype):
+        return f"{takes}, which 'dtype' {interface.dtype} is not"
+    if why := _misfit(declared[name], interface):
+        return f"{takes}, {why}"
+    if without := [other for other in declared if other != name and other not in interface.inputs]:
+        return f"takes {_listed(without)} beside {name}, the photo: say by 'inputs' which value each has"
+    return None
+
+
+def _misfit(declared: Sequence[int | str], interface: Interface) -> str | None:
+    """Why the declared shape is not that of the photo's input, its batch of one left out or not."""
+    if not declared:
+        return None  # it says nothing, and the engine takes what comes
+    wanted = image_shape(interface)
+    channel = 1 if interface.layout == "NCHW" else 3
+    if len(declared) not in (3, 4):
+        return "not one image [1, 3, height, width]; say by 'input' which one takes the photo"
+    declared = [1, *declared][-4:]
+    if isinstance(declared[0], int) and declared[0] != 1:
+        return f"{declared[0]} images at a time; export it with a batch of 1"
+    if isinstance(declared[channel], int) and declared[channel] != wanted[channel]:
+        count = wanted[channel]
+        form = f"1, {count}, height, width" if interface.layout == "NCHW" else f"1, height, width, {count}"
+        return (
+            f"not one image [{form}] as 'layout' {interface.layout} and 'channels' {interface.channels} say; "
+            "say both as the model has them"
+        )
+    fixed = {axis: dim for axis, dim in enumerate(declared) if isinstance(dim, int) and axis not in (0, channel)}
+    follows_photo = isinstance(interface.size, EdgeSize)
+    if any(follows_photo or dim != wanted[axis] for axis, dim in fixed.items()):
+        return f"which 'size' {interface.size} does not fit"
+    return None
 
 
 def constants(file: engine.ModelFile, interface: Interface) -> dict[str, np.ndarray]:
@@ -37,9 +88,9 @@ def constants(file: engine.ModelFile, interface: Interface) -> dict[str, np.ndar
     arrays = {}
     for name, value in interface.inputs.items():
         if name not in known:
-            raise UsageError(f"'inputs' gives '{name}' a value, and the model has only {_listed(known)}")
+            raise UsageError(f"'inputs' gives {quoted(name)} a value, and the model has only {_listed(known)}")
         if name == interface.input:
-            raise UsageError(f"'inputs' gives '{name}' a value, which takes the photo")
+            raise UsageError(f"'inputs' gives {quoted(name)} a value, which takes the photo")
         arrays[name] = _constant(name, value, file.input_dtype(name), known[name])
     return arrays
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +26,10 @@ from nss.catalogue import IMAGENET_STD as IMAGENET_STD
 from nss.catalogue import ModelSpec as ModelSpec
 from nss.catalogue import spec_named as spec_named
 from nss.errors import ModelUnavailableError, one_line
+from nss.notices import Notify as Notify
+from nss.notices import is_heard, logged
 
 Source = Literal["builtin", "file", "cache", "rembg"]
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def resolve(
     variant: which of a repository's files, a key of `nss.references.VARIANTS`.
     allow_fetch: whether a named model that is missing is downloaded.
     quiet: no progress display and no notices; the licence of a model is then shown at its first use without quiet.
-    notify: gets each notice as one line; by default standard error.
+    notify: gets each notice as one line; by default the log (`nss.notices`).
     Raises ModelUnavailableError: unknown name, missing file, wrong size or hash, or a refused or failed download;
     UsageError: a variant of what has none, or a repository with several files and no choice.
     """
@@ -86,7 +85,7 @@ def resolve(
     if reference := references.wanted(requested, variant):
         from nss import repositories
 
-        say = notify or to_stderr
+        say = notify or logged
         obtained, path = repositories.obtain(reference, allow_fetch=allow_fetch, quiet=quiet, notify=say)
         return _accept(obtained, "cache", path, requested, quiet, say)
     if is_path(requested):
@@ -120,7 +119,7 @@ def pull(spec: ModelSpec, *, quiet: bool = False, notify: Notify | None = None) 
     Raises as `resolve`.
     """
     found = locate(spec, foreign=False)
-    say = notify or to_stderr
+    say = notify or logged
     resolved = _accept(spec, *found, spec.name, quiet, say) if found else _fetch(spec, spec.name, quiet, say)
     return resolved.path, found is None
 
@@ -129,7 +128,7 @@ def resolve_spec(
     spec: ModelSpec, requested: str, *, allow_fetch: bool, quiet: bool = False, notify: Notify | None = None
 ) -> ResolvedModel:
     """Find a model of the catalogue, which was asked for by the name ``requested``. Otherwise as `resolve`."""
-    notify = notify or to_stderr
+    notify = notify or logged
     found = locate(spec)
     if found and found[0] == "rembg" and (fault := find_fault(spec, *found)):
         if not quiet:
@@ -148,7 +147,7 @@ def _advice(spec: ModelSpec) -> str:
     if spec.builtin:
         return "reinstall nss-wgpu"
     if spec.repo or spec.release:
-        return f"run `nss-wgpu models pull {spec.name}`"
+        return "'allow_fetch' would fetch it"
     return f"it is not fetched; put the file at {model_store.model_dir() / spec.name}.onnx"
 
 
@@ -164,7 +163,7 @@ def _fetch(spec: ModelSpec, requested: str, quiet: bool, notify: Notify) -> Reso
             notify(transfer.announcement(spec.name, spec.size, f"{spec.repo} on the hub"))
         path = hub.fetch(spec, quiet=quiet)
     if not quiet:
-        model_store.mark_licence_shown(spec.name)
+        _mark_licence(spec, notify)
     return ResolvedModel(spec, path, "cache", requested)
 
 
@@ -278,7 +277,7 @@ def _accept(spec: ModelSpec, source: Source, path: Path, requested: str, quiet: 
     if fault := find_fault(spec, source, path):
         raise ModelUnavailableError(fault)
     if _show_licence(spec, quiet, notify):
-        model_store.mark_licence_shown(spec.name)
+        _mark_licence(spec, notify)
     return ResolvedModel(spec, path, source, requested)
 
 
@@ -288,6 +287,12 @@ def _show_licence(spec: ModelSpec, quiet: bool, notify: Notify) -> bool:
     if notice:
         notify(notice)
     return notice is not None
+
+
+def _mark_licence(spec: ModelSpec, notify: Notify) -> None:
+    """Record that the licence was shown, unless only the log had it."""
+    if notify is not logged and is_heard(notify):
+        model_store.mark_licence_shown(spec.name)
 
 
 def _resolve_file(requested: str) -> ResolvedModel:
@@ -318,7 +323,3 @@ def _resolve_file(requested: str) -> ResolvedModel:
 def _names() -> str:
     modes = [spec.mode for spec in CATALOGUE.values() if spec.mode]
     return ", ".join(["auto", *modes, *CATALOGUE])
-
-
-def to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)

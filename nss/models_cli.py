@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nss.run_options import ModelVariantOption
-from nss.terminal import complain, require_command
+from nss.terminal import complain, notify, require_command
 
 # `nss.models` is imported inside the commands: this module is loaded whenever the command line is parsed.
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def pull(name: _Name, model_variant: ModelVariantOption = None, quiet: _Quiet = 
     spec = _named(name, model_variant)
     if references.wanted(name, model_variant):
         fetched = models.locate(spec) is None
-        resolved = models.resolve(name, variant=model_variant, allow_fetch=True, quiet=quiet, notify=complain)
+        resolved = models.resolve(name, variant=model_variant, allow_fetch=True, quiet=quiet, notify=notify)
         spec, path = resolved.spec, resolved.path
     else:
-        path, fetched = models.pull(spec, quiet=quiet, notify=complain)
+        path, fetched = models.pull(spec, quiet=quiet, notify=notify)
     typer.echo(f"{spec.name} {'fetched' if fetched else 'is here already'}: {path}")
 
 
@@ -81,7 +81,7 @@ def path(name: _Name) -> None:
     """Print the path of a model's file, and nothing else. Fetches nothing."""
     from nss import models
 
-    typer.echo(models.resolve_spec(_named(name), name, allow_fetch=False, notify=complain).path)
+    typer.echo(models.resolve_spec(_named(name), name, allow_fetch=False, notify=notify).path)
 
 
 @models_app.command("verify")

@@ -13,8 +13,8 @@ import numpy as np
 
 import engine
 from nss import mask_output, model_inputs, models, preprocess
-from nss.description import GUESS, Described, interface_of
-from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line
+from nss.description import FILE, GRAPH, GUESS, Described, interface_of
+from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line, quoted
 from nss.interface import Description, EdgeSize, Interface
 from nss.model_inputs import image_shape
 from nss.sessions import Sessions, Shape
@@ -46,7 +46,7 @@ class RunOptions:
         if not self.require_gpu:
             return
         if self.backend in ("numpy", "reference"):
-            raise UsageError(f"a GPU is required, and backend '{self.backend}' runs on the processor")
+            raise UsageError(f"a GPU is required, and backend {quoted(self.backend)} runs on the processor")
         try:
             found = engine.devices(self.device)
         except engine.BackendError as error:
@@ -146,9 +146,10 @@ class Network:
         self.spec = model.spec
         with opening(model.path):
             file, self.known = read(model, asked)
-            self.interface = self.known.interface
-            # only where the size follows the photo is the file needed again
-            self._file = file if isinstance(self.interface.size, EdgeSize) else None
+        self.interface = self.known.interface
+        # only where the size follows the photo is the file needed again
+        self._file = file if isinstance(self.interface.size, EdgeSize) else None
+        with self.known.blaming_guesses(), opening(model.path):
             self._opened = _Opened(self._sessions(file, options, image_shape(self.interface)), self.interface.input)
         try:
             self._check_output(self.session.outputs[0])
@@ -202,7 +203,7 @@ class Network:
         return Sessions(session, shape, another)
 
     def _check_output(self, output: engine.TensorInfo) -> None:
-        known = self.known.origins["channel"] != GUESS
+        known = self.known.origins["channel"] not in (FILE, GRAPH, GUESS)
         shape, dtype = output.shape, output.dtype
         why = mask_output.fault(shape, dtype, self.interface, name=output.name, channel_is_known=known)
         if why:
@@ -269,15 +270,18 @@ def opening(path: Path) -> Iterator[None]:
 
 
 def read(model: models.ResolvedModel, asked: Description | None = None) -> tuple[engine.ModelFile, Described]:
-    """The model file, and its interface.
+    """The model file, and its interface, which the file's inputs and outputs have been held against.
 
-    Raises ModelUnavailableError where the file takes no photo or something is left open, UsageError where what is asked
-    for contradicts itself or the file, and what reading the file raises.
+    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where what is
+    asked for contradicts itself, and what reading the file raises.
     """
     file = _file(model)
     known = interface_of(file, model, asked)
     preprocess.normalisation(known.interface)
     model_inputs.constants(file, known.interface)
+    why = model_inputs.fault(file, known.interface) or mask_output.missing(file.outputs, known.interface)
+    if why:
+        raise ModelUnavailableError(f"{model.path}: {why}")
     return file, known
 
 

@@ -27,7 +27,7 @@ from nss.run_options import (
     Precision,
     PrecisionOption,
 )
-from nss.terminal import complain
+from nss.terminal import notify
 
 if TYPE_CHECKING:
     from nss.batch import Job
@@ -113,7 +113,7 @@ class MaskSource:
             **self.asked,
             max_pixels=self.max_pixels,
             quiet=quiet,
-            notify=complain,
+            notify=notify,
             model_config=as_json(self.model_config),
         )
 

@@ -307,7 +307,7 @@ def _identity(file: str | os.PathLike[str] | int) -> tuple[int, int | str] | Non
 
 
 def _exists(target: Path) -> ExistsError:
-    return ExistsError(f"{target}: exists already; pass --overwrite to replace it")
+    return ExistsError(f"{target}: exists already; pass 'overwrite' to replace it")
 
 
 def _unwritable(target: Path, error: OSError | ValueError) -> ImageError:

@@ -23,7 +23,7 @@ from nss.run_options import (
     PrecisionOption,
 )
 from nss.table import aligned
-from nss.terminal import complain
+from nss.terminal import complain, notify
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def parity(
     """
     from nss import models
 
-    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=complain)
+    resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
     report = _compare(
         resolved,
         image,

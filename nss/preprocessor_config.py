@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from nss.errors import UsageError
+from nss.errors import UsageError, quoted
 from nss.interface import Description, Filter, described
 
 NAME = "preprocessor_config.json"
@@ -124,4 +124,4 @@ def _add_filter(resample: Any, wanted: dict[str, Any], lines: list[str], where: 
         wanted["filter"] = "bilinear-antialias"
         lines.append(f"{where}: resample {resample} ({_OTHER[resample]}) is taken for bilinear")
     else:
-        lines.append(f"{where}: resample {resample!r} is none of Pillow's filters; ignored")
+        lines.append(f"{where}: resample {quoted(resample)} is none of Pillow's filters; ignored")

@@ -217,9 +217,9 @@ def levels(mask: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarr
 def _check(name: str, value: float, low: float, high: float, unit: str) -> None:
     if not low <= value <= high or math.isinf(value):
         span = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
-        raise UsageError(f"{name}={value:g}: a number {span} {unit} is possible")
+        raise UsageError(f"'{name}' {value:g}: a number {span} {unit} is possible")
 
 
 def _check_levels(black: float, white: float) -> None:
     if not 0 <= black <= white <= 1:
-        raise UsageError(f"black={black:g}, white={white:g}: 0 <= black <= white <= 1 must hold")
+        raise UsageError(f"'black' {black:g}, 'white' {white:g}: 0 <= black <= white <= 1 must hold")

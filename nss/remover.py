@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import engine
+import nss
 from nss import auto, image_io, models, preprocess, run_times, trial
-from nss.compose import Cutout, RunInfo
+from nss.compose import Composition, Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
+from nss.image_io import Photo
 from nss.image_size import MAX_PIXELS
-from nss.interface import configured
+from nss.interface import Description, configured
 from nss.mask_output import mask_of
 from nss.network import Network, RunOptions
+from nss.notices import Notices
 from nss.once import OneTimeFile
+from nss.refine import Refinement
 from nss.timing import stage
-
-if TYPE_CHECKING:
-    from nss.image_io import Photo, Source
-    from nss.interface import Description, ModelConfig
-    from nss.refine import Refinement
-
 
 MASK_SLACK = 0.01
 """How far the network's output may leave 0..1, by rounding, before it is said to be no mask."""
@@ -54,14 +51,24 @@ class Inferred:
     info: RunInfo
 
 
-def apply_mask(image: Source | Photo, mask: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Cutout:
+def apply_mask(
+    image: nss.Source | Photo,
+    mask: nss.Source,
+    name: str | None = None,
+    *,
+    refinement: Refinement | None = None,
+    composition: Composition | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Cutout:
     """A cut-out with a mask that exists already; no network runs.
 
     Args:
         image: the photo, as :meth:`Remover.remove` takes it.
         mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
-            the photo's shape (to 1 %) is resampled, and that is noted.
+            the photo's shape (to 1 %) is resampled, and that is noted. An array as `nss.arrays.as_mask` takes it.
         name: what to call the photo in an error, where it has no path.
+        refinement: what is done to the mask; nothing by default.
+        composition: what the cut-out shows; the photo with the mask as straight alpha by default.
         max_pixels: how many the photo, or the mask, may have; 300 megapixels by default.
 
     Raises:
@@ -69,7 +76,7 @@ def apply_mask(image: Source | Photo, mask: Source, name: str | None = None, *, 
     """
     times: dict[str, float] = {}
     with stage(times, "decode"):
-        photo = image if isinstance(image, image_io.Photo) else image_io.load(image, name, max_pixels=max_pixels)
+        photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=max_pixels)
         given = image_io.load_mask(mask, max_pixels=max_pixels)
     notes = photo.notes
     if given.shape != photo.size:
@@ -92,7 +99,7 @@ def apply_mask(image: Source | Photo, mask: Source, name: str | None = None, *, 
         milliseconds=times,
         mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
     )
-    return _cutout(given, photo, notes, info)
+    return _as_asked(_cutout(given, photo, notes, info), refinement, composition)
 
 
 class Remover:
@@ -103,6 +110,8 @@ class Remover:
 
     Attributes:
         model: which model it is and where it lies.
+        notes: what there was to say so far that is not about one image, one line each: the model's licence, where it
+            was not shown on this machine before, models that "auto" passed over, the loss of a GPU.
         load_milliseconds: the time that finding and opening it took.
     """
 
@@ -120,7 +129,7 @@ class Remover:
         max_pixels: int = MAX_PIXELS,
         quiet: bool = False,
         notify: models.Notify | None = None,
-        model_config: ModelConfig | None = None,
+        model_config: nss.ModelConfig | None = None,
     ) -> None:
         """Find and open the model.
 
@@ -131,15 +140,16 @@ class Remover:
                 ``"q4"``, ``"q4f16"`` or ``"bnb4"``.
             backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
                 ``"reference"`` (the slow oracle).
-            device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name, as
-                ``nss-wgpu devices`` lists them.
+            device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (see
+                `engine.devices`).
             precision: ``"f32"``, or on the GPU ``"f16"``.
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
             stretch: widen each mask to 0..1 (see ``nss.preprocess.stretch``).
             max_pixels: how many pixels a photo may have; 300 megapixels by default.
-            quiet: no progress display while downloading, and no notices but that of a GPU that was lost.
-            notify: receives each notice (a licence, for instance) as one line; standard error by default.
+            quiet: no notices but that of a GPU that was lost.
+            notify: receives each notice (a licence, for instance) as one line, from whichever thread has it. Without,
+                nothing is printed: notices go to the logger "nss", and stay in ``notes``.
             model_config: how the model takes a photo and where its mask is, as far as the model does not say so itself
                 or says it wrong: a mapping with keys of `nss.interface.Interface`, or the path of a JSON file.
 
@@ -152,8 +162,7 @@ class Remover:
         asked = configured(model_config)
         options = RunOptions(backend, device, precision, require_gpu)
         options.check()
-        say = notify or models.to_stderr
-        asked = configured(model_config)
+        self._notices = say = Notices(notify)
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
@@ -173,12 +182,24 @@ class Remover:
         self._max_pixels = max_pixels
         self._gate = engine.Gate(_closed)
 
-    def remove(self, image: Source | Photo, *, refinement: Refinement | None = None) -> Cutout:
-        """Cut the foreground out of a path, image bytes, PIL image, uint8 array (HxW, HxWx3, HxWx4) or loaded photo.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See the class."""
+        return self._notices.lines
+
+    def remove(
+        self,
+        image: nss.Source | Photo,
+        *,
+        refinement: Refinement | None = None,
+        composition: Composition | None = None,
+    ) -> Cutout:
+        """Cut the foreground out of one image.
 
         Args:
-            image: the photo.
+            image: as :func:`nss.remove` takes it, or a loaded photo.
             refinement: what is done to the mask; nothing by default.
+            composition: what the cut-out shows; the photo with straight alpha by default.
 
         Raises:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
@@ -186,9 +207,9 @@ class Remover:
         """
         with self._gate.entered():
             cutout = self.finish(self.infer(self.prepare(image)))
-        return cutout.refined(refinement) if refinement else cutout
+        return _as_asked(cutout, refinement, composition)
 
-    def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
+    def prepare(self, image: nss.Source | Photo, name: str | None = None) -> Prepared:
         """The first third of ``remove``: decode, and make the network's input.
 
         Args:
@@ -198,11 +219,7 @@ class Remover:
         times: dict[str, float] = {}
         with self._gate.entered():
             with stage(times, "decode"):
-                photo = (
-                    image
-                    if isinstance(image, image_io.Photo)
-                    else image_io.load(image, name, max_pixels=self._max_pixels)
-                )
+                photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
                 network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
@@ -269,6 +286,10 @@ class Remover:
             model = self._network.spec.name
             raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
         return mask
+
+
+def _as_asked(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed() -> UsageError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nss.option_words import in_options
 from nss.terminal import complain, escaped
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Report:
 
     def _notes(self, job: Job, result: Result | None) -> list[str]:
         target = result.written if result and isinstance(result.written, Path) else job.target
-        return [*(job.notes(target) if target else ()), *(result.notes if result else ())]
+        notes = [*(job.notes(target) if target else ()), *(result.notes if result else ())]
+        return [in_options(note) for note in notes]
 
     def _say(self, job: Job, result: Result | None) -> None:
         for note in self._notes(job, result):
@@ -74,6 +76,7 @@ class Report:
 
     def note(self, name: str, note: str) -> None:
         """Something that the owner of a file may want to know, said once, and not where it is quiet."""
+        note = in_options(note)
         if not self.quiet and (name, note) not in self._noted:
             self._noted.add((name, note))
             complain(f"{name}: {note}")

@@ -304,7 +304,7 @@ def _no_choice(reference: Reference, files: list[Companion]) -> ModelUnavailable
 
 def _not_here(reference: Reference) -> ModelUnavailableError:
     return ModelUnavailableError(
-        f"{reference} is neither a file nor a model on this machine: run `nss-wgpu models pull {reference}`"
+        f"{reference} is neither a file nor a model on this machine: 'allow_fetch' would fetch it"
     )
 
 

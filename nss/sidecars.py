@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import nss
 from nss import export
 from nss.errors import ImageError
+from nss.option_words import in_options
 
 if TYPE_CHECKING:
     from nss.compose import Composition, Cutout
@@ -59,7 +60,7 @@ def write(
         "refinement": refinement.settings(),
         "composition": composition.settings(),
         "encoding": encoding.settings(),
-        "notes": list(cutout.notes),
+        "notes": [in_options(note) for note in cutout.notes],
         "versions": {
             "nss-wgpu": nss.__version__,
             "python": platform.python_version(),

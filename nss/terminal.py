@@ -48,11 +48,18 @@ class Terminated(BaseException):
 
 
 def complain(line: str) -> None:
-    """One line on standard error, whatever an error's text or a file's name holds; lost where it cannot be written."""
+    """One line on standard error, whatever a file's name holds; lost where it cannot be written."""
     try:
         print(f"{PROGRAM}: {one_line(line)}", file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = _nowhere()
+
+
+def notify(line: str) -> None:
+    """A notice of the library, in the command's words."""
+    from nss.option_words import in_options
+
+    complain(in_options(line))
 
 
 def escaped(name: object) -> str:
@@ -69,7 +76,9 @@ def stopped(stop: BaseException) -> tuple[str, int]:
 def describe(failure: Exception, what: str | None = None) -> str:
     """A failure as one line; with NSS_DEBUG set, the traceback of one that no one foresaw goes before it."""
     if isinstance(failure, NssError):
-        return one_line(failure)
+        from nss.option_words import error_in_options
+
+        return error_in_options(failure)
     prefix = f"{what}: " if what else ""
     if isinstance(failure, MemoryError):
         return f"{prefix}not enough memory"

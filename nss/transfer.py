@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TypeVar
 
-from nss import __version__, model_store
+import nss
+from nss import model_store, notices
 from nss.errors import ModelUnavailableError, one_line
 
 CONNECTION_LIMIT_S = 5.0
@@ -195,7 +196,7 @@ def within(limit_s: float, call: Callable[[], _T]) -> _T:
 @contextmanager
 def progress(label: str, start: int, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error; yields the function that takes the number of bytes that are there."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not notices.may_display() or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console
@@ -238,7 +239,7 @@ def session() -> Any:
 
 
 def user_agent() -> dict[str, str]:
-    return {"User-Agent": f"{LIBRARY}/{__version__}"}
+    return {"User-Agent": f"{LIBRARY}/{nss.__version__}"}
 
 
 def client_error() -> type[Exception]:

@@ -19,6 +19,7 @@ import numpy as np
 
 import engine
 from nss import model_inputs, model_store, preprocess
+from nss.errors import NssError
 from nss.graph_signs import Signs
 from nss.interface import Activation, Description, FixedSize, Interface
 
@@ -64,8 +65,8 @@ class Finding:
     classes: int = 0
 
 
-def findings(file: engine.ModelFile, interface: Interface, sha256: str) -> list[Finding] | None:
-    """What the outputs of the file are like, remembered or tried now; None where it cannot be run.
+def findings(file: engine.ModelFile, interface: Interface, sha256: str) -> list[Finding]:
+    """What the outputs of the file are like, remembered or tried now; nothing where it cannot be run.
 
     Args:
         file: the model.
@@ -76,7 +77,7 @@ def findings(file: engine.ModelFile, interface: Interface, sha256: str) -> list[
     if (kept := _read(sha256, asked)) is not None:
         return kept
     made = _tried(file, interface)
-    if made is not None:
+    if made:
         value = {"version": _VERSION, "input": asked, "outputs": [asdict(finding) for finding in made]}
         with suppress(OSError):
             model_store.write_json(_path(sha256), value)
@@ -119,6 +120,11 @@ def chosen(found: Sequence[Finding], asked: Description) -> Description:
     return result
 
 
+def is_class_map(found: Sequence[Finding], output: str) -> bool:
+    """Whether the output sorts pixels into more than two classes."""
+    return any(finding.name == output and finding.classes > 2 for finding in found)
+
+
 def photos(height: int, width: int) -> list[np.ndarray]:
     """Two photos, uint8 HxWx3: a bright disc on a dark gradient, and a dark figure before bright stripes."""
     y, x = np.mgrid[0:height, 0:width]
@@ -146,13 +152,16 @@ def _activation(mask: Finding) -> tuple[Activation, float]:
     return ("sigmoid" if mask.channels == 1 else "softmax"), 1.0
 
 
-def _tried(file: engine.ModelFile, interface: Interface) -> list[Finding] | None:
-    dims = file.inputs[interface.input]
-    made: list[Finding] | None = None
+def _tried(file: engine.ModelFile, interface: Interface) -> list[Finding]:
+    dims = file.inputs.get(interface.input, ())
+    made: list[Finding] = []
+    if len(dims) < 3 or not set(file.inputs) <= {interface.input, *interface.inputs}:
+        return made
     for height, width in _sizes(dims, interface):
         try:
             made = _run(file, interface, height, width)
-        except (engine.EngineError, MemoryError) as error:
+        except (engine.EngineError, NssError, MemoryError, ValueError, TypeError, OverflowError) as error:
+            # also where what is asked for does not fit the file
             logging.getLogger(__name__).debug("no trial of %s at %dx%d: %s", interface.input, height, width, error)
             continue
         if any(finding.varies and min(finding.height, finding.width) > 1 for finding in made):

@@ -210,7 +210,7 @@ def fresh_handle(adapter: Adapter) -> Any:
         handles = _handles(adapter.implementation)
     equals = [handle for handle in handles if _description(handle) == _description(adapter.handle)]
     if len(equals) <= adapter.ordinal:
-        raise BackendError(f"{adapter} is not there any more; `nss-wgpu devices` lists what is")
+        raise BackendError(f"{adapter} is not there any more; `engine.devices()` lists what is")
     return equals[adapter.ordinal]
 
 

@@ -72,7 +72,8 @@ def test_modnet_is_known_by_its_hash_and_not_fetched() -> None:
     assert spec.sha256 == "07c308cf0fc7e6e8b2065a12ed7fc07e1de8febb7dc7839d7b7f15dd66584df9"
     assert (spec.size, spec.licence, spec.repo, spec.release) == (25_888_640, "Apache-2.0", None, None)
     assert spec.interface["size"] == EdgeSize("shortest", 512, 32)
-    values = [(x * spec.interface["scale"] - spec.mean[0]) / spec.std[0] for x in (0, 127.5, 255)]
+    mean, std = spec.interface["mean"][0], spec.interface["std"][0]
+    values = [(x * spec.interface["scale"] - mean) / std for x in (0, 127.5, 255)]
     assert values == pytest.approx([-1, 0, 1])
     with pytest.raises(ModelUnavailableError, match=r"it is not fetched; put the file at .*modnet\.onnx"):
         models.resolve("modnet", allow_fetch=True)
@@ -218,7 +219,7 @@ def test_rembgs_files_are_found_by_name_wherever_it_keeps_them(
 def test_a_damaged_file_of_rembgs_is_passed_over_and_left_as_it_is(tmp_path: Path) -> None:
     path = rembg_file(tmp_path / "home" / ".u2net", "u2net", CONTENT[::-1], old=True)
     notices: list[str] = []
-    with pytest.raises(ModelUnavailableError, match="u2net is not on this machine: run `nss-wgpu models pull u2net`"):
+    with pytest.raises(ModelUnavailableError, match="u2net is not on this machine: 'allow_fetch' would fetch it"):
         models.resolve("u2net", allow_fetch=False, notify=notices.append)
     assert notices[0].startswith(f"passed over {path} is not u2net: sha256 ")
     assert path.read_bytes() == CONTENT[::-1]

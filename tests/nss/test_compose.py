@@ -140,7 +140,7 @@ def test_exif_is_kept_on_request_only(soft: Cutout) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"hidden": "gone"}, "hidden=gone: one of keep, bleed, zero"),
+        ({"hidden": "gone"}, "'hidden' \"gone\": one of keep, bleed, zero"),
         ({"decontaminate": 1.5}, "an amount from 0 to 1"),
         ({"decontaminate": float("nan")}, "an amount from 0 to 1"),
         ({"mask_bits": 12}, "8 and 16 are possible"),
@@ -247,7 +247,7 @@ def test_bytes_are_those_that_save_writes(soft: Cutout, tmp_path: Path, format_:
 
 def test_bytes_are_verified_and_say_what_is_wrong(soft: Cutout, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Image.open(io.BytesIO(soft.to_bytes())).format == "PNG"
-    with pytest.raises(UsageError, match="gif: one of png, webp"):
+    with pytest.raises(UsageError, match='"gif": one of png, webp'):
         soft.to_bytes("gif")
     monkeypatch.setattr("nss.export._as_image", lambda _: Image.new("RGBA", (60, 40)))
     with pytest.raises(ImageError, match="<cutout>: the written file was not what it should be"):

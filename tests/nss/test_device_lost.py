@@ -217,3 +217,20 @@ def test_a_real_device_is_lost_between_two_images(tmp_path: Path, rgb: np.ndarra
     assert np.array_equal(before.mask, after.mask)
     assert after.notes == ("the GPU was lost; computed on a new device",)
     assert "pulled out" in said[0]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_program_hears_of_it_or_finds_it_noted(
+    gpu: type[GpuSession], rgb: np.ndarray, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu.lost_runs = {1, 2}
+    lines: list[str] = []
+    with Remover("u2netp", notify=lines.append if told else None) as remover:
+        cutout = remover.remove(rgb)
+    assert cutout.notes == ("the GPU was lost; computed on NumPy",)
+    assert [("trying once more" in line, "going on with NumPy" in line) for line in remover.notes] == [
+        (True, False),
+        (False, True),
+    ]
+    assert lines == list(remover.notes if told else ())
+    assert capsys.readouterr() == ("", "")

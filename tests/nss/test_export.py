@@ -57,7 +57,7 @@ def test_pixels_alpha_and_profile_come_back(rgba: np.ndarray, icc: bytes | None,
 def test_an_existing_file_is_kept_unless_told_otherwise(rgba: np.ndarray, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
-    with pytest.raises(ImageError, match="exists already; pass --overwrite"):
+    with pytest.raises(ImageError, match="exists already; pass 'overwrite'"):
         write(rgba, target)
     assert target.read_bytes() == b"precious"
     write(rgba, target, overwrite=True)

@@ -22,6 +22,7 @@ from huggingface_hub import constants
 from nss import hub as nss_hub
 from nss import model_store, models, transfer
 from nss.errors import ModelUnavailableError
+from nss.notices import displays
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
 
 CONTENT = random.Random(7).randbytes(600_000)
@@ -121,7 +122,8 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, t
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", screen)
-    nss_hub.fetch(tiny_spec(CONTENT), quiet=quiet)
+    with displays():
+        nss_hub.fetch(tiny_spec(CONTENT), quiet=quiet)
     assert ("tiny" in screen.getvalue()) == (terminal and not quiet)
 
 

@@ -207,7 +207,7 @@ def test_paths_that_are_no_readable_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        np.zeros((4, 4, 3), np.float32),
+        np.full((4, 4, 3), 1.5, np.float32),
         np.zeros((4, 4, 2), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),

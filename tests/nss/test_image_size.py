@@ -207,8 +207,8 @@ def test_pillows_own_limit_goes_with_the_commands(
             return str(error)
 
     refused = (
-        f"{tmp_path / 'a'}: has more than 0.0002 megapixels; reduce the image first, or raise the limit (--max-pixels; "
-        "in a program PIL.Image.MAX_IMAGE_PIXELS)"
+        f"{tmp_path / 'a'}: has more than 0.0002 megapixels; reduce the image first, or raise the limit ('max_pixels', "
+        "and in a program PIL.Image.MAX_IMAGE_PIXELS)"
     )
     # which plugins have it depends on Pillow's version
     assert loaded() in ((40, 60), refused)

@@ -10,7 +10,7 @@ import pytest
 
 from nss.errors import ModelUnavailableError
 from nss.interface import EdgeSize, FixedSize, Interface, completed
-from nss.mask_output import fault, mask_of
+from nss.mask_output import fault, mask_of, missing
 
 RNG = np.random.default_rng(0)
 MASK = RNG.random((12, 20)).astype(np.float32)
@@ -134,3 +134,12 @@ def test_several_channels_without_a_word_on_them() -> None:
     )
     assert said == "gives y of float32[1, 21, 64, 64], 21 channels: say which one is the foreground by 'channel'"
     assert fault((1, 1, 12, 20), np.dtype("f"), interface(), channel_is_known=False) is None
+
+
+def test_an_output_that_is_not_in_the_file() -> None:
+    assert missing(["a", "b"], interface(output="b")) is None
+    assert missing(["a", "b"], interface(output=1)) is None
+    why = "it has 0 a, 1 b: say which one is the mask by 'output'"
+    assert missing(["a", "b"], interface(output="c")) == f'has no output "c", {why}'
+    assert missing(["a", "b"], interface(output=2)) == f"has no output 2, {why}"
+    assert missing(["a", "b"], interface(output=-1)) == f"has no output -1, {why}"

@@ -147,7 +147,7 @@ def test_an_export_of_another_kind(
     assert done.status == 0
     assert [guess in line for guess, line in zip(guesses, done.err, strict=True)] == [True] * len(guesses)
     cutout = nss.remove(rgb, model=path, backend="numpy")
-    assert cutout.notes == ()
+    assert [guess in note for guess, note in zip(guesses, cutout.notes, strict=True)] == [True] * len(guesses)
     assert np.abs(mask_beside(photo) - cutout.mask).max() <= 1 / 65535
 
 
@@ -159,7 +159,7 @@ def test_logits_become_a_mask(rgb: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_another_size_than_the_file_was_exported_with(remove: Callable[..., Outcome], tmp_path: Path) -> None:
-    """A file with the names of RMBG-2.0 is taken at its size, whatever else the file holds sizes of."""
+    """A size that the file does not declare is guessed, and the line says so where the file runs at another alone."""
     nodes = [
         node("Split", "pixel_values sizes", "top bottom", axis=2, name="/decoder/Split_64"),
         node("Add", "top bottom", "a"),
@@ -176,5 +176,7 @@ def test_another_size_than_the_file_was_exported_with(remove: Callable[..., Outc
     assert done.err == [
         f"nss-wgpu: {path}: input 'pixel_values' bound to [1, 3, 1024, 1024]: Split '/decoder/Split_64': inputs "
         "(float32[1,3,1024,1024], int64[2]) do not fit the operator: 2 parts of 512 in all do not make up extent 1024 "
-        "of axis 2; the file may hold sizes of the shape that it was exported with: bind that one"
+        "of axis 2; the file may hold sizes of the shape that it was exported with: bind that one; "
+        "1024x1024 is a guess: say by --model-size what the model was made for"
     ]
+    assert remove("--model", path, "--model-size", 512).status == 0

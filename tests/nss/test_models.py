@@ -50,7 +50,7 @@ def test_the_built_in_weights_are_the_published_ones() -> None:
 
 
 def test_a_name_is_fetched_only_where_that_is_allowed(hub: FakeHub) -> None:
-    assert refusal("tiny") == "tiny is not on this machine: run `nss-wgpu models pull tiny`"
+    assert refusal("tiny") == "tiny is not on this machine: 'allow_fetch' would fetch it"
     assert hub.requests == []
     resolved = models.resolve("tiny", allow_fetch=True, notify=lambda _: None)
     assert (resolved.source, resolved.spec.name, resolved.path.read_bytes()) == ("cache", "tiny", CONTENT)
@@ -90,22 +90,24 @@ def test_a_cached_file_that_changed_is_refused(hub: FakeHub) -> None:
     assert len(hub.transfers) == 1
 
 
-def test_the_licence_is_shown_once(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_licence_is_shown_once(hub: FakeHub) -> None:
+    notices: list[str] = []
     hub.status = 500
     with pytest.raises(ModelUnavailableError):
-        models.resolve("tiny", allow_fetch=True)
-    assert "licence of Tiny: Test licence" in capsys.readouterr().err
+        models.resolve("tiny", allow_fetch=True, notify=notices.append)
+    assert "licence of Tiny: Test licence" in notices[0]
+    notices.clear()
     hub.status = 200
-    models.resolve("tiny", allow_fetch=True, quiet=True)
-    models.resolve("tiny", allow_fetch=True, quiet=True)
-    assert capsys.readouterr().err == ""
-    models.resolve("tiny", allow_fetch=True)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.count("licence of Tiny: Test licence; commercial use needs an agreement") == 1
-    models.resolve("tiny", allow_fetch=True)
-    models.resolve("u2netp", allow_fetch=True)
-    assert capsys.readouterr().err == ""
+    models.resolve("tiny", allow_fetch=True, quiet=True, notify=notices.append)
+    models.resolve("tiny", allow_fetch=True, quiet=True, notify=notices.append)
+    assert notices == []
+    models.resolve("tiny", allow_fetch=True, notify=notices.append)
+    assert "licence of Tiny: Test licence; commercial use needs an agreement" in notices[0]
+    notices.clear()
+    models.resolve("tiny", allow_fetch=True, notify=notices.append)
+    models.resolve("auto", allow_fetch=True, notify=notices.append)
+    models.resolve("u2netp", allow_fetch=True, notify=notices.append)
+    assert notices == []
 
 
 def test_the_licence_is_shown_for_a_file_put_in_place_by_hand(folder: Path) -> None:

@@ -175,7 +175,7 @@ def test_every_command_works_for_a_model_of_a_release(release: FakeRelease, tmp_
     facts = json.loads(run("info", "tiny", "--json").stdout)
     assert (facts["size"], facts["sha256"], facts["state"]) == (None, None, "not here")
     assert (facts["release"], len(facts["md5"])) == ("tiny-epoch_7.onnx", 32)
-    assert "run `nss-wgpu models pull tiny`" in str(refusal("path", "tiny"))
+    assert "is not on this machine: 'allow_fetch' would fetch it" in str(refusal("path", "tiny"))
     path = tmp_path / "fetched" / "tiny.onnx"
     assert run("pull", "TINY").stdout == f"tiny fetched: {path}\n"
     assert run("pull", "tiny").stdout == f"tiny is here already: {path}\n"

@@ -88,12 +88,12 @@ def test_what_is_not_done() -> None:
 @pytest.mark.parametrize(
     ("changes", "without", "line"),
     [
-        ({"image_mean": "half"}, "mean", "config: mean 'half' cannot be: "),
+        ({"image_mean": "half"}, "mean", 'config: mean "half" cannot be: '),
         ({"image_std": [0, 1, 1]}, "std", "config: std [0, 1, 1] cannot be: 0 would leave nothing of the photo"),
-        ({"size": {"width": 7}}, "size", "config: size {'width': 7} cannot be"),
+        ({"size": {"width": 7}}, "size", 'config: size {"width": 7} cannot be'),
         ({"size": {"shortest_edge": -1}}, "size", "config: size"),
         ({"resample": 9}, "filter", "config: resample 9 is none of Pillow's filters; ignored"),
-        ({"resample": True}, "filter", "config: resample True is none of Pillow's filters; ignored"),
+        ({"resample": True}, "filter", "config: resample true is none of Pillow's filters; ignored"),
     ],
 )
 def test_what_cannot_be_read_is_said_and_the_rest_kept(changes: dict[str, Any], without: str, line: str) -> None:

@@ -214,7 +214,7 @@ def test_values_out_of_range(name: str, value: float) -> None:
     if name in ("drop_islands", "fill_holes") and value == 1001:
         assert getattr(Refinement(**{name: value}), name) == value
         return
-    with pytest.raises(UsageError, match=f"^{name}="):
+    with pytest.raises(UsageError, match=f"^'{name}' "):
         Refinement(**{name: value})
 
 

@@ -50,9 +50,7 @@ def test_the_only_onnx_file_is_fetched_with_its_configuration(hub: FakeHub, tmp_
 
 def test_what_is_here_needs_no_request(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = refusal(allow_fetch=False)
-    assert str(refused) == (
-        "someone/tiny is neither a file nor a model on this machine: run `nss-wgpu models pull someone/tiny`"
-    )
+    assert str(refused) == ("someone/tiny is neither a file nor a model on this machine: 'allow_fetch' would fetch it")
     first = obtained()
     hub.requests.clear()
     for offline in (False, True):

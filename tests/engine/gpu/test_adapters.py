@@ -80,7 +80,7 @@ def test_a_card_that_is_gone_is_not_replaced_by_its_twin(implementations: dict[s
     implementations["wgpu"] = lambda: [Handle("first"), Handle("second")]
     second = adapters()[1]
     implementations["wgpu"] = lambda: [Handle("first")]
-    with pytest.raises(BackendError, match=r"Fast Card 9 #2 \(Vulkan, wgpu\) is not there any more; `nss-wgpu"):
+    with pytest.raises(BackendError, match=r"Fast Card 9 #2 \(Vulkan, wgpu\) is not there any more; `engine.devices"):
         fresh_handle(second)
 
 

@@ -1,0 +1,1 @@
+"""Interfaces of other tools, for programs that were written for them."""

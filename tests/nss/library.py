@@ -1,0 +1,26 @@
+"""Which files are the library, and which the command's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nss
+from tests.engine.test_imports import ROOT, imported
+
+PUBLIC = ("nss/__init__.py", "nss/compat")
+"""What a program imports; all that this imports is the library, and every other file of ``nss`` is the command's."""
+
+
+def library() -> set[Path]:
+    files: set[Path] = set((ROOT / "engine").rglob("*.py"))
+    left = [f for name in PUBLIC for f in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))]
+    left += [ROOT / "nss" / f"{module}.py" for module in nss._MODULES.values()]
+    while left:
+        path = left.pop()
+        if path in files:
+            continue
+        files.add(path)
+        for _, name in imported(path):
+            stem = ROOT.joinpath(*name.split("."))
+            left += [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if name[:3] == "nss" and f.is_file()]
+    return files

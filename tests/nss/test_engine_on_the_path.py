@@ -1,0 +1,55 @@
+"""Other packages bring a top-level ``engine`` too: where Python finds one of these first, ``import nss`` says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.test_imports import ROOT
+
+
+def imported(program: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path[:0] = sys.argv[1:]; {program}"
+    command = [sys.executable, "-c", code, *map(str, path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": ""})
+
+
+@pytest.mark.parametrize("form", ["engine.py", "engine/__init__.py"])
+@pytest.mark.parametrize("program", ["import nss", "import engine, nss", "import nss.cli", "from nss import remove"])
+def test_another_engine_is_named_in_one_sentence(tmp_path: Path, form: str, program: str) -> None:
+    other = tmp_path / form
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("print('engine of another package')")
+    done = imported(program, tmp_path, ROOT)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith(
+        f"ImportError: nss needs the package 'engine' that comes with it in {ROOT}, and Python finds"
+    )
+    assert str(other) in last
+    # it does not run unless the program itself imports it
+    assert ("another package" in done.stdout) == (program == "import engine, nss")
+
+
+def test_one_that_comes_later_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text("raise RuntimeError")
+    done = imported("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_folder_of_that_name_that_is_no_package_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    done = imported("import nss; print(nss.__version__)", tmp_path, ROOT)
+    assert done.stderr == ""
+
+
+def test_a_link_to_the_tree_is_the_tree(tmp_path: Path) -> None:
+    try:
+        (tmp_path / "link").symlink_to(ROOT)
+    except OSError as error:
+        pytest.skip(f"no symbolic links can be made here: {error}")
+    done = imported("import nss; print(nss.__version__)", tmp_path / "link")
+    assert done.stderr == ""

@@ -1,0 +1,66 @@
+"""Every block of Python in the README and in docs/python.md runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import nss
+from tests.engine.models import model, node
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name: str) -> list[str]:
+    """The blocks of Python in a text, in their order."""
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the texts take for granted: files of these names in the current folder, ``photos`` and ``array``."""
+    for variable in ("NSS_STATE_DIR", "NSS_MODEL_DIR", "HF_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    Image.open(ROOT / "examples" / "astronaut.png").convert("RGB").resize((60, 40)).save("photo.jpg")
+    photos = [Path("a.jpg"), Path("b.jpg")]
+    for photo in photos:
+        shutil.copy("photo.jpg", photo)
+    onnx.save(model([node("Relu", "input", "output")], {"input": [1, 3, "h", "w"]}, "output"), "model.onnx")
+    return {"photos": photos, "array": np.zeros((1, 3, 1024, 1024), np.float32)}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_the_python_part_runs_as_written(
+    name: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "README.md":
+        remover = nss.Remover
+
+        def fetched(model: str, **more: Any) -> nss.Remover:
+            """The one model that it names is 176 MB, which no test fetches."""
+            assert model == "rmbg-1.4"
+            return remover("u2netp", **more)
+
+        monkeypatch.setitem(vars(nss), "Remover", fetched)
+    parts = blocks(name)
+    assert len(parts) >= 2
+    for part in parts:
+        exec(compile(part, name, "exec"), names)
+    assert Image.open("photo.png").size
+    if name == "README.md":
+        assert Image.open("photo.webp").mode == "RGBA"
+        assert [photo.with_suffix(".cutout.png").is_file() for photo in names["photos"]] == [True, True]
+        assert capsys.readouterr().out == ""
+    else:
+        assert [Image.open(photo.with_suffix(".mask.png")).mode for photo in names["photos"]] == ["L", "L"]
+        assert names["mask"].mode == "L"
+        assert capsys.readouterr().out.startswith("<image bytes>: is not an image (PNG, JPEG,")
