@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from nss import output_file, output_names
 from nss.errors import ImageError, NssError, UsageError
 from nss.formats import extensions
-from nss.inputs import STANDARD, Found, earlier_stem, expand_patterns, find
+from nss.inputs import STANDARD, Found, PassedOver, earlier_stem, expand_patterns, find
 from nss.once import is_pipe
 from nss.output_file import InputFiles
 from nss.output_names import OutputName
@@ -90,6 +90,8 @@ def plan(
     suffix: str = SUFFIX,
     parents: bool = False,
     sidecar: bool = False,
+    all_files: bool = False,
+    verbose: bool = False,
     notify: Callable[[str], object] | None = None,
 ) -> list[Job]:
     """Pair every input image with its output file.
@@ -111,7 +113,9 @@ def plan(
         suffix: what follows the stem, as ``nss.inputs.earlier_stem`` knows it again.
         parents: make missing directories of ``output``, which for several images is one itself.
         sidecar: a record is written beside each output, and held to the same rules.
-        notify: hears, once, that photos keep their extension.
+        all_files: search for images by their first bytes too, not by their extension alone.
+        verbose: say each file that the search of a directory has passed over, not only how many.
+        notify: hears of such files, and, once, that photos keep their extension.
 
     Raises:
         UsageError: a name is empty, or ``-`` is there twice; ``output`` is neither; two inputs would give one output
@@ -126,11 +130,17 @@ def plan(
         _refuse_output_among_inputs(inputs)
     elif output_file.descriptor_of(Path(output)) == 1:
         output = STANDARD
-    named = expand_patterns(inputs)
+    named = expand_patterns(inputs, all_files=all_files)
     directory = _output_directory(named, output, parents)
     keys = PathKeys()
     jobs: dict[str, Job] = {}
-    for found in find(named, recursive=recursive, leave_out=directory):
+
+    def say(passed: PassedOver) -> None:
+        if notify:
+            for line in passed.lines(verbose=verbose):
+                notify(line)
+
+    for found in find(named, recursive=recursive, leave_out=directory, all_files=all_files, notify=say):
         error = found.error or _input_error(found.path, output)
         job = Job(found.path, None, error)
         if error is None and output != STANDARD:

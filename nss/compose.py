@@ -145,6 +145,8 @@ class Cutout:
         exif: the photo's EXIF block as it was in the file, or None.
         sha256: SHA-256 of the photo's file where it cannot be read again, as a pipe cannot; else None.
         composition: what is shown; None for the photo with straight alpha.
+        nothing_found: no value of the mask, as it was before it was stretched or refined, reached
+            ``nss.mask_check.FOUND``; a note has the largest.
     """
 
     mask: np.ndarray
@@ -157,6 +159,12 @@ class Cutout:
     exif: bytes | None = None
     sha256: str | None = None
     composition: Composition | None = None
+    nothing_found: bool = False
+
+    @property
+    def coverage(self) -> float:
+        """The part of the photo that the mask keeps, 0 to 1: the mean of ``mask``."""
+        return float(self.mask.mean(dtype=np.float64))
 
     @property
     def rgba(self) -> np.ndarray:

@@ -141,6 +141,19 @@ JobsOption = Annotated[
     int | None,
     _option("--jobs", "-j", min=1, metavar="N", help="Images in work at the same time.  [default: one a core]"),
 ]
+AllFilesOption = Annotated[
+    bool,
+    typer.Option("--all-files", help="Search directories for images of any name, by their first bytes."),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Say which files a search passes over, and what ran where and how long for each image."
+    ),
+]
+FailEmptyOption = Annotated[
+    bool, typer.Option("--fail-empty", help="Let a photo in which nothing was found fail, and write no file for it.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
 
 

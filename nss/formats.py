@@ -114,6 +114,7 @@ def _tiff(_quality: int | None, effort: int | None) -> dict[str, Any]:
     return {"compression": compression, "tiffinfo": {_PREDICTOR: _HORIZONTAL_DIFFERENCES}}
 
 
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi")
 _ANY = 2**31 - 1
 _BOMB = 2 * (1024**3 // 4 // 3)  # from there Pillow's decoders of WebP and TIFF take a file for a decompression bomb
 
@@ -124,7 +125,7 @@ FORMATS = {
         Format("webp", "WEBP", "WebPImagePlugin", (".webp",), True, True, None, (8,), 16383, _BOMB, _webp),
         # libavif's decoder stops there, AV1 itself at 65536
         Format("avif", "AVIF", "AvifImagePlugin", (".avif",), True, True, 90, (8,), 32768, 16384**2, _avif),
-        Format("jpeg", "JPEG", "JpegImagePlugin", (".jpg", ".jpeg", ".jpe"), False, True, 92, (8,), 65500, _ANY, _jpeg),
+        Format("jpeg", "JPEG", "JpegImagePlugin", _JPEG, False, True, 92, (8,), 65500, _ANY, _jpeg),
         Format("tiff", "TIFF", "TiffImagePlugin", (".tif", ".tiff"), True, False, None, (8, 16), _ANY, _BOMB, _tiff),
     )
 }

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     Factory: TypeAlias = Callable[[IO[bytes], None], ImageFile.ImageFile]
 
 EXTENSIONS = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"}
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"}
+    | {".jfi", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pjp", ".pjpeg"}
+    | {".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"}
+    | {".apng", ".bmp", ".dib", ".gif", ".png", ".tif", ".tiff", ".webp"}
+    | {".pbm", ".pgm", ".pnm", ".ppm"}
 )
+"""What the names of images end in, in lower case: a search goes by them, reading does not."""
 
 # what Pillow logs beside an error that it raises, Python prints where nobody has said what to do with logs
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -49,16 +53,20 @@ _SIGNATURES = (
     (b"MM\x00*", "TIFF", "TiffImagePlugin"),
     (b"II+\x00", "TIFF", "TiffImagePlugin"),
     (b"MM\x00+", "TIFF", "TiffImagePlugin"),
-    (b"BM", "BMP", "BmpImagePlugin"),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000", "Jpeg2KImagePlugin"),
     (b"\xff\x4f\xff\x51", "JPEG2000", "Jpeg2KImagePlugin"),
-    *((b"P%d" % kind, "PPM", "PpmImagePlugin") for kind in range(1, 7)),
+    *((b"P%d%c" % (kind, end), "PPM", "PpmImagePlugin") for kind in range(1, 7) for end in b" \t\n\v\f\r#"),
 )
 # ISO/IEC 23008-12 annex B and 23000-22: the brands of images, and of image sequences, coded as HEVC, or as anything
 _AVIF = frozenset({b"avif", b"avis"})
 _HEVC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _ANY_CODEC = frozenset({b"mif1", b"msf1", b"miaf"})
 _HEAD = 512  # bytes: more brands than any writer lists
+_DIB_HEADERS = (40, 52, 56, 64, 108, 124)  # sizes, as Windows and OS/2 have had them
+_BMP_HEADERS = (12, 16, *_DIB_HEADERS)
+
+SIGNATURE = 64
+"""The bytes of a file's beginning that `has_signature` needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +217,20 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -
         yield Opened(image, name, path, file, again, (note,) if note else (), max_pixels)
 
 
+def has_signature(head: bytes) -> bool:
+    """Whether a file that begins so, with ``SIGNATURE`` bytes or all that it has, is an image."""
+    return _format_of(head) is not None
+
+
 def _identify(head: bytes, name: str) -> tuple[str, str]:
+    if (found := _format_of(head)) is not None:
+        return found
+    known = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000 and PPM"
+    raise ImageError(f"{name}: is not an image ({known} are read)")
+
+
+def _format_of(head: bytes) -> tuple[str, str] | None:
+    """Pillow's name of the format, and its module for it; None where it is none of those that are read."""
     for signature, format_, module in _SIGNATURES:
         if head.startswith(signature):
             return format_, module
@@ -222,8 +243,11 @@ def _identify(head: bytes, name: str) -> tuple[str, str]:
             return "AVIF", "AvifImagePlugin"
         if major in _HEVC | _ANY_CODEC:
             return "HEIF", "pillow_heif"
-    known = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000 and PPM"
-    raise ImageError(f"{name}: is not an image ({known} are read)")
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP", "BmpImagePlugin"
+    if int.from_bytes(head[:4], "little") in _DIB_HEADERS and head[12:14] == b"\x01\x00":  # one plane
+        return "DIB", "BmpImagePlugin"
+    return None
 
 
 def _factory(format_: str, module: str, name: str) -> Factory:

@@ -66,13 +66,16 @@ def remove(
     encoding: EncodingOptions,
     sidecar: options.SidecarOption = False,
     recursive: options.RecursiveOption = False,
+    all_files: options.AllFilesOption = False,
     parents: options.ParentsOption = False,
     overwrite: options.OverwriteOption = False,
     skip_existing: options.SkipOption = False,
     rename: options.RenameOption = False,
     jobs: options.JobsOption = None,
+    fail_empty: options.FailEmptyOption = False,
     dry_run: options.DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each image.")] = False,
+    verbose: options.VerboseOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Cut the foreground out of photos, with straight alpha.
@@ -82,6 +85,8 @@ def remove(
     """
     from nss import batch, export, formats, output_file, sidecars
 
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet exclude each other")
     source = source.described(model_config)
     exists = options.when_exists(overwrite, skip_existing, rename)
     plan = batch.plan(
@@ -92,6 +97,8 @@ def remove(
         suffix=(".mask" if composition.mask_only else ".cutout") + encoding.suffix,
         parents=parents,
         sidecar=sidecar,
+        all_files=all_files,
+        verbose=verbose,
         notify=None if quiet else complain,
     )
     chosen = encoding.encoding(plan[0].asked_for if len(plan) == 1 else None)
@@ -134,8 +141,10 @@ def remove(
             )
         return composed, path
 
-    report = Report(as_json, quiet, to_stderr=piped)
-    command = _Command(plan, source, refinement, write, read, jobs=jobs, report=report, quiet=quiet)
+    report = Report(as_json, quiet, to_stderr=piped, verbose=verbose)
+    command = _Command(
+        plan, source, refinement, write, read, jobs=jobs, report=report, quiet=quiet, fail_empty=fail_empty
+    )
     raise typer.Exit(command.plan_only() if dry_run else command.run())
 
 
@@ -229,6 +238,7 @@ class _Command:
     jobs: int | None
     report: Report
     quiet: bool
+    fail_empty: bool = False
     remover: Remover | None = None
 
     def plan_only(self) -> int:
@@ -266,7 +276,7 @@ class _Command:
         import engine
         from nss import codec_messages
         from nss.pipeline import Pipeline
-        from nss.work import Result, Work
+        from nss.work import NothingFoundError, Result, Work
 
         told = 0
 
@@ -280,7 +290,8 @@ class _Command:
                     except ImageError as error:
                         result = error
                 if isinstance(result, Exception):
-                    self.report.fail(job, describe(result, job.name))
+                    empty = isinstance(result, NothingFoundError)
+                    self.report.fail(job, describe(result, job.name), nothing_found=empty)
                 elif result is None:
                     self.report.skip(job)
                 else:
@@ -294,7 +305,14 @@ class _Command:
         if any(job.error is None and not job.skipped for job in self.plan):
             progress.update(0, self.plan[0].name)
             self.remover = self._open()
-        work = Work(self.remover, self.source.masks, self.refinement, self.write, max_pixels=self.source.max_pixels)
+        work = Work(
+            self.remover,
+            self.source.masks,
+            self.refinement,
+            self.write,
+            max_pixels=self.source.max_pixels,
+            fail_empty=self.fail_empty,
+        )
         pipeline = Pipeline(work.load, work.infer, work.finish, tell)
         with codec_messages.capture(note):
             pipeline.run(self.plan, self.jobs or min(len(self.plan), engine.available_cores()), stop)

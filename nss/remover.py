@@ -12,7 +12,7 @@ import numpy as np
 
 import engine
 import nss
-from nss import auto, image_io, models, preprocess, run_times, trial
+from nss import auto, image_io, mask_check, models, preprocess, run_times, trial, visible
 from nss.compose import Composition, Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_io import Photo
@@ -99,7 +99,8 @@ def apply_mask(
         milliseconds=times,
         mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
     )
-    return _as_asked(_cutout(given, photo, notes, info), refinement, composition)
+    nothing_found = mask_check.nothing_found(given, photo.alpha)
+    return _as_asked(_cutout(given, photo, notes, info, nothing_found), refinement, composition)
 
 
 class Remover:
@@ -222,7 +223,8 @@ class Remover:
                 photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
-                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
+                shown = visible.shown(photo.rgb, photo.alpha)
+                network_input = preprocess.prepare(shown, self._network.interface, photo.alpha, photo.name)
         return Prepared(photo, network_input, times)
 
     def infer(self, prepared: Prepared) -> Inferred:
@@ -231,7 +233,9 @@ class Remover:
             prepared.times["load_model"] = self._unreported.pop()
         with self._gate.entered(), stage(prepared.times, "infer"):
             output = self._network.run(prepared.network_input, prepared.photo.name)
+            mask_check.check_numbers(output.array, prepared.photo.name)
             raw = self._mask(output.array, prepared.photo.name)
+            mask_check.check_structure(raw, prepared.photo.name)
         self._run_times.add(output.info.backend, output.info.device, prepared.times["infer"] / 1000)
         info = RunInfo(
             model=self._network.spec.name,
@@ -253,9 +257,10 @@ class Remover:
             if raw.min() < -MASK_SLACK or raw.max() > 1 + MASK_SLACK:
                 notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._contradicted()}")
             mask = preprocess.mask_to_photo(raw, photo.size)
+            nothing = mask_check.nothing_found(mask, photo.alpha)
             if self._stretch:
                 mask = preprocess.stretch(mask)
-        return _cutout(mask, photo, notes, inferred.info)
+        return _cutout(mask, photo, notes, inferred.info, nothing)
 
     def _contradicted(self) -> str:
         """Forget the trial that said otherwise, and how to say that."""
@@ -277,15 +282,11 @@ class Remover:
         self.close()
 
     def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
-        """The network's mask, float32 HxW at the network's own size, finite."""
+        """The network's mask, float32 HxW at the network's own size."""
         try:
-            mask = mask_of(output, self._network.interface)
+            return mask_of(output, self._network.interface)
         except ModelUnavailableError as error:  # of this photo's shape: of others it gives masks
             raise ImageError(f"{name}: {error}") from error
-        if not np.isfinite(mask).all():
-            model = self._network.spec.name
-            raise ImageError(f"{name}: {model} gave NaN or infinite values; the model cannot be used so")
-        return mask
 
 
 def _as_asked(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
@@ -296,17 +297,19 @@ def _closed() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
 
 
-def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInfo) -> Cutout:
+def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
+    """``nothing``: the note on a mask in which nothing is found."""
     return Cutout(
         mask=mask,
         rgb=photo.rgb,
         own_alpha=photo.alpha,
         icc=photo.icc,
         path=photo.path,
-        notes=notes,
+        notes=(*notes, nothing) if nothing else notes,
         info=info,
         exif=photo.exif,
         sha256=photo.sha256,
+        nothing_found=nothing is not None,
     )
 
 

@@ -23,11 +23,13 @@ class Report:
         as_json: one JSON object a line on standard output instead of a line of text.
         quiet: errors only, and the JSON.
         to_stderr: standard output holds an image, so that lines go to standard error.
+        verbose: say of each image what ran where, why there, and how long each stage took.
     """
 
     as_json: bool
     quiet: bool
     to_stderr: bool = False
+    verbose: bool = False
     done: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
@@ -48,10 +50,10 @@ class Report:
         if not (self.as_json or self.quiet):
             self._line(f"{job.name} -> {job.target_name}")
 
-    def fail(self, job: Job, error: str) -> None:
-        """One line of what went wrong."""
+    def fail(self, job: Job, error: str, *, nothing_found: bool = False) -> None:
+        """One line of what went wrong; ``nothing_found``: that nothing was found."""
         self.failed += 1
-        self.json(job, None, error)
+        self.json(job, None, error, nothing_found=nothing_found)
         complain(error)
 
     def add(self, job: Job, result: Result) -> None:
@@ -64,6 +66,16 @@ class Report:
             target = result.written if isinstance(result.written, Path) else job.target_name
             how = f"{info.model} on {info.backend}" if info.model else f"mask {info.mask}"
             self._line(f"{job.name} -> {target} ({result.width} x {result.height}, {how}, {seconds:.2f} s)")
+        if self.verbose:
+            self._explain(job, result)
+
+    def _explain(self, job: Job, result: Result) -> None:
+        info = result.info
+        if info.model:
+            why = f": {info.backend_reason}" if info.backend_reason else ""
+            complain(f"{job.name}: {info.model} on {info.backend}, {info.device}, {info.precision}{why}")
+        complain(f"{job.name}: the mask keeps {100 * result.coverage:.2f} % of the photo")
+        complain(f"{job.name}: {', '.join(f'{name} {time:.0f} ms' for name, time in info.milliseconds.items())}")
 
     def _notes(self, job: Job, result: Result | None) -> list[str]:
         target = result.written if result and isinstance(result.written, Path) else job.target
@@ -88,9 +100,16 @@ class Report:
             print(escaped(text), flush=True)
 
     def json(
-        self, job: Job, result: Result | None, error: str | None, *, skipped: bool = False, planned: bool = False
+        self,
+        job: Job,
+        result: Result | None,
+        error: str | None,
+        *,
+        skipped: bool = False,
+        planned: bool = False,
+        nothing_found: bool = False,
     ) -> None:
-        """The line of JSON, where it was asked for."""
+        """The line of JSON, where it was asked for; ``nothing_found``: that is the error."""
         if not self.as_json:
             return
         info = result.info if result else None
@@ -102,6 +121,8 @@ class Report:
             "width": result.width if result else None,
             "height": result.height if result else None,
             "box": list(result.box) if result else None,
+            "coverage": round(result.coverage, 6) if result else None,
+            "nothing_found": result.nothing_found if result else nothing_found or None,
             "model": info.model if info else None,
             "model_sha256": info.model_sha256 if info else None,
             "model_config": info.model_config if info else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nss import mask_check, once
 from nss.compose import Composed, Cutout, RunInfo
 from nss.errors import ImageError
 from nss.image_size import MAX_PIXELS
@@ -38,6 +39,8 @@ class Result:
         box: left, top, right and bottom of the written picture within the photo.
         notes: what was done to the image that its owner may want to know.
         info: what made the cut-out, and in which time.
+        coverage: the mean of the mask, 0 to 1.
+        nothing_found: as :class:`nss.Cutout` has it.
         written: the file's path, or the file itself where it is still to be written.
     """
 
@@ -46,7 +49,13 @@ class Result:
     box: tuple[int, int, int, int]
     notes: tuple[str, ...]
     info: RunInfo
+    coverage: float
+    nothing_found: bool
     written: bytes | Path
+
+
+class NothingFoundError(ImageError):
+    """Nothing was found in a photo, and that is to be a failure."""
 
 
 class Work:
@@ -60,11 +69,14 @@ class Work:
         write: Write,
         *,
         max_pixels: int = MAX_PIXELS,
+        fail_empty: bool = False,
     ) -> None:
         """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks.
 
-        ``max_pixels`` goes with masks; a remover has its own limit.
+        ``max_pixels`` goes with masks; a remover has its own limit. With ``fail_empty`` a photo in which nothing was
+        found fails.
         """
+        self._fail_empty = fail_empty
         self._max_pixels = max_pixels
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
@@ -92,7 +104,12 @@ class Work:
         return self._remover.infer(loaded)
 
     def finish(self, job: Job, inferred: Inferred | Cutout | None) -> Result | None:
-        """The mask at the photo's size, refined, composed and written."""
+        """The mask at the photo's size, refined, composed and written.
+
+        Raises:
+            NothingFoundError: nothing was found, and that is to be a failure.
+            NssError: the cut-out cannot be made or written.
+        """
         if inferred is None:
             return None
         if isinstance(inferred, Cutout):
@@ -100,13 +117,25 @@ class Work:
         else:
             assert self._remover is not None
             cutout = self._remover.finish(inferred)
+        if self._fail_empty and cutout.nothing_found:
+            note = next(note for note in cutout.notes if note.startswith(mask_check.NOTHING))
+            raise NothingFoundError(f"{job.name}: {note}")
         cutout = cutout.refined(self._refinement)
         done = self._write(job, cutout)
         if done is None:
             return None
         composed, written = done
         height, width = cutout.mask.shape
-        return Result(width, height, composed.box, (*cutout.notes, *composed.notes), cutout.info, written)
+        return Result(
+            width=width,
+            height=height,
+            box=composed.box,
+            notes=(*cutout.notes, *composed.notes),
+            info=cutout.info,
+            coverage=cutout.coverage,
+            nothing_found=cutout.nothing_found,
+            written=written,
+        )
 
 
 def mask_for(job: Job, masks: Path | OneTimeFile) -> Path | OneTimeFile:
@@ -130,8 +159,6 @@ def read_standard_input() -> bytes:
     if sys.stdin.isatty():
         raise ImageError("<standard input>: is a terminal; send an image to it (nss-wgpu remove - < photo.jpg)")
     try:
-        # unbuffered: Python cannot end while a thread is within a buffered read
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as raw:
-            return raw.readall()
+        return once.read_to_end(sys.stdin.fileno())
     except OSError as error:
         raise ImageError(f"<standard input>: cannot be read: {error.strerror or error}") from error

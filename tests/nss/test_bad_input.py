@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import nss
+from nss.mask_check import NOTHING
 from tests.engine.models import model as onnx_model
 from tests.engine.models import node
 
@@ -60,7 +61,8 @@ def test_unusual_images_are_done(command: Command, tmp_path: Path, kind: str) ->
     written = Image.open(tmp_path / "in.cutout.png")
     assert written.mode == "RGBA"
     assert written.size == MODES[kind].size
-    assert len(done.err) == (kind in ("CMYK", "16-bit", "float"))  # what was done to the pixels is said
+    said = [line for line in done.err if NOTHING not in line]
+    assert len(said) == (kind in ("CMYK", "16-bit", "float"))  # what was done to the pixels is said
     if kind.endswith("alpha"):
         assert np.asarray(written)[..., 3].max() <= 77
 
@@ -70,7 +72,7 @@ def test_an_animation_gives_its_first_frame_and_says_so(command: Command, tmp_pa
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
     done = command("remove", tmp_path / "in.gif", "--model", "u2netp")
     assert done.status == 0
-    assert done.err == [f"nss-wgpu: {tmp_path / 'in.gif'}: animated: first frame used"]
+    assert done.err[0] == f"nss-wgpu: {tmp_path / 'in.gif'}: animated: first frame used"
     assert (np.asarray(Image.open(tmp_path / "in.cutout.png"))[..., :3] == (255, 0, 0)).all()
 
 
@@ -205,7 +207,8 @@ def test_a_mask_of_nan(command: Command, photo: Path, network: type, monkeypatch
     monkeypatch.setattr(network, "run", lambda *_: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
     done = command("remove", photo, "--model", "u2netp")
     assert done.status == 1
-    assert done.err == [f"nss-wgpu: {photo}: u2netp gave NaN or infinite values; the model cannot be used so"]
+    reason = "the network gave NaN or infinite values for this photo; a photo of one colour can do that"
+    assert done.err == [f"nss-wgpu: {photo}: {reason}"]
 
 
 def test_a_file_name_that_cannot_be_printed(command: Command, photo: Path) -> None:
@@ -306,7 +309,8 @@ def test_standard_output_on_a_full_disk(photo: Path, arguments: list[str]) -> No
     with open("/dev/full", "w") as full:  # noqa: PTH123
         process = run(*arguments, cwd=photo.parent, stdout=full)
     _, err = process.communicate(timeout=60)
-    assert err == "nss-wgpu: cannot write to standard output: No space left on device\n"
+    (line,) = [line for line in err.splitlines() if NOTHING not in line]
+    assert line == "nss-wgpu: cannot write to standard output: No space left on device"
     assert process.returncode == 1
 
 

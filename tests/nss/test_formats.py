@@ -20,7 +20,7 @@ from tests.nss.pictures import rgba
     ("name", "expected"),
     [
         *(("a.png", "png"), ("a.b.WebP", "webp"), ("a.avif", "avif"), ("a.tif", "tiff"), ("a.TIFF", "tiff")),
-        *(("a.jpg", "jpeg"), ("a.jpeg", "jpeg"), ("a.jpe", "jpeg")),
+        *(("a.jpg", "jpeg"), ("a.jpeg", "jpeg"), ("a.jpe", "jpeg"), ("a.jfif", "jpeg")),
     ],
 )
 def test_the_extension_names_the_format(name: str, expected: str) -> None:
