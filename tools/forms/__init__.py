@@ -1,0 +1,1 @@
+"""Small networks in the forms that people's models have: see tools/model_forms.py."""
