@@ -355,7 +355,8 @@ def _check_place(job: Job, path: Path, exists: Exists) -> None:
     if job.new_directory is not None:
         _check_new(job.new_directory, path)
     else:
-        output_file.check(path, taken_ok=exists == "overwrite")
+        # what another process has written since the names were numbered gives way to the next number
+        output_file.check(path, taken_ok=exists in ("overwrite", "rename"))
 
 
 def _check_new(directory: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import nss
+from nss import batch
 from tests.nss.conftest import Outcome
 
 Command = Callable[..., Outcome]
@@ -203,3 +204,20 @@ def test_two_processes_into_one_folder(tmp_path: Path, listing: Listing, exists:
         assert record["output"]["path"] == output
         assert Path(output).name.startswith(Path(record["input"]["path"]).stem)
         Image.open(output).load()
+
+
+def test_a_name_that_is_taken_while_the_plan_is_made_is_numbered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for a free name and the check of the place."""
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    number = batch._number
+
+    def then_taken(jobs: dict[str, batch.Job], keys: object, sidecar: bool) -> None:
+        number(jobs, keys, sidecar)  # type: ignore[arg-type]
+        (tmp_path / "a.cutout.png").touch()
+
+    monkeypatch.setattr(batch, "_number", then_taken)
+    (job,) = batch.plan([str(tmp_path / "a.png")], None, exists="rename")
+    assert (job.error, job.target) == (None, tmp_path / "a.cutout.png")
+    assert next(job.alternatives()) == tmp_path / "a.cutout-2.png"
