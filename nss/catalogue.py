@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nss.interface import IMAGENET_MEAN as IMAGENET_MEAN
-from nss.interface import IMAGENET_STD as IMAGENET_STD
-from nss.interface import Description, EdgeSize, FixedSize
+from nss.interface import IMAGENET_MEAN, USUAL, Description, EdgeSize, FixedSize
 
 Commercial = Literal["yes", "no", "ask"]
 """Whether a licence allows commercial use; "ask": by agreement with the owner, or nobody knows."""
@@ -50,7 +48,7 @@ class ModelSpec:
     sha256: str | None
     """SHA-256 of the file; None where it is not known."""
     interface: Description
-    """What it wants of a photo, and where its mask is."""
+    """What it wants of a photo, and where its mask is: all keys but perhaps "input"; none where nothing is known."""
     md5: str | None = None
     """MD5 of the file; what it is checked by where no SHA-256 is known."""
     filename: str | None = None
@@ -92,18 +90,14 @@ class ModelSpec:
         return {name.lower() for name in (*names, self.mode, self.repo) if name}
 
 
-_RGB: Description = {"layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "activation": "none", "range": 1.0}
-_IMAGENET: Description = {**_RGB, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 # rembg gives the mask of the first output, whatever it is called; it reduces photos by Lanczos.
-_U2NET: Description = {**_IMAGENET, "size": FixedSize(320, 320), "filter": "lanczos-antialias", "output": 0}
+_U2NET: Description = {**USUAL, "size": FixedSize(320, 320), "filter": "lanczos-antialias", "output": 0}
 _BIREFNET: Description = {**_U2NET, "size": FixedSize(1024, 1024), "activation": "sigmoid"}
 _ISNET: Description = {
-    **_RGB,
+    **_U2NET,
     "size": FixedSize(1024, 1024),
-    "filter": "lanczos-antialias",
     "mean": (0.5, 0.5, 0.5),
     "std": (1.0, 1.0, 1.0),
-    "output": 0,
 }
 
 
@@ -173,7 +167,7 @@ CATALOGUE: dict[str, ModelSpec] = {
             size=4_574_861,
             sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
             interface={
-                **_IMAGENET,
+                **USUAL,
                 "input": "input.1",
                 "size": FixedSize(320, 320),
                 # U²-Net's own code reduces with scikit-image's bilinear behind a Gaussian, rembg with Lanczos: both
@@ -248,7 +242,7 @@ CATALOGUE: dict[str, ModelSpec] = {
             size=25_888_640,
             sha256="07c308cf0fc7e6e8b2065a12ed7fc07e1de8febb7dc7839d7b7f15dd66584df9",
             interface={
-                **_RGB,  # with 0.5 and 0.5 behind it this is x/127.5 - 1
+                **USUAL,  # with 0.5 and 0.5 behind it this is x/127.5 - 1
                 "input": "input",
                 "size": EdgeSize("shortest", 512, 32),
                 "filter": "bilinear-antialias",  # MODNet's own code reduces by the mean of areas
@@ -318,7 +312,7 @@ CATALOGUE: dict[str, ModelSpec] = {
             size=1_024_331_469,
             sha256="5b486f08200f513f460da46dd701db5fbb47d79b4be4b708a19444bcd4e79958",
             interface={
-                **_IMAGENET,
+                **USUAL,
                 "input": "pixel_values",
                 "size": FixedSize(1024, 1024),
                 "filter": "bilinear-antialias",

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import engine
-from nss import catalogue, model_metadata, preprocessor_config, trial
+from nss import model_metadata, preprocessor_config, trial
+from nss.catalogue import CATALOGUE
 from nss.declared import Declared, Photo, photo_input
 from nss.errors import ModelUnavailableError
 from nss.graph_signs import Family, Signs
 from nss.interface import (
     CHANNELS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    USUAL,
     Description,
     FixedSize,
     Interface,
     as_json,
+    completed,
     merged,
 )
 from nss.models import ResolvedModel
@@ -44,7 +45,8 @@ FAMILIES: dict[Family, str] = {
     "U²-Netp": "u2netp",
     "BiRefNet": "rmbg-2.0",
 }
-"""Which model of the catalogue a network is prepared like."""
+"""Which model of the catalogue a network is prepared like: one whose entry has the names of its tensors, and resizes as
+the network's own code does. So U²-Net is prepared like U²-Netp: the entry of u2net resizes as rembg does."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class _Inquiry:
         self._say_guesses(known, origins)
         order = list(Description.__annotations__)
         return Described(
-            _whole(known),
+            Interface(**known),
             {key: origins[key] for key in order},
             (*self.lines, *self.trial_lines),
         )
@@ -164,10 +166,9 @@ class _Inquiry:
         return names[index] if -len(names) <= index < len(names) else None
 
     def _add_catalogue(self) -> None:
-        """The catalogue knows its models wholly: what an entry leaves out is what most of them have."""
+        """The catalogue knows its models wholly, but for names of tensors that it leaves to the file."""
         spec = self.model.spec
-        usual: Description = {"scale": 1 / 255, "channels": "RGB", "range": 1.0, "activation": "none"}
-        self._add_other(BY_HASH if spec.digest else BY_NAME, {**usual, **spec.interface}, self.title)
+        self._add_other(BY_HASH if spec.digest else BY_NAME, spec.interface, self.title)
 
     def _add_beside(self) -> None:
         """What the file's metadata and a configuration beside it say."""
@@ -197,28 +198,20 @@ class _Inquiry:
         self._add(origin, kept)
 
     def _add_relatives(self, photo: Photo) -> None:
-        """What the catalogue says of a network that the graph is one of; tensor names tell which of its models.
+        """What the catalogue says of a network that the graph is one of; tensor names tell whether it is that model.
 
         Names alone say nothing: half of all files call theirs "input" and "output".
         """
         family = self.signs.family()
         if family is None:
             return
-        usual = catalogue.CATALOGUE[FAMILIES[family]]
-        by_names = [
-            spec
-            for spec in (usual, *catalogue.CATALOGUE.values())
-            if spec.interface.get("input") == photo.name
-            and spec.interface.get("output") in self.file.outputs
-            and spec.interface.get("size") == usual.interface.get("size")
-        ]
-        spec = by_names[0] if by_names else usual
+        spec = CATALOGUE[FAMILIES[family]]
+        by_names = spec.interface["input"] == photo.name and spec.interface["output"] in self.file.outputs
         keys = ("scale", "mean", "std", "filter", "size", "channels", *(("output",) if by_names else ()))
         said = cast("Description", {key: value for key, value in spec.interface.items() if key in keys})
-        said.setdefault("channels", "RGB")
         if not by_names and family != "BiRefNet":  # the first of U²-Net's outputs joins the others
             said["output"] = self.file.outputs[0]
-        self._add_ending(str(said.get("output", self.file.outputs[0])))
+        self._add(GRAPH, self._ending(str(said.get("output", self.file.outputs[0]))))
         said = _fitting(_with_scale(said), photo)
         taken = [key for key in ("mean", "std", "filter", "size") if key in said and key not in self._known]
         if photo.fixed is not None and "size" in taken:
@@ -230,10 +223,10 @@ class _Inquiry:
                 f"{spec.title}; settle it with {_quoted(taken)}"
             )
 
-    def _add_ending(self, output: str) -> None:
-        """What the end of a network of one mask says of that."""
+    def _ending(self, output: str) -> Description:
+        """What the last operator of an output of one mask says of it: whether it is logits."""
         logits = self.file.lacks_activation(output)
-        self._add(GRAPH, {"channel": 0, "activation": "sigmoid" if logits else "none", "range": 1.0})
+        return {"channel": 0, "activation": "sigmoid" if logits else "none", "range": 1.0}
 
     def _facts(self, photo: Photo) -> Description:
         """What shapes and types say."""
@@ -252,26 +245,26 @@ class _Inquiry:
         return facts
 
     def _add_guesses(self, photo: Photo) -> None:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
+        mean, std = USUAL["mean"], USUAL["std"]
         if photo.count == 1:
-            mean, std = (sum(mean) / 3,), (sum(std) / 3,)  # type: ignore[assignment]
+            mean, std = (sum(mean) / 3,), (sum(std) / 3,)
         elif photo.count == 4:
-            mean, std = (*mean, 0.0), (*std, 1.0)  # type: ignore[assignment]
+            mean, std = (*mean, 0.0), (*std, 1.0)
         guesses: Description = {
             "layout": photo.layout,
             "channels": photo.channels,
             "size": photo.size(FixedSize(SIDE, SIDE)) or FixedSize(SIDE, SIDE),
-            "scale": 1 / 255,
+            "scale": USUAL["scale"],
             "mean": mean,
             "std": std,
-            "filter": "bilinear-antialias",
+            "filter": USUAL["filter"],
         }
         self._add(GUESS, guesses)
 
     def _add_output(self, catalogued: bool) -> None:
         """Which output is the mask and how: by the graph where that says it, else by a trial."""
         if catalogued:
-            self._add(FILE, {"output": self.file.outputs[0], "channel": 0})
+            self._add(FILE, {"output": self.file.outputs[0]})
             return
         if "output" in (known := self._known):
             output = str(known["output"])
@@ -284,7 +277,7 @@ class _Inquiry:
         known = self._known
         if {"output", "channel", "activation", "range"} <= set(known):
             return
-        found = trial.findings(self.file, self._provisional(known), self.model.sha256)
+        found = trial.findings(self.file, completed({"output": 0, **known}), self.model.sha256)
         said = trial.chosen(found, known)
         if said and "channel" not in {**said, **known} and trial.is_class_map(found, str(said["output"])):
             raise ModelUnavailableError(
@@ -295,14 +288,7 @@ class _Inquiry:
         if said:
             self._trial_line(said, set(known))
         output = str(known.get("output", said.get("output", self.file.outputs[0])))
-        logits = self.file.lacks_activation(output)
-        rest: Description = {"channel": 0, "activation": "sigmoid" if logits else "none", "range": 1.0}
-        self._add(GUESS, {"output": output, **rest})
-
-    def _provisional(self, known: Description) -> Interface:
-        """An interface for the trial, which looks at no key of the output."""
-        rest: Description = {"output": 0, "channel": 0, "activation": "none", "range": 1.0}
-        return _whole({**rest, **known})
+        self._add(GUESS, {"output": output, **self._ending(output)})
 
     def _trial_line(self, said: Description, known: set[str]) -> None:
         """Say what the trial settled; that an output has but one channel needs no word."""
@@ -340,10 +326,6 @@ class _Inquiry:
             f"{self.title}: nothing says {what}; guessed {', '.join(word for _, word in told)}; "
             f"settle it with {_quoted(keys)}"
         )
-
-
-def _whole(known: Description) -> Interface:
-    return Interface(**cast("dict[str, Any]", known))
 
 
 def _fitting(said: Description, photo: Photo) -> Description:

@@ -140,7 +140,7 @@ USUAL: Description = {
     "range": 1.0,
     "inputs": {},
 }
-"""What most models have; only tensors and size are each one's own."""
+"""What most models have, and what is guessed where nothing else says it; tensors and size are each one's own."""
 
 
 def completed(description: Description) -> Interface:

@@ -21,8 +21,6 @@ from typing import Literal
 
 from nss import hub, model_store, once, references, release, rembg_folder, transfer
 from nss.catalogue import CATALOGUE as CATALOGUE
-from nss.catalogue import IMAGENET_MEAN as IMAGENET_MEAN
-from nss.catalogue import IMAGENET_STD as IMAGENET_STD
 from nss.catalogue import ModelSpec as ModelSpec
 from nss.catalogue import spec_named as spec_named
 from nss.errors import ModelUnavailableError, one_line

@@ -22,7 +22,7 @@ import pytest
 from huggingface_hub import constants
 
 from nss import models
-from nss.interface import FixedSize
+from nss.interface import USUAL, FixedSize
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"
@@ -41,7 +41,7 @@ def tiny_spec(content: bytes, **changes: object) -> models.ModelSpec:
         commercial="ask",
         size=len(content),
         sha256=None,
-        interface={"size": FixedSize(32, 32), "filter": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)},
+        interface={**USUAL, "size": FixedSize(32, 32), "output": 0},
         filename=FILE,
         repo=REPO,
     )

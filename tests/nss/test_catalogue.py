@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from nss import catalogue, interface, model_store, models
-from nss.catalogue import CATALOGUE, IMAGENET_MEAN, IMAGENET_STD, spec_named
+from nss.catalogue import CATALOGUE, spec_named
 from nss.errors import ModelUnavailableError
-from nss.interface import EdgeSize, FixedSize
+from nss.interface import IMAGENET_MEAN, IMAGENET_STD, Description, EdgeSize, FixedSize
 from tests.nss.fake_hub import isolate, tiny_spec
 
 CONTENT = random.Random(41).randbytes(30_000)
@@ -99,6 +99,11 @@ def test_a_file_of_which_nothing_is_known_has_an_unknown_licence(tmp_path: Path)
     (tmp_path / "own.onnx").write_bytes(CONTENT)
     spec = models.resolve(tmp_path / "own.onnx", allow_fetch=False).spec
     assert (spec.licence, spec.commercial) == ("unknown", "ask")
+
+
+@pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE)
+def test_an_entry_leaves_nothing_to_guess(spec: models.ModelSpec) -> None:
+    assert set(Description.__annotations__) - set(spec.interface) <= {"input"}
 
 
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE)

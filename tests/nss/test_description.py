@@ -17,7 +17,7 @@ import nss
 from nss import description, model_metadata, model_store, models, preprocessor_config
 from nss.description import Described
 from nss.errors import ModelUnavailableError
-from nss.interface import EdgeSize, FixedSize
+from nss.interface import USUAL, EdgeSize, FixedSize
 from tests.engine.models import U2NETP, node
 from tests.nss.tiny_models import SIDE, opened, probability, saved
 
@@ -45,7 +45,7 @@ def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_out: int) 
             name="mine",
             sha256=model_store.hash_file(path),
             size=path.stat().st_size,
-            interface={"input": "x", "mean": (0.2,), "size": FixedSize(64, 64), "output": "y"},
+            interface={**USUAL, "input": "x", "mean": (0.2,), "size": FixedSize(64, 64), "output": "y"},
         )
         monkeypatch.setitem(models.CATALOGUE, "mine", spec)
     return described(path, **({"mean": (0.1,)} if speaking[0] else {}))
@@ -74,7 +74,7 @@ def test_the_built_in_model_is_known_wholly() -> None:
     known = description.interface_of(*opened(U2NETP))
     assert known.guesses == ()
     assert not known.tried
-    assert set(known.origins.values()) == {"catalogue (hash)", "file"}
+    assert set(known.origins.values()) == {"catalogue (hash)"}
     asked = description.interface_of(*opened(U2NETP), {"mean": (0.5,)})
     assert (asked.interface.mean, asked.interface.std) == ((0.5,), known.interface.std)
 
@@ -112,6 +112,19 @@ def test_names_alone_say_nothing(tmp_path: Path) -> None:
     nodes = probability("input", "output")
     path = saved(tmp_path / "m.onnx", nodes, {"output": [1, 1, 1024, 1024]}, {"input": [1, 3, 1024, 1024]})
     assert described(path).origins["mean"] == "guess"
+
+
+def test_a_name_that_two_families_have_says_nothing_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RMBG-1.4, an IS-Net, has "input" and "output" too, and another mean."""
+    monkeypatch.setattr(description.Signs, "family", lambda _: "BiRefNet")
+    nodes = probability("input", "output")
+    path = saved(tmp_path / "m.onnx", nodes, {"output": [1, 1, 1024, 1024]}, {"input": [1, 3, 1024, 1024]})
+    known = described(path)
+    assert known.interface.mean == models.CATALOGUE["rmbg-2.0"].interface["mean"]
+    assert known.origins["mean"] == "catalogue (graph)"
+    assert "is a BiRefNet by its graph, and is given" in known.guesses[0]
 
 
 def test_a_guess_is_one_line_that_names_the_keys(tmp_path: Path) -> None:
