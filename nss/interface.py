@@ -179,12 +179,33 @@ def described(values: Mapping[str, Any], where: str) -> Description:
             raise UsageError(f"{where}: {quoted(key)} is no part of a model's interface; there are {', '.join(known)}")
         try:
             description[key] = _READERS[key](value)
-        except (TypeError, ValueError, OverflowError, KeyError) as error:
-            what = f": {error}" if type(error) is ValueError and str(error) else ""
-            raise UsageError(
-                f"{where}: {key} {quoted(value)} cannot be{what or '; see the documentation of models'}"
-            ) from None
+        except (TypeError, ValueError, OverflowError, KeyError):
+            raise UsageError(f"{where}: {key} {quoted(value)}: {POSSIBLE[key]} is possible") from None
     return cast("Description", description)
+
+
+def _either(choices: Any) -> str:
+    *first, last = get_args(choices)
+    return f"{', '.join(first)} or {last}"
+
+
+POSSIBLE = {
+    "input": "a name",
+    "layout": _either(Layout),
+    "dtype": _either(DType),
+    "channels": _either(Channels),
+    "size": "512, 384x512 (height x width), shortest:512/32 or longest:1024/32",
+    "scale": "a number other than 0",
+    "mean": "a number, or one for each channel,",
+    "std": "a number other than 0, or one for each channel,",
+    "filter": _either(Filter),
+    "output": "a name, or an index from 0,",
+    "channel": "a whole number",
+    "activation": _either(Activation),
+    "range": "a number other than 0",
+    "inputs": "a number, or an array, for each name",
+}
+"""What the values of a key are, in words."""
 
 
 def as_json(interface: Interface | Description) -> dict[str, Any]:
@@ -199,7 +220,7 @@ def parsed_size(text: str) -> Size:
     if colon:
         length, _, multiple = rest.partition("/")
         if edge not in ("shortest", "longest"):
-            raise ValueError('an edge is "shortest" or "longest"')
+            raise ValueError(edge)
         return EdgeSize(cast(Literal["shortest", "longest"], edge), _positive(length), _positive(multiple or 1))
     height, x, width = text.lower().partition("x")
     return FixedSize(_positive(height), _positive(width if x else height))
@@ -243,27 +264,27 @@ def _read_size(value: Any) -> Size:
 def _positive(value: Any) -> int:
     number = int(value)
     if isinstance(value, bool) or number != float(value) or not 1 <= number <= 1 << 20:
-        raise ValueError("a length is a whole number of pixels, at least 1")
+        raise ValueError(value)
     return number
 
 
 def _finite(value: Any) -> float:
     number = float(value)
     if isinstance(value, (bool, str)) or not math.isfinite(number):
-        raise ValueError("a finite number is wanted")
+        raise ValueError(value)
     return number
 
 
 def _not_zero(value: Any) -> float:
     if not (number := _finite(value)):
-        raise ValueError("0 would leave nothing of the photo")
+        raise ValueError(value)
     return number
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
     numbers = tuple(map(_finite, value)) if isinstance(value, Sequence) else (_finite(value),)
     if len(numbers) not in (1, 3, 4):
-        raise ValueError("one number, or one for each channel")
+        raise ValueError(value)
     return numbers
 
 
@@ -273,13 +294,13 @@ def _divisors(value: Any) -> tuple[float, ...]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a name is wanted")
+        raise ValueError(value)
     return value
 
 
 def _index(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("a whole number is wanted")
+        raise ValueError(value)
     return value
 
 
@@ -289,15 +310,21 @@ def _one_of(choices: Any) -> Any:
     def read(value: Any) -> Any:
         if isinstance(value, str) and value.lower() in by_name:
             return by_name[value.lower()]
-        raise ValueError(f"one of {', '.join(by_name.values())}")
+        raise ValueError(value)
 
     return read
 
 
 def _read_inputs(value: Any) -> dict[str, Values]:
     if not isinstance(value, Mapping):
-        raise ValueError("names with their values are wanted")
-    return {_text(name): item if isinstance(item, Sequence) else _finite(item) for name, item in value.items()}
+        raise ValueError(value)
+    return {_text(name): _constant(item) for name, item in value.items()}
+
+
+def _constant(value: Any) -> Values:
+    if isinstance(value, str):
+        raise ValueError(value)
+    return value if isinstance(value, Sequence) else _finite(value)
 
 
 _READERS: dict[str, Any] = {

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nss.errors import UsageError
-from nss.interface import Description, configured, described, parsed_number, parsed_numbers
+from nss.errors import UsageError, quoted
+from nss.interface import POSSIBLE, Description, configured, described, parsed_number, parsed_numbers
 
 PREFIX = "--model-"
 CONFIG = "--model-config"
@@ -124,18 +124,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "channel": int,
     "range": parsed_number,
 }
-_EXAMPLES = {"scale": "1/255", "mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "channel": "1", "range": "255"}
 
 
 def _value(key: str, given: Any, parse: Callable[[Any], Any]) -> Any:
     """The value of one option as a description has it."""
-    option = f"{PREFIX}{key}"
     try:
-        value = parse(given)
-    except ValueError:
-        raise UsageError(f"{option} {given}: cannot be read; {_EXAMPLES[key]} is an example") from None
-    found: Mapping[str, Any] = described({key: value}, option)
-    return found[key]
+        value: Mapping[str, Any] = described({key: parse(given)}, PREFIX)
+    except (ValueError, UsageError):
+        raise UsageError(f"{PREFIX}{key} {quoted(given)}: {POSSIBLE[key]} is possible") from None
+    return value[key]
 
 
 def _constant(text: str) -> tuple[str, Any]:
@@ -145,4 +142,6 @@ def _constant(text: str) -> tuple[str, Any]:
             raise ValueError
         return name, json.loads(value)
     except (ValueError, RecursionError):
-        raise UsageError(f"{PREFIX}inputs {text}: is no NAME=VALUE, such as r1i=0 or ratio=[0.25]") from None
+        raise UsageError(
+            f"{PREFIX}inputs {quoted(text)}: NAME=VALUE is possible, such as r1i=0, ratio=[0.25]"
+        ) from None

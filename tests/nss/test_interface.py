@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from nss.errors import UsageError
-from nss.interface import EdgeSize, FixedSize, as_json, described, merged, parsed_number, parsed_numbers, parsed_size
+from nss.interface import (
+    POSSIBLE,
+    Description,
+    EdgeSize,
+    FixedSize,
+    as_json,
+    described,
+    merged,
+    parsed_number,
+    parsed_numbers,
+    parsed_size,
+)
 
 WHOLE: dict[str, Any] = {
     "input": "x",
@@ -71,6 +82,7 @@ def test_numbers_as_text() -> None:
         ("colour", 1),
         ("layout", "NCWH"),
         ("size", [1, 2, 3]),
+        ("size", "abc"),
         ("size", {"middle_edge": 3}),
         ("size", {}),
         ("scale", 0),
@@ -82,12 +94,19 @@ def test_numbers_as_text() -> None:
         ("channel", True),
         ("output", None),
         ("inputs", [1]),
+        ("inputs", {"a": "zero"}),
         ("range", float("inf")),
     ],
 )
 def test_what_is_no_description_is_refused_with_its_place(key: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"^my.json: .*{key}"):
+    with pytest.raises(UsageError, match=f"^my.json: .*{key}") as refused:
         described({key: value}, "my.json")
+    assert str(refused.value).endswith(f": {POSSIBLE.get(key)} is possible") == (key != "colour")
+
+
+def test_every_key_says_what_is_possible() -> None:
+    assert set(POSSIBLE) == set(Description.__annotations__)
+    assert POSSIBLE["channels"] == "RGB, BGR, RGBA or grey"
 
 
 def test_the_first_to_speak_wins_and_is_named() -> None:

@@ -242,7 +242,7 @@ def test_a_configuration_may_be_a_file(folder: Path) -> None:
         (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
         (b"[1]", "is a JSON object, and this is none"),
         (b'{"meen": 1}', '"meen" is no part of a model\'s interface; there are input, '),
-        (b'{"std": 0}', "std 0 cannot be"),
+        (b'{"std": 0}', "std 0: a number other than 0"),
     ],
 )
 def test_a_configuration_that_is_none_is_refused_by_its_name(folder: Path, content: bytes | None, message: str) -> None:
