@@ -101,25 +101,28 @@ def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels
         session.run(inputs)
         return (time.perf_counter() - started) * 1e3
 
-    with opening(model.path):
-        if options.backend in ("auto", "webgpu"):
+    if options.backend in ("auto", "webgpu"):
+        with opening(model.path):
             engine.devices()  # finding the adapters is no part of loading a model
-        started = time.perf_counter()
+    started = time.perf_counter()
+    with opening(model.path):
         file, known = read(model, asked)
-        with options.session(file, known.interface) as session:
-            load = (time.perf_counter() - started) * 1e3
-            del file
-            inputs = engine.deviates(session.inputs)
-            first = timed(session)
-            warm, stages = [], dict[str, list[float]]()
-            for _ in range(runs):
-                warm.append(timed(session))
-                for stage, milliseconds in session.milliseconds.items():
-                    stages.setdefault(stage, []).append(milliseconds)
-            if session.info.backend == "webgpu":
-                _add_gpu(session, stages, runs)
-            found = session.profile(inputs) if kernels else None
-            return _Result(model.spec.name, session.info, load, first, warm, stages, found)
+    for line in known.guesses:
+        notify(line)
+    with known.blaming_guesses(), opening(model.path), options.session(file, known.interface) as session:
+        load = (time.perf_counter() - started) * 1e3
+        del file
+        inputs = engine.deviates(session.inputs)
+        first = timed(session)
+        warm, stages = [], dict[str, list[float]]()
+        for _ in range(runs):
+            warm.append(timed(session))
+            for stage, milliseconds in session.milliseconds.items():
+                stages.setdefault(stage, []).append(milliseconds)
+        if session.info.backend == "webgpu":
+            _add_gpu(session, stages, runs)
+        found = session.profile(inputs) if kernels else None
+        return _Result(model.spec.name, session.info, load, first, warm, stages, found)
 
 
 def _median(numbers: Sequence[float]) -> float:

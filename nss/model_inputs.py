@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import engine
-from nss.errors import UsageError, quoted
+from nss.errors import ModelUnavailableError, UsageError, quoted
 from nss.interface import CHANNELS, EdgeSize
 
 if TYPE_CHECKING:
@@ -23,22 +23,15 @@ def image_shape(interface: Interface, size: tuple[int, int] | None = None) -> tu
     return (1, channels, height, width) if interface.layout == "NCHW" else (1, height, width, channels)
 
 
-def missing(file: engine.ModelFile, name: str) -> str | None:
-    """Why the file has no such input that a run must be given, as the rest of a sentence; None where it has one."""
-    if name in file.inputs:
-        return None
-    inputs = _listed(file.inputs) or "none"
-    return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
-
-
 def fault(file: engine.ModelFile, interface: Interface) -> str | None:
     """Why the file's inputs do not take what the interface gives them, as the rest of a sentence; None where they do.
 
     Raises UnsupportedError for an input whose type the engine does not hold.
     """
     name, declared = interface.input, file.inputs
-    if why := missing(file, name):
-        return why
+    if name not in declared:
+        inputs = _listed(declared) or "none"
+        return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
     takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, declared[name]))}]"
     if file.input_dtype(name) != np.dtype(interface.dtype):
         return f"{takes}, which 'dtype' {interface.dtype} is not"
@@ -81,16 +74,19 @@ def constants(file: engine.ModelFile, interface: Interface) -> dict[str, np.ndar
     has a default in the file may get another value.
 
     Raises:
-        UsageError: the file has no such input, or the value does not fit it.
+        ModelUnavailableError: the file has no such input, or the value does not fit it.
+        UsageError: the value is no array of numbers.
         UnsupportedError: the engine does not hold the input's type.
     """
     known = file.optional_inputs | file.inputs
     arrays = {}
     for name, value in interface.inputs.items():
         if name not in known:
-            raise UsageError(f"'inputs' gives {quoted(name)} a value, and the model has only {_listed(known)}")
+            raise ModelUnavailableError(
+                f"'inputs' gives {quoted(name)} a value, and the model has only {_listed(known)}"
+            )
         if name == interface.input:
-            raise UsageError(f"'inputs' gives {quoted(name)} a value, which takes the photo")
+            raise ModelUnavailableError(f"'inputs' gives {quoted(name)} a value, which takes the photo")
         arrays[name] = _constant(name, value, file.input_dtype(name), known[name])
     return arrays
 
@@ -103,16 +99,16 @@ def _constant(name: str, value: Values, dtype: np.dtype[Any], declared: Sequence
             array = exact.astype(dtype)
             same = np.isfinite(array) == np.isfinite(exact) if dtype.kind == "f" else array == exact
     except (TypeError, ValueError) as error:
-        raise UsageError(f"'inputs' gives {takes}, what is no array of numbers: {error}") from error
+        raise UsageError(f"'inputs' gives {takes}, what is no array of numbers") from error
     if not same.all():
-        raise UsageError(f"'inputs' gives {takes}, a value that {dtype.name} does not have")
+        raise ModelUnavailableError(f"'inputs' gives {takes}, a value that {dtype.name} does not have")
     if exact.ndim == 0:
         return np.full([dim if isinstance(dim, int) else 1 for dim in declared], array, dtype)
     fits = len(declared) == exact.ndim and all(
         isinstance(dim, str) or dim == own for dim, own in zip(declared, exact.shape, strict=True)
     )
     if declared and not fits:
-        raise UsageError(f"'inputs' gives {takes}, an array of {list(exact.shape)}")
+        raise ModelUnavailableError(f"'inputs' gives {takes}, an array of {list(exact.shape)}")
     return array
 
 

@@ -62,7 +62,7 @@ class RunOptions:
     ) -> engine.Session:
         """The model on what these options say, for an input of this shape; by default what a square photo gets.
 
-        Raises what opening a session does, and UsageError where ``inputs`` do not fit the model.
+        Raises what opening a session does.
         """
         return engine.Session(
             file,
@@ -139,7 +139,7 @@ class Network:
 
         Raises:
             ModelUnavailableError: no mask model, or not as the interface has it; and what `opening` raises.
-            UsageError: ``asked`` contradicts itself or the file.
+            UsageError: ``asked`` contradicts itself.
         """
         self._model, self._options, self._notify = model, options, notify
         self._recovering = threading.Lock()
@@ -273,7 +273,7 @@ def read(model: models.ResolvedModel, asked: Description | None = None) -> tuple
     """The model file, and its interface, which the file's inputs and outputs have been held against.
 
     Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where what is
-    asked for contradicts itself, and what reading the file raises.
+    asked for contradicts itself, and what reading the file raises (see `opening`).
     """
     file = _file(model)
     known = interface_of(file, model, asked)

@@ -101,6 +101,9 @@ def _compare(resolved: ResolvedModel, image: str | None, asked: Description, **o
 
     with opening(resolved.path):
         file, known = read(resolved, asked)
+    for line in known.guesses:
+        notify(line)
+    with known.blaming_guesses(), opening(resolved.path):
         inputs = None if image is None else _photo(image, known.interface)
         shape = inputs[known.interface.input].shape if inputs else None
         return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options)

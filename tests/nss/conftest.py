@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import pytest
 from PIL import Image
 
 import engine
+from nss import model_metadata
+from nss.interface import USUAL, as_json
 from tests.engine.models import model, node
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -79,7 +82,7 @@ def photo(tmp_path: Path, rgb: np.ndarray) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A model that takes one image and gives one mask."""
+    """A model that takes one image and gives one mask, and says how."""
     weights = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
     nodes = [
         node("Conv", "x w", "a", name="first", pads=[1] * 4),
@@ -87,10 +90,9 @@ def small(tmp_path: Path) -> Path:
         node("Conv", "b v", "c", name="second"),
         node("Sigmoid", "c", "y"),
     ]
-    onnx.save(
-        model(nodes, {"x": [1, 3, 32, 32]}, "y", {"w": weights, "v": np.ones((1, 4, 1, 1), np.float32)}),
-        tmp_path / "small.onnx",
-    )
+    proto = model(nodes, {"x": [1, 3, 32, 32]}, "y", {"w": weights, "v": np.ones((1, 4, 1, 1), np.float32)})
+    proto.metadata_props.add(key=model_metadata.KEY, value=json.dumps(as_json(USUAL)))
+    onnx.save(proto, tmp_path / "small.onnx")
     return tmp_path / "small.onnx"
 
 

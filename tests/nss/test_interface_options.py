@@ -14,6 +14,7 @@ from PIL import Image
 from nss import interface_options
 from nss.errors import UsageError
 from nss.interface import Description, EdgeSize, FixedSize, as_json
+from tests.engine.models import node
 from tests.nss.conftest import Outcome
 from tests.nss.tiny_models import SIDE, probability, saved
 
@@ -177,4 +178,20 @@ def test_every_command_that_runs_a_network_takes_them(
     wrong = run(command, *what, "--model-size", 64)
     assert wrong.status == 3
     assert "64" in wrong.err[-1]
-    assert run(command, *what, "--model-size", SIDE, "--model-mean", "0.5").status == 0
+    right = run(command, *what, "--model-size", SIDE, "--model-mean", "0.5")
+    assert right.status == 0
+    assert next(line for line in right.err if "guessed" in line).endswith(
+        "--model-channels, --model-std, --model-filter"
+    )
+
+
+@pytest.mark.parametrize("command", ["bench", "parity"])
+def test_a_size_that_was_guessed_is_blamed_where_the_model_does_not_run_at_it(
+    command: str, run: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    fixed = [node("Conv", "x w", "a"), node("Reshape", "a shape", "b"), node("Sigmoid", "b", "y")]
+    shape = {"shape": np.array([1, 1, 64, 64])}
+    path = saved(tmp_path / "m.onnx", fixed, {"y": [1, 1, "h", "w"]}, {"x": [1, 3, "h", "w"]}, shape)
+    refused = run(command, path)
+    assert refused.status == 3
+    assert refused.err[-1].endswith("1024x1024 is a guess: say by --model-size what the model was made for")

@@ -163,18 +163,30 @@ def test_other_inputs_are_constants(folder: Path, backend: str) -> None:
     [
         ({}, ModelUnavailableError, "takes trimap, count beside x, the photo: say by 'inputs' which value each has"),
         ({"trimap": 1}, ModelUnavailableError, "takes count beside x, the photo: say by 'inputs'"),
-        ({"mask": 1}, UsageError, "'inputs' gives \"mask\" a value, and the model has only shift, trimap, x, count"),
-        ({"x": 1}, UsageError, "'inputs' gives \"x\" a value, which takes the photo"),
-        ({"count": 0.5}, UsageError, "'inputs' gives count, int64[], a value that int64 does not have"),
-        ({"trimap": 1e300}, UsageError, "gives trimap, float32[1, 1, h, w], a value that float32 does not have"),
+        (
+            {"mask": 1},
+            ModelUnavailableError,
+            "'inputs' gives \"mask\" a value, and the model has only shift, trimap, x, count",
+        ),
+        ({"x": 1}, ModelUnavailableError, "'inputs' gives \"x\" a value, which takes the photo"),
+        ({"count": 0.5}, ModelUnavailableError, "'inputs' gives count, int64[], a value that int64 does not have"),
+        (
+            {"trimap": 1e300},
+            ModelUnavailableError,
+            "gives trimap, float32[1, 1, h, w], a value that float32 does not have",
+        ),
         ({"count": [1, 2], "trimap": 1}, ModelUnavailableError, "input 'count' has shape [], which [2] does not fit"),
         (
             {"trimap": [[1, 2], [3]]},
             UsageError,
             "'inputs' gives trimap, float32[1, 1, h, w], what is no array of numbers",
         ),
-        ({"trimap": [[1, 2], [3, 4]]}, UsageError, "trimap, float32[1, 1, h, w], an array of [2, 2]"),
-        ({"shift": [[[[0.5]]]]}, UsageError, "'inputs' gives shift, float32[1, 1, 24, 40], an array of [1, 1, 1, 1]"),
+        ({"trimap": [[1, 2], [3, 4]]}, ModelUnavailableError, "trimap, float32[1, 1, h, w], an array of [2, 2]"),
+        (
+            {"shift": [[[[0.5]]]]},
+            ModelUnavailableError,
+            "'inputs' gives shift, float32[1, 1, 24, 40], an array of [1, 1, 1, 1]",
+        ),
     ],
 )
 def test_values_that_do_not_fit_are_refused(
