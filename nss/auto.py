@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nss import catalogue, model_store, models, run_times
+from nss import catalogue, model_store, models, run_times, transfer
 from nss.catalogue import CATALOGUE, ModelSpec
 from nss.errors import ModelUnavailableError, one_line
 from nss.models import ResolvedModel
@@ -83,7 +83,7 @@ def hint(resolved: ResolvedModel) -> str | None:
 
 
 def _pull(spec: ModelSpec) -> str:
-    size = models.format_size(spec.size)
+    size = transfer.format_size(spec.size)
     return f"`nss-wgpu models pull {spec.name}` ({size}, licence {spec.licence}, commercial use: {spec.commercial})"
 
 

@@ -24,12 +24,6 @@ from typing import TYPE_CHECKING, Any
 import nss
 from nss import model_store, transfer
 from nss.errors import ModelUnavailableError
-from nss.transfer import LIBRARY as _LIBRARY
-from nss.transfer import client_error as _client_error
-from nss.transfer import connection_limit as _connection_limit
-from nss.transfer import constants as _constants
-from nss.transfer import reason as _reason
-from nss.transfer import within as _within
 
 if TYPE_CHECKING:
     from nss.catalogue import Companion, ModelSpec
@@ -93,7 +87,7 @@ def discard(spec: ModelSpec) -> int:
     with _one_line_errors(spec):
         if spec.repo is not None:
             repo_dir = _repo_dir(spec.repo)
-            doomed = list((repo_dir / "blobs").glob("*.nss-partial"))
+            doomed = list((repo_dir / "blobs").glob(f"*{transfer.PARTIAL}"))
             own = replace(spec, companions=tuple(c for c in spec.companions if not c.shared))
             for file in (replace(spec, companions=()), *_parts(own, _revision(spec))):
                 if (pointer := find_cached(file)) is not None:
@@ -116,17 +110,17 @@ def repository_info(spec: ModelSpec) -> Any:
     huggingface_hub's own ``model_info`` warns of, or fails over, what authors write into their cards.
     Raises ModelUnavailableError: offline, out of reach, refused, gone, or no answer of a hub.
     """
-    _constants()
+    transfer.constants()
     from urllib.parse import quote
 
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
-    limit = _connection_limit()
+    limit = transfer.connection_limit()
     url = f"{_endpoint()}/api/models/{spec.repo}/revision/{quote(_revision(spec), safe='')}"
-    headers = build_hf_headers(library_name=_LIBRARY, library_version=nss.__version__)
+    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=nss.__version__)
     with _one_line_errors(spec):
-        response = _within(
+        response = transfer.within(
             limit, lambda: get_session().get(url, headers=headers, params={"blobs": True}, timeout=limit)
         )
         hf_raise_for_status(response)
@@ -180,7 +174,7 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
     blob = blobs / announced.etag
     # The lock that huggingface_hub itself takes for this blob.
     with WeakFileLock(locks / f"{announced.etag}.lock"):
-        part = blobs / f"{announced.etag}.nss-partial"
+        part = blobs / f"{announced.etag}{transfer.PARTIAL}"
         if not blob.exists():
             url = hf_hub_url(repo, filename, revision=announced.commit)
             _transfer(spec, url, part, quiet=quiet)
@@ -193,8 +187,8 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
             repo,
             filename,
             revision=announced.commit,
-            etag_timeout=_connection_limit(),
-            library_name=_LIBRARY,
+            etag_timeout=transfer.connection_limit(),
+            library_name=transfer.LIBRARY,
             library_version=nss.__version__,
         )
     )
@@ -206,11 +200,13 @@ def _ask(spec: ModelSpec) -> _Announced:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     url = hf_hub_url(str(spec.repo), str(spec.filename), revision=_revision(spec))
-    limit = _connection_limit()
+    limit = transfer.connection_limit()
     # The client's own limit holds per address tried and not for name look-up: several times as long in all.
-    metadata = _within(
+    metadata = transfer.within(
         limit,
-        lambda: get_hf_file_metadata(url, timeout=limit, library_name=_LIBRARY, library_version=nss.__version__),
+        lambda: get_hf_file_metadata(
+            url, timeout=limit, library_name=transfer.LIBRARY, library_version=nss.__version__
+        ),
     )
     commit, etag, size = metadata.commit_hash or "", metadata.etag or "", metadata.size
     # Both become file names in the cache.
@@ -236,7 +232,7 @@ def _expected_sha256(spec: ModelSpec, announced: _Announced) -> str | None:
 def _transfer(spec: ModelSpec, url: str, part: Path, *, quiet: bool) -> None:
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    headers = build_hf_headers(library_name=_LIBRARY, library_version=nss.__version__)
+    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=nss.__version__)
     transfer.receive(url, part, name=spec.name, size=spec.size or 0, headers=headers, quiet=quiet)
 
 
@@ -250,7 +246,7 @@ def _one_line_errors(spec: ModelSpec) -> Iterator[None]:
         yield
     except ModelUnavailableError:
         raise
-    except (_client_error(), OSError) as error:
+    except (transfer.client_error(), OSError) as error:
         raise ModelUnavailableError(_explain(error, spec)) from error
 
 
@@ -289,8 +285,8 @@ def _explain(error: Exception, spec: ModelSpec) -> str:
     if status is not None:
         return f"{_endpoint()} answered {status} for {spec.name}: try again later, {by_hand}"
     if isinstance(error, OSError) and not isinstance(error, (TimeoutError, errors.LocalEntryNotFoundError)):
-        return f"cannot store {spec.name}: {_reason(error)}"
-    return f"cannot reach {_endpoint()} for {spec.name} ({_reason(error)}): check the connection, {by_hand}"
+        return f"cannot store {spec.name}: {transfer.reason(error)}"
+    return f"cannot reach {_endpoint()} for {spec.name} ({transfer.reason(error)}): check the connection, {by_hand}"
 
 
 def _revision(spec: ModelSpec) -> str:
@@ -299,11 +295,11 @@ def _revision(spec: ModelSpec) -> str:
 
 
 def _endpoint() -> str:
-    return str(_constants().ENDPOINT)
+    return str(transfer.constants().ENDPOINT)
 
 
 def _cache_dir() -> Path:
-    return Path(_constants().HF_HUB_CACHE)
+    return Path(transfer.constants().HF_HUB_CACHE)
 
 
 def _repo_dir(repo: str) -> Path:

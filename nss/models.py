@@ -1,9 +1,10 @@
 """The way from the name of a model to its file.
 
-``resolve`` looks in this order: the weights built into the package, ``<name>.onnx`` in the model folder, the cache of
-huggingface_hub or of releases, what rembg has on this machine, and last (only where the caller allows it) the hub or
-the release itself. A name never stands for another model, and a
-file whose size or SHA-256 is not the published one is refused under that name; it can still be used by its path.
+``resolve`` looks for a model of the catalogue in this order: the weights built into the package, ``<name>.onnx`` in the
+model folder, what was fetched from the hub or from releases, what rembg has on this machine, and last (only where the
+caller allows it) the hub or the release itself. A name never stands for another model, and a file whose size or digest
+is not the published one is refused under that name; it can still be used by its path. Other repositories of the hub are
+`nss.repositories`, "auto" is `nss.auto`.
 
 The catalogue names a branch and not a commit where no commit hash is known. The first download records the commit that
 the branch resolved to, with the file's SHA-256 (`nss.model_store.Pin`); from then on this machine looks up, verifies
@@ -22,10 +23,9 @@ from typing import Literal
 from nss import hub, model_store, once, references, release, rembg_folder, transfer
 from nss.catalogue import CATALOGUE as CATALOGUE
 from nss.catalogue import ModelSpec as ModelSpec
-from nss.catalogue import spec_named as spec_named
+from nss.catalogue import spec_named
 from nss.errors import ModelUnavailableError, one_line
-from nss.notices import Notify as Notify
-from nss.notices import is_heard, logged
+from nss.notices import Notify, is_heard, logged
 
 Source = Literal["builtin", "file", "cache", "rembg"]
 
@@ -134,24 +134,21 @@ def resolve_spec(
         found = None
     if found:
         return _accept(spec, *found, requested, quiet, notify)
-    # rembg's own name for what its owner publishes behind a gate: only what rembg has is meant
-    rembgs = requested.lower() == spec.rembg and spec.release is None and not spec.builtin
-    if rembgs or not allow_fetch or not (spec.repo or spec.release):
-        raise ModelUnavailableError(f"{spec.name} is not on this machine: {_advice(spec)}")
+    if requested.lower() == spec.rembg and not (spec.release or spec.builtin):
+        # what its owner publishes behind a gate: only what rembg has is meant
+        raise ModelUnavailableError(
+            f"{spec.name} is not on this machine: {requested} is rembg's file, and not fetched; ask for {spec.name}"
+        )
+    if not allow_fetch and (spec.repo or spec.release):
+        raise ModelUnavailableError(f"{spec.name} is not on this machine: 'allow_fetch' would fetch it")
     return _fetch(spec, requested, quiet, notify)
-
-
-def _advice(spec: ModelSpec) -> str:
-    if spec.builtin:
-        return "reinstall nss-wgpu"
-    if spec.repo or spec.release:
-        return "'allow_fetch' would fetch it"
-    return f"it is not fetched; put the file at {model_store.model_dir() / spec.name}.onnx"
 
 
 def _fetch(spec: ModelSpec, requested: str, quiet: bool, notify: Notify) -> ResolvedModel:
     if not (spec.repo or spec.release):
-        raise ModelUnavailableError(f"{spec.name} is not on this machine: {_advice(spec)}")
+        by_hand = f"it is not fetched; put the file at {model_store.model_dir() / spec.name}.onnx"
+        remedy = "reinstall nss-wgpu" if spec.builtin else by_hand
+        raise ModelUnavailableError(f"{spec.name} is not on this machine: {remedy}")
     # Shown before the transfer begins, and again where that fails: only a file that is here counts as used.
     _show_licence(spec, quiet, notify)
     if spec.release:
@@ -264,11 +261,6 @@ def licence_notice(spec: ModelSpec) -> str | None:
     use = {"yes": "", "no": "; commercial use: no", "ask": "; commercial use needs an agreement with its owner"}
     what = spec.title if spec.title == spec.licence else f"{spec.title}: {spec.licence}"
     return f"licence of {what}{use[spec.commercial]}; see {spec.licence_url}"
-
-
-def format_size(size: int | None) -> str:
-    """Bytes in the decimal unit that people compare, such as "4.6 MB"; "unknown" for None."""
-    return "unknown" if size is None else transfer.format_size(size)
 
 
 def _accept(spec: ModelSpec, source: Source, path: Path, requested: str, quiet: bool, notify: Notify) -> ResolvedModel:

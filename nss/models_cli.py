@@ -41,8 +41,8 @@ def _models(context: typer.Context) -> None:
 def list_models(as_json: _Json = False) -> None:
     """Print every model with its licence, size and where it is, and the order in which auto takes them."""
     from nss.catalogue import AUTO_ORDER
-    from nss.models import format_size
     from nss.table import aligned
+    from nss.transfer import format_size
 
     if as_json:
         _print_json([_describe(spec) for spec in _all()])
@@ -119,12 +119,13 @@ def remove(name: _Name) -> None:
     """Delete a fetched model from the cache and forget its pinned commit. What is rembg's or put by hand stays."""
     from nss import hub, models, release
     from nss.errors import UsageError
+    from nss.transfer import format_size
 
     spec = _named(name)
     if spec.builtin:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
     freed = hub.discard(spec) + release.discard(spec)
-    typer.echo(f"{spec.name}: {models.format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
+    typer.echo(f"{spec.name}: {format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
     if (rest := models.locate(spec)) is not None:
         whose = "rembg's" if rest[0] == "rembg" else "your own"
         complain(f"{whose} file stays: {rest[1]}")
@@ -210,8 +211,6 @@ def _text(value: object) -> str:
         return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

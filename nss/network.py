@@ -17,6 +17,7 @@ from nss.description import FILE, GRAPH, GUESS, Described, interface_of
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line, quoted
 from nss.interface import Description, EdgeSize, Interface
 from nss.model_inputs import image_shape
+from nss.notices import Notify
 from nss.sessions import Sessions, Shape
 
 
@@ -126,7 +127,7 @@ class Network:
         self,
         model: models.ResolvedModel,
         options: RunOptions,
-        notify: models.Notify,
+        notify: Notify,
         asked: Description | None = None,
     ) -> None:
         """Open the model file.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar, cast
 
 from nss.errors import UsageError, quoted
 from nss.interface import Description, Filter, described
+
+_Path = TypeVar("_Path", Path, PurePosixPath)
 
 NAME = "preprocessor_config.json"
 LARGEST = 1 << 20
@@ -25,18 +28,21 @@ _RESAMPLE: dict[int, Filter] = {
 _OTHER = {4: "box", 5: "Hamming"}
 
 
+def places(model: _Path) -> list[_Path]:
+    """Where the configuration of a model's file may lie: beside it, or one folder up where it lies in ``onnx/``."""
+    folder = model.parent
+    return [place / NAME for place in ((folder, folder.parent) if folder.name == "onnx" else (folder,))]
+
+
 def beside(model: Path) -> Path | None:
-    """The configuration beside a model file, or one folder up where that lies in ``onnx/``; None without one.
+    """The first of the `places` on this machine; None without one.
 
     A link is taken where it lies, not where it leads: that is how Hugging Face's cache holds its files.
     """
-    folder = Path(os.path.abspath(model)).parent  # noqa: PTH100 - resolve() would follow the link
-    for place in (folder, folder.parent) if folder.name == "onnx" else (folder,):
-        try:
-            if (place / NAME).is_file():
-                return place / NAME
-        except OSError:
-            continue
+    for path in places(Path(os.path.abspath(model))):  # noqa: PTH100 - resolve() would follow the link
+        with suppress(OSError):
+            if path.is_file():
+                return path
     return None
 
 

@@ -20,7 +20,7 @@ from nss.image_size import MAX_PIXELS
 from nss.interface import Description, configured
 from nss.mask_output import mask_of
 from nss.network import Network, RunOptions
-from nss.notices import Notices
+from nss.notices import Notices, Notify
 from nss.once import OneTimeFile
 from nss.refine import Refinement
 from nss.timing import stage
@@ -129,7 +129,7 @@ class Remover:
         stretch: bool = False,
         max_pixels: int = MAX_PIXELS,
         quiet: bool = False,
-        notify: models.Notify | None = None,
+        notify: Notify | None = None,
         model_config: nss.ModelConfig | None = None,
     ) -> None:
         """Find and open the model.
@@ -314,7 +314,7 @@ def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInf
 
 
 def _open_auto(
-    options: RunOptions, asked: Description, *, quiet: bool, notify: models.Notify
+    options: RunOptions, asked: Description, *, quiet: bool, notify: Notify
 ) -> tuple[models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend

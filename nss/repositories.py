@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nss import hub, model_store
+from nss import hub, model_store, preprocessor_config, transfer
 from nss.catalogue import CATALOGUE, Companion, ModelSpec
 from nss.errors import ModelUnavailableError, UsageError, one_line
 from nss.interface import Description
 from nss.references import VARIANTS, Reference, base_and_suffix, choose, is_inside, parsed
 
-CONFIGURATION = "preprocessor_config.json"
 COMMERCIAL = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "isc", "unlicense"}
 """Licences of the hub's list that allow commercial use as they stand."""
 
@@ -135,11 +134,10 @@ def _fetch(
     spec: ModelSpec, listing: Listing | None, *, quiet: bool, notify: Callable[[str], None]
 ) -> tuple[ModelSpec, Path]:
     """Download a model; ``listing`` is None where its companions are known."""
-    from nss.models import format_size
 
     def say(size: int, what: str) -> None:
         if not quiet:
-            notify(f"{spec.name}: {format_size(size)}{what}")
+            notify(f"{spec.name}: {transfer.format_size(size)}{what}")
 
     def complete(path: Path) -> ModelSpec:
         nonlocal spec
@@ -255,7 +253,7 @@ def _licence(card: dict[str, Any], reference: Reference, commit: str) -> tuple[s
 
 
 def _companions(file: str, listing: Listing, data: Iterable[PurePosixPath] | None = None) -> tuple[Companion, ...]:
-    """What a model's file needs beside it: its external data, and the configuration beside it or one folder up.
+    """What a model's file needs beside it: its external data, and the configuration of the pre-processing.
 
     ``data`` are the paths of the former, relative to the file's folder; None: what is named as exporters name it.
     Raises ModelUnavailableError where the repository has no such file.
@@ -267,8 +265,7 @@ def _companions(file: str, listing: Listing, data: Iterable[PurePosixPath] | Non
         names = [str(folder / location) for location in data]
     if missing := [name for name in names if name not in listing.files]:
         raise ModelUnavailableError(f"{file} keeps weights in {', '.join(missing)}, which its repository does not have")
-    places = [str(place / CONFIGURATION) for place in (folder, folder.parent)]
-    names += [place for place in places if place in listing.files][:1]
+    names += [path for path in map(str, preprocessor_config.places(PurePosixPath(file))) if path in listing.files][:1]
     return tuple(listing.files[name] for name in names)
 
 
@@ -283,11 +280,9 @@ def _data_files(spec: ModelSpec, path: Path) -> list[PurePosixPath]:
 
 
 def _no_choice(reference: Reference, files: list[Companion]) -> ModelUnavailableError | UsageError:
-    from nss.models import format_size
-
     if not files:
         return ModelUnavailableError(f"{hub.page(reference.repo)} has no ONNX file at {reference.revision or 'main'}")
-    listed = ", ".join(f"{file.filename} ({format_size(file.size)})" for file in files[:LISTED])
+    listed = ", ".join(f"{file.filename} ({transfer.format_size(file.size)})" for file in files[:LISTED])
     more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
     whole = replace(reference, file=None, variant=None)
     if reference.file:

@@ -161,8 +161,10 @@ def announcement(name: str, size: int, source: str) -> str:
     return f"{name}: {format_size(size)} to fetch from {source}"
 
 
-def format_size(size: int) -> str:
-    """Bytes in the decimal unit that people compare: "4.6 MB", "176 MB", "1.02 GB"."""
+def format_size(size: int | None) -> str:
+    """Bytes in the decimal unit that people compare: "4.6 MB", "176 MB", "1.02 GB"; "unknown" for None."""
+    if size is None:
+        return "unknown"
     if size >= 1_000_000_000:
         return f"{size / 1e9:.2f} GB"
     return f"{size / 1e6:.0f} MB" if size >= 10_000_000 else f"{size / 1e6:.1f} MB"
@@ -239,6 +241,7 @@ def session() -> Any:
 
 
 def user_agent() -> dict[str, str]:
+    """The header that says who asks."""
     return {"User-Agent": f"{LIBRARY}/{nss.__version__}"}
 
 

@@ -234,7 +234,7 @@ def test_a_damaged_file_of_rembgs_is_passed_over_and_left_as_it_is(tmp_path: Pat
 def test_bria_rmbg_is_found_in_rembgs_folder_and_never_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
     monkeypatch.setitem(CATALOGUE, "rmbg-2.0", replace(CATALOGUE["rmbg-2.0"], size=len(CONTENT), sha256=digest))
-    with pytest.raises(ModelUnavailableError, match=r"rmbg-2\.0 is not on this machine"):
+    with pytest.raises(ModelUnavailableError, match=r"rmbg-2\.0 is not on this machine: bria-rmbg is rembg's file"):
         models.resolve("bria-rmbg", allow_fetch=True)
     path = rembg_file(tmp_path / "home" / ".rembg", "bria-rmbg", CONTENT)
     for name in ("bria-rmbg", "rmbg-2.0", "best"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nss import hub as nss_hub
-from nss import model_store, models
+from nss import model_store, models, transfer
 from nss.errors import ModelUnavailableError
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 
@@ -244,4 +244,4 @@ def test_the_licence_line_says_what_of_commercial_use() -> None:
 
 @pytest.mark.parametrize(("size", "text"), [(4_574_861, "4.6 MB"), (176_153_355, "176 MB"), (1_024_331_469, "1.02 GB")])
 def test_sizes_are_decimal(size: int, text: str) -> None:
-    assert models.format_size(size) == text
+    assert transfer.format_size(size) == text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -251,7 +252,7 @@ def test_a_variant_of_a_model_of_the_catalogue_has_its_licence_and_its_network(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = models.CATALOGUE["rmbg-1.4"]
-    monkeypatch.setitem(models.CATALOGUE, "rmbg-1.4", models.replace(known, repo=REPO))
+    monkeypatch.setitem(models.CATALOGUE, "rmbg-1.4", replace(known, repo=REPO))
     hub.files = {**variants("", "_fp16"), "other.onnx": network(7)}
     lines: list[str] = []
     spec = models.resolve("rmbg-1.4", variant="fp16", allow_fetch=True, notify=lines.append).spec

@@ -102,6 +102,12 @@ def test_the_nearest_configuration_comes_along(hub: FakeHub, files: dict[str, by
     assert [companion.filename for companion in resolved.spec.companions] == expected
 
 
+def test_a_configuration_that_would_not_be_read_does_not_come_along(hub: FakeHub) -> None:
+    """One folder up counts where the file lies in ``onnx/``."""
+    hub.files = {"fine/model.onnx": MODEL, "preprocessor_config.json": CONFIGURATION}
+    assert obtained().spec.companions == ()
+
+
 def test_two_at_once_transfer_it_once(hub: FakeHub) -> None:
     hub.files = {FILE: network(1, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
     with ThreadPoolExecutor(4) as pool:
