@@ -220,8 +220,7 @@ class Cutout:
         Raises:
             UsageError: a setting is out of its range.
         """
-        times = self.info.milliseconds
-        return replace(self, mask=refinement.apply(self.mask, self.rgb, times))
+        return replace(self, mask=refinement.apply(self.mask, self.rgb, self.info.milliseconds))
 
     def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> Composed:
         """The pixels of a file; the time they take is the stage "compose".
@@ -315,16 +314,13 @@ class Cutout:
         composition = composition or self.composition
         read = (self.path, self.info.mask, composition.background if composition else None)
         inputs = InputFiles(file for file in read if file is not None)
-        if not isinstance(path, str | os.PathLike):
-            chosen = _encoding(encoding, file_object.name_of(path))
-            picture = self.composed(composition, opaque=not chosen.has_alpha).picture
-            with self.timed("encode"):
-                file_object.write(picture, path, encoding=chosen, inputs=inputs)
-            return None
-        chosen = _encoding(encoding, path)
+        chosen = _encoding(encoding, path if isinstance(path, str | os.PathLike) else file_object.name_of(path))
         picture = self.composed(composition, opaque=not chosen.has_alpha).picture
         with self.timed("encode"):
-            return export.write(picture, path, encoding=chosen, inputs=inputs, overwrite=overwrite)
+            if isinstance(path, str | os.PathLike):
+                return export.write(picture, path, encoding=chosen, inputs=inputs, overwrite=overwrite)
+            file_object.write(picture, path, encoding=chosen, inputs=inputs)
+            return None
 
     def to_bytes(self, format: Encoding | str = "png", *, composition: Composition | None = None) -> bytes:  # noqa: A002 - Pillow's name for it
         """The bytes of the file that ``save`` would write, verified like it.

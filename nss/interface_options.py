@@ -126,13 +126,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _value(key: str, given: Any, parse: Callable[[Any], Any]) -> Any:
-    """The value of one option as a description has it."""
+def _value(key: str, text: Any, parse: Callable[[Any], Any]) -> Any:
+    """The value of one option as a description has it; ``text`` is what stands behind the option."""
     try:
-        value: Mapping[str, Any] = described({key: parse(given)}, PREFIX)
+        description: Mapping[str, Any] = described({key: parse(text)}, PREFIX)
     except (ValueError, UsageError):
-        raise UsageError(f"{PREFIX}{key} {quoted(given)}: {POSSIBLE[key]} is possible") from None
-    return value[key]
+        raise UsageError(f"{PREFIX}{key} {quoted(text)}: {POSSIBLE[key]} is possible") from None
+    return description[key]
 
 
 def _constant(text: str) -> tuple[str, Any]:

@@ -13,6 +13,9 @@ With U²-Netp on 600 x 400 pixels: at most 0.06 on one colour, noise and gradien
 least 0.7 for a person of 16 pixels, 0.9 for a dot of 10.
 """
 
+SLACK = 0.01
+"""How far a mask may leave 0..1 by rounding; what goes further is no mask."""
+
 NOTHING = "nothing was found in this photo"
 """How the note on such a mask begins."""
 

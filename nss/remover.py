@@ -25,9 +25,6 @@ from nss.once import OneTimeFile
 from nss.refine import Refinement
 from nss.timing import stage
 
-MASK_SLACK = 0.01
-"""How far the network's output may leave 0..1, by rounding, before it is said to be no mask."""
-
 SHAPE_SLACK = 0.01
 """How far the sides of a given mask may be from the photo's in their proportion."""
 
@@ -254,7 +251,7 @@ class Remover:
         photo, raw = inferred.photo, inferred.raw
         with stage(inferred.info.milliseconds, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
-            if raw.min() < -MASK_SLACK or raw.max() > 1 + MASK_SLACK:
+            if raw.min() < -mask_check.SLACK or raw.max() > 1 + mask_check.SLACK:
                 notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._contradicted()}")
             mask = preprocess.mask_to_photo(raw, photo.size)
             nothing = mask_check.nothing_found(mask, photo.alpha)

@@ -22,9 +22,7 @@ from nss import model_inputs, model_store, preprocess
 from nss.errors import NssError
 from nss.graph_signs import Signs
 from nss.interface import Activation, Description, FixedSize, Interface
-
-SLACK = 0.01
-"""How far a probability may leave 0..1, by rounding."""
+from nss.mask_check import SLACK
 
 LEAST_RANGE = 32.0
 """What an output must reach to be one of 0..255: logits and probabilities stay below, a mask of 0..255 does not."""
@@ -76,12 +74,12 @@ def findings(file: engine.ModelFile, interface: Interface, sha256: str) -> list[
     asked = _asked(interface)
     if (kept := _read(sha256, asked)) is not None:
         return kept
-    made = _tried(file, interface)
-    if made:
-        value = {"version": _VERSION, "input": asked, "outputs": [asdict(finding) for finding in made]}
+    tried = _tried(file, interface)
+    if tried:
+        value = {"version": _VERSION, "input": asked, "outputs": [asdict(finding) for finding in tried]}
         with suppress(OSError):
             model_store.write_json(_path(sha256), value)
-    return made
+    return tried
 
 
 def contradicted(sha256: str) -> bool:
@@ -154,19 +152,19 @@ def _activation(mask: Finding) -> tuple[Activation, float]:
 
 def _tried(file: engine.ModelFile, interface: Interface) -> list[Finding]:
     dims = file.inputs.get(interface.input, ())
-    made: list[Finding] = []
+    results: list[Finding] = []
     if len(dims) < 3 or not set(file.inputs) <= {interface.input, *interface.inputs}:
-        return made
+        return results
     for height, width in _sizes(dims, interface):
         try:
-            made = _run(file, interface, height, width)
+            results = _run(file, interface, height, width)
         except (engine.EngineError, NssError, MemoryError, ValueError, TypeError, OverflowError) as error:
             # also where what is asked for does not fit the file
             logging.getLogger(__name__).debug("no trial of %s at %dx%d: %s", interface.input, height, width, error)
             continue
-        if any(finding.varies and min(finding.height, finding.width) > 1 for finding in made):
+        if any(finding.varies and min(finding.height, finding.width) > 1 for finding in results):
             break
-    return made
+    return results
 
 
 def _sizes(dims: Sequence[int | str], interface: Interface) -> list[tuple[int, int]]:

@@ -7,8 +7,10 @@ a PIL image, an array gives an array; RGBA, or greyscale with ``only_mask``. Wha
   ``putalpha=True``.
 - ``remove`` without a session takes the best model on this machine (``nss.Remover("auto")``), keeps it loaded and
   fetches nothing. ``new_session(name)`` fetches a model that is missing, as rembg does.
-- The photo is divided by 255 and not by its own maximum, and resized as the model's own code does, not by Lanczos. Each
-  mask is stretched to 0..1, as rembg does. Masks of one model are within 0.02 of rembg's, on average over a photo.
+- The photo is divided by 255 and not by its own maximum; for "u2netp" and "bria-rmbg" it is resized by antialiased
+  bilinear, and not by Lanczos. Each mask is stretched to 0..1, as rembg does. Masks of one model are within 0.02 of
+  rembg's, on average over a photo.
+- "bria-rmbg" is used where rembg has it on this machine, and not fetched; "rmbg-2.0" is, from BRIA.
 - ``alpha_matting`` takes the same thresholds. In the band between them the mask follows the photo's edges by a guided
   filter (`nss.guided`), where rembg solves for closed-form matting; colours are estimated likewise (`nss.foreground`).
 - ``bgcolor`` is converted to the photo's colour space, and the photo's ICC profile is kept.
