@@ -208,7 +208,7 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, dict):
-        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return "; ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import engine
+from nss import visible
 from nss.errors import ImageError, UsageError
 from nss.interface import CHANNELS
 
@@ -78,8 +79,7 @@ def prepare(
     """The network's input for a photo, as the interface has it: its layout, dtype, channels, size and numbers.
 
     Resized with the model's own filter, then ``(x * scale - mean) / std`` in float32; uint8 is rounded and clipped. The
-    network sees RGB as it is, under the image's own alpha too: what is transparent there stays so when the cut-out is
-    composed.
+    network is not shown what alpha hides (`nss.visible`).
 
     A photo above ``LONGEST_SIDE`` is first reduced to that side with antialias if the model's own filter has none: taps
     that lie many pixels apart would turn fine texture into noise.
@@ -87,7 +87,7 @@ def prepare(
     Args:
         rgb: uint8 HxWx3.
         interface: what the model wants.
-        alpha: uint8 HxW, the photo's own, for "RGBA"; None for an opaque photo.
+        alpha: uint8 HxW, the photo's own; None for an opaque photo.
         name: what to call the photo in an error.
 
     Returns:
@@ -98,7 +98,7 @@ def prepare(
         UsageError: mean or std have not one number a channel.
     """
     factor, offset = normalisation(interface)
-    image = _channels(rgb, alpha, interface, _input_size(rgb, interface, name))
+    image = _channels(visible.shown(rgb, alpha), alpha, interface, _input_size(rgb, interface, name))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond all sense: the engine refuses what is NaN
         image *= factor
         image -= offset

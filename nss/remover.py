@@ -12,7 +12,7 @@ import numpy as np
 
 import engine
 import nss
-from nss import auto, image_io, mask_check, models, preprocess, run_times, trial, visible
+from nss import auto, image_io, mask_check, models, preprocess, run_times, trial
 from nss.compose import Composition, Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_io import Photo
@@ -220,8 +220,7 @@ class Remover:
                 photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
-                shown = visible.shown(photo.rgb, photo.alpha)
-                network_input = preprocess.prepare(shown, self._network.interface, photo.alpha, photo.name)
+                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
         return Prepared(photo, network_input, times)
 
     def infer(self, prepared: Prepared) -> Inferred:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import engine
-from nss import models, preprocess
+from nss import models, preprocess, visible
 from nss.errors import ImageError, UsageError
 from nss.interface import EdgeSize, Filter, FixedSize, Interface, completed
 from nss.preprocess import prepare, resize
@@ -131,7 +131,9 @@ def test_the_fourth_channel_is_the_photos_alpha_or_opaque() -> None:
     assert (opaque[..., 3] == 0.5).all()
     expected = pillow(alpha.astype(np.float32), (30, 20), "bilinear-antialias") / 255 - 0.5
     np.testing.assert_allclose(with_alpha[0, ..., 3], expected, atol=1e-6)
-    assert np.array_equal(with_alpha[..., :3], opaque[..., :3])
+    shown = prepare(visible.shown(PHOTO, alpha), as_rgba)
+    assert np.array_equal(with_alpha[..., :3], shown[..., :3])
+    assert np.array_equal(prepare(PHOTO, as_rgba, np.full_like(alpha, 255))[..., :3], opaque[..., :3])
 
 
 def test_dtypes() -> None:
