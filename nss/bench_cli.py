@@ -89,6 +89,7 @@ class _Result:
     first_run: float
     runs: list[float]
     stages: dict[str, list[float]]
+    model_config: dict[str, Any]
     kernels: list[engine.KernelTime] | None = None
 
 
@@ -122,7 +123,7 @@ def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels
         if session.info.backend == "webgpu":
             _add_gpu(session, stages, runs)
         found = session.profile(inputs) if kernels else None
-        return _Result(model.spec.name, session.info, load, first, warm, stages, found)
+        return _Result(model.spec.name, session.info, load, first, warm, stages, known.as_json(), found)
 
 
 def _median(numbers: Sequence[float]) -> float:
@@ -148,6 +149,7 @@ def _add_gpu(session: engine.Session, stages: dict[str, list[float]], runs: int)
 def _as_json(result: _Result) -> dict[str, Any]:
     return {
         "model": result.model,
+        "model_config": result.model_config,
         **asdict(result.info),
         "milliseconds": {
             "load": result.load,

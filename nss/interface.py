@@ -104,7 +104,7 @@ class Interface:
         mean: one number a channel, or one for all.
         std: likewise.
         filter: how the photo is resized; those with antialias widen where they reduce, as Pillow's do.
-        output: the output's name, or its index in the file.
+        output: the output's name, or its index in the file; negative ones count from the end in a `Description`.
         channel: of an output with several, the one that is the foreground; negative ones count from the end.
         activation: what is applied to the output.
         range: the output's value for full foreground.
@@ -199,7 +199,7 @@ POSSIBLE = {
     "mean": "a number, or one for each channel,",
     "std": "a number other than 0, or one for each channel,",
     "filter": _either(Filter),
-    "output": "a name, or an index from 0,",
+    "output": "a name, or an index,",
     "channel": "a whole number",
     "activation": _either(Activation),
     "range": "a number other than 0",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     import engine
+    from nss.description import Described
     from nss.interface import Description, Interface
     from nss.models import ResolvedModel
 
@@ -73,7 +74,7 @@ def parity(
     from nss import models
 
     resolved = models.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
-    report = _compare(
+    report, known = _compare(
         resolved,
         image,
         model_config,
@@ -86,7 +87,8 @@ def parity(
     )
     over = report.first_over
     if as_json:
-        print(json.dumps(_finite({**asdict(report), "first_over": asdict(over) if over else None}), indent=2))
+        first = asdict(over) if over else None
+        print(json.dumps(_finite({**asdict(report), "first_over": first, "model_config": known.as_json()}), indent=2))
     else:
         for line in _lines(report):
             print(line)
@@ -95,7 +97,9 @@ def parity(
         raise typer.Exit(1)
 
 
-def _compare(resolved: ResolvedModel, image: str | None, asked: Description, **options: Any) -> engine.ParityReport:
+def _compare(
+    resolved: ResolvedModel, image: str | None, asked: Description, **options: Any
+) -> tuple[engine.ParityReport, Described]:
     import engine
     from nss.network import bindings, opening, read
 
@@ -106,7 +110,7 @@ def _compare(resolved: ResolvedModel, image: str | None, asked: Description, **o
     with known.blaming_guesses(), opening(resolved.path):
         inputs = None if image is None else _photo(image, known.interface)
         shape = inputs[known.interface.input].shape if inputs else None
-        return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options)
+        return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options), known
 
 
 def _photo(image: str, interface: Interface) -> dict[str, np.ndarray]:

@@ -186,6 +186,17 @@ def test_every_command_that_runs_a_network_takes_them(
 
 
 @pytest.mark.parametrize("command", ["bench", "parity"])
+def test_their_json_has_where_each_value_is_from(command: str, run: Callable[..., Outcome], tiny: Path) -> None:
+    record = json.loads("\n".join(run(command, tiny, "--json", "--model-mean", "0.5").out))
+    assert record["model_config"]["values"]["mean"] == [0.5]
+    assert {key: record["model_config"]["origins"][key] for key in ("mean", "size", "filter")} == {
+        "mean": "option",
+        "size": "file",
+        "filter": "guess",
+    }
+
+
+@pytest.mark.parametrize("command", ["bench", "parity"])
 def test_a_size_that_was_guessed_is_blamed_where_the_model_does_not_run_at_it(
     command: str, run: Callable[..., Outcome], tmp_path: Path
 ) -> None:
