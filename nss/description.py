@@ -81,7 +81,7 @@ class Described:
             ) from error
 
     def as_json(self) -> dict[str, Any]:
-        """``values``, which a configuration file may hold, and their ``origins``."""
+        """``values`` and their ``origins``, which `nss.interface.described` reads."""
         return {"values": as_json(self.interface), "origins": self.origins}
 
 

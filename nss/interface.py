@@ -166,21 +166,23 @@ def merged(sources: Iterable[tuple[str, Description]]) -> tuple[Description, dic
 
 
 def described(values: Mapping[str, Any], where: str) -> Description:
-    """A description from JSON: the keys of `Interface`, each optional.
+    """A description from JSON: the keys of `Interface`, each optional; or ``model_config`` as `--json` has it.
 
     ``size`` is ``[height, width]``, a number for both, ``{"shortest_edge": n, "multiple_of": m}``, likewise
-    ``longest_edge``, or what `parsed_size` reads. Raises UsageError, which begins with ``where``, for an unknown key or
-    a value that is none.
+    ``longest_edge``, or what `parsed_size` reads. Arrays of NumPy and its numbers stand for lists and numbers. Raises
+    UsageError, which begins with ``where``, for an unknown key or a value that is none.
     """
+    if set(values) == {"values", "origins"} and isinstance(values["values"], Mapping):
+        values = values["values"]
     known = Description.__annotations__
     description: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{where}: {quoted(key)} is no part of a model's interface; there are {', '.join(known)}")
         try:
-            description[key] = _READERS[key](value)
+            description[key] = _READERS[key](_native(value))
         except (TypeError, ValueError, OverflowError, KeyError):
-            raise UsageError(f"{where}: {key} {quoted(value)}: {POSSIBLE[key]} is possible") from None
+            raise UsageError(f"{where}: {key} {one_line(quoted(value))}: {POSSIBLE[key]} is possible") from None
     return cast("Description", description)
 
 
@@ -237,6 +239,13 @@ def parsed_numbers(text: str) -> tuple[float, ...]:
     return _numbers([parsed_number(part) for part in text.replace(",", " ").split()])
 
 
+def _native(value: Any) -> Any:
+    """The value with Python's numbers and lists for NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: _native(item) for key, item in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, FixedSize):
         return [value.height, value.width]
@@ -262,17 +271,19 @@ def _read_size(value: Any) -> Size:
 
 
 def _positive(value: Any) -> int:
-    number = int(value)
-    if isinstance(value, bool) or number != float(value) or not 1 <= number <= 1 << 20:
+    try:
+        number = 0 if isinstance(value, bool) or int(value) != float(value) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if not 1 <= number <= 1 << 20:
         raise ValueError(value)
     return number
 
 
 def _finite(value: Any) -> float:
-    number = float(value)
-    if isinstance(value, (bool, str)) or not math.isfinite(number):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(value)
-    return number
+    return float(value)
 
 
 def _not_zero(value: Any) -> float:
@@ -282,7 +293,7 @@ def _not_zero(value: Any) -> float:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    numbers = tuple(map(_finite, value)) if isinstance(value, Sequence) else (_finite(value),)
+    numbers = tuple(map(_finite, value)) if isinstance(value, (list, tuple)) else (_finite(value),)
     if len(numbers) not in (1, 3, 4):
         raise ValueError(value)
     return numbers
@@ -357,11 +368,17 @@ def configured(config: ModelConfig | None) -> Description:
         return {}
     if isinstance(config, Mapping):
         return described(config, "model_config")
+    if not isinstance(config, (str, os.PathLike)):
+        raise UsageError(f"'model_config' is a mapping or the path of a JSON file, not {type(config).__name__}")
     path = os.fspath(config)
     try:
-        values = json.loads(Path(path).read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, or a NUL in the name
-        why = error.strerror or error if isinstance(error, OSError) else one_line(error)
+        values = json.loads(Path(path).read_bytes())  # UTF-8, or the UTF-16 of Windows' PowerShell
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, no Unicode, or a NUL in the name
+        why: object = "it is no JSON text"
+        if isinstance(error, OSError):
+            why = error.strerror or error
+        elif isinstance(error, json.JSONDecodeError) or "\0" in path:
+            why = one_line(error)
         raise UsageError(f"{path}: the description of a model's interface cannot be read: {why}") from error
     if not isinstance(values, Mapping):
         raise UsageError(f"{path}: the description of a model's interface is a JSON object, and this is none")

@@ -99,7 +99,9 @@ def _constant(name: str, value: Values, dtype: np.dtype[Any], declared: Sequence
             array = exact.astype(dtype)
             same = np.isfinite(array) == np.isfinite(exact) if dtype.kind == "f" else array == exact
     except (TypeError, ValueError) as error:
-        raise UsageError(f"'inputs' gives {takes}, what is no array of numbers") from error
+        raise UsageError(
+            f"'inputs' gives {takes}, what is no array of numbers: its rows differ in length, or it holds text"
+        ) from error
     if not same.all():
         raise ModelUnavailableError(f"'inputs' gives {takes}, a value that {dtype.name} does not have")
     if exact.ndim == 0:

@@ -70,8 +70,7 @@ def parsed(values: Mapping[str, Any], where: str) -> tuple[Description, list[str
     lines: list[str] = []
     if values.get("do_flip_channel_order") is True:
         wanted["channels"] = "BGR"
-    normalises = values.get("do_normalize", "image_mean" in values or "image_std" in values)
-    if normalises is False:
+    if values.get("do_normalize") is False:
         wanted["mean"], wanted["std"] = 0.0, 1.0
     else:
         wanted |= {key: values[f"image_{key}"] for key in ("mean", "std") if values.get(f"image_{key}") is not None}

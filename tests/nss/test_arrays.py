@@ -76,7 +76,7 @@ def test_large_arrays_go_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("bad", [1.5, -0.25, np.nan, np.inf])
+@pytest.mark.parametrize("bad", [1.5, -0.25, np.inf])
 def test_floating_point_beyond_0_to_1_is_refused_in_words(dtype: str, bad: float) -> None:
     array = np.zeros((3, 4, 3), dtype)
     array[1, 2, 0] = bad
@@ -84,6 +84,14 @@ def test_floating_point_beyond_0_to_1_is_refused_in_words(dtype: str, bad: float
         image_io.load(array)
     with pytest.raises(ImageError, match=r"its samples go from"):
         image_io.load_mask(array[..., 0])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_sample_that_is_no_number_is_called_that(dtype: str) -> None:
+    array = np.zeros((3, 4, 3), dtype)
+    array[1, 2, 0] = np.nan
+    with pytest.raises(ImageError, match="<array>: holds NaN"):
+        image_io.load(array)
 
 
 @pytest.mark.parametrize(

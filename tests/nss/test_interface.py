@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nss.errors import UsageError
@@ -14,6 +16,7 @@ from nss.interface import (
     EdgeSize,
     FixedSize,
     as_json,
+    configured,
     described,
     merged,
     parsed_number,
@@ -107,6 +110,61 @@ def test_what_is_no_description_is_refused_with_its_place(key: str, value: objec
 def test_every_key_says_what_is_possible() -> None:
     assert set(POSSIBLE) == set(Description.__annotations__)
     assert POSSIBLE["channels"] == "RGB, BGR, RGBA or grey"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", [0.5, "a", 1]),
+        ("mean", None),
+        ("scale", "1/255"),
+        ("size", "abc"),
+        ("size", "4x4x3"),
+        ("inputs", {"r1i": np.zeros((2, 2)) > 0, "x": None}),
+    ],
+)
+def test_a_value_is_refused_in_this_projects_words_and_on_one_line(key: str, value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        described({key: value}, "my.json")
+    assert str(caught.value).endswith(f": {POSSIBLE[key]} is possible")
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_and_numbers_of_numpy_stand_for_lists_and_numbers() -> None:
+    state = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    said = described(
+        {
+            "mean": np.array([0.5, 0.25, 0.125], np.float32),
+            "scale": np.float32(0.5),
+            "channel": np.int64(1),
+            "size": np.array([48, 64]),
+            "inputs": {"state": state, "ratio": np.float64(0.25)},
+        },
+        "",
+    )
+    assert said == {
+        "mean": (0.5, 0.25, 0.125),
+        "scale": 0.5,
+        "channel": 1,
+        "size": FixedSize(48, 64),
+        "inputs": {"state": state.tolist(), "ratio": 0.25},
+    }
+
+
+def test_what_a_run_says_of_its_model_is_read_again() -> None:
+    said = described(WHOLE, "")
+    assert described({"values": as_json(said), "origins": dict.fromkeys(said, "option")}, "") == said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_of_windows_is_read_too(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "model.json").write_text('{"mean": 0.5}', encoding)
+    assert configured(tmp_path / "model.json") == {"mean": (0.5,)}
+
+
+def test_a_configuration_of_another_type_is_the_programs_fault() -> None:
+    with pytest.raises(UsageError, match="'model_config' is a mapping or the path of a JSON file, not int"):
+        configured(5)  # type: ignore[arg-type]
 
 
 def test_the_first_to_speak_wins_and_is_named() -> None:

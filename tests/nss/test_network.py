@@ -251,7 +251,7 @@ def test_a_configuration_may_be_a_file(folder: Path) -> None:
     [
         (None, "No such file or directory"),
         (b"{", "cannot be read: Expecting property name"),
-        (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
+        (b"\xff\xd8\xff\xe0", "cannot be read: it is no JSON text"),
         (b"[1]", "is a JSON object, and this is none"),
         (b'{"meen": 1}', '"meen" is no part of a model\'s interface; there are input, '),
         (b'{"std": 0}', "std 0: a number other than 0"),

@@ -81,6 +81,7 @@ def test_what_is_not_done() -> None:
     assert (raw["scale"], raw["mean"], raw["std"], lines) == (1, (127.5,) * 3, (127.5,) * 3, [])
     unit, lines = parsed(do_normalize=False)
     assert (unit["scale"], unit["mean"], unit["std"], lines) == (1 / 255, (0.0,), (1.0,), [])
+    assert not {"mean", "std"} & set(parsed(do_normalize=..., image_mean=..., image_std=...)[0])
     assert parsed(do_flip_channel_order=True)[0]["channels"] == "BGR"
     assert parsed(rescale_factor=...)[0]["scale"] == 1 / 255
 
