@@ -13,8 +13,10 @@ and fetches that commit, whatever the branch does, until ``nss-wgpu models remov
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
+import unicodedata
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,9 @@ from nss.errors import ModelUnavailableError, one_line
 from nss.notices import Notify, is_heard, logged
 
 Source = Literal["builtin", "file", "cache", "rembg"]
+
+LISTED = 6
+"""How many files of a folder a message names."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def resolve_spec(
     found = locate(spec)
     if found and found[0] == "rembg" and (fault := find_fault(spec, *found)):
         if not quiet:
-            notify(f"passed over {fault}")
+            notify(f"passed over {spec.name}: {fault}")
         found = None
     if found:
         return _accept(spec, *found, requested, quiet, notify)
@@ -295,10 +300,14 @@ def _resolve_file(requested: str) -> ResolvedModel:
             f"no model file {requested}: {reason}; pass an ONNX file or one of {_names()}"
         ) from error
     if is_directory:
+        if files := _models_in(path):
+            raise ModelUnavailableError(f"{requested} is a directory: name the file in it, {' or '.join(files)}")
         raise ModelUnavailableError(f"{requested} is a directory: pass an ONNX file or one of {_names()}")
     if not exists:
         what = "model file" if is_path(requested) or path.name != requested else "model"
-        raise ModelUnavailableError(f"no {what} {requested}: pass an ONNX file or one of {_names()}")
+        raise ModelUnavailableError(
+            f"no {what} {requested}: {_similar(requested)}pass an ONNX file or one of {_names()}"
+        )
     content = None
     if once.is_pipe(path):
         try:
@@ -310,6 +319,21 @@ def _resolve_file(requested: str) -> ResolvedModel:
     return ResolvedModel(spec_for_file(path, content), path, "file", requested, content)
 
 
+def _models_in(folder: Path) -> list[str]:
+    """Some ONNX files of a folder, and of ``onnx/`` in it, where a clone of a repository of Hugging Face has them."""
+    try:
+        return [str(file) for place in (folder, folder / "onnx") for file in sorted(place.glob("*.onnx"))][:LISTED]
+    except OSError:
+        return []
+
+
+def _similar(requested: str) -> str:
+    """The name of the catalogue that a text nearly is, as a question; nothing where there is none."""
+    wanted = unicodedata.normalize("NFKC", requested).lower()
+    close = difflib.get_close_matches(wanted.rpartition("/")[2], CATALOGUE, n=1, cutoff=0.8)
+    return f"is {close[0]} meant? else " if close else ""
+
+
 def _names() -> str:
     modes = [spec.mode for spec in CATALOGUE.values() if spec.mode]
-    return ", ".join(["auto", *modes, *CATALOGUE])
+    return ", ".join(["auto", *modes, *CATALOGUE]) + ", or owner/name on the Hugging Face hub"

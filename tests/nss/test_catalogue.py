@@ -226,7 +226,7 @@ def test_a_damaged_file_of_rembgs_is_passed_over_and_left_as_it_is(tmp_path: Pat
     notices: list[str] = []
     with pytest.raises(ModelUnavailableError, match="u2net is not on this machine: 'allow_fetch' would fetch it"):
         models.resolve("u2net", allow_fetch=False, notify=notices.append)
-    assert notices[0].startswith(f"passed over {path} is not u2net: sha256 ")
+    assert notices[0].startswith(f"passed over u2net: {path} is not u2net: sha256 ")
     assert path.read_bytes() == CONTENT[::-1]
 
 

@@ -125,11 +125,22 @@ def test_the_licence_is_shown_for_a_file_put_in_place_by_hand(folder: Path) -> N
         ("./u2net", "no model file ./u2net"),
         ("some/where", "there is no file some/where here, and http://"),
         ("u2", "no model u2: pass an ONNX file or one of"),
+        ("U²-Netp", "no model U²-Netp: is u2netp meant? else pass an ONNX file or one of"),
     ],
 )
 @pytest.mark.usefixtures("hub")
 def test_what_does_not_exist_is_one_line(model: str, expected: str) -> None:
     assert refusal(model, allow_fetch=True).startswith(expected)
+
+
+def test_a_directory_with_models_names_them(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    for name in ("model.onnx", "model_fp16.onnx"):
+        (tmp_path / "onnx" / name).touch()
+    one, other = tmp_path / "onnx" / "model.onnx", tmp_path / "onnx" / "model_fp16.onnx"
+    assert refusal(str(tmp_path), allow_fetch=False) == (
+        f"{tmp_path} is a directory: name the file in it, {one} or {other}"
+    )
 
 
 def test_a_directory_is_not_a_model(tmp_path: Path) -> None:
