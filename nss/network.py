@@ -265,7 +265,8 @@ def opening(path: Path) -> Iterator[None]:
     except engine.BackendError as error:
         raise UsageError(str(error)) from error
     except engine.EngineError as error:
-        raise ModelUnavailableError(f"{path}: {error}") from error
+        named = str(error).removeprefix("model '").startswith(f"{path}' ")
+        raise ModelUnavailableError(str(error) if named else f"{path}: {error}") from error
     except MemoryError as error:
         raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
 
@@ -278,11 +279,11 @@ def read(model: models.ResolvedModel, asked: Description | None = None) -> tuple
     """
     file = _file(model)
     known = interface_of(file, model, asked)
-    preprocess.normalisation(known.interface)
     model_inputs.constants(file, known.interface)
     why = model_inputs.fault(file, known.interface) or mask_output.missing(file.outputs, known.interface)
     if why:
         raise ModelUnavailableError(f"{model.path}: {why}")
+    preprocess.normalisation(known.interface)
     return file, known
 
 

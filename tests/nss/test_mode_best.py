@@ -130,7 +130,7 @@ def test_a_file_cut_short_is_not_best(hub: FakeHub, remove: Callable[..., Outcom
     done = remove("--model", path)
     assert (done.status, done.err) == (
         3,
-        [f"nss-wgpu: {path}: model '{path}' is not an ONNX file, or is cut short; fetch it again"],
+        [f"nss-wgpu: model '{path}' is not an ONNX file, or is cut short; fetch it again"],
     )
     assert hub.requests == []
 

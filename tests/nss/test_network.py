@@ -208,6 +208,7 @@ def test_values_that_do_not_fit_are_refused(
             "x of float32[n, 3, 24, w], which 'size' shortest:24 does not fit",
         ),
         ([1, 3, 24, 40], {"layout": "NHWC", "size": [3, 24]}, "not one image [1, height, width, 3] as 'layout' NHWC"),
+        ([1, 3, 24, 40], {"channels": "grey"}, "not one image [1, 1, height, width] as 'layout'"),
         ([1, 3, 24, 40], {"channels": "grey", "mean": 0, "std": 1}, "not one image [1, 1, height, width] as 'layout'"),
         ([4, 3, 24, 40], {}, "4 images at a time; export it with a batch of 1"),
         ([1, 3], {"size": 8}, "takes x of float32[1, 3], not one image [1, 3, height, width]; say by 'input'"),
