@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nss.errors import UsageError, quoted
+from nss.errors import UsageError, check_number, one_line, quoted
 from nss.once import OneTimeFile
 from nss.picture import Picture
 from nss.timing import stage
@@ -93,6 +93,12 @@ class Composition:
     def __post_init__(self) -> None:
         if self.hidden not in HIDDEN:
             raise UsageError(f"'hidden' {quoted(self.hidden)}: one of {', '.join(HIDDEN)} is possible")
+        check_number("decontaminate", self.decontaminate)
+        if self.crop is not None:
+            check_number("crop", self.crop)
+        if not isinstance(self.background, (str, OneTimeFile)):
+            wrong = one_line(quoted(self.background))
+            raise UsageError(f"'background' {wrong}: a CSS colour, the path of an image, or blur is wanted, as text")
         if not 0 <= self.decontaminate <= 1:
             raise UsageError(f"'decontaminate' {self.decontaminate:g}: an amount from 0 to 1 is possible")
         if self.mask_bits not in (8, 16):
@@ -127,7 +133,7 @@ class Composed:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cutout:
     """A photo with its foreground mask.
 
@@ -160,6 +166,11 @@ class Cutout:
     sha256: str | None = None
     composition: Composition | None = None
     nothing_found: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        made = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
+        return f"<Cutout {width} x {height}, {made}, coverage {self.coverage:.3f}>"
 
     @property
     def coverage(self) -> float:

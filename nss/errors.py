@@ -53,6 +53,14 @@ class GpuUnavailableError(NssError):
     exit_code: ClassVar[int] = 4
 
 
+def check_number(name: str, value: object) -> None:
+    """Raise UsageError where the value of a parameter is no real number."""
+    from numbers import Real
+
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise UsageError(f"'{name}' {one_line(quoted(value))}: a number is wanted")
+
+
 EXIT_STATUS = {
     0: "all done",
     1: "some images failed, a check or comparison did not pass, or standard output cannot be written",

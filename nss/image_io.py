@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from nss import arrays, colour_modes, exif
+from nss.errors import check_number
 from nss.image_file import EXTENSIONS, Opened, open_image
 from nss.image_size import MAX_PIXELS, check_size
 
@@ -78,6 +79,7 @@ def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXEL
         ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``max_pixels``, or was
             written to while it was being read.
     """
+    check_number("max_pixels", max_pixels)
     if isinstance(source, np.ndarray):
         _check_array(source, name or "<array>", max_pixels)
         rgb, alpha, notes = arrays.separate(source, name or "<array>")
@@ -98,6 +100,7 @@ def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_
     Raises:
         ImageError: as ``load``; or it is in colour and opaque, or its samples leave the range.
     """
+    check_number("max_pixels", max_pixels)
     if isinstance(source, np.ndarray):
         _check_array(source, name or "<array>", max_pixels)
         return arrays.as_mask(source, name or "<array>")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from nss.errors import UsageError
+
 Notify = Callable[[str], None]
 """Takes a notice as one line, from any thread."""
 
@@ -34,6 +36,9 @@ class Notices:
     """
 
     def __init__(self, notify: Notify | None) -> None:
+        """Raises UsageError where ``notify`` cannot be called."""
+        if notify is not None and not callable(notify):
+            raise UsageError(f"'notify' is a function that takes a line, not {type(notify).__name__}")
         self.heard = notify is not None
         self.lines: tuple[str, ...] = ()
         self._notify = notify or logged

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nss import dilation, gaussian
-from nss.errors import UsageError
+from nss.errors import UsageError, check_number
 from nss.tiles import TILE, Tile, map_tiles, parallel, tiles
 from nss.timing import stage
 
@@ -215,11 +215,14 @@ def levels(mask: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarr
 
 
 def _check(name: str, value: float, low: float, high: float, unit: str) -> None:
+    check_number(name, value)
     if not low <= value <= high or math.isinf(value):
         span = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
         raise UsageError(f"'{name}' {value:g}: a number {span} {unit} is possible")
 
 
 def _check_levels(black: float, white: float) -> None:
+    for name, value in (("black", black), ("white", white)):
+        check_number(name, value)
     if not 0 <= black <= white <= 1:
         raise UsageError(f"'black' {black:g}, 'white' {white:g}: 0 <= black <= white <= 1 must hold")

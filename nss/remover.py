@@ -157,6 +157,8 @@ class Remover:
                 models, and none is chosen; or ``model_config`` says what cannot be.
             GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
+        if not isinstance(model, (str, os.PathLike)):
+            raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
         asked = configured(model_config)
         options = RunOptions(backend, device, precision, require_gpu)
         options.check()
@@ -286,6 +288,9 @@ class Remover:
 
 
 def _as_asked(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
     return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 

@@ -140,6 +140,8 @@ def remove(
     if kwargs.pop("vitmatte", False) or kwargs.pop("vitmatte_model", None):
         raise ArgumentError("there is no ViTMatte here; use 'alpha_matting', or rembg for it")
     _refuse("remove", args, kwargs)
+    if session is not None and not isinstance(session, Session):
+        raise ArgumentError(f"'session' is what new_session gives, not {type(session).__name__}")
     form = "bytes" if force_return_bytes else _form(data)
     background = "none" if bgcolor is None or only_mask else _css(bgcolor)
     from dataclasses import replace
@@ -168,8 +170,9 @@ def _default_session(_: int) -> Session:
 
 def _refuse(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     if args or kwargs:
-        what = quoted(next(iter(kwargs))) if kwargs else f"{len(args)} more by position"
-        raise ArgumentError(f"{function} has no argument {what}")
+        if kwargs:
+            raise ArgumentError(f"{function} has no argument {quoted(next(iter(kwargs)))}")
+        raise ArgumentError(f"{function} has fewer arguments by position: give the last {len(args)} by name")
 
 
 def _form(data: object) -> str:

@@ -246,5 +246,42 @@ def test_a_mask_alone_is_a_picture_an_array_and_shown(photo: Path) -> None:
         assert Image.open(io.BytesIO(cutout._repr_png_())).mode == "L"
 
 
+def masked(photo: Path, **asked: Any) -> nss.Cutout:
+    return nss.apply_mask(photo, np.ones((40, 60)), **asked)
+
+
+def test_a_cut_out_is_one_line_in_a_console(photo: Path) -> None:
+    cutout = nss.remove(photo)
+    assert repr(cutout) == f"<Cutout 60 x 40, u2netp on {cutout.info.backend}, coverage {cutout.coverage:.3f}>"
+    assert repr(masked(photo)) == "<Cutout 60 x 40, with a given mask, coverage 1.000>"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda photo: nss.remove(photo, model=5), "'model' is a name or a path, not int"),
+        (lambda photo: nss.remove(photo, model=None), "'model' is a name or a path, not NoneType"),
+        (lambda photo: nss.remove(photo, notify=3), "'notify' is a function that takes a line, not int"),
+        (lambda photo: nss.remove(photo, max_pixels="many"), "'max_pixels' \"many\": a number is wanted"),
+        (
+            lambda photo: masked(photo, refinement={"feather": 1}),
+            "'refinement' is an nss.Refinement, not",
+        ),
+        (
+            lambda photo: masked(photo, composition="white"),
+            "'composition' is an nss.Composition, not str",
+        ),
+        (lambda _: nss.Refinement(feather="much"), "'feather' \"much\": a number is wanted"),
+        (lambda _: nss.Refinement(black=None), "'black' null: a number is wanted"),
+        (lambda _: nss.Composition(decontaminate="yes"), "'decontaminate' \"yes\": a number is wanted"),
+        (lambda _: nss.Composition(background=(1, 2, 3)), "'background' [1, 2, 3]: a CSS colour, the path"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(photo: Path, call: Callable[[Path], object], message: str) -> None:
+    with pytest.raises(nss.UsageError) as caught:
+        call(photo)
+    assert str(caught.value).startswith(message)
+
+
 def test_engine_and_nss_have_one_version() -> None:
     assert nss.__version__ == engine.__version__

@@ -214,6 +214,7 @@ def test_a_program_needs_no_session_and_fetches_nothing(
         ({"bgcolor": "red"}, "'bgcolor'"),
         ({"vitmatte": True}, "there is no ViTMatte here"),
         ({"only_masks": True}, 'remove has no argument "only_masks"'),
+        ({"session": "u2netp"}, "'session' is what new_session gives, not str"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(small: Image.Image, asked: dict[str, Any], message: str) -> None:
