@@ -204,7 +204,7 @@ def choose(target: Path, format: str | None = None, quality: int | None = None, 
     chosen = named if asked is None else asked
     if chosen is None:
         known = ", ".join(f.extensions[0] for f in FORMATS.values())
-        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {known}, or 'format'")
+        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {known}, or 'encoding'")
     encoding = Encoding(chosen, quality, effort)
     if named not in (None, chosen):
         raise UsageError(f"{target}: its extension is that of {named}, and the format asked for is {chosen}")

@@ -37,6 +37,7 @@ def option_names() -> dict[str, str]:
         **{name: "--" + name.replace("_", "-") for name in PARAMETERS},
         **{key: f"--model-{key}" for key in keys},
         "dtype": "--model-config",  # the one key without an option of its own
+        "encoding": "--format",
         "allow_fetch": "`nss-wgpu models pull`",
     }
 

@@ -172,7 +172,7 @@ def _refuse(function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     if args or kwargs:
         if kwargs:
             raise ArgumentError(f"{function} has no argument {quoted(next(iter(kwargs)))}")
-        raise ArgumentError(f"{function} has fewer arguments by position: give the last {len(args)} by name")
+        raise ArgumentError(f"{function} takes fewer arguments by position: give the last {len(args)} by name")
 
 
 def _form(data: object) -> str:

@@ -37,7 +37,7 @@ def test_an_option_names_it_where_the_extension_does_not() -> None:
     ("arguments", "message"),
     [
         (("a.webp", "png"), "a.webp: its extension is that of webp, and the format asked for is png"),
-        (("a",), "a: no extension names no format; use .png, .webp, .avif, .jpg, .tif, or 'format'"),
+        (("a",), "a: no extension names no format; use .png, .webp, .avif, .jpg, .tif, or 'encoding'"),
         (("a.xyz",), ".xyz names no format"),
         (("a.png", "gif"), "'format' \"gif\": one of png, webp, avif, jpeg, tiff is possible"),
         (("a.png", ""), "'format' \"\": one of"),
