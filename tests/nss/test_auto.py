@@ -133,7 +133,7 @@ def test_auto_takes_the_next_where_a_model_cannot_be_opened(folder: Path) -> Non
     with nss.Remover(notify=notices.append) as remover:
         assert remover.model.spec.name == "u2netp"
     (line,) = notices
-    assert line.startswith(f"passed over tiny: {folder / 'tiny.onnx'}: ")
+    assert line.startswith(f"passed over tiny: model '{folder / 'tiny.onnx'}' is not an ONNX file")
     assert "is not an ONNX file" in line
     nss.Remover(notify=notices.append, quiet=True).close()
     assert len(notices) == 1
