@@ -54,6 +54,18 @@ def test_what_is_imported_is_declared() -> None:
     assert missing == set()
 
 
+def test_the_packages_are_typed_and_their_version_stands_in_one_place() -> None:
+    assert [(ROOT / package / "py.typed").is_file() for package in ("engine", "nss")] == [True, True]
+    assert "version" not in PROJECT
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("engine", "shaders", "nss")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"^__version__ = [\"']", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert written == ["engine/version.py"]
+
+
 def test_the_run_of_ci_knows_one_argument() -> None:
     done = subprocess.run(["bash", ROOT / ".ci" / "run", "short"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "usage: .ci/run [long]\n")

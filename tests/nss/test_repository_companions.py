@@ -108,6 +108,14 @@ def test_a_configuration_that_would_not_be_read_does_not_come_along(hub: FakeHub
     assert obtained().spec.companions == ()
 
 
+@pytest.mark.usefixtures("hub")
+def test_the_configuration_that_came_along_says_how_to_prepare_the_photo(rgb: np.ndarray) -> None:
+    with nss.Remover(REPO, backend="numpy", quiet=True) as remover:
+        config = remover.remove(rgb).info.model_config
+    assert config is not None
+    assert (config["values"]["mean"], config["origins"]["mean"]) == ([0.5, 0.5, 0.5], "preprocessor_config.json")
+
+
 def test_two_at_once_transfer_it_once(hub: FakeHub) -> None:
     hub.files = {FILE: network(1, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
     with ThreadPoolExecutor(4) as pool:
