@@ -113,8 +113,6 @@ def chosen(found: Sequence[Finding], asked: Description) -> Description:
     if mask.channels <= 2:
         result["channel"] = mask.channels - 1
     result["activation"], result["range"] = _activation(mask)
-    if asked.get("activation", "none") != "none":  # which gives 0..1
-        result["range"] = 1.0
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from nss.interface import USUAL, EdgeSize, FixedSize
 from tests.engine.models import U2NETP, node
 from tests.nss.tiny_models import SIDE, opened, probability, saved
 
+IMAGENET = [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
+"""Mean and deviation."""
 OPEN = {"x": [1, 3, "h", "w"]}
 MASK = {"y": [1, 1, "h", "w"]}
 
@@ -99,13 +102,27 @@ def test_a_known_network_under_other_names_is_prepared_as_it_is(tmp_path: Path) 
     assert (asked.interface.mean, asked.guesses) == ((0.5,), ())
 
 
-def renamed(proto: onnx.ModelProto) -> None:
-    """Give every tensor another name, in place."""
+def renamed(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
+    """Give every tensor another name, in place; or those of ``names`` the names that it has for them."""
+
+    def name(old: str) -> str:
+        return old and (f"t_{old}" if names is None else names.get(old, old))
+
     for step in proto.graph.node:
-        step.input[:] = [f"t_{name}" if name else "" for name in step.input]
-        step.output[:] = [f"t_{name}" if name else "" for name in step.output]
+        step.input[:] = map(name, step.input)
+        step.output[:] = map(name, step.output)
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer, *proto.graph.value_info):
-        value.name = f"t_{value.name}"
+        value.name = name(value.name)
+
+
+def test_the_names_of_another_model_do_not_outweigh_the_graph(tmp_path: Path) -> None:
+    """RMBG-1.4 and MODNet have tensors of these names."""
+    proto = onnx.load(U2NETP)
+    renamed(proto, {"input.1": "input", "1959": "output"})
+    onnx.save(proto, tmp_path / "m.onnx")
+    known, usual = described(tmp_path / "m.onnx"), described(U2NETP).interface
+    assert (known.interface.mean, known.interface.std, known.interface.size) == (usual.mean, usual.std, usual.size)
+    assert known.origins["mean"] == "catalogue (graph)"
 
 
 def test_names_alone_say_nothing(tmp_path: Path) -> None:
@@ -182,7 +199,9 @@ def test_what_the_shape_says(inputs: dict[str, Any], expected: tuple[object, ...
     constants = {"w": np.ones((1, channels, 1, 1), np.float32)}
     known = described(saved(tmp_path / "m.onnx", [*nodes, *probability("t")], {"y": [1, 1, 9, 9]}, inputs, constants))
     assert (known.interface.layout, known.interface.channels, known.interface.size) == expected
-    assert len(known.interface.mean) == {"RGB": 3, "RGBA": 4, "grey": 1}[known.interface.channels]
+    mean, std = known.interface.mean, known.interface.std
+    usual = {"RGB": IMAGENET, "RGBA": [(*IMAGENET[0], 0.0), (*IMAGENET[1], 1.0)], "grey": [(0.449,), (0.226,)]}
+    assert [pytest.approx(numbers) for numbers in usual[known.interface.channels]] == [mean, std]
 
 
 def test_bytes_want_no_normalisation(tmp_path: Path) -> None:
@@ -230,6 +249,12 @@ def test_what_others_say_gives_way_to_the_file(tmp_path: Path) -> None:
     assert (interface.layout, interface.input, interface.output) == ("NCHW", "x", "y")
     assert known.origins["size"] == "file"
     assert ["input a" in known.guesses[0], "output b" in known.guesses[1]] == [True, True]
+
+
+def test_numbers_for_other_channels_than_the_file_takes_are_none(tmp_path: Path) -> None:
+    own = {"mean": [0.1, 0.2], "std": [0.1, 0.2], "scale": 1.0}
+    known = described(saved(tmp_path / "m.onnx", probability(), MASK, metadata={model_metadata.KEY: json.dumps(own)}))
+    assert [known.origins[key] for key in ("mean", "std", "scale")] == ["guess", "guess", "metadata"]
 
 
 def test_the_photo_is_found_beside_other_inputs(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def signs(path: Path) -> Signs:
         ([node("Mul", "x two", "n")], {}),
         ([node("Mul", "x x", "n")], {}),
         ([node("Relu", "x", "a"), node("Sub", "a mean255", "n")], {}),  # behind a layer
+        ([node("Sub", "x mean255", "a"), node("Div", "a std", "b"), node("Add", "b x", "n")], {}),  # and as it is
     ],
 )
 def test_normalisation_behind_the_input_says_what_it_wants(
@@ -88,6 +89,8 @@ def test_a_transpose_of_the_input_is_nhwc(tmp_path: Path) -> None:
         ([node("Sigmoid", "l", "y")], {"activation": "none", "range": 1}),
         ([node("Sigmoid", "l", "a"), node("Resize", "a - two4", "y")], {"activation": "none", "range": 1}),
         ([node("Sigmoid", "l", "a"), node("Mul", "a 255", "y")], {"activation": "none", "range": 255}),
+        ([node("Sigmoid", "l", "a"), node("Div", "a level", "y")], {"activation": "none", "range": 255}),
+        ([node("Sigmoid", "l", "a"), node("Mul", "255 a", "y")], {"activation": "none", "range": 255}),
         ([node("Clip", "l zero 255", "a"), node("Cast", "a", "y", to=2)], {"activation": "none", "range": 255}),
         ([node("Clip", "l zero one1", "y")], {"activation": "none", "range": 1}),
         ([node("Softmax", "l", "y", axis=1)], {"activation": "none", "range": 1}),
@@ -104,6 +107,7 @@ def test_the_end_of_the_graph_says_the_activation_where_it_bounds_the_output(
         **CONSTANTS,
         "zero": np.float32(0),
         "one1": np.float32(1),
+        "level": np.float32(1 / 255),
         "two4": np.float32([1, 1, 2, 2]),
         "w4": np.ones((4, 3, 1, 1), np.float32),
     }
@@ -149,6 +153,9 @@ def test_birefnet_is_known_in_any_form(form: str, tmp_path: Path) -> None:
 
 def test_others_are_not_taken_for_a_known_network(tmp_path: Path) -> None:
     assert signs(saved(tmp_path / "m.onnx", probability())).family() is None
+    one_pyramid = [node("Conv", "x offsets", "o"), node("Conv", "x modulators", "m"), *probability()]
+    weights = {"offsets": np.ones((98, 3, 7, 7), np.float32), "modulators": np.ones((49, 3, 7, 7), np.float32)}
+    assert signs(saved(tmp_path / "m.onnx", one_pyramid, constants=weights)).family() is None
 
 
 def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,27 @@ def test_a_session_is_closed_when_nobody_is_inside() -> None:
     kept.close()
     with pytest.raises(engine.BackendError, match="the model is closed"), kept.entered((1,)):
         pass
+
+
+def test_a_shape_that_several_threads_ask_for_is_opened_once() -> None:
+    opened: list[sessions.Shape] = []
+
+    class Session:
+        def close(self) -> None: ...
+
+    def slowly(shape: sessions.Shape) -> Any:
+        opened.append(shape)
+        time.sleep(0.05)
+        return Session()
+
+    kept = sessions.Sessions(Session(), (0,), slowly)  # type: ignore[arg-type]
+
+    def work(_: int) -> None:
+        with kept.entered((1,)):
+            pass
+
+    assert together(work) == []
+    assert opened == [(1,)]
 
 
 @pytest.mark.parametrize("error", [engine.TooLargeError("too large"), MemoryError()])

@@ -87,6 +87,29 @@ def _case(nodes: list[onnx.NodeProto], outputs: str, wanted: tuple[object, ...],
             "foreground and alpha",
         ),
         _case(
+            [*probability(output="p"), node("Mul", "p 255", "q"), node("Div", "q 200", "r"), node("Sub", "r 0.1", "y")],
+            "y",
+            ("y", 0, "sigmoid", 1),
+            "logits of a few tenths beyond 0..1",
+        ),
+        _case(
+            [
+                *probability(output="p"),
+                node("ReduceMean", "x", "m", axes=[1, 2, 3]),
+                node("Relu", "m", "r"),
+                node("Add", "p r", "y"),
+            ],
+            "y",
+            ("y", 0, "sigmoid", 1),
+            "logits on the brighter of the photos",
+        ),
+        _case(
+            [*probability(output="p"), node("Conv", "logits w2", "two")],
+            "two p",
+            ("p", 0, "none", 1),
+            "one channel beside two",
+        ),
+        _case(
             [*probability(output="p"), node("Mul", "p nothing", "flat")],
             "flat p",
             ("p", 0, "none", 1),
@@ -114,6 +137,8 @@ def test_what_the_outputs_are(
     constants = {
         "w4": np.full((4, 3, 1, 1), 1.5, np.float32),
         "255": np.float32(255),
+        "200": np.float32(200),
+        "0.1": np.float32(0.1),
         "nothing": np.float32(0),
         "axes": np.array([0, 1]),
     }
@@ -139,6 +164,10 @@ def test_what_is_asked_for_stands(tmp_path: Path) -> None:
     assert mask_keys(described(path)) == ("a", 0, "none", 1)
     assert mask_keys(described(path, output="b")) == ("b", 0, "sigmoid", 1)
     assert mask_keys(described(path, output=-1, activation="none")) == ("b", 0, "none", 1)
+    levels = [*probability(output="p"), node("Sqrt", "p", "s"), node("Mul", "s 255", "y")]
+    path = saved(tmp_path / "levels.onnx", levels, constants={"255": np.float32(255)})
+    for activation, range_ in (("none", 255), ("sigmoid", 1), ("softmax", 1)):  # the last two give 0..1
+        assert mask_keys(described(path, activation=activation)) == ("y", 0, activation, range_)
 
 
 def test_open_sizes_are_tried_from_the_least_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
