@@ -93,6 +93,8 @@ def test_auto_takes_the_first_of_the_order_that_is_here(hub: FakeHub, monkeypatc
 @pytest.mark.usefixtures("folder")
 def test_auto_says_name_and_licence_of_what_is_not_the_built_in_once_a_run() -> None:
     line = "auto took tiny: licence Test licence, commercial use: ask; see https://example.org/licence"
+    models.resolve("auto", allow_fetch=False)  # in the log alone nobody was shown it
+    assert not model_store.licence_was_shown("tiny")
     assert chosen() == ("tiny", [line])
     assert chosen() == ("tiny", [line])
     notices: list[str] = []

@@ -252,7 +252,7 @@ def test_what_others_say_gives_way_to_the_file(tmp_path: Path) -> None:
 
 
 def test_numbers_for_other_channels_than_the_file_takes_are_none(tmp_path: Path) -> None:
-    own = {"mean": [0.1, 0.2], "std": [0.1, 0.2], "scale": 1.0}
+    own = {"mean": [0.1] * 4, "std": [0.2] * 4, "scale": 1.0}
     known = described(saved(tmp_path / "m.onnx", probability(), MASK, metadata={model_metadata.KEY: json.dumps(own)}))
     assert [known.origins[key] for key in ("mean", "std", "scale")] == ["guess", "guess", "metadata"]
 

@@ -140,6 +140,27 @@ def test_a_session_is_closed_when_nobody_is_inside() -> None:
         pass
 
 
+def test_all_are_closed_though_one_fails() -> None:
+    closed: list[int] = []
+
+    class Session:
+        def __init__(self, shape: sessions.Shape) -> None:
+            self.size = shape[0]
+
+        def close(self) -> None:
+            closed.append(self.size)
+            if self.size == 2:
+                raise engine.DeviceLostError("closing")
+
+    kept = sessions.Sessions(Session((1,)), (1,), Session)  # type: ignore[arg-type]
+    for size in (2, 3):
+        with kept.entered((size,)):
+            pass
+    with pytest.raises(engine.DeviceLostError):
+        kept.close()
+    assert sorted(closed) == [1, 2, 3]
+
+
 def test_a_shape_that_several_threads_ask_for_is_opened_once() -> None:
     opened: list[sessions.Shape] = []
 
