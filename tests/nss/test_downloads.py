@@ -160,3 +160,10 @@ def test_not_enough_room_is_said_before_the_download(place: Place, monkeypatch: 
     monkeypatch.setattr("nss.transfer.shutil.disk_usage", lambda _: type("Usage", (), {"free": 399_999}))
     assert "not enough room" in place.refusal()
     assert place.server.transfers == []
+
+
+def test_room_is_needed_for_what_is_left_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.server.cuts = [100_000, 0]
+    place.refusal()
+    monkeypatch.setattr("nss.transfer.shutil.disk_usage", lambda _: type("Usage", (), {"free": 300_000}))
+    assert place.fetch().read_bytes() == CONTENT

@@ -173,6 +173,7 @@ def test_the_licence_is_what_the_card_says(
     assert "".join(capfd.readouterr()) == ""
     spec = obtained().spec
     assert spec.licence == licence
+    assert spec.commercial == ("yes" if licence == "mit" else "ask")
     assert spec.licence_url == (where if where.startswith("https") else hub.url + where)
     assert f", licence {licence}" in line
     assert line.endswith(f"; see {spec.licence_url}")

@@ -206,6 +206,38 @@ def test_a_program_needs_no_session_and_fetches_nothing(
     assert ours._default_session(os.getpid()) is loaded
 
 
+def test_the_session_of_a_program_without_one_is_not_shared_with_a_forked_child(
+    small: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Session:
+        def __init__(self, *_: str, **__: str) -> None:
+            made.append(os.getpid())
+
+        def cut_out(self, data: Image.Image) -> nss.Cutout:
+            return nss.apply_mask(data, np.ones((320, 320)))
+
+    monkeypatch.setattr(ours, "Session", Session)
+    ours._default_session.cache_clear()
+    parent = os.getpid()
+    try:
+        for process in (parent, parent, parent + 1):
+            monkeypatch.setattr(os, "getpid", lambda process=process: process)
+            ours.remove(small)
+    finally:
+        ours._default_session.cache_clear()
+    assert made == [parent, parent + 1]
+
+
+def test_providers_say_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    backends: list[str] = []
+    monkeypatch.setattr(ours, "Session", lambda _, **options: backends.append(options["backend"]))
+    for providers in (["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"], None):
+        ours.new_session("u2netp", providers=providers)
+    assert backends == ["numpy", "auto", "auto"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
