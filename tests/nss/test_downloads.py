@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import close_session, constants
@@ -97,6 +98,16 @@ def test_a_slow_download_is_given_up_and_keeps_what_came(
     assert message.startswith("only ")
     assert "bytes of tiny arrived in" in message
     assert 1000 <= partial_files(tmp_path)[0] < 30_000
+
+
+def test_a_download_that_becomes_slow_is_given_up_whatever_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0, 29.0, 31.0, 31.0, 60.0, 62.0]
+    monkeypatch.setattr("nss.transfer.time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
+    pace = transfer._Pace("tiny")
+    for count in (10, 1_000_000, 10):
+        pace.add(count)
+    with pytest.raises(ModelUnavailableError, match="only 20 bytes of tiny arrived in 31 s"):
+        pace.add(10)
 
 
 def test_a_download_that_stands_still_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ def test_activations(axis: int) -> None:
         ((1, 1, 64, 64), np.float32, {"activation": "softmax"}, "softmax over one channel .* by 'activation'"),
         ((2, 1, 64, 64), np.float32, {}, "2 masks and not one; say by 'output'"),
         ((1, 1000), np.float32, {}, "not one mask of the photo's height and width; say by 'output'"),
+        ((1, 1, 64, 16), np.float32, {}, "not one mask of the photo's height and width; say by 'output'"),
         ((1, 4096, 2), np.float32, {}, "not one mask of the photo's height and width; say by 'output'"),
         ((1, 0, 64, 64), np.float32, {}, "not one mask of the photo's height and width; say by 'output'"),
         ((), np.float32, {}, "not one mask of height and width; say by 'output'"),
