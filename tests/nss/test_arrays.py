@@ -53,6 +53,7 @@ def test_any_layout_of_memory(dtype: str, rgb: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("samples", "level", "note"),
     [
+        (np.uint16(257 * 9 + 1), 9, "16-bit reduced to 8"),
         (np.uint16(257 * 9 + 128), 9, "16-bit reduced to 8"),
         (np.uint16(257 * 9 + 129), 10, "16-bit reduced to 8"),
         (np.float32(9.4 / 255), 9, "float reduced to 8 bits"),

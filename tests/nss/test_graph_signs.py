@@ -23,6 +23,8 @@ STD = np.float32([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
 CONSTANTS: dict[str, Any] = {
     "255": np.float32(255),
     "half": np.float32(127.5),
+    "1": np.float32(1),
+    "0.5": np.float32(0.5),
     "minus": np.float32(-1),
     "two": np.float32(2),
     "mean": MEAN,
@@ -48,6 +50,7 @@ def signs(path: Path) -> Signs:
         ([node("Div", "x 255", "a"), node("Sub", "a mean", "b"), node("Div", "b std", "n")], PIXELS),
         ([node("Div", "x half", "a"), node("Add", "minus a", "n")], PIXELS),
         ([node("Sub", "x mean255", "a"), node("Mul", "gain1 a", "n")], PIXELS),
+        ([node("Div", "x 255", "a"), node("Sub", "1 a", "b"), node("Sub", "b 0.5", "n")], PIXELS),  # a negative
         ([node("Div", "x 255", "n")], PIXELS),
         ([node("Gather", "x flip", "a", axis=1), node("Sub", "a caffe", "n")], PIXELS),
         ([node("BatchNormalization", "x ones zeros mean255s var255s", "n")], PIXELS),

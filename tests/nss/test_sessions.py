@@ -136,8 +136,9 @@ def test_a_session_is_closed_when_nobody_is_inside() -> None:
         assert closed.is_set()
     holding.join()
     kept.close()
-    with pytest.raises(engine.BackendError, match="the model is closed"), kept.entered((1,)):
-        pass
+    for shape in (1, 99):  # one that was open, and one that never was
+        with pytest.raises(engine.BackendError, match="the model is closed"), kept.entered((shape,)):
+            pass
 
 
 def test_all_are_closed_though_one_fails() -> None:

@@ -122,6 +122,14 @@ def test_masks_of_a_photo_that_is_resized_are_near(theirs: ModuleType, sessions:
     assert np.array_equal(predicted[1][0], masks[1])
 
 
+def test_a_faint_mask_is_stretched_as_rembgs_is(theirs: ModuleType, sessions: tuple[Any, Any]) -> None:
+    photo = Image.linear_gradient("L").resize((320, 320)).convert("RGB")
+    masks = [m.remove(photo, session=s, only_mask=True) for m, s in zip((theirs, ours), sessions, strict=True)]
+    assert [mask.getextrema() for mask in masks] == [(0, 255)] * 2
+    assert difference(*masks).max() <= SAME_PREPARATION
+    assert sessions[1].cut_out(photo).nothing_found
+
+
 def test_a_turned_photo_comes_back_upright(theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image) -> None:
     data = as_bytes(small.crop((0, 0, 320, 200)).rotate(90, expand=True), exif=oriented(6))
     pictures = [opened(m.remove(data, session=s)) for m, s in zip((theirs, ours), sessions, strict=True)]
@@ -142,6 +150,19 @@ def test_colours_are_straight_where_rembg_darkens_them(
     assert difference(*same).max() <= SAME_PREPARATION
 
 
+def test_the_mask_takes_the_place_of_the_images_own_alpha_where_that_is_asked_for(
+    sessions: tuple[Any, Any], small: Image.Image
+) -> None:
+    translucent = small.copy()
+    translucent.putalpha(100)
+    mask = ours.remove(translucent, session=sessions[1], only_mask=True)
+    multiplied, replaced = (
+        opened(ours.remove(translucent, session=sessions[1], putalpha=put)).getchannel("A") for put in (False, True)
+    )
+    assert np.array_equal(replaced, opened(mask))
+    assert multiplied.getextrema() == (0, 100)
+
+
 @pytest.mark.parametrize("colour", [(10, 200, 30, 255), (10, 200, 30, 128), (10, 200, 30, 0)])
 def test_a_background_colour_is_put_behind(
     theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image, colour: tuple[int, int, int, int]
@@ -155,6 +176,7 @@ def test_a_background_colour_is_put_behind(
     alpha = np.asarray(ours.remove(small, session=sessions[1], only_mask=True))
     hard = (alpha == 255) | ((alpha == 0) & (colour[3] > 0))
     assert difference(one, other)[hard].max() <= 0.012
+    assert np.unique(np.asarray(other)[alpha == 0, 3]).tolist() == [colour[3]]
     mask = ours.remove(small, session=sessions[1], only_mask=True, bgcolor=colour)
     assert opened(mask).mode == "L"
 
@@ -164,6 +186,12 @@ def test_the_mask_is_hardened_alike(theirs: ModuleType, sessions: tuple[Any, Any
     masks = [np.asarray(m.remove(small, session=s, **asked)) for m, s in zip((theirs, ours), sessions, strict=True)]
     assert all(set(np.unique(mask)) == {0, 255} for mask in masks)
     assert (masks[0] != masks[1]).mean() <= 0.001
+
+
+def test_what_is_finer_than_3_pixels_goes_before_the_mask_is_smoothed() -> None:
+    stripes = np.tile(np.float32([1, 1, 0]), (60, 20))
+    assert not ours._hardened(stripes)[:, 6:].any()  # at the edge it is as wide as one likes
+    assert ours._hardened(np.ones_like(stripes)).all()
 
 
 def test_alpha_matting_keeps_what_is_sure_and_finds_the_rest(
