@@ -205,8 +205,25 @@ def test_alpha_matting_keeps_what_is_sure_and_finds_the_rest(
     assert one.shape == other.shape == (320, 320, 4)
     assert not np.array_equal(other, plain)
     assert difference(one[..., 3], other[..., 3]).mean() <= RESIZED
+    assert new_colours(other, small)
     seen = (one[..., 3] > 128) & (other[..., 3] > 128)
     assert difference(one, other)[seen].mean() <= RESIZED
+
+
+def new_colours(rgba: np.ndarray, photo: Image.Image) -> bool:
+    """Whether soft pixels have other colours than the photo's, and the others the same."""
+    soft, changed = np.isin(rgba[..., 3], (0, 255), invert=True), (rgba[..., :3] != np.asarray(photo)).any(axis=2)
+    return bool(changed[soft].any() and not changed[~soft].any())
+
+
+def test_the_background_is_taken_out_of_soft_edges_where_that_is_asked_for(
+    sessions: tuple[Any, Any], small: Image.Image
+) -> None:
+    plain, without = (
+        np.asarray(ours.remove(small, session=sessions[1], decontaminate=asked)) for asked in (False, True)
+    )
+    assert (new_colours(plain, small), new_colours(without, small)) == (False, True)
+    assert np.array_equal(plain[..., 3], without[..., 3])
 
 
 def test_anything_gives_bytes_where_that_is_asked_for(
