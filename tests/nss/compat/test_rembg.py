@@ -210,6 +210,15 @@ def test_alpha_matting_keeps_what_is_sure_and_finds_the_rest(
     assert difference(one, other)[seen].mean() <= RESIZED
 
 
+def test_the_thresholds_of_alpha_matting_say_what_is_sure(small: Image.Image) -> None:
+    cutout = nss.apply_mask(small, np.where(np.arange(320) < 160, 0.3, 0.7) * np.ones((320, 1)))
+    left, right = np.s_[:, :100], np.s_[:, 220:]
+    unsure = ours._matted(cutout, 240, 10, 10)
+    assert 0 < unsure[left].min() <= unsure[right].max() < 1
+    assert not ours._matted(cutout, 240, 100, 10)[left].any()
+    assert (ours._matted(cutout, 150, 10, 10)[right] == 1).all()
+
+
 def new_colours(rgba: np.ndarray, photo: Image.Image) -> bool:
     """Whether soft pixels have other colours than the photo's, and the others the same."""
     soft, changed = np.isin(rgba[..., 3], (0, 255), invert=True), (rgba[..., :3] != np.asarray(photo)).any(axis=2)
