@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from engine import Session
-from engine.forks import numerics
+from engine.cpu.threads import single_threaded_blas
+from engine.forks import ForkLock, numerics
 from tests.engine.forking import SOON_S, outcome_of_child
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
@@ -72,6 +73,56 @@ def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> Non
         assert outcome_of_child(_in_a_thread) == "True"  # nobody of the parent's is inside
     other.join()
     assert _in_a_thread()  # and the lock is open again
+
+
+def test_a_fork_waits_for_what_is_computed_on_one_thread_of_blas() -> None:
+    entered, order = threading.Event(), []
+
+    def compute() -> None:
+        with single_threaded_blas():
+            entered.set()
+            time.sleep(0.2)
+            order.append("out")
+
+    other = threading.Thread(target=compute)
+    other.start()
+    entered.wait(10)
+    assert outcome_of_child(lambda: order) == "['out']"
+    other.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork: LOCKS AT A FORK ARE NOT TESTED")
+def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_the_child_a_free_one() -> None:
+    held: list[ForkLock] = []
+    inside: list[bool] = []
+
+    def come() -> None:
+        for lock in held:
+            late = threading.Thread(target=lambda lock=lock: inside.append(_entered(lock)), daemon=True)
+            late.start()
+            late.join(0.1)
+            entered = threading.Event()
+            threading.Thread(target=_hold_for_a_moment, args=(lock, entered), daemon=True).start()
+            entered.wait(10)
+
+    os.register_at_fork(before=come)  # the first to be registered is the last to be called
+    lock = ForkLock()
+    held.append(lock)
+    try:
+        assert outcome_of_child(lambda: (list(inside), _entered(lock))) == "([], True)"
+    finally:
+        held.clear()
+
+
+def _hold_for_a_moment(lock: ForkLock, entered: threading.Event) -> None:
+    with lock._changed:
+        entered.set()
+        time.sleep(0.2)
+
+
+def _entered(lock: ForkLock) -> bool:
+    with lock.shared():
+        return True
 
 
 def _in_a_thread() -> bool:
