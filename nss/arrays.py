@@ -92,7 +92,7 @@ def _to_bytes(array: np.ndarray, white: int, name: str) -> tuple[np.ndarray, boo
 def _check_range(samples: np.ndarray, name: str) -> None:
     if samples.dtype.kind == "f" and not (samples.min() >= 0 and samples.max() <= 1):
         if np.isnan(samples).any():
-            raise ImageError(f"{name}: holds NaN, which is no colour; put numbers in 0..1 there")
+            raise ImageError(f"{name}: holds NaN; put numbers in 0..1 there")
         raise ImageError(
             f"{name}: its samples go from {samples.min():g} to {samples.max():g}; floating point is taken in 0..1: "
             "divide by what stands for white, or give uint8 in 0..255"

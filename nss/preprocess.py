@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 # A photo longer than this is first reduced to this length with antialias, unless the model's own resize has antialias.
 LONGEST_SIDE = 4096
 
-LARGEST_INPUT = 1 << 26
-"""Pixels of a network's input: 8192 squared. A photo that is 1 pixel high has any size where its shortest edge says."""
+LARGEST_INPUT = 1 << 24
+"""Pixels of a network's input: 4096 squared, minutes of work for a processor.
+
+A photo that is 1 pixel high has any size where its shortest edge says.
+"""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601."""
@@ -131,7 +134,7 @@ def _input_size(rgb: np.ndarray, interface: Interface, name: str) -> tuple[int, 
     if height * width > LARGEST_INPUT:
         raise ImageError(
             f"{name}: 'size' {interface.size} makes an input of {width} x {height} of a photo of "
-            f"{rgb.shape[1]} x {rgb.shape[0]}, which is too large"
+            f"{rgb.shape[1]} x {rgb.shape[0]}, which is too large; crop it, or say a smaller size"
         )
     return height, width
 

@@ -367,7 +367,7 @@ def test_a_mask_is_put_upright() -> None:
         (Image.fromarray(np.full((2, 2), np.nan, np.float32)), "holds NaN or infinite samples"),
         (np.zeros((2, 2, 3), np.uint8), "cannot read a mask from an array of uint8"),
         (np.zeros((2, 2), np.int64), "cannot read a mask from an array of int64"),
-        (np.full((2, 2), np.nan), "its samples go from nan to nan; floating point is taken in"),
+        (np.full((2, 2), np.nan), "holds NaN; put numbers in 0..1 there"),
         (np.full((2, 2), 1.01), "its samples go from 1.01 to 1.01; floating point is taken in"),
         (np.zeros((0, 2)), "has no pixels"),
     ],
