@@ -47,7 +47,10 @@ __all__ = [
 
 
 def _check_engine() -> None:
-    """Raise ImportError where ``engine`` would be another package than the one beside this; it is not imported yet."""
+    """Raise ImportError where ``engine`` would be another package than the one beside this; it is not imported yet.
+
+    The command, of which nothing else has begun, ends with status 2 and the same sentence.
+    """
     from importlib.machinery import PathFinder
 
     loaded = sys.modules.get("engine")
@@ -55,10 +58,16 @@ def _check_engine() -> None:
     origin = spec.origin if spec else None
     folder = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib takes long to load
     if origin and os.path.dirname(os.path.realpath(origin)) != os.path.join(folder, "engine"):  # noqa: PTH118, PTH120
-        raise ImportError(
+        sentence = (
             f"nss needs the package 'engine' that comes with it in {folder}, and Python finds another one first, "
             f"{origin}: uninstall that, or use an environment of its own for nss-wgpu"
         )
+        # "-m" as long as Python looks for the module that it is to run: this one
+        program = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119
+        if program == "-m" or os.path.splitext(program)[0] == "nss-wgpu":  # noqa: PTH122
+            sys.stderr.write(f"nss-wgpu: {sentence}\n")
+            raise SystemExit(2)
+        raise ImportError(sentence)
 
 
 _check_engine()

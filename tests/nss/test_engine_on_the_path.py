@@ -34,6 +34,24 @@ def test_another_engine_is_named_in_one_sentence(tmp_path: Path, form: str, prog
     assert ("another package" in done.stdout) == (program == "import engine, nss")
 
 
+@pytest.mark.parametrize("script", [False, True])
+def test_the_command_says_it_without_a_traceback(tmp_path: Path, script: bool) -> None:
+    (tmp_path / "engine.py").touch()
+    command = tmp_path / "nss-wgpu"
+    command.write_text("import sys; from nss.__main__ import main; sys.exit(main())")
+    done = subprocess.run(
+        [sys.executable, *([command] if script else ["-m", "nss"]), "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": "", "PYTHONPATH": str(ROOT)},
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("nss-wgpu: nss needs the package 'engine' that comes with it")
+
+
 def test_one_that_comes_later_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text("raise RuntimeError")
     done = imported("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
