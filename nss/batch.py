@@ -199,6 +199,11 @@ def _refuse_output_among_inputs(inputs: Sequence[str]) -> None:
 def _input_error(path: Path | None, output: str | None) -> ImageError | None:
     """Why there is nothing to be done for an input."""
     if path is not None and not os.path.lexists(path):
+        scheme, colon, rest = str(path).partition(":")
+        if colon and scheme.lower() in ("http", "https", "ftp"):
+            return ImageError(
+                f"{scheme}:/{rest}: is an address, and nothing is fetched; save the photo, and name its file"
+            )
         return ImageError(f"{path}: no such file")
     if path is not None and output is None and not os.path.lexists(os.path.realpath(path)) and is_pipe(path):
         return ImageError(f"{path}: is a pipe, and in no folder; give the output a name with -o")

@@ -22,6 +22,7 @@ import nss
 from nss.mask_check import NOTHING
 from tests.engine.models import model as onnx_model
 from tests.engine.models import node
+from tests.nss.conftest import Outcome
 
 ROOT = Path(nss.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -357,3 +358,11 @@ def test_a_model_too_large_for_the_memory(
     (line,) = done.err
     assert line.endswith("u2netp.onnx: not enough memory to open this model")
     assert line == f"nss-wgpu: {json.loads(done.out[0])['error']}"
+
+
+def test_an_address_is_no_file(command: Callable[..., Outcome]) -> None:
+    done = command("remove", "https://example.org/a.jpg")
+    assert done.status == 1
+    assert done.err == [
+        "nss-wgpu: https://example.org/a.jpg: is an address, and nothing is fetched; save the photo, and name its file"
+    ]
