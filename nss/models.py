@@ -18,7 +18,7 @@ import hashlib
 import os
 import unicodedata
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -232,17 +232,18 @@ def spec_for_file(path: Path, content: bytes | None = None) -> ModelSpec:
     until it is opened.
     Raises ModelUnavailableError where the file cannot be read.
     """
+
+    @cache
+    def digest(algorithm: str) -> str:
+        if content is None:
+            return model_store.digest_of(path, algorithm)
+        return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+
     try:
         size = path.stat().st_size if content is None else len(content)
         for spec in CATALOGUE.values():
-            if spec.digest and spec.size in (size, None):
-                algorithm, expected = spec.digest
-                if content is None:
-                    digest = model_store.digest_of(path, algorithm)
-                else:
-                    digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-                if digest == expected:
-                    return spec
+            if spec.digest and spec.size in (size, None) and digest(spec.digest[0]) == spec.digest[1]:
+                return spec
     except OSError as error:
         raise ModelUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
     return ModelSpec(

@@ -81,6 +81,15 @@ def test_modnet_is_known_by_its_hash_and_not_fetched() -> None:
         models.pull(spec)
 
 
+def test_a_file_is_hashed_once_for_each_algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several models are known by their MD5 alone, whatever the size of the file."""
+    (tmp_path / "mine.onnx").write_bytes(b"small")
+    algorithms: list[str] = []
+    monkeypatch.setattr(model_store, "digest_of", lambda _, algorithm: algorithms.append(algorithm) or "")
+    assert models.spec_for_file(tmp_path / "mine.onnx").name == "mine"
+    assert algorithms == ["md5"]
+
+
 def test_the_catalogue_has_no_other_models_and_one_that_is_built_in() -> None:
     assert set(CATALOGUE) == {*PUBLISHED, "modnet"}
     assert [spec.name for spec in CATALOGUE.values() if spec.builtin] == ["u2netp"]
