@@ -12,7 +12,7 @@ import numpy as np
 
 from nss.errors import UsageError, check_number, one_line, quoted
 from nss.once import OneTimeFile
-from nss.picture import Picture
+from nss.picture import Picture, packed, quantised
 from nss.timing import stage
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return _packed(self.rgb, quantised(self.alpha()))
+        return packed(self.rgb, quantised(self.alpha()))
 
     @property
     def image(self) -> Image.Image:
@@ -269,7 +269,7 @@ class Cutout:
             notes.append("the format has no transparency: put on white (see 'background')")
         if transparent:
             alpha8 = quantised(alpha)
-            pixels = _packed(_hide(rgb, alpha8, composition.hidden), alpha8)
+            pixels = packed(_hide(rgb, alpha8, composition.hidden), alpha8)
         else:
             pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
         return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
@@ -370,19 +370,6 @@ def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | No
     if isinstance(encoding, formats.Encoding):
         return encoding
     return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)
-
-
-def quantised(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
-    """Alpha in 0..1 as uint8 or uint16 of the same shape, rounded to nearest (ties to even)."""
-    scaled = alpha * np.float32(2**bits - 1)
-    return np.rint(scaled, out=scaled).astype(np.uint8 if bits == 8 else np.uint16)
-
-
-def _packed(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
-    rgba = np.empty((*alpha8.shape, 4), np.uint8)
-    rgba[..., :3] = rgb
-    rgba[..., 3] = alpha8
-    return rgba
 
 
 def _hide(rgb: np.ndarray, alpha8: np.ndarray, hidden: str) -> np.ndarray:

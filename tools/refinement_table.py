@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from nss import eval_cli
-from nss.compose import quantised
 from nss.foreground import decontaminate
 from nss.metrics import Scores
+from nss.picture import quantised
 from nss.refine import Refinement
 from tools import synthetic
 from tools.measure import table
