@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,16 +60,15 @@ def card_here(monkeypatch: pytest.MonkeyPatch, description: str | None) -> None:
 
 def test_the_order_holds_models_for_any_subject_and_ends_at_the_built_in() -> None:
     order = [models.CATALOGUE[name] for name in catalogue.AUTO_ORDER]
-    assert [spec.name for spec in order] == [
-        "birefnet-general",
-        "birefnet-general-lite",
-        "rmbg-1.4",
-        "isnet-general-use",
-        "u2net",
-        "silueta",
-        "u2netp",
+    # transformers before convolutions, then the finer mask, then the larger file, of those that differ by a tenth
+    ranks = [
+        (not spec.name.startswith("birefnet"), -spec.interface["size"].of(1, 1)[0], -round((spec.size or 0) / 1e7))
+        for spec in order
     ]
+    assert ranks == sorted(ranks)
     assert not any(spec.gated for spec in order)
+    words = {word for spec in order for word in re.split("[-_]", spec.name)}
+    assert words.isdisjoint({"human", "anime", "portrait", "cod", "dis", "modnet"})
     assert order[-1].builtin
 
 

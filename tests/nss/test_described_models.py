@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,17 @@ from PIL import Image
 import nss
 from nss import description, models
 from nss.graph_signs import Signs
+from tests.fetched import fetched
 from tests.nss.conftest import EXAMPLES
 from tests.nss.test_description import renamed
 from tests.nss.tiny_models import opened
-from tools import fetch_models
 
 pytestmark = pytest.mark.models
 
 
-def network(name: str) -> Path:
-    """A network that ``tools/fetch_models.py`` fetches; where it is not there the test is skipped, or fails in CI."""
-    path = fetch_models.folder() / f"{name}.onnx"
-    if not path.is_file():
-        advice = f"{path} is not there; fetch it with `{fetch_models.COMMAND} {name}`"
-        if os.environ.get("NSS_REQUIRE_MODELS") == "1":
-            pytest.fail(advice)
-        pytest.skip(advice)
-    return path
-
-
 @pytest.mark.parametrize("name", ["isnet_f32", "isnet_f16", "isnet_int8"])
 def test_isnet_is_known_in_every_precision(name: str) -> None:
-    file, resolved = opened(network(name))
+    file, resolved = opened(fetched(name))
     assert Signs(file).family() == "IS-Net"
     known = description.interface_of(file, resolved)
     assert (known.interface.mean, known.interface.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
@@ -42,7 +30,7 @@ def test_isnet_is_known_in_every_precision(name: str) -> None:
 
 
 def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
-    path = network("isnet_f32")
+    path = fetched("isnet_f32")
     proto = onnx.load(path)
     renamed(proto)
     onnx.save(proto, tmp_path / "mine.onnx")
@@ -64,7 +52,7 @@ def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
 
 
 def test_modnet_without_its_hash_says_what_was_guessed(tmp_path: Path) -> None:
-    proto = onnx.load(network("modnet"))
+    proto = onnx.load(fetched("modnet"))
     proto.producer_version += "!"  # a byte of metadata: another file to the catalogue
     onnx.save(proto, tmp_path / "modnet.onnx")
     lines: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from nss.interface import (
     Description,
     EdgeSize,
     FixedSize,
+    Interface,
     as_json,
     configured,
     described,
@@ -105,6 +106,10 @@ def test_what_is_no_description_is_refused_with_its_place(key: str, value: objec
     with pytest.raises(UsageError, match=f"^my.json: .*{key}") as refused:
         described({key: value}, "my.json")
     assert str(refused.value).endswith(f": {POSSIBLE.get(key)} is possible") == (key != "colour")
+
+
+def test_a_description_has_the_keys_of_an_interface_and_their_types() -> None:
+    assert get_type_hints(Description) == get_type_hints(Interface)
 
 
 def test_every_key_says_what_is_possible() -> None:

