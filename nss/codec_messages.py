@@ -137,9 +137,10 @@ class _Capture:
         with self._lock:
             if self._file is None:
                 return []
-            os.lseek(self._file[1], self._told, os.SEEK_SET)
-            text = os.read(self._file[1], 1 << 20).decode(errors="replace")
-            self._told = os.lseek(self._file[1], 0, os.SEEK_END)
+            # asked before the read: what another thread's codec says after it belongs to the next that asks
+            start, self._told = self._told, os.fstat(self._file[1]).st_size
+            os.lseek(self._file[1], start, os.SEEK_SET)
+            text = os.read(self._file[1], min(self._told - start, 1 << 20)).decode(errors="replace")
             others = [other for other in self._suspects if other != name]
             self._suspects = dict.fromkeys(self._at_work)
         lines = list(dict.fromkeys(filter(None, map(one_line, text.splitlines()))))

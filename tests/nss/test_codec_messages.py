@@ -147,6 +147,23 @@ def test_from_many_threads_nothing_is_lost_and_standard_error_comes_back(tmp_pat
     assert len(first) + more == count * rounds
 
 
+def test_what_is_said_while_messages_are_read_is_told_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = os.read
+
+    def read_as_another_speaks(descriptor: int, size: int) -> bytes:
+        data = read(descriptor, size)
+        if data == b"first\n":
+            os.write(2, b"second\n")
+        return data
+
+    with standard_error(tmp_path), told(), codec_messages.attributed("a.tif", "TIFF") as messages:
+        os.write(2, b"first\n")
+        monkeypatch.setattr(os, "read", read_as_another_speaks)
+        assert messages() == ["the codec says: first"]
+        assert messages() == ["the codec says: second"]
+        assert messages() == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
 def test_what_is_said_of_a_file_that_cannot_be_written_is_one_line(photo: Path) -> None:
     """libtiff has two lines of its own for a full disk."""
