@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nss import catalogue, model_store, models, run_times, transfer
+from nss import catalogue, local_models, model_store, run_times, transfer
 from nss.catalogue import CATALOGUE, ModelSpec
 from nss.errors import ModelUnavailableError, one_line
-from nss.models import ResolvedModel
+from nss.local_models import ResolvedModel
 from nss.notices import Notify, is_heard, logged
 
 LIMIT_S = 5.0
@@ -36,10 +36,10 @@ def candidates(
     Raises ModelUnavailableError after the last.
     """
     for spec in [CATALOGUE[name] for name in catalogue.AUTO_ORDER]:
-        found = models.locate(spec, foreign=False)
+        found = local_models.locate(spec, foreign=False)
         if found is None:
             continue
-        if fault := models.find_fault(spec, *found):
+        if fault := local_models.find_fault(spec, *found):
             say_passed_over(spec, fault, quiet=quiet, notify=notify)
             continue
         candidate = ResolvedModel(spec, found[1], found[0], "auto")
@@ -88,7 +88,7 @@ def _pull(spec: ModelSpec) -> str:
 
 
 def _is_here(spec: ModelSpec) -> bool:
-    return models.locate(spec, foreign=False) is not None
+    return local_models.locate(spec, foreign=False) is not None
 
 
 def _seconds_here(candidate: ResolvedModel, backend: str, device: str | int | None) -> float:

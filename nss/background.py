@@ -15,7 +15,7 @@ from nss import css_colour
 from nss.errors import ImageError, UsageError, quoted
 from nss.gaussian import blur
 from nss.once import OneTimeFile, is_pipe
-from nss.preprocess import resize_bilinear
+from nss.resample import resize_bilinear
 from nss.tiles import Tile, parallel, tiles
 
 if TYPE_CHECKING:

@@ -21,18 +21,15 @@ from nss.models_cli import models_app
 from nss.notices import displays
 from nss.parity_cli import parity
 from nss.remove_cli import preview, remove
+from nss.stop_signals import Terminated, raise_if_stopped, stop_signals, stopped
 from nss.terminal import (
     PROGRAM,
     ReaderGoneError,
-    Terminated,
     complain,
     describe,
     notify,
-    raise_if_stopped,
     require_command,
     standard_streams,
-    stop_signals,
-    stopped,
 )
 
 if TYPE_CHECKING:

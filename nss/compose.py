@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 import numpy as np
 
 from nss.errors import UsageError, check_number, one_line, quoted
+from nss.file_object_input import name_of
 from nss.once import OneTimeFile
 from nss.picture import Picture, packed, quantised
 from nss.timing import stage
@@ -325,7 +326,7 @@ class Cutout:
         composition = composition or self.composition
         read = (self.path, self.info.mask, composition.background if composition else None)
         inputs = InputFiles(file for file in read if file is not None)
-        chosen = _encoding(encoding, path if isinstance(path, str | os.PathLike) else file_object.name_of(path))
+        chosen = _encoding(encoding, path if isinstance(path, str | os.PathLike) else name_of(path))
         picture = self.composed(composition, opaque=not chosen.has_alpha).picture
         with self.timed("encode"):
             if isinstance(path, str | os.PathLike):

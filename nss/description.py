@@ -26,7 +26,7 @@ from nss.interface import (
     completed,
     merged,
 )
-from nss.models import ResolvedModel
+from nss.local_models import ResolvedModel
 
 OPTION, BY_HASH, BY_NAME = "option", "catalogue (hash)", "catalogue"
 METADATA, BY_TENSORS, BY_GRAPH = "metadata", "catalogue (names)", "catalogue (graph)"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nss
+import engine
 from nss import model_store, transfer
 from nss.errors import ModelUnavailableError
 
@@ -118,7 +118,7 @@ def repository_info(spec: ModelSpec) -> Any:
 
     limit = transfer.connection_limit()
     url = f"{_endpoint()}/api/models/{spec.repo}/revision/{quote(_revision(spec), safe='')}"
-    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=nss.__version__)
+    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=engine.__version__)
     with _one_line_errors(spec):
         response = transfer.within(
             limit, lambda: get_session().get(url, headers=headers, params={"blobs": True}, timeout=limit)
@@ -189,7 +189,7 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
             revision=announced.commit,
             etag_timeout=transfer.connection_limit(),
             library_name=transfer.LIBRARY,
-            library_version=nss.__version__,
+            library_version=engine.__version__,
         )
     )
     return path, announced.commit, digest
@@ -205,7 +205,7 @@ def _ask(spec: ModelSpec) -> _Announced:
     metadata = transfer.within(
         limit,
         lambda: get_hf_file_metadata(
-            url, timeout=limit, library_name=transfer.LIBRARY, library_version=nss.__version__
+            url, timeout=limit, library_name=transfer.LIBRARY, library_version=engine.__version__
         ),
     )
     commit, etag, size = metadata.commit_hash or "", metadata.etag or "", metadata.size
@@ -232,7 +232,7 @@ def _expected_sha256(spec: ModelSpec, announced: _Announced) -> str | None:
 def _transfer(spec: ModelSpec, url: str, part: Path, *, quiet: bool) -> None:
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=nss.__version__)
+    headers = build_hf_headers(library_name=transfer.LIBRARY, library_version=engine.__version__)
     transfer.receive(url, part, name=spec.name, size=spec.size or 0, headers=headers, quiet=quiet)
 
 

@@ -142,9 +142,9 @@ def _opened(source: Encoded | IO[bytes], name: str | None, max_pixels: int) -> I
         with open_image(source, name, max_pixels) as opened:
             yield opened
         return
-    from nss import file_object
+    from nss import file_object_input
 
-    file = file_object.read(source, name)
+    file = file_object_input.read(source, name)
     with open_image(file.content, file.name, max_pixels) as opened:
         yield replace(opened, path=file.path)
 

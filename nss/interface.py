@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from nss.errors import UsageError, one_line, quoted
+from nss.filters import Filter
 
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
 Channels = Literal["RGB", "BGR", "RGBA", "grey"]
-Filter = Literal["nearest", "bilinear", "bilinear-antialias", "bicubic-antialias", "lanczos-antialias"]
 Activation = Literal["none", "sigmoid", "softmax"]
 Values = float | Sequence[Any]
 """A constant input: one number for all of its elements, or nested lists of its shape."""

@@ -64,24 +64,24 @@ def pull(name: _Name, model_variant: ModelVariantOption = None, quiet: _Quiet = 
 
     What rembg has is not touched, and does not count as here.
     """
-    from nss import models, references
+    from nss import local_models, models, references
 
     spec = _named(name, model_variant)
     if references.wanted(name, model_variant):
-        fetched = models.locate(spec) is None
+        fetched = local_models.locate(spec) is None
         resolved = models.resolve(name, variant=model_variant, allow_fetch=True, quiet=quiet, notify=notify)
         spec, path = resolved.spec, resolved.path
     else:
-        path, fetched = models.pull(spec, quiet=quiet, notify=notify)
+        path, fetched = local_models.pull(spec, quiet=quiet, notify=notify)
     typer.echo(f"{spec.name} {'fetched' if fetched else 'is here already'}: {path}")
 
 
 @models_app.command("path")
 def path(name: _Name) -> None:
     """Print the path of a model's file, and nothing else. Fetches nothing."""
-    from nss import models
+    from nss import local_models
 
-    typer.echo(models.resolve_spec(_named(name), name, allow_fetch=False, notify=notify).path)
+    typer.echo(local_models.resolve_spec(_named(name), name, allow_fetch=False, notify=notify).path)
 
 
 @models_app.command("verify")
@@ -91,22 +91,22 @@ def verify(
     ] = None,
 ) -> None:
     """Read the files again and compare size and digest with what is published, or what was pinned when fetched."""
-    from nss import models
+    from nss import local_models
     from nss.errors import ModelUnavailableError
 
     faults = []
     for spec in [_named(name)] if name else _all():
-        found = models.locate(spec)
+        found = local_models.locate(spec)
         if found is None:
             if name:
                 raise ModelUnavailableError(f"{spec.name} is not on this machine: nothing to verify")
             continue
         source, file = found
-        if fault := models.find_fault(spec, source, file, fresh=True):
+        if fault := local_models.find_fault(spec, source, file, fresh=True):
             faults.append(fault)
             typer.echo(f"{spec.name}  BAD  {file}")
             continue
-        wanted = models.expected_digest(spec, source)
+        wanted = local_models.expected_digest(spec, source)
         compared = [*(["size"] if spec.size else []), *(wanted[:1] if wanted else [])]
         what = " and ".join(compared) + ("" if wanted else "; no sha256 is known")
         typer.echo(f"{spec.name}  ok ({what})  {file}")
@@ -117,7 +117,7 @@ def verify(
 @models_app.command("remove")
 def remove(name: _Name) -> None:
     """Delete a fetched model from the cache and forget its pinned commit. What is rembg's or put by hand stays."""
-    from nss import hub, models, release
+    from nss import hub, local_models, release
     from nss.errors import UsageError
     from nss.transfer import format_size
 
@@ -126,7 +126,7 @@ def remove(name: _Name) -> None:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
     freed = hub.discard(spec) + release.discard(spec)
     typer.echo(f"{spec.name}: {format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
-    if (rest := models.locate(spec)) is not None:
+    if (rest := local_models.locate(spec)) is not None:
         whose = "rembg's" if rest[0] == "rembg" else "your own"
         complain(f"{whose} file stays: {rest[1]}")
 
@@ -174,7 +174,7 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
     from nss import model_store
     from nss.catalogue import AUTO_ORDER
     from nss.interface import as_json
-    from nss.models import locate
+    from nss.local_models import locate
 
     found = locate(spec)
     order = AUTO_ORDER.index(spec.name) + 1 if spec.name in AUTO_ORDER else None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import engine
-from nss import mask_output, model_inputs, models, preprocess
+from nss import local_models, mask_output, model_inputs, preprocess
 from nss.description import FILE, GRAPH, GUESS, Described, interface_of
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line, quoted
 from nss.interface import Description, EdgeSize, Interface
@@ -125,7 +125,7 @@ class Network:
 
     def __init__(
         self,
-        model: models.ResolvedModel,
+        model: local_models.ResolvedModel,
         options: RunOptions,
         notify: Notify,
         asked: Description | None = None,
@@ -271,7 +271,7 @@ def opening(path: Path) -> Iterator[None]:
         raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
 
 
-def read(model: models.ResolvedModel, asked: Description | None = None) -> tuple[engine.ModelFile, Described]:
+def read(model: local_models.ResolvedModel, asked: Description | None = None) -> tuple[engine.ModelFile, Described]:
     """The model file, and its interface, which the file's inputs and outputs have been held against.
 
     Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where what is
@@ -298,5 +298,5 @@ def bindings(file: engine.ModelFile, interface: Interface, shape: Sequence[int] 
     }
 
 
-def _file(model: models.ResolvedModel) -> engine.ModelFile:
+def _file(model: local_models.ResolvedModel) -> engine.ModelFile:
     return engine.ModelFile.read(model.path if model.content is None else model.content)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import engine
     from nss.description import Described
     from nss.interface import Description, Interface
-    from nss.models import ResolvedModel
+    from nss.local_models import ResolvedModel
 
 
 class Oracle(StrEnum):

@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from nss.terminal import forget_stop, raise_stop
+from nss.stop_signals import forget_stop, raise_stop
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 from nss.errors import UsageError, quoted
-from nss.interface import Description, Filter, described
+from nss.filters import Filter
+from nss.interface import Description, described
 
 _Path = TypeVar("_Path", Path, PurePosixPath)
 

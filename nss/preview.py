@@ -7,7 +7,7 @@ import numpy as np
 from nss.background import mixed, to_profile
 from nss.compose import Composed, Cutout
 from nss.picture import Picture
-from nss.preprocess import resize_bilinear
+from nss.resample import resize_bilinear
 
 MARGIN = 12
 LABEL = 18

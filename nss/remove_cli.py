@@ -15,13 +15,13 @@ from nss import interface_options
 from nss import option_groups as groups
 from nss.errors import ImageError, NssError, UsageError
 from nss.option_groups import EncodingOptions, MaskSource, grouped
+from nss.option_words import in_options
 from nss.report import Report
+from nss.stop_signals import Terminated, stopped
 from nss.terminal import (
-    Terminated,
     complain,
     describe,
     standard_output_is_closed,
-    stopped,
     write_standard_output,
 )
 
@@ -136,6 +136,7 @@ def remove(
                 refinement=refinement,
                 composition=composition,
                 encoding=chosen,
+                notes=[in_options(note) for note in cutout.notes],
                 inputs=read,
                 overwrite=exists == "overwrite",
             )

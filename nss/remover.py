@@ -11,18 +11,18 @@ from types import TracebackType
 import numpy as np
 
 import engine
-import nss
-from nss import auto, image_io, mask_check, models, preprocess, run_times, trial
+from nss import auto, image_io, local_models, mask_check, models, preprocess, run_times, trial
 from nss.compose import Composition, Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.image_io import Photo
 from nss.image_size import MAX_PIXELS
-from nss.interface import Description, configured
+from nss.interface import Description, ModelConfig, configured
 from nss.mask_output import mask_of
 from nss.network import Network, RunOptions
 from nss.notices import Notices, Notify
 from nss.once import OneTimeFile
 from nss.refine import Refinement
+from nss.source import Source
 from nss.timing import stage
 
 SHAPE_SLACK = 0.01
@@ -49,8 +49,8 @@ class Inferred:
 
 
 def apply_mask(
-    image: nss.Source | Photo,
-    mask: nss.Source,
+    image: Source | Photo,
+    mask: Source,
     name: str | None = None,
     *,
     refinement: Refinement | None = None,
@@ -127,7 +127,7 @@ class Remover:
         max_pixels: int = MAX_PIXELS,
         quiet: bool = False,
         notify: Notify | None = None,
-        model_config: nss.ModelConfig | None = None,
+        model_config: ModelConfig | None = None,
     ) -> None:
         """Find and open the model.
 
@@ -189,7 +189,7 @@ class Remover:
 
     def remove(
         self,
-        image: nss.Source | Photo,
+        image: Source | Photo,
         *,
         refinement: Refinement | None = None,
         composition: Composition | None = None,
@@ -209,7 +209,7 @@ class Remover:
             cutout = self.finish(self.infer(self.prepare(image)))
         return _as_asked(cutout, refinement, composition)
 
-    def prepare(self, image: nss.Source | Photo, name: str | None = None) -> Prepared:
+    def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
         """The first third of ``remove``: decode, and make the network's input.
 
         Args:
@@ -316,7 +316,7 @@ def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInf
 
 def _open_auto(
     options: RunOptions, asked: Description, *, quiet: bool, notify: Notify
-) -> tuple[models.ResolvedModel, Network]:
+) -> tuple[local_models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend
     for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nss import catalogue, model_store
 
 if TYPE_CHECKING:
-    from nss.models import ResolvedModel
+    from nss.local_models import ResolvedModel
 
 
 WARM_UP_S = 10.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nss
+import engine
 from nss import export
 from nss.errors import ImageError
-from nss.option_words import in_options
 
 if TYPE_CHECKING:
     from nss.compose import Composition, Cutout
@@ -36,10 +36,12 @@ def write(
     composition: Composition,
     encoding: Encoding,
     *,
+    notes: Sequence[str],
     inputs: InputFiles | None = None,
     overwrite: bool,
 ) -> Path:
     """Write the record of the file ``target``; returns its path. None of ``inputs`` is overwritten.
+    ``notes``: those of the cut-out, in the words of whoever made it.
 
     It holds names and SHA-256 of input and output, model and mask, what ran where, every setting that differs from its
     default, and the versions that the result depends on. No times: the same run gives the same record.
@@ -60,9 +62,9 @@ def write(
         "refinement": refinement.settings(),
         "composition": composition.settings(),
         "encoding": encoding.settings(),
-        "notes": [in_options(note) for note in cutout.notes],
+        "notes": list(notes),
         "versions": {
-            "nss-wgpu": nss.__version__,
+            "nss-wgpu": engine.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "pillow")},
         },

@@ -1,27 +1,19 @@
-"""Standard output, standard error and signals, as the command uses them."""
+"""Standard output and standard error, as the command uses them."""
 
 from __future__ import annotations
 
-import _thread
-import math
 import os
 import re
-import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any, TextIO, cast
 
 import typer
 
-from nss import early_signals
 from nss.errors import NssError, one_line
 
 PROGRAM = "nss-wgpu"
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class OutputError(NssError):
@@ -32,19 +24,6 @@ class ReaderGoneError(OutputError):
     """Whoever read standard output has closed it: no failure of the command, and nothing to say about it."""
 
     exit_code = 141  # 128 + SIGPIPE, as shells report it
-
-
-class Terminated(BaseException):
-    """SIGINT, SIGTERM or SIGHUP: raised where the program stands, so that temporary files go.
-
-    Like KeyboardInterrupt it is no Exception, so that nothing takes it for the failure of one image; unlike that, typer
-    does not take it for its own.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.word = early_signals.word(signal_number)
-        self.exit_code = 128 + signal_number
 
 
 def complain(line: str) -> None:
@@ -65,12 +44,6 @@ def notify(line: str) -> None:
 def escaped(name: object) -> str:
     """A file name without line breaks and other control characters, which become ``\\n`` and the like."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: ascii(m[0])[1:-1], str(name))
-
-
-def stopped(stop: BaseException) -> tuple[str, int]:
-    """The word and the exit status for an end that came from outside, for whoever says it and ends."""
-    forget_stop()
-    return (stop.word, stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
 
 
 def describe(failure: Exception, what: str | None = None) -> str:
@@ -135,80 +108,6 @@ def standard_streams() -> Iterator[None]:
             sys.stderr = errors
             with suppress(OSError):
                 own_errors.close()
-
-
-INSIST_S = 1.0
-"""How long what was raised may take to come to whoever ends the command."""
-
-RETRY_S = 0.02
-PATIENCE = 250
-"""How often a signal is put off until an import is over; for a program that is itself run by an import."""
-
-_pending: list[tuple[int, float]] = []
-"""The signals of which whoever ends the command is not known to have heard, and when each was raised; -inf: put off."""
-
-
-def raise_stop(number: int, frame: FrameType | None) -> None:
-    """The handler that `stop_signals` sets.
-
-    A signal in the middle of an import comes again when that is over: extension modules may crash where something is
-    raised as they are imported, and others drop it. What is raised elsewhere and lost comes again, too, until `stopped`
-    or `forget_stop` is called, or the block is left.
-    """
-    if not _pending:
-        _thread.start_new_thread(_insist, (number,))
-    if len(_pending) < PATIENCE and _is_importing(frame):
-        _pending.append((number, -math.inf))
-        return
-    _pending.append((number, time.monotonic()))
-    raise Terminated(number)
-
-
-def _insist(number: int) -> None:
-    time.sleep(RETRY_S)
-    while _pending:
-        for _, raised in _pending[-1:]:
-            if time.monotonic() - raised > INSIST_S:
-                _thread.interrupt_main(signal.Signals(number))
-        time.sleep(RETRY_S)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def forget_stop() -> None:
-    """Let a signal be the last that was heard of it: the command ends in its own way."""
-    _pending.clear()
-
-
-def raise_if_stopped() -> None:
-    """Raise `Terminated` where a signal has come and what it raised was lost."""
-    if _pending:
-        raise Terminated(_pending[0][0])
-
-
-@contextmanager
-def stop_signals() -> Iterator[None]:
-    """Within the block SIGINT, SIGTERM and SIGHUP raise `Terminated`, unless the process ignores or handles them."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python handles signals in no other
-        handlers = {number: signal.getsignal(number) for number in early_signals.numbers()}
-        ours = (signal.SIG_DFL, signal.default_int_handler, early_signals.end_at_once)
-        before = {number: handler for number, handler in handlers.items() if handler in ours}
-    try:
-        for number in before:
-            signal.signal(number, raise_stop)
-        yield
-        raise_if_stopped()
-    finally:
-        _pending.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Output:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, TypeVar
 
-import nss
+import engine
 from nss import model_store, notices
 from nss.errors import ModelUnavailableError, one_line
 
@@ -242,7 +242,7 @@ def session() -> Any:
 
 def user_agent() -> dict[str, str]:
     """The header that says who asks."""
-    return {"User-Agent": f"{LIBRARY}/{nss.__version__}"}
+    return {"User-Agent": f"{LIBRARY}/{engine.__version__}"}
 
 
 def client_error() -> type[Exception]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.cpu.threads import available_cores
 from nss import image_io, preprocess
+from nss.catalogue import CATALOGUE, ModelSpec
 from nss.interface import completed
-from nss.models import CATALOGUE, ModelSpec
 from tools import fetch_models
 
 if TYPE_CHECKING:

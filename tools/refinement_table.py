@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nss import eval_cli
+from nss import pairs as evaluation
 from nss.foreground import decontaminate
 from nss.metrics import Scores
 from nss.picture import quantised
@@ -222,8 +222,8 @@ def measured(out: Path, names: Sequence[str], defect: Defect, seed: int) -> list
 
 def evaluated(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores]:
     """What ``nss-wgpu eval`` gives for the images of these names in a folder."""
-    pairs, _ = eval_cli.matched(pred, truth)
-    done = list(eval_cli.compared(pairs))
+    pairs, _ = evaluation.matched(pred, truth)
+    done = list(evaluation.compared(pairs))
     scores = {item.pair.name: item.scores for item in done if item.scores}
     if missing := [name for name in names if name not in scores]:
         raise SystemExit(f"{pred}: {', '.join(missing)}: {[item.error for item in done if item.error] or 'missing'}")
@@ -232,7 +232,7 @@ def evaluated(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores
 
 def mean(scores: dict[str, Scores], group: tuple[str, ...]) -> Scores | None:
     """The mean over the images with one of these shapes or backgrounds, or over all where none is named."""
-    return eval_cli.mean(
+    return evaluation.mean(
         [item for name, item in scores.items() if not group or set(name.split("-", 2)[1:]) & set(group)]
     )
 

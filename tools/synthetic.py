@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nss.preprocess import mask_to_photo, resize_bilinear
+from nss.preprocess import mask_to_photo
+from nss.resample import resize_bilinear
 
 SCALE = 8
 """Shapes are drawn at this many times the size and averaged."""

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-from nss import models
+from nss import catalogue
 from nss.interface import USUAL, FixedSize
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,9 +29,9 @@ REPO = "someone/tiny"
 FILE = "onnx/model.onnx"
 
 
-def tiny_spec(content: bytes, **changes: object) -> models.ModelSpec:
+def tiny_spec(content: bytes, **changes: object) -> catalogue.ModelSpec:
     """A catalogue entry for ``content``; like most entries it is not gated and its hash is not known."""
-    spec = models.ModelSpec(
+    spec = catalogue.ModelSpec(
         name="tiny",
         title="Tiny",
         summary="for tests",

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from nss import models
+from nss import catalogue
 from tests.nss.fake_hub import FakeHub, Request, _Handler, isolate, tiny_spec
 
 FILE = "tiny-epoch_7.onnx"
 
 
-def released_spec(content: bytes, **changes: object) -> models.ModelSpec:
+def released_spec(content: bytes, **changes: object) -> catalogue.ModelSpec:
     """A catalogue entry for ``content``, which is fetched from the release."""
     digest = hashlib.sha256(content).hexdigest()
     return tiny_spec(content, **{"repo": None, "filename": None, "release": FILE, "sha256": digest, **changes})
@@ -151,15 +151,15 @@ class _ProxyHandler(_Handler):
         server.close()
 
 
-def program(spec: models.ModelSpec, **extra: Any) -> str:
+def program(spec: catalogue.ModelSpec, **extra: Any) -> str:
     """A Python program that runs ``nss-wgpu models`` with its arguments, with ``spec`` in the catalogue."""
     fields = {**vars(spec), "interface": {}, **extra}
     return (
         "import sys\n"
-        "from nss import models\n"
+        "from nss import catalogue\n"
         "from nss.errors import NssError\n"
         "from nss.models_cli import models_app\n"
-        f"models.CATALOGUE['tiny'] = models.ModelSpec(**{fields!r})\n"
+        f"catalogue.CATALOGUE['tiny'] = catalogue.ModelSpec(**{fields!r})\n"
         "try:\n"
         "    models_app(sys.argv[1:], standalone_mode=False)\n"
         "except NssError as error:\n"

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import nss
-from nss import models
+from nss import local_models, models
 from tests.engine.models import model, node
 from tests.nss.fake_hub import FILE, REPO, FakeHub, isolate
 
@@ -50,7 +50,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub
         yield server
 
 
-def obtained(name: str = REPO, variant: str | None = None) -> models.ResolvedModel:
+def obtained(name: str = REPO, variant: str | None = None) -> local_models.ResolvedModel:
     return models.resolve(name, variant=variant, allow_fetch=True, notify=lambda _: None)
 
 

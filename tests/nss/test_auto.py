@@ -14,7 +14,7 @@ import pytest
 
 import engine
 import nss
-from nss import auto, catalogue, model_store, models, run_times
+from nss import auto, catalogue, local_models, model_store, models, run_times
 from nss.errors import ModelUnavailableError
 from tests.nss.conftest import Outcome
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub that has one model, "tiny", the first in the order; the catalogue's own entries stay."""
     with FakeHub(CONTENT) as server:
         isolate(monkeypatch, tmp_path, server.url)
-        monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256=server.sha256))
+        monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256=server.sha256))
         monkeypatch.setattr(catalogue, "AUTO_ORDER", ("tiny", *catalogue.AUTO_ORDER))
         yield server
 
@@ -59,7 +59,7 @@ def card_here(monkeypatch: pytest.MonkeyPatch, description: str | None) -> None:
 
 
 def test_the_order_holds_models_for_any_subject_and_ends_at_the_built_in() -> None:
-    order = [models.CATALOGUE[name] for name in catalogue.AUTO_ORDER]
+    order = [catalogue.CATALOGUE[name] for name in catalogue.AUTO_ORDER]
     # transformers before convolutions, then the finer mask, then the larger file, of those that differ by a tenth
     ranks = [
         (not spec.name.startswith("birefnet"), -spec.interface["size"].of(1, 1)[0], -round((spec.size or 0) / 1e7))
@@ -112,8 +112,8 @@ def test_auto_never_takes_a_model_that_is_not_in_the_order(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("hub")
 def test_auto_never_takes_a_file_from_rembgs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    spec = replace(models.CATALOGUE["tiny"], rembg="tiny")
-    monkeypatch.setitem(models.CATALOGUE, "tiny", spec)
+    spec = replace(catalogue.CATALOGUE["tiny"], rembg="tiny")
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", spec)
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     (tmp_path / "tiny.onnx").write_bytes(CONTENT)
     assert models.resolve("tiny", allow_fetch=False, quiet=True).source == "rembg"
@@ -145,7 +145,7 @@ def test_auto_takes_the_next_where_a_model_cannot_be_opened(folder: Path) -> Non
 
 @pytest.mark.usefixtures("folder")
 def test_auto_leaves_out_what_was_slow_where_it_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    sha256 = str(models.CATALOGUE["tiny"].sha256)
+    sha256 = str(catalogue.CATALOGUE["tiny"].sha256)
     run_times.record_seconds(sha256, "numpy", "2 threads", 4.9)
     assert chosen(backend="numpy")[0] == "tiny"
     run_times.record_seconds(sha256, "numpy", "2 threads", 12.4)
@@ -180,7 +180,7 @@ def test_a_remover_records_what_a_photo_took(
 ) -> None:
     content = small.read_bytes()
     (folder / "tiny.onnx").write_bytes(content)
-    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(content))
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(content))
     with nss.Remover("auto", backend="numpy", quiet=True) as remover:
         remover.remove(photo)
         sha256 = remover.model.sha256
@@ -192,9 +192,9 @@ def test_a_remover_records_what_a_photo_took(
 
 
 def recorded_after(backend: str, *runs: float) -> float:
-    spec = models.CATALOGUE["u2net"]
-    recorder = run_times.Recorder(models.ResolvedModel(spec, Path("u2net.onnx"), "file", "u2net", content=b""))
-    sha256 = models.ResolvedModel(spec, Path("u2net.onnx"), "file", "u2net", content=b"").sha256
+    spec = catalogue.CATALOGUE["u2net"]
+    recorder = run_times.Recorder(local_models.ResolvedModel(spec, Path("u2net.onnx"), "file", "u2net", content=b""))
+    sha256 = local_models.ResolvedModel(spec, Path("u2net.onnx"), "file", "u2net", content=b"").sha256
     for seconds in runs:
         recorder.add(backend, CARD, seconds)
     return run_times.seconds(sha256, backend, CARD)
@@ -223,7 +223,7 @@ def test_times_that_cannot_be_written_or_read_cost_nothing(monkeypatch: pytest.M
     assert run_times.slowest("a" * 64) == 0
 
 
-BUILT_IN = models.ResolvedModel(models.CATALOGUE["u2netp"], Path("u2netp.onnx"), "builtin", "auto")
+BUILT_IN = local_models.ResolvedModel(catalogue.CATALOGUE["u2netp"], Path("u2netp.onnx"), "builtin", "auto")
 
 
 @pytest.mark.usefixtures("hub")
@@ -235,7 +235,7 @@ def test_the_hint_names_first_what_may_be_used_commercially_and_then_rmbg(monkey
     )
     assert auto.hint(replace(BUILT_IN, requested="u2netp")) is None
     here = {"birefnet-general-lite"}  # and yet not taken: slow, or damaged
-    monkeypatch.setattr(models, "locate", lambda spec, **_: ("cache", Path("x")) if spec.name in here else None)
+    monkeypatch.setattr(local_models, "locate", lambda spec, **_: ("cache", Path("x")) if spec.name in here else None)
     assert "pull isnet-general-use` (179 MB, licence Apache-2.0, commercial use: yes) or" in str(auto.hint(BUILT_IN))
     here |= {"isnet-general-use", "rmbg-1.4"}
     assert auto.hint(BUILT_IN) is None

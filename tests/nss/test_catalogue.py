@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nss import catalogue, interface, model_store, models
+from nss import catalogue, interface, local_models, model_store, models
 from nss.catalogue import CATALOGUE, spec_named
 from nss.errors import ModelUnavailableError
 from nss.interface import IMAGENET_MEAN, IMAGENET_STD, Description, EdgeSize, FixedSize
@@ -78,7 +78,7 @@ def test_modnet_is_known_by_its_hash_and_not_fetched() -> None:
     with pytest.raises(ModelUnavailableError, match=r"it is not fetched; put the file at .*modnet\.onnx"):
         models.resolve("modnet", allow_fetch=True)
     with pytest.raises(ModelUnavailableError, match="it is not fetched"):
-        models.pull(spec)
+        local_models.pull(spec)
 
 
 def test_a_file_is_hashed_once_for_each_algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_file_is_hashed_once_for_each_algorithm(tmp_path: Path, monkeypatch: p
     (tmp_path / "mine.onnx").write_bytes(b"small")
     algorithms: list[str] = []
     monkeypatch.setattr(model_store, "digest_of", lambda _, algorithm: algorithms.append(algorithm) or "")
-    assert models.spec_for_file(tmp_path / "mine.onnx").name == "mine"
+    assert local_models.spec_for_file(tmp_path / "mine.onnx").name == "mine"
     assert algorithms == ["md5"]
 
 
@@ -111,12 +111,12 @@ def test_a_file_of_which_nothing_is_known_has_an_unknown_licence(tmp_path: Path)
 
 
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE)
-def test_an_entry_leaves_nothing_to_guess(spec: models.ModelSpec) -> None:
+def test_an_entry_leaves_nothing_to_guess(spec: catalogue.ModelSpec) -> None:
     assert set(Description.__annotations__) - set(spec.interface) <= {"input"}
 
 
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE)
-def test_an_interface_of_the_catalogue_can_be_given_as_json(spec: models.ModelSpec) -> None:
+def test_an_interface_of_the_catalogue_can_be_given_as_json(spec: catalogue.ModelSpec) -> None:
     assert interface.described(interface.as_json(spec.interface), "catalogue") == spec.interface
 
 
@@ -189,7 +189,7 @@ def rembg_file(home: Path, name: str, content: bytes, *, old: bool = False) -> P
 
 
 @pytest.fixture
-def u2net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> models.ModelSpec:
+def u2net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> catalogue.ModelSpec:
     """The catalogue's entry of U²-Net, for ``CONTENT``; nothing can be fetched."""
     isolate(monkeypatch, tmp_path, "http://127.0.0.1:9")
     monkeypatch.setenv("NSS_RELEASE_URL", "http://127.0.0.1:9")
@@ -215,7 +215,7 @@ def u2net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> models.ModelSpec:
     ],
 )
 def test_rembgs_files_are_found_by_name_wherever_it_keeps_them(
-    u2net: models.ModelSpec,
+    u2net: catalogue.ModelSpec,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     variables: dict[str, str],
@@ -250,12 +250,12 @@ def test_bria_rmbg_is_found_in_rembgs_folder_and_never_fetched(monkeypatch: pyte
         assert models.resolve(name, allow_fetch=False, quiet=True).path == path
 
 
-def test_a_file_in_the_model_folder_comes_before_rembgs(u2net: models.ModelSpec, tmp_path: Path) -> None:
+def test_a_file_in_the_model_folder_comes_before_rembgs(u2net: catalogue.ModelSpec, tmp_path: Path) -> None:
     rembg_file(tmp_path / "home" / ".u2net", "u2net", CONTENT, old=True)
     model_store.model_dir().mkdir()
     own = model_store.model_dir() / "u2net.onnx"
     own.write_bytes(CONTENT)
-    assert models.locate(u2net) == ("file", own)
+    assert local_models.locate(u2net) == ("file", own)
 
 
 @pytest.mark.usefixtures("u2net")
@@ -267,14 +267,14 @@ def test_a_file_by_path_is_known_by_its_md5_where_no_more_is_known(
     md5 = hashlib.md5(CONTENT[::-1], usedforsecurity=False).hexdigest()
     spec = tiny_spec(CONTENT, size=None, sha256=None, md5=md5)
     monkeypatch.setitem(CATALOGUE, "tiny", spec)
-    assert models.spec_for_file(path) is spec
-    assert models.spec_for_file(path, CONTENT[::-1]) is spec
-    assert models.spec_for_file(path, CONTENT).name == "u2net"
+    assert local_models.spec_for_file(path) is spec
+    assert local_models.spec_for_file(path, CONTENT[::-1]) is spec
+    assert local_models.spec_for_file(path, CONTENT).name == "u2net"
 
 
 def test_importing_the_catalogue_imports_nothing_heavy() -> None:
     program = "import sys, nss.models, nss.auto; print([m for m in sys.argv[1:] if m in sys.modules])"
-    heavy = ["huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "engine", "rich"]
+    heavy = ["huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "rich"]
     command = [sys.executable, "-c", program, *heavy]
-    root = Path(models.__file__).parents[1]
+    root = Path(catalogue.__file__).parents[1]
     assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "[]"

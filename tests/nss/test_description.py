@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 import nss
-from nss import description, model_metadata, model_store, models, preprocessor_config
+from nss import catalogue, description, model_metadata, model_store, models, preprocessor_config
 from nss.description import Described
 from nss.errors import ModelUnavailableError
 from nss.interface import USUAL, EdgeSize, FixedSize
@@ -44,13 +44,13 @@ def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_out: int) 
         (tmp_path / preprocessor_config.NAME).write_text(json.dumps({"image_mean": 0.4, "image_std": 0.4}))
     if speaking[1]:
         spec = replace(
-            models.CATALOGUE["u2netp"],
+            catalogue.CATALOGUE["u2netp"],
             name="mine",
             sha256=model_store.hash_file(path),
             size=path.stat().st_size,
             interface={**USUAL, "input": "x", "mean": (0.2,), "size": FixedSize(64, 64), "output": "y"},
         )
-        monkeypatch.setitem(models.CATALOGUE, "mine", spec)
+        monkeypatch.setitem(catalogue.CATALOGUE, "mine", spec)
     return described(path, **({"mean": (0.1,)} if speaking[0] else {}))
 
 
@@ -139,7 +139,7 @@ def test_a_name_that_two_families_have_says_nothing_of_the_other(
     nodes = probability("input", "output")
     path = saved(tmp_path / "m.onnx", nodes, {"output": [1, 1, 1024, 1024]}, {"input": [1, 3, 1024, 1024]})
     known = described(path)
-    assert known.interface.mean == models.CATALOGUE["rmbg-2.0"].interface["mean"]
+    assert known.interface.mean == catalogue.CATALOGUE["rmbg-2.0"].interface["mean"]
     assert known.origins["mean"] == "catalogue (graph)"
     assert "is a BiRefNet by its graph, and is given" in known.guesses[0]
 

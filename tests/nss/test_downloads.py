@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import close_session, constants
 
-from nss import hub, models, release, transfer
+from nss import catalogue, hub, local_models, release, transfer
 from nss.errors import ModelUnavailableError
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 from tests.nss.fake_release import FakeRelease, Proxy, isolate_release, program, released_spec
@@ -30,11 +30,11 @@ class Place:
     """A server that a model is fetched from."""
 
     server: FakeHub
-    spec: models.ModelSpec
-    find: Callable[[models.ModelSpec], Path | None]
+    spec: catalogue.ModelSpec
+    find: Callable[[catalogue.ModelSpec], Path | None]
 
     def fetch(self) -> Path:
-        return models.pull(self.spec, notify=lambda _: None)[0]
+        return local_models.pull(self.spec, notify=lambda _: None)[0]
 
     def refusal(self) -> str:
         with pytest.raises(ModelUnavailableError) as caught:
@@ -145,7 +145,7 @@ def test_an_offline_download_is_refused_without_a_request(place: Place, monkeypa
 
 def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Path) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
-    root = str(Path(models.__file__).parents[1])
+    root = str(Path(catalogue.__file__).parents[1])
     env = kept | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
     command = [sys.executable, "-c", program(place.spec), "pull", "tiny", "--quiet"]
     with Proxy(place.server.port, chunk=40_000, pause_s=0.1) as proxy:
@@ -160,7 +160,7 @@ def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Pa
 
 def test_the_licence_and_the_size_are_said_before_the_download(place: Place) -> None:
     said: list[tuple[str, int]] = []
-    models.pull(place.spec, notify=lambda line: said.append((line, len(place.server.transfers))))
+    local_models.pull(place.spec, notify=lambda line: said.append((line, len(place.server.transfers))))
     assert [transfers for _, transfers in said] == [0, 0]
     assert said[0][0].startswith("licence of Tiny: Test licence")
     assert said[1][0].startswith("tiny: 0.4 MB to fetch from ")

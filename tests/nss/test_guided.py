@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nss import guided as module
 from nss.guided import EPSILON, guided, natural_radius
-from nss.preprocess import mask_to_photo, resize_bilinear
+from nss.preprocess import mask_to_photo
+from nss.resample import resize_bilinear
 
 
 def paper(mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from nss import catalogue, model_store, transfer
 from nss import hub as nss_hub
-from nss import model_store, models, transfer
 from nss.errors import ModelUnavailableError
 from nss.notices import displays
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
@@ -37,7 +37,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         yield server
 
 
-def refusal(spec: models.ModelSpec) -> str:
+def refusal(spec: catalogue.ModelSpec) -> str:
     with pytest.raises(ModelUnavailableError) as caught:
         nss_hub.fetch(spec)
     message = str(caught.value)
@@ -317,10 +317,10 @@ def test_the_environment_is_honoured_by_the_command(hub: FakeHub, tmp_path: Path
     spec = tiny_spec(CONTENT, gated=True, sha256=hub.sha256)
     program = (
         "import json, sys\n"
-        "from nss import models\n"
+        "from nss import catalogue\n"
         "from nss.errors import NssError\n"
         "from nss.models_cli import models_app\n"
-        "models.CATALOGUE['tiny'] = models.ModelSpec(**json.loads(sys.argv[1]))\n"
+        "catalogue.CATALOGUE['tiny'] = catalogue.ModelSpec(**json.loads(sys.argv[1]))\n"
         "try:\n"
         "    models_app(sys.argv[2:], standalone_mode=False)\n"
         "except NssError as error:\n"
@@ -329,7 +329,7 @@ def test_the_environment_is_honoured_by_the_command(hub: FakeHub, tmp_path: Path
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
     # AI_AGENT makes huggingface_hub ask its endpoint for a list of programs, unless telemetry is off.
     env = kept | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_right", "AI_AGENT": "x"}
-    env |= {"NSS_MODEL_DIR": str(tmp_path / "models"), "PYTHONPATH": str(Path(models.__file__).parents[1])}
+    env |= {"NSS_MODEL_DIR": str(tmp_path / "models"), "PYTHONPATH": str(Path(catalogue.__file__).parents[1])}
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program, json.dumps(asdict(spec)), *arguments]

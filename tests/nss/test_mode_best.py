@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nss
-from nss import model_store, models
+from nss import catalogue, model_store
 from tests.engine.models import model, node
 from tests.nss.conftest import Outcome
 from tests.nss.fake_hub import FILE, REPO, FakeHub, isolate
@@ -55,9 +55,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     with FakeHub(RMBG_2) as server:
         isolate(monkeypatch, tmp_path, server.url)
         server.valid_token = "hf_right"
-        entry = models.CATALOGUE["rmbg-2.0"]
+        entry = catalogue.CATALOGUE["rmbg-2.0"]
         spec = replace(entry, size=len(RMBG_2), sha256=server.sha256, repo=REPO, filename=FILE)
-        monkeypatch.setitem(models.CATALOGUE, "rmbg-2.0", spec)
+        monkeypatch.setitem(catalogue.CATALOGUE, "rmbg-2.0", spec)
         yield server
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nss import catalogue, local_models, model_store, models, transfer
 from nss import hub as nss_hub
-from nss import model_store, models, transfer
 from nss.errors import ModelUnavailableError
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 
@@ -23,7 +23,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     """A hub that has one model, "tiny", which `auto` may choose; the catalogue's own entries stay."""
     with FakeHub(CONTENT) as server:
         isolate(monkeypatch, tmp_path, server.url)
-        monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT))
+        monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT))
         yield server
 
 
@@ -77,7 +77,7 @@ def test_a_file_in_the_model_folder_must_be_the_model(
     (folder / "tiny.onnx").write_bytes(CONTENT[:-1])
     assert "49,999 bytes instead of 50,000" in refusal("tiny", allow_fetch=True)
     (folder / "tiny.onnx").write_bytes(CONTENT)
-    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
     assert f"sha256 {hub.sha256} instead of {'0' * 64}" in refusal("tiny", allow_fetch=True)
     assert hub.requests == []
 
@@ -148,8 +148,8 @@ def test_a_directory_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_a_missing_built_in_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = replace(models.CATALOGUE["u2netp"], filename="weights/gone.onnx")
-    monkeypatch.setitem(models.CATALOGUE, "u2netp", gone)
+    gone = replace(catalogue.CATALOGUE["u2netp"], filename="weights/gone.onnx")
+    monkeypatch.setitem(catalogue.CATALOGUE, "u2netp", gone)
     assert refusal("u2netp") == "u2netp is not on this machine: reinstall nss-wgpu"
 
 
@@ -159,9 +159,9 @@ def test_a_file_by_path_is_recognised_by_its_content(tmp_path: Path, monkeypatch
     mine.write_bytes(CONTENT)
     assert models.resolve(mine, allow_fetch=False).spec.name == "mine"  # the same size is not enough
     known = tiny_spec(CONTENT, sha256=hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setitem(models.CATALOGUE, "tiny", known)
-    assert models.resolve(mine, allow_fetch=False).spec is models.CATALOGUE["tiny"]
-    monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", known)
+    assert models.resolve(mine, allow_fetch=False).spec is catalogue.CATALOGUE["tiny"]
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
     spec = models.resolve(mine, allow_fetch=False).spec
     assert (spec.name, spec.interface) == ("mine", {})
 
@@ -212,7 +212,7 @@ def test_a_state_folder_that_cannot_be_written_costs_nothing(monkeypatch: pytest
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NSS_STATE_DIR", str(tmp_path / "file" / "state"))
     monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
-    assert models.resolve("auto", allow_fetch=False).sha256 == models.CATALOGUE["u2netp"].sha256
+    assert models.resolve("auto", allow_fetch=False).sha256 == catalogue.CATALOGUE["u2netp"].sha256
     assert "cannot store tiny" in refusal("tiny", allow_fetch=True)
 
 
@@ -242,13 +242,13 @@ def test_the_state_lies_outside_the_model_folder(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_licence_line_names_its_model_once() -> None:
-    notice = models.licence_notice(models.CATALOGUE["rmbg-1.4"])
+    notice = local_models.licence_notice(catalogue.CATALOGUE["rmbg-1.4"])
     assert notice is not None
     assert notice.startswith("licence of BRIA RMBG-1.4; commercial use: no; see https://")
 
 
 def test_the_licence_line_says_what_of_commercial_use() -> None:
-    notices = {name: str(models.licence_notice(models.CATALOGUE[name])) for name in ("u2net", "rmbg-2.0")}
+    notices = {name: str(local_models.licence_notice(catalogue.CATALOGUE[name])) for name in ("u2net", "rmbg-2.0")}
     assert notices["u2net"] == "licence of U²-Net: Apache-2.0; see https://github.com/xuebinqin/U-2-Net"
     assert "CC BY-NC 4.0; commercial use needs an agreement with its owner; see" in notices["rmbg-2.0"]
 

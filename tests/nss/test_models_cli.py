@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from nss import models
+from nss import catalogue, models
 from nss.catalogue import AUTO_ORDER
 from nss.errors import ModelUnavailableError, NssError, UsageError
 from nss.models_cli import models_app
@@ -28,7 +28,7 @@ CONTENT = random.Random(6).randbytes(50_000)
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     with FakeHub(CONTENT) as server:
         isolate(monkeypatch, tmp_path, server.url)
-        monkeypatch.setitem(models.CATALOGUE, "tiny", tiny_spec(CONTENT, mode="tiniest"))
+        monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT, mode="tiniest"))
         yield server
 
 
@@ -166,7 +166,7 @@ def release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeRel
         isolate_release(monkeypatch, tmp_path, server.url)
         md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
         monkeypatch.setitem(
-            models.CATALOGUE, "tiny", released_spec(CONTENT, sha256=None, md5=md5, size=None, rembg="tiny")
+            catalogue.CATALOGUE, "tiny", released_spec(CONTENT, sha256=None, md5=md5, size=None, rembg="tiny")
         )
         yield server
 
@@ -214,8 +214,8 @@ def test_an_unknown_name_is_refused(command: str) -> None:
 
 
 def test_the_commands_take_repositories(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(models.CATALOGUE, "tiny")
-    network = (Path(models.__file__).parent / "weights" / "u2netp.onnx").read_bytes()
+    monkeypatch.delitem(catalogue.CATALOGUE, "tiny")
+    network = (Path(catalogue.__file__).parent / "weights" / "u2netp.onnx").read_bytes()
     hub.files = {"onnx/model.onnx": network, "onnx/model_fp16.onnx": CONTENT, "preprocessor_config.json": b"{}"}
     hub.card = {"license": "apache-2.0"}
     name = "someone/tiny@main"
@@ -255,5 +255,5 @@ def test_the_commands_take_repositories(hub: FakeHub, monkeypatch: pytest.Monkey
 def test_the_commands_load_nothing_heavy() -> None:
     program = "import sys, nss.models_cli; print([m for m in sys.argv[1:] if m in sys.modules])"
     command = [sys.executable, "-c", program, "huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "engine"]
-    root = Path(models.__file__).parents[1]
+    root = Path(catalogue.__file__).parents[1]
     assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "[]"

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import engine
-from nss import models, preprocess, visible
+from nss import catalogue, preprocess, visible
 from nss.errors import ImageError, UsageError
 from nss.interface import EdgeSize, Filter, FixedSize, Interface, completed
-from nss.preprocess import prepare, resize
+from nss.preprocess import prepare
+from nss.resample import resize
 
 PILLOW: dict[Filter, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -59,7 +60,7 @@ def test_any_size_to_any_size_with_any_filter(height: int, width: int, h: int, w
 @pytest.mark.parametrize("name", ["u2netp", "rmbg-1.4", "rmbg-2.0"])
 @pytest.mark.parametrize("shape", [(300, 451, 3), (40, 5000, 3)])
 def test_the_known_models_get_every_bit_that_they_got_before(name: str, shape: tuple[int, int, int]) -> None:
-    description = models.CATALOGUE[name].interface
+    description = catalogue.CATALOGUE[name].interface
     photo = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
     antialias, size = description["filter"] == "bilinear-antialias", description["size"].of(*shape[:2])
     mean, std = (np.asarray(values, np.float32) for values in (description["mean"], description["std"]))

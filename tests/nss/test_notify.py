@@ -15,7 +15,7 @@ import pytest
 from rich.progress import Progress
 
 import nss
-from nss import model_store, models
+from nss import catalogue, model_store
 from tests.engine.test_imports import ROOT
 from tests.nss.conftest import Outcome
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
@@ -35,8 +35,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: type) -> Itera
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with FakeHub(CONTENT) as server:
         isolate(monkeypatch, tmp_path, server.url)
-        spec = tiny_spec(CONTENT, interface=models.CATALOGUE["u2netp"].interface)
-        monkeypatch.setitem(models.CATALOGUE, "tiny", spec)
+        spec = tiny_spec(CONTENT, interface=catalogue.CATALOGUE["u2netp"].interface)
+        monkeypatch.setitem(catalogue.CATALOGUE, "tiny", spec)
         yield server
 
 

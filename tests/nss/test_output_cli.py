@@ -222,12 +222,12 @@ def test_nothing_that_is_read_is_overwritten(
 def test_a_model_of_the_catalogue_is_not_overwritten(
     command: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nss import models
+    from nss import local_models
 
     model = tmp_path / "hub" / "weights.onnx"
     model.parent.mkdir()
     shutil.copy(ROOT / "nss" / "weights" / "u2netp.onnx", model)
-    monkeypatch.setattr(models, "locate", lambda _: ("builtin", model))
+    monkeypatch.setattr(local_models, "locate", lambda _: ("builtin", model))
     before = model.read_bytes()
     done = command("remove", photo, "--model", "u2netp", "-o", model, "--format", "png", "--overwrite")
     assert done.status == 1

@@ -425,7 +425,7 @@ SCRIPT = """
     import os, sys, time
     from pathlib import Path
     from nss.pipeline import Pipeline, finish_on_interrupt
-    from nss.terminal import Terminated, stop_signals
+    from nss.stop_signals import Terminated, stop_signals
 
     out, workers, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 

@@ -14,9 +14,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nss import models, preprocess
+from nss import catalogue, preprocess, resample
 from nss.interface import Interface, completed
-from nss.preprocess import mask_to_photo, prepare, resize_bilinear, stretch
+from nss.preprocess import mask_to_photo, prepare, stretch
+from nss.resample import resize_bilinear
 
 SIZES = [
     ((37, 53), (20, 91)),
@@ -33,7 +34,7 @@ SIZES = [
 
 
 def interface_of(name: str) -> Interface:
-    return completed(models.CATALOGUE[name].interface)
+    return completed(catalogue.CATALOGUE[name].interface)
 
 
 def pillow(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -175,13 +176,13 @@ def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch
         return {pool["num_threads"] for pool in pools if len(pools) == 1 or "numpy" in pool["filepath"]}
 
     seen: list[set[int]] = []
-    blocks = preprocess._weight_blocks
+    blocks = resample._weight_blocks
 
     def observed(*arguments: Any) -> object:
         seen.append(threads())
         return blocks(*arguments)
 
-    monkeypatch.setattr(preprocess, "_weight_blocks", observed)
+    monkeypatch.setattr(resample, "_weight_blocks", observed)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         resize_bilinear(np.zeros((64, 48, 3), np.uint8), (20, 30), antialias=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nss import model_store, models, release, transfer
+from nss import catalogue, local_models, model_store, release, transfer
 from nss.errors import ModelUnavailableError
 from tests.nss.fake_release import FILE, FakeRelease, isolate_release, released_spec
 
@@ -24,7 +24,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeRele
         yield server
 
 
-def refusal(spec: models.ModelSpec) -> str:
+def refusal(spec: catalogue.ModelSpec) -> str:
     with pytest.raises(ModelUnavailableError) as caught:
         release.fetch(spec)
     assert "\n" not in str(caught.value)
@@ -89,9 +89,9 @@ def test_a_model_known_by_its_md5_alone_is_checked_by_that(server: FakeRelease) 
     said: list[str] = []
     path = release.fetch(spec, notify=said.append)
     assert said == [f"tiny: 0.3 MB to fetch from {server.url}/{FILE}"]  # as large as the server says
-    assert models.find_fault(spec, "cache", path) is None
+    assert local_models.find_fault(spec, "cache", path) is None
     path.write_bytes(OTHER)
-    assert f"instead of {md5}" in str(models.find_fault(spec, "cache", path, fresh=True))
+    assert f"instead of {md5}" in str(local_models.find_fault(spec, "cache", path, fresh=True))
     path.unlink()
     server.body = OTHER
     assert f"md5 {hashlib.md5(OTHER, usedforsecurity=False).hexdigest()} instead of {md5}" in refusal(spec)

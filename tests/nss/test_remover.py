@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 import engine
 import nss
-from nss import models, preprocess
+from nss import catalogue, models, preprocess
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.interface import completed
 
@@ -55,7 +55,7 @@ def test_remove_gives_a_mask_at_the_photos_size(photo: Path, rgb: np.ndarray) ->
     assert np.array_equal(cutout.rgba[..., :3], rgb)
     assert cutout.path == photo
     assert cutout.info.model == "u2netp"
-    assert cutout.info.model_sha256 == models.CATALOGUE["u2netp"].sha256
+    assert cutout.info.model_sha256 == catalogue.CATALOGUE["u2netp"].sha256
     assert cutout.info.device == "no device"
     assert list(cutout.info.milliseconds) == STAGES
 
@@ -175,7 +175,7 @@ def test_a_file_with_open_dimensions_gets_1024_pixels_a_side(tmp_path: Path, rgb
     onnx.save(model, tmp_path / "open.onnx")
     cutout = nss.remove(rgb, model=tmp_path / "open.onnx")
     # what is guessed
-    network_input = preprocess.prepare(rgb, completed(models.CATALOGUE["rmbg-2.0"].interface)).mean(axis=1)[0]
+    network_input = preprocess.prepare(rgb, completed(catalogue.CATALOGUE["rmbg-2.0"].interface)).mean(axis=1)[0]
     expected = preprocess.mask_to_photo(1 / (1 + np.exp(-network_input)), rgb.shape[:2])
     assert np.abs(cutout.mask - expected).max() <= 1e-5
 
@@ -198,7 +198,7 @@ def test_the_real_network_agrees_with_onnxruntime(name: str) -> None:
     from PIL import Image
 
     cutout = nss.remove(EXAMPLES / f"{name}.png", model="u2netp", backend="numpy")
-    interface = completed(models.CATALOGUE["u2netp"].interface)
+    interface = completed(catalogue.CATALOGUE["u2netp"].interface)
     rgb = np.asarray(Image.open(EXAMPLES / f"{name}.png").convert("RGB"))
     path = models.resolve("u2netp", allow_fetch=False).path
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 
 import nss
-from nss import model_store, models, repositories, transfer
+from nss import catalogue, model_store, models, repositories, transfer
 from nss.errors import UsageError
 from nss.references import Reference
 from tests.nss.fake_hub import COMMIT, FILE, REPO, FakeHub
@@ -252,8 +252,8 @@ def test_names_that_lead_out_of_the_repository_are_passed_over(hub: FakeHub, tmp
 def test_a_variant_of_a_model_of_the_catalogue_has_its_licence_and_its_network(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = models.CATALOGUE["rmbg-1.4"]
-    monkeypatch.setitem(models.CATALOGUE, "rmbg-1.4", replace(known, repo=REPO))
+    known = catalogue.CATALOGUE["rmbg-1.4"]
+    monkeypatch.setitem(catalogue.CATALOGUE, "rmbg-1.4", replace(known, repo=REPO))
     hub.files = {**variants("", "_fp16"), "other.onnx": network(7)}
     lines: list[str] = []
     spec = models.resolve("rmbg-1.4", variant="fp16", allow_fetch=True, notify=lines.append).spec
@@ -267,7 +267,7 @@ def test_a_variant_of_a_model_of_the_catalogue_has_its_licence_and_its_network(
 
 
 def test_a_file_that_the_catalogue_knows_has_its_interface(hub: FakeHub) -> None:
-    known = models.CATALOGUE["u2netp"]
+    known = catalogue.CATALOGUE["u2netp"]
     hub.files = {"any.onnx": (Path(nss.__file__).parent / str(known.filename)).read_bytes()}
     spec = obtained().spec
     assert (spec.interface, spec.licence, spec.name) == (known.interface, "apache-2.0", f"{REPO}:any.onnx")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import nss
-from nss import cli, terminal
+from nss import cli, stop_signals
 
 ROOT = Path(nss.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -114,7 +114,7 @@ def test_what_an_import_makes_of_a_signal_does_not_count(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: str, time_left: str
 ) -> None:
     """A bare ``except`` around the import, as numpy and others have it, and code that turns any error into its own."""
-    monkeypatch.setattr(terminal, "INSIST_S", 0.05)
+    monkeypatch.setattr(stop_signals, "INSIST_S", 0.05)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     at_work = []
 

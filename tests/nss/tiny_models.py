@@ -12,7 +12,7 @@ from onnx import NodeProto, helper
 
 import engine
 from nss import models
-from nss.models import ResolvedModel
+from nss.local_models import ResolvedModel
 from tests.engine.models import model, node
 
 SIDE = 32

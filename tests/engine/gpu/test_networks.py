@@ -12,8 +12,8 @@ from engine import Session
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from nss import image_io, preprocess
+from nss.catalogue import CATALOGUE
 from nss.interface import completed
-from nss.models import CATALOGUE
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import U2NETP, execute, shrunk
 
