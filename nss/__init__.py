@@ -15,16 +15,16 @@ from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, N
 TYPE_CHECKING = False  # typing takes longer to import than all of this, and until the command's own code runs
 if TYPE_CHECKING:
     from engine.version import __version__ as __version__
-    from nss.compose import Composition as Composition
-    from nss.compose import Cutout as Cutout
-    from nss.compose import RunInfo as RunInfo
-    from nss.formats import Encoding as Encoding
-    from nss.interface import ModelConfig as ModelConfig
+    from nss.cutouts.compose import Composition as Composition
+    from nss.cutouts.compose import Cutout as Cutout
+    from nss.cutouts.compose import RunInfo as RunInfo
+    from nss.files.formats import Encoding as Encoding
+    from nss.interfaces.interface import ModelConfig as ModelConfig
+    from nss.masks.refine import Refinement as Refinement
     from nss.notices import Notify as Notify
-    from nss.refine import Refinement as Refinement
-    from nss.remover import Remover as Remover
-    from nss.remover import apply_mask as apply_mask
-    from nss.source import Source as Source
+    from nss.photos.source import Source as Source
+    from nss.removal.remover import Remover as Remover
+    from nss.removal.remover import apply_mask as apply_mask
 
 __all__ = [
     "Composition",
@@ -73,16 +73,16 @@ def _check_engine() -> None:
 _check_engine()
 
 _MODULES = {
-    "Composition": "compose",
-    "Cutout": "compose",
-    "Encoding": "formats",
-    "ModelConfig": "interface",
+    "Composition": "cutouts.compose",
+    "Cutout": "cutouts.compose",
+    "Encoding": "files.formats",
+    "ModelConfig": "interfaces.interface",
     "Notify": "notices",
-    "Refinement": "refine",
-    "Remover": "remover",
-    "RunInfo": "compose",
-    "Source": "source",
-    "apply_mask": "remover",
+    "Refinement": "masks.refine",
+    "Remover": "removal.remover",
+    "RunInfo": "cutouts.compose",
+    "Source": "photos.source",
+    "apply_mask": "removal.remover",
 }
 """Where the names are that are loaded when they are asked for."""
 
@@ -136,7 +136,7 @@ def remove(
     """
     import dataclasses
 
-    from nss.remover import Remover
+    from nss.removal.remover import Remover
 
     with Remover(
         model,

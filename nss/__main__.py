@@ -10,7 +10,7 @@ from nss import early_signals
 def main() -> int:
     """Run the command; returns its exit status. Signals are taken care of before anything else is imported."""
     early_signals.install()
-    from nss.cli import main as run
+    from nss.cli.main import main as run
 
     status = run()
     early_signals.ignore()

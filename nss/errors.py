@@ -1,7 +1,8 @@
 """Errors that the command reports in one line, and its exit statuses, which stand in ``EXIT_STATUS`` and the README.
 
 An interruption, SIGTERM and SIGHUP leave no temporary file behind. The text of an error is one line: what is wrong,
-with what, what to do. It names parameters, in single quotes: that the command has options is for `nss.option_words`.
+with what, what to do. It names parameters, in single quotes: that the command has options is for
+`nss.cli.option_words`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def one_line(text: object) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value in double quotes, as JSON has it; single ones are for the names of parameters (`nss.option_words`)."""
+    """A value in double quotes, as JSON has it; single ones are for names of parameters (`nss.cli.option_words`)."""
     import json
 
     return json.dumps(value, ensure_ascii=False, default=str)

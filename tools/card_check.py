@@ -23,7 +23,7 @@ from engine.gpu.adapters import Adapter, adapters
 from engine.gpu.device import open_device
 
 THREADS, RUNS = 8, 20
-U2NETP = Path(__file__).parents[1] / "nss" / "weights" / "u2netp.onnx"
+U2NETP = Path(__file__).parents[1] / "nss" / "models" / "weights" / "u2netp.onnx"
 
 
 def main() -> int:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.cpu.threads import available_cores
-from nss import image_io, preprocess
-from nss.catalogue import CATALOGUE, ModelSpec
-from nss.interface import completed
+from nss.interfaces.interface import completed
+from nss.models.catalogue import CATALOGUE, ModelSpec
+from nss.photos import image_io
+from nss.removal import preprocess
 from tools import fetch_models
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Network:
     def path(self) -> Path:
         """The ONNX file: the package's own, or where ``fetch_models`` puts it."""
         if self.shipped:
-            return fetch_models.ROOT / "nss" / str(self.spec.filename)
+            return fetch_models.ROOT / "nss" / "models" / str(self.spec.filename)
         return fetch_models.folder() / f"{self.name}.onnx"
 
     def photo_input(self) -> np.ndarray:

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 import engine
-from nss.table import aligned
+from nss.cli.table import aligned
 from tools.forms import truth
 from tools.forms.form import Form
 from tools.forms.judge import Verdict, judge

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nss import pairs as evaluation
-from nss.foreground import decontaminate
-from nss.metrics import Scores
-from nss.picture import quantised
-from nss.refine import Refinement
+from nss.cutouts.foreground import decontaminate
+from nss.evaluation import pairs as evaluation
+from nss.evaluation.metrics import Scores
+from nss.files.picture import quantised
+from nss.masks.refine import Refinement
 from tools import synthetic
 from tools.measure import table
 

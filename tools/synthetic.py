@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nss.preprocess import mask_to_photo
-from nss.resample import resize_bilinear
+from nss.arrays.resample import resize_bilinear
+from nss.removal.preprocess import mask_to_photo
 
 SCALE = 8
 """Shapes are drawn at this many times the size and averaged."""

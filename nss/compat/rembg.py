@@ -12,7 +12,8 @@ a PIL image, an array gives an array; RGBA, or greyscale with ``only_mask``. Wha
   rembg's, on average over a photo.
 - "bria-rmbg" is used where rembg has it on this machine, and not fetched; "rmbg-2.0" is, from BRIA.
 - ``alpha_matting`` takes the same thresholds. In the band between them the mask follows the photo's edges by a guided
-  filter (`nss.guided`), where rembg solves for closed-form matting; colours are estimated likewise (`nss.foreground`).
+  filter (`nss.masks.guided`), where rembg solves for closed-form matting; colours are estimated likewise
+  (`nss.cutouts.foreground`).
 - ``bgcolor`` is converted to the photo's colour space, and the photo's ICC profile is kept.
 - Errors are `nss.NssError`; where rembg raises ValueError, they are that too. Arguments that mean nothing here are
   refused, and not passed over.
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from nss.compose import Composition, Cutout
-    from nss.source import Source
+    from nss.cutouts.compose import Composition, Cutout
+    from nss.photos.source import Source
 
 __all__ = ["ArgumentError", "Session", "new_session", "remove"]
 
@@ -60,7 +61,7 @@ class Session:
     """
 
     def __init__(self, model_name: str, *, model: str | os.PathLike[str], backend: str) -> None:
-        from nss.remover import Remover
+        from nss.removal.remover import Remover
 
         self.model_name = model_name
         self._remover = Remover(model, backend=backend, stretch=True)
@@ -146,7 +147,7 @@ def remove(
     background = "none" if bgcolor is None or only_mask else _css(bgcolor)
     from dataclasses import replace
 
-    from nss.compose import Composition
+    from nss.cutouts.compose import Composition
 
     cutout = (session or _default_session(os.getpid())).cut_out(data)
     if post_process_mask:
@@ -201,7 +202,7 @@ def _css(colour: Sequence[int]) -> str:
 
 
 def _mask_alone() -> Composition:
-    from nss.compose import Composition
+    from nss.cutouts.compose import Composition
 
     return Composition(mask_only=True)
 
@@ -225,18 +226,18 @@ def _returned(cutout: Cutout, composition: Composition, form: str) -> bytes | Im
         return image
     if form == "array":
         return np.array(image)
-    from nss import export, file_object, formats
-    from nss.picture import Picture
+    from nss.files import export, file_objects, formats
+    from nss.files.picture import Picture
 
     picture = Picture(np.asarray(image), image.info.get("icc_profile"))
-    return export.encode(picture, formats.Encoding("png"), file_object.IN_MEMORY)
+    return export.encode(picture, formats.Encoding("png"), file_objects.IN_MEMORY)
 
 
 def _hardened(mask: np.ndarray) -> np.ndarray:
     """The mask as 0 and 1: specks and spurs of a pixel go, and the contour is smoothed at the scale of 2 pixels."""
     import numpy as np
 
-    from nss.refine import feather
+    from nss.masks.refine import feather
 
     def extreme(samples: np.ndarray, of: Any) -> np.ndarray:
         """The least, or the largest, of each pixel and its four neighbours."""
@@ -253,8 +254,8 @@ def _matted(cutout: Cutout, foreground: int, background: int, erode: int) -> np.
     """The mask with 1 and 0 where the thresholds are sure of it, and by the photo's edges in between."""
     import numpy as np
 
-    from nss.guided import guided
-    from nss.refine import expand
+    from nss.masks.guided import guided
+    from nss.masks.refine import expand
 
     sure = (cutout.mask * 255 > foreground, cutout.mask * 255 < background)
     inside, outside = (expand(part.astype(np.float32), -max(erode, 2) / 2) >= 0.5 for part in sure)

@@ -18,7 +18,7 @@ from engine.graph.load import load
 
 IR_VERSION = 10
 
-U2NETP = Path(__file__).parents[2] / "nss" / "weights" / "u2netp.onnx"
+U2NETP = Path(__file__).parents[2] / "nss" / "models" / "weights" / "u2netp.onnx"
 """The real model that is in the repository; its input is 320 pixels a side."""
 
 Dims = list[Any]

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 import engine
-from nss import model_metadata
-from nss.interface import USUAL, as_json
+from nss.interfaces import model_metadata
+from nss.interfaces.interface import USUAL, as_json
 from tests.engine.models import model, node
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -109,7 +109,7 @@ class Outcome:
 def command(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run ``nss-wgpu`` with these arguments in this process, on ``BrightnessSession``."""
     request.getfixturevalue("network")
-    from nss.cli import main
+    from nss.cli.main import main
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()

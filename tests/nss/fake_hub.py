@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-from nss import catalogue
-from nss.interface import USUAL, FixedSize
+from nss.interfaces.interface import USUAL, FixedSize
+from nss.models import catalogue
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from nss import catalogue
+from nss.models import catalogue
 from tests.nss.fake_hub import FakeHub, Request, _Handler, isolate, tiny_spec
 
 FILE = "tiny-epoch_7.onnx"
@@ -156,9 +156,9 @@ def program(spec: catalogue.ModelSpec, **extra: Any) -> str:
     fields = {**vars(spec), "interface": {}, **extra}
     return (
         "import sys\n"
-        "from nss import catalogue\n"
+        "from nss.models import catalogue\n"
         "from nss.errors import NssError\n"
-        "from nss.models_cli import models_app\n"
+        "from nss.cli.commands.models import models_app\n"
         f"catalogue.CATALOGUE['tiny'] = catalogue.ModelSpec(**{fields!r})\n"
         "try:\n"
         "    models_app(sys.argv[1:], standalone_mode=False)\n"

@@ -14,7 +14,7 @@ PUBLIC = ("nss/__init__.py", "nss/compat")
 def library() -> set[Path]:
     files: set[Path] = set((ROOT / "engine").rglob("*.py"))
     left = [f for name in PUBLIC for f in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))]
-    left += [ROOT / "nss" / f"{module}.py" for module in nss._MODULES.values()]
+    left += [(ROOT / "nss").joinpath(*module.split(".")).with_suffix(".py") for module in nss._MODULES.values()]
     while left:
         path = left.pop()
         if path in files:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import nss
-from nss import local_models, models
+from nss.models import local_models, resolve
 from tests.engine.models import model, node
 from tests.nss.fake_hub import FILE, REPO, FakeHub, isolate
 
@@ -51,17 +51,17 @@ def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub
 
 
 def obtained(name: str = REPO, variant: str | None = None) -> local_models.ResolvedModel:
-    return models.resolve(name, variant=variant, allow_fetch=True, notify=lambda _: None)
+    return resolve.resolve(name, variant=variant, allow_fetch=True, notify=lambda _: None)
 
 
 def notices(name: str = REPO) -> list[str]:
     lines: list[str] = []
-    models.resolve(name, allow_fetch=True, notify=lines.append)
+    resolve.resolve(name, allow_fetch=True, notify=lines.append)
     return lines
 
 
 def refusal(name: str = REPO, *, variant: str | None = None, allow_fetch: bool = True) -> nss.NssError:
     with pytest.raises(nss.NssError) as caught:
-        models.resolve(name, variant=variant, allow_fetch=allow_fetch, notify=lambda _: None)
+        resolve.resolve(name, variant=variant, allow_fetch=allow_fetch, notify=lambda _: None)
     assert "\n" not in str(caught.value)
     return caught.value

@@ -18,7 +18,9 @@ def imported(program: str, *path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("form", ["engine.py", "engine/__init__.py"])
-@pytest.mark.parametrize("program", ["import nss", "import engine, nss", "import nss.cli", "from nss import remove"])
+@pytest.mark.parametrize(
+    "program", ["import nss", "import engine, nss", "import nss.cli.main", "from nss import remove"]
+)
 def test_another_engine_is_named_in_one_sentence(tmp_path: Path, form: str, program: str) -> None:
     other = tmp_path / form
     other.parent.mkdir(exist_ok=True)

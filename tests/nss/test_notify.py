@@ -15,13 +15,14 @@ import pytest
 from rich.progress import Progress
 
 import nss
-from nss import catalogue, model_store
+from nss.models import catalogue
+from nss.models.weights import model_store
 from tests.engine.test_imports import ROOT
 from tests.nss.conftest import Outcome
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 from tests.nss.library import library
 
-CONTENT = (ROOT / "nss" / "weights" / "u2netp.onnx").read_bytes()
+CONTENT = (ROOT / "nss" / "models" / "weights" / "u2netp.onnx").read_bytes()
 LICENCE = (
     "licence of Tiny: Test licence; commercial use needs an agreement with its owner; see https://example.org/licence"
 )
@@ -115,7 +116,7 @@ def test_the_command_says_it_and_shows_how_far_a_download_is(
         return add_task(bar, label, **more)
 
     monkeypatch.setattr(Progress, "add_task", noted)
-    monkeypatch.setattr("nss.transfer.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("nss.models.weights.transfer.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     done = command("models", "pull", "tiny")
     assert (done.status, shown) == (0, ["tiny"])
     assert done.err[0] == f"nss-wgpu: {LICENCE}"
@@ -126,7 +127,7 @@ def test_the_command_says_it_and_shows_how_far_a_download_is(
 def test_a_library_shows_no_progress_on_a_terminal(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nss.transfer.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("nss.models.weights.transfer.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     with nss.Remover("tiny"):
         assert len(hub.transfers) == 1
     assert capsys.readouterr() == ("", "")

@@ -18,8 +18,8 @@ from PIL import Image
 
 import engine
 import nss
-from nss import image_io
 from nss.errors import ImageError
+from nss.photos import image_io
 from tests.engine.test_imports import ROOT
 
 pytestmark = pytest.mark.usefixtures("network")

@@ -11,8 +11,8 @@ import onnx
 from onnx import NodeProto, helper
 
 import engine
-from nss import models
-from nss.local_models import ResolvedModel
+from nss.models import resolve
+from nss.models.local_models import ResolvedModel
 from tests.engine.models import model, node
 
 SIDE = 32
@@ -52,5 +52,5 @@ def probability(image: str = "x", output: str = "y") -> list[NodeProto]:
 
 
 def opened(path: Path) -> tuple[engine.ModelFile, ResolvedModel]:
-    """What `nss.description.interface_of` takes."""
-    return engine.ModelFile.read(path), models.resolve(path, allow_fetch=False, quiet=True)
+    """What `nss.removal.description.interface_of` takes."""
+    return engine.ModelFile.read(path), resolve.resolve(path, allow_fetch=False, quiet=True)

@@ -20,8 +20,9 @@ from unittest import mock
 import numpy as np
 
 from engine.cpu.executor import NumpyExecutor
-from nss import export, image_io
 from nss.errors import ImageError
+from nss.files import export
+from nss.photos import image_io
 from tools.fuzzing import image_cases, onnx_cases
 from tools.fuzzing.children import Context, Judge, Limits, run_cases
 from tools.fuzzing.image_seeds import seeds
@@ -156,10 +157,10 @@ PLANTED: dict[str, Judge] = {
     "warning": of_model(warn(NumpyExecutor.run)),
     "sound image": of_image(image_io, "EXTENSIONS", frozenset()),
     "image foreign": of_image(image_io, "load", raise_key_error),
-    "image foreign in the command": of_image(image_cases.cli, "app", raise_key_error, "command"),
+    "image foreign in the command": of_image(image_cases.main, "app", raise_key_error, "command"),
     "image message": of_image(image_io, "load", raise_lines),
     "lines of a decoder": of_image(image_io, "load", say),
-    "lines in the command": of_image(image_cases.cli, "app", say, "command"),
+    "lines in the command": of_image(image_cases.main, "app", say, "command"),
     "image warning": of_image(image_io, "load", complain),
     "image litter": of_image(export, "place", litter),
     "image spoilt": of_image(image_io, "load", spoil(image_io.load)),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nss.cli import main
-from nss.refine import Refinement
+from nss.cli.main import main
+from nss.masks.refine import Refinement
 from tools import refinement_table, synthetic
 from tools.refinement_table import DEFECTS, Step
 

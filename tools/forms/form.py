@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import onnx
 
-from nss.interface import IMAGENET_MEAN, IMAGENET_STD
+from nss.interfaces.interface import IMAGENET_MEAN, IMAGENET_STD
 from tools.forms.net import Net
 
 Outcome = Literal["right", "said", "refused"]

@@ -31,7 +31,7 @@ Dims = Sequence[int | str]
 
 
 class Net(GraphBuilder):
-    """A graph under construction for an interface, which has the keys and values of `nss.interface.Interface` as JSON.
+    """A graph under construction for an interface, with the keys and values of `Interface` (`nss.interfaces`) as JSON.
 
     What the network computes of the photo's colours is the same for every interface: the first layer takes back the
     normalisation, as if it had been trained with it.

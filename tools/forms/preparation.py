@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nss.interface import IMAGENET_MEAN, IMAGENET_STD
+from nss.interfaces.interface import IMAGENET_MEAN, IMAGENET_STD
 from tools.forms.form import Forms
 from tools.forms.net import Net
 

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nss import apply_mask, check, cli, image_io
-from nss.compose import Composition, Cutout
+from nss import apply_mask
+from nss.cli import main
+from nss.cli.terminal import PROGRAM
+from nss.cutouts.compose import Composition, Cutout
 from nss.errors import NssError
-from nss.image_file import open_image
-from nss.refine import Refinement
-from nss.terminal import PROGRAM
+from nss.evaluation import examine
+from nss.masks.refine import Refinement
+from nss.photos import image_io
+from nss.photos.image_file import open_image
 from tools.fuzzing import image_mutations
 from tools.fuzzing.children import Context, kind_of_noise
 from tools.fuzzing.image_seeds import SIZE, seeds
@@ -132,7 +135,7 @@ def judged(path: Path, way: str, rng: random.Random, context: Context) -> Verdic
 def _through_library(path: Path, way: str, rng: random.Random, context: Context) -> Verdict:
     if way == "check":
         context.stage(way)
-        check.examine(path)
+        examine.examine(path)
         return Verdict("ok", way)
     composition, target = rng.choice(COMPOSITIONS), path.with_name(f"out.{rng.choice(FORMATS)}")
     if way == "mask":
@@ -185,7 +188,7 @@ def _through_command(path: Path, way: str, rng: random.Random, context: Context)
         with path.open("rb") as file:
             status = _with_input(file.fileno(), arguments)
     else:
-        status = cli.main(arguments)
+        status = main.main(arguments)
     return _told(status, context.written(), target, way)
 
 
@@ -195,7 +198,7 @@ def _with_input(descriptor: int, arguments: list[str]) -> int:
     os.dup2(descriptor, 0)
     stream, sys.stdin = sys.stdin, open(0, closefd=False)  # noqa: SIM115 - it is put back
     try:
-        return cli.main(arguments)
+        return main.main(arguments)
     finally:
         sys.stdin = stream
         os.dup2(kept, 0)

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms, features
 
-from nss.tiff_exif import EXIF_PREFIX, add_exif
+from nss.files.tiff_exif import EXIF_PREFIX, add_exif
 
 SIZE = 40, 28
 

@@ -11,9 +11,10 @@ import pytest
 from engine import Session
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from nss import image_io, preprocess
-from nss.catalogue import CATALOGUE
-from nss.interface import completed
+from nss.interfaces.interface import completed
+from nss.models.catalogue import CATALOGUE
+from nss.photos import image_io
+from nss.removal import preprocess
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import U2NETP, execute, shrunk
 

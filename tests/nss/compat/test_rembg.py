@@ -31,7 +31,7 @@ RESIZED = 0.02
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """rembg, with the built-in weights as its own, so that it downloads nothing."""
     home = tmp_path_factory.mktemp("u2net")
-    shutil.copy(ROOT / "nss" / "weights" / "u2netp.onnx", home / "u2netp.onnx")
+    shutil.copy(ROOT / "nss" / "models" / "weights" / "u2netp.onnx", home / "u2netp.onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("U2NET_HOME", str(home))
         yield pytest.importorskip("rembg", reason="rembg is not installed; the extra 'test' brings it")
@@ -325,7 +325,7 @@ def test_errors_are_those_that_a_program_catches() -> None:
 
 
 def test_a_file_of_ones_own_goes_by_rembgs_name_for_it(small: Image.Image, sessions: tuple[Any, Any]) -> None:
-    path = ROOT / "nss" / "weights" / "u2netp.onnx"
+    path = ROOT / "nss" / "models" / "weights" / "u2netp.onnx"
     session = ours.new_session("u2net_custom", model_path=str(path), providers=["CPUExecutionProvider"], sess_opts=None)
     assert session.model_name == "u2net_custom"
     assert np.array_equal(ours.remove(small, session=session), ours.remove(small, session=sessions[1]))

@@ -1,0 +1,1 @@
+"""Mathematics on arrays, which knows neither photos nor masks."""

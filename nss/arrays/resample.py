@@ -1,0 +1,123 @@
+"""Resampling: one separable resampler, whose kernels have half-pixel centres, in float32.
+
+With antialias a kernel widens by the scale of a reduction, as Pillow's BILINEAR, BICUBIC (a = -0.5) and LANCZOS (a = 3)
+do, and torchvision's ``antialias=True``. Without, "bilinear" is two taps an axis, as in ONNX Resize (version 11 and
+later, mode "linear", "half_pixel"), and "nearest" one, as Pillow's NEAREST. Bilinear with and without agree when
+enlarging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import engine
+from nss.arrays.filters import Filter
+
+# Source lines per block: with fewer, BLAS is not busy; with more, most weights of a block are zeros.
+_LINES = 64
+
+
+def _box(distance: np.ndarray) -> np.ndarray:
+    return ((distance > -0.5) & (distance <= 0.5)).astype(np.float64)
+
+
+def _triangle(distance: np.ndarray) -> np.ndarray:
+    weights = 1 - np.abs(distance)
+    return np.maximum(weights, 0, out=weights)
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution with a = -0.5."""
+    t = np.minimum(np.abs(distance), 2)
+    return np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2)
+
+
+def _lanczos(distance: np.ndarray) -> np.ndarray:
+    """The sinc of three lobes a side."""
+    return np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Weights by the signed distance of an input pixel's centre, which are 0 beyond ``support``."""
+
+    weights: Callable[[np.ndarray], np.ndarray]
+    support: float
+    antialias: bool
+
+
+_KERNELS: dict[Filter, _Kernel] = {
+    "nearest": _Kernel(_box, 0.5, antialias=False),
+    "bilinear": _Kernel(_triangle, 1, antialias=False),
+    "bilinear-antialias": _Kernel(_triangle, 1, antialias=True),
+    "bicubic-antialias": _Kernel(_cubic, 2, antialias=True),
+    "lanczos-antialias": _Kernel(_lanczos, 3, antialias=True),
+}
+
+
+def resize_bilinear(x: np.ndarray, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
+    """`resize` with "bilinear-antialias" or "bilinear"."""
+    return resize(x, size, "bilinear-antialias" if antialias else "bilinear")
+
+
+def resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
+    """Resample uint8 or float32 HxW or HxWxC to float32 of ``size`` = (height, width), values unscaled.
+
+    Separable: one axis at a time, each as products of small blocks of the weight matrix with the lines that they touch,
+    converted to float as they are read. Largest relative error against Pillow's mode "F": about 1e-6.
+    """
+    (height, width), (h, w), kernel = x.shape[:2], size, _KERNELS[method]
+    first, second = ((0, h), (1, w)) if h * width <= height * w else ((1, w), (0, h))
+    # The products are too small for threads to pay, and how BLAS splits them would show in the last bits.
+    with engine.single_threaded_blas():
+        return _resize_axis(_resize_axis(x, *first, kernel), *second, kernel)
+
+
+def widens(method: Filter) -> bool:
+    """Whether the filter takes more pixels the more it reduces: it has antialias."""
+    return _KERNELS[method].antialias
+
+
+def _resize_axis(x: np.ndarray, axis: int, length: int, kernel: _Kernel) -> np.ndarray:
+    old = x.shape[axis]
+    if old == length:
+        return x.astype(np.float32)
+    out = np.empty((*x.shape[:axis], length, *x.shape[axis + 1 :]), np.float32)
+    lines, result = (x, out) if axis == 0 else (np.swapaxes(x, 0, 1), np.swapaxes(out, 0, 1))
+    for start, stop, touched, weights in _weight_blocks(old, length, kernel):
+        block = lines[touched].astype(np.float32)
+        product = weights @ block.reshape(block.shape[0], -1)
+        result[start:stop] = product.reshape(stop - start, *block.shape[1:])
+    return out
+
+
+def _weight_blocks(old: int, new: int, kernel: _Kernel) -> Iterator[tuple[int, int, slice | np.ndarray, np.ndarray]]:
+    """For runs of output lines: first, last + 1, the input lines they touch, float32 weights (outputs x touched)."""
+    scale = old / new
+    widening = max(scale, 1.0) if kernel.antialias else 1.0
+    support = kernel.support * widening
+    centre = _running_centres(new, scale) if kernel.weights is _box else (np.arange(new) + 0.5) * scale
+    # Pillow's Resample.c: the taps are the input pixels whose centres lie inside the support
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    last = np.minimum((centre + support + 0.5).astype(np.int64), old)
+    step = max(1, round(_LINES / scale)) if scale < _LINES else 1
+    for start in range(0, new, step):
+        stop = min(start + step, new)
+        lines = np.arange(first[start], last[stop - 1])
+        weights = kernel.weights((lines + 0.5 - centre[start:stop, None]) / widening)
+        weights /= weights.sum(axis=1, keepdims=True)
+        touched: slice | np.ndarray = slice(int(lines[0]), int(lines[-1]) + 1)
+        used = weights.any(axis=0)
+        if not used.all():  # a few taps of a strong reduction: most lines are never looked at
+            touched, weights = lines[used], weights[:, used]
+        yield start, stop, touched, weights.astype(np.float32)
+
+
+def _running_centres(new: int, scale: float) -> np.ndarray:
+    """Where the centres of output pixels lie, summed up as Pillow does: the last bits choose between two neighbours."""
+    centre = np.full(new, scale)
+    centre[0] *= 0.5
+    return np.minimum(np.cumsum(centre), new * scale - 0.5 * min(scale, 1))

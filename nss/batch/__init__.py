@@ -1,0 +1,1 @@
+"""Many images: which files, to which names, overlapped, and recorded."""

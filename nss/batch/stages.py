@@ -1,0 +1,165 @@
+"""The work on one image, cut into the three stages that overlap over many: decode, network, and all that follows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nss import pipes
+from nss.batch.output_names import stems
+from nss.cutouts.compose import Composed, Cutout, RunInfo
+from nss.errors import ImageError
+from nss.masks import sanity
+from nss.photos.image_size import MAX_PIXELS
+from nss.pipes import OneTimeFile
+from nss.removal.remover import Inferred, Prepared, Remover, apply_mask
+
+if TYPE_CHECKING:
+    from nss.batch.planning import Job
+    from nss.masks.refine import Refinement
+
+MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
+"""What follows a photo's stem in the name of its mask, in a directory of masks."""
+
+Write = Callable[["Job", Cutout], "tuple[Composed, bytes | Path] | None"]
+"""Composes a cut-out and writes it; gives the path that the file has taken, or its bytes where the calling thread is to
+write them, to standard output for instance, or None where the output has come into being meanwhile and is skipped."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is left of an image when its file is written: no pixels, so that many can be waiting to be reported.
+
+    Attributes:
+        width: of the photo, in pixels.
+        height: of the photo, in pixels.
+        box: left, top, right and bottom of the written picture within the photo.
+        notes: what was done to the image that its owner may want to know.
+        info: what made the cut-out, and in which time.
+        coverage: the mean of the mask, 0 to 1.
+        nothing_found: as :class:`nss.Cutout` has it.
+        written: the file's path, or the file itself where it is still to be written.
+    """
+
+    width: int
+    height: int
+    box: tuple[int, int, int, int]
+    notes: tuple[str, ...]
+    info: RunInfo
+    coverage: float
+    nothing_found: bool
+    written: bytes | Path
+
+
+class NothingFoundError(ImageError):
+    """Nothing was found in a photo, and that is to be a failure."""
+
+
+class Work:
+    """The three stages of `nss.batch.pipeline.Pipeline`; ``infer`` is called from one thread, the others from any."""
+
+    def __init__(
+        self,
+        remover: Remover | None,
+        masks: Path | OneTimeFile | None,
+        refinement: Refinement,
+        write: Write,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        fail_empty: bool = False,
+    ) -> None:
+        """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks.
+
+        ``max_pixels`` goes with masks; a remover has its own limit. With ``fail_empty`` a photo in which nothing was
+        found fails.
+        """
+        self._fail_empty = fail_empty
+        self._max_pixels = max_pixels
+        self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
+
+    def load(self, job: Job) -> Prepared | Cutout | None:
+        """The decoded photo and the network's input, the cut-out with a mask that was given, or None to skip.
+
+        Raises:
+            NssError: the job was planned as one that fails, or the photo cannot be read.
+        """
+        if job.error is not None:
+            raise job.error
+        if job.skipped:
+            return None
+        source = job.source if job.source is not None else read_standard_input()
+        if self._remover is not None:
+            return self._remover.prepare(source, job.name)
+        assert self._masks is not None
+        return apply_mask(source, mask_for(job, self._masks), job.name, max_pixels=self._max_pixels)
+
+    def infer(self, _: Job, loaded: Prepared | Cutout | None) -> Inferred | Cutout | None:
+        """The network's mask."""
+        if not isinstance(loaded, Prepared):
+            return loaded
+        assert self._remover is not None
+        return self._remover.infer(loaded)
+
+    def finish(self, job: Job, inferred: Inferred | Cutout | None) -> Result | None:
+        """The mask at the photo's size, refined, composed and written.
+
+        Raises:
+            NothingFoundError: nothing was found, and that is to be a failure.
+            NssError: the cut-out cannot be made or written.
+        """
+        if inferred is None:
+            return None
+        if isinstance(inferred, Cutout):
+            cutout = inferred
+        else:
+            assert self._remover is not None
+            cutout = self._remover.finish(inferred)
+        if self._fail_empty and cutout.nothing_found:
+            note = next(note for note in cutout.notes if note.startswith(sanity.NOTHING))
+            raise NothingFoundError(f"{job.name}: {note}")
+        cutout = cutout.refined(self._refinement)
+        done = self._write(job, cutout)
+        if done is None:
+            return None
+        composed, written = done
+        height, width = cutout.mask.shape
+        return Result(
+            width=width,
+            height=height,
+            box=composed.box,
+            notes=(*cutout.notes, *composed.notes),
+            info=cutout.info,
+            coverage=cutout.coverage,
+            nothing_found=cutout.nothing_found,
+            written=written,
+        )
+
+
+def mask_for(job: Job, masks: Path | OneTimeFile) -> Path | OneTimeFile:
+    """The mask that belongs to an image. Raises ImageError where a directory of masks has none."""
+    if isinstance(masks, OneTimeFile) or not masks.is_dir():
+        return masks
+    source = job.source or Path("stdin")
+    stem = source.stem
+    for beginning in stems(source, masks):
+        for name in MASK_NAMES:
+            if os.path.isfile(found := masks / (beginning + name)):  # noqa: PTH113 - false for one that is too long
+                return found
+    names = ", ".join(f"{stem}{name}" for name in MASK_NAMES[:2])
+    raise ImageError(f"{job.name}: has no mask in {masks}{os.sep}: there is no {names} or {stem}{MASK_NAMES[3]}")
+
+
+def read_standard_input() -> bytes:
+    """All of standard input. Raises ImageError where it is closed, or a terminal."""
+    if sys.stdin is None:
+        raise ImageError("<standard input>: is closed; send an image to it (nss-wgpu remove - < photo.jpg)")
+    if sys.stdin.isatty():
+        raise ImageError("<standard input>: is a terminal; send an image to it (nss-wgpu remove - < photo.jpg)")
+    try:
+        return pipes.read_to_end(sys.stdin.fileno())
+    except OSError as error:
+        raise ImageError(f"<standard input>: cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""The command ``nss-wgpu``."""

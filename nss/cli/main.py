@@ -1,0 +1,116 @@
+"""The command ``nss-wgpu``.
+
+Results go to standard output, everything else to standard error, one line each. Exit status: see ``nss.errors``.
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nss.cli.commands.bench import bench
+from nss.cli.commands.check import check
+from nss.cli.commands.devices import devices
+from nss.cli.commands.evaluate import evaluate
+from nss.cli.commands.models import models_app
+from nss.cli.commands.parity import parity
+from nss.cli.commands.remove import preview, remove
+from nss.cli.terminal import (
+    PROGRAM,
+    ReaderGoneError,
+    complain,
+    describe,
+    notify,
+    require_command,
+    standard_streams,
+)
+from nss.errors import EXIT_STATUS, NssError, one_line
+from nss.notices import displays
+from nss.photos import codec_messages
+from nss.stop_signals import Terminated, raise_if_stopped, stop_signals, stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Take the background off photos, on this machine.",
+    epilog=f"Exit status: {'; '.join(f'{status} {meaning}' for status, meaning in EXIT_STATUS.items())}.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,  # importing rich for the help text alone would double its time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("remove")(remove)
+app.command("preview")(preview)
+app.command("check")(check)
+app.command("eval")(evaluate)
+app.add_typer(models_app, name="models")
+app.command("devices")(devices)
+app.command("bench")(bench)
+app.command("parity")(parity)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from nss import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    require_command(context)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status. ``arguments``: those of the process by default."""
+    with standard_streams(), displays():
+        try:
+            with stop_signals(), codec_messages.capture(lambda name, note: notify(f"{name}: {note}")):
+                return _run(arguments)
+        except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
+            word, status = stopped(stop)
+            complain(word)
+            return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        status = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except typer.Abort:
+        raise
+    except Exception as error:
+        raise_if_stopped()
+        return _say(error)
+
+
+def _say(error: Exception) -> int:
+    """Tell a failure of the whole command in one line; returns the exit status."""
+    if isinstance(error, NssError):
+        if not isinstance(error, ReaderGoneError):
+            complain(describe(error))
+        return error.exit_code
+    # typer's usage errors share no public base class; all of them can format themselves
+    if format_message := getattr(error, "format_message", None):
+        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+        try:
+            message = one_line(format_message())
+        except Exception:  # typer before 0.16 with a later click
+            message = one_line(error)
+        complain(f"{message.rstrip('.')}. See `{command} --help`.")
+        return 2
+    complain(describe(error))
+    return 1

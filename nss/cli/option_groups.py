@@ -1,0 +1,280 @@
+"""Groups of options that become one object each, so that commands which share them declare them once.
+
+A command takes the object as a parameter; `grouped` gives it the options of the group in that place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nss.cli import cutout_options as options
+from nss.cli.cutout_options import Hidden
+from nss.cli.run_options import (
+    Backend,
+    BackendOption,
+    DeviceOption,
+    MaxPixelsOption,
+    ModelVariantOption,
+    Precision,
+    PrecisionOption,
+)
+from nss.cli.terminal import notify
+from nss.errors import ImageError, UsageError
+from nss.interfaces.interface import Description, as_json
+from nss.photos.image_size import MAX_PIXELS, limit_pillow
+
+if TYPE_CHECKING:
+    from nss.batch.planning import Job
+    from nss.cutouts.compose import Composition
+    from nss.files.formats import Encoding
+    from nss.masks.refine import Refinement
+    from nss.pipes import OneTimeFile
+    from nss.removal.remover import Remover
+
+Command = Callable[..., None]
+
+
+def grouped(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
+    """A decorator for commands: each parameter named in ``groups`` gives way to the parameters of its group.
+
+    When the command is called, the group's function makes the object from their values.
+    """
+
+    def decorate(command: Command) -> Command:
+        members = {name: _parameters(group, {"return"}) for name, group in groups.items()}
+        parameters: list[inspect.Parameter] = []
+        for parameter in _parameters(command, set(groups)).values():
+            parameters.extend(members[parameter.name].values() if parameter.name in groups else [parameter])
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+        def call(**values: Any) -> None:
+            made = {
+                name: group(**{option: values.pop(option) for option in members[name]})
+                for name, group in groups.items()
+            }
+            command(**values, **made)
+
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return call
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any], left: set[str]) -> Mapping[str, inspect.Parameter]:
+    """The function's parameters with their annotations evaluated, but for those in ``left``.
+
+    Their types may be imported for type checking alone: to import them for a help text would take half a second.
+    """
+    late = {text: Any for name, text in function.__annotations__.items() if name in left}
+    return inspect.signature(function, eval_str=True, locals=late).parameters
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where masks come from: a network, or files.
+
+    Attributes:
+        model: the model's name or path.
+        asked: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
+        masks: the mask, or the directory of masks, that stands for a network; None where one runs.
+        max_pixels: how many a photo, or a mask, may have.
+        model_config: what is said of the model's interface.
+    """
+
+    model: str
+    asked: dict[str, Any]
+    masks: Path | OneTimeFile | None
+    max_pixels: int = MAX_PIXELS
+    model_config: Description = field(default_factory=Description)
+
+    def described(self, model_config: Description) -> MaskSource:
+        """The same, with what is said of the model's interface. Raises UsageError where no model runs."""
+        if model_config and self.masks is not None:
+            raise UsageError("--mask takes the place of a network: leave the options of its model out")
+        return replace(self, model_config=model_config)
+
+    def open(self, *, quiet: bool) -> Remover | None:
+        """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
+        limit_pillow(self.max_pixels)
+        if self.masks is not None:
+            return None
+        from nss.removal.remover import Remover
+
+        return Remover(
+            self.model,
+            **self.asked,
+            max_pixels=self.max_pixels,
+            quiet=quiet,
+            notify=notify,
+            model_config=as_json(self.model_config),
+        )
+
+    def files(self, jobs: Iterable[Job]) -> list[os.PathLike[str]]:
+        """The files that are read for these jobs: the masks, or the model where it is given by its path."""
+        if self.masks is None:
+            return [Path(self.model)]
+        from nss.batch.stages import mask_for
+
+        masks: list[os.PathLike[str]] = []
+        for job in jobs:
+            with suppress(ImageError):  # there is none, as the job will say
+                masks.append(mask_for(job, self.masks))
+        return masks
+
+
+def mask_source(
+    model: options.ModelOption = None,
+    model_variant: ModelVariantOption = None,
+    mode: options.ModeOption = None,
+    backend: BackendOption = Backend.AUTO,
+    device: DeviceOption = None,
+    require_gpu: options.RequireGpuOption = False,
+    precision: PrecisionOption = Precision.F32,
+    mask: options.MaskOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+) -> MaskSource:
+    """Raises UsageError where the options contradict each other, or the mask is not there."""
+    if model == "":
+        raise UsageError("--model is empty; give a name, the path of an ONNX file, or leave it out")
+    if mode and model:
+        raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
+    if mode and model_variant:
+        raise UsageError("--mode and --model-variant exclude each other: --model rmbg-1.4 takes a variant")
+    asked = {
+        "model_variant": model_variant,
+        "backend": backend.value,
+        "device": device,
+        "precision": precision.value,
+        "require_gpu": require_gpu,
+    }
+    if mask is not None:
+        if model or mode or model_variant or require_gpu:
+            raise UsageError(
+                "--mask takes the place of a network: leave --model, --model-variant, --mode and --require-gpu out"
+            )
+        try:
+            found = mask != "" and Path(mask).exists()
+        except (OSError, ValueError):
+            found = False
+        if not found:
+            raise UsageError(f"--mask {mask}: no such file or directory")
+    masks = None if mask is None else _readable(mask, "--mask ")
+    return MaskSource(model or (mode.value if mode else "auto"), asked, masks, max_pixels)
+
+
+def _readable(path: str, what: str) -> Path | OneTimeFile:
+    """The file that an option names, which is read again for each image; what can be read only once is read now."""
+    from nss import pipes
+
+    if not pipes.is_pipe(path):
+        return Path(path)
+    try:
+        return pipes.read(path)
+    except OSError as error:
+        raise UsageError(f"{what}{path}: cannot be read: {error.strerror or error}") from error
+
+
+def refinement(
+    guided: options.GuidedOption = 0.0,
+    black: options.BlackOption = 0.0,
+    white: options.WhiteOption = 1.0,
+    threshold: options.ThresholdOption = None,
+    drop_islands: options.DropIslandsOption = 0.0,
+    fill_holes: options.FillHolesOption = 0.0,
+    smooth: options.SmoothOption = 0.0,
+    expand: options.ExpandOption = 0.0,
+    feather: options.FeatherOption = 0.0,
+) -> Refinement:
+    """Raises UsageError where a value is out of its range, or a threshold stands beside a black or white point."""
+    from nss.masks.refine import Refinement
+
+    if threshold is not None:
+        if (black, white) != (0, 1):
+            raise UsageError("--threshold is --black and --white in one; leave the others out")
+        black = white = threshold
+    return Refinement(
+        guided=guided,
+        black=black,
+        white=white,
+        drop_islands=drop_islands,
+        fill_holes=fill_holes,
+        smooth=smooth,
+        expand=expand,
+        feather=feather,
+    )
+
+
+def composition(
+    decontaminate: options.DecontaminateOption = 0.0,
+    hidden: options.HiddenOption = Hidden.KEEP,
+    background: options.BackgroundOption = "none",
+    invert: options.InvertOption = False,
+    mask_only: options.MaskOnlyOption = False,
+    mask_bits: options.MaskBitsOption = 8,
+    crop: options.CropOption = None,
+    keep_exif: options.KeepExifOption = False,
+    keep_gps: options.KeepGpsOption = False,
+) -> Composition:
+    """Raises UsageError where the options contradict each other, or the background is nothing that is there."""
+    from nss.cutouts.background import check
+    from nss.cutouts.compose import Composition
+
+    check(background)
+    readable = _readable(background, "background ")
+    return Composition(
+        background=background if isinstance(readable, Path) else readable,
+        hidden=hidden.value,
+        decontaminate=decontaminate,
+        invert=invert,
+        mask_only=mask_only,
+        mask_bits=mask_bits,
+        crop=crop,
+        keep_exif=keep_exif,
+        keep_gps=keep_gps,
+    )
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """Format, quality and effort as they were asked for."""
+
+    format: str | None
+    quality: int | None
+    effort: int | None
+
+    @property
+    def suffix(self) -> str:
+        """The extension of outputs that the user gives no name; that of PNG for an unknown format."""
+        from nss.files import formats
+
+        return formats.suffix_of(self.format or "png")
+
+    def encoding(self, target: Path | None) -> Encoding:
+        """The encoding of outputs: ``target`` is the name that the user gave, if any.
+
+        Raises:
+            UsageError: the format is unknown or contradicts the name, or has no such quality.
+        """
+        from nss.files import formats
+        from nss.files.output_file import is_special
+
+        if target is None or (not target.suffix and is_special(target)):  # as standard output, which has no name either
+            target = Path("x" + self.suffix)
+        return formats.choose(target, self.format, self.quality, self.effort)
+
+
+def encoding(
+    format: options.FormatOption = None,  # noqa: A002 - the option's name
+    quality: options.QualityOption = None,
+    effort: options.EffortOption = None,
+) -> EncodingOptions:
+    """As it is; what they mean depends on the output."""
+    return EncodingOptions(format, quality, effort)

@@ -1,0 +1,398 @@
+"""Mask and photo to a cut-out, and the cut-out to the pixels of a file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from nss.errors import UsageError, check_number, one_line, quoted
+from nss.files.picture import Picture, packed, quantised
+from nss.photos.file_objects import name_of
+from nss.pipes import OneTimeFile
+from nss.timing import stage
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from nss.files.formats import Encoding
+    from nss.masks.refine import Refinement
+
+HIDDEN = ("keep", "bleed", "zero")
+
+CROP_ALPHA = 0.05
+"""What a pixel's alpha must reach to belong to the subject that a picture is cropped to: below is haze."""
+
+NOTEBOOK_SIDE = 1024
+"""The longer side, in pixels, from which a notebook is shown a reduced picture: what it shows is stored in it."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What made a cut-out.
+
+    Attributes:
+        model: the model's name; None where the mask was given.
+        model_sha256: SHA-256 of the model file, 64 hexadecimal digits, or None.
+        backend: the engine's backend that ran, ``"numpy"`` for instance, or None.
+        device: the adapter or processor it ran on, or None.
+        backend_reason: why that backend ran.
+        precision: ``"f32"``, or ``"f16"`` on the GPU; None where no network ran.
+        mask: the file of the mask that was given, or None.
+        mask_sha256: SHA-256 of that file where it cannot be read again, as a pipe cannot; else None.
+        milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
+            a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
+            time that its model took to load.
+        model_config: the model's interface: ``values``, and their ``origins`` by key; None where the mask was given.
+    """
+
+    model: str | None
+    model_sha256: str | None
+    backend: str | None
+    device: str | None
+    backend_reason: str = ""
+    precision: str | None = "f32"
+    mask: Path | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    mask_sha256: str | None = None
+    model_config: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a file shows of a cut-out.
+
+    Attributes:
+        background: ``"none"`` (transparent), a colour as CSS has it (see `nss.cutouts.css_colour`), translucent too,
+            ``"blur"`` or ``"blur:PIXELS"`` (the photo itself, out of focus), or the path of an image, which is scaled
+            to cover and centred.
+        hidden: the colour of pixels with alpha 0. ``"keep"`` leaves the photo's, from which anyone can restore what was
+            removed; ``"bleed"`` continues the edge's colours outwards; ``"zero"`` is black.
+        decontaminate: how far the colours of soft pixels go from the photo's to those of the foreground alone, 0 to 1.
+        invert: keep what the mask removes.
+        mask_only: alpha as a greyscale picture instead of the cut-out.
+        mask_bits: 8 or 16, of such a picture.
+        crop: pixels to leave around the subject, or None for the whole picture.
+        keep_exif: take over the photo's EXIF but for orientation, thumbnail and place.
+        keep_gps: and the place too.
+    """
+
+    background: str | OneTimeFile = "none"
+    hidden: str = "keep"
+    decontaminate: float = 0.0
+    invert: bool = False
+    mask_only: bool = False
+    mask_bits: int = 8
+    crop: int | None = None
+    keep_exif: bool = False
+    keep_gps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden not in HIDDEN:
+            raise UsageError(f"'hidden' {quoted(self.hidden)}: one of {', '.join(HIDDEN)} is possible")
+        check_number("decontaminate", self.decontaminate)
+        if self.crop is not None:
+            check_number("crop", self.crop)
+        if not isinstance(self.background, (str, OneTimeFile)):
+            wrong = one_line(quoted(self.background))
+            raise UsageError(f"'background' {wrong}: a CSS colour, the path of an image, or blur is wanted, as text")
+        if not 0 <= self.decontaminate <= 1:
+            raise UsageError(f"'decontaminate' {self.decontaminate:g}: an amount from 0 to 1 is possible")
+        if self.mask_bits not in (8, 16):
+            raise UsageError(f"'mask_bits' {self.mask_bits}: 8 and 16 are possible")
+        if self.crop is not None and self.crop < 0:
+            raise UsageError(f"'crop' {self.crop}: a padding of 0 pixels or more is possible")
+        if self.keep_gps and not self.keep_exif:
+            raise UsageError("to keep the place of the photo (GPS) its EXIF must be kept too")
+        if self.mask_only and self.background != "none":
+            raise UsageError("a mask alone has no background; leave one of the two out")
+        if self.mask_bits == 16 and not self.mask_only:
+            raise UsageError("16 bits are for a mask alone")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        return {name: str(value) if isinstance(value, OneTimeFile) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """A cut-out on its way into a file.
+
+    Attributes:
+        picture: the pixels.
+        box: left, top, right and bottom of the picture in the photo, in pixels.
+        notes: what was decided on the way, one short phrase each.
+    """
+
+    picture: Picture
+    box: tuple[int, int, int, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cutout:
+    """A photo with its foreground mask.
+
+    ``image``, ``np.asarray(cutout)``, ``to_bytes``, ``save`` and what a notebook shows (reduced to ``NOTEBOOK_SIDE``)
+    are what ``composition`` says; ``rgba``, ``rgb`` and ``mask`` are always those of the whole photo.
+
+    Attributes:
+        mask: float32 HxW in 0..1, what the network found, at the photo's size.
+        rgb: uint8 HxWx3, the photo's own pixels, untouched.
+        own_alpha: uint8 HxW, the alpha that the photo already had, or None.
+        icc: the ICC profile of ``rgb``, or None.
+        path: the file that the photo came from, or None; it is never overwritten.
+        notes: what was done to the photo on the way in, and to the network's output, one short phrase each.
+        info: what made the cut-out, and in which time.
+        exif: the photo's EXIF block as it was in the file, or None.
+        sha256: SHA-256 of the photo's file where it cannot be read again, as a pipe cannot; else None.
+        composition: what is shown; None for the photo with straight alpha.
+        nothing_found: no value of the mask, as it was before it was stretched or refined, reached
+            ``nss.masks.sanity.FOUND``; a note has the largest.
+    """
+
+    mask: np.ndarray
+    rgb: np.ndarray
+    own_alpha: np.ndarray | None
+    icc: bytes | None
+    path: Path | None
+    notes: tuple[str, ...]
+    info: RunInfo
+    exif: bytes | None = None
+    sha256: str | None = None
+    composition: Composition | None = None
+    nothing_found: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        made = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
+        return f"<Cutout {width} x {height}, {made}, coverage {self.coverage:.3f}>"
+
+    @property
+    def coverage(self) -> float:
+        """The part of the photo that the mask keeps, 0 to 1: the mean of ``mask``."""
+        return float(self.mask.mean(dtype=np.float64))
+
+    @property
+    def rgba(self) -> np.ndarray:
+        """uint8 HxWx4, composed anew at each access.
+
+        Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
+        """
+        return packed(self.rgb, quantised(self.alpha()))
+
+    @property
+    def image(self) -> Image.Image:
+        """A PIL image, composed anew at each access, with the ICC profile of its colours.
+
+        Its mode is RGBA; RGB on a background that is opaque; L, or I;16, for a mask alone.
+        """
+        from PIL import Image
+
+        picture = self.composed().picture
+        image = Image.fromarray(picture.pixels)
+        if picture.icc:
+            image.info["icc_profile"] = picture.icc
+        return image
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The pixels of ``image`` for NumPy, uint8 HxWx4 (RGBA) unless ``composition`` has it otherwise.
+
+        Raises:
+            ValueError: ``copy=False``: there is no array yet that could be shared.
+        """
+        if copy is False:
+            raise ValueError("the array of a cut-out is composed anew each time, never without a copy; leave copy out")
+        pixels = self.composed().picture.pixels
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
+
+    def _repr_png_(self) -> bytes:
+        """The PNG file that notebooks show."""
+        from nss.files import export, file_objects, formats
+
+        shown = self.composition or Composition()
+        image = replace(self, composition=replace(shown, mask_bits=8)).image
+        image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
+        picture = Picture(np.asarray(image), image.info.get("icc_profile"))
+        return export.encode(picture, formats.Encoding("png"), file_objects.IN_MEMORY)
+
+    def alpha(self, *, invert: bool = False) -> np.ndarray:
+        """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
+        mask = 1 - self.mask if invert else self.mask
+        return mask if self.own_alpha is None else mask * (self.own_alpha * np.float32(1 / 255))
+
+    def refined(self, refinement: Refinement) -> Cutout:
+        """The same cut-out with the refined mask.
+
+        Raises:
+            UsageError: a setting is out of its range.
+        """
+        return replace(self, mask=refinement.apply(self.mask, self.rgb, self.info.milliseconds))
+
+    def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> Composed:
+        """The pixels of a file; the time they take is the stage "compose".
+
+        Args:
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
+            opaque: the file can have no alpha; without a background it gets a white one.
+
+        Raises:
+            UsageError: the background is no colour and no image.
+            ImageError: the background image cannot be read.
+        """
+        with self.timed("compose"):
+            return self._composed(composition or self.composition or Composition(), opaque)
+
+    def _composed(self, composition: Composition, opaque: bool) -> Composed:
+        notes: list[str] = []
+        alpha = self.alpha(invert=composition.invert)
+        rows, columns = _subject(alpha, composition.crop, notes)
+        box = columns.start, rows.start, columns.stop, rows.stop
+        alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
+        if composition.mask_only:
+            return Composed(Picture(quantised(alpha, composition.mask_bits)), box, tuple(notes))
+        rgb = photo
+        if composition.decontaminate:
+            from nss.cutouts.foreground import decontaminate
+
+            rgb = decontaminate(photo, alpha, composition.decontaminate)
+        from nss.cutouts import background as backgrounds
+
+        background = composition.background
+        transparent = backgrounds.is_none(background)
+        if transparent and opaque:
+            background, transparent = "white", False
+            notes.append("the format has no transparency: put on white (see 'background')")
+        if transparent:
+            alpha8 = quantised(alpha)
+            pixels = packed(_hide(rgb, alpha8, composition.hidden), alpha8)
+        else:
+            pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
+        return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
+
+    @overload
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        composition: Composition | None = ...,
+        encoding: Encoding | str | None = ...,
+        overwrite: bool = ...,
+    ) -> Path: ...
+
+    @overload
+    def save(
+        self,
+        path: IO[bytes],
+        *,
+        composition: Composition | None = ...,
+        encoding: Encoding | str | None = ...,
+        overwrite: bool = ...,
+    ) -> None: ...
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        composition: Composition | None = None,
+        encoding: Encoding | str | None = None,
+        overwrite: bool = False,
+    ) -> Path | None:
+        """Write the file that ``composition`` describes, verified before it takes its name; returns its path.
+
+        Args:
+            path: its extension is the format, unless ``encoding`` says otherwise. A link is kept, and the file that
+                it leads to written; a device or a fifo is written through. Or a binary file object, open for writing,
+                which gets the bytes once they are verified, where it stands, and is not closed: its ``name`` says the
+                format, and without an extension it is PNG. None is returned for it.
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
+            encoding: a format's name, or an :class:`nss.Encoding`, which has quality and effort too.
+            overwrite: replace a file that exists; the photo itself, its mask and its background are never replaced. A
+                file object is written to in any case.
+
+        Raises:
+            UsageError: the format is unknown or cannot hold the picture, the path is that of a file that was read, or
+                the file object is open for text.
+            ImageError: the file exists and ``overwrite`` is false, or it cannot be written.
+        """
+        from nss.files import export, file_objects
+        from nss.files.output_file import InputFiles
+
+        composition = composition or self.composition
+        read = (self.path, self.info.mask, composition.background if composition else None)
+        inputs = InputFiles(file for file in read if file is not None)
+        chosen = _encoding(encoding, path if isinstance(path, str | os.PathLike) else name_of(path))
+        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+        with self.timed("encode"):
+            if isinstance(path, str | os.PathLike):
+                return export.write(picture, path, encoding=chosen, inputs=inputs, overwrite=overwrite)
+            file_objects.write(picture, path, encoding=chosen, inputs=inputs)
+            return None
+
+    def to_bytes(self, format: Encoding | str = "png", *, composition: Composition | None = None) -> bytes:  # noqa: A002 - Pillow's name for it
+        """The bytes of the file that ``save`` would write, verified like it.
+
+        Args:
+            format: png, webp, avif, jpeg or tiff, or an :class:`nss.Encoding`, which has quality and effort too.
+            composition: what the file shows; by default what the cut-out's own ``composition`` says.
+
+        Raises:
+            UsageError: the format is unknown or cannot hold the picture.
+            ImageError: the picture is too large for the format.
+        """
+        from nss.files import export, file_objects
+
+        chosen = _encoding(format, None)
+        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+        with self.timed("encode"):
+            return export.encode(picture, chosen, file_objects.IN_MEMORY)
+
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        """Store the wall time of the block as one of the stages of ``info``."""
+        return stage(self.info.milliseconds, name)
+
+    def _exif(self, composition: Composition) -> bytes | None:
+        if not composition.keep_exif or self.exif is None:
+            return None
+        from nss.photos import exif
+
+        return exif.cleaned(self.exif, gps=composition.keep_gps)
+
+
+def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | None) -> Encoding:
+    """What is asked for, else what the name says, else PNG."""
+    from nss.files import formats
+
+    if isinstance(encoding, formats.Encoding):
+        return encoding
+    return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)
+
+
+def _hide(rgb: np.ndarray, alpha8: np.ndarray, hidden: str) -> np.ndarray:
+    if hidden == "bleed":
+        from nss.cutouts.bleed import bleed
+
+        return bleed(rgb, alpha8)
+    return rgb if hidden == "keep" else np.where(alpha8[..., None] == 0, np.uint8(0), rgb)
+
+
+def _subject(alpha: np.ndarray, padding: int | None, notes: list[str]) -> tuple[slice, slice]:
+    """The rows and columns that hold the subject, and ``padding`` pixels around it as far as the picture goes."""
+    whole = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
+    if padding is None:
+        return whole
+    seen = alpha >= CROP_ALPHA
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not rows.size:
+        notes.append("no subject was found to crop to; the whole picture was kept")
+        return whole
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    return (
+        slice(max(0, top - padding), min(bottom + padding, alpha.shape[0])),
+        slice(max(0, left - padding), min(right + padding, alpha.shape[1])),
+    )

@@ -1,0 +1,93 @@
+"""One contact sheet of a cut-out, to judge it by: what hides on white shows on black."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nss.arrays.resample import resize_bilinear
+from nss.cutouts.background import mixed, to_profile
+from nss.cutouts.compose import Composed, Cutout
+from nss.files.picture import Picture
+
+MARGIN = 12
+LABEL = 18
+"""Pixels around the pictures, and of the line of text above each."""
+
+COLUMNS = 3
+_PAPER, _INK = 245, 40
+_SQUARES = (12, 255, 205)
+"""The checkerboard: the side of a square in pixels, and its two greys."""
+
+
+def sheet(cutout: Cutout, longest: int, decontaminate: float = 0.0) -> Composed:
+    """Photo, mask, and the cut-out on a checkerboard, on black and on white, each with its name above.
+
+    Reduced with antialias, and never enlarged; the cut-out is composed at the photo's size and reduced afterwards, so
+    that its edges are those of the file.
+
+    Args:
+        cutout: the cut-out.
+        longest: the longer side of each picture, in pixels.
+        decontaminate: as :class:`nss.cutouts.compose.Composition` has it.
+
+    Returns:
+        An RGB picture in sRGB.
+    """
+    alpha = cutout.alpha()
+    height, width = alpha.shape
+    rgb = cutout.rgb
+    if decontaminate:
+        from nss.cutouts.foreground import decontaminate as cleaned
+
+        rgb = cleaned(rgb, alpha, decontaminate)
+    scale = min(1.0, longest / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    notes: list[str] = []
+
+    def reduced(pixels: np.ndarray) -> np.ndarray:
+        small = resize_bilinear(pixels, size, antialias=True)
+        return np.rint(small, out=small).astype(np.uint8)
+
+    def shown(pixels: np.ndarray) -> np.ndarray:
+        return to_profile(reduced(pixels), cutout.icc, None, notes)
+
+    def on(grey: int) -> np.ndarray:
+        return shown(mixed(rgb, alpha, np.broadcast_to(np.uint8(grey), rgb.shape)))
+
+    squares = _checkerboard(size)
+    # the squares keep their size on the sheet: only there is the cut-out laid over them
+    small_alpha = resize_bilinear(alpha, size, antialias=True)
+    premultiplied = resize_bilinear(mixed(rgb, alpha, np.broadcast_to(np.uint8(0), rgb.shape)), size, antialias=True)
+    laid = premultiplied + squares * (1 - small_alpha[..., None])
+    checkered = to_profile(np.rint(np.clip(laid, 0, 255)).astype(np.uint8), cutout.icc, None, notes)
+    mask = reduced(alpha * np.float32(255))
+    panels = [
+        ("photo", shown(cutout.rgb)),
+        ("mask", np.repeat(mask[..., None], 3, axis=2)),
+        ("cut-out", checkered),
+        ("on black", on(0)),
+        ("on white", on(255)),
+    ]
+    return Composed(Picture(_laid_out(panels, size)), (0, 0, width, height), tuple(dict.fromkeys(notes)))
+
+
+def _checkerboard(size: tuple[int, int]) -> np.ndarray:
+    side, light, dark = _SQUARES
+    rows, columns = (np.arange(length) // side for length in size)
+    odd = (rows[:, None] + columns) % 2 == 1
+    return np.where(odd, np.float32(dark), np.float32(light))[..., None]
+
+
+def _laid_out(panels: list[tuple[str, np.ndarray]], size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell = size[0] + LABEL + MARGIN, size[1] + MARGIN
+    rows = -(-len(panels) // COLUMNS)
+    canvas = Image.new("RGB", (COLUMNS * cell[1] + MARGIN, rows * cell[0] + MARGIN), (_PAPER,) * 3)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=12)
+    for number, (name, pixels) in enumerate(panels):
+        row, column = divmod(number, COLUMNS)
+        left, top = MARGIN + column * cell[1], MARGIN + row * cell[0]
+        draw.text((left, top), name, fill=(_INK,) * 3, font=font)
+        canvas.paste(Image.fromarray(pixels), (left, top + LABEL))
+    return np.asarray(canvas)

@@ -1,0 +1,1 @@
+"""Masks and files judged: against the truth, and by themselves."""

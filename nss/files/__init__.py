@@ -1,0 +1,1 @@
+"""Writing: a picture encoded, verified by decoding it, and put in its place."""

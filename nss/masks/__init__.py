@@ -1,0 +1,1 @@
+"""What is done to a mask, and what a mask says of its photo."""

@@ -1,0 +1,114 @@
+"""What "auto" stands for: the finest model that is on this machine, that is ours to choose, and that is not slow here.
+
+The order is `nss.models.catalogue.AUTO_ORDER`. Only files that nss-wgpu brought, or that lie in its model folder, are
+taken; a file of another program's is used where it is asked for by name, and not otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nss.errors import ModelUnavailableError, one_line
+from nss.models import catalogue, local_models, run_times
+from nss.models.catalogue import CATALOGUE, ModelSpec
+from nss.models.local_models import ResolvedModel
+from nss.models.weights import model_store, transfer
+from nss.notices import Notify, is_heard, logged
+
+LIMIT_S = 5.0
+"""A model that took more seconds than that for a photo, where it would run now, is left out."""
+
+
+def resolve(*, quiet: bool = False, notify: Notify | None = None) -> ResolvedModel:
+    """The first of the `candidates`, which is said as in `say_chosen`. Raises ModelUnavailableError."""
+    chosen = next(candidates(quiet=quiet, notify=notify))
+    say_chosen(chosen, quiet=quiet, notify=notify)
+    return chosen
+
+
+def candidates(
+    *, backend: str = "auto", device: str | int | None = None, quiet: bool = False, notify: Notify | None = None
+) -> Iterator[ResolvedModel]:
+    """The models that "auto" may stand for, from the finest to the built-in one.
+
+    A damaged file is passed over, and so is a model that was slow on this backend and device before.
+    backend, device: as `engine.Session` takes them. quiet, notify: as for `nss.models.resolve.resolve`; what is passed
+    over is a notice. Raises ModelUnavailableError after the last.
+    """
+    for spec in [CATALOGUE[name] for name in catalogue.AUTO_ORDER]:
+        found = local_models.locate(spec, foreign=False)
+        if found is None:
+            continue
+        if fault := local_models.find_fault(spec, *found):
+            say_passed_over(spec, fault, quiet=quiet, notify=notify)
+            continue
+        candidate = ResolvedModel(spec, found[1], found[0], "auto")
+        if not spec.builtin and (seconds := _seconds_here(candidate, backend, device)) > LIMIT_S:
+            reason = f"it took {seconds:.0f} s for a photo here; ask for it by its name to use it all the same"
+            say_passed_over(spec, reason, quiet=quiet, notify=notify)
+            continue
+        yield candidate
+    raise ModelUnavailableError("no model is on this machine, not even the built-in one: reinstall nss-wgpu")
+
+
+def say_passed_over(spec: ModelSpec, reason: object, *, quiet: bool, notify: Notify | None) -> None:
+    """Notify of a model that "auto" does not take, and why."""
+    if not quiet:
+        (notify or logged)(f"passed over {spec.name}: {one_line(reason)}")
+
+
+def say_chosen(chosen: ResolvedModel, *, quiet: bool, notify: Notify | None) -> None:
+    """Notify of what "auto" took and of its licence, unless it is the built-in model."""
+    spec = chosen.spec
+    if quiet or spec.builtin:
+        return
+    (notify or logged)(
+        f"auto took {spec.name}: licence {spec.licence}, commercial use: {spec.commercial}; see {spec.licence_url}"
+    )
+    if is_heard(notify):
+        model_store.mark_licence_shown(spec.name)
+
+
+def hint(resolved: ResolvedModel) -> str | None:
+    """How to get a finer model and under which licence, in one line; None unless "auto" ended at the built-in.
+
+    First comes what may be used commercially, unless it is here already, and "auto" did not take it.
+    """
+    if resolved.requested != "auto" or resolved.source != "builtin":
+        return None
+    free = next((spec for spec in map(CATALOGUE.__getitem__, catalogue.HINTED) if not _is_here(spec)), None)
+    other = next((spec for spec in CATALOGUE.values() if spec.mode and not spec.gated and not _is_here(spec)), None)
+    pulls = " or ".join(_pull(spec) for spec in (free, other) if spec)
+    return f"used the built-in {resolved.spec.title}; for finer edges: {pulls}" if pulls else None
+
+
+def _pull(spec: ModelSpec) -> str:
+    size = transfer.format_size(spec.size)
+    return f"`nss-wgpu models pull {spec.name}` ({size}, licence {spec.licence}, commercial use: {spec.commercial})"
+
+
+def _is_here(spec: ModelSpec) -> bool:
+    return local_models.locate(spec, foreign=False) is not None
+
+
+def _seconds_here(candidate: ResolvedModel, backend: str, device: str | int | None) -> float:
+    sha256 = candidate.spec.sha256 or candidate.sha256
+    if run_times.slowest(sha256) <= LIMIT_S:
+        return 0.0  # wherever it is to run; the search for adapters takes half a second
+    return run_times.seconds(sha256, *_place(backend, device))
+
+
+def _place(backend: str, device: str | int | None) -> tuple[str, str | None]:
+    """The backend and the device that a session would get; None for one that has no choice of devices."""
+    if backend not in ("auto", "webgpu"):
+        return backend, None
+    import engine
+
+    try:
+        found = engine.devices(device)
+    except engine.EngineError:  # which the session will say
+        return backend, None
+    adapter = next((adapter for adapter in found.adapters if adapter.index == found.chosen), None)
+    if adapter is None:
+        return ("numpy" if backend == "auto" else backend), None
+    return "webgpu", adapter.description

@@ -1,0 +1,337 @@
+"""From image to cut-out: the model is found and opened once, then any number of images go through it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+import engine
+from nss.cutouts.compose import Composition, Cutout, RunInfo
+from nss.errors import ImageError, ModelUnavailableError, UsageError
+from nss.interfaces.interface import Description, ModelConfig, configured
+from nss.masks import sanity
+from nss.masks.refine import Refinement
+from nss.models import auto, local_models, resolve, run_times
+from nss.notices import Notices, Notify
+from nss.photos import image_io
+from nss.photos.image_io import Photo
+from nss.photos.image_size import MAX_PIXELS
+from nss.photos.source import Source
+from nss.pipes import OneTimeFile
+from nss.removal import preprocess, trial
+from nss.removal.mask_output import mask_of
+from nss.removal.network import Network, RunOptions
+from nss.timing import stage
+
+SHAPE_SLACK = 0.01
+"""How far the sides of a given mask may be from the photo's in their proportion."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
+
+    photo: Photo
+    network_input: np.ndarray
+    times: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
+
+    photo: Photo
+    raw: np.ndarray
+    notes: tuple[str, ...]
+    info: RunInfo
+
+
+def apply_mask(
+    image: Source | Photo,
+    mask: Source,
+    name: str | None = None,
+    *,
+    refinement: Refinement | None = None,
+    composition: Composition | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Cutout:
+    """A cut-out with a mask that exists already; no network runs.
+
+    Args:
+        image: the photo, as :meth:`Remover.remove` takes it.
+        mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
+            the photo's shape (to 1 %) is resampled, and that is noted. An array as `nss.photos.pixel_arrays.as_mask`
+            takes it.
+        name: what to call the photo in an error, where it has no path.
+        refinement: what is done to the mask; nothing by default.
+        composition: what the cut-out shows; the photo with the mask as straight alpha by default.
+        max_pixels: how many the photo, or the mask, may have; 300 megapixels by default.
+
+    Raises:
+        ImageError: one of the two cannot be read, or the mask has another shape.
+    """
+    times: dict[str, float] = {}
+    with stage(times, "decode"):
+        photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=max_pixels)
+        given = image_io.load_mask(mask, max_pixels=max_pixels)
+    notes = photo.notes
+    if given.shape != photo.size:
+        (height, width), (own_height, own_width) = photo.size, given.shape
+        if abs(height * own_width / (width * own_height) - 1) > SHAPE_SLACK:
+            raise ImageError(
+                f"{photo.name}: is {width} x {height}, and its mask {own_width} x {own_height}; "
+                "give a mask of the photo's shape"
+            )
+        notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
+        with stage(times, "postprocess"):
+            given = preprocess.mask_to_photo(given, photo.size)
+    info = RunInfo(
+        model=None,
+        model_sha256=None,
+        backend=None,
+        device=None,
+        precision=None,
+        mask=Path(mask) if isinstance(mask, (str, os.PathLike)) else None,
+        milliseconds=times,
+        mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
+    )
+    nothing_found = sanity.nothing_found(given, photo.alpha)
+    return _as_asked(_cutout(given, photo, notes, info, nothing_found), refinement, composition)
+
+
+class Remover:
+    """A loaded model that cuts the foreground out of images; any number of threads may share one.
+
+    A context manager; ``close`` frees what it holds. A forked child may go on with a Remover of its parent where that
+    runs on NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
+
+    Attributes:
+        model: which model it is and where it lies.
+        notes: what there was to say so far that is not about one image, one line each: the model's licence, where it
+            was not shown on this machine before, models that "auto" passed over, the loss of a GPU.
+        load_milliseconds: the time that finding and opening it took.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "auto",
+        *,
+        model_variant: str | None = None,
+        backend: str = "auto",
+        device: str | int | None = None,
+        precision: str = "f32",
+        require_gpu: bool = False,
+        allow_fetch: bool = True,
+        stretch: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        quiet: bool = False,
+        notify: Notify | None = None,
+        model_config: ModelConfig | None = None,
+    ) -> None:
+        """Find and open the model.
+
+        Args:
+            model: a name of the catalogue, the path of an ONNX file, a repository on the Hugging Face hub
+                (``"owner/name[@revision][:file]"``), or ``"auto"``: the best model already here.
+            model_variant: which of a repository's files: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"uint8"``, ``"q8"``,
+                ``"q4"``, ``"q4f16"`` or ``"bnb4"``.
+            backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
+                ``"reference"`` (the slow oracle).
+            device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (see
+                `engine.devices`).
+            precision: ``"f32"``, or on the GPU ``"f16"``.
+            require_gpu: fail where no hardware adapter would run the network.
+            allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
+            stretch: widen each mask to 0..1 (see ``nss.removal.preprocess.stretch``).
+            max_pixels: how many pixels a photo may have; 300 megapixels by default.
+            quiet: no notices but that of a GPU that was lost.
+            notify: receives each notice (a licence, for instance) as one line, from whichever thread has it. Without,
+                nothing is printed: notices go to the logger "nss", and stay in ``notes``.
+            model_config: how the model takes a photo and where its mask is, as far as the model does not say so itself
+                or says it wrong: a mapping with keys of `nss.interfaces.interface.Interface`, or the path of a JSON
+                file.
+
+        Raises:
+            ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
+            UsageError: the backend, device or precision does not exist or cannot run here; a repository has several
+                models, and none is chosen; or ``model_config`` says what cannot be.
+            GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
+        """
+        if not isinstance(model, (str, os.PathLike)):
+            raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
+        asked = configured(model_config)
+        options = RunOptions(backend, device, precision, require_gpu)
+        options.check()
+        self._notices = say = Notices(notify)
+        timing: dict[str, float] = {}
+        with stage(timing, "load_model"):
+            if os.fspath(model) == "auto" and model_variant is None:
+                self.model, self._network = _open_auto(options, asked, quiet=quiet, notify=say)
+            else:
+                self.model = resolve.resolve(
+                    model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
+                )
+                self._network = Network(self.model, options, say, asked)
+        if not quiet:
+            for line in self._network.known.guesses:
+                say(line)
+        self.load_milliseconds = timing["load_model"]
+        self._unreported = [self.load_milliseconds]
+        self._run_times = run_times.Recorder(self.model)
+        self._stretch = stretch
+        self._max_pixels = max_pixels
+        self._gate = engine.Gate(_closed)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See the class."""
+        return self._notices.lines
+
+    def remove(
+        self,
+        image: Source | Photo,
+        *,
+        refinement: Refinement | None = None,
+        composition: Composition | None = None,
+    ) -> Cutout:
+        """Cut the foreground out of one image.
+
+        Args:
+            image: as :func:`nss.remove` takes it, or a loaded photo.
+            refinement: what is done to the mask; nothing by default.
+            composition: what the cut-out shows; the photo with straight alpha by default.
+
+        Raises:
+            ImageError: the image cannot be read, or the network gave no usable mask for it.
+            UsageError: the remover is closed.
+        """
+        with self._gate.entered():
+            cutout = self.finish(self.infer(self.prepare(image)))
+        return _as_asked(cutout, refinement, composition)
+
+    def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
+        """The first third of ``remove``: decode, and make the network's input.
+
+        Args:
+            image: as ``remove`` takes it.
+            name: what to call it in an error, where it has no path.
+        """
+        times: dict[str, float] = {}
+        with self._gate.entered():
+            with stage(times, "decode"):
+                photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
+            times["load_model"] = 0.0
+            with stage(times, "preprocess"):
+                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
+        return Prepared(photo, network_input, times)
+
+    def infer(self, prepared: Prepared) -> Inferred:
+        """The second third: the network. Runs of several threads take turns."""
+        with suppress(IndexError):  # the first image alone bears the time of loading
+            prepared.times["load_model"] = self._unreported.pop()
+        with self._gate.entered(), stage(prepared.times, "infer"):
+            output = self._network.run(prepared.network_input, prepared.photo.name)
+            sanity.check_numbers(output.array, prepared.photo.name)
+            raw = self._mask(output.array, prepared.photo.name)
+            sanity.check_structure(raw, prepared.photo.name)
+        self._run_times.add(output.info.backend, output.info.device, prepared.times["infer"] / 1000)
+        info = RunInfo(
+            model=self._network.spec.name,
+            model_sha256=self.model.sha256,
+            backend=output.info.backend,
+            device=output.info.device,
+            backend_reason=output.reason,
+            precision=output.info.precision,
+            milliseconds=prepared.times,
+            model_config=self._network.known.as_json(),
+        )
+        return Inferred(prepared.photo, raw, output.notes, info)
+
+    def finish(self, inferred: Inferred) -> Cutout:
+        """The last third: the mask at the photo's size."""
+        photo, raw = inferred.photo, inferred.raw
+        with stage(inferred.info.milliseconds, "postprocess"):
+            notes = (*photo.notes, *inferred.notes)
+            if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
+                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._contradicted()}")
+            mask = preprocess.mask_to_photo(raw, photo.size)
+            nothing = sanity.nothing_found(mask, photo.alpha)
+            if self._stretch:
+                mask = preprocess.stretch(mask)
+        return _cutout(mask, photo, notes, inferred.info, nothing)
+
+    def _contradicted(self) -> str:
+        """Forget the trial that said otherwise, and how to say that."""
+        if self._network.known.tried and trial.contradicted(self.model.sha256):
+            return "; a trial had shown one, and is forgotten: settle it with 'activation', 'range'"
+        return ""
+
+    def close(self) -> None:
+        """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""
+        if self._gate.close():
+            self._network.close()
+
+    def __enter__(self) -> Remover:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
+        """The network's mask, float32 HxW at the network's own size."""
+        try:
+            return mask_of(output, self._network.interface)
+        except ModelUnavailableError as error:  # of this photo's shape: of others it gives masks
+            raise ImageError(f"{name}: {error}") from error
+
+
+def _as_asked(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
+
+
+def _closed() -> UsageError:
+    return UsageError("this Remover is closed; make a new one")
+
+
+def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
+    """``nothing``: the note on a mask in which nothing is found."""
+    return Cutout(
+        mask=mask,
+        rgb=photo.rgb,
+        own_alpha=photo.alpha,
+        icc=photo.icc,
+        path=photo.path,
+        notes=(*notes, nothing) if nothing else notes,
+        info=info,
+        exif=photo.exif,
+        sha256=photo.sha256,
+        nothing_found=nothing is not None,
+    )
+
+
+def _open_auto(
+    options: RunOptions, asked: Description, *, quiet: bool, notify: Notify
+) -> tuple[local_models.ResolvedModel, Network]:
+    """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
+    backend = "webgpu" if options.require_gpu else options.backend
+    for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
+        try:
+            network = Network(candidate, options, notify, asked)
+        except ModelUnavailableError as error:
+            if candidate.source == "builtin":
+                raise
+            auto.say_passed_over(candidate.spec, error, quiet=quiet, notify=notify)
+        else:
+            auto.say_chosen(candidate, quiet=quiet, notify=notify)
+            return candidate, network
+    raise AssertionError("candidates end with an error")

@@ -1,0 +1,64 @@
+"""Tiles cover an image once, show what they promise, and change nothing by where they are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nss.arrays.tiles import map_tiles, parallel, tiles
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), halo=st.integers(0, 40), side=st.integers(1, 33))
+def test_cores_cover_once_and_windows_hold_the_halo(height: int, width: int, halo: int, side: int) -> None:
+    seen = np.zeros((height, width), int)
+    index = np.arange(height * width).reshape(height, width)
+    for tile in tiles((height, width), halo, side):
+        seen[tile.core] += 1
+        assert np.array_equal(index[tile.window][tile.inner], index[tile.core])
+        for core, window, end in zip(tile.core, tile.window, (height, width), strict=True):
+            assert window.start == max(0, core.start - halo)
+            assert window.stop == min(end, core.stop + halo)
+    assert (seen == 1).all()
+
+
+def box(window: np.ndarray) -> np.ndarray:
+    """The mean of the 5 x 5 pixels around each, edges repeated: looks two pixels far."""
+    padded = np.pad(window, 2, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).mean(axis=(2, 3), dtype=np.float64)
+
+
+@pytest.mark.parametrize("side", [7, 16, 31, 256])
+def test_the_result_is_that_of_the_whole(side: int) -> None:
+    mask = np.zeros((60, 90), np.float32)
+    mask[20:40, 30:70] = 1
+    mask[25:30, 40:50] = np.random.default_rng(0).random((5, 10))
+    assert np.array_equal(map_tiles(box, mask, halo=2, side=side), box(mask).astype(np.float32))
+
+
+def test_constant_windows_are_passed_over() -> None:
+    mask = np.zeros((64, 64), np.float32)
+    mask[40:, :] = 1
+    seen: list[int] = []
+
+    def count(window: np.ndarray, other: np.ndarray) -> np.ndarray:
+        seen.append(1)
+        assert window.shape == other.shape[:2]
+        return window
+
+    assert np.array_equal(map_tiles(count, mask, np.zeros((64, 64, 3), np.uint8), halo=3, side=16), mask)
+    assert len(seen) == 4  # one row of tiles holds the edge, and no halo of another reaches it
+
+
+def test_an_error_in_a_tile_is_raised() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 3:
+            raise ValueError("three")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="three"):
+        parallel(work, range(8))
+    assert 3 not in done

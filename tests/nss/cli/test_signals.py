@@ -1,0 +1,185 @@
+"""Signals at every moment of the command: one line, the status of shells, and never a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import nss
+from nss import stop_signals
+from nss.cli import main
+
+ROOT = Path(nss.__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+
+# An audit hook tells when the command's own code has begun, and how far it is; nothing of the command is changed.
+SCRIPT = """
+import sys
+waited_for = sys.argv.pop(1)
+
+def tell(event, arguments):
+    if event == "import" and arguments[0] == waited_for:
+        print("begun", flush=True)
+
+sys.addaudithook(tell)
+sys.argv[0] = "nss-wgpu"
+from nss.__main__ import main
+sys.exit(main())
+"""
+
+
+def ended(folder: Path, number: int, module: str, delay_s: float) -> tuple[int, str]:
+    """The status and standard error of a command to which a signal is sent so long after it imports ``module``."""
+    models = str(folder / "no models")
+    environment = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, module, "remove", EXAMPLES / "chelsea.png", "-o", folder / "out.png"]
+    process = subprocess.Popen(
+        [*command, "--backend", "numpy", "--overwrite"],
+        env={**os.environ, **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(delay_s)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize(("name", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
+@pytest.mark.parametrize(
+    ("module", "delay_s"),
+    # the imports of the command line, then those of what does the work, then the work
+    [
+        *[("nss.cli.main", 0), ("nss.cli.main", 0.02), ("typer", 0), ("typer", 0.04), ("nss.cli.option_groups", 0)],
+        *[
+            ("nss.batch.planning", 0),
+            ("numpy", 0),
+            ("nss.batch.pipeline", 0),
+            ("nss.batch.pipeline", 0.1),
+            ("nss.removal.remover", 0.02),
+        ],
+    ],
+)
+def test_a_signal_is_one_line_at_every_moment(
+    tmp_path: Path, name: str, word: str, module: str, delay_s: float
+) -> None:
+    number = int(getattr(signal, name))
+    status, err = ended(tmp_path, number, module, delay_s)
+    (line,) = err.splitlines()
+    assert line in (
+        f"nss-wgpu: {word}",
+        f"nss-wgpu: {word}: 0 of 1 images written",
+        f"nss-wgpu: {word}: 1 of 1 images written",
+    )
+    assert status == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["out.png"])
+
+
+def test_nothing_is_raised_within_an_import(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Extension modules may crash by it: the signal waits until the import is over, and no longer."""
+    (tmp_path / "imported_under_a_signal.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.1)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    imported: list[bool] = []
+
+    def work(*_: object, **__: object) -> None:
+        module = importlib.import_module("imported_under_a_signal")
+        imported.append(module.whole)
+        for _ in range(500):
+            time.sleep(0.01)
+        imported.append(False)
+
+    monkeypatch.setattr(main, "app", work)
+    try:
+        assert main.main([]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+    assert imported == [True]
+
+
+@pytest.mark.parametrize("lost", ["dropped", "exchanged"])
+@pytest.mark.parametrize("time_left", ["little", "much"])
+def test_what_an_import_makes_of_a_signal_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: str, time_left: str
+) -> None:
+    """A bare ``except`` around the import, as numpy and others have it, and code that turns any error into its own."""
+    monkeypatch.setattr(stop_signals, "INSIST_S", 0.05)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    at_work = []
+
+    def work(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException as error:
+            if lost == "exchanged":
+                raise ImportError("multiarray failed to import") from error
+        if time_left == "much":
+            for _ in range(500):
+                time.sleep(0.01)
+            at_work.append(True)
+
+    monkeypatch.setattr(main, "app", work)
+    try:
+        assert main.main([]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+    assert not at_work
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    script = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SCRIPT.replace(
+        'print("begun", flush=True)', "signal.raise_signal(signal.SIGINT)"
+    )
+    command = [sys.executable, "-c", script, "nss.cli.main", "--version"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_all_is_done_changes_nothing(tmp_path: Path, name: str) -> None:
+    """Python takes its time to end, and its own handlers are gone by then."""
+    script = f"""
+import os, signal, sys
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{name}):
+        kill(process, number)
+sys.late = Late()
+sys.argv = ["nss-wgpu", "--version"]
+from nss.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
+
+
+def test_the_console_script_is_what_takes_care_of_signals() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["scripts"] == {"nss-wgpu": "nss.__main__:main"}

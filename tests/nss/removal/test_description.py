@@ -1,0 +1,295 @@
+"""Where a model's interface is learnt from: each source in its turn, and what is said of what had to be guessed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import nss
+from nss.errors import ModelUnavailableError
+from nss.interfaces import model_metadata, preprocessor_config
+from nss.interfaces.interface import USUAL, EdgeSize, FixedSize
+from nss.models import catalogue, resolve
+from nss.models.weights import model_store
+from nss.removal import description
+from nss.removal.description import Described
+from tests.engine.models import U2NETP, node
+from tests.nss.tiny_models import SIDE, opened, probability, saved
+
+IMAGENET = [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
+"""Mean and deviation."""
+OPEN = {"x": [1, 3, "h", "w"]}
+MASK = {"y": [1, 1, "h", "w"]}
+
+
+def described(path: Path, **asked: Any) -> Described:
+    return description.interface_of(*opened(path), asked)  # type: ignore[arg-type]
+
+
+def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_out: int) -> Described:
+    """A file of which each source says another mean, but for the first ``leave_out`` in their order."""
+    speaking = [number >= leave_out for number in range(5)]
+    metadata = {"mean": "0.3"} if speaking[2] else {}
+    inside = [node("Sub", "x c", "s"), node("Div", "s c", "n")] if speaking[4] else [node("Identity", "x", "n")]
+    path = saved(
+        tmp_path / "m.onnx", [*inside, *probability("n")], MASK, OPEN, {"c": np.float32(127.5)}, metadata=metadata
+    )
+    if speaking[3]:
+        (tmp_path / preprocessor_config.NAME).write_text(json.dumps({"image_mean": 0.4, "image_std": 0.4}))
+    if speaking[1]:
+        spec = replace(
+            catalogue.CATALOGUE["u2netp"],
+            name="mine",
+            sha256=model_store.hash_file(path),
+            size=path.stat().st_size,
+            interface={**USUAL, "input": "x", "mean": (0.2,), "size": FixedSize(64, 64), "output": "y"},
+        )
+        monkeypatch.setitem(catalogue.CATALOGUE, "mine", spec)
+    return described(path, **({"mean": (0.1,)} if speaking[0] else {}))
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "mean", "origin"),
+    [
+        (0, (0.1,), "option"),
+        (1, (0.2,), "catalogue (hash)"),
+        (2, (0.3,), "metadata"),
+        (3, (0.4,), "preprocessor_config.json"),
+        (4, (0.0,), "graph"),
+        (5, (0.485, 0.456, 0.406), "guess"),
+    ],
+)
+def test_the_first_source_to_speak_wins(
+    leave_out: int, mean: tuple[float, ...], origin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = everywhere(tmp_path, monkeypatch, leave_out)
+    assert (known.interface.mean, known.origins["mean"]) == (mean, origin)
+    assert set(known.origins) == set(vars(known.interface))
+
+
+def test_the_built_in_model_is_known_wholly() -> None:
+    known = description.interface_of(*opened(U2NETP))
+    assert known.guesses == ()
+    assert not known.tried
+    assert set(known.origins.values()) == {"catalogue (hash)"}
+    asked = description.interface_of(*opened(U2NETP), {"mean": (0.5,)})
+    assert (asked.interface.mean, asked.interface.std) == ((0.5,), known.interface.std)
+
+
+def test_a_known_network_under_other_names_is_prepared_as_it_is(tmp_path: Path) -> None:
+    proto = onnx.load(U2NETP)
+    proto.producer_name += "!"
+    onnx.save(proto, tmp_path / "same.onnx")
+    known, same = described(U2NETP), described(tmp_path / "same.onnx")
+    assert (same.interface, same.guesses) == (known.interface, ())
+    assert same.origins["mean"] == "catalogue (names)"
+    renamed(proto)
+    onnx.save(proto, tmp_path / "other.onnx")
+    other = described(tmp_path / "other.onnx")
+    assert other.interface == replace(known.interface, input="t_input.1", output="t_1959")
+    assert (other.origins["mean"], other.origins["activation"]) == ("catalogue (graph)", "graph")
+    assert other.guesses == (
+        "other.onnx: is a U²-Netp by its graph, and is given the mean, std, filter of U²-Netp; settle it with 'mean', "
+        "'std', 'filter'",
+    )
+    asked = described(tmp_path / "other.onnx", mean=(0.5,), std=(0.5,), filter="nearest")
+    assert (asked.interface.mean, asked.guesses) == ((0.5,), ())
+
+
+def renamed(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
+    """Give every tensor another name, in place; or those of ``names`` the names that it has for them."""
+
+    def name(old: str) -> str:
+        return old and (f"t_{old}" if names is None else names.get(old, old))
+
+    for step in proto.graph.node:
+        step.input[:] = map(name, step.input)
+        step.output[:] = map(name, step.output)
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer, *proto.graph.value_info):
+        value.name = name(value.name)
+
+
+def test_the_names_of_another_model_do_not_outweigh_the_graph(tmp_path: Path) -> None:
+    """RMBG-1.4 and MODNet have tensors of these names."""
+    proto = onnx.load(U2NETP)
+    renamed(proto, {"input.1": "input", "1959": "output"})
+    onnx.save(proto, tmp_path / "m.onnx")
+    known, usual = described(tmp_path / "m.onnx"), described(U2NETP).interface
+    assert (known.interface.mean, known.interface.std, known.interface.size) == (usual.mean, usual.std, usual.size)
+    assert known.origins["mean"] == "catalogue (graph)"
+
+
+def test_names_alone_say_nothing(tmp_path: Path) -> None:
+    nodes = probability("input", "output")
+    path = saved(tmp_path / "m.onnx", nodes, {"output": [1, 1, 1024, 1024]}, {"input": [1, 3, 1024, 1024]})
+    assert described(path).origins["mean"] == "guess"
+
+
+def test_a_name_that_two_families_have_says_nothing_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RMBG-1.4, an IS-Net, has "input" and "output" too, and another mean."""
+    monkeypatch.setattr(description.Signs, "family", lambda _: "BiRefNet")
+    nodes = probability("input", "output")
+    path = saved(tmp_path / "m.onnx", nodes, {"output": [1, 1, 1024, 1024]}, {"input": [1, 3, 1024, 1024]})
+    known = described(path)
+    assert known.interface.mean == catalogue.CATALOGUE["rmbg-2.0"].interface["mean"]
+    assert known.origins["mean"] == "catalogue (graph)"
+    assert "is a BiRefNet by its graph, and is given" in known.guesses[0]
+
+
+def test_a_guess_is_one_line_that_names_the_keys(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", probability(), MASK, OPEN)
+    (line,) = described(path).guesses
+    assert line == (
+        "m.onnx: nothing says how it wants its photo; guessed RGB, ImageNet's mean and deviation, bilinear-antialias, "
+        "1024x1024; settle it with 'channels', 'scale', 'mean', 'std', 'filter', 'size'"
+    )
+    size = {"size": FixedSize(64, 64), "mean": (0.5,), "std": (0.5,)}
+    (line,) = described(path, **size).guesses
+    assert line.startswith("m.onnx: nothing says its channels, filter; guessed RGB, bilinear-antialias; settle")
+    assert described(path, **size, channels="RGB", filter="nearest").guesses == ()
+    (line,) = described(path, size=FixedSize(64, 64), mean=(0.5,), channels="RGB", filter="nearest").guesses
+    assert line == "m.onnx: nothing says its std; guessed ImageNet's deviation; settle it with 'std'"
+
+
+def test_remover_says_them_once_and_keeps_them(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", probability(), {"y": [1, 1, SIDE, SIDE]})
+    lines: list[str] = []
+    photo = np.random.default_rng(3).integers(0, 256, (40, 40, 3), np.uint8)
+    with nss.Remover(path, backend="numpy", notify=lines.append, model_config={"mean": 0.5, "std": 0.5}) as remover:
+        info = [remover.remove(photo).info for _ in range(2)][1]
+    assert len(lines) == 1
+    assert info.model_config is not None
+    assert info.model_config["values"]["mean"] == [0.5]
+    assert (
+        info.model_config["origins"] | {"mean": "option", "size": "file", "filter": "guess"}
+        == (info.model_config["origins"])
+    )
+    lines.clear()
+    nss.Remover(path, backend="numpy", quiet=True, notify=lines.append).close()
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"x": [1, 3, 48, 64]}, ("NCHW", "RGB", FixedSize(48, 64))),
+        ({"x": ["n", 48, 64, 3]}, ("NHWC", "RGB", FixedSize(48, 64))),
+        ({"x": [1, 4, 48, 64]}, ("NCHW", "RGBA", FixedSize(48, 64))),
+        ({"x": [1, 48, 64, 1]}, ("NHWC", "grey", FixedSize(48, 64))),
+        ({"x": [3, 48, 64]}, ("NCHW", "RGB", FixedSize(48, 64))),
+        ({"x": [1, 3, 48, "w"]}, ("NCHW", "RGB", FixedSize(48, 1024))),
+        ({"x": ["n", "c", "h", "w"]}, ("NCHW", "RGB", FixedSize(1024, 1024))),
+        ({"x": ["n", "h", "w", "c"]}, ("NHWC", "RGB", FixedSize(1024, 1024))),
+        ({"x": [1, "c", 48, 64]}, ("NCHW", "RGB", FixedSize(48, 64))),
+    ],
+)
+def test_what_the_shape_says(inputs: dict[str, Any], expected: tuple[object, ...], tmp_path: Path) -> None:
+    dims = inputs["x"]
+    transposed = expected[0] == "NHWC"
+    channels = next((dim for dim in dims if dim in (1, 3, 4) and dim is not dims[0]), 3) if len(dims) == 4 else 3
+    nodes = [node("Transpose", "x", "t", perm=[0, 3, 1, 2])] if transposed else [node("Identity", "x", "t")]
+    constants = {"w": np.ones((1, channels, 1, 1), np.float32)}
+    known = described(saved(tmp_path / "m.onnx", [*nodes, *probability("t")], {"y": [1, 1, 9, 9]}, inputs, constants))
+    assert (known.interface.layout, known.interface.channels, known.interface.size) == expected
+    mean, std = known.interface.mean, known.interface.std
+    usual = {"RGB": IMAGENET, "RGBA": [(*IMAGENET[0], 0.0), (*IMAGENET[1], 1.0)], "grey": [(0.449,), (0.226,)]}
+    assert [pytest.approx(numbers) for numbers in usual[known.interface.channels]] == [mean, std]
+
+
+def test_bytes_want_no_normalisation(tmp_path: Path) -> None:
+    nodes = [node("Cast", "x", "f", to=1), *probability("f")]
+    known = described(saved(tmp_path / "m.onnx", nodes, MASK, {"x": (np.uint8, [1, 3, SIDE, SIDE])}))
+    interface = known.interface
+    assert (interface.dtype, interface.scale, interface.mean, interface.std) == ("uint8", 1.0, (0.0,), (1.0,))
+    assert known.origins["scale"] == "file"
+
+
+def test_means_of_pixels_imply_their_scale(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", probability(), MASK, metadata={"mean": "127.5", "std": "127.5"})
+    assert described(path).interface.scale == 1.0
+    assert described(path, mean=(0.5,)).interface.scale == 1 / 255
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"size": FixedSize(64, 64)},
+        {"size": EdgeSize("shortest", 32)},
+        {"channels": "grey"},
+        {"dtype": "uint8"},
+        {"input": "z"},
+        {"inputs": {"z": 0.0}},
+        {"output": "z"},
+        {"output": 1},
+        {"layout": "NHWC"},
+        {"mean": (1.0, 2.0, 3.0, 4.0)},
+    ],
+)
+def test_what_is_asked_for_stands_whatever_the_file_says(asked: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever opens the model refuses it."""
+    path = saved(tmp_path / "m.onnx", [node("Conv", "x w", "y")], MASK)
+    interface = described(path, **asked).interface
+    assert {key: getattr(interface, key) for key in asked} == asked
+
+
+def test_what_others_say_gives_way_to_the_file(tmp_path: Path) -> None:
+    own = {"size": 64, "channels": "grey", "dtype": "uint8", "layout": "NHWC", "input": "a", "output": "b", "std": [1]}
+    path = saved(tmp_path / "m.onnx", probability(), MASK, metadata={model_metadata.KEY: json.dumps(own)})
+    known = described(path)
+    interface = known.interface
+    assert (interface.size, interface.channels, interface.dtype) == (FixedSize(SIDE, SIDE), "RGB", "float32")
+    assert (interface.layout, interface.input, interface.output) == ("NCHW", "x", "y")
+    assert known.origins["size"] == "file"
+    assert ["input a" in known.guesses[0], "output b" in known.guesses[1]] == [True, True]
+
+
+def test_numbers_for_other_channels_than_the_file_takes_are_none(tmp_path: Path) -> None:
+    own = {"mean": [0.1] * 4, "std": [0.2] * 4, "scale": 1.0}
+    known = described(saved(tmp_path / "m.onnx", probability(), MASK, metadata={model_metadata.KEY: json.dumps(own)}))
+    assert [known.origins[key] for key in ("mean", "std", "scale")] == ["guess", "guess", "metadata"]
+
+
+def test_the_photo_is_found_beside_other_inputs(tmp_path: Path) -> None:
+    inputs = {"trimap": [1, 1, SIDE, SIDE], "x": [1, 3, SIDE, SIDE]}
+    path = saved(tmp_path / "m.onnx", [*probability(output="p"), node("Mul", "p trimap", "y")], MASK, inputs)
+    assert (described(path).interface.input, described(path).interface.inputs) == ("x", {})
+    known = described(path, inputs={"trimap": 1.0})
+    assert (known.interface.input, known.interface.inputs) == ("x", {"trimap": 1.0})
+    two = saved(tmp_path / "two.onnx", [node("MatMul", "a b", "y")], inputs={"a": [1, 10], "b": [10, 4]})
+    with pytest.raises(ModelUnavailableError, match=r"takes a of float\[1, 10\], .* none of them a photo; .*'input'"):
+        described(two)
+
+
+def test_a_damaged_configuration_is_said_and_passed_over(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", probability(), MASK)
+    (tmp_path / preprocessor_config.NAME).write_text("{")
+    known = described(path)
+    assert f"{preprocessor_config.NAME}: ignored" in known.guesses[0]
+    assert known.origins["mean"] == "guess"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_nothing_is_read_beside_a_pipe(tmp_path: Path) -> None:
+    content = saved(tmp_path / "elsewhere" / "m.onnx", probability(), MASK).read_bytes()
+    (tmp_path / preprocessor_config.NAME).write_text(json.dumps({"image_mean": [0.5], "image_std": [0.5]}))
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(content,))
+    writer.start()
+    resolved = resolve.resolve(fifo, allow_fetch=False, quiet=True)
+    writer.join()
+    file, _ = opened(tmp_path / "elsewhere" / "m.onnx")
+    assert description.interface_of(file, resolved).origins["mean"] == "guess"
+    beside = saved(tmp_path / "m.onnx", probability(), MASK)
+    assert described(beside).origins["mean"] == preprocessor_config.NAME
