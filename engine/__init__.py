@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.gpu.listing import Devices as Devices
     from engine.gpu.listing import devices as devices
     from engine.graph.model_file import ModelFile as ModelFile
-    from engine.measure import KernelTime as KernelTime
+    from engine.kernel_time import KernelTime as KernelTime
     from engine.parity import NodeError as NodeError
     from engine.parity import ParityReport as ParityReport
     from engine.parity import compare as compare
@@ -70,7 +70,7 @@ _MODULES = {
     "DeviceInfo": "gpu.listing",
     "Devices": "gpu.listing",
     "Gate": "gate",
-    "KernelTime": "measure",
+    "KernelTime": "kernel_time",
     "ModelFile": "graph.model_file",
     "NodeError": "parity",
     "ParityReport": "parity",

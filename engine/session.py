@@ -21,7 +21,7 @@ from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
-from engine.measure import KernelTime, kernel_time
+from engine.kernel_time import KernelTime, kernel_time
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")

@@ -41,7 +41,7 @@ from engine.cpu.threads import available_cores
 from tools.fetch_models import ROOT
 from tools.fixtures import NETWORKS, PHOTO, Network, onnxruntime_session
 from tools.layers import LAYERS, Layer
-from tools.measure import Times, alternate, table
+from tools.timing import Times, alternate, table
 
 FEWEST_RUNS = 5
 LAYER_LIMIT = 2e-5

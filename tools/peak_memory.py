@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from tools.fixtures import NETWORKS, onnxruntime_session
-from tools.measure import peak_memory
+from tools.timing import peak_memory
 
 RUNS = 2
 

@@ -24,7 +24,7 @@ from nss.evaluation.metrics import Scores
 from nss.files.picture import quantised
 from nss.masks.refine import Refinement
 from tools import synthetic
-from tools.measure import table
+from tools.timing import table
 
 Make = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.movement import SKEW, set_apart
+from engine.cpu.strided_copy import SKEW, set_apart
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.conv import conv_window

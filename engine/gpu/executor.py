@@ -10,9 +10,9 @@ import numpy as np
 
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.coverage import check
 from engine.gpu.device import Device
 from engine.gpu.lowering import Lowering, storage_array
+from engine.gpu.missing_kernels import check
 from engine.gpu.plan import ALIGNMENT, make_plan
 from engine.gpu.probe import matrix_lanes
 from engine.gpu.tensor import NUMPY_TYPES, Tensor

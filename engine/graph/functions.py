@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx.inliner
 
-from engine.graph.coverage import normalize_domain
+from engine.graph.unsupported_operators import normalize_domain
 
 DEEPEST = 100
 """Functions within functions: onnx's inliner calls itself for each, and before onnx 1.22 it overran the stack."""

@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 
 from engine.errors import InputError, ModelError, UnsupportedError
-from engine.graph import bounds, coverage, signature, tensors
+from engine.graph import bounds, signature, tensors, unsupported_operators
 from engine.graph.bounds import Budget
-from engine.graph.coverage import normalize_domain
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.graph.model_file import Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
+from engine.graph.unsupported_operators import normalize_domain
 from engine.ops import infer
 from engine.ops.registry import MisfitError
 
@@ -65,7 +65,7 @@ class _Loader:
         self.stored = {tensor.name: tensor for tensor in self.proto.initializer}
         self.output_names = self._chosen(outputs)
         self.order = _reachable(self.proto.node, self.output_names)
-        coverage.check(self.order, self.versions)
+        unsupported_operators.check(self.order, self.versions)
         self.inputs = self._bind(input_shapes, input_values)
 
     def graph(self) -> Graph:
@@ -190,7 +190,7 @@ class _Loader:
         self.stored |= {tensor.name: tensor for tensor in branch.initializer}
         names = [output.name for output in branch.output]
         order = _reachable(branch.node, names)
-        coverage.check(order, self.versions)
+        unsupported_operators.check(order, self.versions)
         inner = dict(scope)
         self._add_nodes(order, inner)
         for name, made in zip(proto.output, names, strict=True):

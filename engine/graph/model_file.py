@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
 from engine.graph import foreign, functions, mapped, tensors
-from engine.graph.coverage import normalize_domain
+from engine.graph.unsupported_operators import normalize_domain
 
 OLDEST_OPSET = 7
 """Operator sets before 7 broadcast and pad by rules of their own; onnx's version converter lifts them."""

@@ -21,8 +21,8 @@ from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from engine import EngineError, Session
-from engine.graph.coverage import normalize_domain
 from engine.graph.model_file import ModelFile
+from engine.graph.unsupported_operators import normalize_domain
 from engine.ops import lookup
 
 BACKENDS = ("reference", "numpy", "webgpu")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import bench, measure
+from tools import bench, timing
 from tools.fixtures import NETWORKS
 from tools.layers import LAYERS, Layer
 
@@ -38,14 +38,14 @@ class Clock:
 def test_contenders_take_turns_and_the_first_call_does_not_count() -> None:
     clock = Clock()
     ours, theirs = clock.contender("a", 100, 3, 1, 8), clock.contender("b", 100, 2, 2, 2)
-    a, b = measure.alternate([ours, theirs], 3, lambda: clock.now)
+    a, b = timing.alternate([ours, theirs], 3, lambda: clock.now)
     assert clock.calls == ["a", "b", "a", "b", "a", "b", "a", "b"]
     assert (a.seconds, b.seconds) == ((3, 1, 8), (2, 2, 2))
     assert (a.median, a.least) == (3000, 1000)
 
 
 def test_a_table_lines_up() -> None:
-    assert measure.table("Title", ["case", "ms"], [["U²-Netp", "1.5"], ["b", "1000.0"]]).splitlines() == [
+    assert timing.table("Title", ["case", "ms"], [["U²-Netp", "1.5"], ["b", "1000.0"]]).splitlines() == [
         "Title",
         "",
         "| case    |     ms |",
@@ -129,11 +129,11 @@ def test_limits_of_a_network() -> None:
 
 def test_peak_memory_is_that_of_the_process_itself() -> None:
     ballast = np.ones(64 << 20, np.uint8)  # a child started from here must not report it
-    script = "from tools.measure import peak_memory; a = bytes(8 << 20); print(peak_memory())"
+    script = "from tools.timing import peak_memory; a = bytes(8 << 20); print(peak_memory())"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=bench.ROOT, check=True, capture_output=True, text=True, timeout=60
     )
-    own = measure.peak_memory()
+    own = timing.peak_memory()
     assert own > ballast.nbytes
     assert 8 << 20 < int(done.stdout) < ballast.nbytes
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.graph.coverage import normalize_domain
+from engine.graph.unsupported_operators import normalize_domain
 from engine.ops import lookup
 from tools.graph_builder import GraphBuilder
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.measure import table
+from tools.timing import table
 
 ROOT = Path(__file__).resolve().parents[2]
 

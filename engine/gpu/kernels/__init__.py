@@ -1,6 +1,7 @@
 """One file for each kernel: preconditions, bindings, launch geometry. Importing the package registers them all."""
 
 from engine.gpu.kernels import (
+    along_axis,
     col2im,
     concat,
     conv,
@@ -11,7 +12,6 @@ from engine.gpu.kernels import (
     elementwise,
     gather,
     grid_sample,
-    lines,
     matmul,
     max_unpool,
     normalize,
@@ -30,6 +30,7 @@ from engine.gpu.kernels import (
 )
 
 __all__ = [
+    "along_axis",
     "col2im",
     "concat",
     "conv",
@@ -40,7 +41,6 @@ __all__ = [
     "elementwise",
     "gather",
     "grid_sample",
-    "lines",
     "matmul",
     "max_unpool",
     "normalize",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch
+from engine.gpu.kernels.addressing import Walk, address
 from engine.gpu.kernels.expressions import wrapped
 from engine.gpu.kernels.product import KINDS
-from engine.gpu.kernels.walk import Walk, address
 from engine.gpu.lowering import Lowering, lowers
 from engine.graph.ir import Node
 from engine.ops.arguments import static_ints

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.gpu.kernels.pick import ZERO, pick
-from engine.gpu.kernels.walk import Walk, address
+from engine.gpu.kernels.addressing import Walk, address
+from engine.gpu.kernels.indexed_copy import ZERO, pick
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.dispatch import Operand
-from engine.gpu.kernels.pick import pick
-from engine.gpu.kernels.walk import Walk, address, clamped_index
+from engine.gpu.kernels.addressing import Walk, address, clamped_index
+from engine.gpu.kernels.indexed_copy import pick
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node

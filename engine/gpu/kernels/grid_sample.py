@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.gpu.dispatch import Dispatch
-from engine.gpu.kernels.walk import Walk, address, value_of
+from engine.gpu.kernels.addressing import Walk, address, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import channels_last
 from engine.graph.ir import Node

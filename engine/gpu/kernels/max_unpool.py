@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch
+from engine.gpu.kernels.addressing import Walk, address, value_of
 from engine.gpu.kernels.elementwise import copy
-from engine.gpu.kernels.walk import Walk, address, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.graph.ir import Node
 from engine.ops.max_unpool import unpooled_shape

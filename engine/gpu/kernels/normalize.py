@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.gpu.kernels.elementwise import Tree, emit
 from engine.gpu.kernels.expressions import literal
-from engine.gpu.kernels.rows import Rows, Statistic, normalize
+from engine.gpu.kernels.row_reduction import Rows, Statistic, normalize
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node

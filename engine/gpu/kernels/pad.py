@@ -8,9 +8,9 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.gpu.dispatch import Operand
+from engine.gpu.kernels.addressing import Walk, slab, value_of
 from engine.gpu.kernels.elementwise import copy
-from engine.gpu.kernels.pick import pick
-from engine.gpu.kernels.walk import Walk, slab, value_of
+from engine.gpu.kernels.indexed_copy import pick
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node

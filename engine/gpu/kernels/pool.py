@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch, Operand, Span
+from engine.gpu.kernels.addressing import Walk, address, box_span, slab
 from engine.gpu.kernels.elementwise import Tree, emit
 from engine.gpu.kernels.expressions import functions_in, kind_of, literal
-from engine.gpu.kernels.fours import ALIASES, in_items, item_operand, item_width, narrow, wide
-from engine.gpu.kernels.walk import Walk, address, box_span, slab
+from engine.gpu.kernels.vec4 import ALIASES, in_items, item_operand, item_width, narrow, wide
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor, channels_last
 from engine.graph.ir import Node

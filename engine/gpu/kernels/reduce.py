@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.gpu.kernels import rows
+from engine.gpu.kernels import row_reduction
 from engine.gpu.kernels.expressions import converted, kind_of, literal, wrapped
 from engine.gpu.kernels.pool import power, root
-from engine.gpu.kernels.rows import Rows, Statistic
+from engine.gpu.kernels.row_reduction import Rows, Statistic
 from engine.gpu.lowering import Lowering, lowers
 from engine.graph.ir import Node
 from engine.ops.reduce import REDUCTIONS, Axes, extreme
@@ -32,7 +32,7 @@ def _reduce(node: Node, low: Lowering, axes: Axes, what: str) -> None:
     lines = Rows({"x": low.input(node, 0)}, axes)
     y = low.output(node, reads=[lines.x]).reshape(lines.shape)
     assert y is not None  # axes of one element come and go
-    rows.reduce(low, lines, _statistics(node, what, lines.length), y)
+    row_reduction.reduce(low, lines, _statistics(node, what, lines.length), y)
 
 
 def _statistics(node: Node, what: str, length: int) -> list[Statistic]:

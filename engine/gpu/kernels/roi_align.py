@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch
-from engine.gpu.kernels.walk import Walk, address, clamped_index, value_of
+from engine.gpu.kernels.addressing import Walk, address, clamped_index, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import channels_last
 from engine.graph.ir import Node

@@ -15,9 +15,9 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.gpu.dispatch import Dispatch, Operand
+from engine.gpu.kernels.addressing import Walk, address, value_of
 from engine.gpu.kernels.elementwise import copy
 from engine.gpu.kernels.expressions import wrapped
-from engine.gpu.kernels.walk import Walk, address, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.kernels.expressions import literal
-from engine.gpu.kernels.rows import Rows, Statistic, normalize
+from engine.gpu.kernels.row_reduction import Rows, Statistic, normalize
 from engine.gpu.lowering import Lowering, lowers
 from engine.graph.ir import Node
 from engine.ops.types import normalize_axis

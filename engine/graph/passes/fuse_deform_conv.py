@@ -14,9 +14,9 @@ from math import prod
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.movement import RELABELLINGS
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, is_close, made, with_scalar
+from engine.graph.rearrangement import RELABELLINGS
 
 DEFORM_CONV_SINCE = 19
 

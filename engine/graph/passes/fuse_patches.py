@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.movement import Movements
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, made
+from engine.graph.rearrangement import Movements
 
 RESHAPE_SINCE, TRANSPOSE_SINCE = 14, 13
 

@@ -13,9 +13,9 @@ from math import isqrt, prod
 import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
-from engine.graph.movement import RELABELLINGS, Movements
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, made, scalar
+from engine.graph.rearrangement import RELABELLINGS, Movements
 from engine.ops import infer
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.window_attention import WindowGrid

@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.coverage import check
 from engine.gpu.lowering import Lowering
+from engine.gpu.missing_kernels import check
 from engine.gpu.plan import Plan, make_plan
 from engine.graph.ir import Graph
 from engine.graph.load import load

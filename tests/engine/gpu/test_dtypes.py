@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto
 
 from engine.errors import UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.coverage import check
+from engine.gpu.missing_kernels import check
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import loaded, model, node
 

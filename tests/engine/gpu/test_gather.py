@@ -46,7 +46,7 @@ def test_evenly_spaced_indices_that_are_known_are_a_view(indices: Any) -> None:
     # the one copy gives the output a run of its own
     compare(proto, kernels=["elementwise"])
     unknown = model([node("Gather", "x i", "y", axis=1)], {"x": [2, 4, 3]}, "y", {"i": np.array([0, 1, 3])})
-    compare(unknown, kernels=["pick"])
+    compare(unknown, kernels=["indexed_copy"])
 
 
 @few

@@ -13,7 +13,7 @@ from engine.gpu import profile
 from engine.gpu.device import Device
 from engine.gpu.executor import GpuExecutor
 from engine.gpu.profile import gpu_seconds, timed
-from engine.measure import kernel_time
+from engine.kernel_time import kernel_time
 from tests.engine.gpu.gpu import device
 from tests.engine.models import feeds, loaded, model, node
 

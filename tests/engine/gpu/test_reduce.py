@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels.rows import Rows
+from engine.gpu.kernels.row_reduction import Rows
 from engine.gpu.tensor import Slot, Tensor, strides_of
 from engine.ops.reduce import REDUCTIONS
 from tests.engine.gpu.gpu import compare, run, test_adapter
@@ -102,7 +102,7 @@ def test_long_rows_take_several_steps(op: str, shape: list[int], axes: list[int]
     proto = reduction(op, shape, axes)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32) + np.float32(3)
     (y,), kernels = run(loaded(proto), [x])
-    assert kernels == ["rows"] * (2 * steps if op == "ReduceLogSumExp" else steps)
+    assert kernels == ["row_reduction"] * (2 * steps if op == "ReduceLogSumExp" else steps)
     np.testing.assert_allclose(y, interpret(loaded(proto), [x])[0], rtol=1e-5)
 
 
@@ -154,7 +154,7 @@ def test_global_pools_of_channels_last_memory(op: str, shape: list[int]) -> None
 def test_tiles_of_rows_and_lanes(shape: list[int], axis: int, tile: tuple[int, int]) -> None:
     x = Tensor(Slot(0, "x"), "f32", tuple(shape), strides_of(tuple(shape)))
     assert Rows({"x": x}, (axis,)).tile() == tile
-    compare(reduction("ReduceSum", shape, [axis]), rtol=1e-5, atol=1e-5, kernels=["rows"])
+    compare(reduction("ReduceSum", shape, [axis]), rtol=1e-5, atol=1e-5, kernels=["row_reduction"])
 
 
 def test_in_half_storage() -> None:

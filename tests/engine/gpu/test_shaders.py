@@ -12,9 +12,9 @@ import pytest
 from engine.errors import EngineError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.adapters import BASELINE
-from engine.gpu.coverage import check
 from engine.gpu.limits import Footprint, footprint
 from engine.gpu.lowering import KERNELS, Lowering
+from engine.gpu.missing_kernels import check
 from engine.gpu.plan import make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize

@@ -1,11 +1,11 @@
-"""Host of pick.wgsl: each element of the result is one element of a tensor, or a fill."""
+"""Host of indexed_copy.wgsl: each element of the result is one element of a tensor, or a fill."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from engine.gpu.dispatch import Dispatch, Operand
-from engine.gpu.kernels.walk import Walk, address, value_of
+from engine.gpu.kernels.addressing import Walk, address, value_of
 from engine.gpu.lowering import Lowering
 
 ZERO = {"f32": "0.0", "f16": "0.0", "i32": "0", "u32": "0u"}
@@ -33,7 +33,7 @@ def pick(
         return
     low.dispatch(
         Dispatch(
-            kernel="pick",
+            kernel="indexed_copy",
             params={
                 **walk.params(),
                 "lines": lines,

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from engine.graph.ir import Value
-from engine.graph.movement import Movements, is_movement
+from engine.graph.rearrangement import Movements, is_movement
 from tests.engine.models import interpret, loaded, model, node
 
 SHAPE = [2, 3, 4]

@@ -1,4 +1,4 @@
-"""Host of rows.wgsl: statistics over some axes, for every position on the others, and what is made of them."""
+"""Host of row_reduction.wgsl: statistics over some axes, for every position on the others, and what is made of them."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def emit_rows(
     operands = {name: place.operand() for name, place in places.items()}
     low.dispatch(
         Dispatch(
-            kernel="rows",
+            kernel="row_reduction",
             params={
                 "invocations": INVOCATIONS,
                 "columns": columns,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.cpu import movement
+from engine.cpu import strided_copy
 from engine.cpu.lower import lower
 from tests.engine.cpu.kernels import compare
 from tests.engine.models import loaded, model, node
@@ -45,7 +45,7 @@ def test_lines_that_lie_pages_apart_go_through_scratch() -> None:
         graph = loaded(model([node("Transpose", "x", "y", perm=[0, 2, 1])], {"x": shape}, "y"))
         return lower(graph.nodes[0]).scratch
 
-    assert scratch([1, 96, 4096]) == movement.STRIP_BYTES // 4 + movement.SKEW * 96
+    assert scratch([1, 96, 4096]) == strided_copy.STRIP_BYTES // 4 + strided_copy.SKEW * 96
     assert scratch([1, 96, 4095]) == scratch([1, 4096, 96]) == scratch([1, 3, 4096]) == scratch([1, 999, 4096]) == 0
 
 

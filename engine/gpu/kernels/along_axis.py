@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.gpu.dispatch import Dispatch
+from engine.gpu.kernels.addressing import Walk, address, value_of
 from engine.gpu.kernels.diagonal import one_hot
-from engine.gpu.kernels.walk import Walk, address, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
