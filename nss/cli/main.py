@@ -57,7 +57,7 @@ app.command("parity")(parity)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from nss import __version__
+        from engine.version import __version__
 
         print(f"{PROGRAM} {__version__}")
         raise typer.Exit
