@@ -330,7 +330,7 @@ def _refuse_collisions(jobs: Mapping[str, Job], keys: PathKeys) -> None:
         if target in taken:
             raise UsageError(
                 f"{taken[target]} and {job.name} would both be written to {job.target}; "
-                "run them one at a time with -o, or number the outputs with --rename"
+                "run them one at a time with -o, or number the outputs with --exists rename"
             )
         taken[target] = job.name
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nss.cli.help_sections import INTERFACE
 from nss.errors import UsageError, quoted
 from nss.interfaces.interface import POSSIBLE, Description, configured, described, parsed_number, parsed_numbers
 
@@ -20,7 +21,7 @@ CONFIG = "--model-config"
 
 
 def _option(key: str, metavar: str, help: str) -> Any:  # noqa: A002 - typer's word
-    return typer.Option(f"{PREFIX}{key}", metavar=metavar, help=help, show_default=False)
+    return typer.Option(f"{PREFIX}{key}", rich_help_panel=INTERFACE, metavar=metavar, help=help, show_default=False)
 
 
 ConfigOption = Annotated[

@@ -17,7 +17,9 @@ from nss.cli.commands.devices import devices
 from nss.cli.commands.evaluate import evaluate
 from nss.cli.commands.models import models_app
 from nss.cli.commands.parity import parity
-from nss.cli.commands.remove import preview, remove
+from nss.cli.commands.preview import preview
+from nss.cli.commands.remove import remove
+from nss.cli.help_sections import SectionedCommand
 from nss.cli.terminal import (
     PROGRAM,
     ReaderGoneError,
@@ -45,18 +47,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("remove")(remove)
-app.command("preview")(preview)
+app.command("remove", cls=SectionedCommand)(remove)
+app.command("preview", cls=SectionedCommand)(preview)
 app.command("check")(check)
 app.command("eval")(evaluate)
 app.add_typer(models_app, name="models")
 app.command("devices")(devices)
-app.command("bench")(bench)
-app.command("parity")(parity)
+app.command("bench", cls=SectionedCommand)(bench)
+app.command("parity", cls=SectionedCommand)(parity)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked_for: bool) -> None:
+    if asked_for:
         from engine.version import __version__
 
         print(f"{PROGRAM} {__version__}")

@@ -1,20 +1,17 @@
-"""Groups of options that become one object each, so that commands which share them declare them once.
-
-A command takes the object as a parameter; `grouped` gives it the options of the group in that place.
-"""
+"""The groups of options of the commands that make cut-outs, and the object that each becomes (`nss.cli.grouped`)."""
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nss.cli import cutout_options as options
-from nss.cli.cutout_options import Hidden
+from nss.cli.cutout_options import Hidden, WhenExists
+from nss.cli.report import Report
 from nss.cli.run_options import (
     Backend,
     BackendOption,
@@ -24,57 +21,18 @@ from nss.cli.run_options import (
     Precision,
     PrecisionOption,
 )
-from nss.cli.terminal import notify
+from nss.cli.terminal import complain, notify
 from nss.errors import ImageError, UsageError
 from nss.interfaces.interface import Description, as_json
 from nss.photos.image_size import MAX_PIXELS, limit_pillow
 
 if TYPE_CHECKING:
-    from nss.batch.planning import Job
+    from nss.batch.planning import Exists, Job
     from nss.cutouts.compose import Composition
     from nss.files.formats import Encoding
     from nss.masks.refine import Refinement
     from nss.pipes import OneTimeFile
     from nss.removal.remover import Remover
-
-Command = Callable[..., None]
-
-
-def grouped(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
-    """A decorator for commands: each parameter named in ``groups`` gives way to the parameters of its group.
-
-    When the command is called, the group's function makes the object from their values.
-    """
-
-    def decorate(command: Command) -> Command:
-        members = {name: _parameters(group, {"return"}) for name, group in groups.items()}
-        parameters: list[inspect.Parameter] = []
-        for parameter in _parameters(command, set(groups)).values():
-            parameters.extend(members[parameter.name].values() if parameter.name in groups else [parameter])
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-
-        def call(**values: Any) -> None:
-            made = {
-                name: group(**{option: values.pop(option) for option in members[name]})
-                for name, group in groups.items()
-            }
-            command(**values, **made)
-
-        call.__name__, call.__doc__ = command.__name__, command.__doc__
-        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return call
-
-    return decorate
-
-
-def _parameters(function: Callable[..., Any], left: set[str]) -> Mapping[str, inspect.Parameter]:
-    """The function's parameters with their annotations evaluated, but for those in ``left``.
-
-    Their types may be imported for type checking alone: to import them for a help text would take half a second.
-    """
-    late = {text: Any for name, text in function.__annotations__.items() if name in left}
-    return inspect.signature(function, eval_str=True, locals=late).parameters
 
 
 @dataclass(frozen=True)
@@ -83,14 +41,14 @@ class MaskSource:
 
     Attributes:
         model: the model's name or path.
-        asked: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
+        network: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
         max_pixels: how many a photo, or a mask, may have.
         model_config: what is said of the model's interface.
     """
 
     model: str
-    asked: dict[str, Any]
+    network: dict[str, Any]
     masks: Path | OneTimeFile | None
     max_pixels: int = MAX_PIXELS
     model_config: Description = field(default_factory=Description)
@@ -102,7 +60,7 @@ class MaskSource:
         return replace(self, model_config=model_config)
 
     def open(self, *, quiet: bool) -> Remover | None:
-        """The network, or None where masks are given. Raises what :class:`nss.Remover` does."""
+        """The network, or None where files stand for it. Raises what :class:`nss.Remover` does."""
         limit_pillow(self.max_pixels)
         if self.masks is not None:
             return None
@@ -110,7 +68,7 @@ class MaskSource:
 
         return Remover(
             self.model,
-            **self.asked,
+            **self.network,
             max_pixels=self.max_pixels,
             quiet=quiet,
             notify=notify,
@@ -118,7 +76,7 @@ class MaskSource:
         )
 
     def files(self, jobs: Iterable[Job]) -> list[os.PathLike[str]]:
-        """The files that are read for these jobs: the masks, or the model where it is given by its path."""
+        """The files that are read for these jobs: the masks, or the model where its path was named."""
         if self.masks is None:
             return [Path(self.model)]
         from nss.batch.stages import mask_for
@@ -148,7 +106,7 @@ def mask_source(
         raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
     if mode and model_variant:
         raise UsageError("--mode and --model-variant exclude each other: --model rmbg-1.4 takes a variant")
-    asked = {
+    network = {
         "model_variant": model_variant,
         "backend": backend.value,
         "device": device,
@@ -161,13 +119,13 @@ def mask_source(
                 "--mask takes the place of a network: leave --model, --model-variant, --mode and --require-gpu out"
             )
         try:
-            found = mask != "" and Path(mask).exists()
+            is_there = mask != "" and Path(mask).exists()
         except (OSError, ValueError):
-            found = False
-        if not found:
+            is_there = False
+        if not is_there:
             raise UsageError(f"--mask {mask}: no such file or directory")
     masks = None if mask is None else _readable(mask, "--mask ")
-    return MaskSource(model or (mode.value if mode else "auto"), asked, masks, max_pixels)
+    return MaskSource(model or (mode.value if mode else "auto"), network, masks, max_pixels)
 
 
 def _readable(path: str, what: str) -> Path | OneTimeFile:
@@ -213,13 +171,13 @@ def refinement(
 
 
 def composition(
-    decontaminate: options.DecontaminateOption = 0.0,
-    hidden: options.HiddenOption = Hidden.KEEP,
     background: options.BackgroundOption = "none",
-    invert: options.InvertOption = False,
+    decontaminate: options.DecontaminateOption = 0.0,
+    crop: options.CropOption = None,
     mask_only: options.MaskOnlyOption = False,
     mask_bits: options.MaskBitsOption = 8,
-    crop: options.CropOption = None,
+    invert: options.InvertOption = False,
+    hidden: options.HiddenOption = Hidden.KEEP,
     keep_exif: options.KeepExifOption = False,
     keep_gps: options.KeepGpsOption = False,
 ) -> Composition:
@@ -278,3 +236,102 @@ def encoding(
 ) -> EncodingOptions:
     """As it is; what they mean depends on the output."""
     return EncodingOptions(format, quality, effort)
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How many images are gone through, and what is said of them.
+
+    Attributes:
+        recursive, all_files, parents, sidecar, verbose: as `nss.batch.planning.plan` takes them.
+        exists: what becomes of an output that exists.
+        jobs: images in work at the same time; None is one a core.
+        fail_empty: a photo in which nothing was found fails.
+        dry_run: say what would be done, and do nothing.
+        as_json: one JSON object a line for each image.
+        quiet: errors only, and the JSON.
+    """
+
+    recursive: bool
+    all_files: bool
+    parents: bool
+    exists: Exists
+    sidecar: bool
+    jobs: int | None
+    fail_empty: bool
+    dry_run: bool
+    as_json: bool
+    verbose: bool
+    quiet: bool
+
+    def plan(self, inputs: Sequence[str], output: str | None, *, suffix: str) -> list[Job]:
+        """The work list, as `nss.batch.planning.plan` makes it. Raises what that does."""
+        from nss.batch import planning
+
+        return planning.plan(
+            inputs,
+            output,
+            recursive=self.recursive,
+            exists=self.exists,
+            suffix=suffix,
+            parents=self.parents,
+            sidecar=self.sidecar,
+            all_files=self.all_files,
+            verbose=self.verbose,
+            notify=None if self.quiet else complain,
+        )
+
+    def report(self, *, to_stderr: bool = False) -> Report:
+        """What says what became of each image; ``to_stderr``: standard output holds an image."""
+        return Report(self.as_json, self.quiet, to_stderr=to_stderr, verbose=self.verbose)
+
+
+def batch(
+    recursive: options.RecursiveOption = False,
+    all_files: options.AllFilesOption = False,
+    parents: options.ParentsOption = False,
+    exists: options.ExistsOption = None,
+    overwrite: options.OverwriteOption = False,
+    skip_existing: options.SkipExistingOption = False,
+    rename: options.RenameOption = False,
+    sidecar: options.SidecarOption = False,
+    jobs: options.JobsOption = None,
+    fail_empty: options.FailEmptyOption = False,
+    dry_run: options.DryRunOption = False,
+    as_json: options.JsonLinesOption = False,
+    verbose: options.VerboseOption = False,
+    quiet: options.QuietOption = False,
+) -> BatchOptions:
+    """Raises UsageError where the options contradict each other."""
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet exclude each other")
+    return BatchOptions(
+        recursive=recursive,
+        all_files=all_files,
+        parents=parents,
+        exists=when_exists(exists, overwrite=overwrite, skip_existing=skip_existing, rename=rename),
+        sidecar=sidecar,
+        jobs=jobs,
+        fail_empty=fail_empty,
+        dry_run=dry_run,
+        as_json=as_json,
+        verbose=verbose,
+        quiet=quiet,
+    )
+
+
+def when_exists(exists: WhenExists | None, *, overwrite: bool, skip_existing: bool, rename: bool) -> Exists:
+    """What becomes of an output that exists, by ``--exists`` or one of the options that are short for a value of it.
+
+    Raises UsageError where two of them differ.
+    """
+    values: dict[str, Exists] = {} if exists is None else {f"--exists {exists.value}": exists.value}
+    if overwrite:
+        values["--overwrite"] = "overwrite"
+    if skip_existing:
+        values["--skip-existing"] = "skip"
+    if rename:
+        values["--rename"] = "rename"
+    if len(set(values.values())) > 1:
+        raise UsageError(f"{' and '.join(values)} exclude each other")
+    return next(iter(values.values()), "fail")

@@ -30,10 +30,10 @@ class Report:
     quiet: bool
     to_stderr: bool = False
     verbose: bool = False
-    done: int = field(default=0, init=False)
+    written: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
-    _noted: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _said_notes: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def skip(self, job: Job) -> None:
         """The output was there already."""
@@ -44,7 +44,6 @@ class Report:
 
     def plan(self, job: Job) -> None:
         """What would be done."""
-        self.done += 1
         self.json(job, None, None, planned=True)
         self._say(job, None)
         if not (self.as_json or self.quiet):
@@ -58,7 +57,7 @@ class Report:
 
     def add(self, job: Job, result: Result) -> None:
         """The output was written."""
-        self.done += 1
+        self.written += 1
         self.json(job, result, None)
         self._say(job, result)
         if not (self.as_json or self.quiet):
@@ -89,8 +88,8 @@ class Report:
     def note(self, name: str, note: str) -> None:
         """Something that the owner of a file may want to know, said once, and not where it is quiet."""
         note = in_options(note)
-        if not self.quiet and (name, note) not in self._noted:
-            self._noted.add((name, note))
+        if not self.quiet and (name, note) not in self._said_notes:
+            self._said_notes.add((name, note))
             complain(f"{name}: {note}")
 
     def _line(self, text: str) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nss.cli.help_sections import COMMON, INPUT, MODEL
+
 
 class Backend(StrEnum):
     """Where the network runs."""
@@ -25,18 +27,23 @@ class Precision(StrEnum):
 
 
 BackendOption = Annotated[
-    Backend, typer.Option(help="Where the network runs; auto is webgpu where there is a GPU, else numpy.")
+    Backend,
+    typer.Option(
+        rich_help_panel=MODEL, help="Where the network runs; auto is webgpu where there is a GPU, else numpy."
+    ),
 ]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
+        rich_help_panel=MODEL,
         metavar="N|NAME",
         help="The adapter for webgpu: its number, wgpu or dawn, or part of its name, as `nss-wgpu devices` lists them.",
         show_default=False,
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="f16 keeps numbers in half the memory, on adapters that have it.")
+    Precision,
+    typer.Option(rich_help_panel=MODEL, help="f16 keeps numbers in half the memory, on adapters that have it."),
 ]
 ModelArgument = Annotated[
     str,
@@ -46,16 +53,18 @@ ModelVariantOption = Annotated[
     str | None,
     typer.Option(
         "--model-variant",
+        rich_help_panel=MODEL,
         metavar="NAME",
         help="Which of a repository's files: fp32, fp16, int8, uint8, q8 (= quantized), q4, q4f16 or bnb4.",
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JsonOption = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print JSON instead of text.")]
 MaxPixelsOption = Annotated[
     int,
     typer.Option(
         "--max-pixels",
+        rich_help_panel=INPUT,
         min=1,
         metavar="N",
         help="Refuse images of more pixels than this before they are decoded.  [default: 300000000]",

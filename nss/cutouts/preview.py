@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nss.arrays.resample import resize_bilinear
-from nss.cutouts.background import mixed, to_profile
-from nss.cutouts.compose import Composed, Cutout
+from nss.cutouts.background import is_none, mixed, over, to_profile
+from nss.cutouts.compose import Composed, Composition, Cutout
 from nss.files.picture import Picture
 
 MARGIN = 12
@@ -19,30 +19,34 @@ _SQUARES = (12, 255, 205)
 """The checkerboard: the side of a square in pixels, and its two greys."""
 
 
-def sheet(cutout: Cutout, longest: int, decontaminate: float = 0.0) -> Composed:
+def sheet(cutout: Cutout, longest: int, composition: Composition | None = None) -> Composed:
     """Photo, mask, and the cut-out on a checkerboard, on black and on white, each with its name above.
 
-    Reduced with antialias, and never enlarged; the cut-out is composed at the photo's size and reduced afterwards, so
-    that its edges are those of the file.
+    Where the composition has a background, the cut-out on that too. Reduced with antialias, and never enlarged; the
+    cut-out is composed at the photo's size and reduced afterwards, so that its edges are those of the file.
 
     Args:
         cutout: the cut-out.
         longest: the longer side of each picture, in pixels.
-        decontaminate: as :class:`nss.cutouts.compose.Composition` has it.
+        composition: of the cut-out: its background, decontaminate, invert and crop count.
 
     Returns:
-        An RGB picture in sRGB.
-    """
-    alpha = cutout.alpha()
-    height, width = alpha.shape
-    rgb = cutout.rgb
-    if decontaminate:
-        from nss.cutouts.foreground import decontaminate as cleaned
+        An RGB picture in sRGB; its box is that of each picture on the sheet.
 
-        rgb = cleaned(rgb, alpha, decontaminate)
+    Raises:
+        UsageError: the background is no colour and no image.
+        ImageError: the background image cannot be read.
+    """
+    composition = composition or Composition()
+    straight = Composition(decontaminate=composition.decontaminate, invert=composition.invert, crop=composition.crop)
+    composed = cutout.composed(straight)
+    left, top, right, bottom = composed.box
+    rgb, alpha = composed.picture.pixels[..., :3], composed.picture.pixels[..., 3] * np.float32(1 / 255)
+    photo = cutout.rgb[top:bottom, left:right]
+    height, width = alpha.shape
     scale = min(1.0, longest / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    notes: list[str] = []
+    notes = list(composed.notes)
 
     def reduced(pixels: np.ndarray) -> np.ndarray:
         small = resize_bilinear(pixels, size, antialias=True)
@@ -62,13 +66,16 @@ def sheet(cutout: Cutout, longest: int, decontaminate: float = 0.0) -> Composed:
     checkered = to_profile(np.rint(np.clip(laid, 0, 255)).astype(np.uint8), cutout.icc, None, notes)
     mask = reduced(alpha * np.float32(255))
     panels = [
-        ("photo", shown(cutout.rgb)),
+        ("photo", shown(photo)),
         ("mask", np.repeat(mask[..., None], 3, axis=2)),
         ("cut-out", checkered),
         ("on black", on(0)),
         ("on white", on(255)),
     ]
-    return Composed(Picture(_laid_out(panels, size)), (0, 0, width, height), tuple(dict.fromkeys(notes)))
+    if not is_none(composition.background):
+        pixels = over(rgb, alpha, composition.background, photo=photo, icc=cutout.icc, notes=notes, opaque=True)
+        panels.append(("on the background", shown(pixels)))
+    return Composed(Picture(_laid_out(panels, size)), composed.box, tuple(dict.fromkeys(notes)))
 
 
 def _checkerboard(size: tuple[int, int]) -> np.ndarray:

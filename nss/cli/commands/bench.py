@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nss.cli import interface_options
-from nss.cli.option_groups import grouped
+from nss.cli.grouped import grouped
 from nss.cli.run_options import (
     Backend,
     BackendOption,

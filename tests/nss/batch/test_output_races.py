@@ -71,7 +71,7 @@ def test_a_name_taken_meanwhile_is_skipped(
     taken_meanwhile(target)
     done = command("remove", photo, "--mask", mask)
     assert (done.status, done.out) == (1, [])
-    assert done.err == [f"nss-wgpu: {target}: exists already; pass --overwrite to replace it"]
+    assert done.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
     assert target.read_bytes() == b"theirs"
 
 

@@ -148,7 +148,7 @@ def test_an_existing_output_is_refused_before_the_network_runs(command: Command,
     target.write_bytes(b"precious")
     done = command("remove", photo)
     assert done.status == 1
-    assert done.err == [f"nss-wgpu: {target}: exists already; pass --overwrite to replace it"]
+    assert done.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
     assert target.read_bytes() == b"precious"
     assert network.opened == []  # type: ignore[attr-defined]
     assert command("remove", photo, "--overwrite").status == 0

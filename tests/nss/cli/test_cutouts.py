@@ -193,7 +193,7 @@ def test_the_sidecar_is_enough_to_make_the_file_again(command: Command, photo: P
     target.unlink()
     done = command("remove", photo, "--mask", mask, *options)
     assert done.status == 1
-    assert done.err == [f"nss-wgpu: {sidecar}: exists already; pass --overwrite to replace it"]
+    assert done.err == [f"nss-wgpu: {sidecar}: exists already; pass --exists overwrite to replace it"]
     assert not target.exists()
 
 

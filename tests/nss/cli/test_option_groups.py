@@ -1,57 +1,17 @@
-"""A group of options becomes one object, in the place of the parameter that asks for it."""
+"""What each group of options becomes, and what contradicts itself."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import get_args
 
 import pytest
-import typer
 
+from nss.batch.planning import Exists
 from nss.cli import option_groups
-from nss.cli.option_groups import EncodingOptions, grouped
+from nss.cli.cutout_options import WhenExists
+from nss.cli.option_groups import EncodingOptions
 from nss.errors import UsageError
-
-
-class Pair(tuple[int, str]):
-    """What the group makes."""
-
-
-def pair(
-    number: Annotated[int, typer.Option("--number")] = 1, word: Annotated[str, typer.Option("--word")] = "one"
-) -> Pair:
-    """Two options."""
-    return Pair((number, word))
-
-
-seen: list[tuple[str, Pair, bool]] = []
-
-
-@grouped(both=pair)
-def command(
-    name: str,
-    *,
-    both: Pair,
-    loud: Annotated[bool, typer.Option("--loud")] = False,
-) -> None:
-    """What it does."""
-    seen.append((name, both, loud))
-
-
-def run(*arguments: str) -> int:
-    app = typer.Typer(add_completion=False)
-    app.command()(command)
-    return app(list(arguments), standalone_mode=False) or 0
-
-
-def test_options_of_a_group_come_as_one_object() -> None:
-    seen.clear()
-    assert run("x") == 0
-    assert run("y", "--word", "two", "--loud", "--number", "2") == 0
-    assert seen == [("x", Pair((1, "one")), False), ("y", Pair((2, "two")), True)]
-    assert list(inspect.signature(command).parameters) == ["name", "number", "word", "loud"]
-    assert command.__doc__ == "What it does."
 
 
 def test_a_mask_takes_the_place_of_a_network(tmp_path: object) -> None:
@@ -65,8 +25,8 @@ def test_a_mask_takes_the_place_of_a_network(tmp_path: object) -> None:
 
 
 def test_a_threshold_is_both_points_in_one() -> None:
-    made = option_groups.refinement(threshold=0.4)
-    assert (made.black, made.white) == (0.4, 0.4)
+    refinement = option_groups.refinement(threshold=0.4)
+    assert (refinement.black, refinement.white) == (0.4, 0.4)
     with pytest.raises(UsageError, match="--threshold is --black and --white in one"):
         option_groups.refinement(threshold=0.4, black=0.1)
 
@@ -83,3 +43,19 @@ def test_the_encoding_follows_the_output() -> None:
         with pytest.raises(UsageError):
             EncodingOptions("png" if name == "x.webp" else None, None, None).encoding(Path(name))
     assert (EncodingOptions(None, None, None).suffix, EncodingOptions("jpg", None, None).suffix) == (".png", ".jpg")
+
+
+def test_the_old_names_of_exists_are_its_values() -> None:
+    assert {value.value for value in WhenExists} == set(get_args(Exists))
+    for exists in (None, *WhenExists):
+        for old, value in (("overwrite", "overwrite"), ("skip_existing", "skip"), ("rename", "rename")):
+            if exists in (None, value):
+                assert option_groups.batch(exists=exists, **{old: True}).exists == value  # type: ignore[arg-type]
+            else:
+                option = f"--{old.replace('_', '-')}"
+                with pytest.raises(UsageError, match=f"^--exists {exists} and {option} exclude each other$"):
+                    option_groups.batch(exists=exists, **{old: True})  # type: ignore[arg-type]
+    assert option_groups.batch().exists == "fail"
+    assert [option_groups.batch(exists=exists).exists for exists in WhenExists] == [*WhenExists]
+    with pytest.raises(UsageError, match=r"^--overwrite and --rename exclude each other$"):
+        option_groups.batch(overwrite=True, rename=True)

@@ -1,0 +1,231 @@
+"""What ``remove`` and ``preview`` do once their options are read: carry a plan out, and say what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nss.cli.option_groups import BatchOptions, MaskSource
+from nss.cli.report import Report
+from nss.cli.terminal import complain, describe, write_standard_output
+from nss.errors import ImageError, NssError
+from nss.stop_signals import Terminated, stopped
+
+if TYPE_CHECKING:
+    from nss.batch.pipeline import Stop
+    from nss.batch.planning import Job
+    from nss.batch.stages import Result, Write
+    from nss.cli.progress import Progress
+    from nss.files.formats import Encoding
+    from nss.files.output_file import InputFiles
+    from nss.files.picture import Picture
+    from nss.masks.refine import Refinement
+    from nss.removal.remover import Remover
+
+
+def input_files(
+    plan: Iterable[Job], source: MaskSource, background: str | os.PathLike[str] | None = None
+) -> InputFiles:
+    """All that the command reads: photos, masks or model, and the background."""
+    from nss.files.output_file import InputFiles
+
+    jobs = list(plan)
+    inputs = InputFiles(source.files(jobs))
+    inputs.add(*(0 if job.source is None else job.source for job in jobs))
+    if background is not None:
+        inputs.add(background)
+    return inputs
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Gives each picture its file.
+
+    Attributes:
+        encoding: of all files.
+        inputs: what the command reads, which is never overwritten.
+        batch: what becomes of a file that exists, and whether a record goes beside each, whose name must be free too.
+    """
+
+    encoding: Encoding
+    inputs: InputFiles
+    batch: BatchOptions
+
+    def write(self, job: Job, picture: Picture) -> bytes | Path | None:
+        """The path that the file has taken, or its bytes where the calling thread is to write them.
+
+        None where the output has come into being meanwhile, and is skipped. Raises ImageError where it cannot be
+        written.
+        """
+        from nss.batch import planning
+        from nss.files import export, output_file
+
+        if job.target is None or output_file.is_special(job.target):
+            return export.encode(picture, self.encoding, job.target_name)
+        planning.make_directories(job)
+        try:
+            return export.write(
+                picture,
+                job.target,
+                encoding=self.encoding,
+                inputs=self.inputs,
+                overwrite=self.batch.exists == "overwrite",
+                alternatives=job.alternatives(sidecar=self.batch.sidecar) if self.batch.exists == "rename" else None,
+            )
+        except output_file.ExistsError:
+            if self.batch.exists == "skip":
+                return None
+            raise
+
+
+@dataclass
+class CutoutRun:
+    """A plan, and what is done with each of its images.
+
+    Attributes:
+        plan: the images.
+        source: where their masks come from.
+        refinement: what is done to each mask.
+        write: composes a cut-out and writes its file.
+        inputs: what the command reads; the model joins it once it is known.
+        batch: how many at a time, and what fails.
+        report: says what became of each.
+    """
+
+    plan: list[Job]
+    source: MaskSource
+    refinement: Refinement
+    write: Write
+    inputs: InputFiles
+    batch: BatchOptions
+    report: Report
+    _remover: Remover | None = field(default=None, init=False)
+
+    def status(self) -> int:
+        """Do it, or say what would be done; returns the exit status."""
+        return self._say_plan() if self.batch.dry_run else self._run()
+
+    def _say_plan(self) -> int:
+        for job in self.plan:
+            if job.error is not None:
+                self.report.fail(job, str(job.error))
+            elif job.skipped:
+                self.report.skip(job)
+            else:
+                self.report.plan(job)
+        return 1 if self.report.failed else 0
+
+    def _run(self) -> int:
+        from nss.batch.pipeline import finish_on_interrupt
+        from nss.cli.progress import Progress
+
+        started = time.perf_counter()
+        total = len(self.plan)
+        try:
+            with (
+                Progress(total, quiet=self.batch.quiet) as progress,
+                finish_on_interrupt(_say_finishing) as stop,
+            ):
+                self._work_through(progress, stop)
+        except (KeyboardInterrupt, Terminated) as end:
+            word, status = stopped(end)
+        else:
+            if not stop.requested:
+                self._say_summary(time.perf_counter() - started)
+                return 1 if self.report.failed else 0
+            word, status = stopped(KeyboardInterrupt())
+        complain(f"{word}: {self.report.written} of {total} images written")
+        return status
+
+    def _work_through(self, progress: Progress, stop: Stop) -> None:
+        import engine
+        from nss.batch.pipeline import Pipeline
+        from nss.batch.stages import NothingFoundError, Result, Work
+        from nss.photos import codec_messages
+
+        finished = 0
+
+        def report(job: Job, result: Result | Exception | None) -> None:
+            nonlocal finished
+            finished += 1
+            with progress.paused():
+                if isinstance(result, Result) and isinstance(result.written, bytes):
+                    try:
+                        _deliver(result.written, job.target, stop)
+                    except ImageError as error:
+                        result = error
+                if isinstance(result, Exception):
+                    empty = isinstance(result, NothingFoundError)
+                    self.report.fail(job, describe(result, job.name), nothing_found=empty)
+                elif result is None:
+                    self.report.skip(job)
+                else:
+                    self.report.add(job, result)
+            progress.update(finished, job.name, self.report.skipped)
+
+        def note(name: str, text: str) -> None:
+            with progress.paused():
+                self.report.note(name, text)
+
+        if any(job.error is None and not job.skipped for job in self.plan):
+            progress.update(0, self.plan[0].name)
+            self._remover = self._open()
+        work = Work(
+            self._remover,
+            self.source.masks,
+            self.refinement,
+            self.write,
+            max_pixels=self.source.max_pixels,
+            fail_empty=self.batch.fail_empty,
+        )
+        pipeline = Pipeline(work.load, work.infer, work.finish, report)
+        with codec_messages.capture(note):
+            pipeline.run(self.plan, self.batch.jobs or min(len(self.plan), engine.available_cores()), stop)
+
+    def _open(self) -> Remover | None:
+        """The network; without it no image can be done, and each has that as its error."""
+        try:
+            remover = self.source.open(quiet=self.batch.quiet)
+        except Exception as failure:
+            for job in self.plan:
+                self.report.json(job, None, describe(job.error or failure))
+            if isinstance(failure, NssError):
+                raise
+            raise NssError(describe(failure)) from failure
+        if remover is not None:
+            self.inputs.add(remover.model.path)
+        return remover
+
+    def _say_summary(self, seconds: float) -> None:
+        """The last lines: what was done in all, and where a finer model is."""
+        from nss.cli.progress import summary
+
+        if self.batch.quiet:
+            return
+        if len(self.plan) > 1:
+            complain(summary(self.report.written, self.report.skipped, self.report.failed, seconds))
+        if self._remover and self.report.written:
+            from nss.models.auto import hint
+
+            if line := hint(self._remover.model):
+                complain(line)
+
+
+def _deliver(data: bytes, target: Path | None, stop: Stop) -> None:
+    """Write a file to standard output, or through what is no regular file. Raises OutputError or ImageError."""
+    from nss.files.output_file import write_through
+
+    if target is None:
+        write_standard_output(data)
+    else:
+        write_through(data, target, opening=stop.interruptible())
+
+
+def _say_finishing() -> None:
+    if sys.stderr.isatty():
+        complain("finishing the images in hand; press Ctrl-C again to stop at once")
