@@ -1,0 +1,222 @@
+"""How a stop, an interrupt and a failing report end a run of the pipeline, and what Ctrl-C asks for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from nss.batch.pipeline import Pipeline, Stop, finish_on_interrupt
+from tests.nss.batch.pipeline_stages import WORKERS, Reported, identity
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_stop_finishes_what_is_in_hand_and_begins_nothing(workers: int) -> None:
+    stop, reported, inferred, loaded = Stop(), Reported(), [], []
+
+    def infer(job: int, _: None) -> int:
+        inferred.append(job)
+        assert stop.in_hand >= 1
+        if job == 5:
+            stop.requested = True
+        return job
+
+    def finish(job: int, _: int) -> int:
+        time.sleep(0.01)
+        return job
+
+    Pipeline(loaded.append, infer, finish, reported).run(count(), workers, stop)
+    assert inferred == list(range(6))
+    assert reported == [(n, n) for n in range(6)]
+    assert stop.in_hand == 0
+    assert len(loaded) <= 6 + workers
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_stop_does_not_wait_for_a_load(workers: int) -> None:
+    stop, reported, never = Stop(), Reported(), threading.Event()
+
+    def load(job: int) -> int:
+        if job:
+            never.wait(20)
+        return job
+
+    def finish(job: int, _: int) -> int:
+        time.sleep(0.02)
+        stop.requested = True
+        return job
+
+    start = time.perf_counter()
+    Pipeline(load, identity, finish, reported).run(range(9), workers, stop)
+    assert time.perf_counter() - start < 5
+    assert reported == [(0, 0)]
+    never.set()
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_leaves_no_finish_half_done_and_reports_those_that_are(
+    workers: int, kind: type[BaseException]
+) -> None:
+    reported, starts, ends = Reported(), [], []
+
+    def infer(job: int, value: int) -> int:
+        if job == 4:
+            raise kind
+        return value
+
+    def finish(job: int, value: int) -> int:
+        starts.append(job)
+        time.sleep(0.03)
+        ends.append(job)
+        return value
+
+    with pytest.raises(kind):
+        Pipeline(lambda job: job, infer, finish, reported).run(range(20), workers)
+    assert sorted(starts) == sorted(ends)
+    assert reported == [(n, n) for n in sorted(starts)]
+    time.sleep(0.05)
+    assert max(starts, default=0) < 4
+
+
+def test_an_interrupt_begins_no_load() -> None:
+    loaded: list[int] = []
+    busy = threading.Semaphore(0)
+
+    def load(job: int) -> int:
+        loaded.append(job)
+        if job == 3:
+            busy.release()
+            time.sleep(0.2)
+        return job
+
+    def infer(job: int, _: int) -> int:
+        if job == 2:
+            for _ in range(3):  # all threads are, so that the load of 4 waits
+                assert busy.acquire(timeout=10)
+            raise KeyboardInterrupt
+        return job
+
+    def finish(_: int, __: int) -> None:
+        busy.release()
+        time.sleep(0.1)
+
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(load, infer, finish, lambda *_: None).run(range(9), 3)
+    time.sleep(0.02)
+    assert sorted(loaded) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_report_that_raises_ends_the_run(workers: int) -> None:
+    starts, ends, reported = [], [], []
+
+    def finish(job: int, _: int) -> None:
+        starts.append(job)
+        time.sleep(0.01)
+        ends.append(job)
+
+    def report(job: int, _: object) -> None:
+        reported.append(job)
+        raise OSError("standard output is gone")
+
+    with pytest.raises(OSError, match="is gone"):
+        Pipeline(lambda job: job, identity, finish, report).run(range(50), workers)
+    assert reported == [0]
+    assert sorted(starts) == sorted(ends)
+    assert len(starts) <= 2 * workers
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("stage", ["load", "finish"])
+def test_what_is_no_exception_ends_the_run_from_any_thread(workers: int, stage: str) -> None:
+    def ending(name: str) -> Callable[..., int]:
+        def call(job: int, *_: int) -> int:
+            if name == stage and job == 3:
+                raise SystemExit(7)
+            return job
+
+        return call
+
+    reported = Reported()
+    with pytest.raises(SystemExit):
+        Pipeline(ending("load"), identity, ending("finish"), reported).run(range(20), workers)
+    assert reported[:3] == [(0, 0), (1, 1), (2, 2)]
+    assert 3 not in [job for job, _ in reported]
+
+
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, before and after."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("handled")
+def test_ctrl_c_asks_once_and_then_interrupts() -> None:
+    said = threading.Event()
+    with finish_on_interrupt(said.set) as stop:
+        with pytest.raises(KeyboardInterrupt):  # nothing is in hand
+            signal.raise_signal(signal.SIGINT)
+        assert not stop.requested
+        stop.in_hand = 1
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        assert said.wait(5)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("handled")
+def test_the_notice_may_need_a_lock_that_is_held_where_the_signal_comes() -> None:
+    lock, said = threading.Lock(), threading.Event()
+
+    def notify() -> None:
+        with lock:
+            said.set()
+
+    with finish_on_interrupt(notify) as stop:
+        stop.in_hand = 1
+        with lock:
+            signal.raise_signal(signal.SIGINT)
+            assert not said.is_set()
+        assert said.wait(5)
+
+
+@pytest.mark.usefixtures("handled")
+def test_the_handler_goes_with_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), finish_on_interrupt(lambda: None):
+        raise ZeroDivisionError
+
+
+def test_ctrl_c_that_is_ignored_or_handled_stays_so() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler in (signal.SIG_IGN, lambda *_: None):
+            signal.signal(signal.SIGINT, handler)
+            with finish_on_interrupt(lambda: None) as stop:
+                stop.in_hand = 1
+                signal.raise_signal(signal.SIGINT)
+                assert not stop.requested
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_no_handler_is_set_outside_of_the_main_thread() -> None:
+    stops: list[Stop] = []
+
+    def work() -> None:
+        with finish_on_interrupt(lambda: None) as stop:
+            stops.append(stop)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert stops == [Stop()]
