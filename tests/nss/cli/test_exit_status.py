@@ -1,4 +1,4 @@
-"""Every exit status of the command: documented in the README and the help, and reached."""
+"""Every exit status of the command: documented in docs/commands.md and the help, and reached."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[3]
 SIGNALS = {128 + number: number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
 
 
-def test_the_readme_and_the_help_have_them_all(command: Callable[..., Outcome]) -> None:
-    section = (ROOT / "README.md").read_text("utf-8").split("### Exit status")[1].split("\n## ")[0]
+def test_the_page_and_the_help_have_them_all(command: Callable[..., Outcome]) -> None:
+    section = (ROOT / "docs" / "commands.md").read_text("utf-8").split("## Exit status")[1].split("\n## ")[0]
     rows = re.findall(r"^\| ([0-9, ]+) \| .+ \|$", section, re.MULTILINE)
     assert sorted(int(status) for row in rows for status in row.split(",")) == sorted(EXIT_STATUS)
     assert (
