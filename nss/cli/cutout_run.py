@@ -124,7 +124,7 @@ class CutoutRun:
         from nss.batch.pipeline import finish_on_interrupt
         from nss.cli.progress import Progress
 
-        started = time.perf_counter()
+        start = time.perf_counter()
         total = len(self.plan)
         try:
             with (
@@ -132,11 +132,11 @@ class CutoutRun:
                 finish_on_interrupt(_say_finishing) as stop,
             ):
                 self._work_through(progress, stop)
-        except (KeyboardInterrupt, Terminated) as end:
-            word, status = stopped(end)
+        except (KeyboardInterrupt, Terminated) as stop_signal:
+            word, status = stopped(stop_signal)
         else:
             if not stop.requested:
-                self._say_summary(time.perf_counter() - started)
+                self._say_summary(time.perf_counter() - start)
                 return 1 if self.report.failed else 0
             word, status = stopped(KeyboardInterrupt())
         complain(f"{word}: {self.report.written} of {total} images written")
@@ -202,7 +202,7 @@ class CutoutRun:
         return remover
 
     def _say_summary(self, seconds: float) -> None:
-        """The last lines: what was done in all, and where a finer model is."""
+        """The last lines: what was done in all, and how to get a larger model."""
         from nss.cli.progress import summary
 
         if self.batch.quiet:

@@ -51,5 +51,5 @@ def _linux(os_release: Path) -> list[str]:
         return ANY_LINUX
     fields = dict(line.split("=", 1) for line in lines if "=" in line)
     family = f"{fields.get('ID', '')} {fields.get('ID_LIKE', '')}".replace('"', "").split()
-    known = (LINUX["suse" if "suse" in name else name] for name in family if name in LINUX or "suse" in name)
-    return next(known, ANY_LINUX)
+    families = (LINUX["suse" if "suse" in name else name] for name in family if name in LINUX or "suse" in name)
+    return next(families, ANY_LINUX)

@@ -27,14 +27,14 @@ def rate(count: int, seconds: float) -> str:
     return f"{count / seconds:.1f} images/s" if count >= seconds else f"{seconds / count:.1f} s an image"
 
 
-def summary(done: int, skipped: int, failed: int, seconds: float) -> str:
+def summary(written: int, skipped: int, failed: int, seconds: float) -> str:
     """The last line of a batch: "212 images: 200 written, 8 skipped, 4 failed, in 61.2 s (3.3 images/s)".
 
     The speed is that of the images written.
     """
-    total = done + skipped + failed
-    counts = [f"{number} {word}" for number, word in ((done, "written"), (skipped, "skipped"), (failed, "failed"))]
-    speed = f" ({text})" if (text := rate(done, seconds)) else ""
+    total = written + skipped + failed
+    counts = [f"{number} {word}" for number, word in ((written, "written"), (skipped, "skipped"), (failed, "failed"))]
+    speed = f" ({text})" if (text := rate(written, seconds)) else ""
     return f"{total} image{'' if total == 1 else 's'}: {', '.join(counts)}, in {seconds:.1f} s{speed}"
 
 
@@ -44,14 +44,14 @@ class Pace:
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._clock = clock
-        self._left = total
+        self._remaining = total
         self._marks = deque([(clock(), 0)], maxlen=RECENT + 1)
 
-    def update(self, done: int, skipped: int) -> None:
+    def update(self, finished: int, skipped: int) -> None:
         """Say how many images are finished, and for how many of these there was nothing to do."""
-        self._left = self._total - done
-        if done - skipped > self._marks[-1][1]:
-            self._marks.append((self._clock(), done - skipped))
+        self._remaining = self._total - finished
+        if finished - skipped > self._marks[-1][1]:
+            self._marks.append((self._clock(), finished - skipped))
 
     def __str__(self) -> str:
         (then, before), (last, now) = self._marks[0], self._marks[-1]
@@ -60,7 +60,7 @@ class Pace:
             return ""
         # the one in work counts once it takes longer than those before
         seconds = max(last - then, (self._clock() - then) * count / (count + 1))
-        return f"{rate(count, seconds)}, {_clock_time(self._left * seconds / count)} left" if seconds > 0 else ""
+        return f"{rate(count, seconds)}, {_clock_time(self._remaining * seconds / count)} left" if seconds > 0 else ""
 
 
 def _clock_time(seconds: float) -> str:
@@ -78,18 +78,18 @@ class Progress:
 
     def __init__(self, total: int, *, quiet: bool) -> None:
         self._total = total
-        self._done = 0
-        self._doing = ""
+        self._finished = 0
+        self._current = ""
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._lock = threading.Lock()
         self._timer = threading.Timer(DELAY_S, self._appear)
         self._timer.daemon = True
         self._pace = Pace(total)
-        self._wanted = not quiet and sys.stderr.isatty()
+        self._visible = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
-        if self._wanted:
+        if self._visible:
             self._timer.start()
         return self
 
@@ -98,18 +98,18 @@ class Progress:
     ) -> None:
         self._timer.cancel()
         with self._lock:
-            self._wanted = False
+            self._visible = False
             if self._bar:
                 self._bar.stop()
                 self._bar = None  # or who is told something later would bring it back
 
-    def update(self, done: int, doing: str, skipped: int = 0) -> None:
-        """Say that ``done`` images are finished, ``skipped`` of them without work, and what is being done now."""
+    def update(self, finished: int, current: str, skipped: int = 0) -> None:
+        """Say that ``finished`` images are finished, ``skipped`` of them without work, and at which the work is now."""
         with self._lock:
-            self._done, self._doing = done, doing
-            self._pace.update(done, skipped)
+            self._finished, self._current = finished, current
+            self._pace.update(finished, skipped)
             if self._bar and self._task is not None:
-                self._bar.update(self._task, completed=done, description=_escape(doing))
+                self._bar.update(self._task, completed=finished, description=_escape(current))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -130,7 +130,7 @@ class Progress:
         from rich.table import Column
 
         with self._lock:
-            if not self._wanted:
+            if not self._visible:
                 return
             console = Console(stderr=True)
             room = max(12, console.width - 62)  # what the other columns leave; rich would cut all of them alike
@@ -146,7 +146,7 @@ class Progress:
                 redirect_stderr=False,
             )
             self._task = self._bar.add_task(
-                _escape(self._doing), total=self._total, completed=self._done, pace=self._pace
+                _escape(self._current), total=self._total, completed=self._finished, pace=self._pace
             )
             self._bar.start()
 

@@ -64,12 +64,12 @@ def bench(
         from nss.files.export import write_bytes
         from nss.files.output_file import InputFiles, check
 
-        read = InputFiles([resolved.path])
-        check(Path(trace), inputs=read, taken_ok=True)
-    result = _measure(resolved, options, runs, asked=model_config, kernels=profile or trace is not None)
+        inputs = InputFiles([resolved.path])
+        check(Path(trace), inputs=inputs, taken_ok=True)
+    result = _measure(resolved, options, runs, model_config=model_config, kernels=profile or trace is not None)
     if trace is not None:
         content = json.dumps(_chrome_trace(result.kernels or []))
-        write_bytes(content.encode(), trace, inputs=read, overwrite=True)
+        write_bytes(content.encode(), trace, inputs=inputs, overwrite=True)
     if not profile:
         result.kernels = None
     if as_json:
@@ -93,7 +93,7 @@ class _Result:
     kernels: list[engine.KernelTime] | None = None
 
 
-def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels: bool) -> _Result:
+def _measure(model: Any, options: Any, runs: int, *, model_config: Description, kernels: bool) -> _Result:
     import engine
     from nss.removal.network import opening, read
 
@@ -107,10 +107,14 @@ def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels
             engine.devices()  # finding the adapters is no part of loading a model
     started = time.perf_counter()
     with opening(model.path):
-        file, known = read(model, asked)
-    for line in known.guesses:
+        file, resolved_interface = read(model, model_config)
+    for line in resolved_interface.guesses:
         notify(line)
-    with known.blaming_guesses(), opening(model.path), options.session(file, known.interface) as session:
+    with (
+        resolved_interface.blaming_guesses(),
+        opening(model.path),
+        options.session(file, resolved_interface.interface) as session,
+    ):
         load = (time.perf_counter() - started) * 1e3
         del file
         inputs = engine.deviates(session.inputs)
@@ -122,8 +126,17 @@ def _measure(model: Any, options: Any, runs: int, *, asked: Description, kernels
                 stages.setdefault(stage, []).append(milliseconds)
         if session.info.backend == "webgpu":
             _add_gpu(session, stages, runs)
-        found = session.profile(inputs) if kernels else None
-        return _Result(model.spec.name, session.info, load, first, warm, stages, known.as_json(), found)
+        kernel_times = session.profile(inputs) if kernels else None
+        return _Result(
+            model=model.spec.name,
+            info=session.info,
+            load=load,
+            first_run=first,
+            runs=warm,
+            stages=stages,
+            model_config=resolved_interface.as_json(),
+            kernels=kernel_times,
+        )
 
 
 def _median(numbers: Sequence[float]) -> float:
@@ -141,7 +154,7 @@ def _add_gpu(session: engine.Session, stages: dict[str, list[float]], runs: int)
     except engine.BackendError as error:
         complain(str(error))
         return
-    stages["gpu"] = [taken * 1e3 for taken in seconds]
+    stages["gpu"] = [duration * 1e3 for duration in seconds]
     rest = _median(stages["wait"]) - _median(stages["gpu"])
     stages["readback"] = [max(0.0, rest)]
 
@@ -155,7 +168,7 @@ def _as_json(result: _Result) -> dict[str, Any]:
             "load": result.load,
             "first_run": result.first_run,
             "run": _summary(result.runs),
-            **{stage: _summary(taken) for stage, taken in result.stages.items()},
+            **{stage: _summary(durations) for stage, durations in result.stages.items()},
         },
         "runs": len(result.runs),
         "kernels": None if result.kernels is None else [asdict(kernel) for kernel in result.kernels],
@@ -173,8 +186,8 @@ def _lines(result: _Result) -> list[str]:
         ["load", f"{result.load:.2f}", ""],
         ["first run", f"{result.first_run:.2f}", ""],
     ]
-    for stage, taken in {"run": result.runs, **result.stages}.items():
-        rows.append([stage, f"{_median(taken):.2f}", f"{min(taken):.2f}" if len(taken) > 1 else ""])
+    for stage, durations in {"run": result.runs, **result.stages}.items():
+        rows.append([stage, f"{_median(durations):.2f}", f"{min(durations):.2f}" if len(durations) > 1 else ""])
     lines = [
         f"{result.model} on {info.backend}, {info.device}, {info.precision} ({info.reason})",
         "",
@@ -232,18 +245,18 @@ def _chrome_trace(kernels: Sequence[engine.KernelTime]) -> dict[str, Any]:
     events: list[dict[str, Any]] = []
     begin = 0.0
     for kernel in kernels:
-        taken = kernel.seconds * 1e6
+        duration = kernel.seconds * 1e6
         events.append(
             {
                 "name": f"{kernel.op or 'copy'} {kernel.node}".strip(),
                 "cat": kernel.kernel,
                 "ph": "X",
                 "ts": begin,
-                "dur": taken,
+                "dur": duration,
                 "pid": 1,
                 "tid": 1,
                 "args": {"kernel": kernel.kernel, "flops": kernel.flops, "bytes": kernel.nbytes},
             }
         )
-        begin += taken
+        begin += duration
     return {"traceEvents": events, "displayTimeUnit": "ms"}

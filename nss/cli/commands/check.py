@@ -47,7 +47,7 @@ def check(
     passed = True
     for name in files:
         try:
-            found = examine(Path(name), original, max_pixels=max_pixels)
+            examination = examine(Path(name), original, max_pixels=max_pixels)
         except Exception as failure:
             passed = False
             reason = describe(failure, name)
@@ -55,15 +55,15 @@ def check(
             if as_json:
                 print(json.dumps({"name": name, "error": reason}), flush=True)
             continue
-        passed &= found.passed
+        passed &= examination.passed
         if as_json:
-            print(json.dumps({**asdict(found), "passed": found.passed, "error": None}), flush=True)
+            print(json.dumps({**asdict(examination), "passed": examination.passed, "error": None}), flush=True)
         else:
-            print(_line(found), flush=True)
+            print(_line(examination), flush=True)
     raise typer.Exit(0 if passed else 1)
 
 
-def _line(found: Examination) -> str:
-    size = f"{found.width} x {found.height}" + (f", {found.bits} bits" if found.bits != 8 else "")
-    fringe = f", fringe {found.fringe:.1f}" if found.fringe is not None else ""
-    return f"{escaped(found.name)}: {found.alpha} ({found.format}, {size}{HIDDEN[found.hidden]}{fringe})"
+def _line(item: Examination) -> str:
+    size = f"{item.width} x {item.height}" + (f", {item.bits} bits" if item.bits != 8 else "")
+    fringe = f", fringe {item.fringe:.1f}" if item.fringe is not None else ""
+    return f"{escaped(item.name)}: {item.alpha} ({item.format}, {size}{HIDDEN[item.hidden]}{fringe})"

@@ -27,38 +27,40 @@ def devices(as_json: JsonOption = False) -> None:
     """List the adapters that WebGPU finds, and which one would run the network."""
     import engine
 
-    found = engine.devices(probe=True)
+    listing = engine.devices(probe=True)
     if as_json:
         import json
 
-        print(json.dumps({**asdict(found), "advice": _advice(found)}, indent=2, ensure_ascii=False))
+        print(json.dumps({**asdict(listing), "advice": _advice(listing)}, indent=2, ensure_ascii=False))
         return
-    for line in _lines(found):
+    for line in _lines(listing):
         print(line)
 
 
-def _lines(found: Devices) -> list[str]:
+def _lines(listing: Devices) -> list[str]:
     lines = []
-    if found.adapters:
+    if listing.adapters:
         rows = [["", "#", "NAME", "WEBGPU", "API", "DRIVER", "KIND", "F16", "SUBGROUPS", "TIMESTAMPS", "MATRIX UNITS"]]
-        rows += [_row(adapter, adapter.index == found.chosen) for adapter in found.adapters]
+        rows += [_row(adapter, adapter.index == listing.chosen) for adapter in listing.adapters]
         lines += [*aligned(rows), ""]
-        for adapter in found.adapters:
+        for adapter in listing.adapters:
             lines += [f"{adapter.index}  limits: {_limits(adapter)}", f"   matrix units: {_matrix(adapter)}"]
         lines.append("")
-    lines += _cards(found)
-    runs = "numpy" if found.chosen is None else f"webgpu on adapter {found.chosen}"
-    lines.append(f"backend auto: {runs}; {found.reason}")
-    lines += [f"  {line}" for line in _advice(found)]
+    lines += _cards(listing)
+    runs = "numpy" if listing.chosen is None else f"webgpu on adapter {listing.chosen}"
+    lines.append(f"backend auto: {runs}; {listing.reason}")
+    lines += [f"  {line}" for line in _advice(listing)]
     return lines
 
 
-def _cards(found: Devices) -> list[str]:
+def _cards(listing: Devices) -> list[str]:
     """How many cards there are, and which implementations do not show all of them, or nothing at all."""
-    shown = Counter(adapter.implementation for adapter in found.adapters if not adapter.software)
-    fewer = [f"{name} shows {count} of them" for name, count in shown.items() if count < found.cards]
-    cards = [f"cards: the drivers have {found.cards}{''.join(f'; {words}' for words in fewer)}"] if found.cards else []
-    return [*cards, *(f"{name}: {failure}" for name, failure in found.failures.items() if found.adapters)]
+    counts = Counter(adapter.implementation for adapter in listing.adapters if not adapter.software)
+    fewer = [f"{name} shows {count} of them" for name, count in counts.items() if count < listing.cards]
+    cards = (
+        [f"cards: the drivers have {listing.cards}{''.join(f'; {words}' for words in fewer)}"] if listing.cards else []
+    )
+    return [*cards, *(f"{name}: {failure}" for name, failure in listing.failures.items() if listing.adapters)]
 
 
 def _row(adapter: DeviceInfo, chosen: bool) -> list[str]:
@@ -87,9 +89,9 @@ def _matrix(adapter: DeviceInfo) -> str:
     return f"{adapter.matrix_reason}{shapes}"
 
 
-def _advice(found: Devices) -> list[str]:
+def _advice(listing: Devices) -> list[str]:
     """What to install, where there is no adapter but perhaps a software one."""
-    if any(not adapter.software for adapter in found.adapters):
+    if any(not adapter.software for adapter in listing.adapters):
         return []
     from nss.cli.drivers import advice
 

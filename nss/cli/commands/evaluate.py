@@ -55,22 +55,22 @@ def evaluate(
     pairs, unmatched = evaluation.matched(pred_dir, truth_dir)
     for line in unmatched:
         complain(line)
-    done = []
+    evaluations = []
     for item in evaluation.compared(pairs, max_pixels):
-        done.append(item)
+        evaluations.append(item)
         if item.error:
             complain(f"{escaped(item.pair.name)}: {describe(item.error)}")
-    average = evaluation.mean([item.scores for item in done if item.scores])
+    average = evaluation.mean([item.scores for item in evaluations if item.scores])
     if as_json:
-        images = [_record(item) for item in done]
+        images = [_record(item) for item in evaluations]
         record = {"images": images, "mean": asdict(average) if average else None, "unmatched": unmatched}
         print(json.dumps(record, indent=2, ensure_ascii=False))
-    elif done:
-        for line in _lines(done, average):
+    elif evaluations:
+        for line in _lines(evaluations, average):
             print(line)
-    if not done:
+    if not evaluations:
         complain(f"{pred_dir} and {truth_dir} have no image in common; the truth of x.cutout.png is named x.png")
-    if not done or any(item.error for item in done):
+    if not evaluations or any(item.error for item in evaluations):
         raise typer.Exit(1)
 
 
@@ -83,9 +83,9 @@ def _record(item: Evaluated) -> dict[str, object]:
     }
 
 
-def _lines(done: list[Evaluated], average: Scores | None) -> list[str]:
+def _lines(evaluations: list[Evaluated], average: Scores | None) -> list[str]:
     rows = [["IMAGE", *(head for head, _ in COLUMNS.values())]]
-    rows += [[escaped(item.pair.name), *_cells(item.scores)] for item in done]
+    rows += [[escaped(item.pair.name), *_cells(item.scores)] for item in evaluations]
     rows += [["mean", *_cells(average)]] if average else []
     return aligned(rows, numbers=range(1, len(COLUMNS) + 1))
 

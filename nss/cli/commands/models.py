@@ -96,19 +96,19 @@ def verify(
 
     faults = []
     for spec in [_named(name)] if name else _all():
-        found = local_models.locate(spec)
-        if found is None:
+        location = local_models.locate(spec)
+        if location is None:
             if name:
                 raise ModelUnavailableError(f"{spec.name} is not on this machine: nothing to verify")
             continue
-        source, file = found
+        source, file = location
         if fault := local_models.find_fault(spec, source, file, fresh=True):
             faults.append(fault)
             typer.echo(f"{spec.name}  BAD  {file}")
             continue
-        wanted = local_models.expected_digest(spec, source)
-        compared = [*(["size"] if spec.size else []), *(wanted[:1] if wanted else [])]
-        what = " and ".join(compared) + ("" if wanted else "; no sha256 is known")
+        digest = local_models.expected_digest(spec, source)
+        compared = [*(["size"] if spec.size else []), *(digest[:1] if digest else [])]
+        what = " and ".join(compared) + ("" if digest else "; no sha256 is known")
         typer.echo(f"{spec.name}  ok ({what})  {file}")
     if faults:
         raise ModelUnavailableError("; ".join(faults))
@@ -127,9 +127,9 @@ def remove(name: _Name) -> None:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
     freed = hub.discard(spec) + release.discard(spec)
     typer.echo(f"{spec.name}: {format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
-    if (rest := local_models.locate(spec)) is not None:
-        whose = "rembg's" if rest[0] == "rembg" else "your own"
-        complain(f"{whose} file stays: {rest[1]}")
+    if (remaining := local_models.locate(spec)) is not None:
+        whose = "rembg's" if remaining[0] == "rembg" else "your own"
+        complain(f"{whose} file stays: {remaining[1]}")
 
 
 @models_app.command("info")
@@ -155,7 +155,7 @@ def _all() -> list[ModelSpec]:
 def _named(name: str, variant: str | None = None, *, ask: bool = False) -> ModelSpec:
     """The model of a name, of the catalogue or of a repository; of one that was never fetched little is known.
 
-    ask: what, the hub may be asked.
+    ask: ask the hub what it has.
     """
     from nss.errors import ModelUnavailableError
     from nss.models import references
@@ -177,7 +177,7 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
     from nss.models.local_models import locate
     from nss.models.weights import model_store
 
-    found = locate(spec)
+    location = locate(spec)
     order = AUTO_ORDER.index(spec.name) + 1 if spec.name in AUTO_ORDER else None
     pin = model_store.read_pin(spec.name)
     return {
@@ -200,8 +200,8 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "sha256": spec.sha256 or (pin.sha256 if pin else None),
         "md5": spec.md5,
         "model_config": as_json(spec.interface),
-        "state": _STATES[found[0]] if found else "not here",
-        "path": str(found[1]) if found else None,
+        "state": _STATES[location[0]] if location else "not here",
+        "path": str(location[1]) if location else None,
     }
 
 

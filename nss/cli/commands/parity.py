@@ -74,7 +74,7 @@ def parity(
     from nss.models import resolve
 
     resolved = resolve.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
-    report, known = _compare(
+    report, resolved_interface = _compare(
         resolved,
         image,
         model_config,
@@ -88,7 +88,11 @@ def parity(
     over = report.first_over
     if as_json:
         first = asdict(over) if over else None
-        print(json.dumps(_finite({**asdict(report), "first_over": first, "model_config": known.as_json()}), indent=2))
+        print(
+            json.dumps(
+                _finite({**asdict(report), "first_over": first, "model_config": resolved_interface.as_json()}), indent=2
+            )
+        )
     else:
         for line in _lines(report):
             print(line)
@@ -98,19 +102,21 @@ def parity(
 
 
 def _compare(
-    resolved: ResolvedModel, image: str | None, asked: Description, **options: Any
+    resolved: ResolvedModel, image: str | None, model_config: Description, **options: Any
 ) -> tuple[engine.ParityReport, Described]:
     import engine
     from nss.removal.network import bindings, opening, read
 
     with opening(resolved.path):
-        file, known = read(resolved, asked)
-    for line in known.guesses:
+        file, resolved_interface = read(resolved, model_config)
+    for line in resolved_interface.guesses:
         notify(line)
-    with known.blaming_guesses(), opening(resolved.path):
-        inputs = None if image is None else _photo(image, known.interface)
-        shape = inputs[known.interface.input].shape if inputs else None
-        return engine.compare(file, inputs, **bindings(file, known.interface, shape), **options), known
+    with resolved_interface.blaming_guesses(), opening(resolved.path):
+        inputs = None if image is None else _photo(image, resolved_interface.interface)
+        shape = inputs[resolved_interface.interface.input].shape if inputs else None
+        return engine.compare(
+            file, inputs, **bindings(file, resolved_interface.interface, shape), **options
+        ), resolved_interface
 
 
 def _photo(image: str, interface: Interface) -> dict[str, np.ndarray]:

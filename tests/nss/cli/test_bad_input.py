@@ -57,23 +57,23 @@ def bomb() -> bytes:
 def test_unusual_images_are_done(command: Command, tmp_path: Path, kind: str) -> None:
     source = tmp_path / ("in.tif" if kind in ("CMYK", "float") else "in.png")
     MODES[kind].save(source)
-    done = command("remove", source, "--model", "u2netp")
-    assert done.status == 0, done.err
-    written = Image.open(tmp_path / "in.cutout.png")
-    assert written.mode == "RGBA"
-    assert written.size == MODES[kind].size
-    said = [line for line in done.err if NOTHING not in line]
-    assert len(said) == (kind in ("CMYK", "16-bit", "float"))  # what was done to the pixels is said
+    outcome = command("remove", source, "--model", "u2netp")
+    assert outcome.status == 0, outcome.err
+    image = Image.open(tmp_path / "in.cutout.png")
+    assert image.mode == "RGBA"
+    assert image.size == MODES[kind].size
+    notices = [line for line in outcome.err if NOTHING not in line]
+    assert len(notices) == (kind in ("CMYK", "16-bit", "float"))  # what was done to the pixels is said
     if kind.endswith("alpha"):
-        assert np.asarray(written)[..., 3].max() <= 77
+        assert np.asarray(image)[..., 3].max() <= 77
 
 
 def test_an_animation_gives_its_first_frame_and_says_so(command: Command, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
-    done = command("remove", tmp_path / "in.gif", "--model", "u2netp")
-    assert done.status == 0
-    assert done.err[0] == f"nss-wgpu: {tmp_path / 'in.gif'}: animated: first frame used"
+    outcome = command("remove", tmp_path / "in.gif", "--model", "u2netp")
+    assert outcome.status == 0
+    assert outcome.err[0] == f"nss-wgpu: {tmp_path / 'in.gif'}: animated: first frame used"
     assert (np.asarray(Image.open(tmp_path / "in.cutout.png"))[..., :3] == (255, 0, 0)).all()
 
 
@@ -132,13 +132,13 @@ def test_a_bad_image_is_one_line_and_the_next_is_done(
             monkeypatch.setattr(Path, "open", refuse)
             monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path) != bad and access(path, *_, **__))
     before = listing(tmp_path)
-    done = command("remove", bad, photo, "--model", "u2netp")
-    assert done.status == 1
-    line, summary = done.err
+    outcome = command("remove", bad, photo, "--model", "u2netp")
+    assert outcome.status == 1
+    line, summary = outcome.err
     assert summary.startswith("nss-wgpu: 2 images: 1 written, 0 skipped, 1 failed, in ")
     assert line.startswith(f"nss-wgpu: {bad}: ")
     assert message in line
-    assert len(done.out) == 1
+    assert len(outcome.out) == 1
     assert listing(photo.parent) == ["photo.cutout.png", "photo.png"]
     assert listing(tmp_path) == before
 
@@ -146,9 +146,9 @@ def test_a_bad_image_is_one_line_and_the_next_is_done(
 def test_an_existing_output_is_refused_before_the_network_runs(command: Command, photo: Path, network: type) -> None:
     target = photo.with_name("photo.cutout.png")
     target.write_bytes(b"precious")
-    done = command("remove", photo)
-    assert done.status == 1
-    assert done.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
+    outcome = command("remove", photo)
+    assert outcome.status == 1
+    assert outcome.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
     assert target.read_bytes() == b"precious"
     assert network.opened == []  # type: ignore[attr-defined]
     assert command("remove", photo, "--overwrite").status == 0
@@ -163,9 +163,9 @@ def test_an_output_directory_that_is_not_writable(
     if os.access(locked, os.W_OK):  # root may write anywhere
         access = os.access
         monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
-    done = command("remove", photo, "-o", locked)
-    assert done.status == 1
-    assert done.err == [f"nss-wgpu: {locked / 'photo.cutout.png'}: the directory {locked} is not writable"]
+    outcome = command("remove", photo, "-o", locked)
+    assert outcome.status == 1
+    assert outcome.err == [f"nss-wgpu: {locked / 'photo.cutout.png'}: the directory {locked} is not writable"]
     assert listing(locked) == []
 
 
@@ -181,10 +181,10 @@ def test_a_full_disk(command: Command, photo: Path, monkeypatch: pytest.MonkeyPa
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full_once)
-    done = command("remove", photo, second, "--model", "u2netp", "--jobs", 1)
-    assert done.status == 1
+    outcome = command("remove", photo, second, "--model", "u2netp", "--jobs", 1)
+    assert outcome.status == 1
     target = photo.with_name("photo.cutout.png")
-    assert done.err[:-1] == [f"nss-wgpu: {target}: cannot be written: No space left on device"]
+    assert outcome.err[:-1] == [f"nss-wgpu: {target}: cannot be written: No space left on device"]
     assert listing(photo.parent) == ["photo.png", "second.cutout.png", "second.png"]
 
 
@@ -193,10 +193,10 @@ def test_the_input_is_never_the_output(command: Command, photo: Path, tmp_path: 
     link = tmp_path / "link.png"
     link.hardlink_to(photo)
     for target in (photo, link):
-        done = command("remove", photo, "-o", target, "--overwrite")
-        assert done.status == 2
-        assert len(done.err) == 1
-        assert "never overwritten" in done.err[0]
+        outcome = command("remove", photo, "-o", target, "--overwrite")
+        assert outcome.status == 2
+        assert len(outcome.err) == 1
+        assert "never overwritten" in outcome.err[0]
     # neither when it is only the input of another image
     cutout = photo.with_name("photo.cutout.png")
     cutout.write_bytes(before)
@@ -206,21 +206,21 @@ def test_the_input_is_never_the_output(command: Command, photo: Path, tmp_path: 
 
 def test_a_mask_of_nan(command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "run", lambda *_: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
-    done = command("remove", photo, "--model", "u2netp")
-    assert done.status == 1
+    outcome = command("remove", photo, "--model", "u2netp")
+    assert outcome.status == 1
     reason = "the network gave NaN or infinite values for this photo; a photo of one colour can do that"
-    assert done.err == [f"nss-wgpu: {photo}: {reason}"]
+    assert outcome.err == [f"nss-wgpu: {photo}: {reason}"]
 
 
 def test_a_file_name_that_cannot_be_printed(command: Command, photo: Path) -> None:
     odd = photo.rename(photo.with_name(os.fsdecode(b"new\nline \xff.png")))
-    done = command("remove", odd, "--model", "u2netp")
-    assert done.status == 0
-    (line,) = done.out
+    outcome = command("remove", odd, "--model", "u2netp")
+    assert outcome.status == 0
+    (line,) = outcome.out
     assert f"{odd.parent}{os.sep}new\\nline " in line
-    done = command("remove", odd, "--quiet")
-    assert done.status == 1
-    assert len(done.err) == 1
+    outcome = command("remove", odd, "--quiet")
+    assert outcome.status == 1
+    assert len(outcome.err) == 1
 
 
 def run(
@@ -284,10 +284,10 @@ def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name
     assert process.returncode == status
     (line,) = err.splitlines()
     assert line.startswith(f"nss-wgpu: {word}: ")
-    written = listing(out)
-    assert 1 <= len(written) < 40
-    assert line == f"nss-wgpu: {word}: {len(written)} of 40 images written"
-    for file in written:
+    names = listing(out)
+    assert 1 <= len(names) < 40
+    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written"
+    for file in names:
         assert file.endswith(".cutout.png")
         Image.open(out / file).load()
     assert len(listing(photos)) == 40
@@ -353,16 +353,16 @@ def test_a_model_too_large_for_the_memory(
         raise MemoryError
 
     monkeypatch.setattr(network, "__init__", fail)
-    done = command("remove", photo, "--model", "u2netp", "--json")
-    assert done.status == 3
-    (line,) = done.err
+    outcome = command("remove", photo, "--model", "u2netp", "--json")
+    assert outcome.status == 3
+    (line,) = outcome.err
     assert line.endswith("u2netp.onnx: not enough memory to open this model")
-    assert line == f"nss-wgpu: {json.loads(done.out[0])['error']}"
+    assert line == f"nss-wgpu: {json.loads(outcome.out[0])['error']}"
 
 
 def test_an_address_is_no_file(command: Callable[..., Outcome]) -> None:
-    done = command("remove", "https://example.org/a.jpg")
-    assert done.status == 1
-    assert done.err == [
+    outcome = command("remove", "https://example.org/a.jpg")
+    assert outcome.status == 1
+    assert outcome.err == [
         "nss-wgpu: https://example.org/a.jpg: is an address, and nothing is fetched; save the photo, and name its file"
     ]

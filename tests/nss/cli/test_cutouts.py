@@ -39,13 +39,13 @@ def alpha_of(path: Path) -> np.ndarray:
 def test_a_given_mask_takes_the_place_of_the_network(
     command: Command, photo: Path, mask: Path, network: type, rgb: np.ndarray
 ) -> None:
-    done = command("remove", photo, "--mask", mask)
-    assert done.status == 0, done.err
-    assert done.err == []
+    outcome = command("remove", photo, "--mask", mask)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err == []
     assert network.opened == []  # type: ignore[attr-defined]
-    written = np.asarray(Image.open(photo.with_name("photo.cutout.png")))
-    assert np.array_equal(written[..., :3], rgb)
-    assert np.array_equal(written[..., 3], np.rint(np.asarray(Image.open(mask)) / 257))
+    image = np.asarray(Image.open(photo.with_name("photo.cutout.png")))
+    assert np.array_equal(image[..., :3], rgb)
+    assert np.array_equal(image[..., 3], np.rint(np.asarray(Image.open(mask)) / 257))
     record = json.loads(command("remove", photo, "--mask", mask, "--overwrite", "--json").out[0])
     assert (record["mask"], record["model"], record["backend"]) == (str(mask), None, None)
 
@@ -61,21 +61,21 @@ def test_masks_from_a_directory_and_from_an_earlier_cut_out(command: Command, ph
     assert np.array_equal(alpha_of(first), alpha_of(again))
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())
-    done = command("remove", other, "--mask", masks)
-    assert done.status == 1
-    assert "other.png: has no mask in" in done.err[0]
+    outcome = command("remove", other, "--mask", masks)
+    assert outcome.status == 1
+    assert "other.png: has no mask in" in outcome.err[0]
 
 
 def test_a_mask_of_another_size_is_resampled_and_of_another_shape_refused(
     command: Command, photo: Path, tmp_path: Path
 ) -> None:
     Image.new("L", (30, 20), 255).save(tmp_path / "half.png")
-    done = command("remove", photo, "--mask", tmp_path / "half.png")
-    assert done.err == [f"nss-wgpu: {photo}: the mask was resampled from 30 x 20"]
+    outcome = command("remove", photo, "--mask", tmp_path / "half.png")
+    assert outcome.err == [f"nss-wgpu: {photo}: the mask was resampled from 30 x 20"]
     Image.new("L", (30, 30), 255).save(tmp_path / "square.png")
-    done = command("remove", photo, "--mask", tmp_path / "square.png", "--overwrite")
-    assert done.status == 1
-    assert "is 60 x 40, and its mask 30 x 30" in done.err[0]
+    outcome = command("remove", photo, "--mask", tmp_path / "square.png", "--overwrite")
+    assert outcome.status == 1
+    assert "is 60 x 40, and its mask 30 x 30" in outcome.err[0]
 
 
 @pytest.mark.parametrize(
@@ -120,20 +120,20 @@ def test_every_output_passes_check(command: Command, tmp_path: Path, hidden: str
     target = tmp_path / f"out.{format_}"
     options = ["--hidden", hidden, "--decontaminate", "1", "-o", target]
     assert command("remove", astronaut, "--mask", tmp_path / "disc.png", *options).status == 0
-    done = command("check", target)
-    assert done.status == 0, done.out
-    assert f"{target}: straight (" in done.out[0]
-    found = examine(target, astronaut)
-    assert found.alpha == "straight"
+    outcome = command("check", target)
+    assert outcome.status == 0, outcome.out
+    assert f"{target}: straight (" in outcome.out[0]
+    examination = examine(target, astronaut)
+    assert examination.alpha == "straight"
     if format_ in ("png", "tiff", "webp"):
-        assert found.hidden == ("zero" if hidden == "zero" else "colour")
+        assert examination.hidden == ("zero" if hidden == "zero" else "colour")
 
 
 def test_jpeg_goes_on_white_and_says_so(command: Command, photo: Path, mask: Path) -> None:
     target = photo.with_name("out.jpg")
-    done = command("remove", photo, "--mask", mask, "-o", target)
-    assert done.status == 0
-    assert done.err == [f"nss-wgpu: {photo}: the format has no transparency: put on white (see --background)"]
+    outcome = command("remove", photo, "--mask", mask, "-o", target)
+    assert outcome.status == 0
+    assert outcome.err == [f"nss-wgpu: {photo}: the format has no transparency: put on white (see --background)"]
     assert np.asarray(Image.open(target))[0, 0].min() >= 250
     assert command("remove", photo, "--mask", mask, "-o", target, "--background", "black", "--overwrite").err == []
     assert np.asarray(Image.open(target))[0, 0].max() <= 5
@@ -143,9 +143,9 @@ def test_format_names_and_extensions(command: Command, photo: Path, mask: Path, 
     assert command("remove", photo, "--mask", mask, "--format", "webp", "--quality", "80").status == 0
     assert command("remove", photo, "--mask", mask, "--mask-only", "--mask-bits", "16").status == 0
     assert listing(photo.parent) == ["photo.cutout.webp", "photo.mask.png", "photo.png"]
-    written = Image.open(photo.with_name("photo.mask.png"))
-    assert written.mode == "I;16"
-    assert np.array_equal(np.asarray(written), np.asarray(Image.open(mask)))
+    image = Image.open(photo.with_name("photo.mask.png"))
+    assert image.mode == "I;16"
+    assert np.array_equal(np.asarray(image), np.asarray(Image.open(mask)))
 
 
 def test_a_crop_tells_where_it_lies(command: Command, photo: Path, mask: Path) -> None:
@@ -169,9 +169,9 @@ def test_exif_orientations_give_one_cut_out(command: Command, tmp_path: Path, rg
         target = tmp_path / f"{orientation}.cutout.png"
         options = ["--smooth", "1", "--expand", "0.7", "--feather", "1", "--decontaminate", "1", "--keep-exif"]
         assert command("remove", path, "--model", "u2netp", *options).status == 0
-        written = Image.open(target)
-        assert dict(written.getexif()) == {0x010F: "maker"}
-        outputs.append(np.asarray(written))
+        image = Image.open(target)
+        assert dict(image.getexif()) == {0x010F: "maker"}
+        outputs.append(np.asarray(image))
     assert all(np.array_equal(outputs[0], other) for other in outputs[1:])
 
 
@@ -191,9 +191,9 @@ def test_the_sidecar_is_enough_to_make_the_file_again(command: Command, photo: P
     assert again.read_bytes() == target.read_bytes()
     # neither is replaced unasked
     target.unlink()
-    done = command("remove", photo, "--mask", mask, *options)
-    assert done.status == 1
-    assert done.err == [f"nss-wgpu: {sidecar}: exists already; pass --exists overwrite to replace it"]
+    outcome = command("remove", photo, "--mask", mask, *options)
+    assert outcome.status == 1
+    assert outcome.err == [f"nss-wgpu: {sidecar}: exists already; pass --exists overwrite to replace it"]
     assert not target.exists()
 
 
@@ -201,10 +201,10 @@ def test_skip_rename_and_a_second_run(command: Command, photo: Path, listing: Li
     second = photo.with_name("second.png")
     second.write_bytes(photo.read_bytes())
     assert command("remove", photo).status == 0
-    done = command("remove", photo, second, "--skip-existing")
-    assert done.status == 0
-    assert done.out[0] == f"{photo} skipped: {photo.with_name('photo.cutout.png')} exists"
-    assert done.err[0].startswith("nss-wgpu: 2 images: 1 written, 1 skipped, 0 failed, in ")
+    outcome = command("remove", photo, second, "--skip-existing")
+    assert outcome.status == 0
+    assert outcome.out[0] == f"{photo} skipped: {photo.with_name('photo.cutout.png')} exists"
+    assert outcome.err[0].startswith("nss-wgpu: 2 images: 1 written, 1 skipped, 0 failed, in ")
     assert command("remove", photo, "--rename").status == 0
     assert listing(photo.parent) == [
         *("photo.cutout-2.png", "photo.cutout.png", "photo.png"),
@@ -214,10 +214,10 @@ def test_skip_rename_and_a_second_run(command: Command, photo: Path, listing: Li
 
 def test_a_dry_run_touches_nothing(command: Command, photo: Path, network: type, listing: Listing) -> None:
     missing = photo.with_name("missing.png")
-    done = command("remove", missing, photo, "--dry-run")
-    assert done.status == 1
-    assert done.out == [f"{photo} -> {photo.with_name('photo.cutout.png')}"]
-    assert done.err == [f"nss-wgpu: {missing}: no such file"]
+    outcome = command("remove", missing, photo, "--dry-run")
+    assert outcome.status == 1
+    assert outcome.out == [f"{photo} -> {photo.with_name('photo.cutout.png')}"]
+    assert outcome.err == [f"nss-wgpu: {missing}: no such file"]
     assert json.loads(command("remove", photo, "--dry-run", "--json").out[0])["dry_run"] is True
     assert network.opened == []  # type: ignore[attr-defined]
     assert listing(photo.parent) == ["photo.png"]
@@ -230,8 +230,8 @@ def test_recursion_keeps_the_tree(command: Command, photo: Path, tmp_path: Path)
     (deeper / "loop").symlink_to(photo.parent, target_is_directory=True)
     out = tmp_path / "out"
     out.mkdir()
-    done = command("remove", "-r", photo.parent, "-o", out)
-    assert done.status == 0, done.err
+    outcome = command("remove", "-r", photo.parent, "-o", out)
+    assert outcome.status == 0, outcome.err
     files = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert files == [os.path.join("a b", "ü", "-x.cutout.png"), "photo.cutout.png"]  # noqa: PTH118
 
@@ -248,8 +248,8 @@ def test_results_do_not_depend_on_jobs_or_order(command: Command, tmp_path: Path
     alone = {name: (tmp_path / name).with_suffix(".cutout.png").read_bytes() for name in names}
     out = tmp_path / "out"
     out.mkdir()
-    done = command("remove", *(tmp_path / n for n in reversed(names)), "-o", out, "--jobs", jobs, *options)
-    assert [Path(line.split(" -> ")[0]).name for line in done.out] == names[::-1]
+    outcome = command("remove", *(tmp_path / n for n in reversed(names)), "-o", out, "--jobs", jobs, *options)
+    assert [Path(line.split(" -> ")[0]).name for line in outcome.out] == names[::-1]
     for name in names:
         assert (out / name).with_suffix(".cutout.png").read_bytes() == alone[name]
 
@@ -263,23 +263,23 @@ def test_standard_input_and_output(photo: Path, mask: Path) -> None:
             [*command, *more], cwd=photo.parent, env=environment, input=data, capture_output=True, timeout=60
         )
 
-    done = run("--format", "webp", data=photo.read_bytes())
-    assert done.returncode == 0, done.stderr
-    written = Image.open(io.BytesIO(done.stdout))
-    assert (written.format, written.size) == ("WEBP", (60, 40))
-    assert b"<standard input> -> <standard output>" in done.stderr
-    done = run("-o", "named.png", "--quiet", data=photo.read_bytes())
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    outcome = run("--format", "webp", data=photo.read_bytes())
+    assert outcome.returncode == 0, outcome.stderr
+    image = Image.open(io.BytesIO(outcome.stdout))
+    assert (image.format, image.size) == ("WEBP", (60, 40))
+    assert b"<standard input> -> <standard output>" in outcome.stderr
+    outcome = run("-o", "named.png", "--quiet", data=photo.read_bytes())
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, b"", b"")
     assert Image.open(photo.with_name("named.png")).mode == "RGBA"
-    done = run(data=b"no image")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"nss-wgpu: <standard input>: is not an image")
+    outcome = run(data=b"no image")
+    assert (outcome.returncode, outcome.stdout) == (1, b"")
+    assert outcome.stderr.startswith(b"nss-wgpu: <standard input>: is not an image")
     (photo.parent / "named.png").unlink()
 
 
 def test_a_preview_shows_five_pictures(command: Command, photo: Path, mask: Path, listing: Listing) -> None:
-    done = command("preview", photo, "--mask", mask, "--threshold", "0.5")
-    assert done.status == 0, done.err
+    outcome = command("preview", photo, "--mask", mask, "--threshold", "0.5")
+    assert outcome.status == 0, outcome.err
     assert listing(photo.parent) == ["photo.png", "photo.preview.png"]
     assert Image.open(photo.with_name("photo.preview.png")).size == (3 * 72 + 12, 2 * 70 + 12)
     # a preview is no input of the next run

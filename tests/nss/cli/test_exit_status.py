@@ -61,10 +61,10 @@ def test_it_is_reached(
         if status != 130:
             signal.signal(SIGNALS[status], signal.SIG_DFL)  # a test run may have been told to ignore it
         try:
-            done = command("remove", photo)
+            outcome = command("remove", photo)
         finally:
             signal.signal(SIGNALS[status], before)
-        assert done.status == status
+        assert outcome.status == status
         assert list(photo.parent.iterdir()) == [photo]
     else:
         assert status == 141

@@ -63,7 +63,7 @@ def test_an_option_of_a_group_that_a_command_refuses(capsys: pytest.CaptureFixtu
     with pytest.raises(UsageError, match=r"^--word is not for counting: it counts$"):
         run("--word", "two", command=counting)
     assert run("--help", command=counting) == 0
-    shown = capsys.readouterr().out
-    assert "--number" in shown
-    assert "--word" not in shown
+    text = capsys.readouterr().out
+    assert "--number" in text
+    assert "--word" not in text
     assert run("y", "--word", "two") == 0  # the other command's is as it was

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from tests.nss.cli.command_line import hidden_options, options, shown_options
 from tests.nss.conftest import Outcome
 
 Command = Callable[..., Outcome]
+ROOT = Path(__file__).parents[3]
 SECTIONED = ("remove", "preview", "bench", "parity")
 
 
@@ -49,3 +53,15 @@ def test_the_old_names_of_exists_are_said_once(command: Command) -> None:
         text = " ".join(" ".join(command(name, "--help").out).split())
         assert "--overwrite, --skip-existing and --rename are --exists overwrite, skip and rename." in text
         assert {"--overwrite", "--skip-existing", "--rename"} <= hidden_options(name)
+
+
+def test_no_help_text_imports_anything_heavy() -> None:
+    heavy = {"numpy", "PIL", "onnx", "rich", "wgpu", "huggingface_hub"}
+    script = f"""
+import sys
+from nss.cli.main import main
+statuses = [main([name, "--help"]) for name in {SECTIONED}]
+print(statuses, sorted({heavy} & set(sys.modules)), file=sys.stderr)
+"""
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stderr == "[0, 0, 0, 0] []\n"

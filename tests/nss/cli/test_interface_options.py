@@ -131,12 +131,12 @@ def test_remove_uses_them_and_says_where_each_value_is_from(
     (tmp_path / "config.json").write_text('{"std": 0.5, "mean": 9}')
     out = tmp_path / "out.png"
     options = ["--model-config", tmp_path / "config.json", "--model-mean", "0.5", "--model-channels", "BGR"]
-    done = run("remove", photo, "--model", tiny, *options, "-o", out, "--mask-only", "--json", "--sidecar")
-    assert done.status == 0, done.err
-    assert [line.partition(": ")[2] for line in done.err] == [
+    outcome = run("remove", photo, "--model", tiny, *options, "-o", out, "--mask-only", "--json", "--sidecar")
+    assert outcome.status == 0, outcome.err
+    assert [line.partition(": ")[2] for line in outcome.err] == [
         "tiny.onnx: nothing says its filter; guessed bilinear-antialias; settle it with --model-filter"
     ]
-    config = json.loads(done.out[0])["model_config"]
+    config = json.loads(outcome.out[0])["model_config"]
     assert (config["values"]["mean"], config["values"]["std"], config["values"]["channels"]) == ([0.5], [0.5], "BGR")
     origins = config["origins"]
     assert (origins["mean"], origins["size"], origins["filter"]) == ("option", "file", "guess")
@@ -161,11 +161,11 @@ def test_remove_uses_them_and_says_where_each_value_is_from(
 def test_no_model_no_configuration(run: Callable[..., Outcome], photo: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.png"
     Image.new("L", Image.open(photo).size).save(mask)
-    done = run("remove", photo, "--mask", mask, "-o", tmp_path / "out.png", "--json")
-    assert json.loads(done.out[0])["model_config"] is None
-    done = run("remove", photo, "--mask", mask, "-o", tmp_path / "out.png", "--model-mean", "0")
-    assert done.status == 2
-    assert "--mask takes the place of a network" in done.err[0]
+    outcome = run("remove", photo, "--mask", mask, "-o", tmp_path / "out.png", "--json")
+    assert json.loads(outcome.out[0])["model_config"] is None
+    outcome = run("remove", photo, "--mask", mask, "-o", tmp_path / "out.png", "--model-mean", "0")
+    assert outcome.status == 2
+    assert "--mask takes the place of a network" in outcome.err[0]
 
 
 @pytest.mark.parametrize("command", ["remove", "preview", "bench", "parity"])

@@ -47,24 +47,24 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
 
 
 def test_the_whole_command_on_the_shipped_photos(real: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, done = real
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    folder, outcome = real
+    assert outcome.returncode == 0, outcome.stderr
+    records = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert [Path(r["input"]).name for r in records] == ["astronaut.png", "chelsea.png"]
     for record in records:
-        source, written = Image.open(record["input"]), Image.open(record["output"])
+        source, output = Image.open(record["input"]), Image.open(record["output"])
         assert Path(record["output"]).parent == folder
-        assert (record["width"], record["height"]) == source.size == written.size
+        assert (record["width"], record["height"]) == source.size == output.size
         assert (record["model"], record["backend"], record["error"]) == ("u2netp", "numpy", None)
         assert record["device"]
         assert len(record["model_sha256"]) == 64
         assert list(record["milliseconds"])[-1] == "encode"
         assert all(t >= 0 for t in record["milliseconds"].values())
-        rgba = np.asarray(written)
+        rgba = np.asarray(output)
         assert np.array_equal(rgba[..., :3], np.asarray(source.convert("RGB")))
-        assert written.info["icc_profile"] == source.info["icc_profile"]
+        assert output.info["icc_profile"] == source.info["icc_profile"]
         assert 0.2 < (rgba[..., 3] > 127).mean() < 0.8
-    summary, line = done.stderr.splitlines()
+    summary, line = outcome.stderr.splitlines()
     assert summary.startswith("nss-wgpu: 2 images: 2 written, 0 skipped, 0 failed, in ")
     assert "used the built-in U²-Netp" in line
     assert "rmbg-1.4" in line
@@ -72,13 +72,13 @@ def test_the_whole_command_on_the_shipped_photos(real: tuple[Path, subprocess.Co
 
 
 def test_default_name_and_what_is_printed(command: Run, photo: Path) -> None:
-    done = command("remove", photo)
+    outcome = command("remove", photo)
     target = photo.with_name("photo.cutout.png")
-    assert done.status == 0
-    (line,) = done.out
+    assert outcome.status == 0
+    (line,) = outcome.out
     assert line.startswith(f"{photo} -> {target} (60 x 40, u2netp on auto, ")
-    assert len(done.err) == 1
-    assert "built-in" in done.err[0]
+    assert len(outcome.err) == 1
+    assert "built-in" in outcome.err[0]
     assert Image.open(target).mode == "RGBA"
 
 
@@ -92,16 +92,16 @@ def test_no_hint_when_the_model_was_chosen(command: Run, photo: Path) -> None:
 
 def test_json_has_a_line_for_each_image_with_errors_in_it(command: Run, photo: Path, tmp_path: Path) -> None:
     missing = tmp_path / "missing.png"
-    done = command("remove", missing, photo, "--json", "--backend", "reference")
-    assert done.status == 1
-    failed, fine = (json.loads(line) for line in done.out)
+    outcome = command("remove", missing, photo, "--json", "--backend", "reference")
+    assert outcome.status == 1
+    failed, fine = (json.loads(line) for line in outcome.out)
     assert failed["input"] == str(missing)
     assert failed["error"] == f"{missing}: no such file"
     assert failed["output"] is failed["milliseconds"] is failed["model"] is None
     assert fine["error"] is None
     assert fine["backend"] == "reference"
     assert failed.keys() == fine.keys()
-    assert done.err[0] == f"nss-wgpu: {missing}: no such file"
+    assert outcome.err[0] == f"nss-wgpu: {missing}: no such file"
 
 
 def test_directories_files_and_an_output_directory(command: Run, photo: Path, tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_directories_files_and_an_output_directory(command: Run, photo: Path, tm
     (folder / "deeper" / "c.png").write_bytes(photo.read_bytes())
     extra = tmp_path / "extra.bin"
     extra.write_bytes(photo.read_bytes())
-    done = command("remove", folder, extra, "-o", f"{out}{os.sep}")
-    assert done.status == 0
-    assert [Path(line.split(" -> ")[0]).name for line in done.out] == ["a.webp", "b.JPG", "photo.png", "extra.bin"]
+    outcome = command("remove", folder, extra, "-o", f"{out}{os.sep}")
+    assert outcome.status == 0
+    assert [Path(line.split(" -> ")[0]).name for line in outcome.out] == ["a.webp", "b.JPG", "photo.png", "extra.bin"]
     assert sorted(p.name for p in out.iterdir()) == [f"{n}.cutout.png" for n in ("a", "b", "extra", "photo")]
 
 
@@ -135,8 +135,8 @@ def test_own_outputs_are_not_inputs_of_the_next_run(
 def test_notes_are_said_unless_quiet(command: Run, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    done = command("remove", tmp_path / "moving.gif")
-    assert done.err[0] == f"nss-wgpu: {tmp_path / 'moving.gif'}: animated: first frame used"
+    outcome = command("remove", tmp_path / "moving.gif")
+    assert outcome.err[0] == f"nss-wgpu: {tmp_path / 'moving.gif'}: animated: first frame used"
     record = json.loads(command("remove", tmp_path / "moving.gif", "--overwrite", "--json", "--quiet").out[0])
     assert record["notes"][0] == "animated: first frame used"
 
@@ -198,10 +198,10 @@ def test_usage_errors_are_one_line_and_come_before_any_work(
             text = text.replace(name, value)
         return text
 
-    done = command(*map(fill, arguments))
-    assert done.status == 2
-    assert done.out == []
-    (line,) = done.err
+    outcome = command(*map(fill, arguments))
+    assert outcome.status == 2
+    assert outcome.out == []
+    (line,) = outcome.err
     assert line.startswith("nss-wgpu: ")
     assert fill(message) in line
     assert listing(photo.parent) == before
@@ -224,9 +224,9 @@ def test_unforeseen_errors_are_one_line_and_the_others_go_on(
         return np.ones(size, np.float32)
 
     monkeypatch.setattr(preprocess, "mask_to_photo", fail_once)
-    done = command("remove", photo, second, "--jobs", 1)
-    assert done.status == 1
-    assert done.err[0].startswith(f"nss-wgpu: {photo}: unexpected ZeroDivisionError: no reason (NSS_DEBUG=1")
+    outcome = command("remove", photo, second, "--jobs", 1)
+    assert outcome.status == 1
+    assert outcome.err[0].startswith(f"nss-wgpu: {photo}: unexpected ZeroDivisionError: no reason (NSS_DEBUG=1")
     assert second.with_name("second.cutout.png").is_file()
 
 
@@ -252,28 +252,28 @@ def test_version_is_that_of_the_distribution(command: Run) -> None:
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
-    def helped() -> float:
+    def help_seconds() -> float:
         start = time.perf_counter()
-        done = process("--help", cwd=tmp_path)
-        assert done.returncode == 0
-        assert "remove" in done.stdout
-        assert "models" in done.stdout
+        outcome = process("--help", cwd=tmp_path)
+        assert outcome.returncode == 0
+        assert "remove" in outcome.stdout
+        assert "models" in outcome.stdout
         return time.perf_counter() - start
 
-    assert min(helped() for _ in range(3)) <= 0.3
+    assert min(help_seconds() for _ in range(3)) <= 0.3
     heavy = {"numpy", "PIL", "onnx", "rich", "huggingface_hub"}
     script = f"import sys, nss.cli.main; print(*sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    outcome = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("arguments", [[], ["models"]])
 def test_no_command_shows_the_help(command: Run, arguments: list[str]) -> None:
-    done = command(*arguments)
-    assert done.status == 2
-    assert done.out == []
-    assert done.err[0].startswith(" ".join(["Usage: nss-wgpu", *arguments]))
-    assert len(done.err) > 5
+    outcome = command(*arguments)
+    assert outcome.status == 2
+    assert outcome.out == []
+    assert outcome.err[0].startswith(" ".join(["Usage: nss-wgpu", *arguments]))
+    assert len(outcome.err) > 5
 
 
 def test_a_usage_error_that_cannot_format_itself(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,16 +285,16 @@ def test_a_usage_error_that_cannot_format_itself(command: Run, monkeypatch: pyte
         raise BrokenError("no such thing")
 
     monkeypatch.setattr("nss.cli.main.app", fail)
-    done = command()
-    assert (done.status, done.err) == (2, ["nss-wgpu: no such thing. See `nss-wgpu --help`."])
+    outcome = command()
+    assert (outcome.status, outcome.err) == (2, ["nss-wgpu: no such thing. See `nss-wgpu --help`."])
 
 
 def test_a_file_named_twice_is_done_once(command: Run, photo: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.png"
     link.symlink_to(photo)
-    done = command("remove", photo, photo.parent, photo.parent / ".." / "photos" / "photo.png", link)
-    assert done.status == 0
-    assert len(done.out) == 1
+    outcome = command("remove", photo, photo.parent, photo.parent / ".." / "photos" / "photo.png", link)
+    assert outcome.status == 0
+    assert len(outcome.out) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -302,32 +302,32 @@ def test_an_earlier_cut_out_is_no_input(command: Run, photo: Path, tmp_path: Pat
     cutout = photo.with_name("photo.cutout.png")
     cutout.write_bytes(photo.read_bytes())
     output = ["-o", tmp_path] if elsewhere else []
-    done = command("remove", *sorted(photo.parent.iterdir()), *output)
-    assert done.status == 2
-    assert done.err == [f"nss-wgpu: {cutout}: is an earlier cut-out of {photo}; leave it out"]
+    outcome = command("remove", *sorted(photo.parent.iterdir()), *output)
+    assert outcome.status == 2
+    assert outcome.err == [f"nss-wgpu: {cutout}: is an earlier cut-out of {photo}; leave it out"]
 
 
 def test_progress_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("nss.cli.progress.DELAY_S", 0.0)
     monkeypatch.setenv("TERM", "xterm")
 
-    def shown(*, terminal: bool, quiet: bool, wait_s: float) -> str:
+    def show(*, terminal: bool, quiet: bool, wait_s: float) -> str:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
         deadline = time.monotonic() + wait_s
-        seen = ""
+        text = ""
         with Progress(3, quiet=quiet) as progress:
             progress.update(1, "a [red] photo.png")
-            while "photo.png" not in seen and time.monotonic() < deadline:
+            while "photo.png" not in text and time.monotonic() < deadline:
                 time.sleep(0.05)
-                seen += capsys.readouterr().err
+                text += capsys.readouterr().err
             with progress.paused():
                 print("a result")
             progress.update(2, "another.png")
         captured = capsys.readouterr()
         assert captured.out == "a result\n"
-        return seen + captured.err
+        return text + captured.err
 
     # the bar comes once rich is imported: seconds on a busy machine
-    assert "a [red] photo.png" in shown(terminal=True, quiet=False, wait_s=60)
-    assert shown(terminal=False, quiet=False, wait_s=0.3) == ""
-    assert shown(terminal=True, quiet=True, wait_s=0.3) == ""
+    assert "a [red] photo.png" in show(terminal=True, quiet=False, wait_s=60)
+    assert show(terminal=False, quiet=False, wait_s=0.3) == ""
+    assert show(terminal=True, quiet=True, wait_s=0.3) == ""

@@ -41,13 +41,13 @@ def test_the_library_and_the_command_are_told_apart() -> None:
 
 def test_no_text_of_the_library_names_an_option() -> None:
     option = re.compile(r"(?<![\w-])--[a-z]")
-    found = [f"{path.relative_to(ROOT)}:{line}: {text}" for path in library() for line, text in texts(path)]
-    assert [text for text in found if option.search(text)] == []
+    passages = [f"{path.relative_to(ROOT)}:{line}: {text}" for path in library() for line, text in texts(path)]
+    assert [text for text in passages if option.search(text)] == []
 
 
 def test_values_are_never_in_single_quotes() -> None:
     """Or a value that is named like a parameter would be taken for it."""
-    found = []
+    passages = []
     for path in library():
         if not path.is_relative_to(ROOT / "nss"):
             continue
@@ -56,14 +56,16 @@ def test_values_are_never_in_single_quotes() -> None:
             for before, part in zip([ast.Constant(""), *parts], parts, strict=False):
                 quote = isinstance(before, ast.Constant) and str(before.value).endswith("'")
                 if isinstance(part, ast.FormattedValue) and (quote or part.conversion == ord("r")):
-                    found.append(f"{path.name}:{part.lineno}: {ast.unparse(part.value)}")
+                    passages.append(f"{path.name}:{part.lineno}: {ast.unparse(part.value)}")
     # fields of dataclasses, and an attribute of the module: names of the library's own
-    assert {text.split(": ", 1)[1] for text in found} == {"key", "name"}, found
+    assert {text.split(": ", 1)[1] for text in passages} == {"key", "name"}, passages
 
 
 def test_every_option_that_a_line_may_name_is_one(command: Command) -> None:
-    shown = " ".join(command("remove", "--help").out)
-    missing = [o for name in PARAMETERS if (o := option_names()[name]) not in shown and not o.startswith("--model-")]
+    help_text = " ".join(command("remove", "--help").out)
+    missing = [
+        o for name in PARAMETERS if (o := option_names()[name]) not in help_text and not o.startswith("--model-")
+    ]
     assert missing == []
     assert {option_names()[key].partition("-model-")[0] for key in Description.__annotations__} == {"-"}
 
@@ -121,12 +123,12 @@ def test_a_note_is_in_the_words_of_the_command(command: Command, photo: Path, tm
     cutout = nss.apply_mask(photo, np.full((40, 60), 0.5))
     (note,) = cutout.composed(opaque=True).notes
     assert note == "the format has no transparency: put on white (see 'background')"
-    done = command("remove", photo, "--mask", photo, "-o", tmp_path / "a.jpg", "--json")
-    assert done.status == 1  # the photo is in colour, and no mask
+    outcome = command("remove", photo, "--mask", photo, "-o", tmp_path / "a.jpg", "--json")
+    assert outcome.status == 1  # the photo is in colour, and no mask
     Image.new("L", (60, 40), 128).save(tmp_path / "mask.png")
-    done = command("remove", photo, "--mask", tmp_path / "mask.png", "-o", tmp_path / "a.jpg", "--json")
-    assert "(see --background)" in done.err[0]
-    assert "(see --background)" in done.out[0]
+    outcome = command("remove", photo, "--mask", tmp_path / "mask.png", "-o", tmp_path / "a.jpg", "--json")
+    assert "(see --background)" in outcome.err[0]
+    assert "(see --background)" in outcome.out[0]
 
 
 def test_a_value_is_quoted_as_json_has_it() -> None:

@@ -38,7 +38,7 @@ def mask(tmp_path: Path, rgb: np.ndarray) -> Path:
     return tmp_path / "mask.png"
 
 
-def started(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     """The command in a process of its own."""
     command = [sys.executable, "-m", "nss", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -50,9 +50,9 @@ def test_a_device_is_never_replaced(
     command: Command, photo: Path, mask: Path, device_node: Node, exists: tuple[str, ...]
 ) -> None:
     device = device_node("null", 3)
-    done = command("remove", photo, "--mask", mask, "-o", device, *exists)
-    assert (done.status, done.err) == (0, [])
-    assert done.out[0].startswith(f"{photo} -> {device} (")
+    outcome = command("remove", photo, "--mask", mask, "-o", device, *exists)
+    assert (outcome.status, outcome.err) == (0, [])
+    assert outcome.out[0].startswith(f"{photo} -> {device} (")
     assert json.loads(command("remove", photo, "--mask", mask, "-o", device, "--json", *exists).out[0])[
         "output"
     ] == str(device)
@@ -67,27 +67,27 @@ def test_a_link_to_a_device_among_the_outputs(
     (out / "photo.cutout.png").symlink_to(device)
     (out / "photo.preview.png").symlink_to(device)
     for name in ("remove", "preview"):
-        done = command(name, photo, "--mask", mask, "-o", out, "--overwrite")
-        assert (done.status, done.err) == (0, [])
+        outcome = command(name, photo, "--mask", mask, "-o", out, "--overwrite")
+        assert (outcome.status, outcome.err) == (0, [])
     assert stat.S_ISCHR(device.lstat().st_mode)
     assert all(path.is_symlink() for path in out.iterdir())
-    done = command("remove", photo, "--mask", mask, "-o", out, "--sidecar")
-    assert done.status == 2
-    assert done.err == [
+    outcome = command("remove", photo, "--mask", mask, "-o", out, "--sidecar")
+    assert outcome.status == 2
+    assert outcome.err == [
         f"nss-wgpu: --sidecar is for regular files, and {out / 'photo.cutout.png'} is none; leave it out"
     ]
     (out / "second.png.json").symlink_to(device)
-    done = command("remove", photo, "--mask", mask, "-o", out / "second.png", "--sidecar")
-    assert (done.status, len(done.err)) == (2, 1)
+    outcome = command("remove", photo, "--mask", mask, "-o", out / "second.png", "--sidecar")
+    assert (outcome.status, len(outcome.err)) == (2, 1)
     (out / "second.png.json").unlink()
     assert listing(out) == ["photo.cutout.png", "photo.preview.png"]
 
 
 def test_a_full_device_is_one_line(command: Command, photo: Path, mask: Path, device_node: Node) -> None:
     device = device_node("full", 7)
-    done = command("remove", photo, "--mask", mask, "-o", device)
-    assert (done.status, done.out) == (1, [])
-    assert done.err == [f"nss-wgpu: {device}: cannot be written: {os.strerror(errno.ENOSPC)}"]
+    outcome = command("remove", photo, "--mask", mask, "-o", device)
+    assert (outcome.status, outcome.out) == (1, [])
+    assert outcome.err == [f"nss-wgpu: {device}: cannot be written: {os.strerror(errno.ENOSPC)}"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no fifos on this system")
@@ -98,8 +98,8 @@ def test_a_fifo_gets_the_picture(command: Command, photo: Path, mask: Path, tmp_
     contents: list[bytes] = []
     reader = threading.Thread(target=lambda: contents.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    done = command("remove", photo, "--mask", mask, "-o", fifo, "--jobs", jobs)
-    assert (done.status, done.err) == (0, [])
+    outcome = command("remove", photo, "--mask", mask, "-o", fifo, "--jobs", jobs)
+    assert (outcome.status, outcome.err) == (0, [])
     reader.join(30)
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
     with Image.open(io.BytesIO(contents[0])) as image:
@@ -147,9 +147,9 @@ def test_a_socket_is_one_line(
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.png")
-        done = command("remove", photo, "--mask", mask, "-o", "socket.png", "--overwrite")
-        assert done.status == 1
-        assert done.err == ["nss-wgpu: socket.png: is a socket, which takes no file; give the output another name"]
+        outcome = command("remove", photo, "--mask", mask, "-o", "socket.png", "--overwrite")
+        assert outcome.status == 1
+        assert outcome.err == ["nss-wgpu: socket.png: is a socket, which takes no file; give the output another name"]
         assert stat.S_ISSOCK(Path("socket.png").lstat().st_mode)
 
 
@@ -157,15 +157,15 @@ def test_a_socket_is_one_line(
 def test_names_of_standard_output_are_standard_output(
     command: Command, photo: Path, mask: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = started("remove", photo, "--mask", mask, "-o", "/dev/stdout", stdout=subprocess.PIPE)
+    process = start("remove", photo, "--mask", mask, "-o", "/dev/stdout", stdout=subprocess.PIPE)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     with Image.open(io.BytesIO(out)) as image:
         assert image.format == "PNG"
     assert out.endswith(b"IEND\xaeB`\x82")  # and no line of text
-    done = command("remove", photo, "--mask", mask, "-o", "/dev/stdout", "--json")
-    assert done.status == 2
-    assert "cannot share standard output" in done.err[0]
+    outcome = command("remove", photo, "--mask", mask, "-o", "/dev/stdout", "--json")
+    assert outcome.status == 2
+    assert "cannot share standard output" in outcome.err[0]
     monkeypatch.chdir(tmp_path)
     assert command("preview", photo, "--mask", mask, "-o", "/dev/stdout").status == 2
 
@@ -173,12 +173,12 @@ def test_names_of_standard_output_are_standard_output(
 def test_standard_streams_that_are_the_input(photo: Path, mask: Path) -> None:
     before = photo.read_bytes()
     with photo.open("rb") as source:
-        process = started("remove", "-", "--mask", mask, "-o", photo, "--overwrite", stdin=source)
+        process = start("remove", "-", "--mask", mask, "-o", photo, "--overwrite", stdin=source)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.decode() == f"nss-wgpu: {photo}: is an input itself, which is never overwritten; give another output\n"
     with photo.open("ab") as sink:
-        process = started("remove", photo, "--mask", mask, "-o", "-", stdout=sink)
+        process = start("remove", photo, "--mask", mask, "-o", "-", stdout=sink)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.decode() == "nss-wgpu: standard output goes to a file that is read, which is never overwritten\n"
@@ -211,9 +211,9 @@ def test_nothing_that_is_read_is_overwritten(
         shutil.copy(mask, read)
         output, options = tmp_path / "out.png", ["--mask", str(read), "--sidecar"]
     names, before = listing(tmp_path), read.read_bytes()
-    done = command("remove", photo, *options, "-o", output, "--overwrite")
-    (line,) = done.err
-    assert done.status == 2, line
+    outcome = command("remove", photo, *options, "-o", output, "--overwrite")
+    (line,) = outcome.err
+    assert outcome.status == 2, line
     assert "is an input itself, which is never overwritten" in line
     assert read.read_bytes() == before
     assert listing(tmp_path) == names
@@ -229,10 +229,10 @@ def test_a_model_of_the_catalogue_is_not_overwritten(
     shutil.copy(ROOT / "nss" / "models" / "weights" / "u2netp.onnx", model)
     monkeypatch.setattr(local_models, "locate", lambda _: ("builtin", model))
     before = model.read_bytes()
-    done = command("remove", photo, "--model", "u2netp", "-o", model, "--format", "png", "--overwrite")
-    assert done.status == 1
+    outcome = command("remove", photo, "--model", "u2netp", "-o", model, "--format", "png", "--overwrite")
+    assert outcome.status == 1
     assert (
-        done.err[0]
+        outcome.err[0]
         == f"nss-wgpu: {model}: is the input itself, which is never overwritten; give the output another name"
     )
     assert model.read_bytes() == before
@@ -254,8 +254,8 @@ def test_a_link_is_kept_and_its_file_replaced(command: Command, photo: Path, mas
 
 def test_a_trace_replaces_no_model(command: Command, small: Path) -> None:
     before = small.read_bytes()
-    done = command("bench", small, "--backend", "numpy", "--runs", 1, "--trace", small)
-    assert (done.status, done.out) == (2, [])
+    outcome = command("bench", small, "--backend", "numpy", "--runs", 1, "--trace", small)
+    assert (outcome.status, outcome.out) == (2, [])
     assert small.read_bytes() == before
 
 
@@ -267,20 +267,20 @@ def test_new_directories(command: Command, photo: Path, mask: Path, tmp_path: Pa
     arguments = [name, "--mask", mask]
     out = tmp_path / "new" / "out"
     assert command(*arguments, photo, "-o", out / "x.png").status == 2
-    done = command(*arguments, photo, second, "-o", out)
-    assert done.status == 2
-    assert done.err[0].endswith(f"{out}{os.sep} has it made")
+    outcome = command(*arguments, photo, second, "-o", out)
+    assert outcome.status == 2
+    assert outcome.err[0].endswith(f"{out}{os.sep} has it made")
     assert not out.parent.exists()
     assert command(*arguments, photo, "-o", f"{out}{os.sep}").status == 0
     assert command(*arguments, photo, second, "-o", tmp_path / "b" / "out", "--parents").status == 0
     assert command(*arguments, photo.parent, "-o", tmp_path / "c" / "out", "--parents").status == 0
     assert command(*arguments, photo, "-o", tmp_path / "d" / "x.webp", "--parents").status == 0
-    made = sorted(
+    outputs = sorted(
         p.relative_to(tmp_path).as_posix()
         for folder in ("new", "b", "c", "d")
         for p in (tmp_path / folder).rglob("*.*")
     )
-    assert made == [
+    assert outputs == [
         *(f"{folder}/out/{photo}.{kind}.png" for folder in "bc" for photo in ("photo", "second")),
         "d/x.webp",
         f"new/out/photo.{kind}.png",
@@ -289,27 +289,27 @@ def test_new_directories(command: Command, photo: Path, mask: Path, tmp_path: Pa
 
 def test_a_dry_run_makes_no_directory(command: Command, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    done = command("remove", photo, "-o", f"{out}{os.sep}", "--dry-run")
-    assert done.out == [f"{photo} -> {out / 'photo.cutout.png'}"]
+    outcome = command("remove", photo, "-o", f"{out}{os.sep}", "--dry-run")
+    assert outcome.out == [f"{photo} -> {out / 'photo.cutout.png'}"]
     assert not out.parent.exists()
-    done = command("remove", "-", "-o", f"{out}{os.sep}")
-    assert done.status == 2
-    assert "standard input has no name to use" in done.err[0]
+    outcome = command("remove", "-", "-o", f"{out}{os.sep}")
+    assert outcome.status == 2
+    assert "standard input has no name to use" in outcome.err[0]
 
 
 def test_an_output_without_o_says_what_to_write(
     command: Command, photo: Path, tmp_path: Path, listing: Listing
 ) -> None:
     output = tmp_path / "out.WebP"
-    done = command("remove", photo, output)
-    assert done.status == 2
-    assert done.err == [f"nss-wgpu: {output}: no such file; if it is to be the output, write -o {output}"]
+    outcome = command("remove", photo, output)
+    assert outcome.status == 2
+    assert outcome.err == [f"nss-wgpu: {output}: no such file; if it is to be the output, write -o {output}"]
     assert listing(photo.parent) == ["photo.png"]
     # in this situation alone
     for others in ([output, tmp_path / "third.png"], [tmp_path / "missing.txt"]):
-        done = command("remove", photo, *others, "--overwrite")
-        assert done.status == 1
-        assert done.err[0] == f"nss-wgpu: {others[0]}: no such file"
+        outcome = command("remove", photo, *others, "--overwrite")
+        assert outcome.status == 1
+        assert outcome.err[0] == f"nss-wgpu: {others[0]}: no such file"
         assert photo.with_name("photo.cutout.png").is_file()
 
 
@@ -318,8 +318,8 @@ def test_records_in_directories_that_are_still_to_be_made(command: Command, phot
     deeper.mkdir(parents=True)
     shutil.copy(photo, deeper / "second.png")
     (tmp_path / "out").mkdir()
-    done = command("remove", "-r", photo.parent, "-o", tmp_path / "out", "--sidecar")
-    assert done.status == 0, done.err
+    outcome = command("remove", "-r", photo.parent, "-o", tmp_path / "out", "--sidecar")
+    assert outcome.status == 0, outcome.err
     files = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert files == [
         *("a/b/second.cutout.png", "a/b/second.cutout.png.json"),
@@ -330,10 +330,10 @@ def test_records_in_directories_that_are_still_to_be_made(command: Command, phot
 def test_names_that_were_changed_are_said(command: Command, photo: Path, mask: Path) -> None:
     long = photo.with_name("n" * 250 + ".png")
     photo.rename(long)
-    done = command("remove", long, "--mask", mask, "--sidecar")
-    assert done.status == 0
+    outcome = command("remove", long, "--mask", mask, "--sidecar")
+    assert outcome.status == 0
     (output,) = photo.parent.glob("*.cutout.png")
-    (line,) = done.err
+    (line,) = outcome.err
     assert line.startswith(f"nss-wgpu: {long}: its name and .cutout.png are longer than the file system takes: ")
     assert line.endswith(f"shortened to {output.name}")
     assert output.with_name(f"{output.name}.json").is_file()
@@ -348,10 +348,10 @@ def test_photos_of_one_stem_are_done_and_that_is_said_once(
 ) -> None:
     for name in ("photo.jpg", "a.png", "a.bmp", "other.png"):
         shutil.copy(photo, photo.with_name(name))
-    done = command("remove", photo.parent, "--mask", mask)
-    assert done.status == 0
-    assert len(done.err) == 2
-    assert done.err[0].startswith("nss-wgpu: 4 photos have the stem of another one, and keep their extension: ")
+    outcome = command("remove", photo.parent, "--mask", mask)
+    assert outcome.status == 0
+    assert len(outcome.err) == 2
+    assert outcome.err[0].startswith("nss-wgpu: 4 photos have the stem of another one, and keep their extension: ")
     assert [name for name in listing(photo.parent) if "cutout" in name] == [
         *("a.bmp.cutout.png", "a.png.cutout.png", "other.cutout.png", "photo.jpg.cutout.png", "photo.png.cutout.png"),
     ]

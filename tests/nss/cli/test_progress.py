@@ -49,12 +49,12 @@ def test_pace_is_that_of_the_recent_images() -> None:
     clock = Clock()
     pace = Pace(5 * RECENT, clock)
     assert str(pace) == ""
-    done = 0
+    finished = 0
     for seconds in (10.0, 0.5):
         for _ in range(RECENT):
             clock.now += seconds
-            done += 1
-            pace.update(done, 0)
+            finished += 1
+            pace.update(finished, 0)
         if seconds == 10.0:
             assert str(pace) == "10.0 s an image, 21:20 left"  # 128 images
     assert str(pace) == "2.0 images/s, 0:48 left"  # 96 images, nothing of the slow ones
@@ -70,12 +70,12 @@ def test_pace_is_that_of_the_recent_images() -> None:
 def test_skipped_images_do_not_make_it_look_fast() -> None:
     clock = Clock()
     pace = Pace(52, clock)
-    for done in range(1, 9):
-        pace.update(done, done)
+    for finished in range(1, 9):
+        pace.update(finished, finished)
     assert str(pace) == ""
-    for done in (9, 10):
+    for finished in (9, 10):
         clock.now += 2
-        pace.update(done, 8)
+        pace.update(finished, 8)
     for more in range(1, 41):
         pace.update(10 + more, 8 + more)
     assert str(pace) == "2.0 s an image, 0:04 left"
@@ -91,11 +91,11 @@ def test_the_bar_shows_pace_and_file_and_does_not_come_back(
     with Progress(2000, quiet=False) as progress:
         progress.update(1, "a rather long name of a photo from the last holiday.png")
         time.sleep(0.3)
-    shown = capsys.readouterr().err
-    assert "a rather long" in shown
-    assert "1/2000" in shown
-    assert "image" in shown
-    assert " left" in shown
+    text = capsys.readouterr().err
+    assert "a rather long" in text
+    assert "1/2000" in text
+    assert "image" in text
+    assert " left" in text
     with progress.paused():  # told after the end, by a thread for instance
         print("a line", file=sys.stderr)
     progress.update(2, "another.png")

@@ -55,7 +55,7 @@ def test_no_command_minds_a_closed_stream(photo: Path, closed: str) -> None:
         f"statuses = [main(line.split()) for line in {list(COMMANDS)!r}]\n"
         "open('statuses', 'w').write(repr(statuses))"
     )
-    done = subprocess.run(
+    outcome = subprocess.run(
         ["/bin/sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script],
         cwd=photo.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -63,21 +63,21 @@ def test_no_command_minds_a_closed_stream(photo: Path, closed: str) -> None:
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0
-    assert "Traceback" not in done.stderr
+    assert outcome.returncode == 0
+    assert "Traceback" not in outcome.stderr
     assert (photo.parent / "statuses").read_text() == repr(list(COMMANDS.values()))
 
 
 def test_closed_standard_input_is_no_terminal(photo: Path) -> None:
-    done = run("remove - --mask photo.png -o out.png <&-", folder=photo.parent)
+    outcome = run("remove - --mask photo.png -o out.png <&-", folder=photo.parent)
     message = "is closed; send an image to it (nss-wgpu remove - < photo.jpg)"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"nss-wgpu: <standard input>: {message}\n")
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (1, "", f"nss-wgpu: <standard input>: {message}\n")
 
 
 def test_an_image_for_closed_standard_output_is_refused(photo: Path) -> None:
-    done = run("remove - < photo.png >&-", folder=photo.parent)
+    outcome = run("remove - < photo.png >&-", folder=photo.parent)
     message = "standard output is closed, and the image would be lost; give it a name with -o"
-    assert (done.returncode, done.stderr) == (2, f"nss-wgpu: {message}\n")
+    assert (outcome.returncode, outcome.stderr) == (2, f"nss-wgpu: {message}\n")
 
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:

@@ -112,14 +112,14 @@ def test_a_trace_needs_a_directory(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(run: Run, arguments: list[str], status: int, message: str) -> None:
-    done, out, err = run(*arguments)
-    assert (done, out) == (status, "")
+    exit_status, out, err = run(*arguments)
+    assert (exit_status, out) == (status, "")
     (line,) = err.splitlines()
     assert message in line
 
 
 def test_rates_of_a_kernel() -> None:
-    call = engine.KernelTime("Conv", "a", "conv", 0.5, 2_000_000_000, 1_000_000_000)
+    call = engine.KernelTime("Conv", "a", "conv", seconds=0.5, flops=2_000_000_000, nbytes=1_000_000_000)
     other = engine.KernelTime("Add", "b", "elementwise", 0.25)
     rows = [line.split() for line in _kernel_table([call, other, call])]
     assert rows[1] == ["conv", "2", "1000.000", "80.0", "4.000", "2000.00", "4.0", "2.0"]

@@ -61,11 +61,11 @@ SOFTWARE = engine.DeviceInfo(
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """What the command prints where these are the adapters."""
 
-    def run(found: engine.Devices, *arguments: str) -> str:
-        monkeypatch.setitem(vars(engine), "devices", lambda **_: found)
+    def run(listing: engine.Devices, *arguments: str) -> str:
+        monkeypatch.setitem(vars(engine), "devices", lambda **_: listing)
         monkeypatch.setattr(drivers, "advice", lambda: ["install this", "or that"])
         assert main(["devices", *arguments]) == 0
         captured = capsys.readouterr()
@@ -75,8 +75,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-def test_a_card_and_a_software_adapter(shown: Callable[..., str]) -> None:
-    lines = shown(engine.Devices((CARD, SOFTWARE), 0, "the first hardware adapter")).splitlines()
+def test_a_card_and_a_software_adapter(show: Callable[..., str]) -> None:
+    lines = show(engine.Devices((CARD, SOFTWARE), 0, "the first hardware adapter")).splitlines()
     head, card, software = (line.split() for line in lines[:3])
     assert " ".join(head) == "# NAME WEBGPU API DRIVER KIND F16 SUBGROUPS TIMESTAMPS MATRIX UNITS"
     assert " ".join(card) == "* 0 Fast Card 9 dawn Vulkan maker 580 hardware yes 32 yes work"
@@ -89,11 +89,13 @@ def test_a_card_and_a_software_adapter(shown: Callable[..., str]) -> None:
     assert "install" not in text
 
 
-def test_two_cards_of_one_make(shown: Callable[..., str]) -> None:
+def test_two_cards_of_one_make(show: Callable[..., str]) -> None:
     first, second = (replace(CARD, index=i, implementation="wgpu", ordinal=i, equals=2) for i in range(2))
     failures = {"other": "cannot be loaded (OSError: no such library)"}
-    cards = engine.Devices((first, second, replace(CARD, index=2)), 0, "the first hardware adapter", 2, failures)
-    lines = shown(cards).splitlines()
+    cards = engine.Devices(
+        (first, second, replace(CARD, index=2)), 0, "the first hardware adapter", cards=2, failures=failures
+    )
+    lines = show(cards).splitlines()
     assert [" ".join(line.split()[:6]) for line in lines[1:4]] == [
         "* 0 Fast Card 9 #1",
         "1 Fast Card 9 #2 wgpu",
@@ -105,19 +107,19 @@ def test_two_cards_of_one_make(shown: Callable[..., str]) -> None:
     ]
 
 
-def test_software_alone(shown: Callable[..., str]) -> None:
-    lines = shown(engine.Devices((SOFTWARE,), None, "there is only a software adapter")).splitlines()
+def test_software_alone(show: Callable[..., str]) -> None:
+    lines = show(engine.Devices((SOFTWARE,), None, "there is only a software adapter")).splitlines()
     assert lines[-3:] == ["backend auto: numpy; there is only a software adapter", "  install this", "  or that"]
     assert not any(line.startswith("*") for line in lines)
 
 
-def test_no_adapter(shown: Callable[..., str]) -> None:
-    lines = shown(engine.Devices((), None, "no WebGPU adapter: found no driver")).splitlines()
+def test_no_adapter(show: Callable[..., str]) -> None:
+    lines = show(engine.Devices((), None, "no WebGPU adapter: found no driver")).splitlines()
     assert lines == ["backend auto: numpy; no WebGPU adapter: found no driver", "  install this", "  or that"]
 
 
-def test_json(shown: Callable[..., str]) -> None:
-    record = json.loads(shown(engine.Devices((CARD,), 0, "the first hardware adapter"), "--json"))
+def test_json(show: Callable[..., str]) -> None:
+    record = json.loads(show(engine.Devices((CARD,), 0, "the first hardware adapter"), "--json"))
     assert (record["chosen"], record["reason"], record["advice"]) == (0, "the first hardware adapter", [])
     (adapter,) = record["adapters"]
     assert adapter["limits"] == LIMITS
@@ -129,7 +131,7 @@ def test_json(shown: Callable[..., str]) -> None:
 def test_without_a_driver_it_answers_soon_and_says_what_to_install() -> None:
     hidden = dict.fromkeys(("VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"), "/nonexistent")
     start = time.perf_counter()
-    done = subprocess.run(
+    outcome = subprocess.run(
         [sys.executable, "-m", "nss", "devices"],
         cwd=ROOT,
         env={**os.environ, **hidden},
@@ -138,8 +140,8 @@ def test_without_a_driver_it_answers_soon_and_says_what_to_install() -> None:
         check=True,
     )
     assert time.perf_counter() - start < 10  # 0.7 s on an idle machine
-    assert done.stderr == ""
-    first, *rest = done.stdout.splitlines()
+    assert outcome.stderr == ""
+    first, *rest = outcome.stdout.splitlines()
     assert first.startswith("backend auto: numpy; no WebGPU adapter: ")
     assert [line.strip() for line in rest] == advice()
 

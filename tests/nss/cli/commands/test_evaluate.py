@@ -44,7 +44,7 @@ def rgba(alpha: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return pixels
 
 
-def done(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], list[str]]:
+def outcome(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], list[str]]:
     capsys.readouterr()
     status = main(["eval", *map(str, arguments)])
     captured = capsys.readouterr()
@@ -52,7 +52,7 @@ def done(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, l
 
 
 def record(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any], list[str]]:
-    status, out, err = done(capsys, *arguments, "--json")
+    status, out, err = outcome(capsys, *arguments, "--json")
     return status, json.loads("\n".join(out)), err
 
 
@@ -64,11 +64,11 @@ def test_all_16_bits_of_masks_are_compared(capsys: pytest.CaptureFixture[str], f
     status, result, err = record(capsys, *folders)
     assert (status, err, result["unmatched"]) == (0, [], [])
     expected = [asdict(scores(mask(seed) / 65535, mask() / 65535)) for seed in (1, 2)]
-    for item, name, wanted in zip(result["images"], ("a", "b c"), expected, strict=True):
+    for item, name, measures in zip(result["images"], ("a", "b c"), expected, strict=True):
         assert (item["name"], item["error"], item["colour"]) == (name, None, None)
         assert item["pred"] == str(pred / f"{name}.mask.png")
         assert {key: item[key] for key in COLUMNS if item[key] is not None} == pytest.approx(
-            {key: value for key, value in wanted.items() if value is not None}, rel=1e-4
+            {key: value for key, value in measures.items() if value is not None}, rel=1e-4
         )
     assert result["mean"]["sad"] == pytest.approx((expected[0]["sad"] + expected[1]["sad"]) / 2, rel=1e-4)
     assert result["mean"]["colour"] is None
@@ -78,7 +78,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path
     pred, truth = folders
     save(pred / "photo.png", mask())
     save(truth / "photo.png", mask())
-    status, out, err = done(capsys, *folders)
+    status, out, err = outcome(capsys, *folders)
     assert (status, err) == (0, [])
     assert out[0].split() == ["IMAGE", *" ".join(head for head, _ in COLUMNS.values()).split()]
     assert out[1].split()[:6] == ["photo", "0.00000", "0.000", "0.000000", "0.000", "0.000"]
@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_fails_and_the_rest_goes_on(
     save(pred / "d.png", mask())
     save(pred / "e.png", rgba(mask(), (1, 2, 3)))
     save(truth / "e.foreground.png", np.zeros((31, 40, 3), np.uint8))
-    status, out, err = done(capsys, *folders)
+    status, out, err = outcome(capsys, *folders)
     assert status == 1
     assert [line.split()[1] for line in out[1:-1]] == ["failed", "failed", "failed", "0.00000", "failed"]
     assert out[-1].split()[:2] == ["mean", "0.00000"]
@@ -171,7 +171,7 @@ def test_missing_counterparts_are_said(capsys: pytest.CaptureFixture[str], folde
     for name in ("a", "only found"):
         save(pred / f"{name}.png", mask())
     (pred / "notes.txt").write_text("no image")
-    status, out, err = done(capsys, *folders)
+    status, out, err = outcome(capsys, *folders)
     assert (status, len(out)) == (0, 3)
     assert err == [
         f"nss-wgpu: {truth / 'only true.png'}: has no prediction in {pred}",
@@ -180,7 +180,7 @@ def test_missing_counterparts_are_said(capsys: pytest.CaptureFixture[str], folde
 
 
 def test_nothing_in_common_is_status_1(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
-    status, out, err = done(capsys, *folders)
+    status, out, err = outcome(capsys, *folders)
     assert (status, out) == (1, [])
     assert len(err) == 1
     assert "no image in common" in err[0]
@@ -194,6 +194,6 @@ def test_a_folder_that_is_none(capsys: pytest.CaptureFixture[str], folders: tupl
     save(file, mask())
     for wrong, reason in ((pred / "missing", "No such file"), (file, "Not a directory")):
         for arguments in ((wrong, truth), (pred, wrong)):
-            status, out, (line,) = done(capsys, *arguments)
+            status, out, (line,) = outcome(capsys, *arguments)
             assert (status, out) == (2, [])
             assert line.startswith(f"nss-wgpu: {wrong}: cannot be listed as a folder: {reason}")

@@ -14,7 +14,7 @@ from nss.cli.main import main
 from tests.engine.models import U2NETP
 
 
-def done(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, list[str]]:
+def run_parity(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, list[str]]:
     capsys.readouterr()
     status = main(["parity", *map(str, arguments)])
     captured = capsys.readouterr()
@@ -22,7 +22,7 @@ def done(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 def test_a_backend_that_agrees(capsys: pytest.CaptureFixture[str], small: Path) -> None:
-    status, out, err = done(capsys, small, "--backend", "numpy", "--per-node")
+    status, out, err = run_parity(capsys, small, "--backend", "numpy", "--per-node")
     assert (status, err) == (0, [])
     lines = out.splitlines()
     assert lines[0].startswith("numpy (")
@@ -39,7 +39,7 @@ def test_over_tolerance_is_status_1_and_names_the_node(
     capsys: pytest.CaptureFixture[str],
     small: Path,
 ) -> None:
-    status, out, err = done(capsys, small, "--backend", "numpy", "--per-node", "--rtol", "0")
+    status, out, err = run_parity(capsys, small, "--backend", "numpy", "--per-node", "--rtol", "0")
     assert status == 1
     assert any(line.startswith("!  FusedConv  first") for line in out.splitlines())
     (line,) = err
@@ -48,7 +48,7 @@ def test_over_tolerance_is_status_1_and_names_the_node(
 
 
 def test_json(capsys: pytest.CaptureFixture[str], small: Path) -> None:
-    status, out, _ = done(capsys, small, "--backend", "numpy", "--per-node", "--json")
+    status, out, _ = run_parity(capsys, small, "--backend", "numpy", "--per-node", "--json")
     record = json.loads(out)
     assert status == 0
     assert (record["backend"], record["against"], record["rtol"]) == ("numpy", "reference", 1e-3)
@@ -66,9 +66,11 @@ def test_infinite_errors_are_json_too(
     from engine.parity import Difference
 
     error = engine.NodeError("Conv", "c", (1,), Difference(float("inf"), float("inf")))
-    report = engine.ParityReport("numpy", "cpu", "reference", "f32", 1e-3, (error,))
+    report = engine.ParityReport(
+        backend="numpy", device="cpu", against="reference", precision="f32", rtol=1e-3, outputs=(error,)
+    )
     monkeypatch.setitem(vars(engine), "compare", lambda *_, **__: report)
-    status, out, _ = done(capsys, small, "--json")
+    status, out, _ = run_parity(capsys, small, "--json")
     assert status == 1
     assert json.loads(out, parse_constant=lambda _: pytest.fail("no JSON"))["first_over"]["error"]["relative"] == "inf"
 
@@ -76,21 +78,23 @@ def test_infinite_errors_are_json_too(
 def test_a_photo_goes_in_as_the_network_takes_it(
     capsys: pytest.CaptureFixture[str], photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, Any] = {}
+    arguments_of_compare: dict[str, Any] = {}
 
     def compare(_: engine.ModelFile, inputs: dict[str, np.ndarray], **options: Any) -> engine.ParityReport:
-        seen.update(options, inputs=inputs)
-        return engine.ParityReport("webgpu", "card", "numpy", "f16", 1e-2, ())
+        arguments_of_compare.update(options, inputs=inputs)
+        return engine.ParityReport(
+            backend="webgpu", device="card", against="numpy", precision="f16", rtol=1e-2, outputs=()
+        )
 
     monkeypatch.setitem(vars(engine), "compare", compare)
     arguments = [U2NETP, "--image", photo, "--against", "numpy", "--precision", "f16", "--device", "1"]
-    status, _, err = done(capsys, *arguments)
+    status, _, err = run_parity(capsys, *arguments)
     assert (status, err) == (0, [])
-    ((_, array),) = seen["inputs"].items()
+    ((_, array),) = arguments_of_compare["inputs"].items()
     assert array.shape == (1, 3, 320, 320)
     assert array.dtype == np.float32
-    wanted = {"backend": "webgpu", "against": "numpy", "precision": "f16", "adapter": "1", "rtol": None}
-    assert {name: seen[name] for name in wanted} == wanted
+    expected = {"backend": "webgpu", "against": "numpy", "precision": "f16", "adapter": "1", "rtol": None}
+    assert {name: arguments_of_compare[name] for name in expected} == expected
 
 
 def test_what_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str], small: Path, tmp_path: Path) -> None:
@@ -99,8 +103,8 @@ def test_what_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str], small: P
         (["--backend", "numpy", "--precision", "f16"], "precision 'f16' is not available"),
         (["--against", "webgpu"], "webgpu"),
     ):
-        status, out, (line,) = done(capsys, small, *arguments)
+        status, out, (line,) = run_parity(capsys, small, *arguments)
         assert (status, out) == (2, "")
         assert expected in line
-    status, _, (line,) = done(capsys, tmp_path / "missing.onnx")
+    status, _, (line,) = run_parity(capsys, tmp_path / "missing.onnx")
     assert status == 3

@@ -53,10 +53,10 @@ def test_it_takes_what_remove_takes_but_for_what_no_sheet_shows() -> None:
 def test_what_no_sheet_shows_is_refused_in_one_line(
     command: Command, photo: Path, option: str, listing: Listing
 ) -> None:
-    done = command("preview", photo, option, *VALUES.get(option, []))
+    outcome = command("preview", photo, option, *VALUES.get(option, []))
     reason = NOT_ON_A_SHEET[option.removeprefix("--").replace("-", "_")]
-    assert (done.status, done.out) == (2, [])
-    assert done.err == [f"nss-wgpu: {option} is not for preview: {reason}"]
+    assert (outcome.status, outcome.out) == (2, [])
+    assert outcome.err == [f"nss-wgpu: {option} is not for preview: {reason}"]
     assert listing(photo.parent) == ["photo.png"]
 
 
@@ -70,7 +70,7 @@ def test_a_sheet_that_exists(command: Command, photo: Path, mask: Path, listing:
 
     sheet = photo.with_name("photo.preview.png")
     assert command("preview", photo, "--mask", mask).status == 0
-    written = sheet.read_bytes()
+    content = sheet.read_bytes()
     sheet.write_bytes(b"precious")
     failed = command("preview", photo, "--mask", mask)
     assert (failed.status, failed.err) == (
@@ -82,19 +82,19 @@ def test_a_sheet_that_exists(command: Command, photo: Path, mask: Path, listing:
     assert preview("rename").status == 0
     assert listing(photo.parent) == ["photo.png", "photo.preview-2.png", "photo.preview.png"]
     assert preview("overwrite").status == 0
-    assert sheet.read_bytes() == written
+    assert sheet.read_bytes() == content
 
 
 def test_folders_formats_and_json(command: Command, photo: Path, mask: Path, tmp_path: Path, listing: Listing) -> None:
     (photo.parent / "deeper").mkdir()
     (photo.parent / "deeper" / "unnamed").write_bytes(photo.read_bytes())
     arguments = (photo.parent, "--mask", mask, "-r", "--all-files", "-o", f"{tmp_path / 'out'}/", "--format", "webp")
-    planned = command("preview", *arguments, "--json", "--dry-run")
-    assert [json.loads(line)["dry_run"] for line in planned.out] == [True, True]
+    plan = command("preview", *arguments, "--json", "--dry-run")
+    assert [json.loads(line)["dry_run"] for line in plan.out] == [True, True]
     assert not (tmp_path / "out").exists()
-    done = command("preview", *arguments, "--json", "--jobs", 1)
-    assert done.status == 0
-    assert [Path(json.loads(line)["output"]).name for line in done.out] == [
+    outcome = command("preview", *arguments, "--json", "--jobs", 1)
+    assert outcome.status == 0
+    assert [Path(json.loads(line)["output"]).name for line in outcome.out] == [
         "photo.preview.webp",
         "unnamed.preview.webp",
     ]
@@ -105,8 +105,8 @@ def test_folders_formats_and_json(command: Command, photo: Path, mask: Path, tmp
 def test_the_sheet_shows_the_composition(command: Command, photo: Path, mask: Path, rgb: np.ndarray) -> None:
     sheet = photo.with_name("photo.preview.png")
     assert command("preview", photo, "--mask", mask, "--invert", "--crop", "2", "--background", "#102030").status == 0
-    shown, alpha, _, _, _, behind = panels(sheet, 6)
-    assert np.array_equal(shown, rgb[:, :32])  # the left half, and two columns around it
+    shown_photo, alpha, _, _, _, behind = panels(sheet, 6)
+    assert np.array_equal(shown_photo, rgb[:, :32])  # the left half, and two columns around it
     assert (alpha[:, :30] == 255).all()
     assert (alpha[:, 30:] == 0).all()
     assert np.array_equal(behind[:, :30], rgb[:, :30])
