@@ -43,7 +43,7 @@ class ForkLock:
             os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._inside: dict[object, int] = {}
         self._forking = None
 
@@ -51,42 +51,42 @@ class ForkLock:
     def shared(self) -> Iterator[None]:
         """Keep forks of other threads waiting for the time of the context; a thread may enter it again."""
         thread, visit = threading.get_ident(), object()
-        inside, changed = self._inside, self._changed
+        inside, condition = self._inside, self._condition
         try:
-            with changed:
-                changed.wait_for(lambda: self._forking in (None, thread) or thread in inside.values())
+            with condition:
+                condition.wait_for(lambda: self._forking in (None, thread) or thread in inside.values())
                 inside[visit] = thread
             yield
         finally:
             # also where an interrupt came between the two lines above
-            with changed:
+            with condition:
                 inside.pop(visit, None)
-                changed.notify_all()
+                condition.notify_all()
 
     def _close(self) -> None:
         thread = threading.get_ident()
-        with self._changed:
-            self._changed.wait_for(lambda: self._forking is None)
+        with self._condition:
+            self._condition.wait_for(lambda: self._forking is None)
             self._forking = thread
-            self._changed.wait_for(lambda: all(other == thread for other in self._inside.values()))
+            self._condition.wait_for(lambda: all(other == thread for other in self._inside.values()))
 
     def _open(self) -> None:
-        with self._changed:
+        with self._condition:
             self._forking = None
-            self._changed.notify_all()
+            self._condition.notify_all()
 
 
 numerics = ForkLock()
 """Held within BLAS and threadpoolctl, which have locks of their own."""
 
-_used: dict[ModuleType, int] = {}
+_users: dict[ModuleType, int] = {}
 """The implementations of WebGPU that are loaded, and the process that loaded each."""
 
 
 def note_use(implementation: ModuleType) -> None:
     """Remember that this process uses an implementation of WebGPU, which its forks then cannot."""
-    if implementation not in _used:
-        _used[implementation] = os.getpid()
+    if implementation not in _users:
+        _users[implementation] = os.getpid()
 
 
 def check_process(doing: str) -> None:
@@ -100,14 +100,14 @@ def check_process(doing: str) -> None:
 
 def is_foreign() -> bool:
     """Whether WebGPU was in use before this process was forked."""
-    return any(process != os.getpid() for process in _used.values())
+    return any(process != os.getpid() for process in _users.values())
 
 
 def _disarm() -> None:
     """In the child: let no handle and no exit handler of a driver wait for the parent's threads."""
-    if not _used:
+    if not _users:
         return
-    for module in _used:
+    for module in _users:
         for kind in (module.classes.GPUObjectBase, module.classes.GPUAdapter):
             kind.__del__ = _leave
     if _libc is not None:

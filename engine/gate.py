@@ -22,7 +22,7 @@ class Gate:
 
     def _renew(self) -> None:
         self._process = os.getpid()
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._inside: dict[object, int] = {}
 
     @contextmanager
@@ -32,23 +32,23 @@ class Gate:
             self._renew()
         thread, visit = threading.get_ident(), object()
         try:
-            with self._changed:
+            with self._condition:
                 if self._closed and thread not in self._inside.values():
                     raise self._refusal()
                 self._inside[visit] = thread
             yield
         finally:
             # also where an interrupt came between the two lines above
-            with self._changed:
+            with self._condition:
                 self._inside.pop(visit, None)
-                self._changed.notify_all()
+                self._condition.notify_all()
 
     def close(self) -> bool:
         """Let nobody in any more, and wait until all others are out. Whether it was open."""
         if self._process != os.getpid():
             self._renew()
         own = threading.get_ident()
-        with self._changed:
+        with self._condition:
             was_open, self._closed = not self._closed, True
-            self._changed.wait_for(lambda: all(thread == own for thread in self._inside.values()))
+            self._condition.wait_for(lambda: all(thread == own for thread in self._inside.values()))
         return was_open

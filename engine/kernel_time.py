@@ -29,12 +29,12 @@ class KernelTime:
 def kernel_time(command: Command, seconds: float) -> KernelTime:
     """The figures of one command of a GPU plan."""
     dispatch = command.dispatch
-    nbytes = sum(_touched(operand, command.share) for operand in dispatch.operands)
+    nbytes = sum(_traffic_bytes(operand, command.share) for operand in dispatch.operands)
     flops = round(dispatch.flops * command.share)
-    return KernelTime(dispatch.op, dispatch.node, dispatch.kernel, seconds, flops, nbytes)
+    return KernelTime(dispatch.op, dispatch.node, dispatch.kernel, seconds=seconds, flops=flops, nbytes=nbytes)
 
 
-def _touched(operand: Operand, share: float) -> int:
+def _traffic_bytes(operand: Operand, share: float) -> int:
     first, last = operand.tensor.span()
     # a view that repeats elements has more of them than memory holds, one with gaps fewer
     elements = min(operand.tensor.size, last - first)

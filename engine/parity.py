@@ -25,7 +25,7 @@ from engine.session import Session, TensorInfo
 RTOL = {"f32": 1e-3, "f16": 1e-2}
 """The tolerance by precision, as a part of the largest magnitude of what is compared."""
 
-KEPT_BYTES = 512 << 20
+INTERMEDIATE_BYTES = 512 << 20
 """Bytes of intermediate values that one run of the whole graph keeps; more of them take several runs."""
 
 
@@ -95,24 +95,32 @@ def compare(
     if against not in ("reference", "numpy"):
         raise BackendError(f"'{against}' is no oracle; compare against reference or numpy")
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
-    bound: dict[str, Any] = {"input_shapes": input_shapes, "outputs": outputs, "input_values": input_values}
+    options: dict[str, Any] = {"input_shapes": input_shapes, "outputs": outputs, "input_values": input_values}
     with (
-        Session(file, backend=backend, adapter=adapter, precision=precision, **bound) as tried,
-        Session(file, backend=against, **bound) as oracle,
+        Session(file, backend=backend, adapter=adapter, precision=precision, **options) as candidate,
+        Session(file, backend=against, **options) as oracle,
     ):
-        given = dict(inputs) if inputs is not None else deviates(tried.inputs)
-        found, wanted = tried.run(given), oracle.run(given)
-        ends = tuple(
-            NodeError("output", name, array.shape, difference(found[name], array)) for name, array in wanted.items()
+        feeds = dict(inputs) if inputs is not None else deviates(candidate.inputs)
+        results, expected = candidate.run(feeds), oracle.run(feeds)
+        output_errors = tuple(
+            NodeError("output", name, array.shape, difference(results[name], array)) for name, array in expected.items()
         )
         nodes: tuple[NodeError, ...] = ()
         if per_node:
-            graph = load(file, **bound)
+            graph = load(file, **options)
             optimize(graph)
-            nodes = _Walk(graph, tried, oracle, [given[value.name] for value in graph.inputs]).nodes()
+            nodes = _Walk(graph, candidate, oracle, [feeds[value.name] for value in graph.inputs]).nodes()
         tolerance = RTOL[precision] if rtol is None else rtol
-        info = tried.info
-        return ParityReport(info.backend, info.device, against, precision, tolerance, ends, nodes)
+        info = candidate.info
+        return ParityReport(
+            backend=info.backend,
+            device=info.device,
+            against=against,
+            precision=precision,
+            rtol=tolerance,
+            outputs=output_errors,
+            nodes=nodes,
+        )
 
 
 def deviates(inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
@@ -126,12 +134,12 @@ def deviates(inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
     }
 
 
-def difference(found: np.ndarray, wanted: np.ndarray) -> Difference:
-    """The largest error of ``found``; equal infinities and two NaN agree."""
-    if not wanted.size:
+def difference(result: np.ndarray, expected: np.ndarray) -> Difference:
+    """The largest error of ``result``; equal infinities and two NaN agree."""
+    if not expected.size:
         return Difference(0.0, 0.0)
     with np.errstate(all="ignore"):
-        a, b = found.astype(np.float64), wanted.astype(np.float64)
+        a, b = result.astype(np.float64), expected.astype(np.float64)
         apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     absolute = float(np.where(np.isnan(apart), np.inf, apart).max())
     magnitude = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
@@ -141,12 +149,12 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> Difference:
 class _Walk:
     """A graph under the oracle, node by node, with the other backend beside it."""
 
-    def __init__(self, graph: Graph, tried: Session, oracle: Session, inputs: Sequence[np.ndarray]) -> None:
-        self._graph, self._tried, self._oracle, self._inputs = graph, tried, oracle, inputs
+    def __init__(self, graph: Graph, candidate: Session, oracle: Session, inputs: Sequence[np.ndarray]) -> None:
+        self._graph, self._candidate, self._oracle, self._inputs = graph, candidate, oracle, inputs
         self._arrays = dict(zip(graph.inputs, inputs, strict=True))
         self._last = {value: step for step, node in enumerate(graph.nodes) for value in node.used_inputs()}
         self._rows: list[NodeError] = []
-        self._kept: list[tuple[int, Value, np.ndarray]] = []
+        self._pending: list[tuple[int, Value, np.ndarray]] = []
 
     def nodes(self) -> tuple[NodeError, ...]:
         for step, node in enumerate(self._graph.nodes):
@@ -154,7 +162,7 @@ class _Walk:
             for value in set(node.used_inputs()):
                 if self._last[value] == step:
                     self._arrays.pop(value, None)
-            if sum(array.nbytes for _, _, array in self._kept) >= KEPT_BYTES:
+            if sum(array.nbytes for _, _, array in self._pending) >= INTERMEDIATE_BYTES:
                 self._drift(step + 1)
         self._drift(len(self._graph.nodes))
         return tuple(self._rows)
@@ -166,23 +174,25 @@ class _Walk:
         inputs = [value for value in dict.fromkeys(node.used_inputs()) if not value.is_constant]
         alone = Graph(inputs, values, [node], node.name)
         arrays = [self._arrays[value] for value in inputs]
-        wanted, found = self._ran(self._oracle, alone, arrays), self._ran(self._tried, alone, arrays)
-        for value, array, other in zip(values, wanted, found, strict=True):
+        expected, results = self._run(self._oracle, alone, arrays), self._run(self._candidate, alone, arrays)
+        for value, array, other in zip(values, expected, results, strict=True):
             self._arrays[value] = array
-            self._kept.append((len(self._rows), value, array))
+            self._pending.append((len(self._rows), value, array))
             name = node.name or value.name
             self._rows.append(NodeError(node.op, name, value.shape, difference(other, array)))
 
     def _drift(self, steps: int) -> None:
         """Run the first ``steps`` nodes as one graph, and compare what the walk has kept."""
-        if not self._kept:
+        if not self._pending:
             return
-        values = [value for _, value, _ in self._kept]
+        values = [value for _, value, _ in self._pending]
         part = Graph(self._graph.inputs, values, self._graph.nodes[:steps], self._graph.name)
-        for (row, _, wanted), found in zip(self._kept, self._ran(self._tried, part, self._inputs), strict=True):
-            self._rows[row] = replace(self._rows[row], drift=difference(found, wanted))
-        self._kept = []
+        for (row, _, expected), result in zip(
+            self._pending, self._run(self._candidate, part, self._inputs), strict=True
+        ):
+            self._rows[row] = replace(self._rows[row], drift=difference(result, expected))
+        self._pending = []
 
-    def _ran(self, session: Session, part: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run(self, session: Session, part: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with closing(session.executor(part, self._graph)) as executor:
             return executor.run(inputs)

@@ -33,7 +33,7 @@ class ConvKernel(KernelBase):
     ``direct`` keeps to algorithms that form the sums of the definition.
     """
 
-    absorbed: tuple[int, ...] = (1, 2)
+    prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, node: Node, *, direct: bool = False) -> None:
         x, w = node.input(0), node.input(1)

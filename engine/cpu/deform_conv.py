@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.strided_copy import SKEW, set_apart
+from engine.cpu.strided_copy import SKEW, skewed_copy
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.conv import conv_window
@@ -40,15 +40,15 @@ def supports(node: Node) -> bool:
     """Whether all is float32 with two spatial axes, the weights known at load, and one offset for all channels."""
     x = node.input(0)
     plain = node.attr("group", 1) == 1 and node.attr("offset_group", 1) == 1
-    known = node.input(1).is_constant and (node.optional_input(3) is None or node.constant(3) is not None)
+    constant = node.input(1).is_constant and (node.optional_input(3) is None or node.constant(3) is not None)
     fits = len(x.shape) == 4 and (x.shape[2] + BORDER) * (x.shape[3] + BORDER) < LARGEST
-    return plain and known and fits and all(value.dtype == np.float32 for value in node.used_inputs())
+    return plain and constant and fits and all(value.dtype == np.float32 for value in node.used_inputs())
 
 
 class DeformConvKernel(KernelBase):
     """A convolution in two dimensions whose taps are moved, image by image."""
 
-    absorbed: tuple[int, ...] = (1, 3)
+    prepacked: tuple[int, ...] = (1, 3)
 
     def __init__(self, node: Node) -> None:
         x, w, bias = node.input(0), node.constant(1), node.constant(3)
@@ -60,7 +60,7 @@ class DeformConvKernel(KernelBase):
         self.bias = None if bias is None else bias.reshape(-1, 1)
         self.tap_at = np.indices(window.kernel).reshape(2, -1, 1) * np.reshape(window.dilations, (2, 1, 1))
         self.positions, line = window.out[0] * window.out[1], self.taps * self.channels
-        self.strip = _whole_pairs(min(self.positions, max(1, STRIP_BYTES // (4 * line)), LONGEST))
+        self.strip = _round_to_pairs(min(self.positions, max(1, STRIP_BYTES // (4 * line)), LONGEST))
         pairs = max(1, CORNER_BYTES // (16 * PAIR * line))
         self.pairs_at_once = min(self.strip // PAIR, pairs)
         row = self.channels * (self.size[1] + SKEW)
@@ -71,64 +71,66 @@ class DeformConvKernel(KernelBase):
 
     def _parts(self, count: int) -> list[int]:
         """Where in scratch, for so many positions, indices, weights, columns, and corners or coordinates end."""
-        moved = self.taps * count
-        indices = 4 * moved * np.dtype(np.intp).itemsize // 4
+        samples = self.taps * count
+        indices = 4 * samples * np.dtype(np.intp).itemsize // 4
         corners = 4 * PAIR * min(self.pairs_at_once, count // PAIR) * self.taps * self.channels
-        return list(accumulate([indices, 4 * PAIR * moved, moved * self.channels, max(corners, 4 * moved)]))
+        return list(accumulate([indices, 4 * PAIR * samples, samples * self.channels, max(corners, 4 * samples)]))
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x, offset, y = present(inputs, 0), present(inputs, 2), present(outputs, 0)
         masks = inputs[4] if len(inputs) > 4 else None
         height, width = self.size
-        bordered = np.zeros((height + BORDER, width + BORDER, self.channels), np.float32)
-        inner, pixels = bordered[1 : height + 1, 1 : width + 1], bordered.reshape(-1, self.channels)
+        canvas = np.zeros((height + BORDER, width + BORDER, self.channels), np.float32)
+        inner, pixels = canvas[1 : height + 1, 1 : width + 1], canvas.reshape(-1, self.channels)
         for image in range(len(x)):
             planes, target = x[image].transpose(1, 2, 0), y[image].reshape(len(self.w), -1)
-            moves = offset[image].reshape(self.taps, 2, -1).swapaxes(0, 1)
+            offsets = offset[image].reshape(self.taps, 2, -1).swapaxes(0, 1)
             mask = None if masks is None else masks[image].reshape(self.taps, -1)
 
-            def spread(worker: int, rows: Range, planes: np.ndarray = planes) -> None:
-                np.copyto(inner[slice(*rows)], set_apart(planes[slice(*rows)], pool.scratch(worker)))
+            def copy_rows(worker: int, rows: Range, planes: np.ndarray = planes) -> None:
+                np.copyto(inner[slice(*rows)], skewed_copy(planes[slice(*rows)], pool.scratch(worker)))
 
             def multiply(
                 worker: int,
                 strip: Range,
-                moves: np.ndarray = moves,
+                offsets: np.ndarray = offsets,
                 mask: np.ndarray | None = mask,
                 target: np.ndarray = target,
             ) -> None:
                 sums = target[:, slice(*strip)]
-                np.matmul(self.w, self._columns(pixels, moves, mask, strip, pool.scratch(worker)).T, out=sums)
+                columns = self._columns(pixels, offsets=offsets, mask=mask, strip=strip, scratch=pool.scratch(worker))
+                np.matmul(self.w, columns.T, out=sums)
                 if self.bias is not None:
                     np.add(sums, self.bias, out=sums)
 
-            pool.each(spread, pool.ranges(height, planes.size, self.rows_at_once))
+            pool.each(copy_rows, pool.ranges(height, planes.size, self.rows_at_once))
             pool.each(multiply, pool.ranges(self.positions, self.nanoseconds, self.strip))
 
     def _columns(
-        self, pixels: np.ndarray, moves: np.ndarray, mask: np.ndarray | None, strip: Range, scratch: np.ndarray
+        self, pixels: np.ndarray, offsets: np.ndarray, mask: np.ndarray | None, strip: Range, scratch: np.ndarray
     ) -> np.ndarray:
         """The input under the moved taps of a strip of positions, ``[positions, taps C]``."""
-        count = _whole_pairs(strip[1] - strip[0])
-        pairs, moved = count // PAIR, self.taps * count
+        count = _round_to_pairs(strip[1] - strip[0])
+        pairs, samples = count // PAIR, self.taps * count
         ends = self._parts(count)
         indices = scratch[: ends[0]].view(np.intp).reshape(pairs, self.taps, PAIR, 4)
         weights = scratch[ends[0] : ends[1]].reshape(pairs, self.taps, PAIR, 4 * PAIR)
         columns = scratch[ends[1] : ends[2]].reshape(pairs, PAIR, self.taps, self.channels)
         corners = scratch[ends[2] : ends[3]]
-        self._interpolation(moves, mask, strip, corners[: 4 * moved].reshape(4, self.taps, count), indices, weights)
+        numbers = corners[: 4 * samples].reshape(4, self.taps, count)
+        self._interpolation(offsets, mask, strip, numbers=numbers, indices=indices, weights=weights)
         for first in range(0, pairs, self.pairs_at_once):
             block = slice(first, min(first + self.pairs_at_once, pairs))
-            chosen = indices[block].reshape(-1)
-            gathered = corners[: chosen.size * self.channels].reshape(-1, self.channels)
-            np.take(pixels, chosen, axis=0, out=gathered, mode="clip")
-            by_pair = gathered.reshape(-1, self.taps, 4 * PAIR, self.channels)
+            corner_pixels = indices[block].reshape(-1)
+            corner_values = corners[: corner_pixels.size * self.channels].reshape(-1, self.channels)
+            np.take(pixels, corner_pixels, axis=0, out=corner_values, mode="clip")
+            by_pair = corner_values.reshape(-1, self.taps, 4 * PAIR, self.channels)
             np.matmul(weights[block], by_pair, out=columns[block].swapaxes(1, 2))
         return columns.reshape(count, -1)[: strip[1] - strip[0]]
 
     def _interpolation(
         self,
-        moves: np.ndarray,
+        offsets: np.ndarray,
         mask: np.ndarray | None,
         strip: Range,
         numbers: np.ndarray,
@@ -139,18 +141,18 @@ class DeformConvKernel(KernelBase):
 
         ``numbers`` is room for four arrays ``[taps, positions]``.
         """
-        at, low, used = numbers[:2], numbers[2:], strip[1] - strip[0]
+        positions, floors, count = numbers[:2], numbers[2:], strip[1] - strip[0]
         starts = np.stack(np.divmod(np.arange(*strip), self.window.out[1]))
         starts = starts * np.reshape(self.window.strides, (2, 1)) - np.reshape(self.window.begin, (2, 1))
-        at[:, :, used:] = 0
-        inside = at[:, :, :used]
-        np.add(starts[:, None], self.tap_at, out=inside, casting="unsafe")
-        np.add(inside, moves[:, :, slice(*strip)], out=inside)
+        positions[:, :, count:] = 0
+        valid = positions[:, :, :count]
+        np.add(starts[:, None], self.tap_at, out=valid, casting="unsafe")
+        np.add(valid, offsets[:, :, slice(*strip)], out=valid)
         for axis, extent in enumerate(self.size):
-            np.clip(at[axis], np.float32(-1), np.float32(extent), out=at[axis])
-        np.floor(at, out=low)
-        np.subtract(at, low, out=at)
-        (y, x), (base, other), line = at, low, self.size[1] + BORDER
+            np.clip(positions[axis], np.float32(-1), np.float32(extent), out=positions[axis])
+        np.floor(positions, out=floors)
+        np.subtract(positions, floors, out=positions)
+        (y, x), (base, other), line = positions, floors, self.size[1] + BORDER
         np.multiply(base, np.float32(line), out=base)
         np.add(base, other, out=base)
         np.add(base, np.float32(line + 1), out=base)
@@ -158,17 +160,17 @@ class DeformConvKernel(KernelBase):
         for corner, step in enumerate((1, line, line + 1), 1):
             np.add(indices[..., 0], step, out=indices[..., corner])
         # the weights of the four corners, each written over what is not needed any more
-        total, last = base, other
-        total[:, used:] = 0
-        total[:, :used] = 1 if mask is None else mask[:, slice(*strip)]
-        np.multiply(y, total, out=y)
-        np.subtract(total, y, out=total)
-        np.multiply(y, x, out=last)
-        np.subtract(y, last, out=y)
-        np.multiply(total, x, out=x)
-        np.subtract(total, x, out=total)
+        top, bottom_right = base, other
+        top[:, count:] = 0
+        top[:, :count] = 1 if mask is None else mask[:, slice(*strip)]
+        np.multiply(y, top, out=y)
+        np.subtract(top, y, out=top)
+        np.multiply(y, x, out=bottom_right)
+        np.subtract(y, bottom_right, out=y)
+        np.multiply(top, x, out=x)
+        np.subtract(top, x, out=top)
         weights.fill(0)
-        for corner, weight in enumerate((total, x, y, last)):
+        for corner, weight in enumerate((top, x, y, bottom_right)):
             for place in range(PAIR):
                 weights[:, :, place, 4 * place + corner] = _by_pair(weight)[..., place]
 
@@ -178,5 +180,5 @@ def _by_pair(numbers: np.ndarray) -> np.ndarray:
     return numbers.reshape(len(numbers), -1, PAIR).swapaxes(0, 1)
 
 
-def _whole_pairs(count: int) -> int:
+def _round_to_pairs(count: int) -> int:
     return -(-count // PAIR) * PAIR

@@ -34,14 +34,14 @@ class Depthwise:
 
         def part(worker: int, channels: Range) -> None:
             source, target = x[slice(*channels)], y[slice(*channels)]
-            scaled = pool.scratch(worker)[: target.size].reshape(target.shape)
+            products = pool.scratch(worker)[: target.size].reshape(target.shape)
             bias = self.epilogue.bias
             target[...] = 0 if bias is None else bias[slice(*channels), :, None]
-            for ky, (rows, from_rows) in enumerate(self.window.seen(0, x.shape[1])):
-                for kx, (columns, from_columns) in enumerate(self.window.seen(1, x.shape[2])):
-                    term, covered = scaled[:, rows, columns], target[:, rows, columns]
+            for ky, (rows, from_rows) in enumerate(self.window.tap_ranges(0, x.shape[1])):
+                for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, x.shape[2])):
+                    term, region = products[:, rows, columns], target[:, rows, columns]
                     np.multiply(source[:, from_rows, from_columns], self.w[ky, kx, slice(*channels)], out=term)
-                    np.add(covered, term, out=covered)
+                    np.add(region, term, out=region)
             self.epilogue.activate(target, target)
 
         pool.each(part, pool.ranges(self.channels, self.nanoseconds, self.most))

@@ -108,7 +108,7 @@ class ElementwiseKernel(KernelBase):
         axis = self.axis - y.ndim
 
         def part(_: int, rows: Range) -> None:
-            self._compute([_cut(x, axis, rows) for x in inputs], _cut(y, axis, rows))
+            self._compute([_rows_of(x, axis, rows) for x in inputs], _rows_of(y, axis, rows))
 
         pool.each(part, pool.ranges(self.rows, self.nanoseconds, self.most))
 
@@ -119,7 +119,7 @@ class ElementwiseKernel(KernelBase):
             self.ufunc(*inputs, out=y)
 
 
-def _cut(x: np.ndarray | None, axis: int, rows: Range) -> Any:
+def _rows_of(x: np.ndarray | None, axis: int, rows: Range) -> Any:
     """The rows of ``x`` along ``axis`` counted from the end; all of one that broadcasts there."""
     if x is None or x.ndim < -axis or x.shape[axis] == 1:
         return x

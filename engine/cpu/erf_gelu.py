@@ -35,10 +35,10 @@ BY_TANH = (2 * 0.044715 * sqrt(2 / pi), 2 * sqrt(2 / pi))
 
 def kernel(node: Node) -> Kernel:
     """The kernel of an Erf or Gelu node: by the reference where it is not float32."""
-    return NormalKernel(node) if node.input(0).dtype == np.float32 else ElementwiseKernel(node)
+    return ErfGeluKernel(node) if node.input(0).dtype == np.float32 else ElementwiseKernel(node)
 
 
-class NormalKernel(KernelBase):
+class ErfGeluKernel(KernelBase):
     """Erf or Gelu, block by block."""
 
     in_place = True

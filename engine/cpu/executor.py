@@ -33,14 +33,14 @@ class NumpyExecutor:
         kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         scratch = max((kernel.scratch for kernel in kernels), default=0)
-        by_reference = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]
-        planned = plan.nbytes + 4 * scratch * self.pool.threads + max(by_reference, default=0)
-        bounds.require(planned, RUN)
+        reference_bytes = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]
+        nbytes = plan.nbytes + 4 * scratch * self.pool.threads + max(reference_bytes, default=0)
+        bounds.require(nbytes, RUN)
         try:
             self.pool.reserve(scratch)
             self._memory = np.empty(plan.nbytes, np.uint8)
         except MemoryError as error:
-            raise TooLargeError(f"{RUN} takes {planned:,} bytes, which this machine has not left") from error
+            raise TooLargeError(f"{RUN} takes {nbytes:,} bytes, which this machine has not left") from error
         self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
 
         def tensor(value: Value | None) -> np.ndarray | None:
@@ -59,7 +59,7 @@ class NumpyExecutor:
         self._inputs = tensors(graph.inputs)
         self._outputs = tensors(graph.outputs)
         self._steps = [
-            (_without_data(node), kernel, tensors(_read(node, kernel)), tensors(node.outputs))
+            (_without_data(node), kernel, tensors(_run_inputs(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
             # nothing is computed where there are no elements, which many a kernel has no place for
             if (node.op not in VIEWS or node.domain) and any(value.type.size for value in node.used_outputs())
@@ -73,14 +73,14 @@ class NumpyExecutor:
                 if target is not None:
                     np.copyto(target, array)
             for node, kernel, sources, targets in self._steps:
-                started = time.perf_counter()
+                start = time.perf_counter()
                 try:
                     with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
                         kernel.run(sources, targets, self.pool)
                 except MISFITS as error:
                     raise misfit(node, error) from error
                 if observe is not None:
-                    observe(node.op, node.name, time.perf_counter() - started)
+                    observe(node.op, node.name, time.perf_counter() - start)
             try:
                 return [np.array(output) for output in self._outputs]
             except MemoryError as error:
@@ -91,12 +91,12 @@ class NumpyExecutor:
         self.pool.close()
 
 
-def _read(node: Node, kernel: Kernel) -> list[Value | None]:
+def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:
     """The node's inputs without those that the kernel has taken into itself: nothing else then keeps their data."""
-    return [None if index in kernel.absorbed else value for index, value in enumerate(node.inputs)]
+    return [None if index in kernel.prepacked else value for index, value in enumerate(node.inputs)]
 
 
 def _without_data(node: Node) -> Node:
     """The node as errors name it, holding no weights."""
     types = [None if value is None else Value(value.name, value.type) for value in node.inputs]
-    return Node(node.op, list(types), [], {}, node.domain, node.version, node.name)
+    return Node(node.op, list(types), [], domain=node.domain, version=node.version, name=node.name)

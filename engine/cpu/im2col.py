@@ -32,7 +32,7 @@ class Columns:
         # the sums are passed over again by the activation, which counts them double
         self.rows = min(max(1, STRIP_BYTES // (4 * (lines + 2 * outputs) * width)), height)
         self.elements = lines * self.rows * width
-        self._moves: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
+        self._copies: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
 
     def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
         """The columns ``[C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[C, H, W]``, in ``scratch``.
@@ -45,24 +45,24 @@ class Columns:
         columns[lines:] = 1
         planes = columns[:lines].reshape(len(x), *self.window.kernel, count, width)
         key = strip, x.shape[1], top
-        if key not in self._moves:
-            self._moves[key] = self._plan_moves(strip, x.shape[1], x.shape[2], top)
-        zeros, copies = self._moves[key]
+        if key not in self._copies:
+            self._copies[key] = self._plan_copies(strip, x.shape[1], x.shape[2], top)
+        zeros, copies = self._copies[key]
         for target in zeros:
             planes[target] = 0
         for target, source in copies:
             planes[target] = x[source]
         return columns
 
-    def _plan_moves(
+    def _plan_copies(
         self, strip: Range, height: int, width: int, top: int
     ) -> tuple[list[Index], list[tuple[Index, Index]]]:
         """Which parts of the columns ``[C, kh, kw, rows, columns]`` are padding, and which copy which input."""
         count, across, every = strip[1] - strip[0], self.window.out[1], slice(None)
         zeros: list[Index] = []
         copies: list[tuple[Index, Index]] = []
-        for ky, (rows, from_rows) in enumerate(self.window.seen(0, height, strip[0], count, top)):
-            for kx, (columns, from_columns) in enumerate(self.window.seen(1, width)):
+        for ky, (rows, from_rows) in enumerate(self.window.tap_ranges(0, height, first=strip[0], count=count, top=top)):
+            for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, width)):
                 tap = every, ky, kx
                 for edge in (slice(0, rows.start), slice(rows.stop, count)):
                     if edge.stop > edge.start:

@@ -21,12 +21,12 @@ class Kernel(Protocol):
     """One node's computation over fixed shapes.
 
     ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
-    of an input of the same type, and ``absorbed`` the constant inputs that the kernel holds in a form of its own.
+    of an input of the same type, and ``prepacked`` the constant inputs that the kernel holds in a form of its own.
     """
 
     scratch: int
     in_place: bool
-    absorbed: tuple[int, ...]
+    prepacked: tuple[int, ...]
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         """Compute every output that is not None, in place; the inputs are only read."""
@@ -37,7 +37,7 @@ class KernelBase:
 
     scratch = 0
     in_place = False
-    absorbed: tuple[int, ...] = ()
+    prepacked: tuple[int, ...] = ()
 
 
 class ReferenceKernel(KernelBase):

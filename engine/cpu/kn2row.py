@@ -48,8 +48,9 @@ class Kn2row:
         product = product.reshape(*self.window.kernel, len(y), bottom - top, width)
         target = y[:, strip[0] : strip[1]]
         target[...] = 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None]
-        for ky, (rows, from_rows) in enumerate(self.window.seen(0, bottom - top, strip[0], target.shape[1], top)):
-            for kx, (columns, from_columns) in enumerate(self.window.seen(1, width)):
+        row_ranges = self.window.tap_ranges(0, bottom - top, first=strip[0], count=target.shape[1], top=top)
+        for ky, (rows, from_rows) in enumerate(row_ranges):
+            for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, width)):
                 part = target[:, rows, columns]
                 np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
         self.epilogue.activate(target, target)

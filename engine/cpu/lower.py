@@ -55,18 +55,21 @@ CHOICES: dict[tuple[str, str], Choice] = {
     ("", "LogSoftmax"): (row_normalization.supports_softmax, row_normalization.SoftmaxKernel),
     ("", "Erf"): (_always, erf_gelu.kernel),
     ("", "Gelu"): (_always, erf_gelu.kernel),
-    ("", "Transpose"): (_always, strided_copy.MoveKernel),
-    ("", "Slice"): (_always, strided_copy.MoveKernel),
-    ("", "Split"): (_always, strided_copy.MoveKernel),
-    ("", "Expand"): (_always, strided_copy.MoveKernel),
-    ("", "Pad"): (strided_copy.pads_with_constant, strided_copy.MoveKernel),
-    ("", "Gather"): (strided_copy.gathers_one_slice, strided_copy.MoveKernel),
+    ("", "Transpose"): (_always, strided_copy.StridedCopyKernel),
+    ("", "Slice"): (_always, strided_copy.StridedCopyKernel),
+    ("", "Split"): (_always, strided_copy.StridedCopyKernel),
+    ("", "Expand"): (_always, strided_copy.StridedCopyKernel),
+    ("", "Pad"): (strided_copy.pads_with_constant, strided_copy.StridedCopyKernel),
+    ("", "Gather"): (strided_copy.gathers_one_slice, strided_copy.StridedCopyKernel),
 }
 
 
 DIRECT: dict[Callable[[Node], Kernel], Callable[[Node], Kernel]] = {
     conv.ConvKernel: partial(conv.ConvKernel, direct=True),
-    **{kernel: kernel for kernel in (concat.ConcatKernel, elementwise.ElementwiseKernel, strided_copy.MoveKernel)},
+    **{
+        kernel: kernel
+        for kernel in (concat.ConcatKernel, elementwise.ElementwiseKernel, strided_copy.StridedCopyKernel)
+    },
     pool.MaxPoolKernel: pool.MaxPoolKernel,
 }
 """Kernels that form the same sums as the reference, if any, and how they are told to."""

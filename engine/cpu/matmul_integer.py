@@ -43,8 +43,8 @@ class MatMulIntegerKernel(KernelBase):
         self.runs = _exact_runs(node)
         self.longest = max((run.stop - run.start for run in self.runs), default=0)
         self.columns = min(self.n, COLUMNS)
-        room = STRIP_BYTES // 4 - self.longest * self.columns
-        self.strip = min(max(self.rows, 1), max(64, room // max(1, self.longest + self.columns)))
+        elements = STRIP_BYTES // 4 - self.longest * self.columns
+        self.strip = min(max(self.rows, 1), max(64, elements // max(1, self.longest + self.columns)))
         self.scratch = self.longest * self.columns + self.strip * (self.longest + self.columns)
         self.nanoseconds = self.rows * self.n * self.k * 2 / GFLOPS
 
@@ -61,8 +61,8 @@ class MatMulIntegerKernel(KernelBase):
             for first in range(0, self.n, self.columns):
                 columns = slice(first, min(first + self.columns, self.n))
                 for run in self.runs:
-                    right, rest = _taken(scratch, b[run, columns], b_zero, (slice(None), columns))
-                    left, rest = _taken(rest, a[slice(*rows), run], a_zero, (slice(*rows), slice(None)))
+                    right, rest = _widen_part(scratch, b[run, columns], b_zero, (slice(None), columns))
+                    left, rest = _widen_part(rest, a[slice(*rows), run], a_zero, (slice(*rows), slice(None)))
                     sums = rest[: len(left) * right.shape[1]].reshape(len(left), -1)
                     np.matmul(left, right, out=sums)
                     target = y[slice(*rows), columns]
@@ -76,22 +76,22 @@ class MatMulIntegerKernel(KernelBase):
 
 def _zero(inputs: Tensors, index: int, axis: int, factor: np.ndarray) -> np.ndarray | None:
     """The zero point of ``factor`` as float32: of each of its rows ``[rows, 1]``, or of each of its columns ``[N]``."""
-    given = inputs[index] if len(inputs) > index else None
-    if given is None:
+    zero_point = inputs[index] if len(inputs) > index else None
+    if zero_point is None:
         return None
     shape = (*factor.shape[:-1], 1) if axis == -2 else (1, factor.shape[-1])
-    return np.broadcast_to(place(given, axis, factor.ndim), shape).astype(np.float32).reshape(-1, shape[-1])
+    return np.broadcast_to(place(zero_point, axis, factor.ndim), shape).astype(np.float32).reshape(-1, shape[-1])
 
 
-def _taken(
+def _widen_part(
     scratch: np.ndarray, part: np.ndarray, zero: np.ndarray | None, where: tuple[slice, slice]
 ) -> tuple[np.ndarray, np.ndarray]:
     """``part`` less its zero points, float32 at the front of ``scratch``, and what is left of that."""
-    wide = scratch[: part.size].reshape(part.shape)
-    np.copyto(wide, part)
+    widened_part = scratch[: part.size].reshape(part.shape)
+    np.copyto(widened_part, part)
     if zero is not None:
-        wide -= zero[where]
-    return wide, scratch[part.size :]
+        widened_part -= zero[where]
+    return widened_part, scratch[part.size :]
 
 
 def _exact_runs(node: Node) -> list[slice]:
@@ -103,16 +103,16 @@ def _exact_runs(node: Node) -> list[slice]:
     elif not b.size:
         largest = np.zeros((len(starts), 1), np.int64)
     else:
-        centred = b.astype(np.int16) - (0 if zero is None else place(zero, -1, 2).astype(np.int16))
-        largest = np.add.reduceat(np.abs(centred), starts, axis=0, dtype=np.int64) * FARTHEST
+        distances = b.astype(np.int16) - (0 if zero is None else place(zero, -1, 2).astype(np.int16))
+        largest = np.add.reduceat(np.abs(distances), starts, axis=0, dtype=np.int64) * FARTHEST
     runs: list[slice] = []
     sums: np.ndarray | None = None
-    for start, most in zip(starts.tolist(), largest, strict=True):
+    for start, step_sums in zip(starts.tolist(), largest, strict=True):
         stop = min(start + STEP, node.input(1).shape[0])
-        if sums is None or (sums + most).max(initial=0) >= EXACT:
+        if sums is None or (sums + step_sums).max(initial=0) >= EXACT:
             runs.append(slice(start, stop))
-            sums = most
+            sums = step_sums
         else:
             runs[-1] = slice(runs[-1].start, stop)
-            sums = sums + most
+            sums = sums + step_sums
     return runs

@@ -39,7 +39,7 @@ class PackedMatMulKernel(KernelBase):
         self.rows = prod(node.input(0).shape[:-1])
         self.bias: np.ndarray | None = None
         # all inputs but the first are constants
-        self.absorbed = tuple(range(1, len(node.inputs)))
+        self.prepacked = tuple(range(1, len(node.inputs)))
         self.columns = min(self.n, max(1, STRIP_BYTES // (4 * self.lines)))
         self.scratch = self.columns * self.lines + self.margin
         self.nanoseconds = self.n * self.k * (2 * self.rows / GFLOPS + WIDEN_NS)
@@ -50,13 +50,13 @@ class PackedMatMulKernel(KernelBase):
 
         def part(worker: int, columns: Range) -> None:
             block = y[:, slice(*columns)]
-            np.matmul(a, self.widened(*columns, pool.scratch(worker)).T, out=block)
+            np.matmul(a, self.widen(*columns, pool.scratch(worker)).T, out=block)
             if self.bias is not None:
                 block += self.bias[slice(*columns)]
 
         pool.each(part, pool.ranges(self.n, self.nanoseconds, self.columns))
 
-    def widened(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
+    def widen(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
         """Columns ``first`` to before ``last`` of W as rows ``[last - first, K]`` float32, in ``scratch``."""
         raise NotImplementedError
 
@@ -79,7 +79,7 @@ class MatMulNBitsKernel(PackedMatMulKernel):
         self.pairs = _pairs(levels)
         self.bias = None if bias is None else bias.reshape(-1)
 
-    def widened(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
+    def widen(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
         w = scratch[: (last - first) * self.lines].reshape(last - first, -1, self.block)
         packed = self.packed[first:last]
         if self.bits == 4:
@@ -109,14 +109,14 @@ class MatMulBnb4Kernel(PackedMatMulKernel):
         levels = LEVELS[node.attr("quant_type")]
         self.pairs = _pairs(levels, upper_first=True)
 
-    def widened(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
+    def widen(self, first: int, last: int, scratch: np.ndarray) -> np.ndarray:
         begin, end = first * self.k, last * self.k
-        low, high = begin // self.block, -(-end // self.block)
-        blocks = scratch[: (high - low) * self.block].reshape(-1, self.block)
-        packed = self.packed[low * self.block // 2 : high * self.block // 2]
+        first_block, end_block = begin // self.block, -(-end // self.block)
+        blocks = scratch[: (end_block - first_block) * self.block].reshape(-1, self.block)
+        packed = self.packed[first_block * self.block // 2 : end_block * self.block // 2]
         _take_pairs(self.pairs, packed, blocks.reshape(-1)[: 2 * len(packed)])
-        blocks *= self.absmax[low:high, None]
-        start = begin - low * self.block
+        blocks *= self.absmax[first_block:end_block, None]
+        start = begin - first_block * self.block
         return blocks.reshape(-1)[start : start + end - begin].reshape(-1, self.k)
 
 

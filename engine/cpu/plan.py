@@ -88,14 +88,14 @@ def _regions(graph: Graph, in_place: Sequence[bool]) -> dict[Value, Region]:
 
     regions = {value: Region(value.type.nbytes, -1, last_use.get(value, -1)) for value in graph.inputs}
     for step, node in enumerate(graph.nodes):
-        shared = _shared_region(node, step, regions, in_place[step])
+        alias = _alias_region(node, step, regions, in_place[step])
         for index, value in enumerate(node.outputs):
             if value is None:
                 continue
             last = last_use.get(value, step)
-            if index == 0 and shared is not None:
-                regions[value] = shared
-                shared.extend(last)
+            if index == 0 and alias is not None:
+                regions[value] = alias
+                alias.extend(last)
             else:
                 regions[value] = Region(value.type.nbytes, step, last)
         if node.op == "Concat" and not node.domain:
@@ -103,7 +103,7 @@ def _regions(graph: Graph, in_place: Sequence[bool]) -> dict[Value, Region]:
     return regions
 
 
-def _shared_region(node: Node, step: int, regions: dict[Value, Region], in_place: bool) -> Region | None:
+def _alias_region(node: Node, step: int, regions: dict[Value, Region], in_place: bool) -> Region | None:
     """The region of an input that the first output can lie in."""
     inputs = [value for value in node.used_inputs() if value in regions]
     if node.op in VIEWS and not node.domain:

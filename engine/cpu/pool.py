@@ -53,18 +53,18 @@ class MaxPoolKernel(KernelBase):
 def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
     """``y`` = the maximum of ``x`` under the window along one axis (axis 0 is not spatial)."""
     count, lead = y.shape[axis], (slice(None),) * axis
-    taps = [(out, taken) for out, taken in window.seen(axis - 1, x.shape[axis]) if out.stop > out.start]
+    taps = [(out, source) for out, source in window.tap_ranges(axis - 1, x.shape[axis]) if out.stop > out.start]
     # two taps that every output sees give the first maximum; the edges see padding and start from its value
-    whole = [taken for out, taken in taps if out == slice(0, count)]
-    rest = [(out, taken) for out, taken in taps if out != slice(0, count)]
+    whole = [source for out, source in taps if out == slice(0, count)]
+    rest = [(out, source) for out, source in taps if out != slice(0, count)]
     if len(whole) > 1:
         np.maximum(x[(*lead, whole[0])], x[(*lead, whole[1])], out=y)
     elif whole:
         np.copyto(y, x[(*lead, whole[0])])
     else:
         y.fill(-np.inf)
-    for taken in whole[2:]:
-        np.maximum(y, x[(*lead, taken)], out=y)
-    for out, taken in rest:
-        covered = y[(*lead, out)]
-        np.maximum(covered, x[(*lead, taken)], out=covered)
+    for source in whole[2:]:
+        np.maximum(y, x[(*lead, source)], out=y)
+    for out, source in rest:
+        region = y[(*lead, out)]
+        np.maximum(region, x[(*lead, source)], out=region)

@@ -11,7 +11,7 @@ from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node
 from engine.ops.conv import conv_window
-from engine.ops.quantize import dynamic_parameters, requantized
+from engine.ops.quantize import dynamic_parameters, requantize
 
 EXACT = 1 << 24
 """float32 holds every integer up to this size: sums that stay below it are exact in any order."""
@@ -42,7 +42,7 @@ class DynamicQuantizeKernel(KernelBase):
         def quantize(_: int, part: tuple[int, int]) -> None:
             levels = x[slice(*part)] / scale
             if not regular:
-                np.copyto(y[slice(*part)], requantized(levels, zero, y.dtype))
+                np.copyto(y[slice(*part)], requantize(levels, zero, y.dtype))
                 return
             np.rint(levels, out=levels)
             levels += np.float32(zero)
@@ -55,9 +55,9 @@ class DynamicQuantizeKernel(KernelBase):
 def supports_conv_integer(node: Node) -> bool:
     """Whether the convolution has two spatial axes, one group, and known weights that one channel can sum exactly."""
     w, zero = node.input(1), node.optional_input(3)
-    known = w.is_constant and (zero is None or zero.is_constant)
-    fits = known and len(w.shape) == 4 and node.attr("group", 1) == 1
-    return fits and bool(_largest_sums(_centred_weights(node)).max(initial=0) < EXACT)
+    constant = w.is_constant and (zero is None or zero.is_constant)
+    fits = constant and len(w.shape) == 4 and node.attr("group", 1) == 1
+    return fits and bool(_largest_sums(_weight_distances(node)).max(initial=0) < EXACT)
 
 
 class ConvIntegerKernel(KernelBase):
@@ -66,10 +66,10 @@ class ConvIntegerKernel(KernelBase):
     The channels are cut into runs whose sums cannot reach 2^24: within a run the float32 product is exact.
     """
 
-    absorbed: tuple[int, ...] = (1, 3)
+    prepacked: tuple[int, ...] = (1, 3)
 
     def __init__(self, node: Node) -> None:
-        x, w = node.input(0), _centred_weights(node)
+        x, w = node.input(0), _weight_distances(node)
         window = conv_window(node, x.shape, w.shape)
         self.runs = _exact_runs(w)
         self.weights = [w[:, run].reshape(len(w), -1).copy() for run in self.runs]
@@ -105,14 +105,14 @@ class ConvIntegerKernel(KernelBase):
                 target += sums.astype(np.int32)
 
 
-def _centred_weights(node: Node) -> np.ndarray:
+def _weight_distances(node: Node) -> np.ndarray:
     """The weights ``[M, C, kh, kw]`` less their zero point, of the whole tensor or of each output channel, float32."""
     w, zero = node.constant(1), node.constant(3)
     assert w is not None
-    centred = w.astype(np.float32)
+    distances = w.astype(np.float32)
     if zero is not None:
-        centred -= zero.astype(np.float32).reshape(-1, 1, 1, 1)
-    return centred
+        distances -= zero.astype(np.float32).reshape(-1, 1, 1, 1)
+    return distances
 
 
 def _largest_sums(w: np.ndarray) -> np.ndarray:

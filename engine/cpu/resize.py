@@ -45,11 +45,13 @@ class ResizeKernel(KernelBase):
         self.leading = prod(shape[: self.first])
         needs = []
         for axis in self.axes:
-            scaled = axis.copies * prod(shape[self.first :])
+            copy_elements = axis.copies * prod(shape[self.first :])
             shape[axis.axis] = axis.count
-            needs.append((scaled, prod(shape[self.first :])))
+            needs.append((copy_elements, prod(shape[self.first :])))
         # the result of each axis but the last lies in scratch while the next one reads it
-        self.plane = sum(result for _, result in needs[:-1]) + max((scaled for scaled, _ in needs), default=0)
+        self.plane = sum(result for _, result in needs[:-1]) + max(
+            (copy_elements for copy_elements, _ in needs), default=0
+        )
         self.planes = min(max(1, STRIP_BYTES // (4 * max(1, self.plane))), self.leading)
         self.scratch = self.planes * self.plane
         self.nanoseconds = node.output.type.size * 0.5
@@ -83,16 +85,16 @@ class _Axis:
         self.axis, self.count = axis, len(table.indices)
         self.selection = table.indices[:, 0] if table.is_selection else None
         self.phases: list[tuple[slice, list[tuple[float, slice]]]] = []
-        odd = np.arange(self.count)
+        irregular = np.arange(self.count)
         factor = self.count // extent
         if self.count == factor * extent and 1 < factor <= PHASES and not table.is_selection:
             phases, ends = _phases(table, factor)
             # with align_corners the weights drift from output to output, and little is regular
             if len(ends) <= self.count // 2:
-                self.phases, odd = phases, ends
+                self.phases, irregular = phases, ends
         self.weights = sorted({weight for _, taps in self.phases for weight, _ in taps})
         self.copies = len(self.weights)
-        self.blocks = [] if table.is_selection else _blocks(table, odd)
+        self.blocks = [] if table.is_selection else _blocks(table, irregular)
 
     def apply(self, x: np.ndarray, y: np.ndarray, axis: int, scratch: np.ndarray) -> None:
         """Resample ``x`` along ``axis`` into ``y``; ``scratch`` has room for ``copies`` times ``x``."""
@@ -100,12 +102,12 @@ class _Axis:
             np.take(x, self.selection, axis, out=y, mode="clip")
             return
         lead = (slice(None),) * axis
-        scaled = {}
+        products = {}
         for index, weight in enumerate(self.weights):
-            scaled[weight] = scratch[index * x.size : (index + 1) * x.size].reshape(x.shape)
-            np.multiply(x, np.float32(weight), out=scaled[weight])
+            products[weight] = scratch[index * x.size : (index + 1) * x.size].reshape(x.shape)
+            np.multiply(x, np.float32(weight), out=products[weight])
         for outs, taps in self.phases:
-            terms = [scaled[weight][(*lead, taken)] for weight, taken in taps]
+            terms = [products[weight][(*lead, inputs)] for weight, inputs in taps]
             target = y[(*lead, outs)]
             if len(terms) == 1:
                 np.copyto(target, terms[0])
@@ -125,7 +127,7 @@ class _Axis:
 def _phases(table: AxisTaps, factor: int) -> tuple[list[tuple[slice, list[tuple[float, slice]]]], np.ndarray]:
     """For each phase: the outputs where it is regular, and (weight, inputs) of each tap; also the outputs left over."""
     phases = []
-    odd: list[int] = []
+    irregular: list[int] = []
     for phase in range(factor):
         outputs = np.arange(phase, len(table.indices), factor)
         steps = table.indices[outputs] - np.arange(len(outputs))[:, None]
@@ -137,15 +139,15 @@ def _phases(table: AxisTaps, factor: int) -> tuple[list[tuple[slice, list[tuple[
         breaks = np.flatnonzero(~regular)
         first = int(breaks[breaks < middle].max(initial=-1)) + 1
         last = int(breaks[breaks > middle].min(initial=len(outputs))) - 1
-        odd.extend(outputs[:first])
-        odd.extend(outputs[last + 1 :])
+        irregular.extend(outputs[:first])
+        irregular.extend(outputs[last + 1 :])
         taps = [
             (float(weight), slice(first + int(step), last + int(step) + 1))
             for weight, step in zip(table.weights[outputs[middle]], steps[middle], strict=True)
             if weight
         ]
         phases.append((slice(int(outputs[first]), int(outputs[last]) + 1, factor), taps))
-    return phases, np.array(sorted(odd), np.int64)
+    return phases, np.array(sorted(irregular), np.int64)
 
 
 def _blocks(table: AxisTaps, outputs: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:

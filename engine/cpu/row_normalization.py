@@ -22,8 +22,8 @@ def supports_layer_norm(node: Node) -> bool:
     x, parameters = node.input(0), list(node.used_inputs())[1:]
     row = x.shape[trailing(node, x.shape)[0] :]
     fits = all(value.is_constant and value.shape == row for value in parameters)
-    wanted = x.type.size > 0 and len(list(node.used_outputs())) == 1 and node.outputs[0] is not None
-    return fits and wanted and x.dtype == np.float32 and stash(node) == np.float32
+    one_output = x.type.size > 0 and len(list(node.used_outputs())) == 1 and node.outputs[0] is not None
+    return fits and one_output and x.dtype == np.float32 and stash(node) == np.float32
 
 
 def supports_softmax(node: Node) -> bool:
@@ -64,7 +64,7 @@ class _RowKernel(KernelBase):
 class LayerNormKernel(_RowKernel):
     """LayerNormalization without its moments."""
 
-    absorbed: tuple[int, ...] = (1, 2)
+    prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, node: Node) -> None:
         super().__init__(node, trailing(node, node.input(0).shape)[0], 1.2)

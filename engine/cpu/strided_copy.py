@@ -43,34 +43,34 @@ def gathers_one_slice(node: Node) -> bool:
     return index is not None and index.ndim == 0 and -extent <= int(index) < extent
 
 
-class MoveKernel(KernelBase):
+class StridedCopyKernel(KernelBase):
     """Every element to where it belongs, without arithmetic."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.nanoseconds = sum(value.type.size for value in node.used_outputs()) * 0.5
-        self.across = self._crowded_lines()
+        self.across = self._conflicting_lines()
         self.scratch = STRIP_BYTES // 4 + SKEW * self.across if self.across else 0
 
-    def _crowded_lines(self) -> int:
+    def _conflicting_lines(self) -> int:
         """How many lines a transposition reads across, if these would push one another out of the cache, else 0."""
         x = self.node.input(0)
         if self.node.op != "Transpose" or x.dtype != np.float32 or len(x.shape) < 2:
             return 0
         axis = permutation(self.node, len(x.shape))[-1]
-        apart = prod(x.shape[axis + 1 :]) * x.dtype.itemsize
-        crowded = apart % PAGE == 0 and 8 < x.shape[axis] <= STRIP_BYTES // PAGE
-        return x.shape[axis] if crowded else 0
+        line_stride = prod(x.shape[axis + 1 :]) * x.dtype.itemsize
+        conflict = line_stride % PAGE == 0 and 8 < x.shape[axis] <= STRIP_BYTES // PAGE
+        return x.shape[axis] if conflict else 0
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         copies = _copies(self.node, inputs, outputs)
         blocks = [block for target, source in copies for block in _blocks(target, source, keep_last=self.across > 0)]
 
-        def move(worker: int, part: Range) -> None:
+        def copy(worker: int, part: Range) -> None:
             for target, source in blocks[slice(*part)]:
-                np.copyto(target, set_apart(source, pool.scratch(worker)) if self.across else source)
+                np.copyto(target, skewed_copy(source, pool.scratch(worker)) if self.across else source)
 
-        pool.each(move, pool.ranges(len(blocks), self.nanoseconds))
+        pool.each(copy, pool.ranges(len(blocks), self.nanoseconds))
 
 
 def _copies(node: Node, inputs: Tensors, outputs: Tensors) -> list[Copy]:
@@ -79,7 +79,7 @@ def _copies(node: Node, inputs: Tensors, outputs: Tensors) -> list[Copy]:
         axis, extents = split_extents(node, x.shape, ints(node.constant(1)))
         starts = np.cumsum((0, *extents))
         parts = zip(outputs, starts, extents, strict=False)
-        return [(y, _cut(x, axis, int(start), extent)) for y, start, extent in parts if y is not None]
+        return [(y, _narrow(x, axis, int(start), extent)) for y, start, extent in parts if y is not None]
     y = present(outputs, 0)
     if node.op == "Transpose":
         return [(y, x.transpose(permutation(node, x.ndim)))]
@@ -91,26 +91,26 @@ def _copies(node: Node, inputs: Tensors, outputs: Tensors) -> list[Copy]:
         index = node.constant(1)
         assert index is not None
         return [(y, np.moveaxis(x, node.attr("axis", 0), 0)[int(index)])]
-    return _padded(node, x, y, inputs[2] if len(inputs) > 2 else None)
+    return _pad_copies(node, x, y, inputs[2] if len(inputs) > 2 else None)
 
 
-def _padded(node: Node, x: np.ndarray, y: np.ndarray, given: np.ndarray | None) -> list[Copy]:
+def _pad_copies(node: Node, x: np.ndarray, y: np.ndarray, fill: np.ndarray | None) -> list[Copy]:
     """The input within the output, and the value on either side of it, axis after axis."""
     pads, value = tuple(node.attr("pads", ())), node.attr("value", 0.0)
     if node.version >= 11:
-        pads, value = static_ints(node, 1), 0 if given is None else given.reshape(())
+        pads, value = static_ints(node, 1), 0 if fill is None else fill.reshape(())
     widths = pad_widths(x.ndim, pads, ints(node.constant(3)))
     copies: list[Copy] = []
     for axis, (before, after) in enumerate(widths):
         extent = x.shape[axis] + min(before, 0) + min(after, 0)
-        low = max(before, 0)
-        copies.append((_cut(y, axis, 0, low), value))
-        copies.append((_cut(y, axis, low + extent, max(after, 0)), value))
-        x, y = _cut(x, axis, max(-before, 0), extent), _cut(y, axis, low, extent)
+        start = max(before, 0)
+        copies.append((_narrow(y, axis, 0, start), value))
+        copies.append((_narrow(y, axis, start + extent, max(after, 0)), value))
+        x, y = _narrow(x, axis, max(-before, 0), extent), _narrow(y, axis, start, extent)
     return [(target, source) for target, source in [*copies, (y, x)] if target.size]
 
 
-def _cut(x: np.ndarray, axis: int, start: int, extent: int) -> np.ndarray:
+def _narrow(x: np.ndarray, axis: int, start: int, extent: int) -> np.ndarray:
     return x[(slice(None),) * axis + (slice(start, start + extent),)]
 
 
@@ -119,29 +119,29 @@ def _blocks(target: np.ndarray, source: Any, *, keep_last: bool) -> Iterator[Cop
     if target.nbytes <= STRIP_BYTES:
         yield target, source
         return
-    axis = _axis_to_cut(target, source, keep_last)
+    axis = _block_axis(target, source, keep_last)
     half = target.shape[axis] // 2
     for start, extent in ((0, half), (half, target.shape[axis] - half)):
-        part = _cut(source, axis, start, extent) if isinstance(source, np.ndarray) and source.ndim else source
-        yield from _blocks(_cut(target, axis, start, extent), part, keep_last=keep_last)
+        part = _narrow(source, axis, start, extent) if isinstance(source, np.ndarray) and source.ndim else source
+        yield from _blocks(_narrow(target, axis, start, extent), part, keep_last=keep_last)
 
 
-def _axis_to_cut(target: np.ndarray, source: Any, keep_last: bool) -> int:
+def _block_axis(target: np.ndarray, source: Any, keep_last: bool) -> int:
     """The outermost axis; of a transposition, the longest but the one that it moved away from the end."""
     axes = [axis for axis, extent in enumerate(target.shape) if extent > 1]
     if not isinstance(source, np.ndarray) or source.ndim == 0:
         return axes[0]
     innermost = min(axes, key=lambda axis: abs(source.strides[axis]))
-    kept = target.ndim - 1 if keep_last else innermost
+    whole_axis = target.ndim - 1 if keep_last else innermost
     if innermost == axes[-1] and not keep_last:
         return axes[0]
-    return max((axis for axis in axes if axis != kept), key=lambda axis: target.shape[axis])
+    return max((axis for axis in axes if axis != whole_axis), key=lambda axis: target.shape[axis])
 
 
-def set_apart(x: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+def skewed_copy(x: np.ndarray, scratch: np.ndarray) -> np.ndarray:
     """A copy of ``x`` in scratch whose lines along the last axis do not lie whole pages apart."""
     lines = np.moveaxis(x, -1, 0)
     width = prod(lines.shape[1:])
-    near = scratch[: len(lines) * (width + SKEW)].reshape(len(lines), -1)[:, :width].reshape(lines.shape)
-    np.copyto(near, lines)
-    return np.moveaxis(near, 0, -1)
+    skewed = scratch[: len(lines) * (width + SKEW)].reshape(len(lines), -1)[:, :width].reshape(lines.shape)
+    np.copyto(skewed, lines)
+    return np.moveaxis(skewed, 0, -1)

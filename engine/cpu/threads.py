@@ -125,9 +125,9 @@ class Pool:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
         self._scratch = [np.empty(0, np.float32) for _ in range(self.threads)]
-        self._hire()
+        self._start_workers()
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         self._process = os.getpid()
         self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
         self._queue: list[Any] = []
@@ -196,7 +196,7 @@ class Pool:
     def settle(self) -> None:
         """Wait until no worker is at anything that an interrupted ``each`` left behind; a forked child gets its own."""
         if self._process != os.getpid():
-            self._hire()
+            self._start_workers()
         self._queue.clear()
         for busy in self._busy:
             with busy:

@@ -55,7 +55,7 @@ class WindowAttentionKernel(KernelBase):
             def part(worker: int, windows: Range, source: np.ndarray = x[at], target: np.ndarray = y[at]) -> None:
                 for first in range(windows[0], windows[1], self.group):
                     group = first, min(first + self.group, windows[1])
-                    self._attend(source, bias, padding, target, group, pool.scratch(worker))
+                    self._attend(source, bias, padding, y=target, windows=group, scratch=pool.scratch(worker))
 
             pool.each(part, pool.ranges(len(self.tokens), self.nanoseconds, self.group))
 
@@ -86,8 +86,8 @@ class WindowAttentionKernel(KernelBase):
         is_safe = self.may_be_safe and scores.min() > -SAFE and scores.max() < SAFE
         for window in range(*windows):
             if window in self.masks:
-                masked = scores[window - windows[0]]
-                np.add(masked, self.masks[window], out=masked)
+                window_scores = scores[window - windows[0]]
+                np.add(window_scores, self.masks[window], out=window_scores)
         if not is_safe:
             np.subtract(scores, scores.max(axis=-1, keepdims=True), out=scores)
         np.exp(scores, out=scores)

@@ -113,39 +113,39 @@ class Winograd:
     def _strip(self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray) -> None:
         c, m, step, rows = self.channels, self.outputs, self.step, strip[1] - strip[0]
         s = rows * step
-        split, _ = self._regions(rows)
-        first, second = scratch[:split], scratch[split:]
+        first_size, _ = self._regions(rows)
+        first, second = scratch[:first_size], scratch[first_size:]
 
-        padded = _shaped(second, c, ROWS * rows + 2, COLUMNS * step)
+        padded = _view(second, c, ROWS * rows + 2, COLUMNS * step)
         self._pad(x, padded, strip[0] * ROWS)
-        phases = _shaped(first, 6, 2, c, rows, step)
+        phases = _view(first, 6, 2, c, rows, step)
         plane, line, item = padded.strides
         overlapping = (line, item, plane, ROWS * line, COLUMNS * item)
         np.copyto(phases, np.lib.stride_tricks.as_strided(padded, phases.shape, overlapping))
 
-        left = _shaped(second, 6, 2, c * s)
+        left = _view(second, 6, 2, c * s)
         np.matmul(_B4, phases.reshape(6, -1), out=left.reshape(6, -1))
         second[left.size] = 0  # what the last junk tile takes in from beyond the end
         right = np.lib.stride_tricks.as_strided(second[1:], left.shape, left.strides)
-        v = _shaped(first, 4, 6, c * s)
+        v = _view(first, 4, 6, c * s)
         np.subtract(left[:, 0], right[:, 0], out=v[0])
         np.add(left[:, 1], right[:, 0], out=v[1])
         np.subtract(right[:, 0], left[:, 1], out=v[2])
         np.subtract(left[:, 1], right[:, 1], out=v[3])
 
-        product = _shaped(second, 4, 6, m * s)
+        product = _view(second, 4, 6, m * s)
         np.matmul(self.u, v.reshape(TAPS, c, s), out=product.reshape(TAPS, m, s))
         # A^T spreads what is added at tap (1, 1) to every output of the tile alike
         self.epilogue.add_bias(product[1, 1].reshape(m, s))
-        half = _shaped(first, 2, 6, m * s)
+        half = _view(first, 2, 6, m * s)
         np.add(product[0], product[1], out=half[0])
         np.add(half[0], product[2], out=half[0])
         np.subtract(product[1], product[2], out=half[1])
         np.subtract(half[1], product[3], out=half[1])
-        tiles = _shaped(second, 2, 4, m * s)
+        tiles = _view(second, 2, 4, m * s)
         np.matmul(_A4, half, out=tiles)
 
-        block = _shaped(first, m, rows, ROWS, step, COLUMNS)
+        block = _view(first, m, rows, ROWS, step, COLUMNS)
         for j in range(COLUMNS):
             np.copyto(block[..., j], tiles[j].reshape(4, m, rows, step).transpose(1, 2, 0, 3))
         target = y[:, strip[0] * ROWS : strip[1] * ROWS]
@@ -169,6 +169,6 @@ class Winograd:
         padded[:, above:below, left:right] = x[:, first + above : first + below, : padded.shape[2] - left]
 
 
-def _shaped(region: np.ndarray, *shape: int) -> np.ndarray:
+def _view(region: np.ndarray, *shape: int) -> np.ndarray:
     """The start of ``region`` in that shape."""
     return region[: prod(shape)].reshape(shape)

@@ -32,7 +32,7 @@ GEOMETRY = {
 LARGEST_WEIGHT = 1e12
 """Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
 
-UNASKED = 64 << 20
+ALWAYS_AVAILABLE = 64 << 20
 """Bytes that any machine has: below them nobody asks how much there is."""
 
 
@@ -43,9 +43,9 @@ def check_tensor(kind: TensorType, what: str) -> None:
     if min(kind.shape, default=0) < 0:
         raise ModelError(f"{what} is {kind}, which has a negative extent; the file is damaged")
     # NumPy holds a tensor without elements to its other extents as well
-    spanned = prod([extent or 1 for extent in kind.shape]) * kind.dtype.itemsize
-    if spanned > UNASKED:
-        require(spanned if spanned > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
+    span_bytes = prod([extent or 1 for extent in kind.shape]) * kind.dtype.itemsize
+    if span_bytes > ALWAYS_AVAILABLE:
+        require(span_bytes if span_bytes > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
 
 
 def check_attributes(node: Node) -> None:
@@ -79,7 +79,7 @@ def require(nbytes: int, what: str) -> None:
             f"{what} takes {nbytes:,} bytes, more than any machine can address; the file is damaged, or bound to a "
             "shape that it is not for"
         )
-    if nbytes > UNASKED and nbytes > (memory := machine_memory()):
+    if nbytes > ALWAYS_AVAILABLE and nbytes > (memory := machine_memory()):
         raise TooLargeError(
             f"{what} takes {nbytes:,} bytes, and this machine has {memory:,}; "
             "use a smaller input shape, a smaller model or a machine with more memory"
@@ -89,18 +89,18 @@ def require(nbytes: int, what: str) -> None:
 class Budget:
     """The memory for the constants that are computed at load.
 
-    ``held`` is what those before take, in bytes.
+    ``constant_bytes`` is what those before take, in bytes.
     """
 
     def __init__(self) -> None:
-        self.held = 0
+        self.constant_bytes = 0
 
-    def evaluate(self, node: Node, nbytes: int) -> None:
-        """TooLargeError where ``node`` cannot be evaluated in ``nbytes`` beside what is held."""
-        if self.held + nbytes > UNASKED:
-            require(self.held + nbytes, f"{node.label}: what is computed before a run")
+    def evaluate(self, node: Node, needed_bytes: int) -> None:
+        """TooLargeError where ``node`` cannot be evaluated in ``needed_bytes`` beside what is held."""
+        if self.constant_bytes + needed_bytes > ALWAYS_AVAILABLE:
+            require(self.constant_bytes + needed_bytes, f"{node.label}: what is computed before a run")
 
     def hold(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
         """Count a result, unless it is a view of one of ``sources``."""
         if not any(source is not None and np.may_share_memory(array, source) for source in sources):
-            self.held += array.nbytes
+            self.constant_bytes += array.nbytes

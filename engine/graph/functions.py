@@ -18,7 +18,7 @@ MOST_NODES = 1_000_000
 _Key = tuple[str, str, str]
 
 
-def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model without local functions.
 
     Raises:
@@ -30,29 +30,29 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     bodies: dict[_Key, list[_Key]] = {}
     for function in proto.functions:
         key = normalize_domain(function.domain), function.name, function.overload
-        bodies.setdefault(key, []).extend(_called(function.node))
-    measured: dict[_Key, tuple[int, int]] = {}
+        bodies.setdefault(key, []).extend(_callees(function.node))
+    sizes: dict[_Key, tuple[int, int]] = {}
 
     def measure(key: _Key, depth: int) -> tuple[int, int]:
         """How deep functions are nested in this one, itself included, and the nodes it becomes."""
         if key not in bodies:
             return 0, 1
-        if key not in measured:
+        if key not in sizes:
             inner = [measure(callee, depth + 1) for callee in bodies[key]] if depth < DEEPEST else [(depth, 0)]
             height = 1 + max((height for height, _ in inner), default=0)
             if height > DEEPEST:
                 raise ValueError(f"they call themselves, or each other more than {DEEPEST} deep")
-            measured[key] = height, sum(count for _, count in inner)
-        return measured[key]
+            sizes[key] = height, sum(count for _, count in inner)
+        return sizes[key]
 
     for key in bodies:
         measure(key, 1)
-    if sum(measure(key, 0)[1] for key in _called(proto.graph.node)) > MOST_NODES:
+    if sum(measure(key, 0)[1] for key in _callees(proto.graph.node)) > MOST_NODES:
         raise ValueError(f"they come to more than {MOST_NODES:,} nodes")
     return onnx.inliner.inline_local_functions(proto)
 
 
-def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Key]:
+def _callees(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Key]:
     """What each of these nodes, and of those in the graphs within, asks for: an operator or a function."""
     pending = list(nodes)
     while pending:

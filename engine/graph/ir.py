@@ -148,8 +148,8 @@ class Graph:
 
     def constants(self) -> list[Value]:
         """Every constant that a node reads or that is an output, each once."""
-        read = (value for node in self.nodes for value in node.used_inputs())
-        return [value for value in dict.fromkeys([*read, *self.outputs]) if value.is_constant]
+        inputs = (value for node in self.nodes for value in node.used_inputs())
+        return [value for value in dict.fromkeys([*inputs, *self.outputs]) if value.is_constant]
 
     def replace_values(self, replacement: dict[Value, Value]) -> None:
         """Make every reader of a key read its value instead; chains of replacements are followed."""

@@ -59,11 +59,11 @@ class _Loader:
         self.proto, self.file, self.versions = file.proto.graph, file, file.versions
         self.nodes: list[Node] = []
         self.budget = Budget()
-        self.freely_bound: list[str] = []  # inputs with symbolic dimensions, and what these became
+        self.bindings: list[str] = []  # inputs with symbolic dimensions, and what these became
         if self.proto.sparse_initializer:
             raise UnsupportedError("the model holds sparse initializers; densify them before export")
-        self.stored = {tensor.name: tensor for tensor in self.proto.initializer}
-        self.output_names = self._chosen(outputs)
+        self.initializers = {tensor.name: tensor for tensor in self.proto.initializer}
+        self.output_names = self._outputs_to_keep(outputs)
         self.order = _reachable(self.proto.node, self.output_names)
         unsupported_operators.check(self.order, self.versions)
         self.inputs = self._bind(input_shapes, input_values)
@@ -78,30 +78,32 @@ class _Loader:
         remove_dead_code(graph)
         return graph
 
-    def _chosen(self, outputs: Sequence[str] | str | None) -> list[str]:
+    def _outputs_to_keep(self, outputs: Sequence[str] | str | None) -> list[str]:
         """The names of the values to keep."""
-        declared = [output.name for output in self.proto.output]
+        model_outputs = [output.name for output in self.proto.output]
         if outputs is None:
-            return declared[:1]
+            return model_outputs[:1]
         if outputs == "all":
-            return declared
-        chosen = [outputs] if isinstance(outputs, str) else list(outputs)
-        made = {name for node in self.proto.node for name in node.output}
-        unknown = [name for name in chosen if name not in made and name not in declared]
-        if not chosen:
-            raise InputError(f"no output is named; the model has {declared}")
+            return model_outputs
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        node_outputs = {name for node in self.proto.node for name in node.output}
+        unknown = [name for name in names if name not in node_outputs and name not in model_outputs]
+        if not names:
+            raise InputError(f"no output is named; the model has {model_outputs}")
         if unknown:
-            raise InputError(f"outputs {unknown} are not in the model; it has {declared}")
-        return chosen
+            raise InputError(f"outputs {unknown} are not in the model; it has {model_outputs}")
+        return names
 
     def _bind(self, shapes: Shapes, values: Mapping[str, np.ndarray]) -> dict[str, Value]:
         """The graph's inputs with their symbolic dimensions bound, or their whole value."""
-        declared = {info.name: info for info in self.proto.input if info.name not in self.stored or info.name in values}
+        infos = {
+            info.name: info for info in self.proto.input if info.name not in self.initializers or info.name in values
+        }
         for name in [*shapes, *values]:
-            if name not in declared:
-                raise InputError(f"the model has no input '{name}'; its inputs are {list(declared)}")
-        bound = {}
-        for name, info in declared.items():
+            if name not in infos:
+                raise InputError(f"the model has no input '{name}'; its inputs are {list(infos)}")
+        inputs = {}
+        for name, info in infos.items():
             dtype = self.file.input_dtype(name)
             if name in values:
                 array = np.asarray(values[name])
@@ -111,18 +113,20 @@ class _Loader:
             else:
                 shape = _shape(info, shapes.get(name))
                 if any(isinstance(dim, str) for dim in declared_dims(info)):
-                    self.freely_bound.append(f"'{name}' bound to {list(shape)}")
+                    self.bindings.append(f"'{name}' bound to {list(shape)}")
                 value = Value(name, TensorType(dtype, shape))
             bounds.check_tensor(value.type, f"input '{name}'")
-            bound[name] = value
-        return bound
+            inputs[name] = value
+        return inputs
 
     def _value(self, name: str, scope: dict[str, Value], reader: str) -> Value:
         """The value called ``name``; initializers are decoded when the first reader asks."""
         if name not in scope:
-            if name not in self.stored:
+            if name not in self.initializers:
                 raise ModelError(f"{reader}: nothing in the graph makes '{name}'")
-            scope[name] = Value.constant(name, tensors.to_array(self.stored[name], self.file.folder, self.file.content))
+            scope[name] = Value.constant(
+                name, tensors.to_array(self.initializers[name], self.file.folder, self.file.content)
+            )
         return scope[name]
 
     def _add_nodes(self, order: Iterable[onnx.NodeProto], scope: dict[str, Value]) -> None:
@@ -166,10 +170,10 @@ class _Loader:
 
     def _with_bindings(self, message: str) -> str:
         """What does not fit, with the shapes that were chosen for the inputs: an exporter may have fixed others."""
-        if not self.freely_bound:
+        if not self.bindings:
             return message
         return (
-            f"input {' and '.join(self.freely_bound)}: {message}; the file may hold sizes of the shape that it was "
+            f"input {' and '.join(self.bindings)}: {message}; the file may hold sizes of the shape that it was "
             "exported with: bind that one"
         )
 
@@ -187,49 +191,47 @@ class _Loader:
         branch = branches["then_branch" if condition.data.item() else "else_branch"]
         if len(branch.output) != len(proto.output):
             raise ModelError(f"{label}: {len(proto.output)} outputs, its branch has {len(branch.output)}")
-        self.stored |= {tensor.name: tensor for tensor in branch.initializer}
+        self.initializers |= {tensor.name: tensor for tensor in branch.initializer}
         names = [output.name for output in branch.output]
         order = _reachable(branch.node, names)
         unsupported_operators.check(order, self.versions)
         inner = dict(scope)
         self._add_nodes(order, inner)
-        for name, made in zip(proto.output, names, strict=True):
+        for name, branch_output in zip(proto.output, names, strict=True):
             if name:
                 # an output keeps the name that the model gives it, whatever the branch calls it
-                self._add_node(onnx.helper.make_node("Identity", [made], [name], proto.name), inner)
+                self._add_node(onnx.helper.make_node("Identity", [branch_output], [name], proto.name), inner)
                 scope[name] = inner[name]
 
 
-def _shape(info: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
-    """The input's static shape: what the model declares, its symbolic dimensions taken from ``given``."""
-    declared, has_shape = declared_dims(info), info.type.tensor_type.HasField("shape")
-    fixed = tuple(dim for dim in declared if isinstance(dim, int))
-    if given is None:
-        if len(fixed) < len(declared) or not has_shape:
-            raise InputError(
-                f"input '{info.name}' has shape {_listed(declared)}; bind its dimensions with input_shapes"
-            )
-        return fixed
+def _shape(info: onnx.ValueInfoProto, binding: Sequence[int] | None) -> tuple[int, ...]:
+    """The input's static shape: what the model declares, its symbolic dimensions taken from ``binding``."""
+    dims, has_shape = declared_dims(info), info.type.tensor_type.HasField("shape")
+    fixed_dims = tuple(dim for dim in dims if isinstance(dim, int))
+    if binding is None:
+        if len(fixed_dims) < len(dims) or not has_shape:
+            raise InputError(f"input '{info.name}' has shape {_dims_text(dims)}; bind its dimensions with input_shapes")
+        return fixed_dims
     try:
-        shape = tuple(operator.index(dim) for dim in given)
+        shape = tuple(operator.index(dim) for dim in binding)
     except TypeError:
         raise InputError(
-            f"input '{info.name}' has shape {_listed(declared)}; {given!r} is no shape to bind it to"
+            f"input '{info.name}' has shape {_dims_text(dims)}; {binding!r} is no shape to bind it to"
         ) from None
-    fits = len(shape) == len(declared) and all(
-        isinstance(dim, str) or dim == bound for dim, bound in zip(declared, shape, strict=True)
+    fits = len(shape) == len(dims) and all(
+        isinstance(dim, str) or dim == extent for dim, extent in zip(dims, shape, strict=True)
     )
     if min(shape, default=0) < 0 or (has_shape and not fits):
-        raise InputError(f"input '{info.name}' has shape {_listed(declared)}, which {list(shape)} does not fit")
+        raise InputError(f"input '{info.name}' has shape {_dims_text(dims)}, which {list(shape)} does not fit")
     return shape
 
 
-def _listed(dims: Dims) -> str:
+def _dims_text(dims: Dims) -> str:
     return f"[{', '.join(map(str, dims))}]"
 
 
-def _reachable(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that ``wanted`` needs, in running order: the file's own where that is one already.
+def _reachable(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that ``outputs`` needs, in running order: the file's own where that is one already.
 
     Raises ModelError on a cycle and on a name that two nodes make.
     """
@@ -240,7 +242,7 @@ def _reachable(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list[o
                 raise ModelError(f"two nodes make '{name}'; the graph is not in single-assignment form")
             producer[name] = index
     needs: dict[int, set[int]] = {}
-    pending = [producer[name] for name in wanted if name in producer]
+    pending = [producer[name] for name in outputs if name in producer]
     while pending:
         index = pending.pop()
         if index not in needs:

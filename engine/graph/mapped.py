@@ -51,15 +51,15 @@ def contents(path: Path, most: int) -> memoryview:
         try:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError):
-            read = bytearray()
-            while len(read) <= most and (piece := file.read(min(PIECE, most + 1 - len(read)))):
-                read += piece
-            return memoryview(read).toreadonly()
+            buffer = bytearray()
+            while len(buffer) <= most and (piece := file.read(min(PIECE, most + 1 - len(buffer)))):
+                buffer += piece
+            return memoryview(buffer).toreadonly()
 
 
 def without_weights(content: memoryview) -> bytes:
     """The model in ``content`` with each large ``raw_data`` replaced by its place. Raises DecodeError where damaged."""
-    pieces = _cut(content, 0, len(content), _MODEL, 0)
+    pieces = _strip(content, 0, len(content), message=_MODEL, depth=0)
     return bytes(content) if pieces is None else b"".join(pieces)
 
 
@@ -69,37 +69,37 @@ def place(tensor: onnx.TensorProto) -> slice | None:
     return slice(start, start + tensor.segment.end) if start >= 0 else None
 
 
-def _cut(content: memoryview, start: int, stop: int, message: int, depth: int) -> Pieces | None:
+def _strip(content: memoryview, start: int, stop: int, message: int, depth: int) -> Pieces | None:
     """The message in content[start:stop] without its weights, in pieces; None where it stays as it is."""
     if depth > DEEPEST:
         return None
     if message == _TENSOR:
-        return _cut_tensor(content, start, stop)
+        return _strip_tensor(content, start, stop)
     children = _CHILDREN[message]
     pieces: Pieces = []
-    kept = start
+    copied_from = start
     for number, wire, begin, value, end in _fields(content, start, stop):
         child = children.get(number)
         if child is None or wire != _LENGTH or end - value < SMALLEST:
             continue
-        inner = _cut(content, value, end, child, depth + 1)
+        inner = _strip(content, value, end, message=child, depth=depth + 1)
         if inner is not None:
             length = sum(map(len, inner))
-            pieces += [content[kept:begin], _varint(number << 3 | _LENGTH), _varint(length), *inner]
-            kept = end
-    return [*pieces, content[kept:stop]] if pieces else None
+            pieces += [content[copied_from:begin], _varint(number << 3 | _LENGTH), _varint(length), *inner]
+            copied_from = end
+    return [*pieces, content[copied_from:stop]] if pieces else None
 
 
-def _cut_tensor(content: memoryview, start: int, stop: int) -> Pieces | None:
-    found: tuple[int, int, int] | None = None
+def _strip_tensor(content: memoryview, start: int, stop: int) -> Pieces | None:
+    raw_data: tuple[int, int, int] | None = None
     for number, wire, begin, value, end in _fields(content, start, stop):
-        if number == _SEGMENT or (number == _RAW_DATA and (found or wire != _LENGTH)):
+        if number == _SEGMENT or (number == _RAW_DATA and (raw_data or wire != _LENGTH)):
             return None  # a segment of its own, or raw data twice: for protobuf to judge
         if number == _RAW_DATA:
-            found = begin, value, end
-    if found is None or found[2] - found[1] < SMALLEST:
+            raw_data = begin, value, end
+    if raw_data is None or raw_data[2] - raw_data[1] < SMALLEST:
         return None
-    begin, value, end = found
+    begin, value, end = raw_data
     segment = onnx.TensorProto.Segment(begin=-1 - value, end=end - value).SerializeToString()
     head = _varint(_SEGMENT << 3 | _LENGTH) + _varint(len(segment))
     return [content[start:begin], head, segment, content[end:stop]]

@@ -90,7 +90,7 @@ class ModelFile:
             raise ModelError(f"{what} is damaged: it holds names that are not UTF-8; fetch it again")
         versions = _versions(proto)
         try:
-            proto = functions.inlined(proto)
+            proto = functions.inline(proto)
         except Exception as error:  # the checks of onnx's C++ code raise types of their own
             raise ModelError(f"{what} has functions that cannot be inlined: {error}") from error
         return ModelFile(proto, folder, versions, content)
@@ -104,8 +104,8 @@ class ModelFile:
     @property
     def optional_inputs(self) -> dict[str, Dims]:
         """The declared dimensions of each input that the file has a value for, which another may be bound over."""
-        stored = {tensor.name for tensor in self.proto.graph.initializer}
-        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name in stored}
+        initializers = {tensor.name for tensor in self.proto.graph.initializer}
+        return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name in initializers}
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
         """What the elements of an input are. Raises UnsupportedError where it is no tensor, or of an unknown type."""
@@ -130,25 +130,25 @@ class ModelFile:
         Additions, scales and what only moves, casts or quantises elements may stand behind it.
         """
         makers = {name: node for node in self.proto.graph.node for name in node.output}
-        passed = {tensor.name for tensor in self.proto.graph.initializer}
-        pending, found = [output], False
+        visited = {tensor.name for tensor in self.proto.graph.initializer}
+        pending, has_product = [output], False
         while pending:
             name = pending.pop()
-            if name in passed:
+            if name in visited:
                 continue
-            passed.add(name)
+            visited.add(name)
             node = makers.get(name)
             if node is None or normalize_domain(node.domain):
                 return False
             if node.op_type in _PRODUCTS:
-                found = True
+                has_product = True
             elif node.op_type in _AFFINE:
                 pending.extend(node.input)
             elif node.op_type in _MOVES:
                 pending.extend(node.input[:1])
             elif node.op_type not in _NUMBERS:
                 return False
-        return found
+        return has_product
 
 
 def declared_dims(info: onnx.ValueInfoProto) -> Dims:

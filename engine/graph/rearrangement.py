@@ -18,11 +18,11 @@ from engine.ops.registry import apply_reference
 RELABELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 """Operators that keep the order of the elements."""
 
-MOVEMENTS = {*RELABELLINGS, "Transpose", "Slice", "Split", "Concat", "Gather", "Pad"}
+REARRANGEMENTS = {*RELABELLINGS, "Transpose", "Slice", "Split", "Concat", "Gather", "Pad"}
 """Operators that move elements, given that all their inputs but the moved ones are constants."""
 
 
-class Movements:
+class Rearrangements:
     """The movements of one graph.
 
     Two values have the same ``signature`` where the same nodes, on the same constants, lead to them from sources of the
@@ -39,7 +39,7 @@ class Movements:
     def moves(self, value: Value) -> bool:
         """Whether the producer of ``value`` only moves elements."""
         node = self._producers.get(value)
-        return node is not None and is_movement(node)
+        return node is not None and is_rearrangement(node)
 
     def source(self, value: Value) -> Value | None:
         """The one value that all elements come from, but for zeros of a Pad; None where there are several."""
@@ -52,12 +52,12 @@ class Movements:
             if not self.moves(current):
                 self._sources[current] = current
                 continue
-            inputs = _moved(self._producers[current])
-            unknown = [item for item in inputs if item not in self._sources]
-            pending += unknown
-            if not unknown:
-                found = {self._sources[item] for item in inputs}
-                self._sources[current] = found.pop() if len(found) == 1 else None
+            inputs = _data_inputs(self._producers[current])
+            missing = [item for item in inputs if item not in self._sources]
+            pending += missing
+            if not missing:
+                sources = {self._sources[item] for item in inputs}
+                self._sources[current] = sources.pop() if len(sources) == 1 else None
         return self._sources[value]
 
     def signature(self, value: Value) -> int:
@@ -72,9 +72,9 @@ class Movements:
                 self._signatures[current] = self._number((current.shape, current.dtype.name))
                 continue
             node = self._producers[current]
-            unknown = [item for item in _moved(node) if item not in self._signatures]
-            pending += unknown
-            if not unknown:
+            missing = [item for item in _data_inputs(node) if item not in self._signatures]
+            pending += missing
+            if not missing:
                 self._signatures[current] = self._number(self._key(node, current))
         return self._signatures[value]
 
@@ -99,37 +99,37 @@ class Movements:
         """
         source = self.source(value)
         assert source is not None
-        known = {source: np.arange(1, source.type.size + 1, dtype=np.int32).reshape(source.shape)}
+        arrays = {source: np.arange(1, source.type.size + 1, dtype=np.int32).reshape(source.shape)}
         pending = [value]
         while pending:
             current = pending[-1]
             node = self._producers.get(current)
-            if current in known or node is None:
+            if current in arrays or node is None:
                 pending.pop()
                 continue
-            unknown = [item for item in _moved(node) if item not in known]
-            pending += unknown
-            if not unknown:
-                arrays = [None if item is None else known.get(item, item.data) for item in node.inputs]
-                for made, array in zip(node.outputs, apply_reference(node, arrays), strict=False):
-                    if made is not None:
-                        known[made] = array
-        return known[value]
+            missing = [item for item in _data_inputs(node) if item not in arrays]
+            pending += missing
+            if not missing:
+                inputs = [None if item is None else arrays.get(item, item.data) for item in node.inputs]
+                for output, array in zip(node.outputs, apply_reference(node, inputs), strict=False):
+                    if output is not None:
+                        arrays[output] = array
+        return arrays[value]
 
-    def are(self, value: Value, question: tuple[Any, ...], expected: Callable[[], np.ndarray]) -> bool:
+    def matches(self, value: Value, pattern: tuple[Any, ...], expected: Callable[[], np.ndarray]) -> bool:
         """Whether the elements of ``value`` are those of ``expected``, whatever the shape.
 
-        ``question`` names what ``expected`` would compute: it is asked once for each signature.
+        ``pattern`` names what ``expected`` computes: the answer is memoised by it and the signature of ``value``.
         """
-        key = (self.signature(value), *question)
+        key = (self.signature(value), *pattern)
         if key not in self._verdicts:
             self._verdicts[key] = np.array_equal(self.elements(value).ravel(), expected().ravel())
         return self._verdicts[key]
 
 
-def is_movement(node: Node) -> bool:
+def is_rearrangement(node: Node) -> bool:
     """Whether the node only moves the elements of inputs that are not constant, zeros aside."""
-    if node.op not in MOVEMENTS or node.domain or not _moved(node):
+    if node.op not in REARRANGEMENTS or node.domain or not _data_inputs(node):
         return False
     if node.op == "Concat":
         return all(value is not None and not value.is_constant for value in node.inputs)
@@ -139,7 +139,7 @@ def is_movement(node: Node) -> bool:
     return node.op != "Pad" or _pads_zeros(node)
 
 
-def _moved(node: Node) -> list[Value]:
+def _data_inputs(node: Node) -> list[Value]:
     """The inputs whose elements are moved."""
     return [value for value in node.used_inputs() if not value.is_constant]
 

@@ -77,28 +77,28 @@ def signature(op: str, version: int, domain: str) -> Signature | None:
 
 def check(proto: onnx.NodeProto, node: Node) -> None:
     """ModelError unless the inputs and attributes of ``node``, read from ``proto``, are what its operator takes."""
-    found = signature(node.op, node.version, node.domain)
-    if found is None:
+    expected = signature(node.op, node.version, node.domain)
+    if expected is None:
         return
-    if not found.fewest <= len(node.inputs) <= found.most:
-        raise ModelError(f"{node.label}: {len(node.inputs)} inputs, the operator takes {_span(found)}")
-    bound: dict[str, np.dtype[Any]] = {}
+    if not expected.fewest <= len(node.inputs) <= expected.most:
+        raise ModelError(f"{node.label}: {len(node.inputs)} inputs, the operator takes {_span(expected)}")
+    bindings: dict[str, np.dtype[Any]] = {}
     for index, value in enumerate(node.inputs):
         if value is None:
             continue
-        parameter = found.parameters[min(index, len(found.parameters) - 1)]
+        parameter = expected.parameters[min(index, len(expected.parameters) - 1)]
         if parameter.is_strict and value.dtype not in parameter.dtypes:
             raise ModelError(
                 f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name}; ONNX allows "
                 f"{', '.join(sorted(dtype.name for dtype in parameter.dtypes)) or 'no type that the engine holds'}"
             )
-        if parameter.variable and bound.setdefault(parameter.variable, value.dtype) != value.dtype:
+        if parameter.variable and bindings.setdefault(parameter.variable, value.dtype) != value.dtype:
             raise ModelError(
                 f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name} beside an input of "
-                f"{bound[parameter.variable].name}; ONNX allows one type for both"
+                f"{bindings[parameter.variable].name}; ONNX allows one type for both"
             )
     for entry in proto.attribute:
-        kind = found.attributes.get(entry.name)
+        kind = expected.attributes.get(entry.name)
         if kind is not None and kind != entry.type:
             names = onnx.AttributeProto.AttributeType.Name
             raise ModelError(
@@ -106,8 +106,8 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
             )
 
 
-def _span(found: Signature) -> str:
-    low, high = found.fewest, found.most
-    if low == high:
-        return str(low)
-    return f"{low} or more" if high > MANY else f"{low} to {high}"
+def _span(expected: Signature) -> str:
+    fewest, most = expected.fewest, expected.most
+    if fewest == most:
+        return str(fewest)
+    return f"{fewest} or more" if most > MANY else f"{fewest} to {most}"

@@ -47,12 +47,12 @@ UNREADABLE = (OSError, ValueError, RuntimeError)
 
 def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
     """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, where NumPy has none."""
-    found = DTYPES.get(elem_type)
-    if found is None:
-        known = elem_type in TensorProto.DataType.values()
-        name = TensorProto.DataType.Name(elem_type).lower() if known else f"number {elem_type}"
+    dtype = DTYPES.get(elem_type)
+    if dtype is None:
+        is_named = elem_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(elem_type).lower() if is_named else f"number {elem_type}"
         raise UnsupportedError(f"{what} has tensor type {name}, which the engine does not hold")
-    return found
+    return dtype
 
 
 def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None = None) -> np.ndarray:
@@ -78,10 +78,10 @@ def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None 
             raise ModelError(f"{what} holds {len(raw)} bytes for {dtype.name}{list(shape)}; the file is damaged")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     field, storage = _TYPED_STORAGE.get(tensor.data_type, ("int32_data", np.int32))
-    stored = getattr(tensor, field)
-    if len(stored) != prod(shape):
-        raise ModelError(f"{what} holds {len(stored)} elements for {dtype.name}{list(shape)}; the file is damaged")
-    wide = np.array(stored, storage).reshape(shape)
+    elements = getattr(tensor, field)
+    if len(elements) != prod(shape):
+        raise ModelError(f"{what} holds {len(elements)} elements for {dtype.name}{list(shape)}; the file is damaged")
+    wide = np.array(elements, storage).reshape(shape)
     return wide.astype(np.uint16).view(np.float16) if dtype == np.float16 else wide.astype(dtype, copy=False)
 
 
@@ -109,10 +109,10 @@ def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...],
             raise ModelError(f"{what} ends at byte {size}, before byte {offset + length}; fetch the file again")
         if length == 0:
             return np.zeros(shape, dtype)
-        mapped = np.memmap(path, dtype.newbyteorder("<"), "r", offset, shape)
+        elements = np.memmap(path, dtype.newbyteorder("<"), "r", offset, shape)
     except UNREADABLE as error:
         raise ModelError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return np.asarray(mapped).astype(dtype, copy=False)
+    return np.asarray(elements).astype(dtype, copy=False)
 
 
 def _text(text: str | bytes) -> str:

@@ -28,12 +28,12 @@ def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
         if domain not in versions or lookup(domain, node.op_type, versions[domain]) is None:
             missing[domain, node.op_type] += 1
     if missing:
-        listed = "; ".join(
+        entries = "; ".join(
             f"{domain or 'ai.onnx'}.{op} version {_since(domain, op, versions)} ({count} node{'s' * (count > 1)}"
             f"{', control flow has no static plan' if op in CONTROL_FLOW and not domain else ''})"
             for (domain, op), count in sorted(missing.items())
         )
-        raise UnsupportedError(f"the model needs operators that the engine does not have: {listed}")
+        raise UnsupportedError(f"the model needs operators that the engine does not have: {entries}")
 
 
 def normalize_domain(domain: str) -> str:

@@ -30,10 +30,10 @@ class ArgExtreme:
     def reference(self, node: Node, x: np.ndarray) -> np.ndarray:
         axis, keepdims = node.attr("axis", 0), bool(node.attr("keepdims", 1))
         if node.attr("select_last_index", 0):
-            found = x.shape[axis] - 1 - self.function(np.flip(x, axis), axis, keepdims=keepdims)
+            index = x.shape[axis] - 1 - self.function(np.flip(x, axis), axis, keepdims=keepdims)
         else:
-            found = self.function(x, axis, keepdims=keepdims)
-        return np.asarray(found, np.int64)
+            index = self.function(x, axis, keepdims=keepdims)
+        return np.asarray(index, np.int64)
 
 
 operator("ArgMax")(ArgExtreme(np.argmax))

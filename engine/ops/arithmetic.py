@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import NUMBER, elementwise, rounded, widened
+from engine.ops.elementwise import NUMBER, elementwise, round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import broadcast
 
@@ -88,4 +88,4 @@ class Pow:
     @staticmethod
     def reference(_: Node, base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return rounded(power(widened(base), widened(exponent)), base.dtype)
+            return round_to(power(widen(base), widen(exponent)), base.dtype)

@@ -15,7 +15,7 @@ def bit_shift(x: np.ndarray, count: np.ndarray, *, direction: str) -> np.ndarray
     return y
 
 
-class _Directed(Elementwise):
+class _Shift(Elementwise):
     """Elementwise whose attribute ``direction`` must be given."""
 
     def infer(self, node: Node) -> list[TensorType]:
@@ -24,7 +24,7 @@ class _Directed(Elementwise):
         return Elementwise.infer(self, node)
 
 
-operator("BitShift", since=11)(_Directed(bit_shift, INTEGER, None, ("direction",)))
+operator("BitShift", since=11)(_Shift(bit_shift, INTEGER, None, ("direction",)))
 elementwise("BitwiseAnd", np.bitwise_and, since=18, kinds=INTEGER)
 elementwise("BitwiseOr", np.bitwise_or, since=18, kinds=INTEGER)
 elementwise("BitwiseXor", np.bitwise_xor, since=18, kinds=INTEGER)

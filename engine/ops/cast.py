@@ -8,14 +8,14 @@ import numpy as np
 
 from engine.graph.ir import Node, TensorType
 from engine.graph.tensors import dtype_of
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 
 
 def saturate(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Floats as integers: rounded toward zero and kept within the range of ``dtype``, NaN as 0."""
     info = np.iinfo(dtype)
-    wide = widened(x)
+    wide = widen(x)
     # as a float the largest integer may round up to a power of two that is already outside: hence >=
     above, below = wide >= info.max, wide < info.min
     inside = np.where(above | below | np.isnan(wide), 0, wide).astype(dtype)
@@ -29,7 +29,7 @@ def cast(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """
     if x.dtype.kind == "f" and dtype.kind in "iu":
         return saturate(x, dtype)
-    return rounded(x, dtype)
+    return round_to(x, dtype)
 
 
 @operator("Cast", since=6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -28,8 +28,8 @@ class ClipByAttributes:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
-        y = clip(widened(x), node.attr("min", -_FLOAT32_MAX), node.attr("max", _FLOAT32_MAX))
-        return rounded(y, x.dtype)
+        y = clip(widen(x), node.attr("min", -_FLOAT32_MAX), node.attr("max", _FLOAT32_MAX))
+        return round_to(y, x.dtype)
 
 
 @operator("Clip", since=11)

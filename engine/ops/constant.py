@@ -21,8 +21,8 @@ def constant_value(node: Node) -> np.ndarray:
         value = node.attr(f"value_{name}")
         if value is not None:
             return np.array(value, dtype)
-    held = ", ".join(node.attributes) or "nothing"
-    raise UnsupportedError(f"{node.label}: holds {held}; only value, value_float(s) and value_int(s) are supported")
+    names = ", ".join(node.attributes) or "nothing"
+    raise UnsupportedError(f"{node.label}: holds {names}; only value, value_float(s) and value_int(s) are supported")
 
 
 @operator("Constant")

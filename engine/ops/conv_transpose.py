@@ -49,7 +49,7 @@ def transposed_window(node: Node, x: tuple[int, ...], w: tuple[int, ...]) -> tup
         out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
     if min(out) < 1:
         raise ValueError(f"pads {pads} leave nothing of {full}")
-    return Window(kernel, strides, dilations, begin, end, x[2:]), tuple(out)
+    return Window(kernel, strides, dilations, begin=begin, end=end, out=x[2:]), tuple(out)
 
 
 @operator("ConvTranspose")

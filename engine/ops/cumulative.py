@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import normalize_axis
 
@@ -27,7 +27,7 @@ class Cumulative:
 
     def reference(self, node: Node, x: np.ndarray, axis: np.ndarray) -> np.ndarray:
         along = normalize_axis(int(axis.item()), x.ndim)
-        y = np.moveaxis(widened(x), along, -1)
+        y = np.moveaxis(widen(x), along, -1)
         if node.attr("reverse", 0):
             y = y[..., ::-1]
         if node.attr("exclusive", 0) and y.shape[-1]:
@@ -37,7 +37,7 @@ class Cumulative:
             y = self.function(y, -1, dtype=y.dtype)
         if node.attr("reverse", 0):
             y = y[..., ::-1]
-        return rounded(np.moveaxis(y, -1, along), x.dtype)
+        return round_to(np.moveaxis(y, -1, along), x.dtype)
 
 
 operator("CumSum", since=11)(Cumulative(np.cumsum, 0))

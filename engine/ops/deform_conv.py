@@ -25,10 +25,10 @@ def deform_columns(x: np.ndarray, offset: np.ndarray, mask: np.ndarray | None, g
     rank = len(w.kernel)
     taps = np.indices(w.kernel).reshape(rank, -1, 1) * np.reshape(w.dilations, (rank, 1, 1))
     starts = np.indices(w.out).reshape(rank, 1, -1) * np.reshape(w.strides, (rank, 1, 1))
-    still = taps + starts - np.reshape(w.begin, (rank, 1, 1))
-    moves = offset.reshape(count * groups, w.taps, rank, -1).swapaxes(1, 2)
-    at = (still + moves.astype(x.dtype, copy=False)).reshape(count * groups, rank, -1)
-    columns = sample(x.reshape(count * groups, channels // groups, *x.shape[2:]), at.astype(x.dtype, copy=False))
+    regular = taps + starts - np.reshape(w.begin, (rank, 1, 1))
+    offsets = offset.reshape(count * groups, w.taps, rank, -1).swapaxes(1, 2)
+    positions = (regular + offsets.astype(x.dtype, copy=False)).reshape(count * groups, rank, -1)
+    columns = sample(x.reshape(count * groups, channels // groups, *x.shape[2:]), positions.astype(x.dtype, copy=False))
     columns = columns.reshape(count, groups, channels // groups, w.taps, -1)
     if mask is not None:
         columns *= mask.astype(x.dtype, copy=False).reshape(count, groups, 1, w.taps, -1)
@@ -44,10 +44,10 @@ class DeformConv:
         x, w, offset = node.input(0), node.input(1), node.input(2)
         window = conv_window(node, x.shape, w.shape)
         groups, rank = node.attr("offset_group", 1), len(window.kernel)
-        wanted = (x.shape[0], groups * window.taps * rank, *window.out)
+        offset_shape = (x.shape[0], groups * window.taps * rank, *window.out)
         mask = node.optional_input(4)
-        if offset.shape != wanted or x.shape[1] % groups:
-            raise ValueError(f"offsets are of shape {list(offset.shape)}, not {list(wanted)}")
+        if offset.shape != offset_shape or x.shape[1] % groups:
+            raise ValueError(f"offsets are of shape {list(offset.shape)}, not {list(offset_shape)}")
         if mask is not None and mask.shape != (x.shape[0], groups * window.taps, *window.out):
             raise ValueError(f"mask is of shape {list(mask.shape)}")
         return [TensorType(x.dtype, (x.shape[0], w.shape[0], *window.out))]
@@ -71,7 +71,9 @@ class DeformConv:
         wide = accumulator(x.dtype)
         window = conv_window(node, x.shape, w.shape)
         group = node.attr("group", 1)
-        columns = deform_columns(x.astype(wide, copy=False), offset, mask, node.attr("offset_group", 1), window)
+        columns = deform_columns(
+            x.astype(wide, copy=False), offset, mask, groups=node.attr("offset_group", 1), w=window
+        )
         columns = columns.reshape(x.shape[0], group, w.shape[1] * window.taps, -1)
         y = np.matmul(w.astype(wide, copy=False).reshape(group, w.shape[0] // group, -1), columns)
         y = y.reshape(x.shape[0], w.shape[0], *window.out)

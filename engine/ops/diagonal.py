@@ -12,8 +12,8 @@ from engine.ops.registry import operator
 
 
 def _eye_dtype(node: Node, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    chosen = node.attr("dtype")
-    return dtype if chosen is None else dtype_of(chosen, node.label)
+    element_type = node.attr("dtype")
+    return dtype if element_type is None else dtype_of(element_type, node.label)
 
 
 @operator("EyeLike", since=9)

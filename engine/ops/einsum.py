@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import broadcast
 
@@ -15,16 +15,16 @@ Label = str | int
 """An axis of a term: its letter or, under the ellipsis, its place counted from the last of these axes."""
 
 
-def labelled(equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]], tuple[Label, ...]]:
+def axis_labels(equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]], tuple[Label, ...]]:
     """The labels of the axes of each input and of the result; ValueError when the equation does not fit ``ranks``.
 
     Without an arrow the result has the ellipsis and then, by alphabet, every letter that stands once.
     """
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
+    operands, arrow, result = equation.replace(" ", "").partition("->")
+    terms = operands.split(",")
     if len(terms) != len(ranks):
         raise ValueError(f"equation '{equation}' has {len(terms)} terms for {len(ranks)} inputs")
-    found: list[tuple[Label, ...]] = []
+    term_labels: list[tuple[Label, ...]] = []
     batch: tuple[Label, ...] = ()
     for term, rank in zip(terms, ranks, strict=True):
         head, dots, tail = term.partition("...")
@@ -34,16 +34,18 @@ def labelled(equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]], 
         for letter in head + tail:
             if not letter.isalpha():
                 raise ValueError(f"'{letter}' in equation '{equation}' is no letter")
-        found.append((*head, *reversed(range(spare)), *tail))
+        term_labels.append((*head, *reversed(range(spare)), *tail))
         batch = max(batch, tuple(reversed(range(spare))), key=len)
     if not arrow:
-        letters = Counter(letter for letter in left if letter.isalpha())
-        right = "..." * ("..." in left) + "".join(sorted(letter for letter, count in letters.items() if count == 1))
-    head, dots, tail = right.partition("...")
-    unknown = set(head + tail) - {label for labels in found for label in labels}
+        letters = Counter(letter for letter in operands if letter.isalpha())
+        result = "..." * ("..." in operands) + "".join(
+            sorted(letter for letter, count in letters.items() if count == 1)
+        )
+    head, dots, tail = result.partition("...")
+    unknown = set(head + tail) - {label for labels in term_labels for label in labels}
     if unknown:
-        raise ValueError(f"result '{right}' of equation '{equation}' names {', '.join(sorted(unknown))}")
-    return found, (*head, *(batch if dots else ()), *tail)
+        raise ValueError(f"result '{result}' of equation '{equation}' names {', '.join(sorted(unknown))}")
+    return term_labels, (*head, *(batch if dots else ()), *tail)
 
 
 def label_extents(terms: list[tuple[Label, ...]], shapes: list[tuple[int, ...]]) -> dict[Label, int]:
@@ -57,7 +59,7 @@ def label_extents(terms: list[tuple[Label, ...]], shapes: list[tuple[int, ...]])
 
 def result_shape(equation: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of the result; ValueError when the equation does not fit ``shapes``."""
-    terms, result = labelled(equation, [len(shape) for shape in shapes])
+    terms, result = axis_labels(equation, [len(shape) for shape in shapes])
     extents = label_extents(terms, shapes)
     return tuple(extents[label] for label in result)
 
@@ -76,5 +78,5 @@ class Einsum:
 
     @staticmethod
     def reference(node: Node, *arrays: np.ndarray) -> np.ndarray:
-        y = np.einsum(node.attr("equation", ""), *map(widened, arrays), optimize=len(arrays) > 1)
-        return rounded(y, arrays[0].dtype)
+        y = np.einsum(node.attr("equation", ""), *map(widen, arrays), optimize=len(arrays) > 1)
+        return round_to(y, arrays[0].dtype)

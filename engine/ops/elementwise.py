@@ -16,12 +16,12 @@ FLOAT, SIGNED, NUMBER, INTEGER, BOOLEAN = "f", "fi", "fiu", "iu", "b"
 """Sets of NumPy dtype kinds that an operator may take."""
 
 
-def widened(x: np.ndarray) -> np.ndarray:
+def widen(x: np.ndarray) -> np.ndarray:
     """``x`` in its accumulator dtype: float16 as float32, anything else unchanged and not copied."""
     return x.astype(accumulator(x.dtype), copy=False)
 
 
-def rounded(y: Any, dtype: np.dtype[Any]) -> np.ndarray:
+def round_to(y: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """``y`` as an array of ``dtype``; what overflows float16 becomes infinite, as IEEE 754 rounds it."""
     with np.errstate(over="ignore"):
         return np.asarray(y).astype(dtype, copy=False)
@@ -53,10 +53,10 @@ class Elementwise:
 
     def reference(self, node: Node, *arrays: np.ndarray) -> np.ndarray:
         """Apply the function; infinities and NaN come out as IEEE 754 has them."""
-        given = {name: node.attributes[name] for name in self.attributes if name in node.attributes}
+        options = {name: node.attributes[name] for name in self.attributes if name in node.attributes}
         with np.errstate(all="ignore"):
-            y = self.function(*map(widened, arrays), **given)
-        return rounded(y, self.result or arrays[0].dtype)
+            y = self.function(*map(widen, arrays), **options)
+        return round_to(y, self.result or arrays[0].dtype)
 
 
 def elementwise(

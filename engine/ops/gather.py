@@ -36,7 +36,7 @@ class GatherElements:
         x, indices = node.input(0), node.input(1)
         axis = normalize_axis(node.attr("axis", 0), len(x.shape))
         pairs = list(zip(indices.shape, x.shape, strict=True))
-        if any(wanted > held for wanted, held in pairs[:axis] + pairs[axis + 1 :]):
+        if any(index_extent > extent for index_extent, extent in pairs[:axis] + pairs[axis + 1 :]):
             raise ValueError(f"indices of shape {list(indices.shape)} reach outside {list(x.shape)}")
         return [TensorType(x.dtype, indices.shape)]
 

@@ -106,8 +106,8 @@ class GridSample:
         y = sample(
             x.astype(accumulator(x.dtype) if x.dtype.kind == "f" else np.float64, copy=False),
             at,
-            MODES.get(mode, mode),
-            node.attr("padding_mode", "zeros"),
-            align,
+            mode=MODES.get(mode, mode),
+            padding=node.attr("padding_mode", "zeros"),
+            align_corners=align,
         )
         return y.reshape(*x.shape[:2], *grid.shape[1:-1]).astype(x.dtype, copy=False)

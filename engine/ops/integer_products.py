@@ -10,16 +10,16 @@ import numpy as np
 
 from engine.graph.ir import Node, TensorType, Value
 from engine.ops.conv import conv_window, convolution_bytes, convolve
-from engine.ops.elementwise import widened
+from engine.ops.elementwise import widen
 from engine.ops.matmul import product_shape
-from engine.ops.quantize import requantized
+from engine.ops.quantize import requantize
 from engine.ops.registry import operator
 from engine.ops.types import broadcast
 
 INT32 = np.dtype(np.int32)
 
 
-def placed(shape: tuple[int, ...], axis: int, rank: int) -> tuple[int, ...]:
+def parameter_shape(shape: tuple[int, ...], axis: int, rank: int) -> tuple[int, ...]:
     """The shape in which a scale or zero point broadcasts to a tensor: a vector along ``axis``, all else as it is."""
     if shape == (1,):
         return ()
@@ -28,12 +28,12 @@ def placed(shape: tuple[int, ...], axis: int, rank: int) -> tuple[int, ...]:
 
 def place(parameter: np.ndarray, axis: int, rank: int) -> np.ndarray:
     """A scale or zero point as it broadcasts to a tensor of ``rank`` axes, a vector along ``axis``; float16 widened."""
-    return widened(parameter.reshape(placed(parameter.shape, axis, rank)))
+    return widen(parameter.reshape(parameter_shape(parameter.shape, axis, rank)))
 
 
 def check_parameter(parameter: Value | None, axis: int, x: tuple[int, ...]) -> None:
     """ValueError when a scale or zero point does not broadcast to the shape ``x``."""
-    if parameter is not None and broadcast(placed(parameter.shape, axis, len(x)), x) != x:
+    if parameter is not None and broadcast(parameter_shape(parameter.shape, axis, len(x)), x) != x:
         raise ValueError(f"a scale or zero point {parameter.type} for shape {list(x)} along axis {axis}")
 
 
@@ -44,13 +44,13 @@ def check_scalar(*parameters: Value | None) -> None:
             raise ValueError(f"a scale or zero point {parameter.type}, which must be a scalar")
 
 
-def centred(x: np.ndarray, zero_point: np.ndarray | None, axis: int) -> np.ndarray:
+def subtract_zero_point(x: np.ndarray, zero_point: np.ndarray | None, axis: int) -> np.ndarray:
     """``x`` less its zero point, exact, as float64."""
     wide = x.astype(np.float64)
     return wide if zero_point is None else wide - place(zero_point, axis, x.ndim)
 
 
-def accumulated(y: np.ndarray) -> np.ndarray:
+def wrap_int32(y: np.ndarray) -> np.ndarray:
     """Exact sums in float64 as int32; what does not fit wraps, as in an int32 accumulator."""
     return y.astype(np.int64).astype(INT32)
 
@@ -70,7 +70,7 @@ class MatMulInteger:
     def reference(
         _: Node, a: np.ndarray, b: np.ndarray, a_zero: np.ndarray | None = None, b_zero: np.ndarray | None = None
     ) -> np.ndarray:
-        return accumulated(np.matmul(centred(a, a_zero, -2), centred(b, b_zero, -1)))
+        return wrap_int32(np.matmul(subtract_zero_point(a, a_zero, -2), subtract_zero_point(b, b_zero, -1)))
 
 
 @operator("QLinearMatMul", since=10)
@@ -98,9 +98,9 @@ class QLinearMatMul:
         y_scale: np.ndarray,
         y_zero: np.ndarray,
     ) -> np.ndarray:
-        y = accumulated(np.matmul(centred(a, a_zero, -2), centred(b, b_zero, -1)))
+        y = wrap_int32(np.matmul(subtract_zero_point(a, a_zero, -2), subtract_zero_point(b, b_zero, -1)))
         factor = place(a_scale, -2, a.ndim) * place(b_scale, -1, b.ndim) / place(y_scale, -2, y.ndim)
-        return requantized(y * factor, place(y_zero, -2, y.ndim), y_zero.dtype)
+        return requantize(y * factor, place(y_zero, -2, y.ndim), y_zero.dtype)
 
 
 @operator("ConvInteger", since=10)
@@ -122,7 +122,7 @@ class ConvInteger:
     def reference(
         node: Node, x: np.ndarray, w: np.ndarray, x_zero: np.ndarray | None = None, w_zero: np.ndarray | None = None
     ) -> np.ndarray:
-        return accumulated(convolve(node, centred(x, x_zero, 0), centred(w, w_zero, 0)))
+        return wrap_int32(convolve(node, subtract_zero_point(x, x_zero, 0), subtract_zero_point(w, w_zero, 0)))
 
 
 @operator("QLinearConv", since=10)
@@ -154,8 +154,8 @@ class QLinearConv:
         y_zero: np.ndarray,
         b: np.ndarray | None = None,
     ) -> np.ndarray:
-        y = accumulated(convolve(node, centred(x, x_zero, 0), centred(w, w_zero, 0)))
+        y = wrap_int32(convolve(node, subtract_zero_point(x, x_zero, 0), subtract_zero_point(w, w_zero, 0)))
         if b is not None:
             y += place(b, 1, y.ndim)
         factor = place(x_scale, 1, y.ndim) * place(w_scale, 1, y.ndim) / place(y_scale, 1, y.ndim)
-        return requantized(y * factor, place(y_zero, 1, y.ndim), y_zero.dtype)
+        return requantize(y * factor, place(y_zero, 1, y.ndim), y_zero.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import broadcast
 
@@ -37,7 +37,7 @@ class MatMul:
     @staticmethod
     def reference(_: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return rounded(np.matmul(widened(a), widened(b)), a.dtype)
+            return round_to(np.matmul(widen(a), widen(b)), a.dtype)
 
 
 @operator("Gemm", since=7)
@@ -65,9 +65,9 @@ class Gemm:
         left, right = (a.T if node.attr("transA", 0) else a), (b.T if node.attr("transB", 0) else b)
         alpha, beta = node.attr("alpha", 1.0), node.attr("beta", 1.0)
         with np.errstate(all="ignore"):
-            y = np.matmul(widened(left), widened(right))
+            y = np.matmul(widen(left), widen(right))
             # a factor of 1 must not turn integers into floats, which hold 64 bits only in part
             y = y if alpha == 1 else alpha * y
             if c is not None:
-                y = y + (widened(c) if beta == 1 else beta * widened(c))
-            return rounded(y, a.dtype)
+                y = y + (widen(c) if beta == 1 else beta * widen(c))
+            return round_to(y, a.dtype)

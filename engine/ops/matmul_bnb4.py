@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.matmul_nbits import MICROSOFT, check_block_size, check_factors
 from engine.ops.registry import operator
 
@@ -54,6 +54,6 @@ class MatMulBnb4:
     def reference(node: Node, a: np.ndarray, b: np.ndarray, absmax: np.ndarray) -> np.ndarray:
         n, k = node.attr("N"), node.attr("K")
         levels = LEVELS[node.attr("quant_type")][codes(b.reshape(-1))[: n * k]]
-        w = (levels * np.repeat(widened(absmax).reshape(-1), node.attr("block_size"))[: n * k]).reshape(n, k)
+        w = (levels * np.repeat(widen(absmax).reshape(-1), node.attr("block_size"))[: n * k]).reshape(n, k)
         with np.errstate(all="ignore"):
-            return rounded(np.matmul(widened(a), w.T), a.dtype)
+            return round_to(np.matmul(widen(a), w.T), a.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.graph.ir import Node, TensorType
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 
 MICROSOFT = "com.microsoft"
@@ -41,7 +41,7 @@ def blocks_of(node: Node) -> int:
     return int(-(-node.attr("K") // node.attr("block_size")))
 
 
-def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
     """uint8 ``[..., bytes]`` of 8-bit integers or, the lower half first, pairs of 4-bit ones: ``[..., integers]``."""
     if bits == 8:
         return packed
@@ -53,7 +53,7 @@ def zero_points(node: Node, zero: np.ndarray | None) -> np.ndarray | None:
     if zero is None:
         return None
     rows = zero.reshape(node.attr("N"), -1)
-    points = unpacked(rows, node.attr("bits", 4)) if zero.dtype == np.uint8 else rows
+    points = unpack(rows, node.attr("bits", 4)) if zero.dtype == np.uint8 else rows
     return points[:, : blocks_of(node)].astype(np.float32)
 
 
@@ -90,10 +90,10 @@ class MatMulNBits:
         bias: np.ndarray | None = None,
     ) -> np.ndarray:
         bits, n, k = node.attr("bits", 4), node.attr("N"), node.attr("K")
-        levels = unpacked(b.reshape(n, blocks_of(node), -1), bits).astype(np.float32)
+        levels = unpack(b.reshape(n, blocks_of(node), -1), bits).astype(np.float32)
         points = zero_points(node, zero)
         levels -= 1 << (bits - 1) if points is None else points[:, :, None]
-        w = (levels * widened(scales).reshape(n, -1, 1)).reshape(n, -1)[:, :k]
+        w = (levels * widen(scales).reshape(n, -1, 1)).reshape(n, -1)[:, :k]
         with np.errstate(all="ignore"):
-            y = np.matmul(widened(a), w.T)
-            return rounded(y if bias is None else y + widened(bias).reshape(-1), a.dtype)
+            y = np.matmul(widen(a), w.T)
+            return round_to(y if bias is None else y + widen(bias).reshape(-1), a.dtype)

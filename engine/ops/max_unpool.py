@@ -31,10 +31,10 @@ class MaxUnpool:
     def infer(node: Node) -> list[TensorType]:
         x = node.input(0)
         shape = unpooled_shape(node, x.shape)
-        asked = ints(node.constant(2)) or shape
-        if node.input(1).shape != x.shape or len(asked) != len(shape):
+        target = ints(node.constant(2)) or shape
+        if node.input(1).shape != x.shape or len(target) != len(shape):
             raise ValueError("indices or output_shape differ from x in rank or shape")
-        return [TensorType(x.dtype, asked)]
+        return [TensorType(x.dtype, target)]
 
     @staticmethod
     def workspace(node: Node) -> int:

@@ -14,14 +14,14 @@ import numpy as np
 from engine.errors import UnsupportedError
 from engine.graph.ir import Node, TensorType, Value
 from engine.graph.tensors import dtype_of
-from engine.ops.elementwise import rounded, widened
+from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import accumulator, broadcast, normalize_axes, normalize_axis
 
 EPSILON = 1e-5
 
 
-def standardized(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
+def standardize(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
     """``x`` less its mean over ``axes``, divided by the root of its variance plus ``epsilon``."""
     distance = x - x.mean(axes, keepdims=True)
     y: np.ndarray = distance / np.sqrt(np.square(distance).mean(axes, keepdims=True) + epsilon)
@@ -30,7 +30,7 @@ def standardized(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.nda
 
 def per_channel(parameter: np.ndarray, rank: int) -> np.ndarray:
     """A parameter ``[C, ...]`` widened, so that it broadcasts to ``[N, C, *spatial]`` of ``rank`` axes."""
-    return widened(parameter).reshape(*parameter.shape, *(1,) * (rank - 1 - parameter.ndim))
+    return widen(parameter).reshape(*parameter.shape, *(1,) * (rank - 1 - parameter.ndim))
 
 
 def check_shape(shape: tuple[int, ...], *parameters: Value) -> None:
@@ -62,8 +62,8 @@ class BatchNormalization:
         node: Node, x: np.ndarray, scale: np.ndarray, b: np.ndarray, mean: np.ndarray, var: np.ndarray
     ) -> np.ndarray:
         scale, b, mean, var = (per_channel(parameter, x.ndim) for parameter in (scale, b, mean, var))
-        y = (widened(x) - mean) / np.sqrt(var + node.attr("epsilon", EPSILON)) * scale + b
-        return rounded(y, x.dtype)
+        y = (widen(x) - mean) / np.sqrt(var + node.attr("epsilon", EPSILON)) * scale + b
+        return round_to(y, x.dtype)
 
 
 @operator("InstanceNormalization")
@@ -78,8 +78,8 @@ class InstanceNormalization:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
-        y = standardized(widened(x), tuple(range(2, x.ndim)), node.attr("epsilon", EPSILON))
-        return rounded(y * per_channel(scale, x.ndim) + per_channel(b, x.ndim), x.dtype)
+        y = standardize(widen(x), tuple(range(2, x.ndim)), node.attr("epsilon", EPSILON))
+        return round_to(y * per_channel(scale, x.ndim) + per_channel(b, x.ndim), x.dtype)
 
 
 @operator("GroupNormalization", since=18)
@@ -96,12 +96,12 @@ class GroupNormalization:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
-        grouped = widened(x).reshape(x.shape[0], node.attr("num_groups"), -1)
-        y = standardized(grouped, (2,), node.attr("epsilon", EPSILON))
+        by_group = widen(x).reshape(x.shape[0], node.attr("num_groups"), -1)
+        y = standardize(by_group, (2,), node.attr("epsilon", EPSILON))
         if node.version < 21:
             y = y * per_channel(scale, 3) + per_channel(b, 3)
-            return rounded(y.reshape(x.shape), x.dtype)
-        return rounded(y.reshape(x.shape) * per_channel(scale, x.ndim) + per_channel(b, x.ndim), x.dtype)
+            return round_to(y.reshape(x.shape), x.dtype)
+        return round_to(y.reshape(x.shape) * per_channel(scale, x.ndim) + per_channel(b, x.ndim), x.dtype)
 
 
 def trailing(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -145,10 +145,10 @@ class LayerNormalization:
         mean = wide.mean(axes, keepdims=True)
         distance = wide - mean
         inverse = 1 / np.sqrt(np.square(distance).mean(axes, keepdims=True) + node.attr("epsilon", EPSILON))
-        y = distance * inverse * widened(scale)
+        y = distance * inverse * widen(scale)
         if b is not None:
-            y = y + widened(b)
-        return rounded(y, x.dtype), rounded(mean, dtype), rounded(inverse, dtype)
+            y = y + widen(b)
+        return round_to(y, x.dtype), round_to(mean, dtype), round_to(inverse, dtype)
 
 
 @operator("RMSNormalization", since=23)
@@ -167,7 +167,7 @@ class RMSNormalization:
     def reference(node: Node, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         wide = x.astype(np.promote_types(accumulator(x.dtype), accumulator(stash(node))), copy=False)
         square = np.square(wide).mean(trailing(node, x.shape), keepdims=True)
-        return rounded(wide / np.sqrt(square + node.attr("epsilon", EPSILON)) * widened(scale), scale.dtype)
+        return round_to(wide / np.sqrt(square + node.attr("epsilon", EPSILON)) * widen(scale), scale.dtype)
 
 
 @operator("MeanVarianceNormalization", since=9)
@@ -183,9 +183,9 @@ class MeanVarianceNormalization:
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
         axes = tuple(node.attr("axes", (0, 2, 3)))
-        wide = widened(x)
+        wide = widen(x)
         distance = wide - wide.mean(axes, keepdims=True)
-        return rounded(distance / (np.sqrt(np.square(distance).mean(axes, keepdims=True)) + 1e-9), x.dtype)
+        return round_to(distance / (np.sqrt(np.square(distance).mean(axes, keepdims=True)) + 1e-9), x.dtype)
 
 
 @operator("LpNormalization")
@@ -202,9 +202,9 @@ class LpNormalization:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
-        wide = widened(x)
+        wide = widen(x)
         norm = np.linalg.norm(wide, node.attr("p", 2), node.attr("axis", -1), keepdims=True)
-        return rounded(np.divide(wide, norm, out=np.zeros_like(wide), where=norm != 0), x.dtype)
+        return round_to(np.divide(wide, norm, out=np.zeros_like(wide), where=norm != 0), x.dtype)
 
 
 @operator("LRN")
@@ -221,7 +221,7 @@ class LRN:
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
         size = node.attr("size")
-        wide, channels = widened(x), x.shape[1]
+        wide, channels = widen(x), x.shape[1]
         square = np.square(wide)
         total = np.zeros_like(wide)
         # no further than the channels go: the window may be of any size
@@ -229,4 +229,4 @@ class LRN:
             first, last = max(0, -offset), min(channels, channels - offset)
             total[:, first:last] += square[:, first + offset : last + offset]
         base = node.attr("bias", 1.0) + node.attr("alpha", 1e-4) / size * total
-        return rounded(wide / base ** node.attr("beta", 0.75), x.dtype)
+        return round_to(wide / base ** node.attr("beta", 0.75), x.dtype)

@@ -16,12 +16,12 @@ Ints = tuple[int, ...]
 
 def pad_widths(rank: int, pads: Ints, axes: Ints | None = None) -> list[tuple[int, int]]:
     """(before, after) for each axis, from ONNX's order: all befores, then all afters, of ``axes`` (default: all)."""
-    chosen = tuple(range(rank)) if axes is None else normalize_axes(axes, rank)
-    if len(pads) != 2 * len(chosen):
-        raise ValueError(f"{len(pads)} pads for {len(chosen)} axes")
+    padded_axes = tuple(range(rank)) if axes is None else normalize_axes(axes, rank)
+    if len(pads) != 2 * len(padded_axes):
+        raise ValueError(f"{len(pads)} pads for {len(padded_axes)} axes")
     widths = [(0, 0)] * rank
-    for index, axis in enumerate(chosen):
-        widths[axis] = pads[index], pads[index + len(chosen)]
+    for index, axis in enumerate(padded_axes):
+        widths[axis] = pads[index], pads[index + len(padded_axes)]
     return widths
 
 
@@ -32,12 +32,12 @@ def pad_array(x: np.ndarray, widths: list[tuple[int, int]], mode: str, value: An
     """
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise ValueError(f"mode '{mode}' is not one of constant, reflect, edge, wrap")
-    kept = tuple(
+    crop = tuple(
         slice(max(-before, 0), extent + min(after, 0)) for (before, after), extent in zip(widths, x.shape, strict=True)
     )
-    added = [(max(before, 0), max(after, 0)) for before, after in widths]
+    margins = [(max(before, 0), max(after, 0)) for before, after in widths]
     options: dict[str, Any] = {"constant_values": value} if mode == "constant" else {"mode": mode}
-    return np.pad(x[kept], added, **options)
+    return np.pad(x[crop], margins, **options)
 
 
 def _padded_type(x: TensorType, widths: list[tuple[int, int]]) -> TensorType:
@@ -86,11 +86,11 @@ class Pad:
 def center_widths(node: Node, shape: Ints, target: Ints) -> list[tuple[int, int]]:
     """The pads that bring ``shape`` to ``target``, equal on both sides; an odd one falls at the end."""
     axes = node.attr("axes")
-    chosen = tuple(range(len(shape))) if axes is None else normalize_axes(axes, len(shape))
-    if len(target) != len(chosen):
-        raise ValueError(f"{len(target)} extents for {len(chosen)} axes")
+    padded_axes = tuple(range(len(shape))) if axes is None else normalize_axes(axes, len(shape))
+    if len(target) != len(padded_axes):
+        raise ValueError(f"{len(target)} extents for {len(padded_axes)} axes")
     widths = [(0, 0)] * len(shape)
-    for axis, extent in zip(chosen, target, strict=True):
+    for axis, extent in zip(padded_axes, target, strict=True):
         change = extent - shape[axis]
         before = abs(change) // 2 * (1 if change > 0 else -1)
         widths[axis] = before, change - before

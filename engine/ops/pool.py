@@ -34,7 +34,7 @@ def pool_window(node: Node, shape: tuple[int, ...]) -> Window:
     return window
 
 
-def _pooled(node: Node) -> TensorType:
+def _output_type(node: Node) -> TensorType:
     x = node.input(0)
     return TensorType(x.dtype, (*x.shape[:2], *pool_window(node, x.shape).out))
 
@@ -60,7 +60,7 @@ class MaxPool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        y = _pooled(node)
+        y = _output_type(node)
         return [y, TensorType(np.dtype(np.int64), y.shape)]
 
     @staticmethod
@@ -78,15 +78,15 @@ class MaxPool:
         sources = window.pad(positions[None, None], -1)
         first = (0,) * len(window.kernel)
         y = window.tap(padded, first).copy()
-        chosen = np.broadcast_to(window.tap(sources, first), y.shape).copy()
+        argmax = np.broadcast_to(window.tap(sources, first), y.shape).copy()
         for offsets in np.ndindex(*window.kernel):
             candidate, source = window.tap(padded, offsets), window.tap(sources, offsets)
             # The first element on the input wins over padding, even where both are the lowest value.
-            better = (source >= 0) & ((candidate > y) | (chosen < 0) | (np.isnan(candidate) & ~np.isnan(y)))
+            better = (source >= 0) & ((candidate > y) | (argmax < 0) | (np.isnan(candidate) & ~np.isnan(y)))
             np.copyto(y, candidate, where=better)
-            np.copyto(chosen, source, where=better)
+            np.copyto(argmax, source, where=better)
         planes = np.arange(prod(x.shape[:2])).reshape(*x.shape[:2], *(1,) * len(spatial))
-        return y, np.where(chosen < 0, -1, chosen + planes * prod(spatial))
+        return y, np.where(argmax < 0, -1, argmax + planes * prod(spatial))
 
 
 def _tap_sum(window: Window, x: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ class AveragePool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        return [_pooled(node)]
+        return [_output_type(node)]
 
     @staticmethod
     def workspace(node: Node) -> int:
@@ -125,7 +125,7 @@ class LpPool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        return [_pooled(node)]
+        return [_output_type(node)]
 
     @staticmethod
     def workspace(node: Node) -> int:

@@ -9,12 +9,12 @@ import numpy as np
 from engine.graph.ir import Node, TensorType
 from engine.graph.tensors import dtype_of
 from engine.ops.cast import saturate
-from engine.ops.elementwise import rounded
+from engine.ops.elementwise import round_to
 from engine.ops.registry import operator
 from engine.ops.types import accumulator, normalize_axis
 
 
-def requantized(y: np.ndarray, zero_point: np.ndarray | int, dtype: np.dtype[Any]) -> np.ndarray:
+def requantize(y: np.ndarray, zero_point: np.ndarray | int, dtype: np.dtype[Any]) -> np.ndarray:
     """Floats in units of the output's scale as integers: to the nearest, ties to even, moved and saturated."""
     return saturate(np.rint(y) + zero_point, dtype)
 
@@ -26,8 +26,8 @@ def check_granularity(node: Node, index: int) -> None:
         return
     axis = normalize_axis(node.attr("axis", 1), len(x.shape))
     block = node.attr("block_size", 0)
-    blocked = (*x.shape[:axis], -(-x.shape[axis] // block), *x.shape[axis + 1 :]) if block else None
-    expected = blocked or (x.shape[axis],)
+    block_shape = (*x.shape[:axis], -(-x.shape[axis] // block), *x.shape[axis + 1 :]) if block else None
+    expected = block_shape or (x.shape[axis],)
     if parameter.shape != expected:
         raise ValueError(f"a scale or zero point of shape {list(parameter.shape)}, not {list(expected)}")
 
@@ -38,7 +38,7 @@ def per_tensor(node: Node) -> bool:
     return all(value is None or value.shape in ((), (1,)) for value in parameters)
 
 
-def spread(node: Node, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def broadcast_parameter(node: Node, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A scale or zero point - per tensor, per axis or in blocks along ``axis`` - so that it broadcasts to ``shape``."""
     block = node.attr("block_size", 0)
     if parameter.size == 1 and parameter.ndim < 2:
@@ -58,15 +58,15 @@ class QuantizeLinear:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        x, zero_point, wanted = node.input(0), node.optional_input(2), node.attr("output_dtype", 0)
+        x, zero_point, element_type = node.input(0), node.optional_input(2), node.attr("output_dtype", 0)
         check_granularity(node, 1)
         check_granularity(node, 2)
         if zero_point is not None:
             dtype = zero_point.dtype
-            if wanted and dtype_of(wanted, f"{node.label}: output_dtype") != dtype:
+            if element_type and dtype_of(element_type, f"{node.label}: output_dtype") != dtype:
                 raise ValueError("output_dtype is not the dtype of the zero point")
         else:
-            dtype = dtype_of(wanted, f"{node.label}: output_dtype") if wanted else np.dtype(np.uint8)
+            dtype = dtype_of(element_type, f"{node.label}: output_dtype") if element_type else np.dtype(np.uint8)
         if dtype.kind not in "iu" or dtype.itemsize > 2:
             raise ValueError(f"{dtype.name} is no quantised dtype")
         return [TensorType(dtype, x.shape)]
@@ -77,8 +77,8 @@ class QuantizeLinear:
         precision = node.attr("precision", 0)
         dtype = accumulator(dtype_of(precision, f"{node.label}: precision") if precision else scale.dtype)
         with np.errstate(all="ignore"):
-            y = x.astype(dtype) / spread(node, scale, x.shape).astype(dtype)
-        return requantized(y, 0 if zero_point is None else spread(node, zero_point, x.shape), result.dtype)
+            y = x.astype(dtype) / broadcast_parameter(node, scale, x.shape).astype(dtype)
+        return requantize(y, 0 if zero_point is None else broadcast_parameter(node, zero_point, x.shape), result.dtype)
 
 
 @operator("DequantizeLinear", since=10)
@@ -87,13 +87,13 @@ class DequantizeLinear:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        x, wanted = node.input(0), node.attr("output_dtype", 0)
+        x, element_type = node.input(0), node.attr("output_dtype", 0)
         check_granularity(node, 1)
         check_granularity(node, 2)
         zero_point = node.optional_input(2)
         if x.dtype.kind not in "iu" or (zero_point is not None and zero_point.dtype != x.dtype):
             raise ValueError("x and its zero point must have one integer dtype")
-        dtype = dtype_of(wanted, f"{node.label}: output_dtype") if wanted else node.input(1).dtype
+        dtype = dtype_of(element_type, f"{node.label}: output_dtype") if element_type else node.input(1).dtype
         return [TensorType(dtype, x.shape)]
 
     @staticmethod
@@ -101,9 +101,9 @@ class DequantizeLinear:
         (result,) = DequantizeLinear.infer(node)
         wide = accumulator(result.dtype)
         if zero_point is not None:
-            x = x.astype(np.int32) - spread(node, zero_point, x.shape)
+            x = x.astype(np.int32) - broadcast_parameter(node, zero_point, x.shape)
         with np.errstate(all="ignore"):
-            return rounded(x.astype(wide) * spread(node, scale, x.shape).astype(wide), result.dtype)
+            return round_to(x.astype(wide) * broadcast_parameter(node, scale, x.shape).astype(wide), result.dtype)
 
 
 def dynamic_parameters(low: np.float32, high: np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +111,7 @@ def dynamic_parameters(low: np.float32, high: np.float32) -> tuple[np.ndarray, n
     # an infinite x makes the scale infinite, and one of denormal range makes it 0
     with np.errstate(all="ignore"):
         scale = np.asarray((high - low) / np.float32(255) if high > low else 1, np.float32)
-        return scale, requantized(np.asarray(-low / scale), 0, np.dtype(np.uint8))
+        return scale, requantize(np.asarray(-low / scale), 0, np.dtype(np.uint8))
 
 
 @operator("DynamicQuantizeLinear", since=11)
@@ -129,4 +129,4 @@ class DynamicQuantizeLinear:
     def reference(_: Node, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scale, zero_point = dynamic_parameters(x.min(initial=0), x.max(initial=0))
         with np.errstate(all="ignore"):
-            return requantized(x / scale, zero_point, zero_point.dtype), scale, zero_point
+            return requantize(x / scale, zero_point, zero_point.dtype), scale, zero_point

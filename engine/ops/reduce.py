@@ -17,7 +17,7 @@ import numpy as np
 from engine.graph.ir import Node, TensorType
 from engine.ops.arguments import static_ints
 from engine.ops.arithmetic import divide
-from engine.ops.elementwise import BOOLEAN, NUMBER, rounded, widened
+from engine.ops.elementwise import BOOLEAN, NUMBER, round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import normalize_axes
 
@@ -139,7 +139,7 @@ class Reduction:
     def reference(self, node: Node, x: np.ndarray, _: np.ndarray | None = None) -> np.ndarray:
         axes = self.axes(node, x.ndim)
         with np.errstate(all="ignore"):
-            y = rounded(self.function(widened(x), axes), x.dtype)
+            y = round_to(self.function(widen(x), axes), x.dtype)
         return y if node.attr("keepdims", 1) else y.squeeze(axes)
 
 

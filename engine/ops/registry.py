@@ -85,10 +85,10 @@ def operators() -> list[Operator]:
 
 def operator_of(node: Node) -> Operator:
     """The operator of ``node``; ModelError where coverage let something unknown through."""
-    found = lookup(node.domain, node.op, node.version)
-    if found is None:
+    entry = lookup(node.domain, node.op, node.version)
+    if entry is None:
         raise ModelError(f"{node.label}: no such operator in domain '{node.domain}' at version {node.version}")
-    return found
+    return entry
 
 
 MISFITS = (
@@ -104,13 +104,13 @@ class MisfitError(ModelError):
 
 def misfit(node: Node, error: Exception) -> EngineError:
     """The error to raise for one of MISFITS: a MisfitError, or a TooLargeError where memory ran out."""
-    given = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
+    types = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
     if isinstance(error, MemoryError):
         return TooLargeError(
-            f"{node.label}: inputs ({given}) take more memory than this machine has left; use a smaller input shape or "
+            f"{node.label}: inputs ({types}) take more memory than this machine has left; use a smaller input shape or "
             "a smaller model"
         )
-    return MisfitError(f"{node.label}: inputs ({given}) do not fit the operator: {error or type(error).__name__}")
+    return MisfitError(f"{node.label}: inputs ({types}) do not fit the operator: {error or type(error).__name__}")
 
 
 def infer(node: Node) -> list[TensorType]:

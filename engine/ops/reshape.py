@@ -18,11 +18,11 @@ def reshape_target(node: Node, shape: tuple[int, ...], target: tuple[int, ...]) 
         raise ValueError(f"target shape {list(target)} has a dimension below -1 or more than one -1")
     if not node.attr("allowzero", 0):
         target = tuple(shape[axis] if extent == 0 else extent for axis, extent in enumerate(target))
-    known = prod(extent for extent in target if extent != -1)
+    rest = prod(extent for extent in target if extent != -1)
     if -1 in target:
-        if known == 0:
+        if rest == 0:
             raise ValueError(f"target shape {list(target)} leaves -1 open beside a dimension of 0")
-        target = tuple(prod(shape) // known if extent == -1 else extent for extent in target)
+        target = tuple(prod(shape) // rest if extent == -1 else extent for extent in target)
     if prod(target) != prod(shape):
         raise ValueError(f"{prod(shape)} elements do not fill the shape {list(target)}")
     return target
@@ -45,8 +45,8 @@ class Reshape:
 def flatten_shape(node: Node, shape: tuple[int, ...]) -> tuple[int, int]:
     """The matrix that Flatten makes of ``shape``: the axes before ``axis`` (default 1) by those from it on."""
     axis, rank = node.attr("axis", 1), len(shape)
-    cut = rank if axis == rank else normalize_axis(axis, rank)
-    return prod(shape[:cut]), prod(shape[cut:])
+    lead = rank if axis == rank else normalize_axis(axis, rank)
+    return prod(shape[:lead]), prod(shape[lead:])
 
 
 @operator("Flatten")
@@ -69,10 +69,10 @@ def squeezed_shape(node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | N
         axes = node.attr("axes")
     if axes is None:
         return tuple(extent for extent in shape if extent != 1)
-    dropped = normalize_axes(axes, len(shape))
-    if any(shape[axis] != 1 for axis in dropped):
+    unit_axes = normalize_axes(axes, len(shape))
+    if any(shape[axis] != 1 for axis in unit_axes):
         raise ValueError(f"axes {list(axes)} of shape {list(shape)} are not all of extent 1")
-    return tuple(extent for axis, extent in enumerate(shape) if axis not in dropped)
+    return tuple(extent for axis, extent in enumerate(shape) if axis not in unit_axes)
 
 
 @operator("Squeeze", static=[1])
@@ -92,9 +92,9 @@ class Squeeze:
 def unsqueezed_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     """``shape`` with extents of 1 put in, so that they stand at ``axes`` of the result."""
     rank = len(shape) + len(axes)
-    added = normalize_axes(axes, rank)
-    kept = iter(shape)
-    return tuple(1 if axis in added else next(kept) for axis in range(rank))
+    new_axes = normalize_axes(axes, rank)
+    extents = iter(shape)
+    return tuple(1 if axis in new_axes else next(extents) for axis in range(rank))
 
 
 @operator("Unsqueeze", until=12)

@@ -162,8 +162,8 @@ def axis_taps(
     stretch = min(axis.scale, 1.0) if antialias else 1.0
     aside = taps_aside(axis, mode, antialias=antialias)
     # The element to the left, so that one exactly at the coordinate has distance 0 and never two halves.
-    left = np.ceil(x) - 1
-    positions = left[:, None] + np.arange(1 - aside, aside + 1)
+    before = np.ceil(x) - 1
+    positions = before[:, None] + np.arange(1 - aside, aside + 1)
     weights = filter_weights(mode, (positions - x[:, None]) * stretch, cubic_a)
     if exclude_outside:
         weights[(positions < 0) | (positions >= axis.extent)] = 0
@@ -206,9 +206,9 @@ def _scalings(
     """What Resize asks of each axis it names; ValueError when the inputs do not fit."""
     axes = normalize_axes(node.attr("axes") or range(len(shape)), len(shape))
     # Exporters write an empty tensor for an input that is left out: old versions had no optional one.
-    wanted = None if sizes is None or sizes.size == 0 else ints(sizes)
+    target_sizes = None if sizes is None or sizes.size == 0 else ints(sizes)
     factors = None if scales is None or scales.size == 0 else [float(scale) for scale in scales]
-    if (wanted is None) == (factors is None):
+    if (target_sizes is None) == (factors is None):
         raise ValueError("exactly one of scales and sizes must be given")
     regions: list[tuple[float, float]] = [(0.0, 1.0)] * len(axes)
     if node.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
@@ -216,10 +216,10 @@ def _scalings(
             raise ValueError(f"tf_crop_and_resize needs a roi of {2 * len(axes)} elements")
         regions = [(float(roi[i]), float(roi[i + len(axes)])) for i in range(len(axes))]
     extents = [shape[axis] for axis in axes]
-    if wanted is not None:
-        if len(wanted) != len(axes):
-            raise ValueError(f"{len(wanted)} sizes for {len(axes)} axes")
-        factors, widths = _from_sizes(node.attr("keep_aspect_ratio_policy", "stretch"), extents, wanted)
+    if target_sizes is not None:
+        if len(target_sizes) != len(axes):
+            raise ValueError(f"{len(target_sizes)} sizes for {len(axes)} axes")
+        factors, widths = _from_sizes(node.attr("keep_aspect_ratio_policy", "stretch"), extents, target_sizes)
         outs = [floor(width + 0.5) for width in widths]
     else:
         if factors is None or len(factors) != len(axes) or min(factors, default=1) <= 0:
@@ -227,7 +227,7 @@ def _scalings(
         widths = [float(np.float32(extent) * np.float32(scale)) for extent, scale in zip(extents, factors, strict=True)]
         outs = [floor(width) for width in widths]
     columns = zip(axes, extents, outs, factors, widths, regions, strict=True)
-    return {axis: AxisScaling(*asked) for axis, *asked in columns}
+    return {axis: AxisScaling(*fields) for axis, *fields in columns}
 
 
 def _from_sizes(policy: str, extents: list[int], sizes: tuple[int, ...]) -> tuple[list[float], list[float]]:
@@ -261,15 +261,15 @@ def resize_taps(
     nearest takes the next element down, or up when the axis shrinks, as in ONNX Runtime and that version's tests.
     """
     mode = node.attr("mode", "nearest")
-    for axis, asked in _scalings(node, shape, *_inputs(node, roi, scales, sizes)).items():
-        if asked.is_identity:
+    for axis, scaling in _scalings(node, shape, *_inputs(node, roi, scales, sizes)).items():
+        if scaling.is_identity:
             continue
         if node.version < 11:
-            rounding = "ceil" if asked.scale < 1 else "floor"
-            taps = axis_taps(asked, mode, transformation="asymmetric", nearest_mode=rounding)
+            rounding = "ceil" if scaling.scale < 1 else "floor"
+            taps = axis_taps(scaling, mode, transformation="asymmetric", nearest_mode=rounding)
         else:
             taps = axis_taps(
-                asked,
+                scaling,
                 mode,
                 transformation=node.attr("coordinate_transformation_mode", "half_pixel"),
                 nearest_mode=node.attr("nearest_mode", "round_prefer_floor"),
@@ -280,7 +280,7 @@ def resize_taps(
         yield axis, taps
 
 
-def _resized(x: np.ndarray, taps: Iterator[tuple[int, AxisTaps]], extrapolation: float) -> np.ndarray:
+def _resample_axes(x: np.ndarray, taps: Iterator[tuple[int, AxisTaps]], extrapolation: float) -> np.ndarray:
     steps = list(taps)
     y = x
     if not all(table.is_selection for _, table in steps):
@@ -293,14 +293,14 @@ def _resized(x: np.ndarray, taps: Iterator[tuple[int, AxisTaps]], extrapolation:
     return round_to(y, x.dtype)
 
 
-def _resized_type(node: Node, scalings: dict[int, AxisScaling]) -> TensorType:
+def _output_type(node: Node, scalings: dict[int, AxisScaling]) -> TensorType:
     x = node.input(0)
     shape = tuple(scalings[axis].out if axis in scalings else extent for axis, extent in enumerate(x.shape))
     result = TensorType(x.dtype, shape)
     bounds.check_tensor(result, f"{node.label}: its output")
     mode, antialias = node.attr("mode", "nearest"), bool(node.attr("antialias", 0))
-    for axis, asked in scalings.items():
-        nbytes = 0 if asked.is_identity else table_bytes(asked, mode, antialias=antialias)
+    for axis, scaling in scalings.items():
+        nbytes = 0 if scaling.is_identity else table_bytes(scaling, mode, antialias=antialias)
         bounds.require(nbytes, f"{node.label}: the table of weights of axis {axis}")
     return result
 
@@ -312,7 +312,7 @@ class Resize:
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
         inputs = _inputs(node, node.constant(1), node.constant(2), node.constant(3))
-        return [_resized_type(node, _scalings(node, node.input(0).shape, *inputs))]
+        return [_output_type(node, _scalings(node, node.input(0).shape, *inputs))]
 
     @staticmethod
     def reference(
@@ -322,15 +322,17 @@ class Resize:
         scales: np.ndarray | None = None,
         sizes: np.ndarray | None = None,
     ) -> np.ndarray:
-        return _resized(x, resize_taps(node, x.shape, roi, scales, sizes), node.attr("extrapolation_value", 0.0))
+        return _resample_axes(
+            x, resize_taps(node, x.shape, roi=roi, scales=scales, sizes=sizes), node.attr("extrapolation_value", 0.0)
+        )
 
 
 def upsample_taps(node: Node, shape: tuple[int, ...], scales: np.ndarray | None) -> Iterator[tuple[int, AxisTaps]]:
     """(axis, table) for each axis that an Upsample node changes: asymmetric, nearest taking the next element down."""
-    for axis, asked in _scalings(node, shape, None, _upsample_scales(node, scales), None).items():
-        if not asked.is_identity:
+    for axis, scaling in _scalings(node, shape, roi=None, scales=_upsample_scales(node, scales), sizes=None).items():
+        if not scaling.is_identity:
             mode = node.attr("mode", "nearest")
-            yield axis, axis_taps(asked, mode, transformation="asymmetric", nearest_mode="floor")
+            yield axis, axis_taps(scaling, mode, transformation="asymmetric", nearest_mode="floor")
 
 
 def _upsample_scales(node: Node, scales: np.ndarray | None) -> np.ndarray:
@@ -344,11 +346,15 @@ class Upsample:
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
         scales = static_array(node, 1) if node.version >= 9 else None
-        return [_resized_type(node, _scalings(node, node.input(0).shape, None, _upsample_scales(node, scales), None))]
+        return [
+            _output_type(
+                node, _scalings(node, node.input(0).shape, roi=None, scales=_upsample_scales(node, scales), sizes=None)
+            )
+        ]
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, scales: np.ndarray | None = None) -> np.ndarray:
-        return _resized(x, upsample_taps(node, x.shape, scales), 0.0)
+        return _resample_axes(x, upsample_taps(node, x.shape, scales), 0.0)
 
 
 def taps_of(node: Node) -> list[tuple[int, AxisTaps]]:
@@ -356,4 +362,4 @@ def taps_of(node: Node) -> list[tuple[int, AxisTaps]]:
     shape = node.input(0).shape
     if node.op == "Upsample":
         return list(upsample_taps(node, shape, node.constant(1)))
-    return list(resize_taps(node, shape, node.constant(1), node.constant(2), node.constant(3)))
+    return list(resize_taps(node, shape, roi=node.constant(1), scales=node.constant(2), sizes=node.constant(3)))

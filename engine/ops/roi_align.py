@@ -25,9 +25,9 @@ def _axis(start: float, length: float, bins: int, samples: int, extent: int) -> 
     at = start + (np.arange(bins)[:, None] + (np.arange(samples) + 0.5) / max(samples, 1)) * (length / bins)
     inside = (at >= -1) & (at <= extent)
     at = at.clip(0, extent - 1)
-    low = np.floor(at).astype(np.int64)
-    fraction = at - low
-    indices = np.stack([low, np.minimum(low + 1, extent - 1)], axis=-1)
+    lower = np.floor(at).astype(np.int64)
+    fraction = at - lower
+    indices = np.stack([lower, np.minimum(lower + 1, extent - 1)], axis=-1)
     return indices, np.stack([1 - fraction, fraction], axis=-1) * inside[..., None]
 
 
@@ -63,15 +63,15 @@ class RoiAlign:
             # four corners of each, in float64, twice: the region may be of any size
             points = prod(bins) * prod(max(count, 1) for count in samples)
             bounds.require(2 * 4 * 8 * x.shape[1] * points, f"{node.label}: region {index}")
-            rows, row_weights = _axis(y1 - shift, lengths[0], bins[0], samples[0], x.shape[2])
-            columns, column_weights = _axis(x1 - shift, lengths[1], bins[1], samples[1], x.shape[3])
+            rows, row_weights = _axis(y1 - shift, lengths[0], bins[0], samples=samples[0], extent=x.shape[2])
+            columns, column_weights = _axis(x1 - shift, lengths[1], bins[1], samples=samples[1], extent=x.shape[3])
             # [C, bins, samples, 2, bins, samples, 2]
             corners = x[batch[index]][:, rows[..., None, None, None], columns]
-            weighted = corners * row_weights[..., None, None, None] * column_weights
-            if weighted.size == 0:
+            products = corners * row_weights[..., None, None, None] * column_weights
+            if products.size == 0:
                 continue  # a region turned inside out has no sample points
             if node.attr("mode", "avg") == "max":
-                y[index] = weighted.max(axis=(2, 3, 5, 6))
+                y[index] = products.max(axis=(2, 3, 5, 6))
             else:
-                y[index] = weighted.sum(axis=(2, 3, 5, 6)) / (rows.shape[1] * columns.shape[1])
+                y[index] = products.sum(axis=(2, 3, 5, 6)) / (rows.shape[1] * columns.shape[1])
         return y.astype(x.dtype, copy=False)

@@ -40,7 +40,7 @@ def node_ranges(node: Node, shape: Ints) -> tuple[slice, ...]:
     """The ranges that a Slice takes of an input of ``shape``: from its attributes, since version 10 from its inputs."""
     if node.version >= 10:
         starts, ends = static_ints(node, 1), static_ints(node, 2)
-        return slice_ranges(shape, starts, ends, ints(node.constant(3)), ints(node.constant(4)))
+        return slice_ranges(shape, starts, ends, axes=ints(node.constant(3)), steps=ints(node.constant(4)))
     starts, ends = node.attr("starts"), node.attr("ends")
     if starts is None or ends is None:
         raise ModelError(f"{node.label}: attributes starts and ends are required")
@@ -79,4 +79,4 @@ class Slice:
         axes: np.ndarray | None = None,
         steps: np.ndarray | None = None,
     ) -> np.ndarray:
-        return x[slice_ranges(x.shape, ints(starts) or (), ints(ends) or (), ints(axes), ints(steps))]
+        return x[slice_ranges(x.shape, ints(starts) or (), ints(ends) or (), axes=ints(axes), steps=ints(steps))]

@@ -10,7 +10,7 @@ from engine.ops.registry import operator
 from engine.ops.types import normalize_axis
 
 
-def wanted(node: Node) -> int:
+def k_of(node: Node) -> int:
     """k."""
     (k,) = static_ints(node, 1) if node.version >= 10 else (int(node.attr("k", -1)),)
     return k
@@ -25,7 +25,7 @@ class TopK:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        x, k = node.input(0), wanted(node)
+        x, k = node.input(0), k_of(node)
         axis = normalize_axis(node.attr("axis", -1), len(x.shape))
         if not 0 <= k <= x.shape[axis]:
             raise ValueError(f"k = {k} of {x.shape[axis]} elements")
@@ -40,5 +40,5 @@ class TopK:
             order = x.shape[axis] - 1 - np.flip(np.flip(x, axis).argsort(axis, kind="stable"), axis)
         else:
             order = x.argsort(axis, kind="stable")
-        indices = order.take(np.arange(wanted(node)), axis).astype(np.int64, copy=False)
+        indices = order.take(np.arange(k_of(node)), axis).astype(np.int64, copy=False)
         return np.take_along_axis(x, indices, axis), indices

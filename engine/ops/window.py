@@ -52,7 +52,7 @@ class Window:
         )
         return padded[(..., *slices)]
 
-    def seen(
+    def tap_ranges(
         self, axis: int, extent: int, first: int = 0, count: int | None = None, top: int = 0
     ) -> Iterator[tuple[slice, slice]]:
         """For each window position along an axis: which outputs see input there, not padding, and which input.
@@ -62,12 +62,16 @@ class Window:
         """
         stride, count = self.strides[axis], self.out[axis] - first if count is None else count
         for tap in range(self.kernel[axis]):
-            start = first * stride + tap * self.dilations[axis] - self.begin[axis] - top
-            low = min(count, max(0, -(start // stride)))
-            high = max(low, min(count, (extent - 1 - start) // stride + 1))
-            begin = start + low * stride
-            taken = slice(begin, begin + (high - low - 1) * stride + 1, stride) if high > low else slice(0, 0)
-            yield slice(low, high), taken
+            offset = first * stride + tap * self.dilations[axis] - self.begin[axis] - top
+            start_output = min(count, max(0, -(offset // stride)))
+            end_output = max(start_output, min(count, (extent - 1 - offset) // stride + 1))
+            begin = offset + start_output * stride
+            source = (
+                slice(begin, begin + (end_output - start_output - 1) * stride + 1, stride)
+                if end_output > start_output
+                else slice(0, 0)
+            )
+            yield slice(start_output, end_output), source
 
     def input_rows(self, first: int, last: int, height: int) -> tuple[int, int]:
         """The range of input rows, of ``height``, that the output rows from ``first`` to before ``last`` read."""
@@ -143,7 +147,7 @@ def resolve(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> Wi
         small = tuple(total // 2 for total in totals)
         large = tuple(total - half for total, half in zip(totals, small, strict=True))
         begin, end = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
-        return Window(kernel, strides, dilations, begin, end, out)
+        return Window(kernel, strides, dilations, begin=begin, end=end, out=out)
     if auto_pad not in ("NOTSET", "VALID"):
         raise ValueError(f"auto_pad '{auto_pad}' is not one of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
     if auto_pad == "VALID":
@@ -157,7 +161,7 @@ def resolve(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> Wi
     )
     if min(out, default=1) < 1:
         raise ValueError(f"a window of {extents} does not fit into {spatial} with pads {pads}")
-    return Window(kernel, strides, dilations, begin, end, out)
+    return Window(kernel, strides, dilations, begin=begin, end=end, out=out)
 
 
 def _count(room: int, stride: int, ceil: bool, start_limit: int) -> int:

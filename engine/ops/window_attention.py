@@ -54,11 +54,11 @@ class WindowGrid:
         """The token at each place of each window, int32 ``[windows, area]``; -1 where the grid is padded."""
         rows, columns = self._places(self.down), self._places(self.across)
         token = np.where(columns < self.width, rows[:, None] * self.width + columns, -1)
-        return self._cut(np.where(rows[:, None] < self.height, token, -1).astype(np.int32))
+        return self._partition(np.where(rows[:, None] < self.height, token, -1).astype(np.int32))
 
     def regions(self) -> np.ndarray:
         """A number for each place of each window, ``[windows, area]``; those of one number see each other unmasked."""
-        return self._cut(self._bands(self.down)[:, None] * 3 + self._bands(self.across))
+        return self._partition(self._bands(self.down)[:, None] * 3 + self._bands(self.across))
 
     def _places(self, windows: int) -> np.ndarray:
         """Where on the padded grid each place of the rolled one was."""
@@ -69,9 +69,9 @@ class WindowGrid:
         at, size = np.arange(windows * self.window), windows * self.window
         return (at >= size - self.window).astype(np.int32) + (at >= size - self.shift)
 
-    def _cut(self, grid: np.ndarray) -> np.ndarray:
-        cut = grid.reshape(self.down, self.window, self.across, self.window).swapaxes(1, 2)
-        return np.ascontiguousarray(cut).reshape(self.count, self.area)
+    def _partition(self, grid: np.ndarray) -> np.ndarray:
+        windows = grid.reshape(self.down, self.window, self.across, self.window).swapaxes(1, 2)
+        return np.ascontiguousarray(windows).reshape(self.count, self.area)
 
 
 def window_grid(node: Node) -> WindowGrid:

@@ -115,7 +115,7 @@ def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_th
 
 
 def _hold_for_a_moment(lock: ForkLock, entered: threading.Event) -> None:
-    with lock._changed:
+    with lock._condition:
         entered.set()
         time.sleep(0.2)
 

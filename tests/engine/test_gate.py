@@ -61,7 +61,7 @@ def test_a_child_finds_nobody_inside() -> None:
     visitor = threading.Thread(target=visit)
     visitor.start()
     inside.wait(30)
-    with gate._changed:  # as if that thread held the lock in this moment
+    with gate._condition:  # as if that thread held the lock in this moment
         outcome = outcome_of_child(gate.close)
     leave.set()
     visitor.join()

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.passes.match import made, resampling
+from engine.graph.passes.match import new_node, resampling
 
 EXPAND_VERSION = 13
 
 
 def broadcast_resize(graph: Graph) -> int:
     """Make an Expand of each Resize or Upsample that changes axes of extent 1 alone. Returns how many there were."""
-    turned = 0
+    count = 0
     for index, node in enumerate(graph.nodes):
         if node.op in ("Resize", "Upsample") and not node.domain and _repeats(node):
             shape = Value.constant(f"{node.name}:shape", np.array(node.output.shape, np.int64))
-            graph.nodes[index] = made(
+            graph.nodes[index] = new_node(
                 "Expand", [node.input(0), shape], node.name, version=EXPAND_VERSION, output=node.output
             )
-            turned += 1
-    return turned
+            count += 1
+    return count
 
 
 def _repeats(node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.passes.match import Matcher, is_pointwise, made, resampling
+from engine.graph.passes.match import Matcher, is_pointwise, new_node, resampling
 from engine.ops.types import normalize_axes
 
 SIZES = 3
@@ -18,7 +18,7 @@ def commute_resize(graph: Graph) -> int:
     Both are linear, one mixes channels and the other positions; the bias passes since the weights sum to one.
     """
     matcher = Matcher(graph)
-    moved = 0
+    count = 0
     for conv in matcher.nodes():
         if not is_pointwise(conv) or conv.output.shape[1] >= conv.input(0).shape[1]:
             continue
@@ -28,14 +28,14 @@ def commute_resize(graph: Graph) -> int:
             resizes.append(resize)
         if not resizes:
             continue
-        nodes = [made("Conv", [x, *conv.inputs[1:]], conv.name, attributes=conv.attributes, version=conv.version)]
+        nodes = [new_node("Conv", [x, *conv.inputs[1:]], conv.name, attributes=conv.attributes, version=conv.version)]
         for resize in reversed(resizes):
             output = conv.output if resize is resizes[0] else None
-            nodes.append(_resized(resize, nodes[-1].output, output))
+            nodes.append(_resample(resize, nodes[-1].output, output))
         matcher.replace(resizes[0], nodes, [conv, *resizes[1:]])
-        moved += 1
+        count += 1
     matcher.finish()
-    return moved
+    return count
 
 
 def _commutes(resize: Node) -> bool:
@@ -46,13 +46,13 @@ def _commutes(resize: Node) -> bool:
     )
 
 
-def _resized(resize: Node, x: Value, output: Value | None) -> Node:
+def _resample(resize: Node, x: Value, output: Value | None) -> Node:
     """The same resampling of ``x``, which has another number of channels."""
     inputs = [x, *resize.inputs[1:]]
     sizes = resize.constant(SIZES)
     if sizes is not None and sizes.size:
         rank = len(x.shape)
         axes = normalize_axes(resize.attr("axes") or range(rank), rank)
-        wanted = [x.shape[1] if axis == 1 else size for axis, size in zip(axes, sizes, strict=True)]
-        inputs[SIZES] = Value.constant(f"{resize.name}:sizes", np.array(wanted, np.int64))
-    return made(resize.op, inputs, resize.name, attributes=resize.attributes, version=resize.version, output=output)
+        new_sizes = [x.shape[1] if axis == 1 else size for axis, size in zip(axes, sizes, strict=True)]
+        inputs[SIZES] = Value.constant(f"{resize.name}:sizes", np.array(new_sizes, np.int64))
+    return new_node(resize.op, inputs, resize.name, attributes=resize.attributes, version=resize.version, output=output)

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.graph.bounds import has_extremes
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.passes.match import Matcher, is_dense, is_pointwise, made
+from engine.graph.passes.match import Matcher, is_dense, is_pointwise, new_node
 
 
 def compose_convolutions(graph: Graph) -> int:
@@ -16,19 +16,19 @@ def compose_convolutions(graph: Graph) -> int:
     the other: extreme weights stay apart.
     """
     matcher = Matcher(graph)
-    composed = 0
+    count = 0
     for outer in matcher.nodes():
         if not is_pointwise(outer) or outer.output.shape[1] >= outer.input(0).shape[1]:
             continue
         inner = matcher.private(outer.input(0), "Conv")
         if inner is not None and is_dense(inner) and not (has_extremes(inner) or has_extremes(outer)):
-            matcher.replace(inner, [_composed(inner, outer)], [outer])
-            composed += 1
+            matcher.replace(inner, [_compose(inner, outer)], [outer])
+            count += 1
     matcher.finish()
-    return composed
+    return count
 
 
-def _composed(inner: Node, outer: Node) -> Node:
+def _compose(inner: Node, outer: Node) -> Node:
     w1, w2 = (np.array(conv.input(1).data, np.float64) for conv in (inner, outer))
     w2 = w2.reshape(w2.shape[:2])
     inputs = [
@@ -39,4 +39,4 @@ def _composed(inner: Node, outer: Node) -> Node:
     if b1 is not None or b2 is not None:
         bias = (0 if b1 is None else w2 @ b1.astype(np.float64)) + (0 if b2 is None else b2.astype(np.float64))
         inputs.append(Value.constant(f"{outer.name}:bias", np.asarray(bias).astype(inner.output.dtype)))
-    return made("Conv", inputs, outer.name, attributes=inner.attributes, version=inner.version, output=outer.output)
+    return new_node("Conv", inputs, outer.name, attributes=inner.attributes, version=inner.version, output=outer.output)

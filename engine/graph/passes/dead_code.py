@@ -7,12 +7,12 @@ from engine.graph.ir import Graph
 
 def remove_dead_code(graph: Graph) -> int:
     """Drop nodes that no output depends on. Returns how many went."""
-    needed = set(graph.outputs)
-    kept = []
+    live = set(graph.outputs)
+    live_nodes = []
     for node in reversed(graph.nodes):
-        if any(value in needed and not value.is_constant for value in node.used_outputs()):
-            needed.update(node.used_inputs())
-            kept.append(node)
-    removed = len(graph.nodes) - len(kept)
-    graph.nodes = kept[::-1]
-    return removed
+        if any(value in live and not value.is_constant for value in node.used_outputs()):
+            live.update(node.used_inputs())
+            live_nodes.append(node)
+    count = len(graph.nodes) - len(live_nodes)
+    graph.nodes = live_nodes[::-1]
+    return count

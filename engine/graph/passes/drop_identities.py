@@ -11,16 +11,16 @@ from engine.ops.resize import resize_taps, upsample_taps
 def drop_identities(graph: Graph) -> int:
     """Let the readers of each identity read its input. Returns how many nodes went."""
     replacement: dict[Value, Value] = {}
-    kept = []
+    nodes = []
     for node in graph.nodes:
         if is_identity(node):
             replacement[node.output] = node.input(0)
         else:
-            kept.append(node)
-    dropped = len(graph.nodes) - len(kept)
-    graph.nodes = kept
+            nodes.append(node)
+    count = len(graph.nodes) - len(nodes)
+    graph.nodes = nodes
     graph.replace_values(replacement)
-    return dropped
+    return count
 
 
 def is_identity(node: Node) -> bool:
@@ -51,7 +51,7 @@ def _forward_slice(node: Node) -> bool:
     return steps is None or bool((steps == 1).all())
 
 
-def _kept_order(node: Node) -> bool:
+def _identity_permutation(node: Node) -> bool:
     rank = len(node.input(0).shape)
     return tuple(node.attr("perm") or range(rank)[::-1]) == tuple(range(rank))
 
@@ -60,11 +60,11 @@ def _no_limits(node: Node) -> bool:
     return len(list(node.used_inputs())) == 1 and not node.attributes.keys() & {"min", "max"}
 
 
-def _every_axis_kept(node: Node) -> bool:
+def _no_axis_changes(node: Node) -> bool:
     x = node.input(0)
     if node.op == "Upsample":
         return not list(upsample_taps(node, x.shape, node.constant(1)))
-    return not list(resize_taps(node, x.shape, node.constant(1), node.constant(2), node.constant(3)))
+    return not list(resize_taps(node, x.shape, roi=node.constant(1), scales=node.constant(2), sizes=node.constant(3)))
 
 
 _RULES: dict[str, Callable[[Node], bool]] = {
@@ -73,10 +73,10 @@ _RULES: dict[str, Callable[[Node], bool]] = {
         _same_type,
     ),
     **dict.fromkeys(("Concat", "Sum", "Max", "Min", "Mean"), _only_input),
-    **dict.fromkeys(("Resize", "Upsample"), _every_axis_kept),
+    **dict.fromkeys(("Resize", "Upsample"), _no_axis_changes),
     "Split": _same_type,
     "Pad": _no_pads,
     "Slice": _forward_slice,
-    "Transpose": _kept_order,
+    "Transpose": _identity_permutation,
     "Clip": _no_limits,
 }

@@ -17,7 +17,7 @@ def fold_batch_norm(graph: Graph) -> int:
     BN(Wx + b) = (s W) x + (s (b - mean) + shift) with s = scale / sqrt(variance + epsilon), formed in float64.
     """
     producers, consumers = graph.producers(), graph.consumers()
-    folded: set[Node] = set()
+    norms: set[Node] = set()
     for norm in graph.nodes:
         if norm.op != "BatchNormalization" or norm.domain:
             continue
@@ -25,10 +25,10 @@ def fold_batch_norm(graph: Graph) -> int:
         if conv is None or not _fits(conv, norm) or conv.output in graph.outputs or consumers[conv.output] != [norm]:
             continue
         _fold(conv, norm)
-        folded.add(norm)
+        norms.add(norm)
         producers[norm.output] = conv
-    graph.nodes = [node for node in graph.nodes if node not in folded]
-    return len(folded)
+    graph.nodes = [node for node in graph.nodes if node not in norms]
+    return len(norms)
 
 
 def _fits(conv: Node, norm: Node) -> bool:

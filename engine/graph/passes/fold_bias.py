@@ -14,7 +14,7 @@ BIAS = {"Conv": 2, "DeformConv": 3}
 def fold_bias(graph: Graph) -> int:
     """Let the convolutions that only such an Add reads add its constant themselves. Returns how many Adds went."""
     matcher = Matcher(graph)
-    folded = 0
+    count = 0
     for node in list(matcher.nodes()):
         if node.op != "Add" or node.domain:
             continue
@@ -22,16 +22,16 @@ def fold_bias(graph: Graph) -> int:
             conv = matcher.private(value, *BIAS)
             if conv is None or constant is None or constant.data is None or conv.output.type != node.output.type:
                 continue
-            added = _by_channel(constant.data, conv.output.shape)
+            addend = _by_channel(constant.data, conv.output.shape)
             bias = conv.optional_input(BIAS[conv.op])
-            if added is None or (bias is not None and bias.data is None):
+            if addend is None or (bias is not None and bias.data is None):
                 continue
-            total = added if bias is None or bias.data is None else bias.data + added
-            matcher.replace(node, [_with_bias(conv, Value.constant(f"{node.name}:bias", total), node)], [conv])
-            folded += 1
+            new_bias = addend if bias is None or bias.data is None else bias.data + addend
+            matcher.replace(node, [_with_bias(conv, Value.constant(f"{node.name}:bias", new_bias), node)], [conv])
+            count += 1
             break
     matcher.finish()
-    return folded
+    return count
 
 
 def _by_channel(constant: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -48,4 +48,12 @@ def _with_bias(conv: Node, bias: Value, last: Node) -> Node:
     at = BIAS[conv.op]
     inputs = [*conv.inputs, *[None] * (at + 1 - len(conv.inputs))]
     inputs[at] = bias
-    return Node(conv.op, inputs, list(last.outputs), conv.attributes, conv.domain, conv.version, conv.name)
+    return Node(
+        conv.op,
+        inputs,
+        list(last.outputs),
+        attributes=conv.attributes,
+        domain=conv.domain,
+        version=conv.version,
+        name=conv.name,
+    )

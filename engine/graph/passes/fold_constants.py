@@ -16,10 +16,10 @@ SHAPE_ONLY = ("Shape", "Size")
 def fold_constants(graph: Graph) -> int:
     """Evaluate every node whose inputs are all constant. Returns how many nodes went."""
     budget = Budget()
-    kept = [node for node in graph.nodes if not fold(node, budget)]
-    folded = len(graph.nodes) - len(kept)
-    graph.nodes = kept
-    return folded
+    nodes = [node for node in graph.nodes if not fold(node, budget)]
+    count = len(graph.nodes) - len(nodes)
+    graph.nodes = nodes
+    return count
 
 
 def fold(node: Node, budget: Budget) -> bool:
@@ -29,7 +29,7 @@ def fold(node: Node, budget: Budget) -> bool:
     """
     if not all(value.is_constant for value in node.used_inputs()) and node.op not in SHAPE_ONLY:
         return False
-    sources = [_known(value) for value in node.inputs]
+    sources = [_evaluation_input(value) for value in node.inputs]
     budget.evaluate(node, evaluation_bytes(node))
     for value, array in zip(node.outputs, evaluate(node, sources), strict=False):
         if value is not None:
@@ -38,7 +38,7 @@ def fold(node: Node, budget: Budget) -> bool:
     return True
 
 
-def _known(value: Value | None) -> np.ndarray | None:
+def _evaluation_input(value: Value | None) -> np.ndarray | None:
     """The constant's data; for a value of which only the shape is known, a view of one zero of that shape."""
     if value is None:
         return None

@@ -16,7 +16,7 @@ CLIP_WITH_ATTRIBUTES = 6
 def fuse_activation(graph: Graph) -> int:
     """Make a FusedConv of each Conv that only an activation reads. Returns how many activations went."""
     producers, consumers = graph.producers(), graph.consumers()
-    fused: set[Node] = set()
+    activations: set[Node] = set()
     for activation in graph.nodes:
         if activation.op not in ACTIVATIONS or activation.domain:
             continue
@@ -34,9 +34,9 @@ def fuse_activation(graph: Graph) -> int:
             "activation_attributes": attributes,
         }
         conv.outputs = [activation.output]
-        fused.add(activation)
-    graph.nodes = [node for node in graph.nodes if node not in fused]
-    return len(fused)
+        activations.add(activation)
+    graph.nodes = [node for node in graph.nodes if node not in activations]
+    return len(activations)
 
 
 def _attributes(activation: Node) -> dict[str, Any] | None:

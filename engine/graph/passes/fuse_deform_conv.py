@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
-from engine.graph.passes.match import Matcher, is_close, made, with_scalar
+from engine.graph.passes.match import Matcher, is_close, new_node, with_scalar
 from engine.graph.rearrangement import RELABELLINGS
 
 DEFORM_CONV_SINCE = 19
@@ -24,15 +24,15 @@ DEFORM_CONV_SINCE = 19
 def fuse_deform_conv(graph: Graph) -> int:
     """Replace each expansion of one image, one group and one group of offsets. Returns how many went."""
     matcher = Matcher(graph)
-    fused = 0
+    count = 0
     for node in list(graph.nodes):
-        found = _Expansion.ending_in(node, matcher)
-        if found is not None:
-            matcher.replace(node, [found.node(node)])
-            fused += 1
+        expansion = _Expansion.ending_in(node, matcher)
+        if expansion is not None:
+            matcher.replace(node, [expansion.node(node)])
+            count += 1
     matcher.finish()
     remove_dead_code(graph)
-    return fused
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class _Corner:
 
 @dataclass(frozen=True, slots=True)
 class _Expansion:
-    """What a match has found."""
+    """A match: the operands and attributes of the DeformConv."""
 
     x: Value
     weights: Value
@@ -72,26 +72,26 @@ class _Expansion:
         count, channels, *_ = conv.input(0).shape
         height, width = conv.output.shape[2:]
         taps = kernel[0] * kernel[1]
-        laid_out = _before(conv.input(0), matcher)
-        turned = matcher.producer(laid_out, "Transpose")
-        if count != 1 or turned is None or tuple(turned.attr("perm", ())) != (0, 1, 4, 2, 5, 3):
+        layout = _unreshaped(conv.input(0), matcher)
+        transpose = matcher.producer(layout, "Transpose")
+        if count != 1 or transpose is None or tuple(transpose.attr("perm", ())) != (0, 1, 4, 2, 5, 3):
             return None
-        if turned.input(0).shape != (1, channels, *kernel, height, width):
+        if transpose.input(0).shape != (1, channels, *kernel, height, width):
             return None
-        scaled = matcher.producer(_before(turned.input(0), matcher), "Mul")
-        if scaled is None:
+        product = matcher.producer(_unreshaped(transpose.input(0), matcher), "Mul")
+        if product is None:
             return None
-        for total, factor in (scaled.inputs, scaled.inputs[::-1]):
+        for total, factor in (product.inputs, product.inputs[::-1]):
             corners = _corners(total, matcher, (channels, taps, height, width))
             if corners is None or factor is None or factor.type.size != taps * height * width:
                 continue
-            mask = _shaped_back(factor, (1, taps, height, width), matcher)
-            placed = None if mask is None else _placed(corners, matcher)
-            if mask is None or placed is None:
+            mask = _with_shape(factor, (1, taps, height, width), matcher)
+            sample = None if mask is None else _bilinear_sample(corners, matcher)
+            if mask is None or sample is None:
                 continue
-            x, pads, grid, offset = placed
+            x, pads, grid, offset = sample
             steps = _steps(grid, kernel, (height, width))
-            offset_of = _shaped_back(offset, (1, 2 * taps, height, width), matcher)
+            offset_of = _with_shape(offset, (1, 2 * taps, height, width), matcher)
             if steps is None or offset_of is None or x.shape[1] != channels:
                 continue
             strides, dilations, start = steps
@@ -103,7 +103,16 @@ class _Expansion:
             end = reach[0] - begin[0] - x.shape[2], reach[1] - begin[1] - x.shape[3]
             if min(*begin, *end) >= 0:
                 return _Expansion(
-                    x, conv.input(1), offset_of, mask, conv.optional_input(2), kernel, strides, dilations, begin, end
+                    x=x,
+                    weights=conv.input(1),
+                    offset=offset_of,
+                    mask=mask,
+                    bias=conv.optional_input(2),
+                    kernel=kernel,
+                    strides=strides,
+                    dilations=dilations,
+                    begin=begin,
+                    end=end,
                 )
         return None
 
@@ -118,19 +127,19 @@ class _Expansion:
             "offset_group": 1,
         }
         inputs = [self.x, self.weights, self.offset, self.bias, self.mask]
-        return made(
+        return new_node(
             "DeformConv", inputs, conv.name, attributes=attributes, version=DEFORM_CONV_SINCE, output=conv.output
         )
 
 
-def _before(value: Value, matcher: Matcher) -> Value:
+def _unreshaped(value: Value, matcher: Matcher) -> Value:
     """What ``value`` is but another shape of."""
     while (node := matcher.producer(value, *RELABELLINGS)) is not None:
         value = node.input(0)
     return value
 
 
-def _shaped_back(value: Value, shape: tuple[int, ...], matcher: Matcher) -> Value | None:
+def _with_shape(value: Value, shape: tuple[int, ...], matcher: Matcher) -> Value | None:
     """The value of ``shape`` that ``value`` is but another shape of."""
     while value.shape != shape:
         node = matcher.producer(value, *RELABELLINGS)
@@ -146,17 +155,17 @@ def _corners(total: Value | None, matcher: Matcher, shape: tuple[int, ...]) -> l
     if node is None or len(node.inputs) != 4:
         return None
     corners = [_corner(matcher.producer(term, "Mul"), matcher, shape) for term in node.used_inputs()]
-    known = [corner for corner in corners if corner is not None]
-    return known if len(known) == 4 else None
+    matches = [corner for corner in corners if corner is not None]
+    return matches if len(matches) == 4 else None
 
 
 def _corner(product: Node | None, matcher: Matcher, shape: tuple[int, ...]) -> _Corner | None:
     if product is None or product.output.type.size != prod(shape):
         return None
     for weight, value in (product.inputs, product.inputs[::-1]):
-        turned = None if value is None else matcher.producer(_before(value, matcher), "Transpose")
-        gather = None if turned is None else matcher.producer(turned.input(0), "GatherND")
-        if weight is None or turned is None or gather is None or tuple(turned.attr("perm", ())) != (0, 1, 3, 2):
+        transpose = None if value is None else matcher.producer(_unreshaped(value, matcher), "Transpose")
+        gather = None if transpose is None else matcher.producer(transpose.input(0), "GatherND")
+        if weight is None or transpose is None or gather is None or tuple(transpose.attr("perm", ())) != (0, 1, 3, 2):
             continue
         index = matcher.producer(gather.input(1), "Concat")
         channels_last = matcher.producer(gather.input(0), "Transpose")
@@ -169,8 +178,8 @@ def _corner(product: Node | None, matcher: Matcher, shape: tuple[int, ...]) -> _
             and index.attr("axis") in (3, -1)
         )
         if fits:
-            row, column = (_before(item, matcher) for item in index.used_inputs())
-            return _Corner(_before(channels_last.input(0), matcher), row, column, _before(weight, matcher))
+            row, column = (_unreshaped(item, matcher) for item in index.used_inputs())
+            return _Corner(_unreshaped(channels_last.input(0), matcher), row, column, _unreshaped(weight, matcher))
     return None
 
 
@@ -184,7 +193,9 @@ class _Edge:
     limit: int
 
 
-def _placed(corners: Sequence[_Corner], matcher: Matcher) -> tuple[Value, tuple[int, int], np.ndarray, Value] | None:
+def _bilinear_sample(
+    corners: Sequence[_Corner], matcher: Matcher
+) -> tuple[Value, tuple[int, int], np.ndarray, Value] | None:
     """x, its pads in front, the grid and the offsets; None unless the corners are those of one bilinear sample."""
     data = {corner.data for corner in corners}
     pad = matcher.producer(data.pop(), "Pad")
@@ -227,12 +238,12 @@ def _edge(value: Value, matcher: Matcher) -> _Edge | None:
         return None
     high = clip.constant(2)
     floor, step = clip.input(0), 0
-    behind = with_scalar(matcher.producer(floor, "Add"), 1)
-    if behind is not None:
-        floor, step = behind, 1
+    unit_addend = with_scalar(matcher.producer(floor, "Add"), 1)
+    if unit_addend is not None:
+        floor, step = unit_addend, 1
     part = _part(floor, matcher)
-    whole = None if part is None else matcher.producer(part[0], "Cast")
-    down = None if whole is None else matcher.producer(whole.input(0), "Floor")
+    cast = None if part is None else matcher.producer(part[0], "Cast")
+    down = None if cast is None else matcher.producer(cast.input(0), "Floor")
     if part is None or down is None or high is None:
         return None
     return _Edge(down.input(0), part[1], step, int(high.item()))
@@ -255,11 +266,11 @@ def _weighs(weight: Value, row: _Edge, column: _Edge, matcher: Matcher) -> bool:
     product = matcher.producer(weight, "Mul")
     if product is None:
         return False
-    found = {_away(factor, row.position, matcher) for factor in product.used_inputs()}
-    return found == {(0, row.step), (1, column.step)}
+    distances = {_distance(factor, row.position, matcher) for factor in product.used_inputs()}
+    return distances == {(0, row.step), (1, column.step)}
 
 
-def _away(factor: Value, position: Value, matcher: Matcher) -> tuple[int, int] | None:
+def _distance(factor: Value, position: Value, matcher: Matcher) -> tuple[int, int] | None:
     """(axis, 1) for the part of ``position`` behind its floor along that axis, (axis, 0) for what is left to 1."""
     step = 1
     rest = matcher.producer(factor, "Sub")
@@ -295,8 +306,8 @@ def _steps(
         dilations.append(int(dilation))
         start.append(int(first))
         expected = first + np.arange(kernel[axis])[:, None] * dilation + np.arange(out[axis]) * stride
-        seen = by_tap[:, :, axis]
+        positions = by_tap[:, :, axis]
         wide = expected[:, None, :, None] if axis == 0 else expected[None, :, None, :]
-        if not np.array_equal(seen, np.broadcast_to(wide, seen.shape).astype(grid.dtype, copy=False)):
+        if not np.array_equal(positions, np.broadcast_to(wide, positions.shape).astype(grid.dtype, copy=False)):
             return None
     return (strides[0], strides[1]), (dilations[0], dilations[1]), (start[0], start[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.passes.match import Matcher, is_close, made, other_operand, scalar
+from engine.graph.passes.match import Matcher, is_close, new_node, other_operand, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class _Expansion:
     x: Value
     epsilon: float
     parameters: list[Value]
-    gone: list[Node]
+    others: list[Node]
 
 
 def fuse_layer_norm(graph: Graph) -> int:
@@ -25,23 +25,23 @@ def fuse_layer_norm(graph: Graph) -> int:
     The expansion is d / sqrt(mean(d^2) + epsilon) * scale + shift with d = x - mean(x); the shift may be left out.
     """
     matcher = Matcher(graph)
-    fused = 0
+    count = 0
     for node in matcher.nodes():
-        found = _match(matcher, node) if node.op == "Div" and not node.domain else None
-        if found is None:
+        expansion = _match(matcher, node) if node.op == "Div" and not node.domain else None
+        if expansion is None:
             continue
-        norm = made(
+        norm = new_node(
             "LayerNormalization",
-            [found.x, *found.parameters],
-            found.last.name,
-            attributes={"axis": -1, "epsilon": found.epsilon},
+            [expansion.x, *expansion.parameters],
+            expansion.last.name,
+            attributes={"axis": -1, "epsilon": expansion.epsilon},
             version=17,
-            output=found.last.output,
+            output=expansion.last.output,
         )
-        matcher.replace(found.last, [norm], found.gone)
-        fused += 1
+        matcher.replace(expansion.last, [norm], expansion.others)
+        count += 1
     matcher.finish()
-    return fused
+    return count
 
 
 def _match(matcher: Matcher, div: Node) -> _Expansion | None:
@@ -50,32 +50,32 @@ def _match(matcher: Matcher, div: Node) -> _Expansion | None:
     root = matcher.private(div.input(1), "Sqrt")
     if distance is None or root is None:
         return None
-    shifted = matcher.private(root.input(0), "Add")
-    if shifted is None:
+    add_epsilon = matcher.private(root.input(0), "Add")
+    if add_epsilon is None:
         return None
-    variance, epsilon = shifted.input(0), scalar(shifted.input(1))
+    variance, epsilon = add_epsilon.input(0), scalar(add_epsilon.input(1))
     if epsilon is None:
-        variance, epsilon = shifted.input(1), scalar(shifted.input(0))
-    spread = _mean(matcher, variance)
-    square = None if spread is None else matcher.private(spread.input(0), "Pow", "Mul")
+        variance, epsilon = add_epsilon.input(1), scalar(add_epsilon.input(0))
+    variance_node = _mean(matcher, variance)
+    square = None if variance_node is None else matcher.private(variance_node.input(0), "Pow", "Mul")
     centre = _mean(matcher, distance.input(1))
-    scaled = matcher.reader(div.output, "Mul")
-    if epsilon is None or spread is None or square is None or centre is None or scaled is None:
+    mul_scale = matcher.reader(div.output, "Mul")
+    if epsilon is None or variance_node is None or square is None or centre is None or mul_scale is None:
         return None
     d, x = distance.output, distance.input(0)
-    squared = square.input(0) is d and (is_close(square.input(1), 2) if square.op == "Pow" else square.input(1) is d)
+    is_square = square.input(0) is d and (is_close(square.input(1), 2) if square.op == "Pow" else square.input(1) is d)
     readers = set(matcher.readers.get(d, ()))
-    if not squared or centre.input(0) is not x or readers != {square, div} or d in matcher.outputs:
+    if not is_square or centre.input(0) is not x or readers != {square, div} or d in matcher.outputs:
         return None
-    scale = _along_last(other_operand(scaled, div.output), x)
-    if scale is None or scaled.output.type != x.type:
+    scale = _along_last(other_operand(mul_scale, div.output), x)
+    if scale is None or mul_scale.output.type != x.type:
         return None
-    gone = [centre, distance, square, spread, shifted, root, div]
-    adding = matcher.reader(scaled.output, "Add")
-    shift = None if adding is None else _along_last(other_operand(adding, scaled.output), x)
-    if adding is None or shift is None or adding.output.type != x.type:
-        return _Expansion(scaled, x, epsilon, [scale], gone)
-    return _Expansion(adding, x, epsilon, [scale, shift], [*gone, scaled])
+    others = [centre, distance, square, variance_node, add_epsilon, root, div]
+    add_shift = matcher.reader(mul_scale.output, "Add")
+    shift = None if add_shift is None else _along_last(other_operand(add_shift, mul_scale.output), x)
+    if add_shift is None or shift is None or add_shift.output.type != x.type:
+        return _Expansion(mul_scale, x, epsilon=epsilon, parameters=[scale], others=others)
+    return _Expansion(add_shift, x, epsilon=epsilon, parameters=[scale, shift], others=[*others, mul_scale])
 
 
 def _mean(matcher: Matcher, value: Value) -> Node | None:
@@ -83,8 +83,8 @@ def _mean(matcher: Matcher, value: Value) -> Node | None:
     node = matcher.private(value, "ReduceMean")
     if node is None or not node.attr("keepdims", 1):
         return None
-    given = node.constant(1) if node.version >= 18 else node.attr("axes")
-    axes = () if given is None else tuple(int(axis) for axis in given)
+    axis_list = node.constant(1) if node.version >= 18 else node.attr("axes")
+    axes = () if axis_list is None else tuple(int(axis) for axis in axis_list)
     return node if axes in ((-1,), (len(node.input(0).shape) - 1,)) else None
 
 

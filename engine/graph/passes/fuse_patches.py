@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
-from engine.graph.passes.match import Matcher, made
-from engine.graph.rearrangement import Movements
+from engine.graph.passes.match import Matcher, new_node
+from engine.graph.rearrangement import Rearrangements
 
 RESHAPE_SINCE, TRANSPOSE_SINCE = 14, 13
 
@@ -19,20 +19,20 @@ ORDERS = {"columns first": (3, 1, 0, 2, 4), "channels first": (0, 1, 3, 2, 4)}
 def fuse_patches(graph: Graph) -> int:
     """Replace each value ``[1, down * across * C, h, w]`` of patches of one image. Returns how many were."""
     matcher = Matcher(graph)
-    movements = Movements(matcher.producers)
-    fused = 0
+    rearrangements = Rearrangements(matcher.producers)
+    count = 0
     for node in list(graph.nodes):
         for value in dict.fromkeys(node.used_inputs()):
             # a web ends in a join of many parts, whatever relabels it
-            if not movements.moves(value) or not _is_web(value, matcher):
+            if not rearrangements.moves(value) or not _is_web(value, matcher):
                 continue
-            nodes = _nodes(value, movements)
+            nodes = _nodes(value, rearrangements)
             if nodes is not None:
                 matcher.replace(matcher.producers[value], nodes)
-                fused += 1
+                count += 1
     matcher.finish()
     remove_dead_code(graph)
-    return fused
+    return count
 
 
 def _is_web(value: Value, matcher: Matcher) -> bool:
@@ -41,27 +41,27 @@ def _is_web(value: Value, matcher: Matcher) -> bool:
     return node is not None and len(node.inputs) > 2
 
 
-def _nodes(value: Value, movements: Movements) -> list[Node] | None:
+def _nodes(value: Value, rearrangements: Rearrangements) -> list[Node] | None:
     """Reshape, Transpose and Reshape that make ``value`` of its source."""
-    source = movements.source(value)
+    source = rearrangements.source(value)
     if source is None or len(value.shape) != 4 or value.shape[0] != 1 or source.type.size != value.type.size:
         return None
     *outer, height, width = source.shape
-    _, stacked, h, w = value.shape
+    _, depth, h, w = value.shape
     channels = int(np.prod(outer))
-    if height % h or width % w or stacked != channels * (height // h) * (width // w):
+    if height % h or width % w or depth != channels * (height // h) * (width // w):
         return None
-    cut = channels, height // h, h, width // w, w
+    split_shape = channels, height // h, h, width // w, w
     for name, order in ORDERS.items():
 
         def expected(order: tuple[int, ...] = order) -> np.ndarray:
-            return np.arange(1, source.type.size + 1, dtype=np.int32).reshape(cut).transpose(order)
+            return np.arange(1, source.type.size + 1, dtype=np.int32).reshape(split_shape).transpose(order)
 
-        if movements.are(value, (name, cut), expected):
-            first = made(
-                "Reshape", [source, _dims(f"{value.name}/cut", cut)], f"{value.name}/cut", version=RESHAPE_SINCE
+        if rearrangements.matches(value, (name, split_shape), expected):
+            first = new_node(
+                "Reshape", [source, _dims(f"{value.name}/cut", split_shape)], f"{value.name}/cut", version=RESHAPE_SINCE
             )
-            turned = made(
+            transpose = new_node(
                 "Transpose",
                 [first.output],
                 f"{value.name}/turned",
@@ -71,8 +71,8 @@ def _nodes(value: Value, movements: Movements) -> list[Node] | None:
             shape = _dims(f"{value.name}/shape", value.shape)
             return [
                 first,
-                turned,
-                made("Reshape", [turned.output, shape], value.name, version=RESHAPE_SINCE, output=value),
+                transpose,
+                new_node("Reshape", [transpose.output, shape], value.name, version=RESHAPE_SINCE, output=value),
             ]
     return None
 

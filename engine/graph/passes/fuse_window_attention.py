@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
-from engine.graph.passes.match import Matcher, made, scalar
-from engine.graph.rearrangement import RELABELLINGS, Movements
+from engine.graph.passes.match import Matcher, new_node, scalar
+from engine.graph.rearrangement import RELABELLINGS, Rearrangements
 from engine.ops import infer
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.window_attention import WindowGrid
@@ -24,17 +24,17 @@ from engine.ops.window_attention import WindowGrid
 def fuse_window_attention(graph: Graph) -> int:
     """Replace each such attention over constant weights. Returns how many went."""
     matcher = Matcher(graph)
-    movements = Movements(matcher.producers)
-    fused = 0
+    rearrangements = Rearrangements(matcher.producers)
+    count = 0
     for node in list(graph.nodes):
         for value in dict.fromkeys(node.used_inputs()):
-            found = _Attention.ending_in(value, matcher, movements) if movements.moves(value) else None
-            if found is not None:
-                matcher.replace(matcher.producers[value], found.nodes(value))
-                fused += 1
+            attention = _Attention.ending_in(value, matcher, rearrangements) if rearrangements.moves(value) else None
+            if attention is not None:
+                matcher.replace(matcher.producers[value], attention.nodes(value))
+                count += 1
     matcher.finish()
     remove_dead_code(graph)
-    return fused
+    return count
 
 
 PROJECTIONS = (("", "MatMul"), (MICROSOFT, "MatMulNBits"), (MICROSOFT, "MatMulBnb4"))
@@ -73,38 +73,46 @@ class _Linear:
     def of(self, x: Value, name: str, output: Value | None = None) -> list[Node]:
         """The same layer of another input; ``output`` is what it makes."""
         old = self.product
-        product = Node(old.op, [x, *old.inputs[1:]], [], old.attributes, old.domain, old.version, f"{name}/{old.op}")
+        product = Node(
+            old.op,
+            [x, *old.inputs[1:]],
+            [],
+            attributes=old.attributes,
+            domain=old.domain,
+            version=old.version,
+            name=f"{name}/{old.op}",
+        )
         product.outputs = [
             output if output is not None and self.sum is None else Value(product.name, infer(product)[0])
         ]
         if self.sum is None:
             return [product]
-        total = made("Add", [self.bias, product.output], f"{name}/Add", version=self.sum.version, output=output)
+        total = new_node("Add", [self.bias, product.output], f"{name}/Add", version=self.sum.version, output=output)
         return [product, total]
 
 
 @dataclass(frozen=True, slots=True)
 class _Attention:
-    """What a match has found: ``tokens`` go in, ``qkv`` and ``joined`` are the projections, the rest is in between."""
+    """A match: ``tokens`` go in, ``qkv`` and ``output_layer`` are the projections, the rest lies in between."""
 
     tokens: Value
     grid: WindowGrid
     heads: int
     scale: float
     bias: np.ndarray
-    masked: float
+    mask_value: float
     qkv: _Linear
-    joined: _Linear
+    output_layer: _Linear
 
     @staticmethod
-    def ending_in(value: Value, matcher: Matcher, movements: Movements) -> _Attention | None:
+    def ending_in(value: Value, matcher: Matcher, rearrangements: Rearrangements) -> _Attention | None:
         """The attention whose result, moved back to the grid, is ``value`` ``[1, tokens, C]``."""
-        source = movements.source(value)
-        joined = None if source is None else _Linear.making(source, matcher)
-        if source is None or joined is None or len(value.shape) != 3 or value.shape[0] != 1:
+        source = rearrangements.source(value)
+        output_layer = None if source is None else _Linear.making(source, matcher)
+        if source is None or output_layer is None or len(value.shape) != 3 or value.shape[0] != 1:
             return None
-        mixed = movements.source(joined.x)
-        values = None if mixed is None else matcher.producer(mixed, "MatMul")
+        attended = rearrangements.source(output_layer.x)
+        values = None if attended is None else matcher.producer(attended, "MatMul")
         softmax = None if values is None else matcher.producer(values.input(0), "Softmax")
         if values is None or softmax is None or len(values.output.shape) != 4 or not _on_last_axis(softmax):
             return None
@@ -112,11 +120,11 @@ class _Attention:
         if scores is None:
             return None
         (q, scale_q), (k, scale_k), (v, scale_v) = (
-            _scaled(item, matcher, movements) for item in (*scores.product.used_inputs(), values.input(1))
+            _without_scale(item, matcher, rearrangements) for item in (*scores.product.used_inputs(), values.input(1))
         )
-        sources = {movements.source(item) for item in (q, k, v)}
-        projected = sources.pop()
-        qkv = None if projected is None or sources else _Linear.making(projected, matcher)
+        sources = {rearrangements.source(item) for item in (q, k, v)}
+        projection = sources.pop()
+        qkv = None if projection is None or sources else _Linear.making(projection, matcher)
         if qkv is None or scale_v != 1:
             return None
         windows, heads, area, size = values.output.shape
@@ -128,29 +136,39 @@ class _Attention:
             places = windows, area, 3, heads, size
             return np.arange(1, prod(places) + 1, dtype=np.int32).reshape(places)[:, :, index].swapaxes(1, 2)
 
-        ordered = (
+        in_order = (
             qkv.product.output.shape[-1] == 3 * channels
             and v.shape == q.shape == shape
             and k.shape == (windows, heads, size, area)
-            and movements.are(q, ("q", *shape), lambda: part(0))
-            and movements.are(k, ("k", *shape), lambda: part(1).swapaxes(2, 3))
-            and movements.are(v, ("v", *shape), lambda: part(2))
-            and movements.are(joined.x, ("joined", *shape), lambda: _joined(shape))
+            and rearrangements.matches(q, ("q", *shape), lambda: part(0))
+            and rearrangements.matches(k, ("k", *shape), lambda: part(1).swapaxes(2, 3))
+            and rearrangements.matches(v, ("v", *shape), lambda: part(2))
+            and rearrangements.matches(output_layer.x, ("joined", *shape), lambda: _heads_side_by_side(shape))
         )
-        if not ordered:
+        if not in_order:
             return None
-        tokens = movements.source(qkv.x)
+        tokens = rearrangements.source(qkv.x)
         if tokens is None or tokens.type != value.type or tokens.shape[2] != channels:
             return None
-        grid = next((grid for grid in _grids(qkv.x, area, matcher) if _fits(grid, qkv.x, value, movements)), None)
+        grid = next((grid for grid in _grids(qkv.x, area, matcher) if _fits(grid, qkv.x, value, rearrangements)), None)
         parts = None if grid is None else scores.parts(windows, heads, grid)
         if grid is None or parts is None:
             return None
-        return _Attention(tokens, grid, heads, scale_q * scale_k, *parts, qkv, joined)
+        bias, mask_value = parts
+        return _Attention(
+            tokens=tokens,
+            grid=grid,
+            heads=heads,
+            scale=scale_q * scale_k,
+            bias=bias,
+            mask_value=mask_value,
+            qkv=qkv,
+            output_layer=output_layer,
+        )
 
     def nodes(self, output: Value) -> list[Node]:
         """The fused nodes; the last makes ``output``."""
-        name = self.joined.product.name
+        name = self.output_layer.product.name
         projections = self.qkv.of(self.tokens, f"{name}/qkv")
         x = projections[-1].output
         channels = x.shape[-1]
@@ -166,11 +184,13 @@ class _Attention:
             "shift": grid.shift,
             "heads": self.heads,
             "scale": self.scale,
-            "masked": self.masked,
+            "masked": self.mask_value,
         }
-        attention = Node("WindowAttention", inputs, [None], attributes, INTERNAL_DOMAIN, 1, f"{name}/attention")
+        attention = Node(
+            "WindowAttention", inputs, [None], attributes=attributes, domain=INTERNAL_DOMAIN, name=f"{name}/attention"
+        )
         attention.outputs = [Value(f"{name}/attention", infer(attention)[0])]
-        return [*projections, attention, *self.joined.of(attention.output, name, output)]
+        return [*projections, attention, *self.output_layer.of(attention.output, name, output)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +198,11 @@ class _Scores:
     """The product of q and k', and the constants that are added to it, each broadcast to the scores at its place."""
 
     product: Node
-    added: list[np.ndarray]
+    addends: list[np.ndarray]
 
     @staticmethod
     def before(softmax: Node, matcher: Matcher) -> _Scores | None:
-        value, added = softmax.input(0), []
+        value, addends = softmax.input(0), []
         while True:
             node = matcher.producer(value, "Add", "MatMul", *RELABELLINGS)
             if node is None:
@@ -194,21 +214,21 @@ class _Scores:
                 return None
             if node.op == "Add":
                 (constant,) = (item.data for item in node.used_inputs() if item.data is not None)
-                added.append(np.broadcast_to(constant, value.shape))
+                addends.append(np.broadcast_to(constant, value.shape))
                 if others[0].shape != value.shape:
                     return None
             value = others[0]
         if len(node.output.shape) != 4 or softmax.input(0).shape != node.output.shape:
             return None
-        return _Scores(node, added)
+        return _Scores(node, addends)
 
     def parts(self, windows: int, heads: int, grid: WindowGrid) -> tuple[np.ndarray, float] | None:
         """The bias of each pair of places, ``[heads, area, area]``, and what parted ones have added; None if unlike."""
         area = grid.area
         bias = np.zeros((heads, area, area), self.product.output.dtype)
-        masked = 0.0
-        for added in self.added[::-1]:
-            term = _by_window(added, (windows, heads, area, area))
+        mask_value = 0.0
+        for addend in self.addends[::-1]:
+            term = _by_window(addend, (windows, heads, area, area))
             if term is None:
                 return None
             if windows == 1 or term.strides[0] == 0:
@@ -220,52 +240,52 @@ class _Scores:
             # the bias is what a pair of places has in a window where it is not masked; masked everywhere, it may be any
             own = np.zeros((1, area, area), term.dtype) if alike else term.max(0)
             own = np.where(np.isneginf(own), own.dtype.type(0), own)
-            low = _lowest(term, own, grid)
-            if masked or not _is_masked(term, own, low, grid):
+            window_value = _mask_value(term, own, grid)
+            if mask_value or not _is_masked(term, own, window_value, grid):
                 return None
-            bias, masked = bias + own, low
-        return bias, masked
+            bias, mask_value = bias + own, window_value
+        return bias, mask_value
 
 
-def _by_window(added: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """``added`` as ``[windows, heads, area, area]``, without copying what is repeated."""
-    if added.ndim == 5 and added.shape[0] == 1:
-        added = added[0]
-    return added if added.shape == shape else None
+def _by_window(addend: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """``addend`` as ``[windows, heads, area, area]``, without copying what is repeated."""
+    if addend.ndim == 5 and addend.shape[0] == 1:
+        addend = addend[0]
+    return addend if addend.shape == shape else None
 
 
-def _lowest(term: np.ndarray, own: np.ndarray, grid: WindowGrid) -> float:
+def _mask_value(term: np.ndarray, own: np.ndarray, grid: WindowGrid) -> float:
     """What parted places have added: a whole number, which a bias of small numbers cannot hide."""
     for window, regions in zip(term, grid.regions(), strict=True):
-        parted = regions[:, None] != regions[None, :]
-        if parted.any():
-            return float(np.round((window[0] - own[0])[parted][0]))
+        apart = regions[:, None] != regions[None, :]
+        if apart.any():
+            return float(np.round((window[0] - own[0])[apart][0]))
     return 0.0
 
 
-def _is_masked(term: np.ndarray, own: np.ndarray, low: float, grid: WindowGrid) -> bool:
-    """Whether each window's term is ``own``, with ``low`` added where the roll brought apart places together."""
+def _is_masked(term: np.ndarray, own: np.ndarray, mask_value: float, grid: WindowGrid) -> bool:
+    """Whether each window's term is ``own``, with ``mask_value`` added where the roll brought apart places together."""
     kind = term.dtype.type
     for window, regions in zip(term, grid.regions(), strict=True):
-        parted = regions[:, None] != regions[None, :]
-        if not np.array_equal(window, own + np.where(parted, kind(low), kind(0))):
+        apart = regions[:, None] != regions[None, :]
+        if not np.array_equal(window, own + np.where(apart, kind(mask_value), kind(0))):
             return False
     return True
 
 
-def _joined(shape: tuple[int, ...]) -> np.ndarray:
+def _heads_side_by_side(shape: tuple[int, ...]) -> np.ndarray:
     """The elements of ``[windows, heads, area, size]``, heads side by side."""
     return np.arange(1, np.prod(shape) + 1, dtype=np.int32).reshape(shape).swapaxes(1, 2)
 
 
-def _scaled(value: Value, matcher: Matcher, movements: Movements) -> tuple[Value, float]:
+def _without_scale(value: Value, matcher: Matcher, rearrangements: Rearrangements) -> tuple[Value, float]:
     """What ``value`` is a multiple of, by a constant number somewhere on its way, and that number."""
     product = matcher.producer(value, "Mul")
     if product is None:
         return value, 1.0
     for factor, other in (product.inputs, product.inputs[::-1]):
         number = scalar(factor)
-        if number is not None and other is not None and other.shape == value.shape and movements.source(other):
+        if number is not None and other is not None and other.shape == value.shape and rearrangements.source(other):
             return other, number
     return value, 1.0
 
@@ -279,20 +299,20 @@ def _on_last_axis(softmax: Node) -> bool:
 def _grids(windows: Value, area: int, matcher: Matcher) -> Iterator[WindowGrid]:
     """The grids that tokens on their way into windows may have: as they are first laid out, with and without a roll."""
     window = isqrt(area)
-    laid_out = None
+    grid_shape = None
     value: Value | None = windows
     while value is not None and (node := matcher.producers.get(value)) is not None and not node.domain:
         value = next((item for item in node.used_inputs() if not item.is_constant), None)
         if node.op == "Reshape" and len(node.output.shape) == 4 and value is not None:
-            laid_out = node.output.shape
+            grid_shape = node.output.shape
             if len(value.shape) == 3:
                 break
-    if laid_out is not None and window * window == area:
+    if grid_shape is not None and window * window == area:
         for shift in (0, window // 2):
-            yield WindowGrid(laid_out[1], laid_out[2], window, shift)
+            yield WindowGrid(grid_shape[1], grid_shape[2], window, shift)
 
 
-def _fits(grid: WindowGrid, windows: Value, back: Value, movements: Movements) -> bool:
+def _fits(grid: WindowGrid, windows: Value, back: Value, rearrangements: Rearrangements) -> bool:
     """Whether tokens go into the windows of ``grid`` and come back to where they were."""
     channels = back.shape[-1]
     if grid.height * grid.width != back.shape[1] or windows.type.size != grid.count * grid.area * channels:
@@ -310,4 +330,6 @@ def _fits(grid: WindowGrid, windows: Value, back: Value, movements: Movements) -
         place[tokens[inside]] = np.flatnonzero(inside)
         return place[:, None] * channels + np.arange(1, channels + 1, dtype=np.int32)
 
-    return movements.are(windows, ("into", grid), into) and movements.are(back, ("back", grid), back_again)
+    return rearrangements.matches(windows, ("into", grid), into) and rearrangements.matches(
+        back, ("back", grid), back_again
+    )

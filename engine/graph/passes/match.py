@@ -27,12 +27,12 @@ class Matcher:
         self.producers = graph.producers()
         self.readers = {value: dict.fromkeys(nodes) for value, nodes in graph.consumers().items()}
         self.outputs = set(graph.outputs)
-        self._instead: dict[Node, list[Node]] = {}
-        self._after: dict[Node, list[Node]] = {}
+        self._replacements: dict[Node, list[Node]] = {}
+        self._insertions: dict[Node, list[Node]] = {}
 
     def nodes(self) -> Iterator[Node]:
         """The graph's nodes in running order, without those that are gone by then and without new ones."""
-        return (node for node in self.graph.nodes if node not in self._instead)
+        return (node for node in self.graph.nodes if node not in self._replacements)
 
     def producer(self, value: Value | None, *ops: str) -> Node | None:
         """The ONNX node that makes ``value`` and nothing else, if its operator is one of ``ops``."""
@@ -56,37 +56,37 @@ class Matcher:
         """Whether exactly one node reads ``value`` and it is no output of the graph."""
         return len(self.readers.get(value, ())) == 1 and value not in self.outputs
 
-    def replace(self, node: Node, nodes: list[Node], gone: Iterable[Node] = ()) -> None:
-        """Put new ``nodes`` where ``node`` stood, and drop the nodes ``gone`` as well.
+    def replace(self, node: Node, nodes: list[Node], others: Iterable[Node] = ()) -> None:
+        """Put new ``nodes`` where ``node`` stood, and drop the nodes ``others`` as well.
 
         What others still need of the old nodes, the new ones make, as the same values; what they read is made before.
         """
-        for old in {node, *gone}:
-            self._instead[old] = []
+        for old in {node, *others}:
+            self._replacements[old] = []
             for value in set(old.used_inputs()):
                 self.readers[value].pop(old)
             for value in old.used_outputs():
                 self.producers.pop(value)
-        self._instead[node] = nodes
+        self._replacements[node] = nodes
         self._enter(nodes)
 
     def insert_after(self, node: Node, nodes: list[Node]) -> None:
         """Put new ``nodes`` behind ``node`` and what was put there before."""
-        self._after.setdefault(node, []).extend(nodes)
+        self._insertions.setdefault(node, []).extend(nodes)
         self._enter(nodes)
 
     def finish(self) -> None:
         """Write the nodes back to the graph, in running order."""
 
-        def standing(nodes: Iterable[Node]) -> Iterator[Node]:
+        def placed_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
             for node in nodes:
-                if node in self._instead:
-                    yield from standing(self._instead[node])
+                if node in self._replacements:
+                    yield from placed_nodes(self._replacements[node])
                 else:
                     yield node
-                yield from standing(self._after.get(node, ()))
+                yield from placed_nodes(self._insertions.get(node, ()))
 
-        self.graph.nodes = list(standing(self.graph.nodes))
+        self.graph.nodes = list(placed_nodes(self.graph.nodes))
 
     def _enter(self, nodes: list[Node]) -> None:
         for node in nodes:
@@ -95,7 +95,7 @@ class Matcher:
             self.producers.update((value, node) for value in node.used_outputs())
 
 
-def made(
+def new_node(
     op: str,
     inputs: Sequence[Value | None],
     name: str,
@@ -121,8 +121,8 @@ def scalar(value: Value | None) -> float | None:
 
 def is_close(value: Value | None, number: float) -> bool:
     """Whether ``value`` is a constant of one element that equals ``number`` but for rounding."""
-    found = scalar(value)
-    return found is not None and isclose(found, number, rel_tol=SCALAR_TOLERANCE)
+    element = scalar(value)
+    return element is not None and isclose(element, number, rel_tol=SCALAR_TOLERANCE)
 
 
 def with_scalar(node: Node | None, number: float) -> Value | None:

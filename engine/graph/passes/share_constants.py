@@ -23,9 +23,9 @@ def share_constants(graph: Graph) -> int:
     replacement: dict[Value, Value] = {}
     for values in alike.values():
         if len(values) > 1:
-            kept: dict[bytes, Value] = {}
+            by_digest: dict[bytes, Value] = {}
             for value in values:
-                first = kept.setdefault(hashlib.sha256(_bytes(value).data).digest(), value)
+                first = by_digest.setdefault(hashlib.sha256(_bytes(value).data).digest(), value)
                 if first is not value:
                     replacement[value] = first
     graph.replace_values(replacement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
-from engine.graph.passes.match import Matcher, is_pointwise, made
+from engine.graph.passes.match import Matcher, is_pointwise, new_node
 
 SAVING = 2
 """How many times as many channels the concatenation must have as all partial results together."""
@@ -18,14 +18,14 @@ def split_concat_convolution(graph: Graph) -> int:
     """
     matcher = Matcher(graph)
     position = {node: index for index, node in enumerate(graph.nodes)}
-    split = 0
+    count = 0
     for conv in matcher.nodes():
         concat = matcher.private(conv.input(0), "Concat") if is_pointwise(conv) else None
         if concat is not None and _pays(matcher, conv, concat):
-            _split(matcher, position, conv, concat)
-            split += 1
+            _split_convolution(matcher, position, conv, concat)
+            count += 1
     matcher.finish()
-    return split
+    return count
 
 
 def _pays(matcher: Matcher, conv: Node, concat: Node) -> bool:
@@ -49,24 +49,24 @@ def _before_expand(matcher: Matcher, part: Value) -> Value:
     return x if len(x.shape) == len(part.shape) and x.shape[1] == part.shape[1] else part
 
 
-def _split(matcher: Matcher, position: dict[Node, int], conv: Node, concat: Node) -> None:
+def _split_convolution(matcher: Matcher, position: dict[Node, int], conv: Node, concat: Node) -> None:
     weights, bias = conv.input(1), conv.optional_input(2)
     assert weights.data is not None
     parts = [concat.input(index) for index in range(len(concat.inputs))]
     cuts = np.cumsum([part.shape[1] for part in parts])[:-1]
     blocks = zip(parts, np.split(weights.data, cuts, axis=1), strict=True)
-    in_order = sorted(blocks, key=lambda block: position[matcher.producers[block[0]]])
+    ordered_blocks = sorted(blocks, key=lambda block: position[matcher.producers[block[0]]])
     total: Value | None = None
     nodes: list[Node] = []
-    for index, (part, block) in enumerate(in_order):
+    for index, (part, block) in enumerate(ordered_blocks):
         w = Value.constant(f"{weights.name}:{index}", np.ascontiguousarray(block))
         inputs = [_before_expand(matcher, part), w, *([bias] if bias is not None and index == 0 else [])]
-        product = made("Conv", inputs, f"{conv.name}:{index}", version=conv.version)
+        product = new_node("Conv", inputs, f"{conv.name}:{index}", version=conv.version)
         last = index == len(parts) - 1
         nodes = [product]
         if total is not None:
             output = conv.output if last else None
-            nodes.append(made("Add", [total, product.output], f"{conv.name}:sum{index}", version=14, output=output))
+            nodes.append(new_node("Add", [total, product.output], f"{conv.name}:sum{index}", version=14, output=output))
         total = nodes[-1].output
         if not last:
             matcher.insert_after(matcher.producers[part], nodes)

@@ -18,14 +18,14 @@ def widen_f16(graph: Graph) -> int:
     """Turn every float16 value into float32, with a Cast at each float16 input and output. Returns how many turned."""
     boundary = {value: _wide(value) for value in graph.inputs if value.dtype == F16}
     outputs = [(index, value) for index, value in enumerate(graph.outputs) if value.dtype == F16]
-    turned = 0
+    count = 0
     graph.replace_values(boundary)
-    widened = set(boundary.values())
+    wide_inputs = set(boundary.values())
     for node in graph.nodes:
         for value in (*node.used_inputs(), *node.used_outputs()):
-            if value.dtype == F16 and value not in widened:
+            if value.dtype == F16 and value not in wide_inputs:
                 _widen(value)
-                turned += 1
+                count += 1
         for name in DTYPE_ATTRIBUTES:
             if node.attributes.get(name) == TensorProto.FLOAT16:
                 node.attributes[name] = TensorProto.FLOAT
@@ -36,7 +36,7 @@ def widen_f16(graph: Graph) -> int:
             narrow = Value(value.name, TensorType(F16, value.shape))
             graph.nodes.append(_cast(graph.outputs[index], narrow))
             graph.outputs[index] = narrow
-    return turned + len(boundary)
+    return count + len(boundary)
 
 
 def _wide(value: Value) -> Value:

@@ -162,7 +162,7 @@ def test_activations_that_this_machine_cannot_hold(backend: str, monkeypatch: py
 def test_the_padded_input_of_the_reference_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """2^20 rows of padding over 4 columns are 48 MiB beside 4 MiB of output; the NumPy executor never makes them."""
     data = conv(pads=[2**20, 0, 2**20, 0], strides=[2, 1]).SerializeToString()
-    monkeypatch.setattr(bounds, "UNASKED", 0)
+    monkeypatch.setattr(bounds, "ALWAYS_AVAILABLE", 0)
     monkeypatch.setattr(bounds, "machine_memory", lambda: 40 << 20)
     with pytest.raises(TooLargeError, match="by its reference operators takes"):
         Session(data, backend="reference")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from engine.graph.ir import Value
-from engine.graph.rearrangement import Movements, is_movement
+from engine.graph.rearrangement import Rearrangements, is_rearrangement
 from tests.engine.models import interpret, loaded, model, node
 
 SHAPE = [2, 3, 4]
@@ -25,10 +25,10 @@ def moved(
     opset: int = 17,
     shape: Sequence[int] = SHAPE,
     **constants: Any,
-) -> tuple[Movements, list[Value]]:
+) -> tuple[Rearrangements, list[Value]]:
     """The movements of a graph that begins at ``x``, and its outputs."""
     graph = loaded(model(nodes, {"x": list(shape)}, wanted, constants, opset=opset))
-    return Movements(graph.producers()), graph.outputs
+    return Rearrangements(graph.producers()), graph.outputs
 
 
 def ints(*numbers: int) -> np.ndarray:
@@ -88,8 +88,8 @@ CHAINS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
 def test_elements_are_what_the_chain_makes_of_their_numbers(name: str) -> None:
     nodes, constants = CHAINS[name]
     graph = loaded(model(nodes, {"x": SHAPE}, "y", constants))
-    movements, (y,) = Movements(graph.producers()), graph.outputs
-    assert all(is_movement(made) for made in graph.nodes)
+    movements, (y,) = Rearrangements(graph.producers()), graph.outputs
+    assert all(is_rearrangement(made) for made in graph.nodes)
     assert movements.moves(y)
     assert movements.source(y) is graph.inputs[0]
     # float32 holds these numbers exactly
@@ -215,9 +215,9 @@ def test_constants_of_the_same_bytes_are_not_the_same() -> None:
 def test_are_compares_elements_whatever_the_shape() -> None:
     movements, (y,) = moved([node("Transpose", "x", "t", perm=[0, 2, 1]), node("Reshape", "t s", "y")], s=ints(24))
     numbers = np.arange(1, COUNT + 1, dtype=np.int32).reshape(SHAPE)
-    assert movements.are(y, ("turned",), lambda: numbers.swapaxes(1, 2))
-    assert not movements.are(y, ("as it was",), lambda: numbers)
-    assert not movements.are(y, ("shorter",), lambda: numbers.swapaxes(1, 2).ravel()[:-1])
+    assert movements.matches(y, ("turned",), lambda: numbers.swapaxes(1, 2))
+    assert not movements.matches(y, ("as it was",), lambda: numbers)
+    assert not movements.matches(y, ("shorter",), lambda: numbers.swapaxes(1, 2).ravel()[:-1])
 
 
 def test_are_asks_once_for_each_signature_and_question() -> None:
@@ -228,8 +228,8 @@ def test_are_asks_once_for_each_signature_and_question() -> None:
         asked.append(True)
         return np.arange(1, COUNT + 1)
 
-    assert movements.are(y, ("a",), expected)
-    assert movements.are(z, ("a",), expected)
+    assert movements.matches(y, ("a",), expected)
+    assert movements.matches(z, ("a",), expected)
     assert len(asked) == 1
-    assert movements.are(z, ("b",), expected)
+    assert movements.matches(z, ("b",), expected)
     assert len(asked) == 2
