@@ -116,7 +116,7 @@ class Session:
             self._target, self._precision = target, precision
             self._executor, device = _executor(graph, target, precision)
         constants = sum(value.type.nbytes for value in graph.constants())
-        activation_bytes = self._executor.activation_bytes
+        held = self._executor.activation_bytes
         self.info = SessionInfo(
             backend=target.backend,
             device=device,
@@ -126,8 +126,8 @@ class Session:
             nodes_loaded=nodes_loaded,
             nodes_planned=len(graph.nodes),
             weight_bytes=getattr(self._executor, "weight_bytes", constants),
-            peak_activation_bytes=getattr(self._executor, "peak_bytes", activation_bytes),
-            activation_buffer_bytes=activation_bytes,
+            peak_activation_bytes=getattr(self._executor, "peak_bytes", held),
+            activation_buffer_bytes=held,
             scratch_bytes=self._executor.scratch_bytes,
             passes=passes,
         )
@@ -163,7 +163,7 @@ class Session:
         if isinstance(self._executor, GpuExecutor):
             commands = self._executor.plan.commands
             return [kernel_time(command, row[2]) for command, row in zip(commands, seconds, strict=True)]
-        return [KernelTime(op, node, op, duration) for op, node, duration in seconds]
+        return [KernelTime(op, node, op, took) for op, node, took in seconds]
 
     def gpu_seconds(self, runs: int = 1) -> list[float]:
         """What ``runs`` runs take by the GPU's own clock, on the inputs of the last one, without upload and readback.

@@ -51,5 +51,5 @@ def outcome_of_child(call: Callable[[], object]) -> str:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    pytest.fail(f"the child hangs; it had said: {said!r}", pytrace=False)
+        output = pipe.read().decode()
+    pytest.fail(f"the child hangs; it had said: {output!r}", pytrace=False)

@@ -37,13 +37,13 @@ def together(work: Callable[[int], None], meanwhile: Callable[[], None] = lambda
     """Call ``work`` with 0, 1, … in as many threads; the errors that it raised."""
     errors: list[BaseException] = []
 
-    def guarded(index: int) -> None:
+    def call_work(index: int) -> None:
         try:
             work(index)
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(index,), daemon=True) for index in range(THREADS)]
+    threads = [threading.Thread(target=call_work, args=(index,), daemon=True) for index in range(THREADS)]
     for thread in threads:
         thread.start()
     meanwhile()
@@ -56,9 +56,9 @@ def together(work: Callable[[int], None], meanwhile: Callable[[], None] = lambda
 @contextmanager
 def own_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """A device of the test's own, which sessions get, so that it may be lost."""
-    shared = device()
-    own = Device(shared.adapter)
-    monkeypatch.setitem(vars(engine.gpu.device)["_devices"], (shared.adapter.index, False), own)
+    shared_device = device()
+    own = Device(shared_device.adapter)
+    monkeypatch.setitem(vars(engine.gpu.device)["_devices"], (shared_device.adapter.index, False), own)
     yield own
     own.free([own.handle])
 

@@ -51,14 +51,14 @@ def model(
 ) -> onnx.ModelProto:
     """A model; ``outputs`` are names separated by blanks, declared without type. Skips as ``need_opset`` does."""
     need_opset(opset)
-    declared = []
+    input_infos = []
     for name, spec in inputs.items():
         dtype, dims = spec if isinstance(spec, tuple) else (np.float32, spec)
-        declared.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims))
+        input_infos.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims))
     graph = helper.make_graph(
         nodes,
         "test",
-        declared,
+        input_infos,
         [helper.make_empty_tensor_value_info(name) for name in outputs.split()],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()],
     )

@@ -54,7 +54,16 @@ def nbits(
         constants["bias"] = random.standard_normal(n).astype(dtype)
     names = f"a b scales {'zero' if zero else '-'} - {'bias' if bias else '-'}"
     attributes = {"K": k, "N": n, "bits": bits, "block_size": block, "accuracy_level": 1}
-    return _model("MatMulNBits", names, constants, shape, dtype, attributes, chain, inputs)
+    return _model(
+        "MatMulNBits",
+        names,
+        constants,
+        shape=shape,
+        dtype=dtype,
+        attributes=attributes,
+        chain=chain,
+        inputs=inputs,
+    )
 
 
 def bnb4(
@@ -74,7 +83,16 @@ def bnb4(
         "absmax": random.uniform(0.2, 1, -(-n * k // block)).astype(dtype),
     }
     attributes = {"K": k, "N": n, "block_size": block, "quant_type": kind}
-    return _model("MatMulBnb4", "a b absmax", constants, shape, dtype, attributes, chain, inputs)
+    return _model(
+        "MatMulBnb4",
+        "a b absmax",
+        constants,
+        shape=shape,
+        dtype=dtype,
+        attributes=attributes,
+        chain=chain,
+        inputs=inputs,
+    )
 
 
 def _model(
@@ -88,5 +106,5 @@ def _model(
     inputs: dict[str, Any] | None,
 ) -> onnx.ModelProto:
     product = node(op, names, "p" if chain else "y", domain="com.microsoft", **attributes)
-    given = {"a": (dtype, shape), **(inputs or {})}
-    return model([product, *chain], given, "y", constants, domains=DOMAINS)
+    input_specs = {"a": (dtype, shape), **(inputs or {})}
+    return model([product, *chain], input_specs, "y", constants, domains=DOMAINS)

@@ -22,9 +22,9 @@ def test_small_forms(form: str) -> None:
     (expected,) = onnxruntime_session(model, threads=1).run(None, {"pixel_values": X})
     with Session(model, backend="numpy") as session:
         (mask,) = session.run({"pixel_values": X}).values()
-        fired = session.info.passes
+        counts = session.info.passes
     assert np.abs(mask - expected).max() <= NEAR[form] * np.ptp(expected)
-    assert fired["fuse_window_attention"] == 16
+    assert counts["fuse_window_attention"] == 16
 
 
 @pytest.mark.parametrize("form", ["int8", "uint8"])

@@ -22,7 +22,7 @@ from tests.engine.in_threads import IMAGES, SMALL
 
 ROOT = Path(__file__).parents[2]
 
-REFUSED = (
+REFUSAL = (
     "WebGPU was in use before this process was forked, and does not survive that; make it after the fork, or use spawn"
 )
 
@@ -32,21 +32,21 @@ def test_a_child_has_its_own_workers_on_numpy(busy: bool) -> None:
     """Also where another thread of the parent was in the middle of a run."""
     with Session(SMALL, backend="numpy") as session:
         expected = session.run({"x": IMAGES[0]})["y"]
-        begun, stop = threading.Event(), threading.Event()
+        running, stop = threading.Event(), threading.Event()
 
         def run() -> None:
             while not stop.is_set():
                 session.run({"x": IMAGES[1]})
-                begun.set()
+                running.set()
 
         other = threading.Thread(target=run)
         if busy:
             other.start()
-            begun.wait(60)
+            running.wait(60)
         try:
             for _ in range(5 if busy else 1):
                 assert outcome_of_child(lambda: np.array_equal(session.run({"x": IMAGES[0]})["y"], expected)) == "True"
-            assert outcome_of_child(lambda: _closed_anew(session, expected)) == "True"
+            assert outcome_of_child(lambda: _reopen(session, expected)) == "True"
         finally:
             stop.set()
             if busy:
@@ -56,18 +56,18 @@ def test_a_child_has_its_own_workers_on_numpy(busy: bool) -> None:
 
 def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> None:
     """OpenBLAS and threadpoolctl have locks of their own; a child cannot free one that was held at the fork."""
-    entered, order = threading.Event(), []
+    inside, order = threading.Event(), []
 
     def hold() -> None:
         with numerics.shared():
-            entered.set()
+            inside.set()
             time.sleep(0.3)
             with numerics.shared():  # a fork that waits does not stop who is inside
                 order.append("out")
 
     other = threading.Thread(target=hold)
     other.start()
-    entered.wait(10)
+    inside.wait(10)
     with numerics.shared():
         assert outcome_of_child(lambda: order) == "['out']"
         assert outcome_of_child(_in_a_thread) == "True"  # nobody of the parent's is inside
@@ -76,67 +76,67 @@ def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> Non
 
 
 def test_a_fork_waits_for_what_is_computed_on_one_thread_of_blas() -> None:
-    entered, order = threading.Event(), []
+    inside, order = threading.Event(), []
 
     def compute() -> None:
         with single_threaded_blas():
-            entered.set()
+            inside.set()
             time.sleep(0.2)
             order.append("out")
 
     other = threading.Thread(target=compute)
     other.start()
-    entered.wait(10)
+    inside.wait(10)
     assert outcome_of_child(lambda: order) == "['out']"
     other.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork: LOCKS AT A FORK ARE NOT TESTED")
 def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_the_child_a_free_one() -> None:
-    held: list[ForkLock] = []
+    locks: list[ForkLock] = []
     inside: list[bool] = []
 
     def come() -> None:
-        for lock in held:
-            late = threading.Thread(target=lambda lock=lock: inside.append(_entered(lock)), daemon=True)
+        for lock in locks:
+            late = threading.Thread(target=lambda lock=lock: inside.append(_enter(lock)), daemon=True)
             late.start()
             late.join(0.1)
-            entered = threading.Event()
-            threading.Thread(target=_hold_for_a_moment, args=(lock, entered), daemon=True).start()
-            entered.wait(10)
+            holding = threading.Event()
+            threading.Thread(target=_hold_for_a_moment, args=(lock, holding), daemon=True).start()
+            holding.wait(10)
 
     os.register_at_fork(before=come)  # the first to be registered is the last to be called
     lock = ForkLock()
-    held.append(lock)
+    locks.append(lock)
     try:
-        assert outcome_of_child(lambda: (list(inside), _entered(lock))) == "([], True)"
+        assert outcome_of_child(lambda: (list(inside), _enter(lock))) == "([], True)"
     finally:
-        held.clear()
+        locks.clear()
 
 
-def _hold_for_a_moment(lock: ForkLock, entered: threading.Event) -> None:
+def _hold_for_a_moment(lock: ForkLock, holding: threading.Event) -> None:
     with lock._condition:
-        entered.set()
+        holding.set()
         time.sleep(0.2)
 
 
-def _entered(lock: ForkLock) -> bool:
+def _enter(lock: ForkLock) -> bool:
     with lock.shared():
         return True
 
 
 def _in_a_thread() -> bool:
-    entered = threading.Event()
+    inside = threading.Event()
 
     def enter() -> None:
         with numerics.shared():
-            entered.set()
+            inside.set()
 
     threading.Thread(target=enter, daemon=True).start()
-    return entered.wait(5)
+    return inside.wait(5)
 
 
-def _closed_anew(session: Session, expected: np.ndarray) -> bool:
+def _reopen(session: Session, expected: np.ndarray) -> bool:
     session.close()
     with Session(SMALL, backend="numpy") as another:
         return np.array_equal(another.run({"x": IMAGES[0]})["y"], expected)
@@ -164,15 +164,15 @@ calls = {
     "probe": lambda: engine.devices(probe=True),
     "close": session.close,
 }
-call, started = calls[sys.argv[1]], time.perf_counter()
+call, start = calls[sys.argv[1]], time.perf_counter()
 child = os.fork()
 if child == 0:
     try:
         call()
-        said = "done"
+        outcome = "done"
     except engine.EngineError as error:
-        said = str(error)
-    print(json.dumps([said, time.perf_counter() - started]), flush=True)
+        outcome = str(error)
+    print(json.dumps([outcome, time.perf_counter() - start]), flush=True)
     del session
     sys.exit(7)  # the whole way out: Python's end, and the driver's exit handlers
 print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
@@ -182,11 +182,11 @@ print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork: A FORKED CHILD ON WEBGPU IS NOT TESTED")
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [("inherited", REFUSED), ("new", REFUSED), ("numpy", "done"), ("probe", "done"), ("close", "done")],
+    [("inherited", REFUSAL), ("new", REFUSAL), ("numpy", "done"), ("probe", "done"), ("close", "done")],
 )
 def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected: str) -> None:
     device()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT, what],  # of forks beside threads
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
@@ -194,9 +194,9 @@ def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected
         text=True,
         timeout=3 * SOON_S,
     )
-    assert done.stderr == ""
-    (said, seconds), status = (json.loads(line) for line in done.stdout.splitlines())
-    assert said.endswith(expected)
+    assert process.stderr == ""
+    (outcome, seconds), status = (json.loads(line) for line in process.stdout.splitlines())
+    assert outcome.endswith(expected)
     assert status == 7
     if what != "numpy":
         assert seconds < 1  # 0.02 s on an idle machine

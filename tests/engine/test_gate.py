@@ -10,12 +10,12 @@ from engine import Gate
 from tests.engine.forking import outcome_of_child
 
 
-def refused() -> Exception:
+def refusal() -> Exception:
     return LookupError("closed")
 
 
 def test_closing_waits_for_other_threads() -> None:
-    gate, inside, leave = Gate(refused), threading.Event(), threading.Event()
+    gate, inside, leave = Gate(refusal), threading.Event(), threading.Event()
     order: list[str] = []
 
     def visit() -> None:
@@ -42,7 +42,7 @@ def test_closing_waits_for_other_threads() -> None:
 
 
 def test_an_error_inside_lets_go() -> None:
-    gate = Gate(refused)
+    gate = Gate(refusal)
     with pytest.raises(ZeroDivisionError), gate.entered():
         raise ZeroDivisionError
     assert gate.close()
@@ -50,7 +50,7 @@ def test_an_error_inside_lets_go() -> None:
 
 def test_a_child_finds_nobody_inside() -> None:
     """Also where the fork came while another thread was at the gate itself."""
-    gate = Gate(refused)
+    gate = Gate(refusal)
     inside, leave = threading.Event(), threading.Event()
 
     def visit() -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine import memory
 
 
-def written(folder: Path, files: dict[str, str]) -> Path:
+def write_files(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -36,8 +36,8 @@ def written(folder: Path, files: dict[str, str]) -> Path:
     ids=["version 2", "nested", "version 1", "with others", "not mounted", "unreadable"],
 )
 def test_control_groups(membership: str, files: dict[str, str], expected: list[int], tmp_path: Path) -> None:
-    mounts = written(tmp_path / "mounts", files)
-    listing = written(tmp_path, {"cgroup": membership}) / "cgroup"
+    mounts = write_files(tmp_path / "mounts", files)
+    listing = write_files(tmp_path, {"cgroup": membership}) / "cgroup"
     assert list(memory._cgroup_limits(mounts, listing)) == expected
 
 
@@ -58,5 +58,5 @@ def test_limit_of_the_process() -> None:
         "import resource; from engine.memory import machine_memory; "
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); print(machine_memory())"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(ran.stdout) <= 1 << 30
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(process.stdout) <= 1 << 30

@@ -32,7 +32,7 @@ CHAIN = model(
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "expected"),
+    ("result", "reference", "expected"),
     [
         ([1.0, -4.0], [1.5, -4.0], (0.5, 0.125)),
         ([0.0], [0.0], (0, 0)),
@@ -44,8 +44,8 @@ CHAIN = model(
         ([1, 2], [1, np.inf], (np.inf, np.inf)),
     ],
 )
-def test_difference(found: list[float], wanted: list[float], expected: tuple[float, float]) -> None:
-    assert difference(np.array(found, "f"), np.array(wanted, "f")) == Difference(*expected)
+def test_difference(result: list[float], reference: list[float], expected: tuple[float, float]) -> None:
+    assert difference(np.array(result, "f"), np.array(reference, "f")) == Difference(*expected)
 
 
 def test_difference_of_integers_and_booleans() -> None:
@@ -118,9 +118,9 @@ def test_without_nodes_the_output_is_named() -> None:
 
 def test_nan_is_over_any_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, "second", by=np.nan)
-    found = compare(CHAIN, backend="numpy", per_node=True, rtol=1e9).first_over
-    assert found is not None
-    assert found.name == "second"
+    first_over = compare(CHAIN, backend="numpy", per_node=True, rtol=1e9).first_over
+    assert first_over is not None
+    assert first_over.name == "second"
 
 
 def test_drift_in_several_runs_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

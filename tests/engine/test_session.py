@@ -126,9 +126,9 @@ def test_arrays_in_any_memory_order(backend: str) -> None:
         expected = session.run({"x": X})["y"]
         for x in (np.asfortranarray(X), np.repeat(X, 2, axis=3)[..., ::2], X[..., ::-1].copy()[..., ::-1]):
             np.testing.assert_array_equal(session.run({"x": x})["y"], expected)
-        swapped = X.astype(X.dtype.newbyteorder())
+        byteswapped = X.astype(X.dtype.newbyteorder())
         with pytest.raises(InputError):
-            session.run({"x": swapped})
+            session.run({"x": byteswapped})
 
 
 def test_scalars_are_arrays_too() -> None:
@@ -156,8 +156,8 @@ def test_dtypes_of_the_model_are_kept(backend: str) -> None:
     }
     with Session(model(nodes, inputs, "a f b c n").SerializeToString(), backend=backend, outputs="all") as session:
         assert [info.dtype for info in session.inputs] == [np.float16, np.float64, np.int64, np.bool_]
-        given = {info.name: np.ones(info.shape, info.dtype) for info in session.inputs}
-        results = session.run(given)
+        arrays = {info.name: np.ones(info.shape, info.dtype) for info in session.inputs}
+        results = session.run(arrays)
         dtypes = [np.float16, np.float32, np.float64, np.int64, np.bool_]
         assert [info.dtype for info in session.outputs] == dtypes
         assert [result.dtype for result in results.values()] == dtypes

@@ -36,9 +36,9 @@ def check_many_runs(sessions: list[Session], images: np.ndarray, name: str) -> N
 @pytest.mark.parametrize("sessions", [1, 2])
 def test_webgpu(sessions: int) -> None:
     """One session for all threads, and two on one device."""
-    opened = [on_gpu() for _ in range(sessions)]
-    check_many_runs(opened, IMAGES, "x")
-    for session in opened:
+    open_sessions = [on_gpu() for _ in range(sessions)]
+    check_many_runs(open_sessions, IMAGES, "x")
+    for session in open_sessions:
         session.close()
 
 
@@ -93,15 +93,15 @@ def test_closing_waits_and_later_runs_are_refused(backend: str) -> None:
 def test_a_device_is_lost_while_threads_run(own: Device, how: str) -> None:
     session = on_gpu()
     expected = session.run({"x": IMAGES[0]})["y"]
-    begun = threading.Event()
+    running = threading.Event()
 
     def work(_: int) -> None:
         while True:
             assert np.array_equal(session.run({"x": IMAGES[0]})["y"], expected)
-            begun.set()
+            running.set()
 
     def lose() -> None:
-        begun.wait(60)
+        running.wait(60)
         if how == "lost":
             own.lose("pulled out")
         else:
@@ -129,12 +129,12 @@ def test_an_interrupted_run_leaves_the_session_whole(monkeypatch: pytest.MonkeyP
     """Ctrl-C while the result is waited for leaves a buffer about to be mapped."""
     with on_gpu() as session:
         expected = session.run({"x": IMAGES[0]})["y"]
-        with monkeypatch.context() as patched:
+        with monkeypatch.context() as patch:
 
             def interrupt(*_: object) -> None:
                 raise KeyboardInterrupt
 
-            patched.setattr(Device, "_wait", interrupt)
+            patch.setattr(Device, "_wait", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 session.run({"x": IMAGES[0]})
         for _ in range(2):

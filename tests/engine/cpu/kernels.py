@@ -21,7 +21,7 @@ THREADS = 3
 
 
 @contextmanager
-def finely_cut(strip_bytes: int = 1 << 11) -> Iterator[None]:
+def small_strips(strip_bytes: int = 1 << 11) -> Iterator[None]:
     """Within it, kernels share out the smallest step and hold strips of no more than a few rows."""
     names = [entry.name for entry in pkgutil.iter_modules(engine.cpu.__path__)]
     modules = [importlib.import_module(f"engine.cpu.{name}") for name in names]
@@ -47,13 +47,13 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
 def compare_graph(graph: Graph, *, rtol: float = 0, atol: float = 0, kernel: str | None = None) -> None:
     """``compare`` of a graph."""
     if kernel is not None:
-        assert kernel in [type(lower(made)).__name__ for made in graph.nodes]
+        assert kernel in [type(lower(node)).__name__ for node in graph.nodes]
     inputs = feeds(graph)
     expected = interpret(graph, inputs)
     results = [execute(graph, inputs, 1)]
-    with finely_cut():
+    with small_strips():
         results.append(execute(graph, inputs, THREADS))
     for outputs in results:
-        for result, wanted in zip(outputs, expected, strict=True):
-            assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
-            np.testing.assert_allclose(result, wanted, rtol, atol)
+        for result, reference in zip(outputs, expected, strict=True):
+            assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
+            np.testing.assert_allclose(result, reference, rtol, atol)

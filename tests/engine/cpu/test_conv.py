@@ -19,7 +19,7 @@ from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
 from engine.graph.passes import optimize
-from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, feeds, interpret, loaded, model, node
 
 ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
@@ -30,7 +30,7 @@ TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5}
 
 
 @contextmanager
-def forced(algorithm: str) -> Iterator[None]:
+def force(algorithm: str) -> Iterator[None]:
     """Within it every convolution that the algorithm can do is done by it."""
     kn2row, winograd = ALGORITHMS[algorithm]
     with (
@@ -70,12 +70,12 @@ def check(proto: onnx.ModelProto, algorithm: str) -> None:
     optimize(graph)
     inputs = feeds(graph)
     (expected,) = interpret(plain, inputs)
-    with forced(algorithm):
+    with force(algorithm):
         kernel = lower(graph.nodes[0])
         assert isinstance(kernel, ConvKernel)
         assert type(kernel.algorithm).__name__ == algorithm
         results = execute(graph, inputs, 1)
-        with finely_cut():
+        with small_strips():
             results += execute(graph, inputs, THREADS)
     for result in results:
         np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE[algorithm])
@@ -172,7 +172,7 @@ def test_nan_and_infinity_stay_near_where_they_are(algorithm: str, value: float)
     (x,) = feeds(graph)
     x[0, 1, 7, 8] = value
     (expected,) = interpret(graph, [x])
-    with forced(algorithm):
+    with force(algorithm):
         (result,) = execute(graph, [x])
     # Winograd spreads it over the tile of 4 x 2 outputs, as NaN, the others do not
     near = np.zeros(result.shape, bool)
@@ -191,10 +191,10 @@ def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
     proto = convolution(
         (1, 64, size, size), outputs, (kernel, kernel), pads=[extent // 2] * 4, dilations=[dilation] * 2
     )
-    (made,) = loaded(proto).nodes
-    chosen = ConvKernel(made)
-    assert not isinstance(chosen.algorithm, Kn2row)
-    assert chosen.scratch * 4 < 64 << 20
+    (layer,) = loaded(proto).nodes
+    conv_kernel = ConvKernel(layer)
+    assert not isinstance(conv_kernel.algorithm, Kn2row)
+    assert conv_kernel.scratch * 4 < 64 << 20
 
 
 def test_no_image_is_no_output() -> None:
@@ -229,5 +229,5 @@ def test_random_depthwise_convolutions(data: st.DataObject) -> None:
 
 def test_channels_that_share_their_input_are_not_depthwise() -> None:
     for shape, outputs, group in [((1, 4, 9, 9), 8, 4), ((1, 4, 9, 9), 4, 2), ((1, 1, 9, 9), 1, 1)]:
-        (made,) = loaded(convolution(shape, outputs, (3, 3), group=group)).nodes
-        assert not isinstance(ConvKernel(made).algorithm, Depthwise)
+        (layer,) = loaded(convolution(shape, outputs, (3, 3), group=group)).nodes
+        assert not isinstance(ConvKernel(layer).algorithm, Depthwise)

@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from engine.cpu import deform_conv
 from engine.cpu.lower import lower
-from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, feeds, interpret, loaded, model, node
 
 
@@ -23,8 +23,10 @@ def deform(
     random, group = np.random.default_rng(3), attributes.get("group", 1)
     offset_group = attributes.get("offset_group", 1)
     w = random.standard_normal((outputs, x[1] // group, *kernel)).astype(np.float32)
-    alike = node("Conv", "x w", "y", **{name: given for name, given in attributes.items() if name != "offset_group"})
-    out = loaded(model([alike], {"x": x}, "y", {"w": w})).outputs[0].shape[2:]
+    plain_conv = node(
+        "Conv", "x w", "y", **{name: value for name, value in attributes.items() if name != "offset_group"}
+    )
+    out = loaded(model([plain_conv], {"x": x}, "y", {"w": w})).outputs[0].shape[2:]
     taps = offset_group * int(np.prod(kernel))
     inputs: dict[str, Any] = {"x": x, "o": [x[0], taps * len(kernel), *out]}
     constants = {"w": w}
@@ -68,7 +70,7 @@ def test_offsets_that_lead_far_outside(scale: float) -> None:
     graph = loaded(deform([1, 3, 6, 7], [3, 3], pads=[1, 1, 1, 1]))
     x, offset, mask = feeds(graph)
     far = [x, offset * np.float32(scale), mask]
-    with finely_cut():
+    with small_strips():
         (result,) = execute(graph, far, THREADS)
     np.testing.assert_allclose(result, interpret(graph, far)[0], rtol=1e-5, atol=2e-5)
 

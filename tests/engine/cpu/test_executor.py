@@ -26,9 +26,9 @@ def real_graph() -> Graph:
 
 @pytest.fixture
 def executor() -> Iterator[NumpyExecutor]:
-    made = NumpyExecutor(real_graph(), 2)
-    yield made
-    made.close()
+    numpy_executor = NumpyExecutor(real_graph(), 2)
+    yield numpy_executor
+    numpy_executor.close()
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -114,15 +114,15 @@ def test_runs_from_several_threads_take_turns(executor: NumpyExecutor) -> None:
         caller.start()
     for caller in callers:
         caller.join()
-    for result, wanted in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(result, wanted)
+    for result, reference in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, reference)
 
 
 def test_observer_sees_every_step(executor: NumpyExecutor) -> None:
     steps: list[tuple[str, str, float]] = []
     executor.run(images(1), lambda *step: steps.append(step))
     graph = real_graph()
-    assert [(op, name) for op, name, _ in steps] == [(made.op, made.name) for made in graph.nodes]
+    assert [(op, name) for op, name, _ in steps] == [(node.op, node.name) for node in graph.nodes]
     assert all(seconds >= 0 for *_, seconds in steps)
 
 

@@ -23,13 +23,13 @@ from tests.engine.models import U2NETP, execute, feeds, interpret, loaded, model
 F32 = np.float32
 
 
-def weights(*shape: int, **changed: float) -> np.ndarray:
+def weights(*shape: int, **overrides: float) -> np.ndarray:
     """Weights of unit gain; ``first`` and ``filter`` put another number into the first weight or filter."""
     w = np.random.default_rng(0).standard_normal(shape).astype(F32) / F32(np.sqrt(np.prod(shape[1:])))
-    if "filter" in changed:
-        w[0] = changed["filter"]
-    if "first" in changed:
-        w.flat[0] = changed["first"]
+    if "filter" in overrides:
+        w[0] = overrides["filter"]
+    if "first" in overrides:
+        w.flat[0] = overrides["first"]
     return w
 
 
@@ -45,7 +45,7 @@ def algorithm(proto: onnx.ModelProto) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("overrides", "expected"),
     [
         ({}, "Winograd"),
         ({"first": 0.9e12}, "Winograd"),
@@ -58,14 +58,14 @@ def algorithm(proto: onnx.ModelProto) -> str:
         ({"filter": 1e-31}, "ColumnProduct"),
     ],
 )
-def test_winograd_takes_weights_whose_transform_keeps_them(changed: dict[str, float], expected: str) -> None:
-    assert algorithm(layer(weights(32, 32, 3, 3, **changed))) == expected
+def test_winograd_takes_weights_whose_transform_keeps_them(overrides: dict[str, float], expected: str) -> None:
+    assert algorithm(layer(weights(32, 32, 3, 3, **overrides))) == expected
 
 
-@pytest.mark.parametrize("changed", [{"first": 1e33}, {"first": -3e38}, {"filter": 1e-37}])
-def test_a_layer_is_what_the_reference_makes_of_it(changed: dict[str, float]) -> None:
+@pytest.mark.parametrize("overrides", [{"first": 1e33}, {"first": -3e38}, {"filter": 1e-37}])
+def test_a_layer_is_what_the_reference_makes_of_it(overrides: dict[str, float]) -> None:
     """Every pixel but those that meet the large weight is as it was, down to the rounding of a sum."""
-    graph = loaded(layer(weights(32, 32, 3, 3, **changed)))
+    graph = loaded(layer(weights(32, 32, 3, 3, **overrides)))
     x = feeds(graph)
     x[0][:, 0, 8:24] = 0
     (expected,), (result,) = interpret(graph, x), execute(graph, x)
@@ -102,13 +102,13 @@ def test_networks_as_they_are_keep_their_fast_kernels() -> None:
     assert not needs_direct(loaded(layer(weights(32, 32, 3, 3, first=LARGEST_WEIGHT))))
 
 
-def damaged(tensor: str, index: int, value: float) -> bytes:
+def with_another_weight(tensor: str, index: int, value: float) -> bytes:
     """U²-Netp at 96 pixels with one weight that is another number."""
     proto = onnx.load_from_string(shrunk(U2NETP, 96))
-    stored = next(item for item in proto.graph.initializer if item.name == tensor)
-    w = numpy_helper.to_array(stored).copy()
+    initializer = next(item for item in proto.graph.initializer if item.name == tensor)
+    w = numpy_helper.to_array(initializer).copy()
     w.flat[index] = value
-    stored.CopyFrom(numpy_helper.from_array(w, tensor))
+    initializer.CopyFrom(numpy_helper.from_array(w, tensor))
     return proto.SerializeToString()
 
 
@@ -118,7 +118,7 @@ DAMAGES = [("2258", 1581, -1.7e37), ("2261", 13779, -2.5e36), ("2300", 15741, -9
 
 @pytest.mark.parametrize(("tensor", "index", "value"), DAMAGES)
 def test_one_damaged_weight_of_a_real_network(tensor: str, index: int, value: float) -> None:
-    data, x = damaged(tensor, index, value), np.random.default_rng(0).random((1, 3, 96, 96)).astype(F32)
+    data, x = with_another_weight(tensor, index, value), np.random.default_rng(0).random((1, 3, 96, 96)).astype(F32)
     masks = []
     for backend in ("numpy", "reference"):
         with Session(data, backend=backend) as session:
@@ -127,18 +127,18 @@ def test_one_damaged_weight_of_a_real_network(tensor: str, index: int, value: fl
 
 
 def test_extreme_weights_are_not_composed() -> None:
-    for first, composed in ((1.0, 1), (1e20, 0)):
+    for first, count in ((1.0, 1), (1e20, 0)):
         nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("Conv", "c v", "y")]
         constants = {"w": weights(4, 2, 3, 3, first=first), "v": weights(1, 4, 1, 1)}
-        assert compose_convolutions(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == composed
+        assert compose_convolutions(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
 
 
 def test_a_norm_is_not_folded_into_extreme_weights() -> None:
     statistics = {name: np.ones(4, F32) for name in "smtv"}
     nodes = [node("Conv", "x w", "c"), node("BatchNormalization", "c s t m v", "y")]
-    for first, variance, folded in ((1.0, 1.0, 1), (1e20, 1.0, 0), (1.0, 1e20, 0)):
+    for first, variance, count in ((1.0, 1.0, 1), (1e20, 1.0, 0), (1.0, 1e20, 0)):
         constants = {**statistics, "w": weights(4, 2, 3, 3, first=first), "v": np.full(4, variance, F32)}
-        assert fold_batch_norm(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == folded
+        assert fold_batch_norm(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
 
 
 def test_what_is_extreme() -> None:

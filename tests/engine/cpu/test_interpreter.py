@@ -27,17 +27,17 @@ def test_results_by_hand() -> None:
 def test_activations_are_freed_after_their_last_reader() -> None:
     nodes = [node("Exp", "x", "a"), node("Neg", "a", "b"), node("Abs", "b", "c"), node("Add", "c x", "y")]
     graph = loaded(model(nodes, {"x": [1000]}, "y"))
-    made: list[weakref.ref[np.ndarray]] = []
+    outputs: list[weakref.ref[np.ndarray]] = []
     alive: list[int] = []
     evaluate = interpreter.evaluate
 
-    def watched(step: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    def counting_evaluate(step: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         results = evaluate(step, arrays)
-        made.extend(weakref.ref(result) for result in results)
-        alive.append(sum(reference() is not None for reference in made))
+        outputs.extend(weakref.ref(result) for result in results)
+        alive.append(sum(reference() is not None for reference in outputs))
         return results
 
-    with mock.patch.object(interpreter, "evaluate", watched):
+    with mock.patch.object(interpreter, "evaluate", counting_evaluate):
         ReferenceExecutor(graph).run([np.zeros(1000, np.float32)])
     assert max(alive) == 2  # what is read and what is made
     assert ReferenceExecutor(graph).activation_bytes == 3 * 4000  # and x

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from engine.cpu.elementwise import BY_REFERENCE, UFUNCS
 from engine.cpu.lower import CHOICES, lower
 from engine.ops import operators
-from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, loaded, model, node
 
 UNARY = [
@@ -74,7 +74,7 @@ def test_result_of_another_dtype_but_the_same_bytes(a: list[int], b: list[int]) 
     inputs = [np.random.default_rng(0).standard_normal(value.shape).astype(np.float32) for value in graph.inputs]
     (expected,) = interpret(graph, inputs)
     for _ in range(20):  # a race between workers does not show every time
-        with finely_cut():
+        with small_strips():
             np.testing.assert_array_equal(execute(graph, inputs, THREADS)[0], expected)
 
 
@@ -164,8 +164,8 @@ def test_resize(data: st.DataObject) -> None:
         names, scales = "x - scales", [max(scale, 1 / extent) for scale, extent in zip(pair, size, strict=True)]
         constants = {"scales": np.array([1, 1, *scales], np.float32)}
     proto = model([node("Resize", names, "y", **options)], {"x": [*lead, *size]}, "y", constants, opset=19)
-    changed = loaded(proto).outputs[0].shape != (*lead, *size)
-    compare(proto, rtol=2e-6, atol=2e-6, kernel="ResizeKernel" if changed else None)
+    resizes = loaded(proto).outputs[0].shape != (*lead, *size)
+    compare(proto, rtol=2e-6, atol=2e-6, kernel="ResizeKernel" if resizes else None)
 
 
 def test_resize_of_other_axes_and_ranks() -> None:
@@ -220,8 +220,8 @@ def test_gemm(c: list[int] | None, trans_a: int, trans_b: int) -> None:
     inputs: dict[str, Any] = {"a": [7, 6] if trans_a else [6, 7], "b": [5, 7] if trans_b else [7, 5]}
     if c is not None:
         inputs["c"] = c
-    made = node("Gemm", " ".join(inputs), "y", transA=trans_a, transB=trans_b, alpha=0.5, beta=2.0)
-    compare(model([made], inputs, "y"), rtol=1e-5, atol=1e-5, kernel="GemmKernel")
+    gemm = node("Gemm", " ".join(inputs), "y", transA=trans_a, transB=trans_b, alpha=0.5, beta=2.0)
+    compare(model([gemm], inputs, "y"), rtol=1e-5, atol=1e-5, kernel="GemmKernel")
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -13,14 +13,14 @@ from engine.cpu.executor import NumpyExecutor
 from engine.cpu.lower import lower
 from engine.cpu.matmul_integer import MatMulIntegerKernel
 from engine.cpu.quantized import EXACT
-from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, loaded, model, node
 from tests.engine.packed import bnb4, nbits
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-5}
 
 shapes = st.tuples(st.lists(st.integers(1, 5), min_size=1, max_size=2), st.integers(1, 150)).map(
-    lambda drawn: [*drawn[0], drawn[1]]
+    lambda sizes: [*sizes[0], sizes[1]]
 )
 
 
@@ -71,16 +71,16 @@ def integers(
     constant: bool = True,
 ) -> Any:
     """a → MatMulInteger → y; a's zero point is an input of the run, b and its zero point unless ``constant``."""
-    given = {"a": (a_dtype, shape)}
+    inputs = {"a": (a_dtype, shape)}
     constants: dict[str, Any] = {}
     names = ["a"]
-    for name, array, known in (("b", b, constant), ("a_zero", a_zero, False), ("b_zero", b_zero, constant)):
+    for name, array, is_constant in (("b", b, constant), ("a_zero", a_zero, False), ("b_zero", b_zero, constant)):
         names.append("-" if array is None else name)
-        if array is not None and known:
+        if array is not None and is_constant:
             constants[name] = array
         elif array is not None:
-            given[name] = (array.dtype, list(array.shape))
-    return model([node("MatMulInteger", " ".join(names), "y")], given, "y", constants)
+            inputs[name] = (array.dtype, list(array.shape))
+    return model([node("MatMulInteger", " ".join(names), "y")], inputs, "y", constants)
 
 
 def exact(proto: Any, *inputs: np.ndarray) -> None:
@@ -89,7 +89,7 @@ def exact(proto: Any, *inputs: np.ndarray) -> None:
     assert isinstance(lower(graph.nodes[0]), MatMulIntegerKernel)
     (expected,) = interpret(graph, inputs)
     np.testing.assert_array_equal(execute(graph, inputs, 1)[0], expected)
-    with finely_cut():
+    with small_strips():
         np.testing.assert_array_equal(execute(graph, inputs, THREADS)[0], expected)
 
 
@@ -98,19 +98,19 @@ def exact(proto: Any, *inputs: np.ndarray) -> None:
 def test_random_integers(data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
 
-    def drawn(shape: list[int], dtype: Any) -> np.ndarray:
+    def random_integers(shape: list[int], dtype: Any) -> np.ndarray:
         limits = np.iinfo(dtype)
         return random.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
 
     a_dtype, b_dtype = (data.draw(st.sampled_from([np.uint8, np.int8]), "dtype") for _ in range(2))
     shape, n = data.draw(shapes, "shape"), data.draw(st.integers(1, 40), "n")
-    b = drawn([shape[-1], n], b_dtype)
-    a_zero = {"none": None, "one": drawn([], a_dtype), "rows": drawn([shape[-2]], a_dtype)}
-    b_zero = {"none": None, "one": drawn([], b_dtype), "columns": drawn([n], b_dtype)}
+    b = random_integers([shape[-1], n], b_dtype)
+    a_zero = {"none": None, "one": random_integers([], a_dtype), "rows": random_integers([shape[-2]], a_dtype)}
+    b_zero = {"none": None, "one": random_integers([], b_dtype), "columns": random_integers([n], b_dtype)}
     points = [choices[data.draw(st.sampled_from(sorted(choices)))] for choices in (a_zero, b_zero)]
     constant = data.draw(st.booleans(), "constant")
     proto = integers(shape, b, a_dtype, *points, constant=constant)
-    arrays = [drawn(shape, a_dtype), *([] if constant else [b]), points[0], None if constant else points[1]]
+    arrays = [random_integers(shape, a_dtype), *([] if constant else [b]), points[0], None if constant else points[1]]
     exact(proto, *(array for array in arrays if array is not None))
 
 

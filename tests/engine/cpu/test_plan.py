@@ -34,15 +34,15 @@ class Simulation:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.in_place = [lower(made).in_place for made in graph.nodes]
+        self.in_place = [lower(node).in_place for node in graph.nodes]
         self.plan: MemoryPlan = plan_memory(graph, self.in_place)
         self.memory = np.full(self.plan.nbytes, -1, np.int64)
         self.numbers: dict[Value, np.ndarray] = {}
         self.count = 0
         for value in graph.inputs:
             self.write(value)
-        for made, in_place in zip(graph.nodes, self.in_place, strict=True):
-            self.step(made, in_place)
+        for graph_node, in_place in zip(graph.nodes, self.in_place, strict=True):
+            self.step(graph_node, in_place)
         for value in graph.outputs:
             self.read(value, "the graph")
 
@@ -62,48 +62,48 @@ class Simulation:
 
     def read(self, value: Value, reader: str) -> None:
         if not value.is_constant:
-            held = self.memory[slice(*self.span(value))]
-            assert (held == self.numbers[value]).all(), f"{reader} reads '{value.name}', which is overwritten"
+            contents = self.memory[slice(*self.span(value))]
+            assert (contents == self.numbers[value]).all(), f"{reader} reads '{value.name}', which is overwritten"
 
     def apart(self, a: Value, b: Value) -> bool:
         return apart(self.span(a), self.span(b))
 
-    def step(self, made: Node, in_place: bool) -> None:
-        sources = [value for value in dict.fromkeys(made.used_inputs()) if not value.is_constant]
-        targets = list(made.used_outputs())
+    def step(self, node: Node, in_place: bool) -> None:
+        sources = [value for value in dict.fromkeys(node.used_inputs()) if not value.is_constant]
+        targets = list(node.used_outputs())
         for value in sources:
-            self.read(value, made.label)
-        if made.op in VIEWS:
-            assert self.span(made.output) == self.span(made.input(0))
-            self.numbers[made.output] = self.numbers[made.input(0)]
+            self.read(value, node.label)
+        if node.op in VIEWS:
+            assert self.span(node.output) == self.span(node.input(0))
+            self.numbers[node.output] = self.numbers[node.input(0)]
             return
         for index, value in enumerate(targets):
             assert all(self.apart(value, other) for other in targets[:index])
-        if made.op == "Concat" and prod(made.output.shape[: concat_axis(made, len(made.output.shape))]) == 1:
-            self.join(made)
+        if node.op == "Concat" and prod(node.output.shape[: concat_axis(node, len(node.output.shape))]) == 1:
+            self.join(node)
             return
-        shared = [(a, b) for a in sources for b in targets if not self.apart(a, b)]
-        if shared:
-            ((source, target),) = shared
+        overlaps = [(a, b) for a in sources for b in targets if not self.apart(a, b)]
+        if overlaps:
+            ((source, target),) = overlaps
             assert in_place
-            assert target is made.output
+            assert target is node.output
             assert self.span(source) == self.span(target)
             assert source.type == target.type
         for value in targets:
             self.write(value)
 
-    def join(self, made: Node) -> None:
+    def join(self, node: Node) -> None:
         """An outermost Concat copies what does not lie in its place, in any order: from where nothing is copied to."""
-        place, parts = self.plan.offsets[made.output], []
+        place, parts = self.plan.offsets[node.output], []
         copies: list[tuple[Span, Span]] = []
-        for value in made.used_inputs():
+        for value in node.used_inputs():
             parts.append(self.fresh(value) if value.is_constant else self.numbers[value])
             if not value.is_constant and self.plan.offsets[value] != place:
                 copies.append((self.span(value), (place, place + value.type.nbytes)))
             place += value.type.nbytes
         for source, _ in copies:
             assert all(apart(source, target) for _, target in copies)
-        self.write(made.output, np.concatenate(parts))
+        self.write(node.output, np.concatenate(parts))
 
 
 def check(proto: onnx.ModelProto | bytes) -> Simulation:
@@ -222,8 +222,8 @@ CONCATS: dict[str, list[onnx.NodeProto]] = {
 @pytest.mark.parametrize("name", CONCATS)
 def test_concats(name: str) -> None:
     constants = {"flat": np.array([-1]), "axes": np.array([0]), "k": np.ones((4, 6), np.float32)}
-    wanted = "y z" if name == "output of the graph" else "y"
-    check(model(CONCATS[name], {"x": [4, 6]}, wanted, constants, opset=13))
+    outputs = "y z" if name == "output of the graph" else "y"
+    check(model(CONCATS[name], {"x": [4, 6]}, outputs, constants, opset=13))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_concats(name: str) -> None:
     ],
 )
 def test_views_and_in_place(nodes: list[onnx.NodeProto]) -> None:
-    outputs = " ".join(name for name in ("y", "z") if any(name in made.output for made in nodes))
+    outputs = " ".join(name for name in ("y", "z") if any(name in node.output for node in nodes))
     check(model(nodes, {"x": [4, 6]}, outputs, {"flat": np.array([-1])}, opset=13))
 
 
@@ -279,7 +279,7 @@ def random_model(seed: int) -> onnx.ModelProto:
             nodes.append(node(kind, f"{source} {dice.choice(alike)}", name))
         elif kind == "Concat":
             axis = dice.randint(0, 1)
-            others = [other for other, given in shapes.items() if given[1 - axis] == shape[1 - axis]]
+            others = [other for other, other_shape in shapes.items() if other_shape[1 - axis] == shape[1 - axis]]
             parts = [source, *dice.choices(others, k=dice.randint(1, 2))]
             total = sum(shapes[part][axis] for part in parts)
             if total > 96:
@@ -311,10 +311,10 @@ def test_real_model() -> None:
     graph = load(shrunk(U2NETP, 64))
     optimize(graph)
     simulation = Simulation(graph)
-    concats = [made for made in graph.nodes if made.op == "Concat"]
-    copied = [value.name for made in concats for value in made.used_inputs() if simulation.apart(value, made.output)]
+    concats = [node for node in graph.nodes if node.op == "Concat"]
+    copies = [value.name for node in concats for value in node.used_inputs() if simulation.apart(value, node.output)]
     # a value in two concats can lie in one of them alone
-    assert len(copied) < len(concats) / 4
+    assert len(copies) < len(concats) / 4
     everything = sum(value.type.nbytes for value in simulation.plan.offsets)
     assert simulation.plan.nbytes < everything / 4
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.cpu.lower import lower
 from engine.cpu.quantized import EXACT, ConvIntegerKernel
-from tests.engine.cpu.kernels import THREADS, compare, finely_cut
+from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, loaded, model, node
 
 
@@ -46,7 +46,7 @@ def exact(proto: onnx.ModelProto, x: np.ndarray) -> None:
     (expected,) = interpret(graph, [x])
     assert expected.dtype == np.int32
     np.testing.assert_array_equal(execute(graph, [x], 1)[0], expected)
-    with finely_cut():
+    with small_strips():
         np.testing.assert_array_equal(execute(graph, [x], THREADS)[0], expected)
 
 
@@ -111,14 +111,14 @@ def test_dynamic_quantize_linear(values: tuple[float, float], size: int) -> None
     x = np.random.default_rng(0).uniform(*values, size).astype(np.float32)
     graph = loaded(proto)
     expected = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    with finely_cut():
+    with small_strips():
         results = execute(graph, [x], THREADS)
-    for result, wanted, reference in zip(results, interpret(graph, [x]), expected, strict=True):
+    for result, interpreted, reference in zip(results, interpret(graph, [x]), expected, strict=True):
         assert result.dtype == reference.dtype
-        np.testing.assert_array_equal(result, wanted)
+        np.testing.assert_array_equal(result, interpreted)
         np.testing.assert_array_equal(result, reference)
 
 
 def test_only_some_outputs_of_dynamic_quantize_linear() -> None:
-    for made, wanted in [("y", "y"), ("y scale", "y scale"), ("- scale", "scale"), ("- - zero", "zero")]:
-        compare(model([node("DynamicQuantizeLinear", "x", made)], {"x": [9]}, wanted))
+    for node_outputs, model_outputs in [("y", "y"), ("y scale", "y scale"), ("- scale", "scale"), ("- - zero", "zero")]:
+        compare(model([node("DynamicQuantizeLinear", "x", node_outputs)], {"x": [9]}, model_outputs))

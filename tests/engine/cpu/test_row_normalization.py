@@ -18,12 +18,12 @@ def parameters(shape: list[int], dtype: Any = np.float32) -> dict[str, np.ndarra
 
 @pytest.mark.parametrize("shape", [[3, 5, 7], [2, 700], [1, 1], [9, 96], [40, 1, 33]], ids=str)
 @pytest.mark.parametrize("axis", [-1, 1])
-@pytest.mark.parametrize("shifted", [True, False])
-def test_layer_norm(shape: list[int], axis: int, shifted: bool) -> None:
-    names = "x s b" if shifted else "x s"
-    made = node("LayerNormalization", names, "y", axis=axis, epsilon=1e-3)
+@pytest.mark.parametrize("has_shift", [True, False])
+def test_layer_norm(shape: list[int], axis: int, has_shift: bool) -> None:
+    names = "x s b" if has_shift else "x s"
+    norm = node("LayerNormalization", names, "y", axis=axis, epsilon=1e-3)
     # 5e-7 was measured
-    compare(model([made], {"x": shape}, "y", parameters(shape[axis:])), atol=4e-6, kernel="LayerNormKernel")
+    compare(model([norm], {"x": shape}, "y", parameters(shape[axis:])), atol=4e-6, kernel="LayerNormKernel")
 
 
 def test_layer_norm_far_from_zero() -> None:
@@ -43,15 +43,15 @@ def test_layer_norm_far_from_zero() -> None:
     ids=str,
 )
 def test_layer_norm_by_the_reference(outputs: str, dtype: Any, scale: list[int]) -> None:
-    kept = outputs.replace("- ", "")
-    made = node("LayerNormalization", "x s b", outputs)
-    proto = model([made], {"x": (dtype, [3, 5, 7])}, kept, parameters(scale, dtype))
+    model_outputs = outputs.replace("- ", "")
+    norm = node("LayerNormalization", "x s b", outputs)
+    proto = model([norm], {"x": (dtype, [3, 5, 7])}, model_outputs, parameters(scale, dtype))
     compare(proto, kernel="ReferenceKernel")
 
 
 def test_layer_norm_whose_scale_is_computed_runs_by_the_reference() -> None:
-    made = node("LayerNormalization", "x s", "y")
-    compare(model([made], {"x": [3, 7], "s": [7]}, "y"), kernel="ReferenceKernel")
+    norm = node("LayerNormalization", "x s", "y")
+    compare(model([norm], {"x": [3, 7], "s": [7]}, "y"), kernel="ReferenceKernel")
 
 
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
@@ -63,8 +63,8 @@ def test_softmax(op: str, shape: list[int]) -> None:
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_softmax_of_old(op: str, axis: int) -> None:
-    made = node(op, "x", "y", axis=axis)
-    compare(model([made], {"x": [3, 5, 7]}, "y", opset=11), rtol=2e-6, atol=1e-6, kernel="SoftmaxKernel")
+    softmax = node(op, "x", "y", axis=axis)
+    compare(model([softmax], {"x": [3, 5, 7]}, "y", opset=11), rtol=2e-6, atol=1e-6, kernel="SoftmaxKernel")
 
 
 def test_softmax_of_extremes() -> None:

@@ -17,17 +17,17 @@ from engine.cpu.threads import WAKE_NS, Pool, single_threaded_blas, turn
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_each_item_once(threads: int) -> None:
     pool = Pool(threads)
-    done: list[int] = []
+    finished_items: list[int] = []
     workers: set[int] = set()
 
     def work(worker: int, item: int) -> None:
         workers.add(worker)
-        done.append(item)
+        finished_items.append(item)
 
     for count in (0, 1, 7, 300):
-        done.clear()
+        finished_items.clear()
         pool.each(work, range(count))
-        assert sorted(done) == list(range(count))
+        assert sorted(finished_items) == list(range(count))
     assert workers <= set(range(threads))
     pool.close()
 
@@ -43,18 +43,18 @@ def test_workers_work_at_the_same_time() -> None:
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_the_error_of_a_worker_is_raised(threads: int, kind: type[BaseException]) -> None:
     pool = Pool(threads)
-    done: list[int] = []
+    finished_items: list[int] = []
 
     def work(_: int, item: int) -> None:
         if item == 5:
             raise kind("five")
-        done.append(item)
+        finished_items.append(item)
 
     with pytest.raises(kind, match="five"):
         pool.each(work, range(1000))
-    assert len(done) < 1000
-    pool.each(lambda _, item: done.append(item), [5])
-    assert done[-1] == 5
+    assert len(finished_items) < 1000
+    pool.each(lambda _, item: finished_items.append(item), [5])
+    assert finished_items[-1] == 5
     pool.close()
 
 
@@ -106,14 +106,14 @@ def test_blas_stays_on_one_thread_within_a_turn_only() -> None:
 def test_turns_of_several_threads_do_not_overlap() -> None:
     inside: list[int] = []
     most: list[int] = []
-    seen: list[set[int]] = []
+    blas_threads: list[set[int]] = []
 
     def take() -> None:
         for _ in range(20):
             with turn():
                 inside.append(1)
                 most.append(len(inside))
-                seen.append(set(limits()))
+                blas_threads.append(set(limits()))
                 inside.pop()
 
     threads = [threading.Thread(target=take) for _ in range(3)]
@@ -123,16 +123,16 @@ def test_turns_of_several_threads_do_not_overlap() -> None:
     for thread in threads:
         thread.join()
     assert set(most) == {1}
-    assert all(counts <= {1} for counts in seen)
+    assert all(counts <= {1} for counts in blas_threads)
     assert limits() == before
 
 
 def test_the_last_to_go_puts_the_limit_of_blas_back() -> None:
-    entered, leave = threading.Event(), threading.Event()
+    inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
         with single_threaded_blas():
-            entered.set()
+            inside.set()
             leave.wait(30)
 
     with threadpool_limits(2, user_api="blas"):
@@ -140,7 +140,7 @@ def test_the_last_to_go_puts_the_limit_of_blas_back() -> None:
         first = threading.Thread(target=hold)
         with single_threaded_blas():
             first.start()
-            entered.wait(30)
+            inside.wait(30)
         assert set(limits()) <= {1}  # the first to come has gone, the other is still within
         leave.set()
         first.join()
@@ -150,33 +150,33 @@ def test_the_last_to_go_puts_the_limit_of_blas_back() -> None:
 def test_an_interrupt_while_waiting_leaves_nothing_behind() -> None:
     """What a worker still has in hand when the caller is interrupted ends before anything else begins."""
     pool = Pool(2)
-    release, started, written = threading.Event(), threading.Event(), []
+    release, working, late_items = threading.Event(), threading.Event(), []
 
     def work(worker: int, item: int) -> None:
         if worker == 0:
-            started.wait(5)
+            working.wait(5)
             raise KeyboardInterrupt
-        started.set()
+        working.set()
         release.wait(5)
-        written.append(item)
+        late_items.append(item)
 
     with pytest.raises(KeyboardInterrupt):
         pool.each(work, range(100))
-    assert not written  # the interrupt did not wait
+    assert not late_items  # the interrupt did not wait
     threading.Timer(0.05, release.set).start()
     pool.settle()
-    assert len(written) == 1  # the item in hand; the others were dropped
-    done: list[int] = []
-    pool.each(lambda _, item: done.append(item), range(10))
-    assert sorted(done) == list(range(10))
+    assert len(late_items) == 1  # the item in hand; the others were dropped
+    finished_items: list[int] = []
+    pool.each(lambda _, item: finished_items.append(item), range(10))
+    assert sorted(finished_items) == list(range(10))
     pool.close()
 
 
 def test_an_interrupted_turn_is_put_right_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     with threadpool_limits(2, user_api="blas"):
         before = limits()
-        with monkeypatch.context() as patched:
-            patched.setattr(threads, "_lift_limits", lambda: None)  # as if a second interrupt had come in its way
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "_lift_limits", lambda: None)  # as if a second interrupt had come in its way
             with turn():
                 pass
         assert set(limits()) <= {1}

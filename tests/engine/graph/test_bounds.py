@@ -101,12 +101,12 @@ NOT_THIS_MACHINE = {
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
 @pytest.mark.parametrize("name", NO_MACHINE)
 def test_what_no_machine_can_hold(name: str, backend: str) -> None:
-    started = time.perf_counter()
+    start = time.perf_counter()
     with pytest.raises(ModelError) as caught:
         Session(NO_MACHINE[name].SerializeToString(), backend=backend)
     assert not isinstance(caught.value, UnsupportedError)
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
@@ -171,7 +171,7 @@ def test_the_padded_input_of_the_reference_counts(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
 @pytest.mark.parametrize("stage", ["infer", "reference"])
 @pytest.mark.parametrize(
-    ("raised", "expected"),
+    ("exception", "expected"),
     [
         (MemoryError("2 TiB"), TooLargeError),
         *((kind("broken"), ModelError) for kind in (ValueError, KeyError, OverflowError, RuntimeError, AssertionError)),
@@ -179,10 +179,10 @@ def test_the_padded_input_of_the_reference_counts(monkeypatch: pytest.MonkeyPatc
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
 )
 def test_whatever_an_operator_raises_names_its_node(
-    raised: Exception, expected: type[engine.EngineError], stage: str, backend: str, monkeypatch: pytest.MonkeyPatch
+    exception: Exception, expected: type[engine.EngineError], stage: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise raised
+        raise exception
 
     entry = registry.lookup("", "Trilu", 17)
     assert entry is not None
@@ -223,11 +223,11 @@ def test_range_takes_little_more_than_its_result() -> None:
 
 
 def test_many_numbers_are_made_at_once() -> None:
-    started = time.perf_counter()
+    start = time.perf_counter()
     values = {"a": np.array(0), "b": np.array(5 * 10**6), "c": np.array(1)}
     graph = loaded(model([node("Range", "a b c", "y")], {}, "y", values))
     assert graph.outputs[0].shape == (5 * 10**6,)
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - start < 0.5
 
 
 def test_tensor_of_the_largest_size_any_machine_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from engine.graph.model_file import ModelFile
 from tests.engine.models import model, node
 
 
-def zipped(*names: str) -> bytes:
+def zip_of(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
@@ -76,10 +76,10 @@ FILES = {
     "is empty": b"",
     "holds nothing but zeros": bytes(10000),
     "is a Git LFS pointer, which stands for the model; fetch that with `git lfs pull`": LFS,
-    "is a PyTorch checkpoint or TorchScript file; export it with torch.onnx.export": zipped(
+    "is a PyTorch checkpoint or TorchScript file; export it with torch.onnx.export": zip_of(
         "u2net/data.pkl", "u2net/data/0"
     ),
-    "is a PyTorch checkpoint or TorchScript file": zipped("m/version", "m/data/0", "m/code/a.py", "m/data.pkl"),
+    "is a PyTorch checkpoint or TorchScript file": zip_of("m/version", "m/data/0", "m/code/a.py", "m/data.pkl"),
     "is a pickle, as PyTorch saves checkpoints": legacy_checkpoint(),
     "is a pickle": pickle.dumps({"weight": [1.0]}),
     "is a safetensors file: weights without a network": safetensors(),
@@ -88,14 +88,14 @@ FILES = {
     "is a TensorFlow Lite model": struct.pack("<I", 28) + b"TFL3" + bytes(100),
     "is a model in ONNX Runtime's own format": struct.pack("<I", 28) + b"ORTM" + bytes(100),
     "is an HDF5 file, as Keras saves models": b"\x89HDF\r\n\x1a\n" + bytes(100),
-    "is a Keras model": zipped("metadata.json", "config.json", "model.weights.h5"),
+    "is a Keras model": zip_of("metadata.json", "config.json", "model.weights.h5"),
     "is a web page, not the model": b"\n<!DOCTYPE html>\n<html><title>Sign in</title></html>",
     "is a web page": b"<HTML><body>404</body></HTML>",
     "is an XML file": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
     "is an OpenVINO model": b'<?xml version="1.0"?>\n<net name="u2net" version="11">',
     "is a JSON file": b'{"error": "Repository not found"}',
     "is a text file": b"Repository not found\n",
-    "is a zip archive; unpack it": zipped("model.onnx"),
+    "is a zip archive; unpack it": zip_of("model.onnx"),
     "is a gzip archive; unpack it": gzip.compress(b"model"),
     "is a tar archive; unpack it": tar(),
     "is a NumPy array": array(),

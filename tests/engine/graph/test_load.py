@@ -125,7 +125,7 @@ CHAIN = model([node("Relu", "x", "a"), node("Neg", "a", "b"), node("Exp", "x", "
 def test_only_the_outputs_asked_for_are_kept(outputs: Any, names: list[str], nodes: list[str]) -> None:
     graph = loaded(CHAIN, outputs=outputs)
     assert [value.name for value in graph.outputs] == names
-    assert [made.op for made in graph.nodes] == nodes
+    assert [node.op for node in graph.nodes] == nodes
 
 
 @pytest.mark.parametrize("outputs", [["b", "nothing"], "nothing", ["x"]])
@@ -175,7 +175,7 @@ def test_two_producers() -> None:
 
 def test_unsorted_nodes_are_put_in_order() -> None:
     proto = model([node("Neg", "b", "y"), node("Relu", "a", "b"), node("Exp", "x", "a")], {"x": [2]}, "y")
-    assert [made.op for made in loaded(proto).nodes] == ["Exp", "Relu", "Neg"]
+    assert [node.op for node in loaded(proto).nodes] == ["Exp", "Relu", "Neg"]
 
 
 def test_more_outputs_than_the_operator_has() -> None:

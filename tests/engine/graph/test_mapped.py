@@ -66,8 +66,8 @@ def everywhere() -> onnx.ModelProto:
 
 
 def expected(x: np.ndarray) -> np.ndarray:
-    chosen = x.astype(np.float64) @ weights(0) + weights(2) - weights(3)
-    result: np.ndarray = chosen * weights(1) ** 2 * np.arange(SIDE)
+    branch_output = x.astype(np.float64) @ weights(0) + weights(2) - weights(3)
+    result: np.ndarray = branch_output * weights(1) ** 2 * np.arange(SIDE)
     return result
 
 
@@ -93,8 +93,8 @@ def test_weights_anywhere_at_any_alignment(backend: str, shift: int, tmp_path: P
     path = tmp_path / "m.onnx"
     onnx.save(proto, path)
     x = weights(9)
-    for given in (path, path.read_bytes()):
-        file = ModelFile.read(given)
+    for source in (path, path.read_bytes()):
+        file = ModelFile.read(source)
         assert file.proto.ByteSize() < 4096 < 4 * weights(0).nbytes < len(file.content)
         with Session(file, backend=backend, input_shapes={"x": x.shape}) as session:
             assert_near(session.run({"x": x})["y"], x)
@@ -133,16 +133,16 @@ def test_loading_takes_no_memory_of_its_own(tmp_path: Path) -> None:
         "optimize(graph)\n"
         "print(private() - before)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
-    assert int(done.stdout) * 1024 < large.nbytes / 4
+    process = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert int(process.stdout) * 1024 < large.nbytes / 4
 
 
 def test_the_file_may_go_while_it_is_mapped(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(model([node("Add", "x w", "y")], {"x": [SIDE]}, "y", {"w": weights(0)}), path)
-    before, changed = path.read_bytes(), path.stat().st_mtime_ns
+    before, mtime = path.read_bytes(), path.stat().st_mtime_ns
     with Session(path, backend="numpy") as session:
-        assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, changed)
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, mtime)
         if sys.platform == "win32":
             pytest.skip("Windows lets no one delete a file that is mapped")
         path.with_name("other").write_bytes(b"no model")

@@ -108,15 +108,15 @@ def test_the_real_network_bounds_its_output() -> None:
     assert not ModelFile.read(U2NETP).lacks_activation("1959")
 
 
-@pytest.mark.parametrize("given", [str, Path, Path.read_bytes], ids=["str", "path", "bytes"])
-def test_what_a_model_may_be(given: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [str, Path, Path.read_bytes], ids=["str", "path", "bytes"])
+def test_what_a_model_may_be(form: type, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(RELU, path)
-    file = ModelFile.read(given(path))
+    file = ModelFile.read(form(path))
     assert file.inputs == {"x": (2,)}
     assert file.outputs == ["y"]
     assert file.versions == {"": 17}
-    assert file.folder == (None if given is Path.read_bytes else tmp_path)
+    assert file.folder == (None if form is Path.read_bytes else tmp_path)
 
 
 def test_declared_dimensions() -> None:
@@ -147,9 +147,9 @@ def test_path_errors(tmp_path: Path) -> None:
 )
 def test_not_a_model(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    for given in (tmp_path / "m.onnx", content):
+    for source in (tmp_path / "m.onnx", content):
         with pytest.raises(ModelError) as caught:
-            Session(given)
+            Session(source)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 

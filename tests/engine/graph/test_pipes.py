@@ -46,10 +46,10 @@ def readable(kind: str, folder: Path, content: bytes) -> Iterator[Path]:
         writer = pour(content, path)
         yield path
     else:
-        read, write = os.pipe()
-        writer = pour(content, write)
-        yield Path(f"/dev/fd/{read}")
-        os.close(read)
+        reader, descriptor = os.pipe()
+        writer = pour(content, descriptor)
+        yield Path(f"/dev/fd/{reader}")
+        os.close(reader)
     writer.join(10)
     assert not writer.is_alive()
 

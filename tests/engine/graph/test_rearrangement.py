@@ -18,16 +18,16 @@ COUNT = 24
 END = 2**63 - 1
 
 
-def moved(
+def rearrange(
     nodes: Sequence[onnx.NodeProto],
-    wanted: str = "y",
+    outputs: str = "y",
     *,
     opset: int = 17,
     shape: Sequence[int] = SHAPE,
     **constants: Any,
 ) -> tuple[Rearrangements, list[Value]]:
     """The movements of a graph that begins at ``x``, and its outputs."""
-    graph = loaded(model(nodes, {"x": list(shape)}, wanted, constants, opset=opset))
+    graph = loaded(model(nodes, {"x": list(shape)}, outputs, constants, opset=opset))
     return Rearrangements(graph.producers()), graph.outputs
 
 
@@ -88,13 +88,13 @@ CHAINS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
 def test_elements_are_what_the_chain_makes_of_their_numbers(name: str) -> None:
     nodes, constants = CHAINS[name]
     graph = loaded(model(nodes, {"x": SHAPE}, "y", constants))
-    movements, (y,) = Rearrangements(graph.producers()), graph.outputs
-    assert all(is_rearrangement(made) for made in graph.nodes)
-    assert movements.moves(y)
-    assert movements.source(y) is graph.inputs[0]
+    rearrangements, (y,) = Rearrangements(graph.producers()), graph.outputs
+    assert all(is_rearrangement(node) for node in graph.nodes)
+    assert rearrangements.moves(y)
+    assert rearrangements.source(y) is graph.inputs[0]
     # float32 holds these numbers exactly
     (expected,) = interpret(graph, [np.arange(1, COUNT + 1, dtype=np.float32).reshape(SHAPE)])
-    elements = movements.elements(y)
+    elements = rearrangements.elements(y)
     assert elements.dtype == np.int32
     np.testing.assert_array_equal(elements, expected)
 
@@ -103,23 +103,23 @@ def test_a_chain_without_end() -> None:
     """Far more nodes than Python has stack for."""
     nodes = [node("Transpose", f"v{number}", f"v{number + 1}", perm=[0, 2, 1]) for number in range(3000)]
     nodes[0].input[0], nodes[-1].output[0] = "x", "y"
-    movements, (y,) = moved(nodes)
-    np.testing.assert_array_equal(movements.elements(y).ravel(), np.arange(1, COUNT + 1))
-    assert movements.signature(y)
+    rearrangements, (y,) = rearrange(nodes)
+    np.testing.assert_array_equal(rearrangements.elements(y).ravel(), np.arange(1, COUNT + 1))
+    assert rearrangements.signature(y)
 
 
 def test_what_moves_nothing_is_its_own_source() -> None:
-    movements, (y, z) = moved([node("Relu", "x", "y"), node("Transpose", "y", "z")], "y z")
-    assert not movements.moves(y)
-    assert movements.source(y) is movements.source(z) is y
-    np.testing.assert_array_equal(movements.elements(y).ravel(), np.arange(1, COUNT + 1))
+    rearrangements, (y, z) = rearrange([node("Relu", "x", "y"), node("Transpose", "y", "z")], "y z")
+    assert not rearrangements.moves(y)
+    assert rearrangements.source(y) is rearrangements.source(z) is y
+    np.testing.assert_array_equal(rearrangements.elements(y).ravel(), np.arange(1, COUNT + 1))
 
 
 def test_two_sources_are_none() -> None:
     nodes = [node("Relu", "x", "r"), node("Concat", "x r", "c", axis=1), node("Transpose", "c", "y")]
-    movements, (y,) = moved(nodes)
-    assert movements.moves(y)
-    assert movements.source(y) is None
+    rearrangements, (y,) = rearrange(nodes)
+    assert rearrangements.moves(y)
+    assert rearrangements.source(y) is None
 
 
 @pytest.mark.parametrize(
@@ -141,15 +141,15 @@ def test_two_sources_are_none() -> None:
     ],
 )  # fmt: skip
 def test_no_movement(nodes: list[onnx.NodeProto], constants: dict[str, Any], opset: int) -> None:
-    movements, (y,) = moved(nodes, opset=opset, **constants)
-    assert not movements.moves(y)
-    assert movements.source(y) is y
+    rearrangements, (y,) = rearrange(nodes, opset=opset, **constants)
+    assert not rearrangements.moves(y)
+    assert rearrangements.source(y) is y
 
 
 def test_pad_of_version_10_pads_zeros() -> None:
-    movements, (y,) = moved([node("Pad", "x", "y", pads=[0, 0, 0, 0, 0, 1])], opset=10)
-    assert movements.moves(y)
-    np.testing.assert_array_equal(movements.elements(y)[..., -1], 0)
+    rearrangements, (y,) = rearrange([node("Pad", "x", "y", pads=[0, 0, 0, 0, 0, 1])], opset=10)
+    assert rearrangements.moves(y)
+    np.testing.assert_array_equal(rearrangements.elements(y)[..., -1], 0)
 
 
 # --- signatures ---------------------------------------------------------------------------------------------------
@@ -159,9 +159,9 @@ RELUS = [node("Relu", "x", "p"), node("Exp", "x", "q")]
 
 def signatures(first: onnx.NodeProto, second: onnx.NodeProto, **constants: Any) -> tuple[int, int]:
     """Of ``y`` and ``z``, which ``first`` and ``second`` make of ``p`` and ``q``, of one shape."""
-    movements, (y, z) = moved([*RELUS, first, second], "y z", **constants)
-    assert movements.source(y) is not movements.source(z)
-    return movements.signature(y), movements.signature(z)
+    rearrangements, (y, z) = rearrange([*RELUS, first, second], "y z", **constants)
+    assert rearrangements.source(y) is not rearrangements.source(z)
+    return rearrangements.signature(y), rearrangements.signature(z)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def signatures(first: onnx.NodeProto, second: onnx.NodeProto, **constants: Any) 
 def test_signatures(first: onnx.NodeProto, second: onnx.NodeProto, alike: bool) -> None:
     constants = {"s": ints(6, 4), "s_again": ints(6, 4), "t": ints(4, 6), "n": ints(1, 2)}
     constants |= {"zero": ints(0), "one": ints(1), "two": ints(2)}
-    names = {name for made in (first, second) for name in made.input}
+    names = {name for node in (first, second) for name in node.input}
     y, z = signatures(first, second, **{name: array for name, array in constants.items() if name in names})
     assert (y == z) == alike
 
@@ -195,8 +195,8 @@ def test_signatures(first: onnx.NodeProto, second: onnx.NodeProto, alike: bool) 
 def test_sources_of_another_shape_have_another_signature() -> None:
     nodes = [node("Reshape", "x s", "r"), node("Relu", "x", "p"), node("Relu", "r", "q")]
     nodes += [node("Flatten", "p", "y", axis=0), node("Flatten", "q", "z", axis=0)]
-    movements, (y, z) = moved(nodes, "y z", s=ints(6, 4))
-    assert movements.signature(y) != movements.signature(z)
+    rearrangements, (y, z) = rearrange(nodes, "y z", s=ints(6, 4))
+    assert rearrangements.signature(y) != rearrangements.signature(z)
 
 
 def test_constants_of_the_same_bytes_are_not_the_same() -> None:
@@ -204,32 +204,34 @@ def test_constants_of_the_same_bytes_are_not_the_same() -> None:
     nodes = [*RELUS, node("Gather", "p scalar", "a"), node("Gather", "q vector", "b")]
     nodes += [node("Slice", "a zero one", "y"), node("Slice", "b zero one", "z")]
     constants: dict[str, Any] = {"scalar": np.array(1), "vector": ints(1), "zero": ints(0), "one": ints(1)}
-    movements, (y, z) = moved(nodes, "y z", **constants)
-    assert movements.elements(y).size != movements.elements(z).size
-    assert movements.signature(y) != movements.signature(z)
+    rearrangements, (y, z) = rearrange(nodes, "y z", **constants)
+    assert rearrangements.elements(y).size != rearrangements.elements(z).size
+    assert rearrangements.signature(y) != rearrangements.signature(z)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
 def test_are_compares_elements_whatever_the_shape() -> None:
-    movements, (y,) = moved([node("Transpose", "x", "t", perm=[0, 2, 1]), node("Reshape", "t s", "y")], s=ints(24))
+    rearrangements, (y,) = rearrange(
+        [node("Transpose", "x", "t", perm=[0, 2, 1]), node("Reshape", "t s", "y")], s=ints(24)
+    )
     numbers = np.arange(1, COUNT + 1, dtype=np.int32).reshape(SHAPE)
-    assert movements.matches(y, ("turned",), lambda: numbers.swapaxes(1, 2))
-    assert not movements.matches(y, ("as it was",), lambda: numbers)
-    assert not movements.matches(y, ("shorter",), lambda: numbers.swapaxes(1, 2).ravel()[:-1])
+    assert rearrangements.matches(y, ("turned",), lambda: numbers.swapaxes(1, 2))
+    assert not rearrangements.matches(y, ("as it was",), lambda: numbers)
+    assert not rearrangements.matches(y, ("shorter",), lambda: numbers.swapaxes(1, 2).ravel()[:-1])
 
 
 def test_are_asks_once_for_each_signature_and_question() -> None:
-    movements, (y, z) = moved([*RELUS, node("Flatten", "p", "y"), node("Flatten", "q", "z")], "y z")
-    asked = []
+    rearrangements, (y, z) = rearrange([*RELUS, node("Flatten", "p", "y"), node("Flatten", "q", "z")], "y z")
+    calls = []
 
     def expected() -> np.ndarray:
-        asked.append(True)
+        calls.append(True)
         return np.arange(1, COUNT + 1)
 
-    assert movements.matches(y, ("a",), expected)
-    assert movements.matches(z, ("a",), expected)
-    assert len(asked) == 1
-    assert movements.matches(z, ("b",), expected)
-    assert len(asked) == 2
+    assert rearrangements.matches(y, ("a",), expected)
+    assert rearrangements.matches(z, ("a",), expected)
+    assert len(calls) == 1
+    assert rearrangements.matches(z, ("b",), expected)
+    assert len(calls) == 2

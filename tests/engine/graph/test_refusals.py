@@ -108,6 +108,6 @@ def test_what_is_no_path() -> None:
 
 def test_bytes_of_any_kind() -> None:
     data = model([node("Relu", "x", "y")], {"x": [1, 2]}, "y").SerializeToString()
-    for given in (bytearray(data), memoryview(data)):
-        with Session(given) as session:  # type: ignore[arg-type]
+    for source in (bytearray(data), memoryview(data)):
+        with Session(source) as session:  # type: ignore[arg-type]
             assert session.inputs[0].shape == (1, 2)

@@ -131,10 +131,10 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, int]]] = 
 
 @pytest.mark.parametrize("name", CASES)
 def test_folds_and_holds(name: str) -> None:
-    nodes, constants, left = CASES[name]
+    nodes, constants, remaining = CASES[name]
     proto = model(nodes, {"x": ["N", "C", "H", "W"]}, "y", constants)
     shape = (2, 3, 4, 4)
-    assert dict(loaded(proto, input_shapes={"x": shape}).histogram()) == left
+    assert dict(loaded(proto, input_shapes={"x": shape}).histogram()) == remaining
 
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     content = proto.SerializeToString()

@@ -59,12 +59,12 @@ def test_signed_indices_run(op: str) -> None:
 
 def test_every_operator_that_takes_only_indices_is_known() -> None:
     """What ONNX gives no other type than int32 and int64 is an index, an axis, a count or a size."""
-    signed = {np.dtype(I32), np.dtype(I64)}
+    index_dtypes = {np.dtype(I32), np.dtype(I64)}
     for entry in operators():
-        found = signature(entry.op, onnx.defs.onnx_opset_version(), entry.domain)
-        for parameter in found.parameters if found else ():
+        schema = signature(entry.op, onnx.defs.onnx_opset_version(), entry.domain)
+        for parameter in schema.parameters if schema else ():
             if "ind" in parameter.name.lower() and entry.op != "OneHot":  # which takes any number as an index
-                assert parameter.dtypes <= signed, entry.op
+                assert parameter.dtypes <= index_dtypes, entry.op
 
 
 def test_one_type_for_what_shares_a_variable() -> None:

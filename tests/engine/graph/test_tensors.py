@@ -172,8 +172,8 @@ def test_the_files_of_external_data_are_named_wherever_tensors_are() -> None:
         return node("Constant", "", name, value=referring(array, location=location))
 
     branch = model([constant("z", "sub/c.bin")], {}, "z").graph
-    chosen = node("If", "x", "q", then_branch=branch, else_branch=branch)
-    proto = model([constant("y", "b.bin"), chosen], {"x": (np.bool_, [])}, "q")
+    if_node = node("If", "x", "q", then_branch=branch, else_branch=branch)
+    proto = model([constant("y", "b.bin"), if_node], {"x": (np.bool_, [])}, "q")
     proto.graph.initializer.extend([referring(array, location="./a.bin"), referring(array, location="sub\\c.bin")])
     assert [str(path) for path in data_files(proto.graph)] == ["a.bin", "b.bin", "sub/c.bin"]
     for location in ("../w.bin", "/w.bin", "C:w.bin", "a/../../w.bin", ""):
@@ -186,8 +186,8 @@ def test_the_files_of_external_data_are_named_wherever_tensors_are() -> None:
     "location", [b"a\0b", b"a/" * 750, b"n" * 1500, b"\xff"], ids=["NUL", "deep", "long", "no text"]
 )
 def test_location_that_is_no_path(location: bytes, tmp_path: Path) -> None:
-    written = referring(np.ones(3, np.float32), location="?" * len(location)).SerializeToString()
-    tensor = TensorProto.FromString(written.replace(b"?" * len(location), location))
+    content = referring(np.ones(3, np.float32), location="?" * len(location)).SerializeToString()
+    tensor = TensorProto.FromString(content.replace(b"?" * len(location), location))
     with pytest.raises(ModelError, match="external data") as caught:
         to_array(tensor, tmp_path)
     assert "\n" not in str(caught.value)
@@ -243,11 +243,11 @@ def test_typed_elements_outside_the_dtype_wrap(elem_type: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("value", "expected"),
     [(3, 3), (0.5, 0.5), ("same", "same"), ([1, 2], (1, 2)), ([0.5, 2.0], (0.5, 2.0)), (["a", "b"], ("a", "b"))],
 )
-def test_attribute(given: Any, expected: Any) -> None:
-    assert attribute(helper.make_attribute("a", given), None) == expected
+def test_attribute(value: Any, expected: Any) -> None:
+    assert attribute(helper.make_attribute("a", value), None) == expected
 
 
 def test_tensor_attributes() -> None:

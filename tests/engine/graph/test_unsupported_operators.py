@@ -63,16 +63,16 @@ def test_what_no_wanted_output_needs_may_be_missing() -> None:
 def test_both_spellings_of_the_default_domain() -> None:
     proto = model([node("Relu", "x", "y", domain="ai.onnx")], {"x": [2]}, "y")
     proto.opset_import[0].domain = "ai.onnx"
-    assert [made.domain for made in loaded(proto).nodes] == [""]
+    assert [node.domain for node in loaded(proto).nodes] == [""]
 
 
-@pytest.mark.parametrize("taken", [True, False])
-def test_only_the_branch_that_is_taken_counts(taken: bool) -> None:
+@pytest.mark.parametrize("condition", [True, False])
+def test_only_the_branch_that_is_taken_counts(condition: bool) -> None:
     fine, missing = branch([node("Relu", "x", "t")], "t"), branch([node("NoSuchOp", "x", "e")], "e")
     proto = model(
-        [node("If", "c", "y", then_branch=fine, else_branch=missing)], {"x": [2]}, "y", {"c": np.array(taken)}
+        [node("If", "c", "y", then_branch=fine, else_branch=missing)], {"x": [2]}, "y", {"c": np.array(condition)}
     )
-    if taken:
+    if condition:
         assert "Relu" in loaded(proto).histogram()
     else:
         assert "ai.onnx.NoSuchOp version 17 (1 node)" in refusal(proto)

@@ -38,17 +38,17 @@ def build(
     for key, value in attributes.items():
         proto_value = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
         node.attribute.append(helper.make_attribute(key, proto_value, attr_type=schema.attributes[key].type.value))
-    given = [(index, array) for index, array in enumerate(inputs) if array is not None]
+    present = [(index, array) for index, array in enumerate(inputs) if array is not None]
     graph = helper.make_graph(
         [node],
         op,
         [
             helper.make_tensor_value_info(names[index], helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for index, array in given
+            for index, array in present
             if index not in static
         ],
         [helper.make_empty_tensor_value_info(name) for name in node.output],
-        [numpy_helper.from_array(array, names[index]) for index, array in given if index in static],
+        [numpy_helper.from_array(array, names[index]) for index, array in present if index in static],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=IR_VERSION)
 
@@ -81,7 +81,15 @@ def run_reference(
         else Value(f"x{index}", TensorType(array.dtype, array.shape), array if index in operator.static else None)
         for index, array in enumerate(inputs)
     ]
-    node = Node(op, values, [], {key: _as_loaded(value) for key, value in attributes.items()}, domain, opset, op)
+    node = Node(
+        op,
+        values,
+        [],
+        attributes={key: _attribute_value(value) for key, value in attributes.items()},
+        domain=domain,
+        version=opset,
+        name=op,
+    )
     types = ops.infer(node)
     assert len(types) >= outputs, f"{len(types)} types inferred for {outputs} outputs"
     node.outputs = [Value(f"y{index}", type_) for index, type_ in enumerate(types[:outputs])]
@@ -113,19 +121,19 @@ def check(
     model = build(op, inputs, attributes, opset, domain=domain, static=constant, outputs=outputs)
     feed = {f"x{i}": array for i, array in enumerate(inputs) if array is not None and i not in constant}
     expected = run_onnxruntime(model, feed)
-    got = run_reference(op, inputs, attributes, opset, domain=domain, outputs=outputs)
-    assert len(got) == len(expected)
-    for index, (ours, theirs) in enumerate(zip(got, expected, strict=True)):
+    results = run_reference(op, inputs, attributes, opset, domain=domain, outputs=outputs)
+    assert len(results) == len(expected)
+    for index, (ours, theirs) in enumerate(zip(results, expected, strict=True)):
         where = f"{op} version {opset}, output {index}"
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), where
         if ours.dtype.kind == "f":
             np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=where)
         else:
             np.testing.assert_array_equal(ours, theirs, err_msg=where)
-    return got
+    return results
 
 
-def _as_loaded(value: Any) -> Any:
+def _attribute_value(value: Any) -> Any:
     """An attribute as the loader hands it to a node: sequences as tuples, tensors as arrays, text as str."""
     if isinstance(value, bytes):
         return value.decode()

@@ -237,8 +237,8 @@ def test_dynamic_quantization_of_extremes_is_defined(extreme: float) -> None:
 
 def test_integer_products_wrap_at_32_bits() -> None:
     a, b = np.full((1, 140_000), 255, U8), np.full((140_000, 1), 127, I8)
-    (got,) = run("MatMulInteger", a, b).ravel().tolist()
-    assert got == 255 * 127 * 140_000 - 2**32
+    (total,) = run("MatMulInteger", a, b).ravel().tolist()
+    assert total == 255 * 127 * 140_000 - 2**32
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ def test_refused(op: str, inputs: tuple[np.ndarray, ...], attributes: dict[str, 
     with pytest.raises(ModelError, match=error) as caught:
         run(op, *inputs, opset=opset, **attributes)
     assert "\n" not in str(caught.value)
-    refused_kind = op in ("Cast", "Dropout") or "training_mode" in attributes
-    assert isinstance(caught.value, UnsupportedError) == refused_kind
+    is_unsupported = op in ("Cast", "Dropout") or "training_mode" in attributes
+    assert isinstance(caught.value, UnsupportedError) == is_unsupported
 
 
 def test_training_dropout_passes_all_at_ratio_zero_alone() -> None:

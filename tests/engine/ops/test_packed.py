@@ -48,12 +48,12 @@ def test_half() -> None:
     agree(bnb4([3, 200], 7, dtype=np.float16), HALF_CLOSE)
 
 
-def changed(proto: onnx.ModelProto, **attributes: int) -> onnx.ModelProto:
+def with_attributes(proto: onnx.ModelProto, **attributes: int) -> onnx.ModelProto:
     """``proto`` with attributes of its node replaced or added."""
     (product,) = proto.graph.node
-    kept = [entry for entry in product.attribute if entry.name not in attributes]
+    others = [entry for entry in product.attribute if entry.name not in attributes]
     del product.attribute[:]
-    product.attribute.extend([*kept, *(onnx.helper.make_attribute(*entry) for entry in attributes.items())])
+    product.attribute.extend([*others, *(onnx.helper.make_attribute(*entry) for entry in attributes.items())])
     return proto
 
 
@@ -72,7 +72,7 @@ def changed(proto: onnx.ModelProto, **attributes: int) -> onnx.ModelProto:
 )
 def test_refusals(make: Any, attributes: dict[str, int], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        loaded(changed(make([3, 64], 8), **attributes))
+        loaded(with_attributes(make([3, 64], 8), **attributes))
 
 
 def test_an_order_of_the_weights_is_refused() -> None:

@@ -305,20 +305,20 @@ def test_roi_align(attributes: Attributes, opset: int) -> None:
 
 
 @pytest.mark.parametrize("opset", [19, 22])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("has_mask", [False, True])
 @pytest.mark.parametrize(
     "attributes",
     [{}, {"strides": [2, 1], "pads": [1, 0, 1, 1], "dilations": [1, 2]}, {"group": 2, "offset_group": 2}],
 )
-def test_deform_conv(attributes: Attributes, masked: bool, opset: int) -> None:
+def test_deform_conv(attributes: Attributes, has_mask: bool, opset: int) -> None:
     x, w, b = floats(2, 4, 7, 8), floats(6, 4 // attributes.get("group", 1), 3, 2), floats(6)
     plain = {name: value for name, value in attributes.items() if name != "offset_group"}
-    (still,) = run_reference("Conv", [x, w, b], plain, opset)
+    (plain_result,) = run_reference("Conv", [x, w, b], plain, opset)
     taps = attributes.get("offset_group", 1) * 6
-    offset, mask = 2 * floats(2, taps * 2, *still.shape[2:]), floats(2, taps, *still.shape[2:])
-    check("DeformConv", [x, w, offset, b, *([mask] if masked else [])], attributes, opset, rtol=1e-5, atol=1e-5)
+    offset, mask = 2 * floats(2, taps * 2, *plain_result.shape[2:]), floats(2, taps, *plain_result.shape[2:])
+    check("DeformConv", [x, w, offset, b, *([mask] if has_mask else [])], attributes, opset, rtol=1e-5, atol=1e-5)
     (same,) = run_reference("DeformConv", [x, w, 0 * offset, b], attributes, opset)
-    np.testing.assert_allclose(same, still, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(same, plain_result, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -29,19 +29,19 @@ GRIDS = [
 
 
 def attention_node(
-    grid: WindowGrid, shapes: list[tuple[int, ...] | None], dtype: Any, *, heads: int, masked: float, scale: float
+    grid: WindowGrid, shapes: list[tuple[int, ...] | None], dtype: Any, *, heads: int, mask_value: float, scale: float
 ) -> Node:
     """A WindowAttention over inputs of these shapes."""
     kind = np.dtype(dtype)
     inputs = [None if shape is None else Value(str(shape), TensorType(kind, shape)) for shape in shapes]
-    attributes = {"heads": heads, "scale": scale, "masked": masked, "window": grid.window, "shift": grid.shift}
+    attributes = {"heads": heads, "scale": scale, "masked": mask_value, "window": grid.window, "shift": grid.shift}
     attributes |= {"height": grid.height, "width": grid.width}
-    node = Node("WindowAttention", inputs, [], attributes, INTERNAL_DOMAIN)
+    node = Node("WindowAttention", inputs, [], attributes=attributes, domain=INTERNAL_DOMAIN)
     node.outputs = [Value("y", ops.infer(node)[0])]
     return node
 
 
-def swin_mask(height: int, width: int, window: int, shift: int, masked: float) -> np.ndarray:
+def swin_mask(height: int, width: int, window: int, shift: int, mask_value: float) -> np.ndarray:
     """What Swin adds to the scores of each window, ``[windows, area, area]``: nine slices of an image, numbered."""
     image = np.zeros((height, width))
     slices = slice(0, -window), slice(-window, -shift), slice(-shift, None)
@@ -50,37 +50,37 @@ def swin_mask(height: int, width: int, window: int, shift: int, masked: float) -
         for columns in slices:
             image[rows, columns] = number
             number += 1
-    cut = partition(image[None, :, :, None], window)[..., 0]
-    return np.where(cut[:, None, :] != cut[:, :, None], masked, 0.0)
+    windows = partition(image[None, :, :, None], window)[..., 0]
+    return np.where(windows[:, None, :] != windows[:, :, None], mask_value, 0.0)
 
 
 def partition(grid: np.ndarray, window: int) -> np.ndarray:
     """``[1, H, W, C]`` as ``[windows, area, C]``."""
     _, height, width, channels = grid.shape
-    cut = grid.reshape(height // window, window, width // window, window, channels)
-    return cut.transpose(0, 2, 1, 3, 4).reshape(-1, window * window, channels)
+    windows = grid.reshape(height // window, window, width // window, window, channels)
+    return windows.transpose(0, 2, 1, 3, 4).reshape(-1, window * window, channels)
 
 
 def swin(
-    grid: WindowGrid, x: np.ndarray, bias: np.ndarray, padding: np.ndarray, heads: int, scale: float, masked: float
+    grid: WindowGrid, x: np.ndarray, bias: np.ndarray, padding: np.ndarray, heads: int, scale: float, mask_value: float
 ) -> np.ndarray:
     """The same of one image ``[tokens, 3 C]``, in float64."""
     window, shift, channels = grid.window, grid.shift, x.shape[1] // 3
-    laid_out = x.astype(np.float64).reshape(grid.height, grid.width, -1)
+    image = x.astype(np.float64).reshape(grid.height, grid.width, -1)
     more = [(0, -extent % window) for extent in (grid.height, grid.width)]
-    whole = np.pad(laid_out, [*more, (0, 0)])
+    whole = np.pad(image, [*more, (0, 0)])
     whole[grid.height :] = padding
     whole[:, grid.width :] = padding
     height, width = whole.shape[:2]
-    rolled = np.roll(whole, (-shift, -shift), (0, 1))
-    windows = partition(rolled[None], window)
+    rolled_grid = np.roll(whole, (-shift, -shift), (0, 1))
+    windows = partition(rolled_grid[None], window)
     q, k, v = windows.reshape(len(windows), window * window, 3, heads, channels // heads).transpose(2, 0, 3, 1, 4)
     scores = np.einsum("whqc,whkc->whqk", q, k) * scale + bias.astype(np.float64)
     if shift:
-        scores = scores + swin_mask(height, width, window, shift, masked)[:, None]
+        scores = scores + swin_mask(height, width, window=window, shift=shift, mask_value=mask_value)[:, None]
     power = np.exp(scores - scores.max(-1, keepdims=True))
-    mixed = np.einsum("whqk,whkc->wqhc", power / power.sum(-1, keepdims=True), v)
-    back = mixed.reshape(height // window, width // window, window, window, channels).transpose(0, 2, 1, 3, 4)
+    attended = np.einsum("whqk,whkc->wqhc", power / power.sum(-1, keepdims=True), v)
+    back = attended.reshape(height // window, width // window, window, window, channels).transpose(0, 2, 1, 3, 4)
     back = np.roll(back.reshape(height, width, channels), (shift, shift), (0, 1))
     return back[: grid.height, : grid.width].reshape(-1, channels)
 
@@ -93,25 +93,25 @@ def operands(grid: WindowGrid, dtype: Any, *, batch: tuple[int, ...], heads: int
 
 
 def check(
-    grid: WindowGrid, dtype: Any, tolerance: float, *, batch: tuple[int, ...] = (1,), masked: float = -100.0
+    grid: WindowGrid, dtype: Any, tolerance: float, *, batch: tuple[int, ...] = (1,), mask_value: float = -100.0
 ) -> None:
     heads, size, scale = 2, 3, 0.6
     x, bias, padding = operands(grid, dtype, batch=batch, heads=heads, size=size)
     arrays = [x, bias, *([padding] if grid.is_padded else [])]
     shapes: list[tuple[int, ...] | None] = [array.shape for array in arrays]
-    node = attention_node(grid, shapes, dtype, heads=heads, masked=masked, scale=scale)
+    node = attention_node(grid, shapes, dtype, heads=heads, mask_value=mask_value, scale=scale)
     (y,) = ops.evaluate(node, arrays)
     assert (y.dtype, y.shape) == (np.dtype(dtype), (*x.shape[:-1], heads * size))
     for at in np.ndindex(*batch):
-        expected = swin(grid, x[at], bias, padding, heads, scale, masked)
+        expected = swin(grid, x[at], bias, padding, heads=heads, scale=scale, mask_value=mask_value)
         np.testing.assert_allclose(y[at], expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize("masked", [-100.0, -np.inf])
-def test_reference(grid: WindowGrid, masked: float) -> None:
+@pytest.mark.parametrize("mask_value", [-100.0, -np.inf])
+def test_reference(grid: WindowGrid, mask_value: float) -> None:
     # measured: 2.2e-7
-    check(grid, np.float32, 2e-6, masked=masked)
+    check(grid, np.float32, 2e-6, mask_value=mask_value)
 
 
 @pytest.mark.parametrize("grid", GRIDS[2:6], ids=str)
@@ -132,7 +132,7 @@ def test_batches(batch: tuple[int, ...]) -> None:
 
 
 def test_a_mild_mask_is_added_and_does_not_cut_off() -> None:
-    check(WindowGrid(7, 8, 3, 1), np.float32, 2e-6, masked=-1.5)
+    check(WindowGrid(7, 8, 3, 1), np.float32, 2e-6, mask_value=-1.5)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -159,4 +159,4 @@ def test_every_token_has_one_place(grid: WindowGrid) -> None:
 )
 def test_what_does_not_fit_is_refused(shapes: list[tuple[int, ...] | None], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        attention_node(WindowGrid(6, 7, 3, 1), shapes, np.float32, heads=2, masked=-100, scale=1)
+        attention_node(WindowGrid(6, 7, 3, 1), shapes, np.float32, heads=2, mask_value=-100, scale=1)

@@ -22,10 +22,10 @@ def rewrite(proto: onnx.ModelProto, pass_: Pass, fires: int, *, rtol: float = 0,
     expected = interpret(loaded(proto), inputs)
     assert pass_(graph) == fires
     results = interpret(graph, inputs)
-    for result, wanted in zip(results, expected, strict=True):
-        assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
-        np.testing.assert_allclose(result, wanted, rtol, atol)
-    for result, wanted in zip(execute(graph, inputs), expected, strict=True):
-        np.testing.assert_allclose(result, wanted, max(rtol, 2e-6), max(atol, 2e-6))
+    for result, reference in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
+        np.testing.assert_allclose(result, reference, rtol, atol)
+    for result, reference in zip(execute(graph, inputs), expected, strict=True):
+        np.testing.assert_allclose(result, reference, max(rtol, 2e-6), max(atol, 2e-6))
     assert pass_(graph) == 0
     return graph

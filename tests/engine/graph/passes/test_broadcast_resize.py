@@ -24,7 +24,7 @@ def test_sizes(mode: str, coordinates: str) -> None:
     graph = rewrite(
         model([resize], {"x": [2, 3, 1, 1]}, "y", {"sizes": [2, 3, 4, 7]}, opset=18), broadcast_resize, 1, **ULP
     )
-    assert [made.op for made in graph.nodes] == ["Expand"]
+    assert [node.op for node in graph.nodes] == ["Expand"]
 
 
 @pytest.mark.parametrize(

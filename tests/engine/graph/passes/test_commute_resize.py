@@ -24,7 +24,7 @@ def resize_conv(
     *,
     outputs: int = 3,
     bias: bool = True,
-    wanted: str = "y",
+    model_outputs: str = "y",
     extra: Sequence[onnx.NodeProto] = (),
     kernel: tuple[int, int] = (1, 1),
     inputs: dict[str, list[int]] | None = None,
@@ -34,10 +34,10 @@ def resize_conv(
     """x [2, 6, 5, 4] → Resize → r → Conv → y; further names give constants."""
     random = np.random.default_rng(outputs)
     w, b = random.standard_normal((outputs, 6, *kernel)) / 2, random.standard_normal(outputs)
-    given = {"w": w.astype(np.float32), "b": b.astype(np.float32), "sizes": SIZES, **constants}
-    given = {name: array for name, array in given.items() if name not in (inputs or {})}
+    arrays = {"w": w.astype(np.float32), "b": b.astype(np.float32), "sizes": SIZES, **constants}
+    arrays = {name: array for name, array in arrays.items() if name not in (inputs or {})}
     nodes = [*resize, node("Conv", "r w b" if bias else "r w", "y"), *extra]
-    return model(nodes, {"x": [2, 6, 5, 4], **(inputs or {})}, wanted, given, opset=opset)
+    return model(nodes, {"x": [2, 6, 5, 4], **(inputs or {})}, model_outputs, arrays, opset=opset)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -46,7 +46,7 @@ def resize_conv(
 def test_commutes(mode: str, coordinates: str, bias: bool) -> None:
     resize = node("Resize", "x - - sizes", "r", mode=mode, coordinate_transformation_mode=coordinates)
     graph = rewrite(resize_conv([resize], bias=bias), commute_resize, 1, **TOLERANCE)
-    assert [made.op for made in graph.nodes] == ["Conv", "Resize"]
+    assert [node.op for node in graph.nodes] == ["Conv", "Resize"]
     assert graph.nodes[0].output.shape == (2, 3, 5, 4)
 
 
@@ -76,20 +76,22 @@ def test_passes_through_two() -> None:
         node("Resize", "q - - sizes", "r", mode="nearest"),
     ]
     graph = rewrite(resize_conv(twice, between=np.array([2, 6, 5, 8])), commute_resize, 1, **TOLERANCE)
-    assert [made.op for made in graph.nodes] == ["Conv", "Resize", "Resize"]
+    assert [node.op for node in graph.nodes] == ["Conv", "Resize", "Resize"]
 
 
 def test_two_convolutions_in_turn() -> None:
     v = np.random.default_rng(7).standard_normal((2, 3, 1, 1)).astype(np.float32)
-    graph = rewrite(resize_conv(extra=[node("Conv", "y v", "z")], wanted="z", v=v), commute_resize, 2, **TOLERANCE)
-    assert [made.op for made in graph.nodes] == ["Conv", "Conv", "Resize"]
+    graph = rewrite(
+        resize_conv(extra=[node("Conv", "y v", "z")], model_outputs="z", v=v), commute_resize, 2, **TOLERANCE
+    )
+    assert [node.op for node in graph.nodes] == ["Conv", "Conv", "Resize"]
 
 
 @pytest.mark.parametrize(
     "proto",
     [
-        resize_conv(extra=[node("Relu", "r", "z")], wanted="y z"),
-        resize_conv(wanted="y r"),
+        resize_conv(extra=[node("Relu", "r", "z")], model_outputs="y z"),
+        resize_conv(model_outputs="y r"),
         resize_conv(outputs=6),
         resize_conv(kernel=(3, 3)),
         resize_conv(inputs={"w": [3, 6, 1, 1]}),

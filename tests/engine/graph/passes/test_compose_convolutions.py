@@ -28,8 +28,8 @@ def two(
     first: dict[str, Any] | None = None,
     second: dict[str, Any] | None = None,
     between: Sequence[onnx.NodeProto] = (),
-    read: str = "c",
-    wanted: str = "y",
+    second_input: str = "c",
+    model_outputs: str = "y",
     extra: Sequence[onnx.NodeProto] = (),
     inputs: dict[str, list[int]] | None = None,
 ) -> onnx.ModelProto:
@@ -51,10 +51,10 @@ def two(
     nodes = [
         node("Conv", "x w b" if biases[0] else "x w", "c", **(first or {})),
         *between,
-        node("Conv", f"{read} v d" if biases[1] else f"{read} v", "y", **(second or {})),
+        node("Conv", f"{second_input} v d" if biases[1] else f"{second_input} v", "y", **(second or {})),
         *extra,
     ]
-    return model(nodes, {"x": [2, into, *(7,) * len(kernel)], **(inputs or {})}, wanted, constants)
+    return model(nodes, {"x": [2, into, *(7,) * len(kernel)], **(inputs or {})}, model_outputs, constants)
 
 
 @settings(max_examples=40, deadline=None)
@@ -69,11 +69,11 @@ def test_composes(data: st.DataObject) -> None:
         "pads": data.draw(st.lists(st.integers(0, 2), min_size=2 * rank, max_size=2 * rank), "pads"),
     }
     graph = rewrite(two(kernel=kernel, biases=biases, first=first), compose_convolutions, 1, **TOLERANCE)
-    assert [len(made.inputs) for made in graph.nodes] == [2 + any(biases)]
+    assert [len(node.inputs) for node in graph.nodes] == [2 + any(biases)]
 
 
 def test_three_in_turn() -> None:
-    proto = two(channels=(3, 8, 4), extra=[node("Conv", "y u", "z", auto_pad="SAME_UPPER")], wanted="z")
+    proto = two(channels=(3, 8, 4), extra=[node("Conv", "y u", "z", auto_pad="SAME_UPPER")], model_outputs="z")
     u = np.random.default_rng(3).standard_normal((1, 4, 1, 1)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(u, "u"))
     graph = rewrite(proto, compose_convolutions, 2, **TOLERANCE)
@@ -83,9 +83,9 @@ def test_three_in_turn() -> None:
 @pytest.mark.parametrize(
     "proto",
     [
-        two(between=[node("Relu", "c", "r")], read="r"),
-        two(extra=[node("Relu", "c", "z")], wanted="y z"),
-        two(wanted="y c"),
+        two(between=[node("Relu", "c", "r")], second_input="r"),
+        two(extra=[node("Relu", "c", "z")], model_outputs="y z"),
+        two(model_outputs="y c"),
         two(channels=(4, 3, 3)),
         two(channels=(4, 6, 2), first={"group": 2}),
         two(channels=(4, 6, 2), second={"group": 2}),

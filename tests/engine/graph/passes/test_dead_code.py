@@ -21,7 +21,7 @@ def chain(outputs: int) -> Graph:
 def test_what_nothing_needs_goes() -> None:
     graph = chain(1)
     assert remove_dead_code(graph) == 1
-    assert [made.op for made in graph.nodes] == ["Relu", "Neg", "Tanh"]
+    assert [node.op for node in graph.nodes] == ["Relu", "Neg", "Tanh"]
     assert remove_dead_code(graph) == 0
 
 
@@ -29,7 +29,7 @@ def test_a_chain_that_nothing_needs_goes_whole() -> None:
     graph = chain(2)
     graph.outputs = graph.outputs[1:]
     assert remove_dead_code(graph) == 3
-    assert [made.op for made in graph.nodes] == ["Relu"]
+    assert [node.op for node in graph.nodes] == ["Relu"]
 
 
 def test_intermediate_outputs_stay() -> None:

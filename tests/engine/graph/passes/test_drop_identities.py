@@ -47,7 +47,7 @@ IDENTITIES: list[tuple[onnx.NodeProto, Constants]] = [
 @pytest.mark.parametrize(("middle", "constants"), IDENTITIES, ids=lambda value: getattr(value, "op_type", ""))
 def test_fires(middle: onnx.NodeProto, constants: Constants) -> None:
     graph = rewrite(between(middle, constants), drop_identities, 1)
-    assert [made.op for made in graph.nodes] == ["Relu", "Neg"]
+    assert [node.op for node in graph.nodes] == ["Relu", "Neg"]
 
 
 OTHERS: list[tuple[onnx.NodeProto, Constants]] = [

@@ -35,7 +35,7 @@ def conv_norm(
     kernel: tuple[int, ...] = (3, 3),
     attributes: dict[str, Any] | None = None,
     epsilon: float = 1e-5,
-    wanted: str = "y",
+    model_outputs: str = "y",
     extra: list[onnx.NodeProto] | None = None,
 ) -> onnx.ModelProto:
     """x → convolution → c → BatchNormalization → y, over as many spatial axes of 5 as ``kernel`` has."""
@@ -51,7 +51,7 @@ def conv_norm(
         node("BatchNormalization", "c ns nb nm nv", "y", epsilon=epsilon),
         *(extra or []),
     ]
-    return model(nodes, {"x": [2, channels, *(5,) * len(kernel)]}, wanted, constants)
+    return model(nodes, {"x": [2, channels, *(5,) * len(kernel)]}, model_outputs, constants)
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,20 +89,20 @@ def test_deformable(bias: bool, mask: bool) -> None:
     if bias:
         constants["b"] = random.standard_normal(6).astype(np.float32)
     graph = rewrite(model(nodes, inputs, "y", constants, opset=19), fold_batch_norm, 1, **TOLERANCE)
-    (made,) = graph.nodes
-    assert made.input(3).shape == (6,)
-    assert (made.optional_input(4) is None) != mask
+    (conv,) = graph.nodes
+    assert conv.input(3).shape == (6,)
+    assert (conv.optional_input(4) is None) != mask
 
 
 def test_two_norms_in_turn() -> None:
     again = node("BatchNormalization", "y ns nb nm nv", "z")
-    graph = rewrite(conv_norm(wanted="z", extra=[again]), fold_batch_norm, 2, **TOLERANCE)
-    assert [made.op for made in graph.nodes] == ["Conv"]
+    graph = rewrite(conv_norm(model_outputs="z", extra=[again]), fold_batch_norm, 2, **TOLERANCE)
+    assert [node.op for node in graph.nodes] == ["Conv"]
 
 
 def test_two_convolutions_of_one_set_of_weights() -> None:
     extra = [node("Conv", "x w b", "d"), node("Add", "y d", "z")]
-    rewrite(conv_norm(wanted="z", extra=extra), fold_batch_norm, 1, **TOLERANCE)
+    rewrite(conv_norm(model_outputs="z", extra=extra), fold_batch_norm, 1, **TOLERANCE)
 
 
 def test_float64_model() -> None:
@@ -118,8 +118,8 @@ def test_float64_model() -> None:
 @pytest.mark.parametrize(
     "proto",
     [
-        conv_norm(wanted="z", extra=[node("Add", "y c", "z")]),
-        conv_norm(wanted="y c"),
+        conv_norm(model_outputs="z", extra=[node("Add", "y c", "z")]),
+        conv_norm(model_outputs="y c"),
         model(
             [node("Relu", "x", "c"), node("BatchNormalization", "c ns nb nm nv", "y")],
             {"x": [1, 4, 3, 3]},

@@ -23,9 +23,9 @@ def sums(
     *,
     op: str = "Conv",
     bias: bool = True,
-    swapped: bool = False,
+    constant_first: bool = False,
     extra: list[onnx.NodeProto] | None = None,
-    wanted: str = "y",
+    model_outputs: str = "y",
     inputs: dict[str, list[int]] | None = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
@@ -42,10 +42,10 @@ def sums(
         constants.pop(name, None)
     nodes = [
         node(op, names[op], "c", **attributes),
-        node("Add", "added c" if swapped else "c added", "y"),
+        node("Add", "added c" if constant_first else "c added", "y"),
         *(extra or []),
     ]
-    return model(nodes, shapes, wanted, constants, opset=19)
+    return model(nodes, shapes, model_outputs, constants, opset=19)
 
 
 BY_CHANNEL = np.linspace(-2, 3, OUTPUTS, dtype=np.float32).reshape(1, OUTPUTS, 1, 1)
@@ -53,25 +53,25 @@ BY_CHANNEL = np.linspace(-2, 3, OUTPUTS, dtype=np.float32).reshape(1, OUTPUTS, 1
 
 @pytest.mark.parametrize("op", BIAS)
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("swapped", [True, False])
+@pytest.mark.parametrize("constant_first", [True, False])
 @pytest.mark.parametrize(
     "constant",
     [BY_CHANNEL, BY_CHANNEL[0], np.zeros((1, OUTPUTS, 1, 1)), 0.5, np.full((1, 1, 1, 1), 0.5), [0.5]],
     ids=["by channel", "rank 3", "zeros", "scalar", "one of rank 4", "one of rank 1"],
 )
-def test_folds(op: str, bias: bool, swapped: bool, constant: Any) -> None:
-    graph = rewrite(sums(constant, op=op, bias=bias, swapped=swapped), fold_bias, 1, **TOLERANCE)
-    (made,) = graph.nodes
-    assert made.op == op
-    assert made.output is graph.outputs[0]
-    assert made.input(BIAS[op]).shape == (OUTPUTS,)
+def test_folds(op: str, bias: bool, constant_first: bool, constant: Any) -> None:
+    graph = rewrite(sums(constant, op=op, bias=bias, constant_first=constant_first), fold_bias, 1, **TOLERANCE)
+    (conv,) = graph.nodes
+    assert conv.op == op
+    assert conv.output is graph.outputs[0]
+    assert conv.input(BIAS[op]).shape == (OUTPUTS,)
 
 
 def test_a_mask_stays_behind_the_bias() -> None:
     proto = sums(BY_CHANNEL, op="DeformConv", bias=False, inputs={"mask": [1, 4, 4, 4]})
     proto.graph.node[0].input.extend(["", "mask"])
-    (made,) = rewrite(proto, fold_bias, 1, **TOLERANCE).nodes
-    assert [value is not None and value.name for value in made.inputs] == ["x", "w", "offset", "y:bias", "mask"]
+    (conv,) = rewrite(proto, fold_bias, 1, **TOLERANCE).nodes
+    assert [value is not None and value.name for value in conv.inputs] == ["x", "w", "offset", "y:bias", "mask"]
 
 
 def test_weights_may_come_at_run_time() -> None:
@@ -80,8 +80,8 @@ def test_weights_may_come_at_run_time() -> None:
 
 def test_attributes_stay() -> None:
     proto = sums(BY_CHANNEL, strides=[2, 1], pads=[1, 0, 0, 1], dilations=[1, 2])
-    (made,) = rewrite(proto, fold_bias, 1, **TOLERANCE).nodes
-    assert made.attributes == {"strides": (2, 1), "pads": (1, 0, 0, 1), "dilations": (1, 2)}
+    (conv,) = rewrite(proto, fold_bias, 1, **TOLERANCE).nodes
+    assert conv.attributes == {"strides": (2, 1), "pads": (1, 0, 0, 1), "dilations": (1, 2)}
 
 
 def test_one_axis() -> None:
@@ -91,21 +91,21 @@ def test_one_axis() -> None:
 
 
 def test_two_in_turn() -> None:
-    graph = rewrite(sums(BY_CHANNEL, extra=[node("Add", "y added", "z")], wanted="z"), fold_bias, 2, **TOLERANCE)
-    assert [made.op for made in graph.nodes] == ["Conv"]
+    graph = rewrite(sums(BY_CHANNEL, extra=[node("Add", "y added", "z")], model_outputs="z"), fold_bias, 2, **TOLERANCE)
+    assert [node.op for node in graph.nodes] == ["Conv"]
 
 
 def test_what_shares_a_bias_keeps_it() -> None:
     extra = [node("Conv", "x w b", "d"), node("Sub", "y d", "z")]
-    graph = rewrite(sums(BY_CHANNEL, extra=extra, wanted="z"), fold_bias, 1, **TOLERANCE)
-    assert sum(made.op == "Conv" for made in graph.nodes) == 2
+    graph = rewrite(sums(BY_CHANNEL, extra=extra, model_outputs="z"), fold_bias, 1, **TOLERANCE)
+    assert sum(node.op == "Conv" for node in graph.nodes) == 2
 
 
 @pytest.mark.parametrize(
     "proto",
     [
-        sums(BY_CHANNEL, wanted="y c"),
-        sums(BY_CHANNEL, extra=[node("Relu", "c", "z")], wanted="y z"),
+        sums(BY_CHANNEL, model_outputs="y c"),
+        sums(BY_CHANNEL, extra=[node("Relu", "c", "z")], model_outputs="y z"),
         sums(np.ones((1, 1, 1, 4))),
         sums(np.ones(4)),
         sums(np.ones((1, 1, 4, 1))),

@@ -14,8 +14,8 @@ def test_everything_known_is_folded_at_load() -> None:
     nodes = [node("Exp", "w", "e"), node("Add", "e w", "s"), node("Mul", "x s", "y")]
     graph = loaded(model(nodes, {"x": [3]}, "y", {"w": np.arange(3, dtype=np.float32)}))
     assert graph.histogram() == {"Mul": 1}
-    (folded,) = graph.constants()
-    np.testing.assert_allclose(folded.data, np.exp(np.arange(3)) + np.arange(3), rtol=1e-6)
+    (constant,) = graph.constants()
+    np.testing.assert_allclose(constant.data, np.exp(np.arange(3)) + np.arange(3), rtol=1e-6)
 
 
 def test_folds_what_became_constant_since() -> None:
@@ -51,5 +51,5 @@ def test_float16_constants_are_folded_in_float16() -> None:
     nodes = [node("ReduceSum", "w", "s", keepdims=0), node("Mul", "x s", "y")]
     graph = loaded(model(nodes, {"x": (np.float16, [1])}, "y", {"w": w}))
     widen_f16(graph)
-    (folded,) = graph.constants()
-    assert folded.data == np.float32(1)
+    (constant,) = graph.constants()
+    assert constant.data == np.float32(1)

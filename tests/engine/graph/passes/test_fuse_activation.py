@@ -20,11 +20,11 @@ WEIGHTS = {
 LOW, HIGH = np.array(-0.5, np.float32), np.array(1.5, np.float32)
 
 
-def conv_then(*nodes: onnx.NodeProto, wanted: str = "y", **options: Any) -> onnx.ModelProto:
+def conv_then(*nodes: onnx.NodeProto, model_outputs: str = "y", **options: Any) -> onnx.ModelProto:
     """x → Conv → c, then ``nodes``."""
     constants = {**WEIGHTS, **options.pop("constants", {})}
     inputs = {"x": [2, 3, 6, 5], **options.pop("inputs", {})}
-    return model([node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), *nodes], inputs, wanted, constants, **options)
+    return model([node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), *nodes], inputs, model_outputs, constants, **options)
 
 
 CASES = [
@@ -45,8 +45,8 @@ CASES = [
 @pytest.mark.parametrize(("activation", "constants"), CASES)
 def test_fires(activation: onnx.NodeProto, constants: dict[str, Any]) -> None:
     graph = rewrite(conv_then(activation, constants=constants), fuse_activation, 1)
-    (fused,) = graph.nodes
-    assert (fused.op, fused.domain) == ("FusedConv", INTERNAL_DOMAIN)
+    (fused_conv,) = graph.nodes
+    assert (fused_conv.op, fused_conv.domain) == ("FusedConv", INTERNAL_DOMAIN)
 
 
 def test_every_activation_has_a_case() -> None:
@@ -70,29 +70,29 @@ def test_a_limit_that_is_left_out_is_none() -> None:
 
 def test_only_the_first_of_two_activations() -> None:
     graph = rewrite(conv_then(node("Relu", "c", "r"), node("Tanh", "r", "y")), fuse_activation, 1)
-    assert [made.op for made in graph.nodes] == ["FusedConv", "Tanh"]
+    assert [node.op for node in graph.nodes] == ["FusedConv", "Tanh"]
 
 
 def test_grouped_and_float64_convolutions() -> None:
     w = np.random.default_rng(0).standard_normal((6, 1, 3, 3))
-    grouped = model(
+    grouped_conv = model(
         [node("Conv", "x w", "c", group=3), node("Relu", "c", "y")],
         {"x": [1, 3, 5, 5]},
         "y",
         {"w": w.astype(np.float32)},
     )
-    rewrite(grouped, fuse_activation, 1)
-    wide = model(
+    rewrite(grouped_conv, fuse_activation, 1)
+    wide_conv = model(
         [node("Conv", "x w", "c", group=3), node("Relu", "c", "y")], {"x": (np.float64, [1, 3, 5, 5])}, "y", {"w": w}
     )
-    rewrite(wide, fuse_activation, 1)
+    rewrite(wide_conv, fuse_activation, 1)
 
 
 @pytest.mark.parametrize(
     "proto",
     [
         conv_then(node("Relu", "c", "r"), node("Add", "c r", "y")),
-        conv_then(node("Relu", "c", "y"), wanted="y c"),
+        conv_then(node("Relu", "c", "y"), model_outputs="y c"),
         conv_then(node("Clip", "c low", "y"), inputs={"low": []}),
         conv_then(node("Softmax", "c", "y")),
         conv_then(node("PRelu", "c s", "y"), constants={"s": LOW}),

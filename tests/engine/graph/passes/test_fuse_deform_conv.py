@@ -35,12 +35,12 @@ def expansion(form: str, side: int, kernel: int, *, far: float = 1.0) -> onnx.Mo
 
 
 def deformable(graph: Graph) -> Any:
-    (found,) = (made for made in graph.nodes if made.op == "DeformConv")
-    return found
+    (conv,) = (node for node in graph.nodes if node.op == "DeformConv")
+    return conv
 
 
 def by_op(proto: onnx.ModelProto, op: str) -> list[onnx.NodeProto]:
-    return [made for made in proto.graph.node if made.op_type == op]
+    return [node for node in proto.graph.node if node.op_type == op]
 
 
 @pytest.mark.parametrize("form", ["opset14", "opset17"])
@@ -48,8 +48,8 @@ def by_op(proto: onnx.ModelProto, op: str) -> list[onnx.NodeProto]:
 @pytest.mark.parametrize("far", [0.0, 1.0, 10.0])
 def test_fuses(form: str, side: int, kernel: int, far: float) -> None:
     graph = rewrite(expansion(form, side, kernel, far=far), fuse_deform_conv, 1, **TOLERANCE)
-    made = deformable(graph)
-    assert made.attributes == {
+    conv = deformable(graph)
+    assert conv.attributes == {
         "kernel_shape": (kernel, kernel),
         "strides": (1, 1),
         "dilations": (1, 1),
@@ -57,7 +57,7 @@ def test_fuses(form: str, side: int, kernel: int, far: float) -> None:
         "group": 1,
         "offset_group": 1,
     }
-    x, w, offset, bias, mask = made.inputs
+    x, w, offset, bias, mask = conv.inputs
     assert x is graph.inputs[0]
     assert bias is None
     assert w.shape == (BRANCH, CHANNELS, kernel, kernel)
@@ -77,21 +77,21 @@ def test_bias_and_norm_go_into_the_weights(kernel: int) -> None:
         return fuse_deform_conv(graph) + fold_bias(graph) + fold_batch_norm(graph)
 
     graph = rewrite(expansion("opset17", 6, kernel), all_three, 3, **TOLERANCE)
-    made = deformable(graph)
-    assert made.input(3).shape == (BRANCH,)
+    conv = deformable(graph)
+    assert conv.input(3).shape == (BRANCH,)
     assert not {"Add", "BatchNormalization"} & set(graph.histogram())
 
 
-def shaped(
+def regular_expansion(
     *, stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), pad: int = 1, start: int = 0
 ) -> onnx.ModelProto:
     """The expansion of a 2x3 kernel over 7x8 pixels, padded by ``pad``, whose grid begins at ``start``."""
     kernel, extent = (2, 3), (7, 8)
     random = np.random.default_rng(1)
-    padded = [size + 2 * pad for size in extent]
+    padded_extents = [size + 2 * pad for size in extent]
     out = [
         (size - 2 * start - (k - 1) * d - 1) // s + 1
-        for size, k, d, s in zip(padded, kernel, dilation, stride, strict=True)
+        for size, k, d, s in zip(padded_extents, kernel, dilation, stride, strict=True)
     ]
     taps = kernel[0] * kernel[1]
     grid = np.empty((*kernel, 2, *out), np.float32)
@@ -99,15 +99,15 @@ def shaped(
         taps_at = np.arange(kernel[axis]).reshape([-1 if a == axis else 1 for a in range(4)]) * dilation[axis]
         outs_at = np.arange(out[axis]).reshape([-1 if a == axis + 2 else 1 for a in range(4)]) * stride[axis]
         grid[:, :, axis] = start + taps_at + outs_at
-    return expanded(grid.reshape(1, 1, taps, 2, *out), kernel, extent, pad, random)
+    return expansion_over(grid.reshape(1, 1, taps, 2, *out), kernel, extent, pad=pad, random=random)
 
 
-def expanded(
+def expansion_over(
     grid: np.ndarray, kernel: tuple[int, int], extent: tuple[int, int], pad: int, random: np.random.Generator
 ) -> onnx.ModelProto:
     """The expansion over a grid, its offsets and mask inputs of the graph, the convolution with a bias."""
     taps, out = grid.shape[2], list(grid.shape[4:])
-    padded = [size + 2 * pad for size in extent]
+    padded_extents = [size + 2 * pad for size in extent]
     count = taps * out[0] * out[1]
     each = [1, 1, 1, taps, *out]
     nodes = [
@@ -143,9 +143,10 @@ def expanded(
         node("Conv", "columns w b", "z", strides=list(kernel)),
     ]  # fmt: skip
     constants = {
-        "grid": grid, "dims": [1, 1, taps, 2, *out], "pads": [0, 0, pad, pad] * 2, "five": [1, 1, CHANNELS, *padded],
-        "zero": [0], "one": [1], "two": [2], "three": [3], "unit": 1, "floor": 0, "most0": padded[0] - 1,
-        "most1": padded[1] - 1, "fone": np.float32(1), "each": each, "flat": [1, 1, count, 1],
+        "grid": grid, "dims": [1, 1, taps, 2, *out], "pads": [0, 0, pad, pad] * 2,
+        "five": [1, 1, CHANNELS, *padded_extents],
+        "zero": [0], "one": [1], "two": [2], "three": [3], "unit": 1, "floor": 0, "most0": padded_extents[0] - 1,
+        "most1": padded_extents[1] - 1, "fone": np.float32(1), "each": each, "flat": [1, 1, count, 1],
         "whole": [1, 1, CHANNELS, taps, *out], "six": [1, CHANNELS, *kernel, *out],
         "image": [1, CHANNELS, kernel[0] * out[0], kernel[1] * out[1]],
         "w": random.standard_normal((BRANCH, CHANNELS, *kernel)).astype(np.float32),
@@ -168,14 +169,14 @@ def expanded(
     ids=["plain", "strides", "dilations", "both", "padded further", "not padded"],
 )
 def test_fuses_any_regular_grid(shape: dict[str, Any], strides: Any, dilations: Any, pads: Any) -> None:
-    graph = rewrite(shaped(**shape), fuse_deform_conv, 1, **TOLERANCE)
-    made = deformable(graph)
+    graph = rewrite(regular_expansion(**shape), fuse_deform_conv, 1, **TOLERANCE)
+    conv = deformable(graph)
     assert len(graph.nodes) == 1
-    assert [value.name for value in made.inputs] == ["x", "w", "offset", "b", "mask"]
-    assert made.attr("strides") == strides
-    assert made.attr("dilations") == dilations
+    assert [value.name for value in conv.inputs] == ["x", "w", "offset", "b", "mask"]
+    assert conv.attr("strides") == strides
+    assert conv.attr("dilations") == dilations
     # where strides leave a remainder, positions end before the padding does
-    assert made.attr("pads") == pads
+    assert conv.attr("pads") == pads
 
 
 # --- what does not fuse -------------------------------------------------------------------------------------------
@@ -193,8 +194,8 @@ def content(proto: onnx.ModelProto, name: str) -> np.ndarray:
     return numpy_helper.to_array(tensor).copy()
 
 
-def making(proto: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    return next(made for made in proto.graph.node if name in made.output)
+def producer(proto: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in proto.graph.node if name in node.output)
 
 
 def irregular(index: tuple[int | slice, ...], by: float) -> Callable[[onnx.ModelProto], None]:
@@ -208,12 +209,12 @@ def irregular(index: tuple[int | slice, ...], by: float) -> Callable[[onnx.Model
 
 def reads(name: str, index: int, other: str) -> Callable[[onnx.ModelProto], None]:
     """The node that makes ``name`` reads ``other`` instead."""
-    return lambda proto: making(proto, name).input.__setitem__(index, other)
+    return lambda proto: producer(proto, name).input.__setitem__(index, other)
 
 
 def swap(first: str, second: str, index: int) -> Callable[[onnx.ModelProto], None]:
     def change_both(proto: onnx.ModelProto) -> None:
-        a, b = making(proto, first), making(proto, second)
+        a, b = producer(proto, first), producer(proto, second)
         a.input[index], b.input[index] = b.input[index], a.input[index]
 
     return change_both
@@ -225,11 +226,11 @@ def clip_further(proto: onnx.ModelProto) -> None:
 
 
 def pad_ones(proto: onnx.ModelProto) -> None:
-    making(proto, "xp").input.append("fone")
+    producer(proto, "xp").input.append("fone")
 
 
 def pad_edges(proto: onnx.ModelProto) -> None:
-    making(proto, "xp").attribute.append(onnx.helper.make_attribute("mode", "edge"))
+    producer(proto, "xp").attribute.append(onnx.helper.make_attribute("mode", "edge"))
 
 
 def at_run_time(name: str) -> Callable[[onnx.ModelProto], None]:
@@ -242,14 +243,14 @@ def at_run_time(name: str) -> Callable[[onnx.ModelProto], None]:
 
 
 def lay_out_otherwise(proto: onnx.ModelProto) -> None:
-    making(proto, "w6").input[1] = "six_turned"
-    making(proto, "laid").attribute[0].ints[:] = [0, 1, 4, 3, 5, 2]
+    producer(proto, "w6").input[1] = "six_turned"
+    producer(proto, "laid").attribute[0].ints[:] = [0, 1, 4, 3, 5, 2]
     _, channels, rows, columns, *out = content(proto, "six")
     proto.graph.initializer.append(numpy_helper.from_array(np.array([1, channels, columns, rows, *out]), "six_turned"))
 
 
 def no_strides(proto: onnx.ModelProto) -> None:
-    del making(proto, "z").attribute[:]
+    del producer(proto, "z").attribute[:]
 
 
 CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
@@ -264,7 +265,7 @@ CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "weight of the other axis": reads("wlowhigh0", 0, "lowxw"),
     "rest to something else than 1": reads("lowyw", 0, "two_and_a_half"),
     "index of the other edge": reads("lowlowr", 0, "highy"),
-    "rows and columns swapped": lambda proto: making(proto, "lowlowi").input.reverse(),
+    "rows and columns swapped": lambda proto: producer(proto, "lowlowi").input.reverse(),
     "two corners alike": reads("sum", 0, "termhighhigh"),
     "clipped before the last row": clip_further,
     "clipped from another row on": lambda proto: change(proto, "floor", 1),
@@ -279,7 +280,7 @@ CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_does_not_fuse(name: str) -> None:
-    proto = shaped(pad=2, start=1)
+    proto = regular_expansion(pad=2, start=1)
     proto.graph.initializer.append(numpy_helper.from_array(np.array(2.5, np.float32), "two_and_a_half"))
     rewrite(proto, fuse_deform_conv, 1, **TOLERANCE)
     CHANGES[name](proto)
@@ -288,13 +289,13 @@ def test_does_not_fuse(name: str) -> None:
 
 def test_does_not_fuse_without_zeros_around() -> None:
     """Indices that are clipped to the image itself repeat its edge, where DeformConv reads zeros."""
-    rewrite(shaped(pad=0), fuse_deform_conv, 0)
+    rewrite(regular_expansion(pad=0), fuse_deform_conv, 0)
 
 
 @pytest.mark.parametrize("name", ["p", "i", "xp", "lowlowg", "sum", "columns", "highy"])
 @pytest.mark.parametrize("as_output", [True, False])
 def test_what_is_read_elsewhere_is_still_made(name: str, as_output: bool) -> None:
-    proto = shaped()
+    proto = regular_expansion()
     if not as_output:
         proto.graph.node.append(node("Neg", name, "extra"))
     proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name if as_output else "extra"))

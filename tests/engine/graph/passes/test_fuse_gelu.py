@@ -16,26 +16,26 @@ from tests.engine.models import model, node
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 """Measured: 2e-7."""
 
-DIVIDED = node("Div", "x root", "s")
+DIVISION = node("Div", "x root", "s")
 HALF_LAST = (node("Mul", "x plus", "product"), node("Mul", "product half", "y"))
 HALF_FIRST = (node("Mul", "x half", "h"), node("Mul", "h plus", "y"))
 
 
 def expansion(
-    scaling: onnx.NodeProto = DIVIDED,
+    scaling: onnx.NodeProto = DIVISION,
     products: Sequence[onnx.NodeProto] = HALF_LAST,
     *,
     plus: onnx.NodeProto | None = None,
-    wanted: str = "y",
+    model_outputs: str = "y",
     extra: Sequence[onnx.NodeProto] = (),
     inputs: dict[str, list[int]] | None = None,
     **constants: Any,
 ) -> onnx.ModelProto:
     """x → ... → y; further names give constants."""
-    given = {"root": 2**0.5, "inverse": 0.5**0.5, "one": 1, "half": 0.5, **constants}
-    arrays = {name: np.asarray(value, np.float32) for name, value in given.items() if name not in (inputs or {})}
+    values = {"root": 2**0.5, "inverse": 0.5**0.5, "one": 1, "half": 0.5, **constants}
+    arrays = {name: np.asarray(value, np.float32) for name, value in values.items() if name not in (inputs or {})}
     nodes = [scaling, node("Erf", "s", "e"), plus or node("Add", "e one", "plus"), *products, *extra]
-    return model(nodes, {"x": [3, 40], **(inputs or {})}, wanted, arrays, opset=14)
+    return model(nodes, {"x": [3, 40], **(inputs or {})}, model_outputs, arrays, opset=14)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def expansion(
         expansion(node("Mul", "inverse x", "s"), HALF_FIRST),
         expansion(plus=node("Add", "one e", "plus")),
         expansion(half=[0.5], one=[[1]]),
-        expansion(extra=[node("Relu", "x", "z")], wanted="z y"),
+        expansion(extra=[node("Relu", "x", "z")], model_outputs="z y"),
     ],
 )
 def test_fuses(proto: onnx.ModelProto) -> None:
     graph = rewrite(proto, fuse_gelu, 1, **TOLERANCE)
-    (gelu,) = (made for made in graph.nodes if made.op != "Relu")
+    (gelu,) = (node for node in graph.nodes if node.op != "Relu")
     assert (gelu.op, gelu.attributes, gelu.version) == ("Gelu", {}, 20)
 
 
@@ -70,7 +70,7 @@ def test_constants_of_a_float16_file() -> None:
 @pytest.mark.parametrize("as_output", [True, False])
 def test_does_not_fuse_where_a_step_is_needed(name: str, as_output: bool) -> None:
     extra = [] if as_output else [node("Relu", name, "z")]
-    rewrite(expansion(extra=extra, wanted=f"y {name if as_output else 'z'}"), fuse_gelu, 0)
+    rewrite(expansion(extra=extra, model_outputs=f"y {name if as_output else 'z'}"), fuse_gelu, 0)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_does_not_fuse_where_a_step_is_needed(name: str, as_output: bool) -> Non
         expansion(one=1.01),
         expansion(half=0.51),
         expansion(products=HALF_FIRST, half=0.51),
-        expansion(products=HALF_FIRST, extra=[node("Relu", "h", "z")], wanted="y z"),
+        expansion(products=HALF_FIRST, extra=[node("Relu", "h", "z")], model_outputs="y z"),
         expansion(node("Div", "root x", "s")),
         expansion(node("Mul", "x x", "s")),
         expansion(products=[node("Mul", "o plus", "product"), node("Mul", "product half", "y")], inputs={"o": [3, 40]}),

@@ -22,15 +22,15 @@ SHAPE = [2, 5, 8]
 def expansion(
     *,
     shape: list[int] = SHAPE,
-    replaced: dict[str, onnx.NodeProto | None] | None = None,
-    wanted: str = "y",
+    replacements: dict[str, onnx.NodeProto | None] | None = None,
+    model_outputs: str = "y",
     before: Sequence[onnx.NodeProto] = (),
     extra: Sequence[onnx.NodeProto] = (),
     constants: dict[str, Any] | None = None,
     inputs: dict[str, list[int]] | None = None,
     opset: int = 14,
 ) -> onnx.ModelProto:
-    """x → ... → y; ``replaced`` gives the node that makes a name instead, None for none."""
+    """x → ... → y; ``replacements`` gives the node that makes a name instead, None for none."""
     random = np.random.default_rng(len(shape))
     axes: dict[str, Any] = {} if opset >= 18 else {"axes": [-1]}
     last = " last" if opset >= 18 else ""
@@ -44,10 +44,10 @@ def expansion(
         "unit": node("Div", "d root", "unit"),
         "scaled": node("Mul", "unit scale", "scaled"),
         "y": node("Add", "scaled shift", "y"),
-        **(replaced or {}),
+        **(replacements or {}),
     }
-    kept = [made for made in nodes.values() if made is not None]
-    given = {
+    remaining_nodes = [node for node in nodes.values() if node is not None]
+    arrays = {
         "two": np.float32(2),
         "epsilon": np.float32(1e-3),
         "last": np.array([-1]),
@@ -56,8 +56,10 @@ def expansion(
         **(constants or {}),
     }
     for name in inputs or {}:
-        del given[name]
-    return model([*before, *kept, *extra], {"x": shape, **(inputs or {})}, wanted, given, opset=opset)
+        del arrays[name]
+    return model(
+        [*before, *remaining_nodes, *extra], {"x": shape, **(inputs or {})}, model_outputs, arrays, opset=opset
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,18 +68,18 @@ def expansion(
         expansion(),
         expansion(opset=18),
         expansion(opset=20, shape=[3, 8]),
-        expansion(replaced={"mean": node("ReduceMean", "x", "mean", axes=[2])}),
-        expansion(replaced={"dd": node("Mul", "d d", "dd")}),
+        expansion(replacements={"mean": node("ReduceMean", "x", "mean", axes=[2])}),
+        expansion(replacements={"dd": node("Mul", "d d", "dd")}),
         expansion(
-            replaced={
+            replacements={
                 "above": node("Add", "epsilon variance", "above"),
                 "scaled": node("Mul", "scale unit", "scaled"),
                 "y": node("Add", "shift scaled", "y"),
             }
         ),
         expansion(constants={"scale": np.linspace(1, 2, 8, dtype=np.float32).reshape(1, 1, 8)}),
-        expansion(extra=[node("Relu", "x", "z")], wanted="z y"),
-        expansion(extra=[node("Relu", "y", "z")], wanted="z y"),
+        expansion(extra=[node("Relu", "x", "z")], model_outputs="z y"),
+        expansion(extra=[node("Relu", "y", "z")], model_outputs="z y"),
     ],
     ids=[
         "attribute", "input", "rank 2", "axis from the front", "square by Mul", "other order", "rank of scale",
@@ -86,7 +88,7 @@ def expansion(
 )  # fmt: skip
 def test_fuses(proto: onnx.ModelProto) -> None:
     graph = rewrite(proto, fuse_layer_norm, 1, **TOLERANCE)
-    (norm,) = (made for made in graph.nodes if made.op != "Relu")
+    (norm,) = (node for node in graph.nodes if node.op != "Relu")
     assert (norm.op, len(norm.inputs), norm.version) == ("LayerNormalization", 3, 17)
     assert norm.attributes == {"axis": -1, "epsilon": pytest.approx(1e-3)}
 
@@ -94,10 +96,10 @@ def test_fuses(proto: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     "proto",
     [
-        expansion(replaced={"y": None}, wanted="scaled"),
-        expansion(replaced={"y": node("Relu", "scaled", "y")}),
-        expansion(wanted="y scaled"),
-        expansion(extra=[node("Relu", "scaled", "z")], wanted="y z"),
+        expansion(replacements={"y": None}, model_outputs="scaled"),
+        expansion(replacements={"y": node("Relu", "scaled", "y")}),
+        expansion(model_outputs="y scaled"),
+        expansion(extra=[node("Relu", "scaled", "z")], model_outputs="y z"),
         expansion(inputs={"shift": [8]}),
         expansion(constants={"shift": np.ones((5, 1), np.float32)}),
         expansion(constants={"shift": np.ones((1, 1, 1, 8), np.float32)}),
@@ -109,19 +111,19 @@ def test_fuses(proto: onnx.ModelProto) -> None:
 )  # fmt: skip
 def test_fuses_all_but_the_shift(proto: onnx.ModelProto) -> None:
     graph = rewrite(proto, fuse_layer_norm, 1, **TOLERANCE)
-    assert [len(made.inputs) for made in graph.nodes if made.op == "LayerNormalization"] == [2]
+    assert [len(node.inputs) for node in graph.nodes if node.op == "LayerNormalization"] == [2]
 
 
 def test_two_in_turn() -> None:
     # the second reads what the first makes, under names of its own
     first = expansion().graph
     nodes = [*first.node]
-    for made in expansion().graph.node:
+    for graph_node in expansion().graph.node:
         again = onnx.NodeProto()
-        again.CopyFrom(made)
+        again.CopyFrom(graph_node)
         names = {"x": "y", "two": "two", "epsilon": "epsilon", "scale": "scale", "shift": "shift"}
-        again.input[:] = [names.get(name, f"{name}2") for name in made.input]
-        again.output[:] = [f"{name}2" for name in made.output]
+        again.input[:] = [names.get(name, f"{name}2") for name in graph_node.input]
+        again.output[:] = [f"{name}2" for name in graph_node.output]
         nodes.append(again)
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in first.initializer}
     graph = rewrite(model(nodes, {"x": SHAPE}, "y2", constants, opset=14), fuse_layer_norm, 2, **TOLERANCE)
@@ -132,26 +134,26 @@ def test_two_in_turn() -> None:
 @pytest.mark.parametrize("as_output", [True, False])
 def test_does_not_fuse_where_a_step_is_needed(name: str, as_output: bool) -> None:
     if as_output:
-        rewrite(expansion(wanted=f"y {name}"), fuse_layer_norm, 0)
+        rewrite(expansion(model_outputs=f"y {name}"), fuse_layer_norm, 0)
     else:
-        rewrite(expansion(extra=[node("Relu", name, "z")], wanted="y z"), fuse_layer_norm, 0)
+        rewrite(expansion(extra=[node("Relu", name, "z")], model_outputs="y z"), fuse_layer_norm, 0)
 
 
 @pytest.mark.parametrize(
     "proto",
     [
-        expansion(replaced={"mean": node("ReduceMean", "x", "mean", axes=[1])}),
-        expansion(replaced={"variance": node("ReduceMean", "dd", "variance", axes=[1])}),
-        expansion(replaced={"mean": node("ReduceMean", "x", "mean", axes=[-2, -1])}),
-        expansion(replaced={"mean": node("ReduceMean", "x", "mean")}),
-        expansion(shape=[8, 8], replaced={"mean": node("ReduceMean", "x", "mean", axes=[-1], keepdims=0)}),
-        expansion(replaced={"mean": node("ReduceMean", "y0", "mean", axes=[-1])}, before=[node("Relu", "x", "y0")]),
-        expansion(replaced={"mean": node("ReduceMax", "x", "mean", axes=[-1])}),
+        expansion(replacements={"mean": node("ReduceMean", "x", "mean", axes=[1])}),
+        expansion(replacements={"variance": node("ReduceMean", "dd", "variance", axes=[1])}),
+        expansion(replacements={"mean": node("ReduceMean", "x", "mean", axes=[-2, -1])}),
+        expansion(replacements={"mean": node("ReduceMean", "x", "mean")}),
+        expansion(shape=[8, 8], replacements={"mean": node("ReduceMean", "x", "mean", axes=[-1], keepdims=0)}),
+        expansion(replacements={"mean": node("ReduceMean", "y0", "mean", axes=[-1])}, before=[node("Relu", "x", "y0")]),
+        expansion(replacements={"mean": node("ReduceMax", "x", "mean", axes=[-1])}),
         expansion(constants={"two": np.float32(3)}),
         expansion(constants={"two": np.full(8, 2, np.float32)}),
-        expansion(replaced={"dd": node("Mul", "d x", "dd")}),
-        expansion(replaced={"unit": node("Div", "root d", "unit")}),
-        expansion(replaced={"d": node("Sub", "mean x", "d")}),
+        expansion(replacements={"dd": node("Mul", "d x", "dd")}),
+        expansion(replacements={"unit": node("Div", "root d", "unit")}),
+        expansion(replacements={"d": node("Sub", "mean x", "d")}),
         expansion(inputs={"epsilon": []}),
         expansion(constants={"epsilon": np.linspace(1, 2, 5, dtype=np.float32).reshape(5, 1)}),
         expansion(inputs={"scale": [8]}),

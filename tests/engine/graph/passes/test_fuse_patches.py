@@ -18,12 +18,12 @@ from tools.make_birefnet import BiRefNet, Map, Size
 COLUMNS_FIRST, CHANNELS_FIRST = (3, 1, 0, 2, 4), (0, 1, 3, 2, 4)
 
 
-def exported(form: str, image: int, *sides: int) -> onnx.ModelProto:
+def export(form: str, image: int, *sides: int) -> onnx.ModelProto:
     """Patches of these sides, and the two convolutions behind each."""
     maker = BiRefNet(Size(8, (2,), (1,), 3, image=image, inner=4), form)
     first = maker.g.op("Gather", "x", maker.g.constant(0), axis=0) if maker.opset < 20 else "x"
-    made = [maker.patches(Map("x", 3, image), first, side, f"ipt{side}", 2) for side in sides]
-    outputs = {f"y{index}": (y.name, (1, y.channels, y.side, y.side)) for index, y in enumerate(made)}
+    maps = [maker.patches(Map("x", 3, image), first, side=side, name=f"ipt{side}", width=2) for side in sides]
+    outputs = {f"y{index}": (y.name, (1, y.channels, y.side, y.side)) for index, y in enumerate(maps)}
     return maker.g.model({"x": (1, 3, image, image)}, outputs)
 
 
@@ -43,32 +43,32 @@ def patches(
             nodes.append(node("Split", column, " ".join(planes), axis=1))
             parts |= {(c, i, 0, j): plane for c, plane in enumerate(planes)}
     extents = channels, down, 1, across
-    sorted_parts = sorted(parts, key=lambda at: [at[axis] for axis in order[:3]])
-    assert len(sorted_parts) == np.prod(extents)
-    nodes += [node("Concat", " ".join(parts[at] for at in sorted_parts), "y", axis=1), node("Relu", "y", "z")]
+    positions = sorted(parts, key=lambda at: [at[axis] for axis in order[:3]])
+    assert len(positions) == np.prod(extents)
+    nodes += [node("Concat", " ".join(parts[at] for at in positions), "y", axis=1), node("Relu", "y", "z")]
     return model(nodes, {"x": shape}, "z", opset=14 if down == 2 and across < 4 else 13)
 
 
 def is_rearrangement(graph: Graph, perm: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Assert that the graph begins with one rearrangement of its input and has no part of a web."""
-    cut, turned, joined = graph.nodes[:3]
-    assert [made.op for made in (cut, turned, joined)] == ["Reshape", "Transpose", "Reshape"]
-    assert (cut.output.shape, tuple(turned.attr("perm"))) == (shape, perm)
-    assert cut.input(0) is graph.inputs[0]
+    split, transpose, join = graph.nodes[:3]
+    assert [node.op for node in (split, transpose, join)] == ["Reshape", "Transpose", "Reshape"]
+    assert (split.output.shape, tuple(transpose.attr("perm"))) == (shape, perm)
+    assert split.input(0) is graph.inputs[0]
     # exporters end in a join of one part, which is no matter of this pass
-    assert not [made for made in graph.nodes if made.op == "Split" or (made.op == "Concat" and len(made.inputs) > 1)]
+    assert not [node for node in graph.nodes if node.op == "Split" or (node.op == "Concat" and len(node.inputs) > 1)]
 
 
 @pytest.mark.parametrize("form", ["opset14", "opset17"])
 @pytest.mark.parametrize("side", [8, 4, 2])
 def test_fuses_what_exporters_write(form: str, side: int) -> None:
-    graph = rewrite(exported(form, 16, side), fuse_patches, 1)
+    graph = rewrite(export(form, 16, side), fuse_patches, 1)
     grid = 16 // side
     is_rearrangement(graph, COLUMNS_FIRST, (3, grid, side, grid, side))
 
 
 def test_fuses_each_of_several_cuts_of_one_image() -> None:
-    graph = rewrite(exported("opset14", 16, 2, 4, 8, 16), fuse_patches, 3)
+    graph = rewrite(export("opset14", 16, 2, 4, 8, 16), fuse_patches, 3)
     assert graph.histogram()["Transpose"] == 3
 
 
@@ -77,12 +77,12 @@ def test_fuses_after_relabellings_are_gone() -> None:
         drop_identities(graph)
         return fuse_patches(graph)
 
-    graph = rewrite(exported("opset14", 16, 4), both, 1)
+    graph = rewrite(export("opset14", 16, 4), both, 1)
     is_rearrangement(graph, COLUMNS_FIRST, (3, 4, 4, 4, 4))
 
 
 def test_one_transposition_is_left_alone() -> None:
-    rewrite(exported("opset20", 16, 4, 8), fuse_patches, 0)
+    rewrite(export("opset20", 16, 4, 8), fuse_patches, 0)
 
 
 @pytest.mark.parametrize("order", [COLUMNS_FIRST, CHANNELS_FIRST])
@@ -100,8 +100,8 @@ def test_fuses_the_orders_that_networks_have(order: tuple[int, ...], extents: di
 
 def with_readers(op: str, as_output: bool) -> onnx.ModelProto:
     """Patches whose parts are read elsewhere too."""
-    proto = exported("opset17", 16, 4)
-    part = next(made for made in proto.graph.node if made.op_type == op).output[-1]
+    proto = export("opset17", 16, 4)
+    part = next(node for node in proto.graph.node if node.op_type == op).output[-1]
     name = part if as_output else "extra"
     if not as_output:
         proto.graph.node.append(node("Relu", part, name))
@@ -125,24 +125,24 @@ def test_a_value_that_several_read_is_made_once() -> None:
 
 
 def swap_parts(proto: onnx.ModelProto) -> None:
-    join = next(made for made in proto.graph.node if made.op_type == "Concat")
+    join = next(node for node in proto.graph.node if node.op_type == "Concat")
     join.input[1], join.input[2] = join.input[2], join.input[1]
 
 
 def repeat_a_part(proto: onnx.ModelProto) -> None:
-    join = next(made for made in proto.graph.node if made.op_type == "Concat")
+    join = next(node for node in proto.graph.node if node.op_type == "Concat")
     join.input[1] = join.input[0]
 
 
 def join_another_image(proto: onnx.ModelProto) -> None:
-    join = next(made for made in proto.graph.node if made.op_type == "Concat")
+    join = next(node for node in proto.graph.node if node.op_type == "Concat")
     proto.graph.node.insert(list(proto.graph.node).index(join), node("Neg", join.input[0], "negative"))
     join.input[0] = "negative"
 
 
 @pytest.mark.parametrize("change", [swap_parts, repeat_a_part, join_another_image])
 def test_does_not_fuse_a_changed_web(change: Callable[[onnx.ModelProto], None]) -> None:
-    proto = exported("opset17", 16, 4)
+    proto = export("opset17", 16, 4)
     change(proto)
     rewrite(proto, fuse_patches, 0)
 

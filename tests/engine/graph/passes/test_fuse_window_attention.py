@@ -33,13 +33,13 @@ def blocks(form: str, side: int, *shifts: int, window: int = 3) -> onnx.ModelPro
 
 
 def by_op(proto: onnx.ModelProto, op: str) -> list[onnx.NodeProto]:
-    return [made for made in proto.graph.node if made.op_type == op]
+    return [node for node in proto.graph.node if node.op_type == op]
 
 
 def constant(proto: onnx.ModelProto, name: str) -> np.ndarray | None:
     """The initializer of that name."""
-    found = [tensor for tensor in proto.graph.initializer if tensor.name == name]
-    return numpy_helper.to_array(found[0]) if found else None
+    tensors = [tensor for tensor in proto.graph.initializer if tensor.name == name]
+    return numpy_helper.to_array(tensors[0]) if tensors else None
 
 
 def add_constant(proto: onnx.ModelProto, name: str, value: np.ndarray) -> str:
@@ -54,15 +54,15 @@ def make_input(proto: onnx.ModelProto, name: str) -> None:
     proto.graph.initializer.remove(tensor)
 
 
-def put_between(proto: onnx.ModelProto, made: onnx.NodeProto, index: int, op: onnx.NodeProto) -> None:
-    """Let ``op`` change what input ``index`` of ``made`` reads; its first input and its output are set here."""
-    op.input[0], op.output[0] = made.input[index], f"{made.input[index]}/changed"
-    made.input[index] = op.output[0]
-    proto.graph.node.insert(list(proto.graph.node).index(made), op)
+def insert_between(proto: onnx.ModelProto, reader: onnx.NodeProto, index: int, op: onnx.NodeProto) -> None:
+    """Let ``op`` change what input ``index`` of ``reader`` reads; its first input and its output are set here."""
+    op.input[0], op.output[0] = reader.input[index], f"{reader.input[index]}/changed"
+    reader.input[index] = op.output[0]
+    proto.graph.node.insert(list(proto.graph.node).index(reader), op)
 
 
 def attentions(graph: Graph) -> list[WindowGrid]:
-    return [window_grid(made) for made in graph.nodes if made.domain == INTERNAL_DOMAIN]
+    return [window_grid(node) for node in graph.nodes if node.domain == INTERNAL_DOMAIN]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -73,12 +73,12 @@ def attentions(graph: Graph) -> list[WindowGrid]:
 def test_fuses(form: str, side: int, shift: int, window: int) -> None:
     proto = blocks(form, side, shift, window=window)
     graph = rewrite(proto, fuse_window_attention, 1, **TOLERANCE)
-    (at,) = (index for index, made in enumerate(graph.nodes) if made.domain == INTERNAL_DOMAIN)
-    qkv, qkv_bias, attention, joined, joined_bias = graph.nodes[at - 2 : at + 3]
-    assert [made.op for made in (qkv, qkv_bias, joined, joined_bias)] == ["MatMul", "Add"] * 2
-    found = window_grid(attention)
+    (at,) = (index for index, node in enumerate(graph.nodes) if node.domain == INTERNAL_DOMAIN)
+    qkv, qkv_bias, attention, output_layer, output_bias = graph.nodes[at - 2 : at + 3]
+    assert [node.op for node in (qkv, qkv_bias, output_layer, output_bias)] == ["MatMul", "Add"] * 2
+    grid = window_grid(attention)
     # one window is what it is with and without a roll
-    assert found == WindowGrid(side, side, window, shift if side > 1 else found.shift)
+    assert grid == WindowGrid(side, side, window, shift if side > 1 else grid.shift)
     assert attention.attributes["heads"] == HEADS
     assert attention.attributes["scale"] == pytest.approx((CHANNELS // HEADS) ** -0.5, rel=1e-6)
     assert attention.input(0) is qkv_bias.output
@@ -103,7 +103,7 @@ def test_blocks_in_turn(form: str) -> None:
 
 def test_a_bias_that_a_mask_was_added_to_is_found_again() -> None:
     graph = rewrite(blocks("opset20", 7, 1), fuse_window_attention, 1, **TOLERANCE)
-    (attention,) = (made for made in graph.nodes if made.domain == INTERNAL_DOMAIN)
+    (attention,) = (node for node in graph.nodes if node.domain == INTERNAL_DOMAIN)
     proto = blocks("opset20", 7, 1)
     table = constant(proto, "block0.attn.relative_position_bias")
     assert table is not None
@@ -113,12 +113,14 @@ def test_a_bias_that_a_mask_was_added_to_is_found_again() -> None:
 def test_layers_without_bias() -> None:
     proto = blocks("opset17", 7, 1)
     for name in ("qkv", "proj"):
-        (total,) = (made for made in by_op(proto, "Add") if made.input[0] == f"block0.attn.{name}.bias")
-        for made in proto.graph.node:
-            made.input[:] = [total.input[1] if read == total.output[0] else read for read in made.input]
+        (total,) = (node for node in by_op(proto, "Add") if node.input[0] == f"block0.attn.{name}.bias")
+        for graph_node in proto.graph.node:
+            graph_node.input[:] = [
+                total.input[1] if input_name == total.output[0] else input_name for input_name in graph_node.input
+            ]
         proto.graph.node.remove(total)
     graph = rewrite(proto, fuse_window_attention, 1, **TOLERANCE)
-    (attention,) = (made for made in graph.nodes if made.domain == INTERNAL_DOMAIN)
+    (attention,) = (node for node in graph.nodes if node.domain == INTERNAL_DOMAIN)
     np.testing.assert_array_equal(attention.constant(2), np.zeros(3 * CHANNELS))
 
 
@@ -137,10 +139,10 @@ INTERMEDIATE = ["Softmax", "Gather", "Mul", "Pad", "Concat", "Transpose", "Resha
 def test_what_is_read_elsewhere_is_still_made(op: str, as_output: bool) -> None:
     proto = blocks("opset17", 7, 1)
     # of GELU's Mul, too: what lies behind the attention is no matter
-    for index, made in enumerate(by_op(proto, op)):
-        name = made.output[0] if as_output else f"extra{index}"
+    for index, graph_node in enumerate(by_op(proto, op)):
+        name = graph_node.output[0] if as_output else f"extra{index}"
         if not as_output:
-            proto.graph.node.append(node("Neg", made.output[0], name))
+            proto.graph.node.append(node("Neg", graph_node.output[0], name))
         proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     graph = rewrite(proto, fuse_window_attention, 1, **TOLERANCE)
     assert len(attentions(graph)) == 1
@@ -167,24 +169,26 @@ def weaken_mask(proto: onnx.ModelProto) -> None:
 
 def roll_back_further(proto: onnx.ModelProto) -> None:
     further = add_constant(proto, "further", np.array([-2]))
-    changed = 0
-    for made in by_op(proto, "Slice"):
+    count = 0
+    for graph_node in by_op(proto, "Slice"):
         for index in (1, 2):
-            value = constant(proto, made.input[index])
+            value = constant(proto, graph_node.input[index])
             if value is not None and value.tolist() == [-1]:
-                made.input[index] = further
-                changed += 1
-    assert changed == 4
+                graph_node.input[index] = further
+                count += 1
+    assert count == 4
 
 
 def roll_one_axis_only(proto: onnx.ModelProto) -> None:
     """There; both axes come back."""
-    first, _, other, _ = (made for made in by_op(proto, "Concat"))
+    first, _, other, _ = (node for node in by_op(proto, "Concat"))
     del other
-    source = next(made for made in by_op(proto, "Slice") if made.output[0] == first.input[0]).input[0]
-    for made in proto.graph.node:
-        if made is not first:
-            made.input[:] = [source if read == first.output[0] else read for read in made.input]
+    source = next(node for node in by_op(proto, "Slice") if node.output[0] == first.input[0]).input[0]
+    for graph_node in proto.graph.node:
+        if graph_node is not first:
+            graph_node.input[:] = [
+                source if input_name == first.output[0] else input_name for input_name in graph_node.input
+            ]
     proto.graph.node.remove(first)
 
 
@@ -203,9 +207,9 @@ def copy_first(parts: list[onnx.NodeProto]) -> None:
 
 
 def reverse_heads(proto: onnx.ModelProto) -> None:
-    (joined,) = (made for made in by_op(proto, "Transpose") if list(made.attribute[0].ints) == [0, 2, 1, 3])
+    (join,) = (node for node in by_op(proto, "Transpose") if list(node.attribute[0].ints) == [0, 2, 1, 3])
     order = add_constant(proto, "order", np.arange(HEADS)[::-1].copy())
-    put_between(proto, joined, 0, node("Gather", f"- {order}", "-", axis=1))
+    insert_between(proto, join, 0, node("Gather", f"- {order}", "-", axis=1))
 
 
 def scale_at_run_time(proto: onnx.ModelProto) -> None:
@@ -218,9 +222,9 @@ def scale_by_channel(proto: onnx.ModelProto) -> None:
 
 
 def scale_values_too(proto: onnx.ModelProto) -> None:
-    values = next(made for made in by_op(proto, "MatMul") if made.input[0] == by_op(proto, "Softmax")[0].output[0])
+    values = next(node for node in by_op(proto, "MatMul") if node.input[0] == by_op(proto, "Softmax")[0].output[0])
     twice = add_constant(proto, "twice", np.array(2, np.float32))
-    put_between(proto, values, 1, node("Mul", f"- {twice}", "-"))
+    insert_between(proto, values, 1, node("Mul", f"- {twice}", "-"))
 
 
 def softmax_over_queries(proto: onnx.ModelProto) -> None:
@@ -232,17 +236,17 @@ def pad_ones(proto: onnx.ModelProto) -> None:
 
 
 def square(proto: onnx.ModelProto) -> None:
-    (joined,) = (made for made in by_op(proto, "Transpose") if list(made.attribute[0].ints) == [0, 2, 1, 3])
-    put_between(proto, joined, 0, node("Relu", "-", "-"))
+    (join,) = (node for node in by_op(proto, "Transpose") if list(node.attribute[0].ints) == [0, 2, 1, 3])
+    insert_between(proto, join, 0, node("Relu", "-", "-"))
 
 
 def relu_before_projection(proto: onnx.ModelProto) -> None:
-    (layer,) = (made for made in by_op(proto, "MatMul") if made.input[1] == "block0.attn.qkv.weight")
-    put_between(proto, layer, 0, node("Relu", "-", "-"))
+    (layer,) = (node for node in by_op(proto, "MatMul") if node.input[1] == "block0.attn.qkv.weight")
+    insert_between(proto, layer, 0, node("Relu", "-", "-"))
 
 
 def bias_by_window(proto: onnx.ModelProto) -> None:
-    total = next(made for made in by_op(proto, "Add") if made.input[1] == "block0.attn.relative_position_bias")
+    total = next(node for node in by_op(proto, "Add") if node.input[1] == "block0.attn.relative_position_bias")
     table = np.random.default_rng(0).standard_normal((9, HEADS, 9, 9), np.float32)
     total.input[1] = add_constant(proto, "tables", table)
 
@@ -286,13 +290,13 @@ def test_does_not_fuse(change: str) -> None:
 def test_one_changed_element_of_a_mask_in_the_bias() -> None:
     """With -inf, and a bias that hides where nothing is masked."""
     proto = blocks("opset20", 7, 1)
-    scores = next(made for made in by_op(proto, "Add") if made.output[0] == by_op(proto, "Softmax")[0].input[0])
-    for window, query, key, low in ((0, 1, 2, -np.inf), (4, 1, 2, 1.0)):
-        changed = np.zeros((9, 1, 9, 9), np.float32)
-        changed[window, 0, query, key] = low
+    scores = next(node for node in by_op(proto, "Add") if node.output[0] == by_op(proto, "Softmax")[0].input[0])
+    for window, query, key, mask_value in ((0, 1, 2, -np.inf), (4, 1, 2, 1.0)):
+        term = np.zeros((9, 1, 9, 9), np.float32)
+        term[window, 0, query, key] = mask_value
         other = onnx.ModelProto()
         other.CopyFrom(proto)
-        other.graph.initializer.append(numpy_helper.from_array(changed, "changed"))
+        other.graph.initializer.append(numpy_helper.from_array(term, "changed"))
         (softmax,) = by_op(other, "Softmax")
-        put_between(other, softmax, 0, node("Add", f"{scores.output[0]} changed", "-"))
+        insert_between(other, softmax, 0, node("Add", f"{scores.output[0]} changed", "-"))
         rewrite(other, fuse_window_attention, 0)

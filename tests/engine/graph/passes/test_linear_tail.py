@@ -7,7 +7,7 @@ import numpy as np
 from engine.graph.passes import optimize
 from tests.engine.models import execute, feeds, interpret, loaded, model, node
 
-WIDE, NARROW, LOW, HIGH = 192, 48, 16, 64
+WIDE, NARROW, SMALL_SIDE, LARGE_SIDE = 192, 48, 16, 64
 
 
 def test_linear_tail() -> None:
@@ -25,7 +25,7 @@ def test_linear_tail() -> None:
         **{
             name: random.standard_normal(count).astype(np.float32) for name, count in (("b1", 64), ("b2", 48), ("b", 1))
         },
-        "sizes": np.array([1, WIDE, HIGH, HIGH]),
+        "sizes": np.array([1, WIDE, LARGE_SIDE, LARGE_SIDE]),
     }
     proto = model(
         [
@@ -37,19 +37,19 @@ def test_linear_tail() -> None:
             node("Conv", "e w b", "f"),
             node("Sigmoid", "f", "y"),
         ],
-        {"x": [1, 3, HIGH, HIGH], "p": [1, WIDE, LOW, LOW]},
+        {"x": [1, 3, LARGE_SIDE, LARGE_SIDE], "p": [1, WIDE, SMALL_SIDE, SMALL_SIDE]},
         "y",
         constants,
     )
     graph = loaded(proto)
     inputs = feeds(graph)
     expected = interpret(graph, inputs)[0]
-    before = max(made.output.type.nbytes for made in graph.nodes)
-    fired = optimize(graph)
-    assert (fired["split_concat_convolution"], fired["commute_resize"], fired["compose_convolutions"]) == (1, 1, 1)
+    before = max(node.output.type.nbytes for node in graph.nodes)
+    counts = optimize(graph)
+    assert (counts["split_concat_convolution"], counts["commute_resize"], counts["compose_convolutions"]) == (1, 1, 1)
     assert graph.histogram() == {"Conv": 3, "Relu": 1, "Resize": 1, "Add": 1, "Sigmoid": 1}
-    after = max(made.output.type.nbytes for made in graph.nodes)
-    plane = 4 * HIGH * HIGH
+    after = max(node.output.type.nbytes for node in graph.nodes)
+    plane = 4 * LARGE_SIDE * LARGE_SIDE
     assert (before, after) == ((WIDE + NARROW) * plane, 64 * plane)  # the composed 64 → 1 reads what 3 → 64 makes
     for results in (interpret(graph, inputs), execute(graph, inputs)):
         np.testing.assert_allclose(results[0], expected, rtol=0, atol=2e-6)  # measured: 3e-7

@@ -13,8 +13,8 @@ def test_real_model() -> None:
     graph = load(shrunk(U2NETP, 64))
     inputs = [np.random.default_rng(0).random((1, 3, 64, 64)).astype(np.float32)]
     expected = interpret(graph, inputs)
-    fired = optimize(graph)
-    assert fired["fold_batch_norm"] + fired["fuse_activation"] > 100
+    counts = optimize(graph)
+    assert counts["fold_batch_norm"] + counts["fuse_activation"] > 100
     assert set(graph.histogram()) <= {"FusedConv", "Conv", "MaxPool", "Resize", "Concat", "Add", "Sigmoid"}
     np.testing.assert_allclose(interpret(graph, inputs)[0], expected[0], rtol=0, atol=1e-6)
     assert not any(optimize(graph).values())

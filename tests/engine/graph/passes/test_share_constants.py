@@ -16,7 +16,7 @@ F32 = np.float32
 LONG = np.random.default_rng(0).random(4 * SAMPLE).astype(F32)
 
 
-def changed_in_the_middle() -> np.ndarray:
+def with_another_middle() -> np.ndarray:
     other = LONG.copy()
     other[len(other) // 2] += 1
     return other
@@ -36,7 +36,7 @@ def adds(first: Any, second: Any, **options: Any) -> Any:
     ("first", "second", "fires"),
     [
         (LONG, LONG.copy(), 1),
-        (LONG, changed_in_the_middle(), 0),
+        (LONG, with_another_middle(), 0),
         (LONG[:3], LONG[:3].copy(), 1),
         (LONG[:1], LONG[:1].reshape(()), 0),
         (np.array([0], F32), np.array([-0.0], F32), 0),

@@ -16,23 +16,23 @@ STEP = 2.0**-10
 """A float16 result, rounded once, is within half of this of the exact one, relatively."""
 
 
-def widened(proto: onnx.ModelProto, turned: int) -> Graph:
+def widen(proto: onnx.ModelProto, count: int) -> Graph:
     """The widened graph; asserts the count, that only the edge is float16, and that results are as good or better."""
     graph, inputs = loaded(proto), feeds(loaded(proto))
     exact = loaded(proto)
     expected = interpret(exact, inputs)
-    assert widen_f16(graph) == turned
+    assert widen_f16(graph) == count
     assert [value.dtype for value in graph.inputs] == [value.dtype for value in exact.inputs]
     assert [value.dtype for value in graph.outputs] == [value.dtype for value in exact.outputs]
     edge = {*graph.inputs, *graph.outputs}
-    for made in graph.nodes:
-        for value in (*made.used_inputs(), *made.used_outputs()):
+    for graph_node in graph.nodes:
+        for value in (*graph_node.used_inputs(), *graph_node.used_outputs()):
             assert value in edge or value.dtype != F16
-    for result, wanted in zip(interpret(graph, inputs), expected, strict=True):
-        np.testing.assert_allclose(result, wanted, 4 * STEP, 4 * STEP)
-        assert result.dtype == wanted.dtype
-    for result, wanted in zip(execute(graph, inputs), expected, strict=True):
-        np.testing.assert_allclose(result, wanted, 4 * STEP, 4 * STEP)
+    for result, reference in zip(interpret(graph, inputs), expected, strict=True):
+        np.testing.assert_allclose(result, reference, 4 * STEP, 4 * STEP)
+        assert result.dtype == reference.dtype
+    for result, reference in zip(execute(graph, inputs), expected, strict=True):
+        np.testing.assert_allclose(result, reference, 4 * STEP, 4 * STEP)
     return graph
 
 
@@ -43,8 +43,8 @@ def test_convolution_with_float16_edges() -> None:
     proto = model(
         [node("Conv", "x w", "c"), node("Sigmoid", "c", "y")], {"x": (np.float16, [1, 3, 5, 5])}, "y", {"w": WEIGHTS}
     )
-    graph = widened(proto, 4)  # x, w, c and y
-    assert [made.op for made in graph.nodes] == ["Cast", "Conv", "Sigmoid", "Cast"]
+    graph = widen(proto, 4)  # x, w, c and y
+    assert [node.op for node in graph.nodes] == ["Cast", "Conv", "Sigmoid", "Cast"]
     assert [value.name for value in (*graph.inputs, *graph.outputs)] == ["x", "y"]
 
 
@@ -55,9 +55,9 @@ def test_casts_inside_a_mixed_model_vanish() -> None:
         node("Cast", "c", "y", to=TensorProto.FLOAT),
     ]
     proto = model(nodes, {"x": [1, 3, 5, 5]}, "y", {"w": WEIGHTS})
-    graph = widened(proto, 3)
+    graph = widen(proto, 3)
     optimize(graph, ORDER)
-    assert [made.op for made in graph.nodes] == ["Conv"]
+    assert [node.op for node in graph.nodes] == ["Conv"]
 
 
 def test_no_rounding_in_between() -> None:
@@ -77,13 +77,13 @@ def test_no_rounding_in_between() -> None:
 
 def test_input_that_is_an_output_and_output_that_is_wanted_twice() -> None:
     proto = model([node("Relu", "x", "y")], {"x": (np.float16, [4])}, "x y y")
-    graph = widened(proto, 2)
+    graph = widen(proto, 2)
     assert len(graph.outputs) == 3
 
 
 def test_constant_output_keeps_its_dtype() -> None:
     proto = model([node("Add", "x w", "y")], {"x": (np.float16, [2])}, "y w", {"w": np.ones(2, np.float16)})
-    widened(proto, 3)
+    widen(proto, 3)
 
 
 def test_other_dtypes_stay() -> None:
