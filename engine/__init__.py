@@ -1,9 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
-``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are
-for work around a run.
-Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
+``Session``, ``ModelFile`` and the error types run a model; ``devices`` lists the adapters, ``compare`` compares two
+backends on one model; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` serve code around a run.
+Importing the package loads neither NumPy nor onnx: they are loaded with the first name that needs them.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ _MODULES = {
     "in_child": "forks",
     "single_threaded_blas": "cpu.threads",
 }
-"""Where the names are that are loaded when they are asked for."""
+"""The modules of the names that are imported on first use."""
 
 
 def __getattr__(name: str) -> object:

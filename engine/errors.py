@@ -1,11 +1,22 @@
-"""What can go wrong in the engine, as one family of one-line errors.
+"""The errors that the engine raises on purpose, each with a message of one line.
 
 Every message says what is wrong, with what, and what to do about it; a caller may print ``str(error)`` as it is.
+
+The tree of classes::
+
+    EngineError
+        ModelError
+            UnsupportedError
+            MisfitError (engine.ops.registry)
+        InputError
+        BackendError
+            DeviceLostError
+            TooLargeError
 """
 
 
 class EngineError(Exception):
-    """Base class of every error that the engine raises on purpose.
+    """The base class.
 
     Line breaks and control characters in the message are escaped: it may quote names from a damaged or hostile file.
     """
@@ -31,7 +42,7 @@ class BackendError(EngineError):
 
 
 class DeviceLostError(BackendError):
-    """The GPU went away in the middle: the work can be tried again on a new session."""
+    """The GPU was lost during a run; the work can be repeated on a new session."""
 
 
 class TooLargeError(BackendError):

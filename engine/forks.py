@@ -30,9 +30,9 @@ def in_child(renew: Callable[[], object]) -> None:
 
 
 class ForkLock:
-    """Held by any number of threads within what a forked child must not find half done, and by a fork against them.
+    """A readers-writer lock between threads and forks: any number of threads share it, and a fork excludes them.
 
-    So a fork waits until they are out: a lock that C code holds just then would be nobody's in the child, and never
+    A fork waits until they have left: a lock that C code holds at the fork has no owner in the child, and is never
     free. A thread that holds it must not wait for another one that still has to take it.
     """
 
@@ -49,7 +49,7 @@ class ForkLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Keep forks of other threads waiting for the time of the context; a thread may enter it again."""
+        """Hold back forks of other threads for the time of the context; re-entrant."""
         thread, visit = threading.get_ident(), object()
         inside, condition = self._inside, self._condition
         try:
@@ -79,14 +79,14 @@ class ForkLock:
 numerics = ForkLock()
 """Held within BLAS and threadpoolctl, which have locks of their own."""
 
-_users: dict[ModuleType, int] = {}
-"""The implementations of WebGPU that are loaded, and the process that loaded each."""
+_loaders: dict[ModuleType, int] = {}
+"""The process that loaded each implementation of WebGPU."""
 
 
 def note_use(implementation: ModuleType) -> None:
     """Remember that this process uses an implementation of WebGPU, which its forks then cannot."""
-    if implementation not in _users:
-        _users[implementation] = os.getpid()
+    if implementation not in _loaders:
+        _loaders[implementation] = os.getpid()
 
 
 def check_process(doing: str) -> None:
@@ -100,22 +100,22 @@ def check_process(doing: str) -> None:
 
 def is_foreign() -> bool:
     """Whether WebGPU was in use before this process was forked."""
-    return any(process != os.getpid() for process in _users.values())
+    return any(process != os.getpid() for process in _loaders.values())
 
 
-def _disarm() -> None:
+def _disable_finalizers() -> None:
     """In the child: let no handle and no exit handler of a driver wait for the parent's threads."""
-    if not _users:
+    if not _loaders:
         return
-    for module in _users:
+    for module in _loaders:
         for kind in (module.classes.GPUObjectBase, module.classes.GPUAdapter):
-            kind.__del__ = _leave
+            kind.__del__ = _keep_handle
     if _libc is not None:
         # comes before the handlers that drivers registered in the parent; Python's own have run by then
         _libc.on_exit(_libc._exit, None)
 
 
-def _leave(handle: Any) -> None:
+def _keep_handle(handle: Any) -> None:
     """Free nothing: the memory goes with the process."""
 
 
@@ -130,4 +130,4 @@ def _c_library() -> Any:
 
 _libc = _c_library() if sys.platform == "linux" else None
 
-in_child(_disarm)
+in_child(_disable_finalizers)

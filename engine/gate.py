@@ -1,4 +1,4 @@
-"""Use by any number of threads of what one of them may close."""
+"""A gate before what many threads use and any of them may close."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Gate:
     """
 
     def __init__(self, refusal: Callable[[], Exception]) -> None:
-        """``refusal`` makes the error that whoever comes to a closed gate is met with."""
+        """``refusal`` makes the error that entering a closed gate raises."""
         self._refusal = refusal
         self._closed = False
         self._renew()
@@ -27,7 +27,7 @@ class Gate:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Be inside for the time of the context."""
+        """Inside for the time of the context; raises the refusal where the gate is closed."""
         if self._process != os.getpid():
             self._renew()
         thread, visit = threading.get_ident(), object()
@@ -44,7 +44,7 @@ class Gate:
                 self._condition.notify_all()
 
     def close(self) -> bool:
-        """Let nobody in any more, and wait until all others are out. Whether it was open."""
+        """Close the gate and wait until all other threads have left. Returns whether it was open."""
         if self._process != os.getpid():
             self._renew()
         own = threading.get_ident()

@@ -1,7 +1,7 @@
 """Two backends on one model: how far apart node by node, how far apart at the end.
 
-A backend is held to the oracle twice. Each node is fed the oracle's own inputs, which tells a wrong kernel from
-inherited error; and the whole graph runs with its intermediate values kept, which shows how error grows. Both are
+A backend is compared with the oracle twice. Each node is fed the oracle's own inputs, which tells a wrong kernel from
+inherited error; and the whole graph runs with its intermediate values as outputs, which shows how error grows. Both are
 measured after the passes: a fused operator is one node, and has a reference of its own.
 """
 
@@ -26,7 +26,7 @@ RTOL = {"f32": 1e-3, "f16": 1e-2}
 """The tolerance by precision, as a part of the largest magnitude of what is compared."""
 
 INTERMEDIATE_BYTES = 512 << 20
-"""Bytes of intermediate values that one run of the whole graph keeps; more of them take several runs."""
+"""Bytes of intermediate values that one run of the whole graph outputs; more of them take several runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ def difference(result: np.ndarray, expected: np.ndarray) -> Difference:
         return Difference(0.0, 0.0)
     with np.errstate(all="ignore"):
         a, b = result.astype(np.float64), expected.astype(np.float64)
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    absolute = float(np.where(np.isnan(apart), np.inf, apart).max())
+        errors = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    absolute = float(np.where(np.isnan(errors), np.inf, errors).max())
     magnitude = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
     return Difference(absolute, absolute / magnitude if magnitude else (np.inf if absolute else 0.0))
 
@@ -182,7 +182,7 @@ class _Walk:
             self._rows.append(NodeError(node.op, name, value.shape, difference(other, array)))
 
     def _drift(self, steps: int) -> None:
-        """Run the first ``steps`` nodes as one graph, and compare what the walk has kept."""
+        """Run the first ``steps`` nodes as one graph, and compare their outputs with the pending ones."""
         if not self._pending:
             return
         values = [value for _, value, _ in self._pending]

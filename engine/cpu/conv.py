@@ -102,7 +102,7 @@ class ColumnProduct:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, group: int) -> None:
         self.epilogue = epilogue
-        # a 1x1 convolution without stride or padding multiplies the input where it lies
+        # a 1x1 convolution without stride or padding multiplies the input itself, without columns
         self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
         channels, w = w.shape[1], w.reshape(len(w), -1)
         self.bias_in_product = False

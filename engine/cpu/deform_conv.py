@@ -21,7 +21,7 @@ STRIP_BYTES = 1 << 23
 """Columns of one strip, which the product reads from the shared cache; it arranges all weights anew for each."""
 
 CORNER_BYTES = 1 << 20
-"""Corners that are gathered at a time, before they are weighted: shorter calls meet at the interpreter's lock."""
+"""Bytes of corners that are gathered at a time, before weighting: shorter calls contend for the GIL."""
 
 LONGEST = 4096
 """Positions of one strip, however short their columns."""
@@ -70,7 +70,7 @@ class DeformConvKernel(KernelBase):
         self.nanoseconds = self.positions * line * (len(w) * 2 / 90 + 1)
 
     def _parts(self, count: int) -> list[int]:
-        """Where in scratch, for so many positions, indices, weights, columns, and corners or coordinates end."""
+        """Ends in scratch of the indices, weights, columns, and corners or coordinates of ``count`` positions."""
         samples = self.taps * count
         indices = 4 * samples * np.dtype(np.intp).itemsize // 4
         corners = 4 * PAIR * min(self.pairs_at_once, count // PAIR) * self.taps * self.channels
@@ -159,7 +159,7 @@ class DeformConvKernel(KernelBase):
         np.copyto(indices[..., 0], _by_pair(base), casting="unsafe")
         for corner, step in enumerate((1, line, line + 1), 1):
             np.add(indices[..., 0], step, out=indices[..., corner])
-        # the weights of the four corners, each written over what is not needed any more
+        # the weights of the four corners, each in an array that is no longer read
         top, bottom_right = base, other
         top[:, count:] = 0
         top[:, :count] = 1 if mask is None else mask[:, slice(*strip)]

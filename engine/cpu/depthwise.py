@@ -14,7 +14,7 @@ from engine.cpu.threads import Pool, Range
 from engine.ops.window import Window
 
 PART_BYTES = 1 << 20
-"""Output of the channels that are passed over together: it stays close to the core from tap to tap."""
+"""Bytes of output of the channels of one block, which stays in cache from tap to tap."""
 
 
 class Depthwise:
@@ -24,8 +24,8 @@ class Depthwise:
         self.w = np.ascontiguousarray(w[:, 0].transpose(1, 2, 0), np.float32)[..., None, None]
         self.epilogue, self.window = epilogue, window
         self.channels, self.plane = len(w), prod(window.out)
-        self.most = min(max(1, PART_BYTES // (4 * self.plane)), self.channels)
-        self.scratch = self.most * self.plane
+        self.max_channels = min(max(1, PART_BYTES // (4 * self.plane)), self.channels)
+        self.scratch = self.max_channels * self.plane
         # 0.3 ns for each number that is scaled and added
         self.nanoseconds = self.channels * self.plane * window.taps * 0.3
 
@@ -44,4 +44,4 @@ class Depthwise:
                     np.add(region, term, out=region)
             self.epilogue.activate(target, target)
 
-        pool.each(part, pool.ranges(self.channels, self.nanoseconds, self.most))
+        pool.each(part, pool.ranges(self.channels, self.nanoseconds, self.max_channels))

@@ -98,7 +98,7 @@ class ElementwiseKernel(KernelBase):
         self.axis = max(range(len(shape)), key=lambda axis: (shape[axis] > 1, -axis))
         self.rows = shape[self.axis]
         # a reference makes arrays of its own on the way: parts that stay in cache keep them small
-        self.most = None if self.ufunc else max(1, PART * self.rows // max(1, node.output.type.size))
+        self.max_rows = None if self.ufunc else max(1, PART * self.rows // max(1, node.output.type.size))
         self.nanoseconds = node.output.type.size * (0.15 if self.ufunc else 1)
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
@@ -110,7 +110,7 @@ class ElementwiseKernel(KernelBase):
         def part(_: int, rows: Range) -> None:
             self._compute([_rows_of(x, axis, rows) for x in inputs], _rows_of(y, axis, rows))
 
-        pool.each(part, pool.ranges(self.rows, self.nanoseconds, self.most))
+        pool.each(part, pool.ranges(self.rows, self.nanoseconds, self.max_rows))
 
     def _compute(self, inputs: Tensors, y: np.ndarray) -> None:
         if self.ufunc is None:

@@ -16,7 +16,7 @@ from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 
 STRIP_BYTES = 1 << 20
-"""A block, and each of its intermediate results: shorter calls would meet at the interpreter's lock."""
+"""Bytes of a block, and of each of its intermediate results: shorter calls would contend for the GIL."""
 
 EXACT = (
     3.6187271926877837e-09,

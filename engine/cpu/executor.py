@@ -61,7 +61,7 @@ class NumpyExecutor:
         self._steps = [
             (_without_data(node), kernel, tensors(_run_inputs(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
-            # nothing is computed where there are no elements, which many a kernel has no place for
+            # without elements there is nothing to compute, and many kernels take no empty tensor
             if (node.op not in VIEWS or node.domain) and any(value.type.size for value in node.used_outputs())
         ]
 
@@ -92,7 +92,7 @@ class NumpyExecutor:
 
 
 def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:
-    """The node's inputs without those that the kernel has taken into itself: nothing else then keeps their data."""
+    """The node's inputs without those that the kernel has prepacked, so that their arrays can be freed."""
     return [None if index in kernel.prepacked else value for index, value in enumerate(node.inputs)]
 
 

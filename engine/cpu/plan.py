@@ -1,7 +1,7 @@
-"""Where every activation lies: one block of memory, shared by values that are never alive together.
+"""The offset of every activation in one allocation, shared by values that are never alive together.
 
-Reshapes are other views of the same memory, the inputs of a Concat along the outermost axis lie inside its output, and
-an element-wise result may lie on an input that nothing reads afterwards.
+Reshapes are views of the same memory, the inputs of a Concat along the outermost axis lie inside its output, and an
+element-wise result may alias an input that nothing reads afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector that NumPy uses."""
 
 VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-"""Operators that keep every element where it is."""
+"""Operators whose output is a view of their input."""
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +48,7 @@ class Region:
             region.last = max(region.last, last)
             region = region.within
 
-    def hold(self, part: Region, offset: int) -> None:
+    def embed(self, part: Region, offset: int) -> None:
         """Place ``part`` at ``offset``; this region is then alive whenever the part is."""
         part.within, part.offset = self, offset
         self.parts.append(part)
@@ -65,9 +65,9 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, in_place: Sequence[bool]) -> MemoryPlan:
-    """Place every value that a run makes or is given.
+    """Place every input and intermediate value of a run.
 
-    ``in_place`` says of each node whether its first output may lie where an input of its type lies.
+    ``in_place`` says of each node whether its first output may alias an input of its type.
     """
     regions = _regions(graph, in_place)
     roots = list(dict.fromkeys(region.root()[0] for region in regions.values()))
@@ -104,7 +104,7 @@ def _regions(graph: Graph, in_place: Sequence[bool]) -> dict[Value, Region]:
 
 
 def _alias_region(node: Node, step: int, regions: dict[Value, Region], in_place: bool) -> Region | None:
-    """The region of an input that the first output can lie in."""
+    """The region of an input that the first output may alias."""
     inputs = [value for value in node.used_inputs() if value in regions]
     if node.op in VIEWS and not node.domain:
         return regions[inputs[0]] if inputs else None
@@ -120,7 +120,7 @@ def _alias_region(node: Node, step: int, regions: dict[Value, Region], in_place:
 
 
 def _gather_parts(node: Node, regions: dict[Value, Region]) -> None:
-    """Let the inputs of a Concat lie in its output, where each is one run of it and lies in nothing else yet."""
+    """Place the inputs of a Concat in its output, where each is contiguous in it and part of no other region yet."""
     whole = regions[node.output]
     if prod(node.output.shape[: concat_axis(node, len(node.output.shape))]) != 1:
         return
@@ -128,7 +128,7 @@ def _gather_parts(node: Node, regions: dict[Value, Region]) -> None:
     for value in node.used_inputs():
         part = regions.get(value)
         if part is not None and part.within is None and part is not whole and part.nbytes == value.type.nbytes:
-            whole.hold(part, offset)
+            whole.embed(part, offset)
         offset += value.type.nbytes
 
 

@@ -14,7 +14,7 @@ from engine.ops.window import Window
 
 
 def supports(node: Node) -> bool:
-    """Whether only the maximum is asked for, not where it stands, of float32 input."""
+    """Whether the maximum of float32 input is the only output, without its indices."""
     return len(list(node.used_outputs())) == 1 and node.input(0).dtype == np.float32
 
 

@@ -14,11 +14,11 @@ from engine.ops.normalization import EPSILON, stash, trailing
 from engine.ops.types import normalize_axis
 
 STRIP_BYTES = 1 << 20
-"""A block of rows, which several calls pass over; shorter calls would meet at the interpreter's lock."""
+"""Bytes of a block of rows, which several calls pass over; shorter calls would contend for the GIL."""
 
 
 def supports_layer_norm(node: Node) -> bool:
-    """Whether only the normalised x is asked for, in float32, with one scale (and shift) for each element of a row."""
+    """Whether the normalised x is the only output, in float32, with one scale (and shift) for each element of a row."""
     x, parameters = node.input(0), list(node.used_inputs())[1:]
     row = x.shape[trailing(node, x.shape)[0] :]
     fits = all(value.is_constant and value.shape == row for value in parameters)

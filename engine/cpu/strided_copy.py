@@ -1,4 +1,4 @@
-"""Transpose, Pad, Slice, Split, Expand and Gather of one slice: copies of views, cut into blocks for the workers."""
+"""Transpose, Pad, Slice, Split, Expand and Gather of one slice: copies of views, split into blocks for the workers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ STRIP_BYTES = 1 << 19
 """One block: the cache lines that a transposed read touches stay until all of each has been used."""
 
 PAGE = 4096
-"""Bytes; what lies a multiple of this apart competes for the same few places of a cache."""
+"""Bytes; lines whose stride is a multiple of this compete for the same few cache sets."""
 
 SKEW = 16
-"""Elements between the lines of a block in scratch, which sets them apart by something else than pages."""
+"""Elements between the lines of a block in scratch, so that their stride is no multiple of a page."""
 
 Copy = tuple[np.ndarray, Any]
 """A part of an output, and the array or number that goes there."""
@@ -44,7 +44,7 @@ def gathers_one_slice(node: Node) -> bool:
 
 
 class StridedCopyKernel(KernelBase):
-    """Every element to where it belongs, without arithmetic."""
+    """Copies strided views of the input into the outputs, without arithmetic."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -53,7 +53,7 @@ class StridedCopyKernel(KernelBase):
         self.scratch = STRIP_BYTES // 4 + SKEW * self.across if self.across else 0
 
     def _conflicting_lines(self) -> int:
-        """How many lines a transposition reads across, if these would push one another out of the cache, else 0."""
+        """The lines that a transposition reads across, where they compete for the same cache sets; else 0."""
         x = self.node.input(0)
         if self.node.op != "Transpose" or x.dtype != np.float32 or len(x.shape) < 2:
             return 0
@@ -139,7 +139,7 @@ def _block_axis(target: np.ndarray, source: Any, keep_last: bool) -> int:
 
 
 def skewed_copy(x: np.ndarray, scratch: np.ndarray) -> np.ndarray:
-    """A copy of ``x`` in scratch whose lines along the last axis do not lie whole pages apart."""
+    """A copy of ``x`` in scratch in which the stride of the last axis is no multiple of a page."""
     lines = np.moveaxis(x, -1, 0)
     width = prod(lines.shape[1:])
     skewed = scratch[: len(lines) * (width + SKEW)].reshape(len(lines), -1)[:, :width].reshape(lines.shape)

@@ -147,14 +147,14 @@ class Pool:
         """The float32 scratch of one worker; it holds whatever the last step left there."""
         return self._scratch[worker]
 
-    def ranges(self, count: int, nanoseconds: float, most: int | None = None) -> list[Range]:
-        """``count`` rows, which take one core about that long, cut into even ranges of at most ``most`` rows.
+    def ranges(self, count: int, nanoseconds: float, max_rows: int | None = None) -> list[Range]:
+        """``count`` rows, which take one core about that long, cut into even ranges of at most ``max_rows`` rows.
 
         There are as many ranges for every worker, unless the work is too short to be worth waking one.
         """
         parts = 1 if nanoseconds < 2 * WAKE_NS else self.threads * (2 if nanoseconds > LONG_NS else 1)
-        if most is not None:
-            parts = max(parts, -(-count // most))
+        if max_rows is not None:
+            parts = max(parts, -(-count // max_rows))
         if nanoseconds >= 2 * WAKE_NS:
             parts = -(-parts // self.threads) * self.threads
         edges = [count * part // parts for part in range(parts + 1)]

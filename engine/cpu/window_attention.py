@@ -1,4 +1,4 @@
-"""WindowAttention, a few windows at a time: their scores live in scratch and never all at once."""
+"""WindowAttention, a few windows at a time: their scores lie in scratch, and never exist all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.graph.ir import Node
 from engine.ops.window_attention import window_grid
 
 STRIP_BYTES = 1 << 21
-"""Projections, scores and results of the windows that a worker has in hand."""
+"""Bytes of the projections, scores and results of the windows that a worker computes together."""
 
 SAFE = 80.0
 """Scores within plus or minus this need no shift before exp: sums of some thousands neither overflow nor vanish."""
@@ -42,7 +42,7 @@ class WindowAttentionKernel(KernelBase):
         self.nanoseconds = rows * (self.area * (self.channels * 4 / 50 + self.heads * 1.2) + self.channels * 4)
 
     def _parts(self, count: int) -> list[int]:
-        """Where in scratch, for so many windows, projections, scores, results and sums end."""
+        """End offsets in scratch of the projections, scores, results and sums of ``count`` windows."""
         rows = count * self.area
         scores = rows * self.heads * self.area
         return list(accumulate([3 * rows * self.channels, scores, rows * self.channels, rows * self.heads]))
@@ -110,8 +110,8 @@ def _masks(regions: np.ndarray, masked: float) -> dict[int, np.ndarray]:
     masks: dict[int, np.ndarray] = {}
     by_pattern: dict[bytes, np.ndarray] = {}
     for window, places in enumerate(regions):
-        apart = places[:, None] != places
-        if apart.any():
-            mask = np.where(apart, np.float32(masked), np.float32(0))
-            masks[window] = by_pattern.setdefault(apart.tobytes(), mask)
+        separate = places[:, None] != places
+        if separate.any():
+            mask = np.where(separate, np.float32(masked), np.float32(0))
+            masks[window] = by_pattern.setdefault(separate.tobytes(), mask)
     return masks

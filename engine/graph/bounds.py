@@ -1,4 +1,4 @@
-"""What a graph may ask for: the rule that every tensor and attribute passes before memory is asked for.
+"""What a graph may ask for: the rule that every tensor and attribute passes before memory is allocated.
 
 What no machine could hold or run is a ModelError, what this one has not the memory for a TooLargeError.
 """
@@ -33,23 +33,23 @@ LARGEST_WEIGHT = 1e12
 """Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
 
 ALWAYS_AVAILABLE = 64 << 20
-"""Bytes that any machine has: below them nobody asks how much there is."""
+"""Bytes that any machine has: smaller sizes are not compared with its memory."""
 
 
 def check_tensor(kind: TensorType, what: str) -> None:
-    """Hold a tensor to the rule; ``what`` names it in the error."""
+    """Raise ModelError or TooLargeError for a tensor that breaks the rule; ``what`` names it."""
     if len(kind.shape) > MOST_AXES:
         raise ModelError(f"{what} has {len(kind.shape)} axes, and a tensor at most {MOST_AXES}; the file is damaged")
     if min(kind.shape, default=0) < 0:
         raise ModelError(f"{what} is {kind}, which has a negative extent; the file is damaged")
-    # NumPy holds a tensor without elements to its other extents as well
+    # NumPy limits the other extents of a tensor without elements as well
     span_bytes = prod([extent or 1 for extent in kind.shape]) * kind.dtype.itemsize
     if span_bytes > ALWAYS_AVAILABLE:
         require(span_bytes if span_bytes > ADDRESSABLE else kind.nbytes, f"{what}, {kind},")
 
 
 def check_attributes(node: Node) -> None:
-    """Hold the attributes of GEOMETRY to LARGEST_STEP."""
+    """Raise ModelError for an attribute of GEOMETRY beyond LARGEST_STEP."""
     for name in GEOMETRY & node.attributes.keys():
         value = node.attributes[name]
         for number in value if isinstance(value, tuple) else (value,):
@@ -100,7 +100,7 @@ class Budget:
         if self.constant_bytes + needed_bytes > ALWAYS_AVAILABLE:
             require(self.constant_bytes + needed_bytes, f"{node.label}: what is computed before a run")
 
-    def hold(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
+    def add(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
         """Count a result, unless it is a view of one of ``sources``."""
         if not any(source is not None and np.may_share_memory(array, source) for source in sources):
             self.constant_bytes += array.nbytes

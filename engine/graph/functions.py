@@ -1,4 +1,4 @@
-"""A model's local functions, put in the place of the nodes that call them."""
+"""Inlining of a model's local functions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _callees(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Key]:
-    """What each of these nodes, and of those in the graphs within, asks for: an operator or a function."""
+    """The operator or function that each of these nodes calls, nodes of subgraphs included."""
     pending = list(nodes)
     while pending:
         node = pending.pop()

@@ -120,7 +120,7 @@ class _Loader:
         return inputs
 
     def _value(self, name: str, scope: dict[str, Value], reader: str) -> Value:
-        """The value called ``name``; initializers are decoded when the first reader asks."""
+        """The value called ``name``; initializers are decoded on first use."""
         if name not in scope:
             if name not in self.initializers:
                 raise ModelError(f"{reader}: nothing in the graph makes '{name}'")
@@ -231,7 +231,7 @@ def _dims_text(dims: Dims) -> str:
 
 
 def _reachable(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that ``outputs`` needs, in running order: the file's own where that is one already.
+    """The nodes that ``outputs`` need, in running order: the file's own where that is one already.
 
     Raises ModelError on a cycle and on a name that two nodes make.
     """

@@ -39,12 +39,12 @@ _VARINT, _I64, _LENGTH, _I32 = 0, 1, 2, 5
 Pieces = list[bytes | memoryview]
 
 
-def contents(path: Path, most: int) -> memoryview:
+def contents(path: Path, max_bytes: int) -> memoryview:
     """The bytes of a file, mapped into memory; read once where it cannot be mapped (a pipe, a device, an empty file).
 
-    No more than ``most`` bytes and one are read: a device may have no end. A mapped file may be renamed, deleted or
-    replaced by another meanwhile. One that is cut short in place ends the process when the part that went is looked at:
-    no reader of mapped files can catch that.
+    At most ``max_bytes`` and one more are read: a device may have no end. A mapped file may be renamed, deleted or
+    replaced by another meanwhile. One that is truncated in place ends the process when the missing part is read: no
+    reader of mapped files can catch that.
     Raises OSError, ValueError for a name that holds a NUL, and MemoryError.
     """
     with path.open("rb") as file:
@@ -52,7 +52,7 @@ def contents(path: Path, most: int) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError):
             buffer = bytearray()
-            while len(buffer) <= most and (piece := file.read(min(PIECE, most + 1 - len(buffer)))):
+            while len(buffer) <= max_bytes and (piece := file.read(min(PIECE, max_bytes + 1 - len(buffer)))):
                 buffer += piece
             return memoryview(buffer).toreadonly()
 

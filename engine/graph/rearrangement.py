@@ -19,14 +19,14 @@ RELABELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 """Operators that keep the order of the elements."""
 
 REARRANGEMENTS = {*RELABELLINGS, "Transpose", "Slice", "Split", "Concat", "Gather", "Pad"}
-"""Operators that move elements, given that all their inputs but the moved ones are constants."""
+"""Operators that only move elements where all their inputs but the data are constants."""
 
 
 class Rearrangements:
-    """The movements of one graph.
+    """The rearrangements of one graph.
 
     Two values have the same ``signature`` where the same nodes, on the same constants, lead to them from sources of the
-    same shape; then the same elements come to the same places, and what was found out for one holds for the other.
+    same shape; then the same elements come to the same places, and what holds for one holds for the other.
     """
 
     def __init__(self, producers: Mapping[Value, Node]) -> None:

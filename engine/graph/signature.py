@@ -1,6 +1,6 @@
-"""A node held to the signature that ONNX gives its operator: how many inputs, of which types, attributes of which kind.
+"""Checks of a node against the ONNX signature of its operator: number and types of inputs, kinds of attributes.
 
-Arithmetic takes more types than ONNX allows, as every backend computes them alike. What is no arithmetic is held to the
+Arithmetic takes more types than ONNX allows, as every backend computes them alike. What is no arithmetic must have the
 type that ONNX gives it: indices, axes and sizes, conditions, quantised bytes. ONNX Runtime refuses all others too.
 """
 
@@ -49,8 +49,8 @@ class Parameter:
 class Signature:
     """What a schema says of an operator; the last of ``parameters`` stands for all inputs from there on."""
 
-    fewest: int
-    most: int
+    min_inputs: int
+    max_inputs: int
     parameters: tuple[Parameter, ...]
     attributes: Mapping[str, int]
 
@@ -80,7 +80,7 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
     expected = signature(node.op, node.version, node.domain)
     if expected is None:
         return
-    if not expected.fewest <= len(node.inputs) <= expected.most:
+    if not expected.min_inputs <= len(node.inputs) <= expected.max_inputs:
         raise ModelError(f"{node.label}: {len(node.inputs)} inputs, the operator takes {_span(expected)}")
     bindings: dict[str, np.dtype[Any]] = {}
     for index, value in enumerate(node.inputs):
@@ -107,7 +107,7 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
 
 
 def _span(expected: Signature) -> str:
-    fewest, most = expected.fewest, expected.most
-    if fewest == most:
-        return str(fewest)
-    return f"{fewest} or more" if most > MANY else f"{fewest} to {most}"
+    low, high = expected.min_inputs, expected.max_inputs
+    if low == high:
+        return str(low)
+    return f"{low} or more" if high > MANY else f"{low} to {high}"

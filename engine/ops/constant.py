@@ -83,9 +83,9 @@ class Range:
 
     @staticmethod
     def reference(_: Node, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-        wide = np.dtype({"i": np.int64, "u": np.uint64}.get(start.dtype.kind, np.float64))
-        values: np.ndarray = np.arange(_range_count(start, limit, delta), dtype=wide)
+        wide_dtype = np.dtype({"i": np.int64, "u": np.uint64}.get(start.dtype.kind, np.float64))
+        values: np.ndarray = np.arange(_range_count(start, limit, delta), dtype=wide_dtype)
         # what wraps in the product comes back in the sum: every result fits
-        np.multiply(values, delta.astype(wide).reshape(()), out=values)
-        np.add(values, start.astype(wide).reshape(()), out=values)
+        np.multiply(values, delta.astype(wide_dtype).reshape(()), out=values)
+        np.add(values, start.astype(wide_dtype).reshape(()), out=values)
         return values.astype(start.dtype, copy=False)

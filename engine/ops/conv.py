@@ -76,8 +76,8 @@ class Conv:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        wide = accumulator(x.dtype)
-        y = convolve(node, x.astype(wide, copy=False), w.astype(wide, copy=False))
+        wide_dtype = accumulator(x.dtype)
+        y = convolve(node, x.astype(wide_dtype, copy=False), w.astype(wide_dtype, copy=False))
         if b is not None:
-            y += b.astype(wide, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
+            y += b.astype(wide_dtype, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
         return y.astype(x.dtype, copy=False)

@@ -24,11 +24,11 @@ def transposed_window(node: Node, x: tuple[int, ...], w: tuple[int, ...]) -> tup
     kernel = tuple(node.attr("kernel_shape") or w[2:])
     strides = tuple(node.attr("strides") or (1,) * rank)
     dilations = tuple(node.attr("dilations") or (1,) * rank)
-    extra = tuple(node.attr("output_padding") or (0,) * rank)
+    output_padding = tuple(node.attr("output_padding") or (0,) * rank)
     pads = tuple(node.attr("pads") or (0,) * 2 * rank)
     if kernel != w[2:] or len(pads) != 2 * rank or min(strides + dilations) < 1 or min(pads) < 0:
         raise ValueError(f"kernel {kernel}, strides {strides}, dilations {dilations}, pads {pads}")
-    columns = zip(x[2:], strides, extra, kernel, dilations, strict=True)
+    columns = zip(x[2:], strides, output_padding, kernel, dilations, strict=True)
     full = tuple(s * (n - 1) + o + (k - 1) * d + 1 for n, s, o, k, d in columns)
     auto_pad = node.attr("auto_pad", "NOTSET")
     if auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
@@ -74,14 +74,14 @@ class ConvTranspose:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        wide = accumulator(x.dtype)
+        wide_dtype = accumulator(x.dtype)
         window, out = transposed_window(node, x.shape, w.shape)
         group, count = node.attr("group", 1), x.shape[0]
-        inputs = x.astype(wide, copy=False).reshape(count, group, x.shape[1] // group, prod(x.shape[2:]))
-        weights = w.astype(wide, copy=False).reshape(group, w.shape[0] // group, prod(w.shape[1:]))
+        inputs = x.astype(wide_dtype, copy=False).reshape(count, group, x.shape[1] // group, prod(x.shape[2:]))
+        weights = w.astype(wide_dtype, copy=False).reshape(group, w.shape[0] // group, prod(w.shape[1:]))
         columns = np.matmul(weights.transpose(0, 2, 1), inputs)
         columns = columns.reshape(count, group * w.shape[1], *window.kernel, *window.out)
         y = window.fold(columns, out)
         if b is not None:
-            y = y + b.astype(wide, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
+            y = y + b.astype(wide_dtype, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
         return y.astype(x.dtype, copy=False)

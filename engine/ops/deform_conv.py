@@ -68,15 +68,15 @@ class DeformConv:
         b: np.ndarray | None = None,
         mask: np.ndarray | None = None,
     ) -> np.ndarray:
-        wide = accumulator(x.dtype)
+        wide_dtype = accumulator(x.dtype)
         window = conv_window(node, x.shape, w.shape)
         group = node.attr("group", 1)
         columns = deform_columns(
-            x.astype(wide, copy=False), offset, mask, groups=node.attr("offset_group", 1), w=window
+            x.astype(wide_dtype, copy=False), offset, mask, groups=node.attr("offset_group", 1), w=window
         )
         columns = columns.reshape(x.shape[0], group, w.shape[1] * window.taps, -1)
-        y = np.matmul(w.astype(wide, copy=False).reshape(group, w.shape[0] // group, -1), columns)
+        y = np.matmul(w.astype(wide_dtype, copy=False).reshape(group, w.shape[0] // group, -1), columns)
         y = y.reshape(x.shape[0], w.shape[0], *window.out)
         if b is not None:
-            y += b.astype(wide, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
+            y += b.astype(wide_dtype, copy=False).reshape(-1, *(1,) * (x.ndim - 2))
         return y.astype(x.dtype, copy=False)

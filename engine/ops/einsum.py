@@ -28,14 +28,14 @@ def axis_labels(equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]
     batch: tuple[Label, ...] = ()
     for term, rank in zip(terms, ranks, strict=True):
         head, dots, tail = term.partition("...")
-        spare = rank - len(head + tail)
-        if spare < 0 or (spare and not dots):
+        ellipsis_rank = rank - len(head + tail)
+        if ellipsis_rank < 0 or (ellipsis_rank and not dots):
             raise ValueError(f"term '{term}' of equation '{equation}' does not fit {rank} axes")
         for letter in head + tail:
             if not letter.isalpha():
                 raise ValueError(f"'{letter}' in equation '{equation}' is no letter")
-        term_labels.append((*head, *reversed(range(spare)), *tail))
-        batch = max(batch, tuple(reversed(range(spare))), key=len)
+        term_labels.append((*head, *reversed(range(ellipsis_rank)), *tail))
+        batch = max(batch, tuple(reversed(range(ellipsis_rank))), key=len)
     if not arrow:
         letters = Counter(letter for letter in operands if letter.isalpha())
         result = "..." * ("..." in operands) + "".join(

@@ -112,11 +112,11 @@ class AveragePool:
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
         window = pool_window(node, x.shape)
-        wide = accumulator(x.dtype)
-        total = _tap_sum(window, x.astype(wide, copy=False))
+        wide_dtype = accumulator(x.dtype)
+        total = _tap_sum(window, x.astype(wide_dtype, copy=False))
         count = window.counts(x.shape[2:], bool(node.attr("count_include_pad", 0)))
         # A window on padding alone has the sum 0; its mean is 0, not 0 / 0.
-        return (total / np.maximum(count, 1).astype(wide)).astype(x.dtype, copy=False)
+        return (total / np.maximum(count, 1).astype(wide_dtype)).astype(x.dtype, copy=False)
 
 
 @operator("LpPool", since=2)

@@ -99,11 +99,13 @@ class DequantizeLinear:
     @staticmethod
     def reference(node: Node, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
         (result,) = DequantizeLinear.infer(node)
-        wide = accumulator(result.dtype)
+        wide_dtype = accumulator(result.dtype)
         if zero_point is not None:
             x = x.astype(np.int32) - broadcast_parameter(node, zero_point, x.shape)
         with np.errstate(all="ignore"):
-            return round_to(x.astype(wide) * broadcast_parameter(node, scale, x.shape).astype(wide), result.dtype)
+            return round_to(
+                x.astype(wide_dtype) * broadcast_parameter(node, scale, x.shape).astype(wide_dtype), result.dtype
+            )
 
 
 def dynamic_parameters(low: np.float32, high: np.float32) -> tuple[np.ndarray, np.ndarray]:

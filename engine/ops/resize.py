@@ -52,7 +52,7 @@ class AxisTaps:
 
 @dataclass(frozen=True, slots=True)
 class AxisScaling:
-    """What is asked of one axis: ``extent`` positions become ``out``.
+    """The resampling of one axis: ``extent`` positions become ``out``.
 
     ``scale`` is output over input as the model gives it and ``width`` the output extent before it is rounded to
     ``out``; ``roi`` is the part of the axis to crop to, as fractions (tf_crop_and_resize).
@@ -118,7 +118,7 @@ def nearest_positions(coordinates: np.ndarray, rounding: str) -> np.ndarray:
     raise ValueError(f"nearest_mode '{rounding}' is unknown")
 
 
-def taps_aside(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
+def taps_per_side(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
     """Taps on either side of a coordinate under a weighting mode; ValueError on an unknown one."""
     if mode not in SUPPORT:
         raise ValueError(f"mode '{mode}' is not one of nearest, linear, cubic")
@@ -128,7 +128,7 @@ def taps_aside(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
 
 def table_bytes(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
     """What `axis_taps` takes for the axis: positions, indices, weights and distances, of 8 bytes each."""
-    taps = 1 if mode == "nearest" else 2 * taps_aside(axis, mode, antialias=antialias)
+    taps = 1 if mode == "nearest" else 2 * taps_per_side(axis, mode, antialias=antialias)
     return 4 * 8 * axis.out * taps
 
 
@@ -160,10 +160,10 @@ def axis_taps(
         positions = nearest_positions(x, nearest_mode).astype(np.int64)[:, None]
         return AxisTaps(positions.clip(0, axis.extent - 1), np.ones(positions.shape), outside)
     stretch = min(axis.scale, 1.0) if antialias else 1.0
-    aside = taps_aside(axis, mode, antialias=antialias)
+    per_side = taps_per_side(axis, mode, antialias=antialias)
     # The element to the left, so that one exactly at the coordinate has distance 0 and never two halves.
     before = np.ceil(x) - 1
-    positions = before[:, None] + np.arange(1 - aside, aside + 1)
+    positions = before[:, None] + np.arange(1 - per_side, per_side + 1)
     weights = filter_weights(mode, (positions - x[:, None]) * stretch, cubic_a)
     if exclude_outside:
         weights[(positions < 0) | (positions >= axis.extent)] = 0
@@ -203,7 +203,7 @@ def _scalings(
     scales: np.ndarray | None,
     sizes: np.ndarray | None,
 ) -> dict[int, AxisScaling]:
-    """What Resize asks of each axis it names; ValueError when the inputs do not fit."""
+    """The scaling of each axis that Resize names; ValueError when the inputs do not fit."""
     axes = normalize_axes(node.attr("axes") or range(len(shape)), len(shape))
     # Exporters write an empty tensor for an input that is left out: old versions had no optional one.
     target_sizes = None if sizes is None or sizes.size == 0 else ints(sizes)

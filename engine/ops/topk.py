@@ -11,7 +11,7 @@ from engine.ops.types import normalize_axis
 
 
 def k_of(node: Node) -> int:
-    """k."""
+    """The number of elements that TopK selects."""
     (k,) = static_ints(node, 1) if node.version >= 10 else (int(node.attr("k", -1)),)
     return k
 

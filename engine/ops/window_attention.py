@@ -103,19 +103,19 @@ class WindowAttention:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, bias: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
-        grid, heads, wide = window_grid(node), node.attributes["heads"], accumulator(x.dtype)
+        grid, heads, wide_dtype = window_grid(node), node.attributes["heads"], accumulator(x.dtype)
         *batch, count, channels = x.shape
         size = channels // 3 // heads
         outside = np.zeros(channels) if padding is None else padding
         y = np.empty((*batch, count, channels // 3), x.dtype)
-        different = grid.regions()[:, :, None] != grid.regions()[:, None, :]
+        separate = grid.regions()[:, :, None] != grid.regions()[:, None, :]
         for at in np.ndindex(*batch):
-            with_padding = np.concatenate([x[at], outside[None].astype(x.dtype)]).astype(wide)
-            for tokens, apart in zip(grid.tokens(), different, strict=True):
+            with_padding = np.concatenate([x[at], outside[None].astype(x.dtype)]).astype(wide_dtype)
+            for tokens, apart in zip(grid.tokens(), separate, strict=True):
                 q, k, v = with_padding[tokens].reshape(grid.area, 3, heads, size).transpose(1, 2, 0, 3)
-                scores = q @ k.swapaxes(1, 2) * wide.type(node.attributes["scale"]) + bias.astype(wide)
+                scores = q @ k.swapaxes(1, 2) * wide_dtype.type(node.attributes["scale"]) + bias.astype(wide_dtype)
                 if grid.shift:
-                    scores += np.where(apart, wide.type(node.attributes["masked"]), 0)
+                    scores += np.where(apart, wide_dtype.type(node.attributes["masked"]), 0)
                 scores = np.exp(scores - scores.max(-1, keepdims=True))
                 heads_out = (scores / scores.sum(-1, keepdims=True)) @ v
                 inside = tokens >= 0

@@ -45,8 +45,8 @@ def _fits(conv: Node, norm: Node) -> bool:
 
 
 def _fold(conv: Node, norm: Node) -> None:
-    at = BIAS[conv.op]
-    w, bias = conv.input(1), conv.optional_input(at)
+    bias_index = BIAS[conv.op]
+    w, bias = conv.input(1), conv.optional_input(bias_index)
     scale, shift, mean, variance = (_float64(norm.input(index)) for index in range(1, 5))
     s = scale / np.sqrt(variance + norm.attr("epsilon", 1e-5))
     weights = _float64(w)
@@ -57,10 +57,10 @@ def _fold(conv: Node, norm: Node) -> None:
         group = conv.attr("group", 1)
         blocks = weights.reshape(group, -1, *weights.shape[1:])
         blocks *= s.reshape(group, 1, weights.shape[1], *(1,) * (weights.ndim - 2))
-    before = 0 if bias is None else _float64(bias)
-    conv.inputs += [None] * (at + 1 - len(conv.inputs))
+    old_bias = 0 if bias is None else _float64(bias)
+    conv.inputs += [None] * (bias_index + 1 - len(conv.inputs))
     conv.inputs[1] = Value.constant(f"{w.name}:bn", weights.astype(w.dtype))
-    conv.inputs[at] = Value.constant(f"{norm.name}:bias", (s * (before - mean) + shift).astype(w.dtype))
+    conv.inputs[bias_index] = Value.constant(f"{norm.name}:bias", (s * (old_bias - mean) + shift).astype(w.dtype))
     conv.outputs = [norm.output]
 
 

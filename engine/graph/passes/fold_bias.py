@@ -45,9 +45,9 @@ def _by_channel(constant: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | No
 
 
 def _with_bias(conv: Node, bias: Value, last: Node) -> Node:
-    at = BIAS[conv.op]
-    inputs = [*conv.inputs, *[None] * (at + 1 - len(conv.inputs))]
-    inputs[at] = bias
+    bias_index = BIAS[conv.op]
+    inputs = [*conv.inputs, *[None] * (bias_index + 1 - len(conv.inputs))]
+    inputs[bias_index] = bias
     return Node(
         conv.op,
         inputs,

@@ -34,7 +34,7 @@ def fold(node: Node, budget: Budget) -> bool:
     for value, array in zip(node.outputs, evaluate(node, sources), strict=False):
         if value is not None:
             value.data = np.ascontiguousarray(array) if array.ndim else array
-            budget.hold(value.data, sources)
+            budget.add(value.data, sources)
     return True
 
 

@@ -208,7 +208,7 @@ def _bilinear_sample(
             return None
         if (row.limit, column.limit) != (pad.output.shape[2] - 1, pad.output.shape[3] - 1):
             return None
-        if not _weighs(corner.weight, row, column, matcher):
+        if not _is_bilinear_weight(corner.weight, row, column, matcher):
             return None
         positions.add(row.position)
         steps.add((row.step, column.step))
@@ -261,7 +261,7 @@ def _part(value: Value, matcher: Matcher) -> tuple[Value, int] | None:
     return (node.input(0), first) if int(end[0]) == first + 1 and first in (0, 1) else None
 
 
-def _weighs(weight: Value, row: _Edge, column: _Edge, matcher: Matcher) -> bool:
+def _is_bilinear_weight(weight: Value, row: _Edge, column: _Edge, matcher: Matcher) -> bool:
     """Whether ``weight`` is the product of what the position is away from the opposite edges."""
     product = matcher.producer(weight, "Mul")
     if product is None:
@@ -307,7 +307,7 @@ def _steps(
         start.append(int(first))
         expected = first + np.arange(kernel[axis])[:, None] * dilation + np.arange(out[axis]) * stride
         positions = by_tap[:, :, axis]
-        wide = expected[:, None, :, None] if axis == 0 else expected[None, :, None, :]
-        if not np.array_equal(positions, np.broadcast_to(wide, positions.shape).astype(grid.dtype, copy=False)):
+        by_axis = expected[:, None, :, None] if axis == 0 else expected[None, :, None, :]
+        if not np.array_equal(positions, np.broadcast_to(by_axis, positions.shape).astype(grid.dtype, copy=False)):
             return None
     return (strides[0], strides[1]), (dilations[0], dilations[1]), (start[0], start[1])

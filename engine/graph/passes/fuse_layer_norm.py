@@ -10,7 +10,7 @@ from engine.graph.passes.match import Matcher, is_close, new_node, other_operand
 
 @dataclass(frozen=True, slots=True)
 class _Expansion:
-    """One expansion: its last node, the others, and what the fused node is given."""
+    """One expansion: its last node, the other nodes, and the operands of the fused node."""
 
     last: Node
     x: Value

@@ -51,7 +51,7 @@ class _Linear:
     sum: Node | None
 
     @staticmethod
-    def making(value: Value, matcher: Matcher) -> _Linear | None:
+    def producing(value: Value, matcher: Matcher) -> _Linear | None:
         """The layer that makes ``value``, if its weights and bias are constant."""
         total = matcher.producer(value, "Add")
         bias = None
@@ -70,7 +70,7 @@ class _Linear:
             return None
         return _Linear(product.input(0), bias, product, total)
 
-    def of(self, x: Value, name: str, output: Value | None = None) -> list[Node]:
+    def applied_to(self, x: Value, name: str, output: Value | None = None) -> list[Node]:
         """The same layer of another input; ``output`` is what it makes."""
         old = self.product
         product = Node(
@@ -108,11 +108,11 @@ class _Attention:
     def ending_in(value: Value, matcher: Matcher, rearrangements: Rearrangements) -> _Attention | None:
         """The attention whose result, moved back to the grid, is ``value`` ``[1, tokens, C]``."""
         source = rearrangements.source(value)
-        output_layer = None if source is None else _Linear.making(source, matcher)
+        output_layer = None if source is None else _Linear.producing(source, matcher)
         if source is None or output_layer is None or len(value.shape) != 3 or value.shape[0] != 1:
             return None
-        attended = rearrangements.source(output_layer.x)
-        values = None if attended is None else matcher.producer(attended, "MatMul")
+        heads_output = rearrangements.source(output_layer.x)
+        values = None if heads_output is None else matcher.producer(heads_output, "MatMul")
         softmax = None if values is None else matcher.producer(values.input(0), "Softmax")
         if values is None or softmax is None or len(values.output.shape) != 4 or not _on_last_axis(softmax):
             return None
@@ -124,7 +124,7 @@ class _Attention:
         )
         sources = {rearrangements.source(item) for item in (q, k, v)}
         projection = sources.pop()
-        qkv = None if projection is None or sources else _Linear.making(projection, matcher)
+        qkv = None if projection is None or sources else _Linear.producing(projection, matcher)
         if qkv is None or scale_v != 1:
             return None
         windows, heads, area, size = values.output.shape
@@ -169,7 +169,7 @@ class _Attention:
     def nodes(self, output: Value) -> list[Node]:
         """The fused nodes; the last makes ``output``."""
         name = self.output_layer.product.name
-        projections = self.qkv.of(self.tokens, f"{name}/qkv")
+        projections = self.qkv.applied_to(self.tokens, f"{name}/qkv")
         x = projections[-1].output
         channels = x.shape[-1]
         padding = np.zeros(channels, x.dtype) if self.qkv.bias is None else self.qkv.bias.data
@@ -190,7 +190,7 @@ class _Attention:
             "WindowAttention", inputs, [None], attributes=attributes, domain=INTERNAL_DOMAIN, name=f"{name}/attention"
         )
         attention.outputs = [Value(f"{name}/attention", infer(attention)[0])]
-        return [*projections, attention, *self.output_layer.of(attention.output, name, output)]
+        return [*projections, attention, *self.output_layer.applied_to(attention.output, name, output)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class _Scores:
         return _Scores(node, addends)
 
     def parts(self, windows: int, heads: int, grid: WindowGrid) -> tuple[np.ndarray, float] | None:
-        """The bias of each pair of places, ``[heads, area, area]``, and what parted ones have added; None if unlike."""
+        """The bias of each pair of places, ``[heads, area, area]``, and the mask value; None if unlike."""
         area = grid.area
         bias = np.zeros((heads, area, area), self.product.output.dtype)
         mask_value = 0.0
@@ -238,12 +238,12 @@ class _Scores:
             if alike:
                 term = term[:, :1]
             # the bias is what a pair of places has in a window where it is not masked; masked everywhere, it may be any
-            own = np.zeros((1, area, area), term.dtype) if alike else term.max(0)
-            own = np.where(np.isneginf(own), own.dtype.type(0), own)
-            window_value = _mask_value(term, own, grid)
-            if mask_value or not _is_masked(term, own, window_value, grid):
+            pair_bias = np.zeros((1, area, area), term.dtype) if alike else term.max(0)
+            pair_bias = np.where(np.isneginf(pair_bias), pair_bias.dtype.type(0), pair_bias)
+            window_value = _mask_value(term, pair_bias, grid)
+            if mask_value or not _is_masked(term, pair_bias, window_value, grid):
                 return None
-            bias, mask_value = bias + own, window_value
+            bias, mask_value = bias + pair_bias, window_value
         return bias, mask_value
 
 
@@ -254,21 +254,21 @@ def _by_window(addend: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     return addend if addend.shape == shape else None
 
 
-def _mask_value(term: np.ndarray, own: np.ndarray, grid: WindowGrid) -> float:
-    """What parted places have added: a whole number, which a bias of small numbers cannot hide."""
+def _mask_value(term: np.ndarray, pair_bias: np.ndarray, grid: WindowGrid) -> float:
+    """What separate places have added: a whole number, which a bias of small numbers cannot hide."""
     for window, regions in zip(term, grid.regions(), strict=True):
         apart = regions[:, None] != regions[None, :]
         if apart.any():
-            return float(np.round((window[0] - own[0])[apart][0]))
+            return float(np.round((window[0] - pair_bias[0])[apart][0]))
     return 0.0
 
 
-def _is_masked(term: np.ndarray, own: np.ndarray, mask_value: float, grid: WindowGrid) -> bool:
-    """Whether each window's term is ``own``, with ``mask_value`` added where the roll brought apart places together."""
+def _is_masked(term: np.ndarray, pair_bias: np.ndarray, mask_value: float, grid: WindowGrid) -> bool:
+    """Whether each term is ``pair_bias``, with ``mask_value`` added where the roll brought separate places together."""
     kind = term.dtype.type
     for window, regions in zip(term, grid.regions(), strict=True):
         apart = regions[:, None] != regions[None, :]
-        if not np.array_equal(window, own + np.where(apart, kind(mask_value), kind(0))):
+        if not np.array_equal(window, pair_bias + np.where(apart, kind(mask_value), kind(0))):
             return False
     return True
 

@@ -16,9 +16,9 @@ SCALAR_TOLERANCE = 2**-11
 
 
 class Matcher:
-    """Who makes and who reads each value of a graph, kept right while nodes are replaced.
+    """The producer and the readers of each value of a graph, kept up to date while nodes are replaced.
 
-    A pass makes one, walks ``nodes()``, calls ``replace`` for each pattern that it found and ``finish`` at the end.
+    A pass makes one, walks ``nodes()``, calls ``replace`` for each match and ``finish`` at the end.
     All of it costs as much as the nodes concerned, where listing producers and readers anew costs the whole graph.
     """
 
@@ -31,7 +31,7 @@ class Matcher:
         self._insertions: dict[Node, list[Node]] = {}
 
     def nodes(self) -> Iterator[Node]:
-        """The graph's nodes in running order, without those that are gone by then and without new ones."""
+        """The graph's nodes in running order, without replaced ones and without new ones."""
         return (node for node in self.graph.nodes if node not in self._replacements)
 
     def producer(self, value: Value | None, *ops: str) -> Node | None:
@@ -57,9 +57,9 @@ class Matcher:
         return len(self.readers.get(value, ())) == 1 and value not in self.outputs
 
     def replace(self, node: Node, nodes: list[Node], others: Iterable[Node] = ()) -> None:
-        """Put new ``nodes`` where ``node`` stood, and drop the nodes ``others`` as well.
+        """Put new ``nodes`` where ``node`` stood, and drop ``others`` as well.
 
-        What others still need of the old nodes, the new ones make, as the same values; what they read is made before.
+        The new nodes produce the values of the old ones that are still read, and read only values produced before them.
         """
         for old in {node, *others}:
             self._replacements[old] = []
@@ -68,27 +68,27 @@ class Matcher:
             for value in old.used_outputs():
                 self.producers.pop(value)
         self._replacements[node] = nodes
-        self._enter(nodes)
+        self._register(nodes)
 
     def insert_after(self, node: Node, nodes: list[Node]) -> None:
         """Put new ``nodes`` behind ``node`` and what was put there before."""
         self._insertions.setdefault(node, []).extend(nodes)
-        self._enter(nodes)
+        self._register(nodes)
 
     def finish(self) -> None:
         """Write the nodes back to the graph, in running order."""
 
-        def placed_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+        def with_replacements(nodes: Iterable[Node]) -> Iterator[Node]:
             for node in nodes:
                 if node in self._replacements:
-                    yield from placed_nodes(self._replacements[node])
+                    yield from with_replacements(self._replacements[node])
                 else:
                     yield node
-                yield from placed_nodes(self._insertions.get(node, ()))
+                yield from with_replacements(self._insertions.get(node, ()))
 
-        self.graph.nodes = list(placed_nodes(self.graph.nodes))
+        self.graph.nodes = list(with_replacements(self.graph.nodes))
 
-    def _enter(self, nodes: list[Node]) -> None:
+    def _register(self, nodes: list[Node]) -> None:
         for node in nodes:
             for value in node.used_inputs():
                 self.readers.setdefault(value, {})[node] = None

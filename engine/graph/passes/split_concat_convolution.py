@@ -21,14 +21,14 @@ def split_concat_convolution(graph: Graph) -> int:
     count = 0
     for conv in matcher.nodes():
         concat = matcher.private(conv.input(0), "Concat") if is_pointwise(conv) else None
-        if concat is not None and _pays(matcher, conv, concat):
+        if concat is not None and _saves_memory(matcher, conv, concat):
             _split_convolution(matcher, position, conv, concat)
             count += 1
     matcher.finish()
     return count
 
 
-def _pays(matcher: Matcher, conv: Node, concat: Node) -> bool:
+def _saves_memory(matcher: Matcher, conv: Node, concat: Node) -> bool:
     """Whether the parts lie along the channels, nodes make them, and the results are smaller by ``SAVING``."""
     parts = [concat.input(index) for index in range(len(concat.inputs))]
     outputs = conv.output.shape[1]

@@ -74,17 +74,17 @@ def test_each_worker_has_scratch_of_its_own() -> None:
     threads=st.integers(1, 5),
     count=st.integers(0, 50),
     nanoseconds=st.floats(0, 100 * WAKE_NS),
-    most=st.none() | st.integers(1, 60),
+    max_rows=st.none() | st.integers(1, 60),
 )
-def test_ranges_cover_every_row_once(threads: int, count: int, nanoseconds: float, most: int | None) -> None:
+def test_ranges_cover_every_row_once(threads: int, count: int, nanoseconds: float, max_rows: int | None) -> None:
     pool = Pool(threads)
-    ranges = pool.ranges(count, nanoseconds, most)
+    ranges = pool.ranges(count, nanoseconds, max_rows)
     pool.close()
     assert [row for first, last in ranges for row in range(first, last)] == list(range(count))
     assert all(a[1] == b[0] for a, b in pairwise(ranges))
     assert all(first < last for first, last in ranges)
-    assert most is None or all(last - first <= most for first, last in ranges)
-    if nanoseconds < WAKE_NS and most is None:
+    assert max_rows is None or all(last - first <= max_rows for first, last in ranges)
+    if nanoseconds < WAKE_NS and max_rows is None:
         assert len(ranges) <= 1
 
 
@@ -105,14 +105,14 @@ def test_blas_stays_on_one_thread_within_a_turn_only() -> None:
 
 def test_turns_of_several_threads_do_not_overlap() -> None:
     inside: list[int] = []
-    most: list[int] = []
+    counts_inside: list[int] = []
     blas_threads: list[set[int]] = []
 
     def take() -> None:
         for _ in range(20):
             with turn():
                 inside.append(1)
-                most.append(len(inside))
+                counts_inside.append(len(inside))
                 blas_threads.append(set(limits()))
                 inside.pop()
 
@@ -122,7 +122,7 @@ def test_turns_of_several_threads_do_not_overlap() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(most) == {1}
+    assert set(counts_inside) == {1}
     assert all(counts <= {1} for counts in blas_threads)
     assert limits() == before
 

@@ -88,9 +88,9 @@ def test_a_device_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         device.open("rb").close()
     except OSError as error:
         pytest.skip(f"this machine does not let the test make a device: {error}")
-    most = 3 * mapped.PIECE + 7
-    assert len(mapped.contents(device, most)) == most + 1
-    monkeypatch.setattr(model_file, "LARGEST", most)
+    max_bytes = 3 * mapped.PIECE + 7
+    assert len(mapped.contents(device, max_bytes)) == max_bytes + 1
+    monkeypatch.setattr(model_file, "LARGEST", max_bytes)
     with pytest.raises(ModelError, match="and an ONNX file at most"):
         ModelFile.read(device)
 

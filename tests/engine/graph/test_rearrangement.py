@@ -1,4 +1,4 @@
-"""Where elements come from: chains of movements against the numbers of the elements themselves, and what is none."""
+"""Where elements come from: rearrangements against the numbers of the elements themselves, and what is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rearrange(
     shape: Sequence[int] = SHAPE,
     **constants: Any,
 ) -> tuple[Rearrangements, list[Value]]:
-    """The movements of a graph that begins at ``x``, and its outputs."""
+    """The rearrangements of a graph that begins at ``x``, and its outputs."""
     graph = loaded(model(nodes, {"x": list(shape)}, outputs, constants, opset=opset))
     return Rearrangements(graph.producers()), graph.outputs
 
