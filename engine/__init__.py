@@ -1,8 +1,9 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
-``Session``, ``ModelFile`` and the error types run a model; ``devices`` lists the adapters, ``compare`` compares two
-backends on one model; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` serve code around a run.
-Importing the package loads neither NumPy nor onnx: they are loaded with the first name that needs them.
+``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
+``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are
+for work around a run.
+Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
 from __future__ import annotations

@@ -102,28 +102,28 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
         adapter: str | int | None = None,
     ) -> None:
-        target = _resolve(backend, precision, adapter)
-        self._gate = Gate(_closed_error)
+        chosen = _resolve(backend, precision, adapter)
+        self._gate = Gate(_closed)
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
-            nodes_in_file = len(file.proto.graph.node)
+            in_file = len(file.proto.graph.node)
             del file  # its weights, where no one else holds it, before the executor makes its own
             self.inputs = _infos(graph.inputs)
             self.outputs = _infos(graph.outputs)
-            nodes_loaded = len(graph.nodes)
-            passes = {} if target.backend == "reference" else optimize(graph)
-            self._target, self._precision = target, precision
-            self._executor, device = _executor(graph, target, precision)
+            loaded = len(graph.nodes)
+            passes = {} if chosen.backend == "reference" else optimize(graph)
+            self._made_by = chosen, precision
+            self._executor, device = _executor(graph, chosen, precision)
         constants = sum(value.type.nbytes for value in graph.constants())
         held = self._executor.activation_bytes
         self.info = SessionInfo(
-            backend=target.backend,
+            backend=chosen.backend,
             device=device,
-            reason=target.reason,
+            reason=chosen.reason,
             precision=precision,
-            nodes_in_file=nodes_in_file,
-            nodes_loaded=nodes_loaded,
+            nodes_in_file=in_file,
+            nodes_loaded=loaded,
             nodes_planned=len(graph.nodes),
             weight_bytes=getattr(self._executor, "weight_bytes", constants),
             peak_activation_bytes=getattr(self._executor, "peak_bytes", held),
@@ -188,13 +188,13 @@ class Session:
 
         Values are stored in the precision that they have in the whole. The caller closes it.
         """
-        return _executor(part, self._target, self._precision, outside=(*whole.inputs, *whole.outputs))[0]
+        return _executor(part, *self._made_by, outside=(*whole.inputs, *whole.outputs))[0]
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
-        return [_input_array(info, inputs.get(info.name), allow_nan) for info in self.inputs]
+        return [_fitting(info, inputs.get(info.name), allow_nan) for info in self.inputs]
 
     def close(self) -> None:
         """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards."""
@@ -209,7 +209,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class _Chosen:
     """The backend that a session runs on, why, and for webgpu the adapter."""
 
     backend: str
@@ -217,62 +217,62 @@ class _Target:
     adapter: Adapter | None = None
 
 
-def _closed_error() -> BackendError:
+def _closed() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
 
 
-def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target:
+def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Chosen:
     """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
-    target = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Target(backend, "asked for")
-    if target.adapter is None and adapter is not None:
-        raise BackendError(f"an adapter is for backend 'webgpu'; '{target.backend}' runs on the processor")
-    if precision == "f16" and not (target.adapter and target.adapter.f16):
-        where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
+    chosen = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Chosen(backend, "asked for")
+    if chosen.adapter is None and adapter is not None:
+        raise BackendError(f"an adapter is for backend 'webgpu'; '{chosen.backend}' runs on the processor")
+    if precision == "f16" and not (chosen.adapter and chosen.adapter.f16):
+        where = f"adapter {chosen.adapter} has no shader-f16" if chosen.adapter else "the CPU computes in f32"
         raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
-    return target
+    return chosen
 
 
 def _executor(
-    graph: Graph, target: _Target, precision: str, outside: Collection[Value] | None = None
+    graph: Graph, chosen: _Chosen, precision: str, outside: Collection[Value] | None = None
 ) -> tuple[Executor, str]:
     """What runs the graph, and the name of what it runs on."""
-    if target.backend == "reference":
+    if chosen.backend == "reference":
         return ReferenceExecutor(graph), blas.describe(1)
-    if target.adapter is not None:
+    if chosen.adapter is not None:
         from engine.gpu.executor import GpuExecutor
 
-        device = open_device(target.adapter)
-        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(target.adapter)
+        device = open_device(chosen.adapter)
+        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(chosen.adapter)
     executor = NumpyExecutor(graph)
     return executor, blas.describe(executor.pool.threads)
 
 
-def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
+def _on_gpu(backend: str, adapter: str | int | None) -> _Chosen:
     choice = choose(adapter)
     if choice.adapter is not None:
-        return _Target("webgpu", choice.reason, choice.adapter)
+        return _Chosen("webgpu", choice.reason, choice.adapter)
     if backend == "auto":
-        return _Target("numpy", choice.reason)
+        return _Chosen("numpy", choice.reason)
     # asked for by name: a software adapter is slow, not wrong
     software = choose("0") if adapters() else None
     if software is None:
         raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
-    return _Target("webgpu", "asked for; a software adapter", software.adapter)
+    return _Chosen("webgpu", "asked for; a software adapter", software.adapter)
 
 
 def _infos(values: Sequence[Value]) -> list[TensorInfo]:
     return [TensorInfo(value.name, value.dtype, value.shape) for value in values]
 
 
-def _input_array(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:
-    if value is None:
+def _fitting(info: TensorInfo, given: np.ndarray | None, allow_nan: bool) -> np.ndarray:
+    if given is None:
         raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
     try:
-        array = np.asarray(value)
+        array = np.asarray(given)
     except ValueError as error:
         raise InputError(f"input '{info.name}' is no array: {error}") from error
     if array.dtype != info.dtype or array.shape != info.shape:

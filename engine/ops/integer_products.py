@@ -44,7 +44,7 @@ def check_scalar(*parameters: Value | None) -> None:
             raise ValueError(f"a scale or zero point {parameter.type}, which must be a scalar")
 
 
-def subtract_zero_point(x: np.ndarray, zero_point: np.ndarray | None, axis: int) -> np.ndarray:
+def less_zero_point(x: np.ndarray, zero_point: np.ndarray | None, axis: int) -> np.ndarray:
     """``x`` less its zero point, exact, as float64."""
     wide = x.astype(np.float64)
     return wide if zero_point is None else wide - place(zero_point, axis, x.ndim)
@@ -70,7 +70,7 @@ class MatMulInteger:
     def reference(
         _: Node, a: np.ndarray, b: np.ndarray, a_zero: np.ndarray | None = None, b_zero: np.ndarray | None = None
     ) -> np.ndarray:
-        return wrap_int32(np.matmul(subtract_zero_point(a, a_zero, -2), subtract_zero_point(b, b_zero, -1)))
+        return wrap_int32(np.matmul(less_zero_point(a, a_zero, -2), less_zero_point(b, b_zero, -1)))
 
 
 @operator("QLinearMatMul", since=10)
@@ -98,7 +98,7 @@ class QLinearMatMul:
         y_scale: np.ndarray,
         y_zero: np.ndarray,
     ) -> np.ndarray:
-        y = wrap_int32(np.matmul(subtract_zero_point(a, a_zero, -2), subtract_zero_point(b, b_zero, -1)))
+        y = wrap_int32(np.matmul(less_zero_point(a, a_zero, -2), less_zero_point(b, b_zero, -1)))
         factor = place(a_scale, -2, a.ndim) * place(b_scale, -1, b.ndim) / place(y_scale, -2, y.ndim)
         return requantize(y * factor, place(y_zero, -2, y.ndim), y_zero.dtype)
 
@@ -122,7 +122,7 @@ class ConvInteger:
     def reference(
         node: Node, x: np.ndarray, w: np.ndarray, x_zero: np.ndarray | None = None, w_zero: np.ndarray | None = None
     ) -> np.ndarray:
-        return wrap_int32(convolve(node, subtract_zero_point(x, x_zero, 0), subtract_zero_point(w, w_zero, 0)))
+        return wrap_int32(convolve(node, less_zero_point(x, x_zero, 0), less_zero_point(w, w_zero, 0)))
 
 
 @operator("QLinearConv", since=10)
@@ -154,7 +154,7 @@ class QLinearConv:
         y_zero: np.ndarray,
         b: np.ndarray | None = None,
     ) -> np.ndarray:
-        y = wrap_int32(convolve(node, subtract_zero_point(x, x_zero, 0), subtract_zero_point(w, w_zero, 0)))
+        y = wrap_int32(convolve(node, less_zero_point(x, x_zero, 0), less_zero_point(w, w_zero, 0)))
         if b is not None:
             y += place(b, 1, y.ndim)
         factor = place(x_scale, 1, y.ndim) * place(w_scale, 1, y.ndim) / place(y_scale, 1, y.ndim)

@@ -34,7 +34,7 @@ def pool_window(node: Node, shape: tuple[int, ...]) -> Window:
     return window
 
 
-def _output_type(node: Node) -> TensorType:
+def _pooled(node: Node) -> TensorType:
     x = node.input(0)
     return TensorType(x.dtype, (*x.shape[:2], *pool_window(node, x.shape).out))
 
@@ -60,7 +60,7 @@ class MaxPool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        y = _output_type(node)
+        y = _pooled(node)
         return [y, TensorType(np.dtype(np.int64), y.shape)]
 
     @staticmethod
@@ -103,7 +103,7 @@ class AveragePool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        return [_output_type(node)]
+        return [_pooled(node)]
 
     @staticmethod
     def workspace(node: Node) -> int:
@@ -125,7 +125,7 @@ class LpPool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        return [_output_type(node)]
+        return [_pooled(node)]
 
     @staticmethod
     def workspace(node: Node) -> int:

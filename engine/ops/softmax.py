@@ -25,7 +25,7 @@ def from_rows(node: Node, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return np.moveaxis(rows, -1, node.attr("axis", -1)) if node.version >= 13 else rows.reshape(shape)
 
 
-def subtract_max(rows: np.ndarray) -> np.ndarray:
+def less_row_max(rows: np.ndarray) -> np.ndarray:
     """``rows`` in the accumulator dtype minus each row's largest, so that exp cannot overflow."""
     rows = rows.astype(accumulator(rows.dtype))
     rows -= rows.max(axis=-1, keepdims=True)
@@ -46,7 +46,7 @@ class Softmax(_RowWise):
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
-        e = np.exp(subtract_max(as_rows(node, x)))
+        e = np.exp(less_row_max(as_rows(node, x)))
         e /= e.sum(axis=-1, keepdims=True)
         return from_rows(node, e.astype(x.dtype, copy=False), x.shape)
 
@@ -57,7 +57,7 @@ class LogSoftmax(_RowWise):
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
-        rows = subtract_max(as_rows(node, x))
+        rows = less_row_max(as_rows(node, x))
         rows = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
         return from_rows(node, rows.astype(x.dtype, copy=False), x.shape)
 

@@ -86,10 +86,10 @@ def test_the_backend_is_the_oracle_itself() -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, name: str, *, by: float) -> None:
     """Let the numpy backend compute the node ``name`` wrong, alone and within the graph."""
-    run = parity._Walk._run
+    ran = parity._Walk._ran
 
     def wrong(walk: parity._Walk, session: Session, graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        results = run(walk, session, graph, inputs)
+        results = ran(walk, session, graph, inputs)
         if session.info.backend != "numpy":
             return results
         makers = [node.name for value in graph.outputs for node in graph.nodes if value in node.outputs]
@@ -97,7 +97,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, name: str, *, by: float) -> None:
             array + np.float32(by) if maker == name else array for maker, array in zip(makers, results, strict=True)
         ]
 
-    monkeypatch.setattr(parity._Walk, "_run", wrong)
+    monkeypatch.setattr(parity._Walk, "_ran", wrong)
 
 
 def test_the_node_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from engine.gpu.kernels.product import multiply
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
-from engine.ops.einsum import Label, axis_labels, label_extents
+from engine.ops.einsum import Label, label_extents
+from engine.ops.einsum import axis_labels as labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Term:
 @lowers("Einsum")
 def lower_einsum(node: Node, low: Lowering) -> None:
     tensors = [low.input(node, index) for index in range(len(node.inputs))]
-    labels, result = axis_labels(node.attr("equation", ""), [tensor.rank for tensor in tensors])
+    labels, result = labelled(node.attr("equation", ""), [tensor.rank for tensor in tensors])
     extents = label_extents(labels, [tensor.shape for tensor in tensors])
     terms = [_term(own, tensor, extents) for own, tensor in zip(labels, tensors, strict=True)]
     if len(terms) == 1 and set(terms[0].labels) <= set(result):

@@ -17,7 +17,8 @@ from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node, Value
 from engine.ops.integer_products import place
 from engine.ops.matmul_bnb4 import LEVELS, codes
-from engine.ops.matmul_nbits import blocks_of, unpack, zero_points
+from engine.ops.matmul_nbits import blocks_of, zero_points
+from engine.ops.matmul_nbits import unpack as unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def pack_nbits(low: Lowering, node: Node) -> list[Packed]:
     blocks = blocks_of(node)
     points = zero_points(node, node.constant(3))
     rows = [scales.reshape(n, blocks)] if points is None else [scales.reshape(n, blocks), points]
-    integers = unpack(packed.reshape(n, blocks, -1), bits).reshape(n, -1)[:, :k]
+    integers = unpacked(packed.reshape(n, blocks, -1), bits).reshape(n, -1)[:, :k]
 
     def make(first: int, last: int) -> Packed:
         table = np.stack([row[first:last].T for row in rows], 1)

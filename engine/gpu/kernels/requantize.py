@@ -11,7 +11,8 @@ from engine.gpu.kernels.expressions import converted
 from engine.gpu.lowering import Lowering
 from engine.gpu.tensor import Shape, Tensor
 from engine.graph.ir import Node, Value
-from engine.ops.integer_products import INT32, parameter_shape, place
+from engine.ops.integer_products import INT32, place
+from engine.ops.integer_products import parameter_shape as placed
 from engine.ops.types import broadcast
 
 SINGLE = np.dtype(np.float32)
@@ -22,7 +23,7 @@ Parameter = tuple[Value, int, int]
 
 def parameter(low: Lowering, value: Value, axis: int, rank: int) -> Tensor:
     """The tensor of a scale or zero point as it broadcasts to a tensor of ``rank`` axes."""
-    return low.reshaped(low.tensor(value), parameter_shape(value.shape, axis, rank))
+    return low.reshaped(low.tensor(value), placed(value.shape, axis, rank))
 
 
 def centred(low: Lowering, x: Value, zero: Value | None, axis: int) -> Tensor:
@@ -45,7 +46,7 @@ def centred(low: Lowering, x: Value, zero: Value | None, axis: int) -> Tensor:
 def factor(low: Lowering, scales: Sequence[Parameter], y_scale: Parameter) -> Tensor:
     """The product of ``scales`` over ``y_scale``, float32, by which a sum becomes a value of the output's scale."""
     everything = [*scales, y_scale]
-    shape: Shape = broadcast(*(parameter_shape(value.shape, axis, rank) for value, axis, rank in everything))
+    shape: Shape = broadcast(*(placed(value.shape, axis, rank) for value, axis, rank in everything))
     known = [place(value.data, axis, rank) for value, axis, rank in everything if value.data is not None]
     if len(known) == len(everything):
         wide = [array.astype(np.float64) for array in known]
