@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-import nss  # annotations name what programs can import, and are evaluated where that is loaded when asked for
+import nss  # annotations use the public names, which are loaded at first use
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, NssError, UsageError
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this, and until the command's own code runs
@@ -53,8 +53,8 @@ def _check_engine() -> None:
     """
     from importlib.machinery import PathFinder
 
-    loaded = sys.modules.get("engine")
-    spec = loaded.__spec__ if loaded else PathFinder.find_spec("engine")
+    module = sys.modules.get("engine")
+    spec = module.__spec__ if module else PathFinder.find_spec("engine")
     origin = spec.origin if spec else None
     folder = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib takes long to load
     if origin and os.path.dirname(os.path.realpath(origin)) != os.path.join(folder, "engine"):  # noqa: PTH118, PTH120
@@ -84,7 +84,7 @@ _MODULES = {
     "Source": "photos.source",
     "apply_mask": "removal.remover",
 }
-"""Where the names are that are loaded when they are asked for."""
+"""The modules of the names that are loaded at first use."""
 
 
 def remove(

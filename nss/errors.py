@@ -1,8 +1,24 @@
-"""Errors that the command reports in one line, and its exit statuses, which stand in ``EXIT_STATUS`` and the README.
+"""The errors of the package, each with the exit status of a command that ends by it.
 
-An interruption, SIGTERM and SIGHUP leave no temporary file behind. The text of an error is one line: what is wrong,
-with what, what to do. It names parameters, in single quotes: that the command has options is for
-`nss.cli.option_words`.
+============================================ ======
+class                                        status
+============================================ ======
+NssError                                     1
+  ImageError                                 1
+    `nss.files.output_file.ExistsError`      1
+    `nss.batch.stages.NothingFoundError`     1
+  UsageError                                 2
+    `nss.compat.rembg.ArgumentError`         2
+  ModelUnavailableError                      3
+  GpuUnavailableError                        4
+  `nss.cli.terminal.ReaderGoneError`         141
+============================================ ======
+
+Every status of the command stands in ``EXIT_STATUS``, and in the README. A signal ends it by
+`nss.stop_signals.Terminated`, and leaves no temporary file.
+
+The text of an error is one line: what is wrong, with what, what to do. It names parameters in single quotes;
+`nss.cli.option_words` makes options of them.
 """
 
 from __future__ import annotations

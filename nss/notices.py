@@ -1,6 +1,6 @@
-"""What the library has to say beside its results: one line a time, to whoever it was given to, and never printed.
+"""Notices of the library beside its results: one line each, to the caller's ``notify``, and never printed.
 
-Where nobody was given, a notice goes to the logger "nss" as a warning. A program that has set up `logging` sees it
+Without ``notify`` a notice goes to the logger "nss" as a warning. A program that has set up `logging` sees it
 there; in one that has not, nothing is printed, and the notice stays on the object that it is about.
 """
 
@@ -31,8 +31,8 @@ class Notices:
     """Keeps the notices that pass through it on their way to ``notify``, or to the log.
 
     Attributes:
-        heard: whether they go to someone, so that what is to be said once has been said.
-        lines: those that have come.
+        heard: whether they go to the caller, so that a notice which is due once need not come again.
+        lines: the notices so far.
     """
 
     def __init__(self, notify: Notify | None) -> None:

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP while a command is at work: an exception that comes to whoever ends it."""
+"""SIGINT, SIGTERM and SIGHUP while a command is at work: an exception that reaches the code which ends it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 INSIST_S = 1.0
-"""How long what was raised may take to come to whoever ends the command."""
+"""How long, in seconds, the exception may take to reach the code that ends the command."""
 
 RETRY_S = 0.02
 PATIENCE = 250
 """How often a signal is put off until an import is over; for a program that is itself run by an import."""
 
 _pending: list[tuple[int, float]] = []
-"""The signals of which whoever ends the command is not known to have heard, and when each was raised; -inf: put off."""
+"""The signals that have not reached the code which ends the command, and when each was raised; -inf: put off."""
 
 
 class Terminated(BaseException):
@@ -41,7 +41,7 @@ class Terminated(BaseException):
 
 
 def stopped(stop: BaseException) -> tuple[str, int]:
-    """The word and the exit status for an end that came from outside, for whoever says it and ends."""
+    """The word and the exit status of an end that came from outside, for whoever says it and ends."""
     forget_stop()
     return (stop.word, stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
 
@@ -50,8 +50,8 @@ def raise_stop(number: int, frame: FrameType | None) -> None:
     """The handler that `stop_signals` sets.
 
     A signal in the middle of an import comes again when that is over: extension modules may crash where something is
-    raised as they are imported, and others drop it. What is raised elsewhere and lost comes again, too, until `stopped`
-    or `forget_stop` is called, or the block is left.
+    raised as they are imported, and others drop it. What is raised elsewhere and lost comes again, too, until
+    `stopped` or `forget_stop` is called, or the block is left.
     """
     if not _pending:
         _thread.start_new_thread(_insist, (number,))
@@ -65,8 +65,8 @@ def raise_stop(number: int, frame: FrameType | None) -> None:
 def _insist(number: int) -> None:
     time.sleep(RETRY_S)
     while _pending:
-        for _, raised in _pending[-1:]:
-            if time.monotonic() - raised > INSIST_S:
+        for _, time_raised in _pending[-1:]:
+            if time.monotonic() - time_raised > INSIST_S:
                 _thread.interrupt_main(signal.Signals(number))
         time.sleep(RETRY_S)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.cpu.threads import available_cores
-from nss.interfaces.interface import completed
+from nss.interfaces.interface import complete
 from nss.models.catalogue import CATALOGUE, ModelSpec
 from nss.photos import image_io
 from nss.removal import preprocess
@@ -49,7 +49,7 @@ class Network:
 
     def photo_input(self) -> np.ndarray:
         """``PHOTO`` prepared for the network, float32 1x3xHxW."""
-        return preprocess.prepare(image_io.load(PHOTO).rgb, completed(self.spec.interface))
+        return preprocess.prepare(image_io.load(PHOTO).rgb, complete(self.spec.interface))
 
     def accepts(self, difference: np.ndarray) -> bool:
         """Whether absolute differences from ONNX Runtime's mask are within the bounds."""

@@ -21,7 +21,7 @@ from PIL import Image
 from nss.cutouts.foreground import decontaminate
 from nss.evaluation import pairs as evaluation
 from nss.evaluation.metrics import Scores
-from nss.files.picture import quantised
+from nss.files.picture import quantise
 from nss.masks.refine import Refinement
 from tools import synthetic
 from tools.timing import table
@@ -59,7 +59,7 @@ class Step:
     def cutout(self, photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The cut-out, uint8 HxWx4, of a photo (uint8 HxWx3) by a mask (float32 HxW)."""
         alpha = self.refinement.apply(mask, photo)
-        return np.dstack([decontaminate(photo, alpha, self.decontaminate), quantised(alpha)])
+        return np.dstack([decontaminate(photo, alpha, self.decontaminate), quantise(alpha)])
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ def measured(out: Path, names: Sequence[str], defect: Defect, seed: int) -> list
 
 def evaluated(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores]:
     """What ``nss-wgpu eval`` gives for the images of these names in a folder."""
-    pairs, _ = evaluation.matched(pred, truth)
-    done = list(evaluation.compared(pairs))
+    pairs, _ = evaluation.match_pairs(pred, truth)
+    done = list(evaluation.compare_pairs(pairs))
     scores = {item.pair.name: item.scores for item in done if item.scores}
     if missing := [name for name in names if name not in scores]:
         raise SystemExit(f"{pred}: {', '.join(missing)}: {[item.error for item in done if item.error] or 'missing'}")

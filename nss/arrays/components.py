@@ -1,4 +1,4 @@
-"""Connected parts of a binary image, without walking over pixels: rows are lists of runs, and runs unite."""
+"""Connected components of a binary image, by runs: rows are lists of runs, runs unite, and no loop goes over pixels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 def largest(members: np.ndarray) -> np.ndarray:
     """The part of ``members`` (bool HxW) with the most pixels, as bool HxW; of equal ones the first from the top left.
 
-    Pixels are connected across edges, not across corners. Without members the result is empty.
+    Pixels are connected by 4-connectivity: across edges, not across corners. Without members the result is empty.
     """
     height, width = members.shape
     # a column of its own, where nothing is, keeps the runs of one row from those of the next
-    padded = np.zeros((height, width + 1), bool)
-    padded[:, :width] = members
-    flat = padded.ravel()
+    padded_members = np.zeros((height, width + 1), bool)
+    padded_members[:, :width] = members
+    flat = padded_members.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     bounds = np.concatenate([[0], changes]) if flat[0] else changes
     starts, ends = bounds[::2], bounds[1::2]
@@ -23,38 +23,38 @@ def largest(members: np.ndarray) -> np.ndarray:
     part = labels(starts, ends, width + 1, reach=0)
     # a part's label is its first run, and argmax takes the first of equal ones
     sizes = np.bincount(part, ends - starts)
-    chosen = part == sizes.argmax()
+    is_largest = part == sizes.argmax()
     marks = np.zeros(flat.size + 1, np.int8)
-    marks[starts[chosen]] = 1
-    marks[ends[chosen]] = -1
+    marks[starts[is_largest]] = 1
+    marks[ends[is_largest]] = -1
     return np.cumsum(marks[:-1], dtype=np.int8).reshape(height, width + 1)[:, :width] > 0
 
 
-def labels(left: np.ndarray, right: np.ndarray, stride: int, reach: int) -> np.ndarray:
-    """A label for each stretch of a row, equal where they hang together.
+def labels(start: np.ndarray, end: np.ndarray, stride: int, reach: int) -> np.ndarray:
+    """A label for each run of a row, equal where runs are connected.
 
     Args:
-        left: the places of their first pixels, ascending.
-        right: the places after their last ones.
-        stride: from one row to the next.
-        reach: 1 if corners connect, 0 if only edges do.
+        start: the offset of the first pixel of each, ascending.
+        end: the offset behind its last one: a run is the half-open range from ``start`` to ``end``.
+        stride: offset from one row to the next.
+        reach: 1 for 8-connectivity, 0 for 4-connectivity.
     """
-    # the stretches of the row above that each touches: from the index low up to the index high
-    low = np.searchsorted(right, left - (stride + reach), side="right")
-    high = np.searchsorted(left, right - (stride - reach), side="left")
-    index = np.arange(left.size)
-    root = _roots(np.where(low < high, low, index))
-    more = np.maximum(high - low - 1, 0)
+    # the runs of the row above that each touches, as a half-open range of indices
+    first = np.searchsorted(end, start - (stride + reach), side="right")
+    stop = np.searchsorted(start, end - (stride - reach), side="left")
+    index = np.arange(start.size)
+    root = _roots(np.where(first < stop, first, index))
+    more = np.maximum(stop - first - 1, 0)
     touching = np.flatnonzero(more)
     if not touching.size:
         return root
     one = root[np.repeat(touching, more[touching])]
-    other = root[ranges(low[touching] + 1, high[touching])]
-    return _united(index, one, other)[root]
+    other = root[ranges(first[touching] + 1, stop[touching])]
+    return _unite(index, one, other)[root]
 
 
 def _roots(parent: np.ndarray) -> np.ndarray:
-    """The end of the chain that each index starts by way of ``parent``; one that is its own parent ends it."""
+    """The root of each index in the forest ``parent``, in which a root is its own parent."""
     while True:
         further = parent[parent]
         if np.array_equal(further, parent):
@@ -62,11 +62,11 @@ def _roots(parent: np.ndarray) -> np.ndarray:
         parent = further
 
 
-def _united(label: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """``label``, its own index everywhere, with the least one of all that the pairs ``one``, ``other`` tie together.
+def _unite(label: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``label``, at first each one's own index, with the least index of each set that the pairs (one, other) connect.
 
-    In each round a label goes over to its least neighbour, if that is less. One that stays has taken a neighbour in, or
-    that neighbour has found a lesser one, to which the first goes over in the next round: two rounds halve them.
+    In each round a label takes the value of its least neighbour, if that is less. One that stays has given its value to
+    a neighbour, or that neighbour has a lesser one, which the first takes in the next round: two rounds halve them.
     """
     while True:
         apart = one != other
@@ -79,7 +79,7 @@ def _united(label: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray
 
 
 def ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The integers from each ``first`` to below each ``end``, one range after the other."""
+    """The integers of the half-open ranges from each ``first`` to each ``end``, one range after the other."""
     length = end - first
     before = np.cumsum(length) - length
     return np.repeat(first - before, length) + np.arange(length.sum())

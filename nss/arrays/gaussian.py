@@ -1,7 +1,7 @@
 """The Gaussian blur of a mask, or of a window of one, at any width for about the same time.
 
-Separable: for each axis, blocks of output lines as products of a small matrix of weights with the lines that they
-touch, which BLAS does at its full speed.
+Separable: for each axis, blocks of output lines as products of a small matrix of weights with the input lines that
+they read, which BLAS does at its full speed.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def blur(window: np.ndarray, sigma: float) -> np.ndarray:
     out = np.empty_like(columns)
     # how BLAS would split these products between its own threads would show in the last bits
     with engine.single_threaded_blas():
-        for start, stop, touched, weights in _blocks(height, sigma):
-            np.matmul(weights, window[touched], out=columns[start:stop])
-        for start, stop, touched, weights in _blocks(width, sigma):
-            np.matmul(columns[:, touched], weights.T, out=out[:, start:stop])
+        for start, stop, inputs, weights in _blocks(height, sigma):
+            np.matmul(weights, window[inputs], out=columns[start:stop])
+        for start, stop, inputs, weights in _blocks(width, sigma):
+            np.matmul(columns[:, inputs], weights.T, out=out[:, start:stop])
     return out
 
 
 def _blocks(length: int, sigma: float) -> Iterator[tuple[int, int, slice, np.ndarray]]:
-    """For runs of output lines: first, last + 1, the input lines they touch, the weights (outputs x touched)."""
+    """For each block of output lines: first, last + 1, the input lines it reads, the weights (outputs x inputs)."""
     margin = reach(sigma)
     block = _block(sigma)
     for start in range(0, length, len(block)):
@@ -80,8 +80,8 @@ def _block(sigma: float) -> np.ndarray:
     kernel = _kernel(sigma)
     # with fewer lines BLAS is not busy; with more, most weights of a block are zeros
     lines = min(max(32, len(kernel)), 256)
-    padded = np.pad(kernel, lines - 1)
-    block = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, lines + len(kernel) - 1)[::-1])
+    padded_kernel = np.pad(kernel, lines - 1)
+    block = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded_kernel, lines + len(kernel) - 1)[::-1])
     block.flags.writeable = False
     return block
 

@@ -21,14 +21,14 @@ def nearest(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: there is no member.
     """
-    used = np.flatnonzero(members.any(axis=0))
-    if not used.size:
+    member_columns = np.flatnonzero(members.any(axis=0))
+    if not member_columns.size:
         raise ValueError("no pixel is a member, so none is the nearest")
-    rows = _nearest_in_column(members[:, used])
+    rows = _nearest_in_column(members[:, member_columns])
     # one line of memory for each column, since columns are gone through one by one
     squares = np.ascontiguousarray(((rows - np.arange(len(rows))[:, None]) ** 2).T)
-    columns = _envelope(squares, used, members.shape[1])
-    index = np.searchsorted(used, columns)
+    columns = _envelope(squares, member_columns, members.shape[1])
+    index = np.searchsorted(member_columns, columns)
     return np.take_along_axis(rows, index, axis=1), columns
 
 
@@ -42,12 +42,12 @@ def _nearest_in_column(members: np.ndarray) -> np.ndarray:
     return np.where(own - above <= below - own, above, below)
 
 
-def _envelope(squares: np.ndarray, used: np.ndarray, width: int) -> np.ndarray:
-    """For each pixel the column in ``used`` whose parabola is lowest there, int64 HxW.
+def _envelope(squares: np.ndarray, member_columns: np.ndarray, width: int) -> np.ndarray:
+    """For each pixel the column in ``member_columns`` whose parabola is lowest there, int64 HxW.
 
     Args:
-        squares: int64 UxH, for each column in ``used`` the squared distance of each row to that column's member.
-        used: int64 U, ascending.
+        squares: int64 MxH, for each column in ``member_columns`` the squared distance of each row to its member.
+        member_columns: int64 M, ascending.
         width: W.
     """
     count, height = squares.shape
@@ -57,17 +57,17 @@ def _envelope(squares: np.ndarray, used: np.ndarray, width: int) -> np.ndarray:
     start = np.zeros((count, height), np.int64)
     top = np.zeros(height, np.int64)
     for index in range(1, count):
-        column, square = used[index], squares[index]
+        column, square = member_columns[index], squares[index]
         rows, level = every, top
         while rows.size:  # drop what the new parabola beats already where it starts
             at, last = start[level, rows], stack[level, rows]
-            beaten = (at - used[last]) ** 2 + squares[last, rows] > (at - column) ** 2 + square[rows]
-            rows, level = rows[beaten], level[beaten] - 1
+            is_beaten = (at - member_columns[last]) ** 2 + squares[last, rows] > (at - column) ** 2 + square[rows]
+            rows, level = rows[is_beaten], level[is_beaten] - 1
             top[rows] = level
             rows, level = rows[level >= 0], level[level >= 0]
         bottom = np.maximum(top, 0)
         last = stack[bottom, every]
-        before = used[last]
+        before = member_columns[last]
         first = 1 + (column**2 - before**2 + square - squares[last, every]) // (2 * (column - before))
         first[top < 0] = 0
         rows = np.flatnonzero(first < width)
@@ -75,6 +75,6 @@ def _envelope(squares: np.ndarray, used: np.ndarray, width: int) -> np.ndarray:
         stack[top[rows], rows], start[top[rows], rows] = index, first[rows]
     columns = np.empty((width, height), np.int64)
     for column in range(width - 1, -1, -1):
-        columns[column] = used[stack[top, every]]
+        columns[column] = member_columns[stack[top, every]]
         top -= (start[top, every] == column) & (top > 0)
     return columns.T

@@ -66,7 +66,7 @@ def resize_bilinear(x: np.ndarray, size: tuple[int, int], *, antialias: bool) ->
 def resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
     """Resample uint8 or float32 HxW or HxWxC to float32 of ``size`` = (height, width), values unscaled.
 
-    Separable: one axis at a time, each as products of small blocks of the weight matrix with the lines that they touch,
+    Separable: one axis at a time, each as products of small blocks of the weight matrix with the lines that they read,
     converted to float as they are read. Largest relative error against Pillow's mode "F": about 1e-6.
     """
     (height, width), (h, w), kernel = x.shape[:2], size, _KERNELS[method]
@@ -87,15 +87,15 @@ def _resize_axis(x: np.ndarray, axis: int, length: int, kernel: _Kernel) -> np.n
         return x.astype(np.float32)
     out = np.empty((*x.shape[:axis], length, *x.shape[axis + 1 :]), np.float32)
     lines, result = (x, out) if axis == 0 else (np.swapaxes(x, 0, 1), np.swapaxes(out, 0, 1))
-    for start, stop, touched, weights in _weight_blocks(old, length, kernel):
-        block = lines[touched].astype(np.float32)
+    for start, stop, inputs, weights in _weight_blocks(old, length, kernel):
+        block = lines[inputs].astype(np.float32)
         product = weights @ block.reshape(block.shape[0], -1)
         result[start:stop] = product.reshape(stop - start, *block.shape[1:])
     return out
 
 
 def _weight_blocks(old: int, new: int, kernel: _Kernel) -> Iterator[tuple[int, int, slice | np.ndarray, np.ndarray]]:
-    """For runs of output lines: first, last + 1, the input lines they touch, float32 weights (outputs x touched)."""
+    """For each block of output lines: first, last + 1, the input lines it reads, float32 weights (outputs x inputs)."""
     scale = old / new
     widening = max(scale, 1.0) if kernel.antialias else 1.0
     support = kernel.support * widening
@@ -109,11 +109,11 @@ def _weight_blocks(old: int, new: int, kernel: _Kernel) -> Iterator[tuple[int, i
         lines = np.arange(first[start], last[stop - 1])
         weights = kernel.weights((lines + 0.5 - centre[start:stop, None]) / widening)
         weights /= weights.sum(axis=1, keepdims=True)
-        touched: slice | np.ndarray = slice(int(lines[0]), int(lines[-1]) + 1)
-        used = weights.any(axis=0)
-        if not used.all():  # a few taps of a strong reduction: most lines are never looked at
-            touched, weights = lines[used], weights[:, used]
-        yield start, stop, touched, weights.astype(np.float32)
+        inputs: slice | np.ndarray = slice(int(lines[0]), int(lines[-1]) + 1)
+        has_weight = weights.any(axis=0)
+        if not has_weight.all():  # a few taps of a strong reduction: most lines are never looked at
+            inputs, weights = lines[has_weight], weights[:, has_weight]
+        yield start, stop, inputs, weights.astype(np.float32)
 
 
 def _running_centres(new: int, scale: float) -> np.ndarray:

@@ -25,7 +25,7 @@ Area = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of an image, and what must be seen to compute it.
+    """A part of an image, and the window that is read to compute it.
 
     Attributes:
         core: the rows and columns to compute.
@@ -42,16 +42,20 @@ def tiles(size: tuple[int, int], halo: int = 0, side: int = TILE) -> Iterator[Ti
     """Tiles of at most ``side`` pixels that cover an image of ``size`` = (height, width), from the top left."""
     height, width = size
     for top in range(0, height, side):
-        rows, seen_rows, inner_rows = _spans(top, side, halo, height)
+        rows, window_rows, inner_rows = _spans(top, side, halo, height)
         for left in range(0, width, side):
-            columns, seen_columns, inner_columns = _spans(left, side, halo, width)
-            yield Tile((rows, columns), (seen_rows, seen_columns), (inner_rows, inner_columns))
+            columns, window_columns, inner_columns = _spans(left, side, halo, width)
+            yield Tile((rows, columns), (window_rows, window_columns), (inner_rows, inner_columns))
 
 
 def _spans(first: int, side: int, halo: int, end: int) -> tuple[slice, slice, slice]:
     last = min(first + side, end)
-    seen = max(0, first - halo)
-    return slice(first, last), slice(seen, min(last + halo, end)), slice(first - seen, last - seen)
+    window_start = max(0, first - halo)
+    return (
+        slice(first, last),
+        slice(window_start, min(last + halo, end)),
+        slice(first - window_start, last - window_start),
+    )
 
 
 def map_tiles(

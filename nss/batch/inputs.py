@@ -22,7 +22,7 @@ Identity = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Found:
+class InputImage:
     """An image, or what stands in its place because there is none.
 
     Attributes:
@@ -44,7 +44,7 @@ WHY = {
     "hidden": "a hidden image",
     "irregular": "no regular file",
 }
-"""Why a search passes over a file."""
+"""Why a search ignores a file."""
 
 _MANY = {
     "content": "no images by their first bytes",
@@ -55,18 +55,18 @@ _MANY = {
 
 
 @dataclass
-class PassedOver:
-    """The files that a search of one directory has not taken.
+class IgnoredFiles:
+    """The files of one directory that a search ignores.
 
     Attributes:
         root: the directory.
         files: by reason, a key of ``WHY``, in the order of the search.
-        told: how many they are stands in the error that nothing was found.
+        in_error: whether the error that nothing was found says how many they are.
     """
 
     root: Path
     files: dict[str, list[Path]] = field(default_factory=dict)
-    told: bool = False
+    in_error: bool = False
 
     def add(self, reason: str, path: Path) -> None:
         """One more."""
@@ -83,8 +83,8 @@ class PassedOver:
         return f"passed over {total} file{'' if total == 1 else 's'}: {', '.join(parts)}"
 
     def lines(self, *, verbose: bool) -> Iterator[str]:
-        """The line on all, unless it is told; with ``verbose`` one for each file too."""
-        if not self.told:
+        """The line on all, unless the error has it; with ``verbose`` one for each file too."""
+        if not self.in_error:
             yield f"{str(self.root).rstrip(os.sep)}{os.sep}: {self.summary()}"
         if not verbose:
             return
@@ -102,7 +102,7 @@ def earlier_stem(name: str) -> str | None:
     return match[1] if match else None
 
 
-def expand_patterns(names: Sequence[str], *, all_files: bool = False) -> list[Found]:
+def expand_patterns(names: Sequence[str], *, all_files: bool = False) -> list[InputImage]:
     """Each name as it is, but for patterns (``*``, ``?``, ``[...]``, ``**``), which become what they match, sorted.
 
     Shells on Windows expand none, and quotes keep other shells from it. A name that exists is no pattern, whatever is
@@ -110,74 +110,76 @@ def expand_patterns(names: Sequence[str], *, all_files: bool = False) -> list[Fo
     goes (see ``find``). A pattern takes no outputs of earlier runs, and other files than images (see ``find``) only
     where it names their extension; a directory that it matches counts as named.
     """
-    found = []
+    images = []
     for name in names:
         if name == STANDARD:
-            found.append(Found(None))
+            images.append(InputImage(None))
         elif _MAGIC.search(name) and not os.path.lexists(name):
-            found += _matches(name, all_files)
+            images += _matches(name, all_files)
         else:
-            found.append(Found(Path(name)))
-    return found
+            images.append(InputImage(Path(name)))
+    return images
 
 
 def find(
-    named: Sequence[Found],
+    inputs: Sequence[InputImage],
     *,
     recursive: bool,
     leave_out: Path | None = None,
     all_files: bool = False,
-    notify: Callable[[PassedOver], object] | None = None,
-) -> Iterator[Found]:
-    """The images in what was named, directories searched: those with a known extension, sorted by name.
+    notify: Callable[[IgnoredFiles], object] | None = None,
+) -> Iterator[InputImage]:
+    """The images among ``inputs`` and in their directories: those with a known extension, sorted by name.
 
     With ``all_files`` those of another extension or none are images where their first bytes are an image's. ``notify``
-    hears of the files that the search of a directory has passed over, if there are any.
+    receives the files that the search of a directory ignores, if there are any.
 
-    Hidden files and directories, and outputs of earlier runs, are passed over unless they are named, and so is the
+    Hidden files and directories, and outputs of earlier runs, are ignored unless they are named, and so is the
     directory ``leave_out`` below a named one. With ``recursive`` sub-directories follow the files. Links to directories
     are not followed, as ``find`` and ``grep -r`` do not: what lies outside of the named directory is not meant, and
     outputs would be written there. No directory is searched twice, however it is reached.
     """
-    seen: set[Identity] = set()
-    left_out = _identity(leave_out) if leave_out and os.path.isdir(leave_out) else None  # noqa: PTH112
-    for item in named:
+    visited: set[Identity] = set()
+    excluded = _identity(leave_out) if leave_out and os.path.isdir(leave_out) else None  # noqa: PTH112
+    for item in inputs:
         try:
-            searched = item.error is None and item.path is not None and item.path.is_dir()
+            is_directory = item.error is None and item.path is not None and item.path.is_dir()
         except OSError as error:
             yield _unreadable(item.path, error)
             continue
-        if not searched:
+        if not is_directory:
             yield item
             continue
         assert item.path is not None
-        passed = PassedOver(item.path)
-        yield from _search(item.path, seen, recursive=recursive, leave_out=left_out, all_files=all_files, passed=passed)
-        if notify and passed.files:
-            notify(passed)
+        ignored = IgnoredFiles(item.path)
+        yield from _search(
+            item.path, visited, recursive=recursive, leave_out=excluded, all_files=all_files, ignored=ignored
+        )
+        if notify and ignored.files:
+            notify(ignored)
 
 
 def _search(
     root: Path,
-    seen: set[Identity],
+    visited: set[Identity],
     *,
     recursive: bool,
     leave_out: Identity | None,
     all_files: bool,
-    passed: PassedOver,
-) -> Iterator[Found]:
+    ignored: IgnoredFiles,
+) -> Iterator[InputImage]:
     silent = True
-    left = [root]
-    while left:
-        directory = left.pop()
+    pending = [root]
+    while pending:
+        directory = pending.pop()
         try:
             identity = _identity(directory)
-            if identity in seen:
-                silent = False  # what there is has been found
+            if identity in visited:
+                silent = False  # its images have been found
                 continue
             if identity == leave_out and directory is not root:
                 continue
-            seen.add(identity)
+            visited.add(identity)
             entries = _entries(directory)
         except OSError as error:
             silent = False
@@ -185,22 +187,22 @@ def _search(
             continue
         below = directory.relative_to(root)
         for entry in entries:
-            if (reason := _passed_over(entry, all_files)) is None:
+            if (reason := _reason_to_ignore(entry, all_files)) is None:
                 silent = False
-                yield Found(directory / entry.name, below)
+                yield InputImage(directory / entry.name, below)
             elif reason:
-                passed.add(reason, directory / entry.name)
+                ignored.add(reason, directory / entry.name)
         if recursive:
-            left += _sub_directories(directory, entries)
+            pending += _sub_directories(directory, entries)
     if silent:
         where = "or below it" if recursive else "(sub-directories are searched with --recursive)"
-        passed.told = bool(passed.files)
-        others = f"; {passed.summary()}" if passed.told else ""
-        yield Found(root, error=ImageError(f"{root}: no images in this directory {where}{others}"))
+        ignored.in_error = bool(ignored.files)
+        others = f"; {ignored.summary()}" if ignored.in_error else ""
+        yield InputImage(root, error=ImageError(f"{root}: no images in this directory {where}{others}"))
 
 
-def _passed_over(entry: os.DirEntry[str], all_files: bool) -> str | None:
-    """Why a search does not take this one, a key of ``WHY``, or "" where nothing is to be said; None where it does."""
+def _reason_to_ignore(entry: os.DirEntry[str], all_files: bool) -> str | None:
+    """Why a search ignores an entry, a key of ``WHY``, or "" where that needs no word; None where it takes it."""
     reason = _by_name(entry.name)
     if os.path.isdir(entry):  # noqa: PTH112
         return ""
@@ -258,22 +260,22 @@ def _identity(directory: Path) -> Identity:
     return (status.st_dev, status.st_ino) if status.st_ino else (os.path.realpath(directory),)
 
 
-def _unreadable(path: Path | None, error: OSError) -> Found:
-    return Found(path, error=ImageError(f"{path}: cannot be read: {error.strerror}"))
+def _unreadable(path: Path | None, error: OSError) -> InputImage:
+    return InputImage(path, error=ImageError(f"{path}: cannot be read: {error.strerror}"))
 
 
-def _matches(pattern: str, all_files: bool) -> list[Found]:
+def _matches(pattern: str, all_files: bool) -> list[InputImage]:
     path = Path(pattern)
     any_kind = path.suffix != "" and not _MAGIC.search(path.suffix)
-    matched = list(dict.fromkeys(_glob(Path(), path.parts)))
-    taken = [p for p in matched if p.is_dir() or _is_meant(p, any_kind, all_files)]
-    if taken:
-        return [Found(p) for p in taken]
-    what = "no image, only earlier outputs or other files" if matched else "no file"
-    return [Found(path, error=ImageError(f"{pattern}: matches {what}"))]
+    matches = list(dict.fromkeys(_glob(Path(), path.parts)))
+    images = [p for p in matches if p.is_dir() or _pattern_takes(p, any_kind, all_files)]
+    if images:
+        return [InputImage(p) for p in images]
+    what = "no image, only earlier outputs or other files" if matches else "no file"
+    return [InputImage(path, error=ImageError(f"{pattern}: matches {what}"))]
 
 
-def _is_meant(path: Path, any_kind: bool, all_files: bool) -> bool:
+def _pattern_takes(path: Path, any_kind: bool, all_files: bool) -> bool:
     """Whether a pattern takes a file that it matches; ``any_kind``: it names the extension."""
     reason = _by_name(path.name)
     if reason in _OTHER_NAMES:
@@ -300,19 +302,19 @@ def _glob(base: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 def _glob_below(base: Path, rest: Sequence[str], *, files_only: bool) -> Iterator[Path]:
-    seen: set[Identity] = set()
-    left = [base]
-    while left:
-        directory = left.pop()
+    visited: set[Identity] = set()
+    pending = [base]
+    while pending:
+        directory = pending.pop()
         try:
-            if (identity := _identity(directory)) in seen:
+            if (identity := _identity(directory)) in visited:
                 continue
             entries = _entries(directory)
         except OSError:
             continue
-        seen.add(identity)
+        visited.add(identity)
         yield from (p for p in _glob(directory, rest) if not files_only or not p.is_dir())
-        left += _sub_directories(directory, entries)
+        pending += _sub_directories(directory, entries)
 
 
 def _names(directory: Path) -> list[str]:

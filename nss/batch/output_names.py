@@ -1,4 +1,4 @@
-"""What outputs are called: the photo's stem and an ending, numbered where asked, and no longer than a name may be."""
+"""The names of outputs: the photo's stem and an ending, with a number on demand, and no longer than a name may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 LONGEST = 255
 """The longest name that is made: bytes, on Windows UTF-16 units. No common file system takes more, some take less."""
 
-RESERVED = 40
+RESERVE = 40
 """How much of it a shortened stem leaves: for its digest, the ending, a number and the record beside the output."""
 
 _DIGEST = 8
@@ -26,14 +26,14 @@ class OutputName:
         stem: that of the photo, or the photo's whole name.
         ending: what follows, for instance ``.cutout.png``.
         room: how much longer the name of a file beside the output is.
-        asked_for: the user gave the name, which stays as it is.
+        is_explicit: whether the user gave the name, which then stays as it is.
     """
 
     folder: Path
     stem: str
     ending: str
     room: int = 0
-    asked_for: bool = False
+    is_explicit: bool = False
 
     def path(self, number: int = 1) -> Path:
         """The path, with a number from 2 on: ``photo.cutout-2.png``."""
@@ -41,12 +41,12 @@ class OutputName:
         if number > 1:
             kind, dot, extension = ending.rpartition(".")
             ending = f"{kind}-{number}{dot}{extension}" if dot else f"-{number}"
-        elif self.asked_for:
+        elif self.is_explicit:
             return self.folder / (self.stem + ending)
-        return self.folder / fitted(self.stem, ending, name_limit(self.folder), room=self.room)
+        return self.folder / fit(self.stem, ending, name_limit(self.folder), room=self.room)
 
     def notes(self, path: Path) -> tuple[str, ...]:
-        """What is to be said of the name that was taken."""
+        """The notes on the name ``path``: that it is shortened."""
         if path.name.startswith(self.stem):
             return ()
         return (f"its name and {self.ending} are longer than the file system takes: shortened to {path.name}",)
@@ -61,26 +61,26 @@ def name_limit(folder: Path) -> int:
     return LONGEST
 
 
-def fitted(stem: str, ending: str, limit: int, *, room: int = 0) -> str:
+def fit(stem: str, ending: str, limit: int, *, room: int = 0) -> str:
     """``stem`` and ``ending`` as one name, the stem shortened where that and ``room`` exceed ``limit``."""
     whole = stem + ending
-    return whole if _length(whole) + room <= limit else shortened(stem, limit) + ending
+    return whole if _length(whole) + room <= limit else shorten(stem, limit) + ending
 
 
-def shortened(stem: str, limit: int) -> str:
+def shorten(stem: str, limit: int) -> str:
     """The beginning of a stem and a digest of all of it: the same in every run, and another one for another stem."""
     digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:_DIGEST]
-    kept = stem
-    while _length(kept) > max(limit - RESERVED, 1):
-        kept = kept[:-1]  # by characters: half of one is no name
-    return f"{kept}~{digest}"
+    beginning = stem
+    while _length(beginning) > max(limit - RESERVE, 1):
+        beginning = beginning[:-1]  # by characters: half of one is no name
+    return f"{beginning}~{digest}"
 
 
 def stems(photo: Path, folder: Path) -> list[str]:
     """What an output of the photo in a directory may have before its ending: its name, its stem, either shortened."""
     whole = [photo.name, photo.stem]
     limit = name_limit(folder)
-    return whole + [shortened(stem, limit) for stem in whole if _length(stem) + RESERVED > limit]
+    return whole + [shorten(stem, limit) for stem in whole if _length(stem) + RESERVE > limit]
 
 
 def _length(name: str) -> int:

@@ -25,7 +25,7 @@ class PathKeys:
             return STANDARD
         folder, name = os.path.split(os.path.realpath(path))
         key, folds = self._folder(folder)
-        return os.path.join(key, folded(name) if folds else name)  # noqa: PTH118
+        return os.path.join(key, fold(name) if folds else name)  # noqa: PTH118
 
     def _folder(self, folder: str) -> tuple[str, bool]:
         """Its key, and whether it makes no difference; one that is still to be made is like the one it will be in."""
@@ -35,17 +35,17 @@ class PathKeys:
                 self._folders[folder] = folder, folds_case(folder)
             else:
                 key, folds = self._folder(head)
-                self._folders[folder] = os.path.join(key, folded(tail) if folds else tail), folds  # noqa: PTH118
+                self._folders[folder] = os.path.join(key, fold(tail) if folds else tail), folds  # noqa: PTH118
         return self._folders[folder]
 
 
-def folded(name: str) -> str:
+def fold(name: str) -> str:
     """The name as a directory compares it that makes no difference between letters."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def folds_case(folder: str) -> bool:
-    """Whether a directory makes no difference between small and capital letters, told by a file that is there."""
+    """Whether a directory makes no difference between small and capital letters, shown by a file in it."""
     try:
         with os.scandir(folder) as entries:
             name = next((e.name for e in entries if e.name.isascii() and e.name.swapcase() != e.name), None)

@@ -26,8 +26,8 @@ from typing import Any, Generic, TypeVar
 from nss.stop_signals import forget_stop, raise_stop
 
 Job = TypeVar("Job")
-Loaded = TypeVar("Loaded")
-Inferred = TypeVar("Inferred")
+NetworkInput = TypeVar("NetworkInput")
+NetworkOutput = TypeVar("NetworkOutput")
 Result = TypeVar("Result")
 
 WAIT_S = 0.2
@@ -93,19 +93,19 @@ def finish_on_interrupt(notify: Callable[[], object]) -> Iterator[Stop]:
             signal.signal(signal.SIGINT, before)
 
 
-class Pipeline(Generic[Job, Loaded, Inferred, Result]):
-    """The stages, and what is told of each image."""
+class Pipeline(Generic[Job, NetworkInput, NetworkOutput, Result]):
+    """The three stages, and the report on each image."""
 
     def __init__(
         self,
-        load: Callable[[Job], Loaded],
-        infer: Callable[[Job, Loaded], Inferred],
-        finish: Callable[[Job, Inferred], Result],
+        load: Callable[[Job], NetworkInput],
+        infer: Callable[[Job, NetworkInput], NetworkOutput],
+        finish: Callable[[Job, NetworkOutput], Result],
         report: Callable[[Job, Result | Exception], object],
     ) -> None:
         """``load`` and ``finish`` are called from any thread, ``infer`` and ``report`` from the one that calls ``run``.
 
-        ``report`` hears of each image in the order of the jobs: what ``finish`` returned, or what a stage raised.
+        ``report`` gets each image in the order of the jobs: what ``finish`` returned, or what a stage raised.
         ``load`` must leave nothing behind that matters: nothing waits for one that is no longer needed.
         """
         self._load, self._infer, self._finish, self._report = load, infer, finish, report
@@ -124,7 +124,7 @@ class Pipeline(Generic[Job, Loaded, Inferred, Result]):
         if workers == 1:
             self._one_by_one(jobs, stop)
         else:
-            self._overlapped(jobs, workers, stop)
+            self._overlap(jobs, workers, stop)
 
     def _one_by_one(self, jobs: Iterable[Job], stop: Stop) -> None:
         for job in jobs:
@@ -135,15 +135,15 @@ class Pipeline(Generic[Job, Loaded, Inferred, Result]):
 
     def _alone(self, job: Job, stop: Stop) -> Result | Exception:
         try:
-            loaded = self._load(job)
+            network_input = self._load(job)
             stop.in_hand = 1
-            inferred = self._infer(job, loaded)
-            del loaded
-            return self._finish(job, inferred)
+            network_output = self._infer(job, network_input)
+            del network_input
+            return self._finish(job, network_output)
         except Exception as error:
             return error
 
-    def _overlapped(self, jobs: Iterable[Job], workers: int, stop: Stop) -> None:
+    def _overlap(self, jobs: Iterable[Job], workers: int, stop: Stop) -> None:
         waiting = iter(jobs)
         loading: deque[_Task[Job]] = deque()
         behind: deque[_Task[Job]] = deque()  # the network; in the order of the jobs
@@ -158,13 +158,13 @@ class Pipeline(Generic[Job, Loaded, Inferred, Result]):
                     for job in islice(waiting, max(room, 0)):
                         loading.append(_Task(job, partial(self._load, job)))
                         threads.begin(loading[-1])
-                if behind and behind[0].done:
+                if behind and behind[0].is_done:
                     self._tell(behind.popleft())
                     stop.in_hand -= 1
-                elif loading and loading[0].done and sum(not task.done for task in behind) < workers:
+                elif loading and loading[0].is_done and sum(not task.is_done for task in behind) < workers:
                     stop.in_hand += 1
                     behind.append(self._through_network(loading.popleft()))
-                    if not behind[-1].done:
+                    if not behind[-1].is_done:
                         threads.begin(behind[-1])
                 elif loading or behind:
                     threads.wait()
@@ -175,7 +175,7 @@ class Pipeline(Generic[Job, Loaded, Inferred, Result]):
             _settle(behind, threads)
             if not isinstance(end, Exception):
                 for task in behind:
-                    if task.done:
+                    if task.is_done:
                         self._tell(task)
             raise
         finally:
@@ -188,7 +188,7 @@ class Pipeline(Generic[Job, Loaded, Inferred, Result]):
         try:
             return _Task(task.job, partial(self._finish, task.job, self._infer(task.job, task.take())))
         except Exception as error:
-            return _Task.failed(task.job, error)
+            return _Task.of_error(task.job, error)
 
     def _tell(self, task: _Task[Job]) -> None:
         # out of the task, to which the error's traceback leads: or the images in it would live until a collection
@@ -207,23 +207,23 @@ class _Task(Generic[Job]):
     Attributes:
         job: the image.
         error: what the call raised.
-        done: the call has come to its end.
+        is_done: whether the call has come to its end.
     """
 
     def __init__(self, job: Job, call: Callable[[], Any] | None) -> None:
         self.job = job
         self.error: BaseException | None = None
-        self.done = False
+        self.is_done = False
         self._call = call
         self._value: Any = None
-        # setdefault is atomic, and asked again gives the same answer: an interrupt in between does no harm
+        # setdefault is atomic, and a second call gives the same answer: an interrupt in between does no harm
         self._owner: dict[str, str] = {}
 
     @classmethod
-    def failed(cls, job: Job, error: Exception) -> _Task[Job]:
+    def of_error(cls, job: Job, error: Exception) -> _Task[Job]:
         """A task that is done."""
         task = cls(job, None)
-        task.error, task.done = error, True
+        task.error, task.is_done = error, True
         return task
 
     def perform(self) -> None:
@@ -233,7 +233,7 @@ class _Task(Generic[Job]):
                 self._value = self._take_call()()
             except BaseException as error:
                 self.error = error
-            self.done = True
+            self.is_done = True
 
     def cancel(self) -> bool:
         """Whether no thread has begun, and none will."""
@@ -255,15 +255,15 @@ class _Threads:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._begun = 0
+        self._count = 0
         self._tasks: SimpleQueue[_Task[Any] | None] = SimpleQueue()
         self._events: SimpleQueue[None] = SimpleQueue()
 
     def begin(self, task: _Task[Any]) -> None:
         self._tasks.put(task)
-        if self._begun < self._most:
-            self._begun += 1
-            threading.Thread(target=self._work, name=f"nss-pipeline-{self._begun}", daemon=True).start()
+        if self._count < self._most:
+            self._count += 1
+            threading.Thread(target=self._work, name=f"nss-pipeline-{self._count}", daemon=True).start()
 
     def wait(self) -> None:
         """Wait until a task may have come to its end since the last call."""
@@ -274,7 +274,7 @@ class _Threads:
 
     def end(self) -> None:
         """Let each thread go when it has nothing more to do."""
-        for _ in range(self._begun):
+        for _ in range(self._count):
             self._tasks.put(None)
 
     def _work(self) -> None:
@@ -292,8 +292,8 @@ def _settle(tasks: Iterable[_Task[Any]], threads: _Threads) -> None:
     """Cancel what no thread has begun, and wait for the rest: a signal that comes meanwhile leaves no half file."""
     while True:
         try:
-            begun = [task for task in tasks if not task.cancel()]
-            while not all(task.done for task in begun):
+            running = [task for task in tasks if not task.cancel()]
+            while not all(task.is_done for task in running):
                 threads.wait()
             return
         except BaseException as another:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nss.batch import output_names
-from nss.batch.inputs import STANDARD, Found, PassedOver, earlier_stem, expand_patterns, find
+from nss.batch.inputs import STANDARD, IgnoredFiles, InputImage, earlier_stem, expand_patterns, find
 from nss.batch.output_names import OutputName
-from nss.batch.path_keys import PathKeys, folded
+from nss.batch.path_keys import PathKeys, fold
 from nss.batch.sidecars import SUFFIX as SIDECAR_SUFFIX
 from nss.batch.sidecars import path_for
 from nss.errors import ImageError, NssError, UsageError
@@ -67,7 +67,7 @@ class Job:
     @property
     def asked_for(self) -> Path | None:
         """The target, where it is a name that the user gave."""
-        return self.target if self.output_name and self.output_name.asked_for else None
+        return self.target if self.output_name and self.output_name.is_explicit else None
 
     def alternatives(self, *, sidecar: bool = False) -> Iterator[Path]:
         """The names with the next numbers; with ``sidecar`` those that leave its name free."""
@@ -78,7 +78,7 @@ class Job:
                 yield path
 
     def notes(self, target: Path) -> tuple[str, ...]:
-        """What is to be said of the name that the output has taken."""
+        """The notes on the name that the output has taken."""
         return self.output_name.notes(target) if self.output_name else ()
 
 
@@ -111,12 +111,12 @@ def plan(
         exists: where an output exists, ``"fail"`` gives the job an error, ``"skip"`` marks it, ``"overwrite"`` leaves
             it as it is, and ``"rename"`` numbers the output, ``<stem>.cutout-2.png``. What is no regular file is
             written through in any case.
-        suffix: what follows the stem, as ``nss.batch.inputs.earlier_stem`` knows it again.
+        suffix: what follows the stem; ``nss.batch.inputs.earlier_stem`` recognises it.
         parents: make missing directories of ``output``, which for several images is one itself.
         sidecar: a record is written beside each output, and held to the same rules.
         all_files: search for images by their first bytes too, not by their extension alone.
-        verbose: say each file that the search of a directory has passed over, not only how many.
-        notify: hears of such files, and, once, that photos keep their extension.
+        verbose: name each file that the search of a directory ignores, and not only how many.
+        notify: receives a line on such files, and one where photos keep their extension.
 
     Raises:
         UsageError: a name is empty, or ``-`` is there twice; ``output`` is neither; two inputs would give one output
@@ -131,32 +131,34 @@ def plan(
         _refuse_output_among_inputs(inputs)
     elif output_file.descriptor_of(Path(output)) == 1:
         output = STANDARD
-    named = expand_patterns(inputs, all_files=all_files)
-    directory = _output_directory(named, output, parents)
+    images = expand_patterns(inputs, all_files=all_files)
+    directory = _output_directory(images, output, parents)
     keys = PathKeys()
     jobs: dict[str, Job] = {}
 
-    def say(passed: PassedOver) -> None:
+    def say(ignored: IgnoredFiles) -> None:
         if notify:
-            for line in passed.lines(verbose=verbose):
+            for line in ignored.lines(verbose=verbose):
                 notify(line)
 
-    for found in find(named, recursive=recursive, leave_out=directory, all_files=all_files, notify=say):
-        error = found.error or _input_error(found.path, output)
-        job = Job(found.path, None, error)
+    for image in find(images, recursive=recursive, leave_out=directory, all_files=all_files, notify=say):
+        error = image.error or _input_error(image.path, output)
+        job = Job(image.path, None, error)
         if error is None and output != STANDARD:
             room = len(SIDECAR_SUFFIX) if sidecar else 0
-            job = _named(job, _output_name(found, output, directory, suffix, room))
-        jobs.setdefault(keys.of(found.path), job)
+            job = _with_name(job, _output_name(image, output, directory, suffix=suffix, room=room))
+        jobs.setdefault(keys.of(image.path), job)
     _take_outputs_out(jobs, refuse=exists != "skip")
     if exists == "rename":
         _number(jobs, keys, sidecar)
     else:
         _keep_extensions(jobs, keys, notify)
     _refuse_collisions(jobs, keys)
-    checked = [_checked(job, exists, sidecar) for job in jobs.values()]
-    refuse_inputs(checked, InputFiles(0 if job.source is None else job.source for job in checked), sidecar=sidecar)
-    return checked
+    checked_jobs = [_check_job(job, exists, sidecar) for job in jobs.values()]
+    refuse_inputs(
+        checked_jobs, InputFiles(0 if job.source is None else job.source for job in checked_jobs), sidecar=sidecar
+    )
+    return checked_jobs
 
 
 def refuse_inputs(jobs: Sequence[Job], inputs: InputFiles, *, sidecar: bool = False) -> None:
@@ -211,25 +213,25 @@ def _input_error(path: Path | None, output: str | None) -> ImageError | None:
     return None
 
 
-def _output_directory(named: Sequence[Found], output: str | None, parents: bool) -> Path | None:
+def _output_directory(images: Sequence[InputImage], output: str | None, parents: bool) -> Path | None:
     """The directory that ``output`` names; None where there is no output, or it names a file or standard output."""
     if output is None:
         return None
     if output == "":
         raise UsageError("-o is empty; give a file or a directory, or leave it out")
-    several = len(named) > 1 or (named[0].path is not None and os.path.isdir(named[0].path))  # noqa: PTH112
+    several = len(images) > 1 or (images[0].path is not None and os.path.isdir(images[0].path))  # noqa: PTH112
     if output == STANDARD:
         if several:
             raise UsageError("standard output (-o -) takes a single image; give a directory for several")
         return None
     # unlike Path.is_dir os.path.isdir is false, not an error, for impossible names
     exists = os.path.isdir(output)  # noqa: PTH112
-    to_be_made = output.endswith(tuple(s for s in (os.sep, os.altsep) if s)) or (several and parents)
-    if (several or to_be_made) and not exists and os.path.lexists(Path(output)):
+    makes_directory = output.endswith(tuple(s for s in (os.sep, os.altsep) if s)) or (several and parents)
+    if (several or makes_directory) and not exists and os.path.lexists(Path(output)):
         what = "several images need a directory as output" if several else "the output is to be a directory"
         raise UsageError(f"{what}, and {output} is a file; give another name")
-    if exists or to_be_made:
-        if any(item.path is None for item in named):
+    if exists or makes_directory:
+        if any(item.path is None for item in images):
             raise UsageError(f"standard input has no name to use in {output}; give -o a file name")
         return Path(output)
     if several:
@@ -241,18 +243,20 @@ def _output_directory(named: Sequence[Found], output: str | None, parents: bool)
     return None
 
 
-def _output_name(found: Found, output: str | None, directory: Path | None, suffix: str, room: int) -> OutputName | None:
+def _output_name(
+    image: InputImage, output: str | None, directory: Path | None, *, suffix: str, room: int
+) -> OutputName | None:
     """None for standard output."""
     if output is not None and directory is None:
         path = Path(output)
-        return OutputName(path.parent, path.stem, path.suffix, room, asked_for=True)
-    if found.path is None:
+        return OutputName(path.parent, path.stem, path.suffix, room, is_explicit=True)
+    if image.path is None:
         return None
-    folder = found.path.parent if directory is None else directory / found.below
-    return OutputName(folder, found.path.stem, suffix, room)
+    folder = image.path.parent if directory is None else directory / image.below
+    return OutputName(folder, image.path.stem, suffix, room)
 
 
-def _named(job: Job, name: OutputName | None, number: int = 1) -> Job:
+def _with_name(job: Job, name: OutputName | None, number: int = 1) -> Job:
     """The job with the target of this name."""
     if name is None:
         return job
@@ -274,7 +278,7 @@ def _take_outputs_out(jobs: dict[str, Job], *, refuse: bool) -> None:
 
 def _number(jobs: dict[str, Job], keys: PathKeys, sidecar: bool) -> None:
     """Give each target a name that no file and no other job has, and its record too."""
-    taken = set(jobs)
+    target_keys = set(jobs)
     last: dict[str, int] = {}
     for key, job in jobs.items():
         if job.target is None or output_file.is_special(job.target):
@@ -283,39 +287,41 @@ def _number(jobs: dict[str, Job], keys: PathKeys, sidecar: bool) -> None:
         target, first = job.target, keys.of(job.target)
         while (
             os.path.lexists(target)
-            or keys.of(target) in taken
+            or keys.of(target) in target_keys
             or (sidecar and os.path.lexists(path_for(target)))  # of an output that is gone
         ):
             last[first] = last.get(first, 1) + 1
             target = job.output_name.path(last[first])
-        taken.add(keys.of(target))
+        target_keys.add(keys.of(target))
         jobs[key] = replace(job, target=target, number=last.get(first, 1))
 
 
 def _keep_extensions(jobs: dict[str, Job], keys: PathKeys, notify: Callable[[str], object] | None) -> None:
     """Let photos that would get one output for their stem alone, ``IMG_1.heic`` and ``IMG_1.jpg``, keep their names."""
-    kept: dict[str, None] = {}
+    with_extension: dict[str, None] = {}
     while True:
         by_target: dict[str, list[str]] = {}
         for key, job in jobs.items():
             if job.target is not None:
                 by_target.setdefault(keys.of(job.target), []).append(key)
-        before = len(kept)
+        before = len(with_extension)
         for group in by_target.values():
-            targets = {folded(target.name) for key in group if (target := jobs[key].target)}
-            names = {folded(source.name) for key in group if (source := jobs[key].source)}
+            targets = {fold(target.name) for key in group if (target := jobs[key].target)}
+            names = {fold(source.name) for key in group if (source := jobs[key].source)}
             if len(targets) == 1 and len(names) > 1:  # several targets are links to one file
-                kept.update(dict.fromkeys(group))
-        for key in list(kept)[before:]:
+                with_extension.update(dict.fromkeys(group))
+        for key in list(with_extension)[before:]:
             job = jobs[key]
             assert job.source is not None
             assert job.output_name is not None
-            jobs[key] = _named(job, replace(job.output_name, stem=job.source.name))
-        if len(kept) == before:
+            jobs[key] = _with_name(job, replace(job.output_name, stem=job.source.name))
+        if len(with_extension) == before:
             break
-    if kept and notify:
-        first = jobs[next(iter(kept))]
-        notify(f"{len(kept)} photos have the stem of another one, and keep their extension: {first.target_name}")
+    if with_extension and notify:
+        first = jobs[next(iter(with_extension))]
+        notify(
+            f"{len(with_extension)} photos have the stem of another one, and keep their extension: {first.target_name}"
+        )
 
 
 def _refuse_collisions(jobs: Mapping[str, Job], keys: PathKeys) -> None:
@@ -335,7 +341,7 @@ def _refuse_collisions(jobs: Mapping[str, Job], keys: PathKeys) -> None:
         taken[target] = job.name
 
 
-def _checked(job: Job, exists: Exists, sidecar: bool) -> Job:
+def _check_job(job: Job, exists: Exists, sidecar: bool) -> Job:
     """The job, marked as skipped, or with an error where it is known to fail."""
     if job.error is not None or job.target is None:
         return job
@@ -362,7 +368,7 @@ def _check_place(job: Job, path: Path, exists: Exists) -> None:
         _check_new(job.new_directory, path)
     else:
         # what another process has written since the names were numbered gives way to the next number
-        output_file.check(path, taken_ok=exists in ("overwrite", "rename"))
+        output_file.check(path, may_exist=exists in ("overwrite", "rename"))
 
 
 def _check_new(directory: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from nss.errors import ImageError
 from nss.masks import sanity
 from nss.photos.image_size import MAX_PIXELS
 from nss.pipes import OneTimeFile
-from nss.removal.remover import Inferred, Prepared, Remover, apply_mask
+from nss.removal.remover import InferredMask, PreparedPhoto, Remover, apply_mask
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
@@ -42,7 +42,7 @@ class Result:
         info: what made the cut-out, and in which time.
         coverage: the mean of the mask, 0 to 1.
         nothing_found: as :class:`nss.Cutout` has it.
-        written: the file's path, or the file itself where it is still to be written.
+        written: the file's path, or its bytes where the calling thread is to write them.
     """
 
     width: int
@@ -81,7 +81,7 @@ class Work:
         self._max_pixels = max_pixels
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
-    def load(self, job: Job) -> Prepared | Cutout | None:
+    def load(self, job: Job) -> PreparedPhoto | Cutout | None:
         """The decoded photo and the network's input, the cut-out with a mask that was given, or None to skip.
 
         Raises:
@@ -97,41 +97,41 @@ class Work:
         assert self._masks is not None
         return apply_mask(source, mask_for(job, self._masks), job.name, max_pixels=self._max_pixels)
 
-    def infer(self, _: Job, loaded: Prepared | Cutout | None) -> Inferred | Cutout | None:
+    def infer(self, _: Job, network_input: PreparedPhoto | Cutout | None) -> InferredMask | Cutout | None:
         """The network's mask."""
-        if not isinstance(loaded, Prepared):
-            return loaded
+        if not isinstance(network_input, PreparedPhoto):
+            return network_input
         assert self._remover is not None
-        return self._remover.infer(loaded)
+        return self._remover.infer(network_input)
 
-    def finish(self, job: Job, inferred: Inferred | Cutout | None) -> Result | None:
+    def finish(self, job: Job, network_output: InferredMask | Cutout | None) -> Result | None:
         """The mask at the photo's size, refined, composed and written.
 
         Raises:
             NothingFoundError: nothing was found, and that is to be a failure.
             NssError: the cut-out cannot be made or written.
         """
-        if inferred is None:
+        if network_output is None:
             return None
-        if isinstance(inferred, Cutout):
-            cutout = inferred
+        if isinstance(network_output, Cutout):
+            cutout = network_output
         else:
             assert self._remover is not None
-            cutout = self._remover.finish(inferred)
+            cutout = self._remover.finish(network_output)
         if self._fail_empty and cutout.nothing_found:
             note = next(note for note in cutout.notes if note.startswith(sanity.NOTHING))
             raise NothingFoundError(f"{job.name}: {note}")
         cutout = cutout.refined(self._refinement)
-        done = self._write(job, cutout)
-        if done is None:
+        outcome = self._write(job, cutout)
+        if outcome is None:
             return None
-        composed, written = done
+        picture, written = outcome
         height, width = cutout.mask.shape
         return Result(
             width=width,
             height=height,
-            box=composed.box,
-            notes=(*cutout.notes, *composed.notes),
+            box=picture.box,
+            notes=(*cutout.notes, *picture.notes),
             info=cutout.info,
             coverage=cutout.coverage,
             nothing_found=cutout.nothing_found,
@@ -147,8 +147,8 @@ def mask_for(job: Job, masks: Path | OneTimeFile) -> Path | OneTimeFile:
     stem = source.stem
     for beginning in stems(source, masks):
         for name in MASK_NAMES:
-            if os.path.isfile(found := masks / (beginning + name)):  # noqa: PTH113 - false for one that is too long
-                return found
+            if os.path.isfile(path := masks / (beginning + name)):  # noqa: PTH113 - false for one that is too long
+                return path
     names = ", ".join(f"{stem}{name}" for name in MASK_NAMES[:2])
     raise ImageError(f"{job.name}: has no mask in {masks}{os.sep}: there is no {names} or {stem}{MASK_NAMES[3]}")
 

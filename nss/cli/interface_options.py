@@ -14,7 +14,7 @@ import typer
 
 from nss.cli.help_sections import INTERFACE
 from nss.errors import UsageError, quoted
-from nss.interfaces.interface import POSSIBLE, Description, configured, described, parsed_number, parsed_numbers
+from nss.interfaces.interface import POSSIBLE, Description, parse_description, parse_number, parse_numbers, read_config
 
 PREFIX = "--model-"
 CONFIG = "--model-config"
@@ -114,24 +114,24 @@ def _from_file(path: str | None) -> Description:
     if path is None:
         return {}
     try:
-        return configured(path)
+        return read_config(path)
     except UsageError as error:
         raise UsageError(f"{CONFIG} {error}") from error
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "scale": parsed_number,
-    "mean": parsed_numbers,
-    "std": parsed_numbers,
+    "scale": parse_number,
+    "mean": parse_numbers,
+    "std": parse_numbers,
     "channel": int,
-    "range": parsed_number,
+    "range": parse_number,
 }
 
 
 def _value(key: str, text: Any, parse: Callable[[Any], Any]) -> Any:
     """The value of one option as a description has it; ``text`` is what stands behind the option."""
     try:
-        description: Mapping[str, Any] = described({key: parse(text)}, PREFIX)
+        description: Mapping[str, Any] = parse_description({key: parse(text)}, PREFIX)
     except (ValueError, UsageError):
         raise UsageError(f"{PREFIX}{key} {quoted(text)}: {POSSIBLE[key]} is possible") from None
     return description[key]

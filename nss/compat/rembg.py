@@ -151,16 +151,16 @@ def remove(
 
     cutout = (session or _default_session(os.getpid())).cut_out(data)
     if post_process_mask:
-        cutout = replace(cutout, mask=_hardened(cutout.mask))
+        cutout = replace(cutout, mask=_harden(cutout.mask))
     if only_mask:
-        return _returned(cutout, _mask_alone(), form)
+        return _in_form(cutout, _mask_alone(), form)
     if alpha_matting:
         thresholds = alpha_matting_foreground_threshold, alpha_matting_background_threshold
-        cutout = replace(cutout, mask=_matted(cutout, *thresholds, alpha_matting_erode_size))
+        cutout = replace(cutout, mask=_matte(cutout, *thresholds, alpha_matting_erode_size))
     if putalpha:
         cutout = replace(cutout, own_alpha=None)
     composition = Composition(background=background, decontaminate=float(decontaminate or alpha_matting))
-    return _returned(cutout, composition, form)
+    return _in_form(cutout, composition, form)
 
 
 @cache
@@ -218,7 +218,7 @@ def _image(cutout: Cutout, composition: Composition) -> Image.Image:
     return image
 
 
-def _returned(cutout: Cutout, composition: Composition, form: str) -> bytes | Image.Image | np.ndarray:
+def _in_form(cutout: Cutout, composition: Composition, form: str) -> bytes | Image.Image | np.ndarray:
     import numpy as np
 
     image = _image(cutout, composition)
@@ -233,7 +233,7 @@ def _returned(cutout: Cutout, composition: Composition, form: str) -> bytes | Im
     return export.encode(picture, formats.Encoding("png"), file_objects.IN_MEMORY)
 
 
-def _hardened(mask: np.ndarray) -> np.ndarray:
+def _harden(mask: np.ndarray) -> np.ndarray:
     """The mask as 0 and 1: specks and spurs of a pixel go, and the contour is smoothed at the scale of 2 pixels."""
     import numpy as np
 
@@ -241,16 +241,16 @@ def _hardened(mask: np.ndarray) -> np.ndarray:
 
     def extreme(samples: np.ndarray, of: Any) -> np.ndarray:
         """The least, or the largest, of each pixel and its four neighbours."""
-        padded = np.pad(samples, 1, mode="edge")
-        upright = of(of(padded[:-2, 1:-1], padded[2:, 1:-1]), samples)
-        result: np.ndarray = of(of(padded[1:-1, :-2], padded[1:-1, 2:]), upright)
+        padded_samples = np.pad(samples, 1, mode="edge")
+        upright = of(of(padded_samples[:-2, 1:-1], padded_samples[2:, 1:-1]), samples)
+        result: np.ndarray = of(of(padded_samples[1:-1, :-2], padded_samples[1:-1, 2:]), upright)
         return result
 
-    opened = extreme(extreme(mask, np.minimum), np.maximum)
-    return (feather(opened, 2.0) >= np.float32(127 / 255)).astype(np.float32)
+    opening = extreme(extreme(mask, np.minimum), np.maximum)
+    return (feather(opening, 2.0) >= np.float32(127 / 255)).astype(np.float32)
 
 
-def _matted(cutout: Cutout, foreground: int, background: int, erode: int) -> np.ndarray:
+def _matte(cutout: Cutout, foreground: int, background: int, erode: int) -> np.ndarray:
     """The mask with 1 and 0 where the thresholds are sure of it, and by the photo's edges in between."""
     import numpy as np
 
@@ -259,6 +259,6 @@ def _matted(cutout: Cutout, foreground: int, background: int, erode: int) -> np.
 
     sure = (cutout.mask * 255 > foreground, cutout.mask * 255 < background)
     inside, outside = (expand(part.astype(np.float32), -max(erode, 2) / 2) >= 0.5 for part in sure)
-    matted = guided(cutout.mask, cutout.rgb, max(erode, 1))
-    matted = np.where(inside, np.float32(1), np.where(outside, np.float32(0), matted))
-    return matted.astype(np.float32, copy=False)
+    mask = guided(cutout.mask, cutout.rgb, max(erode, 1))
+    mask = np.where(inside, np.float32(1), np.where(outside, np.float32(0), mask))
+    return mask.astype(np.float32, copy=False)

@@ -53,10 +53,10 @@ def check(background: str | OneTimeFile) -> None:
     from pathlib import Path
 
     try:
-        found = Path(background).is_file() or is_pipe(background)
+        is_file = Path(background).is_file() or is_pipe(background)
     except (OSError, ValueError):
-        found = False
-    if not found:
+        is_file = False
+    if not is_file:
         raise UsageError(
             f"background {quoted(background)} is no colour and no file; give a CSS colour (white, #ff8800, "
             "rgb(255 136 0 / 50%)), an image, blur, blur:PIXELS or none"
@@ -115,8 +115,8 @@ def mixed(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
 
     def work(tile: Tile) -> None:
         a, fore, back = alpha[tile.core][..., None], rgb[tile.core], behind[tile.core]
-        mixed = fore * a + back * (1 - a)
-        out[tile.core] = np.rint(mixed, out=mixed)
+        colours = fore * a + back * (1 - a)
+        out[tile.core] = np.rint(colours, out=colours)
 
     parallel(work, tiles((rgb.shape[0], rgb.shape[1])))
     return out
@@ -130,8 +130,8 @@ def _over_translucent(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray, op
         a = alpha[tile.core][..., None]
         rest = np.float32(opacity) * (1 - a)
         total = a + rest
-        mixed = (rgb[tile.core] * a + behind[tile.core] * rest) / total
-        out[tile.core][..., :3] = np.rint(mixed, out=mixed)
+        colours = (rgb[tile.core] * a + behind[tile.core] * rest) / total
+        out[tile.core][..., :3] = np.rint(colours, out=colours)
         out[tile.core][..., 3] = np.rint(total[..., 0] * np.float32(255))
 
     parallel(work, tiles(alpha.shape))
@@ -174,8 +174,8 @@ def _image(path: str | OneTimeFile, size: tuple[int, int], icc: bytes | None, no
     crop_height, crop_width = min(own_height, round(height / scale)), min(own_width, round(width / scale))
     top, left = (own_height - crop_height) // 2, (own_width - crop_width) // 2
     part = image.rgb[top : top + max(1, crop_height), left : left + max(1, crop_width)]
-    resized = resize_bilinear(part, size, antialias=True)
-    return to_profile(np.rint(resized, out=resized).astype(np.uint8), image.icc, icc, notes)
+    pixels = resize_bilinear(part, size, antialias=True)
+    return to_profile(np.rint(pixels, out=pixels).astype(np.uint8), image.icc, icc, notes)
 
 
 def _out_of_focus(photo: np.ndarray, alpha: np.ndarray, sigma: float) -> np.ndarray:
@@ -189,13 +189,13 @@ def _out_of_focus(photo: np.ndarray, alpha: np.ndarray, sigma: float) -> np.ndar
     reduction = max(1.0, sigma / _BLUR_SIGMA)
     small = max(1, round(height / reduction)), max(1, round(width / reduction))
     colours = resize_bilinear(photo, small, antialias=True)
-    covered = resize_bilinear(alpha, small, antialias=True)
-    uncovered = np.where(covered < 0.02, 255, 0).astype(np.uint8)
-    filled = bleed(np.rint(colours, out=colours).astype(np.uint8), uncovered) if uncovered.any() else colours
+    coverage = resize_bilinear(alpha, small, antialias=True)
+    visible = np.where(coverage < 0.02, 255, 0).astype(np.uint8)
+    background = bleed(np.rint(colours, out=colours).astype(np.uint8), visible) if visible.any() else colours
     out = np.empty((height, width, 3), np.uint8)
     for channel in range(3):
-        blurred = blur(np.ascontiguousarray(filled[..., channel], np.float32), sigma * small[0] / height)
-        out[..., channel] = np.rint(np.clip(resize_bilinear(blurred, (height, width), antialias=False), 0, 255))
+        plane = blur(np.ascontiguousarray(background[..., channel], np.float32), sigma * small[0] / height)
+        out[..., channel] = np.rint(np.clip(resize_bilinear(plane, (height, width), antialias=False), 0, 255))
     return out
 
 
@@ -205,14 +205,14 @@ def to_profile(rgb: np.ndarray, source: bytes | None, target: bytes | None, note
         return rgb
     from PIL import Image, ImageCms
 
-    def opened(icc: bytes | None) -> Callable[[], object] | object:
+    def profile(icc: bytes | None) -> Callable[[], object] | object:
         return ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else ImageCms.createProfile("sRGB")
 
     try:
         image: Image.Image | None = ImageCms.profileToProfile(
             Image.fromarray(rgb),
-            opened(source),  # type: ignore[arg-type]
-            opened(target),  # type: ignore[arg-type]
+            profile(source),  # type: ignore[arg-type]
+            profile(target),  # type: ignore[arg-type]
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )

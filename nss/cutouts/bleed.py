@@ -46,7 +46,7 @@ def bleed(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
         core = out[tile.core]
         hidden = alpha8[tile.core] == 0
         if hidden.any():
-            core[:] = _continued(rgb, alpha8, tile, far) if alpha8[tile.window].any() else np.rint(far)
+            core[:] = _continue_colours(rgb, alpha8, tile, far) if alpha8[tile.window].any() else np.rint(far)
             np.copyto(core, rgb[tile.core], where=~hidden[..., None])
         else:
             core[:] = rgb[tile.core]
@@ -63,7 +63,7 @@ def _edge_colour(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
     def work(tile: Tile) -> None:
         if alpha8[tile.core].all() or not alpha8[tile.window].any():
             return
-        planes = [_tripled(plane, 1) for plane in _weighted(rgb, alpha8, tile, 1)]
+        planes = [_sum_nine(plane, 1) for plane in _weigh_by_alpha(rgb, alpha8, tile, 1)]
         edge = (alpha8[tile.core] == 0) & (planes[3] > 0)
         sums = [plane[edge].sum(dtype=np.int64) for plane in planes]
         with lock:
@@ -73,48 +73,48 @@ def _edge_colour(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
     return (total[:3] / max(1, total[3])).astype(np.float32)
 
 
-def _continued(rgb: np.ndarray, alpha8: np.ndarray, tile: Tile, far: np.ndarray) -> np.ndarray:
+def _continue_colours(rgb: np.ndarray, alpha8: np.ndarray, tile: Tile, far: np.ndarray) -> np.ndarray:
     """The colours of a tile's hidden pixels, uint8 HxWx3."""
-    *colours, alpha = _weighted(rgb, alpha8, tile, REACH)
-    closest, weight = _spread(alpha, 1)
+    *colours, alpha = _weigh_by_alpha(rgb, alpha8, tile, REACH)
+    closest, weight = _square_sums(alpha, 1)
     near = closest > 0
     np.copyto(weight, closest, where=near)
     out = np.empty((*weight.shape, 3), np.uint8)
     for channel, colour in enumerate(colours):
-        closest, mean = _spread(colour, far[channel])
+        closest, mean = _square_sums(colour, far[channel])
         np.copyto(mean, closest, where=near)
         mean /= weight
         out[..., channel] = np.rint(mean, out=mean)
     return out
 
 
-def _spread(plane: np.ndarray, far: float) -> tuple[np.ndarray, np.ndarray]:
+def _square_sums(plane: np.ndarray, far: float) -> tuple[np.ndarray, np.ndarray]:
     """Sums over the smallest square, int32, and weighted ones over all and what lies beyond, float32: HxW each."""
     # integers, so that no order of summing shows
     squares = [plane]
     for step in STEPS:
-        squares.append(_tripled(squares[-1], step))
+        squares.append(_sum_nine(squares[-1], step))
     weight = np.float32(1)
-    spread = np.zeros(squares[-1].shape, np.float32)
+    weighted_sum = np.zeros(squares[-1].shape, np.float32)
     margin = REACH
     for step, square in zip(STEPS, squares[1:], strict=True):
         margin -= step
-        spread += _inner(square, margin) * weight
+        weighted_sum += _inner(square, margin) * weight
         weight *= np.float32(1 / 27)
-    spread += np.float32(FAR * far) * weight * 27
-    return _inner(squares[1], REACH - 1), spread
+    weighted_sum += np.float32(FAR * far) * weight * 27
+    return _inner(squares[1], REACH - 1), weighted_sum
 
 
 def _inner(array: np.ndarray, margin: int) -> np.ndarray:
     return array[margin : array.shape[0] - margin, margin : array.shape[1] - margin]
 
 
-def _weighted(rgb: np.ndarray, alpha8: np.ndarray, tile: Tile, margin: int) -> list[np.ndarray]:
+def _weigh_by_alpha(rgb: np.ndarray, alpha8: np.ndarray, tile: Tile, margin: int) -> list[np.ndarray]:
     """Alpha times each colour, and alpha, of a tile and its halo of ``margin``, int32; 0 beyond the image."""
     size = tuple(span.stop - span.start + 2 * margin for span in tile.core)
     place = tuple(
-        slice(margin - inner.start, margin - inner.start + seen.stop - seen.start)
-        for inner, seen in zip(tile.inner, tile.window, strict=True)
+        slice(margin - inner.start, margin - inner.start + window.stop - window.start)
+        for inner, window in zip(tile.inner, tile.window, strict=True)
     )
     alpha = np.zeros(size, np.int32)
     alpha[place] = alpha8[tile.window]
@@ -126,7 +126,7 @@ def _weighted(rgb: np.ndarray, alpha8: np.ndarray, tile: Tile, margin: int) -> l
     return [*planes, alpha]
 
 
-def _tripled(sums: np.ndarray, step: int) -> np.ndarray:
+def _sum_nine(sums: np.ndarray, step: int) -> np.ndarray:
     """Sums of the 3 x 3 values ``step`` apart around each pixel of HxW that has them all: smaller by 2 ``step``."""
     rows = sums[: -2 * step] + sums[step:-step]
     rows += sums[2 * step :]

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 import numpy as np
 
 from nss.errors import UsageError, check_number, one_line, quoted
-from nss.files.picture import Picture, packed, quantised
+from nss.files.picture import Picture, pack_rgba, quantise
 from nss.photos.file_objects import name_of
 from nss.pipes import OneTimeFile
 from nss.timing import stage
@@ -121,7 +121,7 @@ class Composition:
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """A cut-out on its way into a file.
+    """The picture of a cut-out, ready for a file.
 
     Attributes:
         picture: the pixels.
@@ -153,7 +153,7 @@ class Cutout:
         sha256: SHA-256 of the photo's file where it cannot be read again, as a pipe cannot; else None.
         composition: what is shown; None for the photo with straight alpha.
         nothing_found: no value of the mask, as it was before it was stretched or refined, reached
-            ``nss.masks.sanity.FOUND``; a note has the largest.
+            ``nss.masks.sanity.THRESHOLD``; a note has the largest.
     """
 
     mask: np.ndarray
@@ -170,8 +170,8 @@ class Cutout:
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
-        made = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
-        return f"<Cutout {width} x {height}, {made}, coverage {self.coverage:.3f}>"
+        origin = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
+        return f"<Cutout {width} x {height}, {origin}, coverage {self.coverage:.3f}>"
 
     @property
     def coverage(self) -> float:
@@ -184,7 +184,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return packed(self.rgb, quantised(self.alpha()))
+        return pack_rgba(self.rgb, quantise(self.alpha()))
 
     @property
     def image(self) -> Image.Image:
@@ -215,8 +215,8 @@ class Cutout:
         """The PNG file that notebooks show."""
         from nss.files import export, file_objects, formats
 
-        shown = self.composition or Composition()
-        image = replace(self, composition=replace(shown, mask_bits=8)).image
+        composition = self.composition or Composition()
+        image = replace(self, composition=replace(composition, mask_bits=8)).image
         image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE))
         picture = Picture(np.asarray(image), image.info.get("icc_profile"))
         return export.encode(picture, formats.Encoding("png"), file_objects.IN_MEMORY)
@@ -246,16 +246,16 @@ class Cutout:
             ImageError: the background image cannot be read.
         """
         with self.timed("compose"):
-            return self._composed(composition or self.composition or Composition(), opaque)
+            return self._compose(composition or self.composition or Composition(), opaque)
 
-    def _composed(self, composition: Composition, opaque: bool) -> Composed:
+    def _compose(self, composition: Composition, opaque: bool) -> Composed:
         notes: list[str] = []
         alpha = self.alpha(invert=composition.invert)
         rows, columns = _subject(alpha, composition.crop, notes)
         box = columns.start, rows.start, columns.stop, rows.stop
         alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
         if composition.mask_only:
-            return Composed(Picture(quantised(alpha, composition.mask_bits)), box, tuple(notes))
+            return Composed(Picture(quantise(alpha, composition.mask_bits)), box, tuple(notes))
         rgb = photo
         if composition.decontaminate:
             from nss.cutouts.foreground import decontaminate
@@ -269,8 +269,8 @@ class Cutout:
             background, transparent = "white", False
             notes.append("the format has no transparency: put on white (see 'background')")
         if transparent:
-            alpha8 = quantised(alpha)
-            pixels = packed(_hide(rgb, alpha8, composition.hidden), alpha8)
+            alpha8 = quantise(alpha)
+            pixels = pack_rgba(_hide(rgb, alpha8, composition.hidden), alpha8)
         else:
             pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
         return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
@@ -324,14 +324,14 @@ class Cutout:
         from nss.files.output_file import InputFiles
 
         composition = composition or self.composition
-        read = (self.path, self.info.mask, composition.background if composition else None)
-        inputs = InputFiles(file for file in read if file is not None)
-        chosen = _encoding(encoding, path if isinstance(path, str | os.PathLike) else name_of(path))
-        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+        files = (self.path, self.info.mask, composition.background if composition else None)
+        inputs = InputFiles(file for file in files if file is not None)
+        file_encoding = _encoding(encoding, path if isinstance(path, str | os.PathLike) else name_of(path))
+        picture = self.composed(composition, opaque=not file_encoding.has_alpha).picture
         with self.timed("encode"):
             if isinstance(path, str | os.PathLike):
-                return export.write(picture, path, encoding=chosen, inputs=inputs, overwrite=overwrite)
-            file_objects.write(picture, path, encoding=chosen, inputs=inputs)
+                return export.write(picture, path, encoding=file_encoding, inputs=inputs, overwrite=overwrite)
+            file_objects.write(picture, path, encoding=file_encoding, inputs=inputs)
             return None
 
     def to_bytes(self, format: Encoding | str = "png", *, composition: Composition | None = None) -> bytes:  # noqa: A002 - Pillow's name for it
@@ -347,10 +347,10 @@ class Cutout:
         """
         from nss.files import export, file_objects
 
-        chosen = _encoding(format, None)
-        picture = self.composed(composition, opaque=not chosen.has_alpha).picture
+        file_encoding = _encoding(format, None)
+        picture = self.composed(composition, opaque=not file_encoding.has_alpha).picture
         with self.timed("encode"):
-            return export.encode(picture, chosen, file_objects.IN_MEMORY)
+            return export.encode(picture, file_encoding, file_objects.IN_MEMORY)
 
     def timed(self, name: str) -> AbstractContextManager[None]:
         """Store the wall time of the block as one of the stages of ``info``."""
@@ -361,11 +361,11 @@ class Cutout:
             return None
         from nss.photos import exif
 
-        return exif.cleaned(self.exif, gps=composition.keep_gps)
+        return exif.clean(self.exif, gps=composition.keep_gps)
 
 
 def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | None) -> Encoding:
-    """What is asked for, else what the name says, else PNG."""
+    """``encoding``, else that of the name's extension, else PNG."""
     from nss.files import formats
 
     if isinstance(encoding, formats.Encoding):
@@ -386,8 +386,8 @@ def _subject(alpha: np.ndarray, padding: int | None, notes: list[str]) -> tuple[
     whole = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
     if padding is None:
         return whole
-    seen = alpha >= CROP_ALPHA
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    is_subject = alpha >= CROP_ALPHA
+    rows, columns = np.flatnonzero(is_subject.any(axis=1)), np.flatnonzero(is_subject.any(axis=0))
     if not rows.size:
         notes.append("no subject was found to crop to; the whole picture was kept")
         return whole

@@ -49,7 +49,7 @@ def decontaminate(rgb: np.ndarray, alpha: np.ndarray, amount: float) -> np.ndarr
     if amount == 0:
         return rgb
     out = rgb.copy()
-    below = _solved(_pyramid(rgb, alpha))
+    below = _solve(_pyramid(rgb, alpha))
 
     def work(tile: Tile) -> None:
         part = _soft_part(_is_soft(alpha[tile.core]), tile.core)
@@ -58,7 +58,7 @@ def decontaminate(rgb: np.ndarray, alpha: np.ndarray, amount: float) -> np.ndarr
         window, inner = _with_halo(part, ITERATIONS, alpha.shape)
         a = alpha[window]
         image = rgb[window].transpose(2, 0, 1)
-        foreground = _iterate(image, a, _enlarged(below, window), ITERATIONS)[0][:, *inner].transpose(1, 2, 0)
+        foreground = _iterate(image, a, _enlarge(below, window), ITERATIONS)[0][:, *inner].transpose(1, 2, 0)
         soft = _is_soft(alpha[part])
         own = out[part][soft].astype(np.float32)
         out[part][soft] = np.rint(own + np.float32(amount) * (foreground[soft] * 255 - own))
@@ -104,14 +104,14 @@ def _pyramid(rgb: np.ndarray, alpha: np.ndarray) -> list[Level]:
 
     def work(tile: Tile) -> None:
         rows, columns = (slice(2 * span.start, 2 * span.stop) for span in tile.core)
-        image[:, *tile.core] = _rounded(_halved(rgb[rows, columns].transpose(2, 0, 1)))
-        small[tile.core] = _halved(alpha[rows, columns])
+        image[:, *tile.core] = _to_bytes(_halve(rgb[rows, columns].transpose(2, 0, 1)))
+        small[tile.core] = _halve(alpha[rows, columns])
         soft[tile.core] = _any_of_four(_is_soft(alpha[rows, columns]))
 
     parallel(work, tiles(half))
     levels = [(image, small, soft)]
     while max(small.shape) > 1:
-        image, small = _rounded(_halved(image)), _halved(small)
+        image, small = _to_bytes(_halve(image)), _halve(small)
         soft = _any_of_four(soft)
         levels.append((image, small, soft))
     return levels
@@ -126,11 +126,11 @@ def _any_of_four(soft: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _rounded(x: np.ndarray) -> np.ndarray:
+def _to_bytes(x: np.ndarray) -> np.ndarray:
     return np.rint(x, out=x).astype(np.uint8)
 
 
-def _halved(x: np.ndarray) -> np.ndarray:
+def _halve(x: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 pixels of ...xHxW, float32; the last row or column of an odd number stands for two."""
     rows = x[..., ::2, :].astype(np.float32)
     rows[..., : x.shape[-2] // 2, :] += x[..., 1::2, :]
@@ -141,16 +141,16 @@ def _halved(x: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _solved(levels: list[Level]) -> np.ndarray:
+def _solve(levels: list[Level]) -> np.ndarray:
     """Foreground and background at the finest of these levels, float32 2x3xHxW, within ``REACH`` of soft pixels."""
     # the coarsest level has one pixel, which cannot tell the two apart
-    found = _mean_colours(levels)
+    colours = _mean_colours(levels)
     for image, alpha, soft in reversed(levels):
         if max(alpha.shape) <= SMALL:
-            found = _iterate(image, alpha, _enlarged(found, _whole(alpha)), ITERATIONS_SMALL)
+            colours = _iterate(image, alpha, _enlarge(colours, _whole(alpha)), ITERATIONS_SMALL)
         else:
-            found = _level(image, alpha, soft, found)
-    return found
+            colours = _level(image, alpha, soft, colours)
+    return colours
 
 
 def _mean_colours(levels: list[Level]) -> np.ndarray:
@@ -172,13 +172,13 @@ def _level(image: np.ndarray, alpha: np.ndarray, soft: np.ndarray, below: np.nda
     out = np.zeros((2, *image.shape), np.float16)  # where the next level begins: no need for more
 
     def work(tile: Tile) -> None:
-        seen = _soft_part(soft[tile.window], tile.window)
-        if seen is None:
+        soft_area = _soft_part(soft[tile.window], tile.window)
+        if soft_area is None:
             return
-        part = _within(_with_halo(seen, REACH, alpha.shape)[0], tile.core)
+        part = _within(_with_halo(soft_area, REACH, alpha.shape)[0], tile.core)
         window, inner = _with_halo(part, ITERATIONS, alpha.shape)
-        solved = _iterate(image[:, *window], alpha[window], _enlarged(below, window), ITERATIONS)
-        out[:, :, *part] = solved[:, :, *inner]
+        colours = _iterate(image[:, *window], alpha[window], _enlarge(below, window), ITERATIONS)
+        out[:, :, *part] = colours[:, :, *inner]
 
     parallel(work, tiles((alpha.shape[0], alpha.shape[1]), halo=REACH))
     return out
@@ -192,16 +192,16 @@ def _within(area: Area, bounds: Area) -> Area:
     return rows, columns
 
 
-def _enlarged(below: np.ndarray, window: Area) -> np.ndarray:
+def _enlarge(below: np.ndarray, window: Area) -> np.ndarray:
     """A window of a level from the level of half its size, each value repeated, 2x3xHxW."""
     rows, columns = window
     part = below[:, :, rows.start // 2 : (rows.stop + 1) // 2, columns.start // 2 : (columns.stop + 1) // 2]
-    repeated = np.empty((2, 3, 2 * part.shape[2], 2 * part.shape[3]), np.float32)
+    out = np.empty((2, 3, 2 * part.shape[2], 2 * part.shape[3]), np.float32)
     for row in range(2):
         for column in range(2):
-            repeated[:, :, row::2, column::2] = part
+            out[:, :, row::2, column::2] = part
     top, left = rows.start % 2, columns.start % 2
-    return repeated[:, :, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+    return out[:, :, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
 
 def _iterate(image: np.ndarray, alpha: np.ndarray, start: np.ndarray, iterations: int) -> np.ndarray:
@@ -221,19 +221,24 @@ def _iterate(image: np.ndarray, alpha: np.ndarray, start: np.ndarray, iterations
     weights /= total
     share = np.stack([alpha, rest])
     step = share / (alpha * alpha + rest * rest + total)
-    found = np.empty((2, *image.shape), np.float32)
+    out = np.empty((2, *image.shape), np.float32)
     # one colour at a time: what it takes stays in a core's cache
     height, width = alpha.shape
-    padded = np.empty((2, height + 2, width + 2), np.float32)
-    current = padded[:, 1:-1, 1:-1]
-    neighbours = (padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+    grid = np.empty((2, height + 2, width + 2), np.float32)
+    current = grid[:, 1:-1, 1:-1]
+    neighbours = (
+        grid[:, :-2, 1:-1],
+        grid[:, 2:, 1:-1],
+        grid[:, 1:-1, :-2],
+        grid[:, 1:-1, 2:],
+    )
     mean, product = np.empty((2, height, width), np.float32), np.empty((2, height, width), np.float32)
     for channel in range(3):
         own = image[channel] * np.float32(1 / 255)
         current[:] = start[:, channel]
         for _ in range(iterations):
-            padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
-            padded[:, :, 0], padded[:, :, -1] = padded[:, :, 1], padded[:, :, -2]
+            grid[:, 0], grid[:, -1] = grid[:, 1], grid[:, -2]
+            grid[:, :, 0], grid[:, :, -1] = grid[:, :, 1], grid[:, :, -2]
             np.multiply(neighbours[0], weights[0], out=mean)
             for neighbour, weight in zip(neighbours[1:], weights[1:], strict=True):
                 np.multiply(neighbour, weight, out=product)
@@ -244,5 +249,5 @@ def _iterate(image: np.ndarray, alpha: np.ndarray, start: np.ndarray, iterations
             np.multiply(residue, step, out=product)
             mean += product
             np.clip(mean, 0, 1, out=current)
-        found[:, channel] = current
-    return found
+        out[:, channel] = current
+    return out

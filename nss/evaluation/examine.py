@@ -1,10 +1,10 @@
-"""What a file holds, told from the file: straight or premultiplied alpha, hidden colour, and how clean edges are.
+"""What a file holds: straight or premultiplied alpha, hidden colour, and how clean its edges are.
 
 Premultiplied colours are those of the foreground times alpha. Two things give them away. None of them exceeds its own
 alpha, so that colours which do are straight; and at an edge they fade to black along with alpha, where straight ones
 stay close to the foreground that they border on. A straight file may do the same where the photo's background is black
-and its colours were kept: by itself such a file cannot be told from a premultiplied one and looks alike, and only the
-photo decides.
+and its colours were kept: by itself such a file cannot be distinguished from a premultiplied one, and
+only the photo decides.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SLACK = {True: 1, False: 6}
 FEW = {True: 200, False: 20}
 """One pixel in so many may exceed it by more: where a program sharpened, or a codec blurred colours into each other."""
 
-UNEXPLAINED = 0.02
+RESIDUAL_LIMIT = 0.02
 """The part of the evidence that a hypothesis may leave unexplained if the photo's own colours are to bear it out."""
 
 MANY = 64
@@ -49,7 +49,7 @@ MANY = 64
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """The properties of a file with alpha, and how clean it is.
 
     Attributes:
         name: the file.
@@ -114,10 +114,10 @@ def examine(
     if photo is not None and not isinstance(photo, image_io.Photo):
         photo = image_io.load(photo, max_pixels=max_pixels)
     original = None if photo is None else _same_size(photo, file)
-    seen = _Seen()
+    sums = _Sums()
     if file.alpha is not None:
         for tile in tiles(file.size, REACH):
-            _look(seen, tile, file.rgb, file.alpha, original)
+            _add_tile(sums, tile, rgb=file.rgb, alpha8=file.alpha, original=original)
     exact = file.format in EXACT
     return Examination(
         name=file.name,
@@ -125,12 +125,12 @@ def examine(
         width=width,
         height=height,
         bits=16 if "16-bit reduced to 8" in file.notes else 8,
-        alpha=_verdict(seen, exact, decisive=original is not None),
-        slope=(seen.by_foreground if original is None else seen.by_photo).slope,
-        soft=seen.soft,
-        over=seen.over[exact],
-        hidden="none" if not seen.hidden else "colour" if seen.coloured else "zero",
-        fringe=round(seen.fringe / seen.weight, 2) if seen.weight else None,
+        alpha=_verdict(sums, exact, decisive=original is not None),
+        slope=(sums.by_foreground if original is None else sums.by_photo).slope,
+        soft=sums.soft,
+        over=sums.over[exact],
+        hidden="none" if not sums.hidden else "colour" if sums.coloured else "zero",
+        fringe=round(sums.fringe / sums.weight, 2) if sums.weight else None,
         icc=file.icc is not None,
     )
 
@@ -142,43 +142,45 @@ def _same_size(photo: image_io.Photo, file: image_io.Photo) -> np.ndarray:
     return photo.rgb
 
 
-class _Seen:
+class _Sums:
     """Sums over the tiles of an image."""
 
     def __init__(self) -> None:
         self.soft = self.hidden = self.coloured = 0
         self.over = {True: 0, False: 0}
-        self.expected = {True: 0, False: 0}
+        self.brighter_foreground = {True: 0, False: 0}
         self.by_photo = self.by_foreground = Straightness()
         self.fringe = self.weight = 0.0
 
 
-def _look(seen: _Seen, tile: Tile, rgb: np.ndarray, alpha8: np.ndarray, original: np.ndarray | None) -> None:
+def _add_tile(sums: _Sums, tile: Tile, *, rgb: np.ndarray, alpha8: np.ndarray, original: np.ndarray | None) -> None:
     colours, alpha = rgb[tile.core], alpha8[tile.core]
     if alpha.min() == 255:
         return
     invisible = colours[alpha == 0]
-    seen.hidden += len(invisible)
-    seen.coloured += int((invisible.max(axis=1, initial=0) > SLACK[True]).sum())
+    sums.hidden += len(invisible)
+    sums.coloured += int((invisible.max(axis=1, initial=0) > SLACK[True]).sum())
     soft = (alpha > 0) & (alpha < 255)
     if not soft.any():
         return
     excess = colours[soft].max(axis=1).astype(np.int16) - alpha[soft]
-    seen.soft += excess.size
+    sums.soft += excess.size
     for exact, slack in SLACK.items():
-        seen.over[exact] += int((excess > slack).sum())
+        sums.over[exact] += int((excess > slack).sum())
     if original is not None:
-        seen.by_photo += straightness(colours, original[tile.core], alpha)
+        sums.by_photo += straightness(colours, original[tile.core], alpha)
     near, foreground = _foreground(tile, rgb, alpha8)
     near &= soft
-    colours, foreground, faded = colours[near], foreground[near], alpha[near]
+    colours, foreground, soft_alpha = colours[near], foreground[near], alpha[near]
     for exact, slack in SLACK.items():
-        seen.expected[exact] += int((foreground.max(axis=1, initial=0).astype(np.int16) - faded > slack).sum())
-    seen.by_foreground += straightness(colours, foreground, faded)
-    opacity = faded.astype(np.float64) / 255
+        sums.brighter_foreground[exact] += int(
+            (foreground.max(axis=1, initial=0).astype(np.int16) - soft_alpha > slack).sum()
+        )
+    sums.by_foreground += straightness(colours, foreground, soft_alpha)
+    opacity = soft_alpha.astype(np.float64) / 255
     weight = opacity * (1 - opacity)
     off = np.abs(np.subtract(colours, foreground, dtype=np.int16)).mean(axis=1)
-    seen.fringe, seen.weight = seen.fringe + float((weight * off).sum()), seen.weight + float(weight.sum())
+    sums.fringe, sums.weight = sums.fringe + float((weight * off).sum()), sums.weight + float(weight.sum())
 
 
 def _foreground(tile: Tile, rgb: np.ndarray, alpha8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,11 +191,11 @@ def _foreground(tile: Tile, rgb: np.ndarray, alpha8: np.ndarray) -> tuple[np.nda
     if not near.any():
         return near[tile.inner], rgb[tile.core]
     for axis in (0, 1):
-        near = _grown(near, axis)
+        near = _dilate(near, axis)
     return near[tile.inner], bleed(np.ascontiguousarray(rgb[tile.window]), sure)[tile.inner]
 
 
-def _grown(members: np.ndarray, axis: int) -> np.ndarray:
+def _dilate(members: np.ndarray, axis: int) -> np.ndarray:
     """What lies within ``REACH`` of a member along an axis."""
     sums = np.cumsum(members, axis=axis, dtype=np.int32)
     sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis=axis)
@@ -202,20 +204,20 @@ def _grown(members: np.ndarray, axis: int) -> np.ndarray:
     return sums.take(upper, axis) > sums.take(lower, axis)
 
 
-def _verdict(seen: _Seen, exact: bool, *, decisive: bool) -> Alpha:
-    if not seen.soft and not seen.hidden:
+def _verdict(sums: _Sums, exact: bool, *, decisive: bool) -> Alpha:
+    if not sums.soft and not sums.hidden:
         return "opaque"
-    exceeding = seen.over[exact] > max(2, seen.soft // FEW[exact])
+    exceeding = sums.over[exact] > max(2, sums.soft // FEW[exact])
     # of what lies under alpha 0 a lossy encoder may make anything
-    if exact and (exceeding or seen.coloured > max(2, seen.hidden // FEW[exact])):
+    if exact and (exceeding or sums.coloured > max(2, sums.hidden // FEW[exact])):
         return "straight"
-    if decisive and (verdict := _by_photo(seen.by_photo)) is not None:
+    if decisive and (verdict := _by_photo(sums.by_photo)) is not None:
         return verdict
     if exceeding:
         return "straight"
-    if seen.expected[exact] >= MANY:
+    if sums.brighter_foreground[exact] >= MANY:
         return "premultiplied"
-    slope = seen.by_foreground.slope
+    slope = sums.by_foreground.slope
     if slope is None:
         return "undecided"
     # what shows of the background shifts the slope to either side, and far over 1 there is hardly anything else
@@ -229,6 +231,6 @@ def _by_photo(colours: Straightness) -> Alpha | None:
     if colours.slope is None:
         return None
     straight = colours.residual - 2 * colours.cross + colours.evidence
-    if min(straight, colours.residual) > UNEXPLAINED * colours.evidence:
+    if min(straight, colours.residual) > RESIDUAL_LIMIT * colours.evidence:
         return None
     return "straight" if straight < colours.residual else "premultiplied"

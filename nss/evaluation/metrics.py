@@ -27,7 +27,7 @@ _BAND = 32
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured of one mask.
+    """The measures of one mask.
 
     Attributes:
         mae: mean of the absolute differences.
@@ -88,11 +88,11 @@ def gradient_error(pred: np.ndarray, truth: np.ndarray) -> float:
     smooth /= np.linalg.norm(smooth)
     slope /= np.linalg.norm(slope)
     total = 0.0
-    padded = [np.pad(image, radius, mode="edge") for image in (pred, truth)]
+    padded_images = [np.pad(image, radius, mode="edge") for image in (pred, truth)]
     for top in range(0, len(pred), _BAND):
-        bands = [image[top : top + _BAND + 2 * radius] for image in padded]
+        bands = [image[top : top + _BAND + 2 * radius] for image in padded_images]
         magnitudes = [
-            np.hypot(_filtered(_filtered(band, smooth).T, slope), _filtered(_filtered(band, slope).T, smooth))
+            np.hypot(_correlate(_correlate(band, smooth).T, slope), _correlate(_correlate(band, slope).T, smooth))
             for band in bands
         ]
         difference = magnitudes[0] - magnitudes[1]
@@ -101,17 +101,17 @@ def gradient_error(pred: np.ndarray, truth: np.ndarray) -> float:
 
 
 def connectivity_error(pred: np.ndarray, truth: np.ndarray) -> float:
-    """Sum of the differences in how far pixels hang together with the foreground, in thousands.
+    """Sum of the differences in how far pixels are connected to the foreground, in thousands.
 
-    The foreground at a level is the largest part, connected across edges, of where both masks reach the level; levels
-    are 0.1 apart. A pixel hangs on up to the last level before it first falls out; what a mask has above that counts
-    against its connectedness where it is 0.15 or more.
+    The foreground at a level is the largest component, by 4-connectivity, of where both masks reach the level; levels
+    are 0.1 apart. A pixel is connected up to the last level before it first falls out; what a mask has above that
+    counts against it where it is 0.15 or more.
     """
-    reached = np.minimum(pred, truth)
-    hold = np.ones_like(reached)
-    inside = np.ones(reached.shape, bool)
+    intersection = np.minimum(pred, truth)
+    hold = np.ones_like(intersection)
+    inside = np.ones(intersection.shape, bool)
     for step in range(1, CONNECTIVITY_STEPS + 1):
-        foreground = largest(reached >= step / CONNECTIVITY_STEPS)
+        foreground = largest(intersection >= step / CONNECTIVITY_STEPS)
         hold[inside & ~foreground] = (step - 1) / CONNECTIVITY_STEPS
         inside &= foreground
     excess = [np.where(over >= CONNECTIVITY_THETA, over, 0) for over in (pred - hold, truth - hold)]
@@ -126,7 +126,7 @@ def max_f_measure(pred: np.ndarray, truth: np.ndarray) -> float:
     # an 8-bit level that went through float32 must not fall below itself
     levels = (pred * 255 + 1e-4).astype(np.intp)
     foreground = truth > 0.5
-    every, hits = (np.bincount(chosen, minlength=256)[::-1].cumsum() for chosen in (levels.ravel(), levels[foreground]))
+    every, hits = (np.bincount(subset, minlength=256)[::-1].cumsum() for subset in (levels.ravel(), levels[foreground]))
     # (1 + b) P R / (b P + R), with the fractions of precision and recall cleared
     denominator = every + BETA_SQUARED * np.count_nonzero(foreground)
     return float(((hits + BETA_SQUARED * hits) / np.maximum(denominator, 1)).max())
@@ -145,12 +145,12 @@ def weighted_f_measure(pred: np.ndarray, truth: np.ndarray) -> float:
     error = np.abs(pred - foreground)
     rows, columns = nearest(foreground)
     # behind the edge goes on what the error is at the edge, so that it is no part of the mean on this side
-    continued = error[rows, columns]
+    edge_error = error[rows, columns]
     x = np.arange(-3, 4)
     kernel = np.exp(-(x**2) / (2 * 5.0**2))
     kernel /= kernel.sum()
-    spread = _filtered(_filtered(np.pad(continued, 3), kernel).T, kernel).T
-    inside = np.minimum(error, spread)[foreground]
+    mean_error = _correlate(_correlate(np.pad(edge_error, 3), kernel).T, kernel).T
+    inside = np.minimum(error, mean_error)[foreground]
     height, width = truth.shape
     distance = np.hypot(rows - np.arange(height)[:, None], columns - np.arange(width))[background]
     outside = float((error[background] * (2 - 0.5 ** (distance / 5))).sum())
@@ -223,7 +223,7 @@ def _structure(pred: np.ndarray, truth: np.ndarray) -> float:
     return 0.0 if apart else 1.0
 
 
-def _filtered(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Correlation of rows with an odd kernel, along the first axis and without borders: HxW to (H - taps + 1)xW."""
     length = len(x) - len(kernel) + 1
     out = x[:length] * kernel[0]

@@ -1,4 +1,4 @@
-"""Masks and cut-outs held against the truth: which files belong together, and what each pair scores."""
+"""Masks and cut-outs compared with the truth: which files belong together, and the scores of each pair."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What came of a pair: scores, or the error."""
+class Evaluation:
+    """The scores of a pair, or the error."""
 
     pair: Pair
     scores: Scores | None
     error: ImageError | None = None
 
 
-def matched(pred_dir: Path, truth_dir: Path) -> tuple[list[Pair], list[str]]:
+def match_pairs(pred_dir: Path, truth_dir: Path) -> tuple[list[Pair], list[str]]:
     """The pairs that two folders make, by name, and a line for each file that has no counterpart.
 
     Raises:
@@ -60,21 +60,24 @@ def matched(pred_dir: Path, truth_dir: Path) -> tuple[list[Pair], list[str]]:
     """
     truths, foregrounds = _truths(truth_dir)
     preds = _predictions(pred_dir)
-    pairs, unmatched = [], []
+    pairs, lines = [], []
     for name, files in truths.items():
         if name not in preds:
-            unmatched.append(f"{files[0]}: has no prediction in {pred_dir}")
+            lines.append(f"{files[0]}: has no prediction in {pred_dir}")
             continue
-        found, colours = preds.pop(name), foregrounds.get(name, [])
-        crowd = next((group for group in (files, found, colours) if len(group) > 1), None)
-        error = f"{' and '.join(file.name for file in crowd)} are for the same image; keep one" if crowd else None
-        pairs.append(Pair(name, found[0], files[0], colours[0] if colours else None, error))
+        predictions, colours = preds.pop(name), foregrounds.get(name, [])
+        duplicates = next((group for group in (files, predictions, colours) if len(group) > 1), None)
+        error = (
+            f"{' and '.join(file.name for file in duplicates)} are for the same image; keep one" if duplicates else None
+        )
+        foreground = colours[0] if colours else None
+        pairs.append(Pair(name, pred=predictions[0], truth=files[0], foreground=foreground, error=error))
     for files in preds.values():
-        unmatched += [f"{file}: has no truth in {truth_dir}" for file in files]
-    return pairs, unmatched
+        lines += [f"{file}: has no truth in {truth_dir}" for file in files]
+    return pairs, lines
 
 
-def compared(pairs: list[Pair], max_pixels: int = MAX_PIXELS) -> Iterator[Evaluated]:
+def compare_pairs(pairs: list[Pair], max_pixels: int = MAX_PIXELS) -> Iterator[Evaluation]:
     """The scores of each pair, or why there are none; no image may have more than ``max_pixels``."""
     for pair in pairs:
         try:
@@ -88,9 +91,9 @@ def compared(pairs: list[Pair], max_pixels: int = MAX_PIXELS) -> Iterator[Evalua
                 _same_size(pair.foreground, colours, pair.pred, pred)
                 # what is wholly transparent shows no colour
                 result = replace(result, colour=colour_error(photo.rgb, colours, truth * (pred > 0)))
-            yield Evaluated(pair, result)
+            yield Evaluation(pair, result)
         except ImageError as error:
-            yield Evaluated(pair, None, error)
+            yield Evaluation(pair, None, error)
 
 
 def mean(results: list[Scores]) -> Scores | None:
@@ -115,11 +118,11 @@ def _truths(folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]
 
 def _predictions(folder: Path) -> dict[str, list[Path]]:
     """The predictions in a folder by image name: of several endings those with the first of ``ENDINGS``."""
-    ranked: dict[str, dict[str, list[Path]]] = {}
+    by_ending: dict[str, dict[str, list[Path]]] = {}
     for file in _images(folder):
         ending = next(ending for ending in ENDINGS if file.stem.endswith(ending))
-        ranked.setdefault(file.stem.removesuffix(ending), {}).setdefault(ending, []).append(file)
-    return {name: next(ranks[ending] for ending in ENDINGS if ending in ranks) for name, ranks in ranked.items()}
+        by_ending.setdefault(file.stem.removesuffix(ending), {}).setdefault(ending, []).append(file)
+    return {name: next(ranks[ending] for ending in ENDINGS if ending in ranks) for name, ranks in by_ending.items()}
 
 
 def _images(folder: Path) -> list[Path]:

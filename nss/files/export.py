@@ -16,7 +16,7 @@ from nss.files.formats import FORMATS, Encoding, check_bits, choose
 from nss.files.output_file import InputFiles, place, sync
 from nss.files.picture import Picture
 from nss.files.tiff_exif import EXIF_PREFIX, add_exif
-from nss.files.verify import check_written
+from nss.files.verify import verify_file
 from nss.photos import codec_messages
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def write(
         ValueError: the picture has alpha and the format has none.
     """
     target = Path(path)
-    chosen = encoding or choose(target)
+    file_encoding = encoding or choose(target)
 
     def fill(file: IO[bytes]) -> None:
-        with codec_messages.told(str(target), chosen.of.pillow):
-            _encode(picture, chosen, file, str(target))
+        with codec_messages.report_messages(str(target), file_encoding.of.pillow):
+            _encode(picture, file_encoding, file, str(target))
             sync(file)
-            check_written(file, picture, chosen, str(target))
+            verify_file(file, picture, file_encoding, str(target))
 
     return place(fill, target, inputs=inputs, overwrite=overwrite, alternatives=alternatives)
 
@@ -82,9 +82,9 @@ def encode(picture: Picture, encoding: Encoding, name: str = "<standard output>"
         ValueError: the picture has alpha and the format has none.
     """
     file = io.BytesIO()
-    with codec_messages.told(name, encoding.of.pillow):
+    with codec_messages.report_messages(name, encoding.of.pillow):
         _encode(picture, encoding, file, name)
-        check_written(file, picture, encoding, name)
+        verify_file(file, picture, encoding, name)
     return file.getvalue()
 
 

@@ -39,10 +39,10 @@ def write(picture: Picture, file: IO[bytes], *, encoding: Encoding, inputs: Inpu
     rest = memoryview(encode(picture, encoding, name))
     try:
         while rest:  # a raw file may take a part
-            written = file.write(rest)
-            if written is None and isinstance(file, io.RawIOBase):
+            count = file.write(rest)
+            if count is None and isinstance(file, io.RawIOBase):
                 raise ImageError(f"{name}: cannot be written: it is full, and does not wait for its reader")
-            rest = rest[len(rest) if written is None else written :]  # what returns no number took all
+            rest = rest[len(rest) if count is None else count :]  # what returns no number took all
         if hasattr(file, "flush"):
             file.flush()
     except (OSError, ValueError) as error:  # ValueError: it is closed

@@ -1,4 +1,4 @@
-"""The formats that can be written: what each can hold, and how it is told to hold it.
+"""The formats that can be written: what each can hold, and the settings of its encoder.
 
 Defaults are fast and, but for AVIF and JPEG, lossless. Alpha is never premultiplied, what lies under alpha 0 is written
 as it is, and colour is subsampled by lossy WebP alone, which knows nothing else.
@@ -41,7 +41,7 @@ _PREDICTOR, _HORIZONTAL_DIFFERENCES = 317, 2  # TIFF 6.0, section 14
 
 @dataclass(frozen=True)
 class Format:
-    """What is to be known of a format.
+    """The properties of a format.
 
     Attributes:
         name: its name in options and messages.
@@ -114,19 +114,78 @@ def _tiff(_quality: int | None, effort: int | None) -> dict[str, Any]:
     return {"compression": compression, "tiffinfo": {_PREDICTOR: _HORIZONTAL_DIFFERENCES}}
 
 
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi")
 _ANY = 2**31 - 1
 _BOMB = 2 * (1024**3 // 4 // 3)  # from there Pillow's decoders of WebP and TIFF take a file for a decompression bomb
 
 FORMATS = {
     f.name: f
     for f in (
-        Format("png", "PNG", "PngImagePlugin", (".png",), True, False, None, (8, 16), _ANY, _ANY, _png),
-        Format("webp", "WEBP", "WebPImagePlugin", (".webp",), True, True, None, (8,), 16383, _BOMB, _webp),
-        # libavif's decoder stops there, AV1 itself at 65536
-        Format("avif", "AVIF", "AvifImagePlugin", (".avif",), True, True, 90, (8,), 32768, 16384**2, _avif),
-        Format("jpeg", "JPEG", "JpegImagePlugin", _JPEG, False, True, 92, (8,), 65500, _ANY, _jpeg),
-        Format("tiff", "TIFF", "TiffImagePlugin", (".tif", ".tiff"), True, False, None, (8, 16), _ANY, _BOMB, _tiff),
+        Format(
+            "png",
+            pillow="PNG",
+            plugin="PngImagePlugin",
+            extensions=(".png",),
+            alpha=True,
+            lossy=False,
+            quality=None,
+            bits=(8, 16),
+            longest=_ANY,
+            largest=_ANY,
+            keywords=_png,
+        ),
+        Format(
+            "webp",
+            pillow="WEBP",
+            plugin="WebPImagePlugin",
+            extensions=(".webp",),
+            alpha=True,
+            lossy=True,
+            quality=None,
+            bits=(8,),
+            longest=16383,
+            largest=_BOMB,
+            keywords=_webp,
+        ),
+        Format(
+            "avif",
+            pillow="AVIF",
+            plugin="AvifImagePlugin",
+            extensions=(".avif",),
+            alpha=True,
+            lossy=True,
+            quality=90,
+            bits=(8,),
+            # libavif's decoder stops there, AV1 itself at 65536
+            longest=32768,
+            largest=16384**2,
+            keywords=_avif,
+        ),
+        Format(
+            "jpeg",
+            pillow="JPEG",
+            plugin="JpegImagePlugin",
+            extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
+            alpha=False,
+            lossy=True,
+            quality=92,
+            bits=(8,),
+            longest=65500,
+            largest=_ANY,
+            keywords=_jpeg,
+        ),
+        Format(
+            "tiff",
+            pillow="TIFF",
+            plugin="TiffImagePlugin",
+            extensions=(".tif", ".tiff"),
+            alpha=True,
+            lossy=False,
+            quality=None,
+            bits=(8, 16),
+            longest=_ANY,
+            largest=_BOMB,
+            keywords=_tiff,
+        ),
     )
 }
 
@@ -163,7 +222,7 @@ class Encoding:
 
     @property
     def of(self) -> Format:
-        """What is to be known of the format."""
+        """The properties of the format."""
         return FORMATS[self.format]
 
     @property
@@ -177,7 +236,7 @@ class Encoding:
         return self.quality is None and self.of.lossless
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the encoder is told, for the record."""
+        """All settings of the encoder, for the record."""
         return {"format": self.format, "quality": self.quality, "effort": self.effort, "options": self.options()}
 
     def options(self) -> dict[str, Any]:
@@ -199,15 +258,15 @@ def choose(target: Path, format: str | None = None, quality: int | None = None, 
             range; this build of Pillow lacks the format.
     """
     extension = target.suffix.lower()
-    named = next((f.name for f in FORMATS.values() if extension in f.extensions), None)
-    asked = None if format is None else _ALIASES.get(format.lower(), format.lower())
-    chosen = named if asked is None else asked
-    if chosen is None:
-        known = ", ".join(f.extensions[0] for f in FORMATS.values())
-        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {known}, or 'encoding'")
-    encoding = Encoding(chosen, quality, effort)
-    if named not in (None, chosen):
-        raise UsageError(f"{target}: its extension is that of {named}, and the format asked for is {chosen}")
+    by_extension = next((f.name for f in FORMATS.values() if extension in f.extensions), None)
+    by_option = None if format is None else _ALIASES.get(format.lower(), format.lower())
+    name = by_extension if by_option is None else by_option
+    if name is None:
+        suffixes = ", ".join(f.extensions[0] for f in FORMATS.values())
+        raise UsageError(f"{target}: {extension or 'no extension'} names no format; use {suffixes}, or 'encoding'")
+    encoding = Encoding(name, quality, effort)
+    if by_extension not in (None, name):
+        raise UsageError(f"{target}: its extension is that of {by_extension}, and the format asked for is {name}")
     _require(encoding.of)
     return encoding
 

@@ -30,7 +30,7 @@ _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 
 
 class ExistsError(ImageError):
-    """The name of an output is taken, and may not be."""
+    """The name of an output has a file already, and that must stay."""
 
 
 class InputFiles:
@@ -50,13 +50,13 @@ class InputFiles:
         return bool(self._identities) and _identity(file) in self._identities
 
 
-def check(target: Path, *, inputs: InputFiles | None = None, taken_ok: bool = False) -> None:
+def check(target: Path, *, inputs: InputFiles | None = None, may_exist: bool = False) -> None:
     """Refuse a target that ``place`` would refuse, before any work is done for it.
 
     Args:
         target: the output.
         inputs: the files that the command reads.
-        taken_ok: the name may be taken by a regular file, or a link to one.
+        may_exist: the name may be taken by a regular file, or a link to one.
 
     Raises:
         UsageError: the target is one of the inputs.
@@ -71,7 +71,7 @@ def check(target: Path, *, inputs: InputFiles | None = None, taken_ok: bool = Fa
                 raise ImageError(f"{target}: is a socket, which takes no file; give the output another name")
             return
         is_directory = stat.S_ISDIR(_mode(target))
-        file = _followed(target)
+        file = _link_target(target)
         has_parent = file.parent.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or with a NUL byte; links in a circle
         raise _unwritable(target, error) from error
@@ -81,7 +81,7 @@ def check(target: Path, *, inputs: InputFiles | None = None, taken_ok: bool = Fa
         raise ImageError(f"{target}: the directory {file.parent} does not exist; create it first")
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise ImageError(f"{target}: the directory {file.parent} is not writable")
-    if not taken_ok and os.path.lexists(target):
+    if not may_exist and os.path.lexists(target):
         raise _exists(target)
 
 
@@ -110,13 +110,13 @@ def place(
     Raises:
         UsageError, ExistsError, ImageError: as ``check``; ImageError also where the file cannot be written.
     """
-    check(target, inputs=inputs, taken_ok=overwrite or alternatives is not None)
+    check(target, inputs=inputs, may_exist=overwrite or alternatives is not None)
     if is_special(target):
         content = io.BytesIO()
         fill(content)
         write_through(content.getvalue(), target)
         return target
-    file = _followed(target) if overwrite else target
+    file = _link_target(target) if overwrite else target
     # independent of the target's name, which may be as long as the file system allows
     temporary = f".nss-{secrets.token_hex(8)}.tmp"
     try:
@@ -173,7 +173,7 @@ def write_through(data: bytes, target: Path, *, opening: AbstractContextManager[
     """
     try:
         with opening or nullcontext():
-            descriptor = _opened(target)
+            descriptor = _open(target)
         try:
             rest = memoryview(data)
             while rest:
@@ -269,7 +269,7 @@ def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path
     raise _exists(first)
 
 
-def _opened(target: Path) -> int:
+def _open(target: Path) -> int:
     """A descriptor to write to what is no regular file."""
     if (number := descriptor_of(target)) is not None:
         return os.dup(number)  # to open it anew would begin at the front of a file, and fails for a socket
@@ -290,7 +290,7 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _followed(path: Path) -> Path:
+def _link_target(path: Path) -> Path:
     """What a link leads to, there or not; any other path as it is."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 

@@ -27,13 +27,13 @@ class Picture:
         return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
 
 
-def quantised(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
+def quantise(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
     """Alpha in 0..1 as uint8 or uint16 of the same shape, rounded to nearest (ties to even)."""
-    scaled = alpha * np.float32(2**bits - 1)
-    return np.rint(scaled, out=scaled).astype(np.uint8 if bits == 8 else np.uint16)
+    levels = alpha * np.float32(2**bits - 1)
+    return np.rint(levels, out=levels).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def packed(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
+def pack_rgba(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
     """RGB, uint8 HxWx3, and alpha, uint8 HxW, as uint8 HxWx4."""
     rgba = np.empty((*alpha8.shape, 4), np.uint8)
     rgba[..., :3] = rgb

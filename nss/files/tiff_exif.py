@@ -31,9 +31,9 @@ def add_exif(file: IO[bytes], block: bytes) -> None:
     exif.load(EXIF_PREFIX + block)
     exif.endian = order
     start = _even_end(file)
-    added = exif.tobytes(start)[len(EXIF_PREFIX) + _HEADER :]
-    file.write(added)
-    entries = _entries(added, order)
+    tags = exif.tobytes(start)[len(EXIF_PREFIX) + _HEADER :]
+    file.write(tags)
+    entries = _entries(tags, order)
     file.seek(struct.unpack(f"{order}L", header[4:])[0])
     count = file.read(2)
     entries |= _entries(count + file.read(_ENTRY * struct.unpack(f"{order}H", count)[0]), order)

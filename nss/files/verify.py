@@ -1,4 +1,4 @@
-"""A second look at a written file, with a decoder, before it takes the name that was asked for."""
+"""Verification: a file is decoded again and compared with its picture, before it takes its name."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ STRIP = 256
 """Rows that are held decoded a second time."""
 
 
-def check_written(file: IO[bytes], picture: Picture, encoding: Encoding, name: str) -> None:
-    """Decode ``file`` and hold it against what was to be written.
+def verify_file(file: IO[bytes], picture: Picture, encoding: Encoding, name: str) -> None:
+    """Decode ``file`` and compare it with the picture that it must hold.
 
     Size, depth, the ICC profile and the EXIF must be those of the picture, and no orientation be given; of a lossless
     file every pixel must be, hidden ones too. Of a lossy one alpha may be off by ``ALPHA_TOLERANCE``, and the mean
@@ -67,7 +67,7 @@ def check_written(file: IO[bytes], picture: Picture, encoding: Encoding, name: s
         ImageError: the file does not decode, or holds something else.
     """
     file.seek(0)
-    image = _decoded(file, encoding, name)
+    image = _decode(file, encoding, name)
     if image.size != picture.pixels.shape[1::-1]:
         height, width = picture.pixels.shape[:2]
         raise _differs(name, f"{image.size[0]} x {image.size[1]} pixels were read for {width} x {height}")
@@ -76,7 +76,7 @@ def check_written(file: IO[bytes], picture: Picture, encoding: Encoding, name: s
     if image.mode not in possible:
         raise _differs(name, f"pixels of {image.mode} were read for {_mode(picture)}")
     if encoding.lossless:
-        if any(not np.array_equal(written, meant) for written, meant in _strips(image, picture)):
+        if any(not np.array_equal(pixels, reference) for pixels, reference in _strips(image, picture)):
             raise _differs(name, "pixels differ")
     elif fault := _lossy_fault(image, picture, encoding):
         raise _differs(name, fault)
@@ -86,7 +86,7 @@ def check_written(file: IO[bytes], picture: Picture, encoding: Encoding, name: s
         raise _differs(name, "the EXIF differs")
 
 
-def _decoded(file: IO[bytes], encoding: Encoding, name: str) -> Image.Image:
+def _decode(file: IO[bytes], encoding: Encoding, name: str) -> Image.Image:
     from PIL import Image
 
     importlib.import_module(f"PIL.{encoding.of.plugin}")
@@ -131,54 +131,54 @@ class Straightness:
         return self.cross / self.evidence if self.evidence >= EVIDENCE else None
 
 
-def straightness(decoded: np.ndarray, composed: np.ndarray, alpha8: np.ndarray) -> Straightness:
-    """Regress decoded colours on composed ones over 16 <= alpha <= 239.
+def straightness(pixels: np.ndarray, reference: np.ndarray, alpha8: np.ndarray) -> Straightness:
+    """Regress decoded colours on the composed ones over 16 <= alpha <= 239.
 
     Args:
-        decoded: uint8 ...x3, what was read.
-        composed: uint8 ...x3, the straight colours.
+        pixels: uint8 ...x3, decoded.
+        reference: uint8 ...x3, the straight colours.
         alpha8: uint8 of the same shape but for the channels.
     """
     soft = (alpha8 >= 16) & (alpha8 <= 239)
     if not soft.any():
         return Straightness()
-    c = composed[soft].astype(np.float64)
+    c = reference[soft].astype(np.float64)
     p = c * (alpha8[soft].astype(np.float64)[:, None] / 255)
-    off, c = decoded[soft] - p, c - p
+    off, c = pixels[soft] - p, c - p
     return Straightness(float((off * c).sum()), float((c * c).sum()), float((off * off).sum()))
 
 
 def _lossy_fault(image: Image.Image, picture: Picture, encoding: Encoding) -> str | None:
     colours = Straightness()
-    shown, hidden = [], []
-    for written, meant in _strips(image, picture):
-        errors = _block_errors(written, meant)
+    visible_errors, hidden_errors = [], []
+    for pixels, reference in _strips(image, picture):
+        errors = _block_errors(pixels, reference)
         if not picture.has_alpha:
-            shown.append(errors.ravel())
+            visible_errors.append(errors.ravel())
             continue
-        alpha = meant[..., 3]
-        off = int(np.abs(np.subtract(written[..., 3], alpha, dtype=np.int16)).max())
+        alpha = reference[..., 3]
+        off = int(np.abs(np.subtract(pixels[..., 3], alpha, dtype=np.int16)).max())
         if off > ALPHA_TOLERANCE[encoding.format]:
             return f"alpha differs by up to {off} levels"
-        colours += straightness(written[..., :3], meant[..., :3], alpha)
+        colours += straightness(pixels[..., :3], reference[..., :3], alpha)
         visible = _visible_blocks(alpha)
-        shown.append(errors[visible])
-        hidden.append(errors[~visible])
+        visible_errors.append(errors[visible])
+        hidden_errors.append(errors[~visible])
     if colours.slope is not None and colours.slope < 0.5:
         return "its colours are multiplied by alpha"
     quality = encoding.options()["quality"]
     mean, most = COLOUR_TOLERANCE[encoding.format, quality >= FINE]
-    for where, parts in (("", shown), (" under alpha 0", hidden)):
+    for where, parts in (("", visible_errors), (" under alpha 0", hidden_errors)):
         blocks = np.concatenate(parts) if parts else np.empty(0)
         if blocks.size and (blocks.mean() > mean or np.percentile(blocks, 99) > most):
             return f"colours{where} differ by {blocks.mean():.1f} levels on average"
     return None
 
 
-def _block_errors(written: np.ndarray, meant: np.ndarray) -> np.ndarray:
+def _block_errors(pixels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """By how many levels the mean colour of each block is off, in the channel where it is off most."""
-    height, width = meant.shape[:2]
-    off = np.subtract(written, meant, dtype=np.int16).reshape(height, -1)
+    height, width = reference.shape[:2]
+    off = np.subtract(pixels, reference, dtype=np.int16).reshape(height, -1)
     rows = max(height // BLOCK, 1)
     # up to 31 differences add up to less than 2**15
     sums = off[: rows * BLOCK].reshape(rows, -1, off.shape[1]).sum(axis=1, dtype=np.int16)
@@ -200,17 +200,17 @@ def _starts(length: int, step: int = BLOCK) -> np.ndarray:
 
 
 def _strips(image: Image.Image, picture: Picture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What was read and what was meant, some rows at a time: a second whole copy of a large photo takes a gigabyte."""
+    """Decoded pixels and the picture's, some rows at a time: a second whole copy of a large photo takes a gigabyte."""
     height = image.height
     tops = [*_starts(height, STRIP), height]
     for top, end in pairwise(tops):
-        written = np.asarray(rows_of(image, top, end))
-        meant = picture.pixels[top:end]
-        if written.ndim == 3 and meant.ndim == 2:
-            meant = np.repeat(meant[..., None], 3, axis=2)
-        elif written.shape[2:] == (3,) and meant.shape[2:] == (4,):
-            written = np.dstack([written, np.full(written.shape[:2], 255, np.uint8)])
-        yield written, meant
+        pixels = np.asarray(rows_of(image, top, end))
+        reference = picture.pixels[top:end]
+        if pixels.ndim == 3 and reference.ndim == 2:
+            reference = np.repeat(reference[..., None], 3, axis=2)
+        elif pixels.shape[2:] == (3,) and reference.shape[2:] == (4,):
+            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+        yield pixels, reference
 
 
 def _mode(picture: Picture) -> str:
@@ -223,11 +223,11 @@ def _same_exif(image: Image.Image, block: bytes | None) -> bool:
     """Whether the image has the tags of the block with their values, no others, and no orientation."""
     from PIL import Image as PillowImage
 
-    meant, read = PillowImage.Exif(), image.getexif()
+    reference, exif = PillowImage.Exif(), image.getexif()
     if block is not None:
-        meant.load(EXIF_PREFIX + block)
+        reference.load(EXIF_PREFIX + block)
     own = _TIFF_LAYOUT if image.format == "TIFF" else frozenset()
-    return _ORIENTATION not in read and _tags(read, own) == _tags(meant, own)
+    return _ORIENTATION not in exif and _tags(exif, own) == _tags(reference, own)
 
 
 def _tags(exif: Image.Exif, own: frozenset[int]) -> list[str]:
@@ -235,8 +235,8 @@ def _tags(exif: Image.Exif, own: frozenset[int]) -> list[str]:
     camera = exif.get_ifd(_EXIF)
     interoperability = exif.get_ifd(_INTEROPERABILITY) if _INTEROPERABILITY in camera else {}
     directories = (dict(exif), camera, exif.get_ifd(_GPS), interoperability)
-    skipped = own | {_EXIF, _GPS, _INTEROPERABILITY}  # where a directory lies means nothing
-    return [repr(sorted((t, v) for t, v in d.items() if t not in skipped)) for d in directories]
+    structural = own | {_EXIF, _GPS, _INTEROPERABILITY}  # where a directory lies means nothing
+    return [repr(sorted((t, v) for t, v in d.items() if t not in structural)) for d in directories]
 
 
 _ORIENTATION = 0x0112

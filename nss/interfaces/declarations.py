@@ -1,4 +1,4 @@
-"""What an ONNX file declares of its inputs and outputs, read for the one that takes a photo."""
+"""What an ONNX file declares of its inputs and outputs, and which input takes the photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DTYPES: dict[int, DType] = {
 _BY_COUNT: dict[int, Channels] = {3: "RGB", 4: "RGBA", 1: "grey"}
 
 
-class Declared:
+class Declarations:
     """The inputs and outputs of a file as it declares them.
 
     Attributes:
@@ -46,11 +46,11 @@ class Declared:
         """The type of an input's elements, None for one that no photo comes in."""
         return _DTYPES.get(self.types.get(name, 0))
 
-    def described(self, name: str) -> str:
+    def describe(self, name: str) -> str:
         """An input in words: "trimap of float[1, 1, h, w]"."""
         kind = self.types.get(name, 0)
-        known = kind in onnx.TensorProto.DataType.values()
-        word = onnx.TensorProto.DataType.Name(kind).lower() if known else "?"
+        is_known = kind in onnx.TensorProto.DataType.values()
+        word = onnx.TensorProto.DataType.Name(kind).lower() if is_known else "?"
         return f"{name} of {word}[{', '.join(map(str, self.inputs[name]))}]"
 
     def channels_of(self, output: str) -> int | None:
@@ -69,7 +69,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoInput:
     """The input that takes the photo.
 
     Attributes:
@@ -97,74 +97,82 @@ class Photo:
         """The size that the file fixes; None where a side is open."""
         return FixedSize(self.height, self.width) if self.height and self.width else None
 
-    def size(self, wanted: Size) -> Size | None:
-        """The size that the file allows next to the one that is wanted; None where any will do."""
+    def size(self, preference: Size) -> Size | None:
+        """The size that the file allows, its open sides as ``preference`` has them; None where both are open."""
         if self.fixed is not None:
             return self.fixed
         if not (self.height or self.width):
             return None
         side = self.height or self.width or 1
-        if isinstance(wanted, EdgeSize):
+        if isinstance(preference, EdgeSize):
             return FixedSize(self.height or side, self.width or side)
-        return FixedSize(self.height or wanted.height, self.width or wanted.width)
+        return FixedSize(self.height or preference.height, self.width or preference.width)
 
 
-def photo_input(declared: Declared, asked: Description, known: Description, signs: Signs, title: str) -> Photo:
+def photo_input(
+    declarations: Declarations, *, user_description: Description, description: Description, signs: Signs, title: str
+) -> PhotoInput:
     """The input that takes the photo: the one that is named, else the first that is most like one.
 
     Args:
-        declared: what the file declares.
-        asked: what the user says, which must fit.
-        known: what all say, which counts where it fits.
+        declarations: what the file declares.
+        user_description: what the user says, which must fit.
+        description: what all say, which counts where it fits.
         signs: what stands in the graph.
         title: the model's name in an error.
 
-    What is asked for and contradicts the file stands here, as does an input that is none: whoever opens the model
+    Where the user's description contradicts the file, it wins here, as does an input that is none: opening the model
     refuses it.
 
     Raises ModelUnavailableError where no input takes a photo.
     """
-    names = [known["input"]] if "input" in known else list(declared.inputs)
-    forms = {name: _axes(declared.inputs[name], asked.get("layout")) for name in names if declared.dtype(name)}
-    fitting = [name for name in names if forms.get(name)]
-    if not fitting and "input" not in known and len(names) != 1:
-        listed = ", ".join(map(declared.described, names))
-        raise ModelUnavailableError(f"{title}: takes {listed}, none of them a photo; say which one by 'input'")
-    if not fitting:
-        return _unlike(declared, names[0], known)
-    name = min(fitting, key=lambda name: _PREFERRED.index(_count(declared.inputs[name], forms[name][0])))
-    dims, axes = declared.inputs[name], forms[name]
+    names = [description["input"]] if "input" in description else list(declarations.inputs)
+    forms = {
+        name: _axes(declarations.inputs[name], user_description.get("layout"))
+        for name in names
+        if declarations.dtype(name)
+    }
+    candidates = [name for name in names if forms.get(name)]
+    if not candidates and "input" not in description and len(names) != 1:
+        inputs = ", ".join(map(declarations.describe, names))
+        raise ModelUnavailableError(f"{title}: takes {inputs}, none of them a photo; say which one by 'input'")
+    if not candidates:
+        return _unlike(declarations, names[0], description)
+    name = min(
+        candidates, key=lambda name: _CHANNEL_PREFERENCE.index(_count(declarations.inputs[name], forms[name][0]))
+    )
+    dims, axes = declarations.inputs[name], forms[name]
     # both ends may hold the channels only where both are open
     is_open = len(axes) > 1 and _count(dims, axes[0]) is None and _count(dims, axes[1]) is None
     axis = axes[0]
-    certain = not is_open or "layout" in known
-    if is_open and "layout" in known:
-        axis = -1 if known["layout"] == "NHWC" else -3
+    certain = not is_open or "layout" in description
+    if is_open and "layout" in description:
+        axis = -1 if description["layout"] == "NHWC" else -3
     elif is_open and signs.transposes(name):
         axis, certain = -1, True
     rows, columns = (dims[-3], dims[-2]) if axis == -1 else (dims[-2], dims[-1])
-    wanted = CHANNELS[known["channels"]] if "channels" in known else None
-    count = _count(dims, axis) or wanted or signs.channels(name)
+    channel_count = CHANNELS[description["channels"]] if "channels" in description else None
+    count = _count(dims, axis) or channel_count or signs.channels(name)
     count = count if count in _BY_COUNT else 3
-    return Photo(
+    return PhotoInput(
         name=name,
-        dtype=declared.dtype(name) or "float32",
+        dtype=declarations.dtype(name) or "float32",
         layout="NHWC" if axis == -1 else "NCHW",
         layout_is_guessed=not certain,
         count=count,
-        channels=known["channels"] if "channels" in known and wanted == count else _BY_COUNT[count],
+        channels=description["channels"] if "channels" in description and channel_count == count else _BY_COUNT[count],
         height=rows if isinstance(rows, int) else None,
         width=columns if isinstance(columns, int) else None,
     )
 
 
-def _unlike(declared: Declared, name: str, known: Description) -> Photo:
+def _unlike(declarations: Declarations, name: str, description: Description) -> PhotoInput:
     """An input that takes no photo, as one that does."""
-    channels = known.get("channels", "RGB")
-    return Photo(
+    channels = description.get("channels", "RGB")
+    return PhotoInput(
         name=name,
-        dtype=known.get("dtype", declared.dtype(name) or "float32"),
-        layout=known.get("layout", "NCHW"),
+        dtype=description.get("dtype", declarations.dtype(name) or "float32"),
+        layout=description.get("layout", "NCHW"),
         layout_is_guessed=True,
         count=CHANNELS[channels],
         channels=channels,
@@ -173,7 +181,7 @@ def _unlike(declared: Declared, name: str, known: Description) -> Photo:
     )
 
 
-_PREFERRED = (3, None, 4, 1)
+_CHANNEL_PREFERENCE = (3, None, 4, 1)
 """Numbers of channels, from the one that is most like a photo; None is an open one."""
 
 
@@ -183,9 +191,9 @@ def _count(dims: Dims, axis: int) -> int | None:
 
 
 def _axes(dims: Dims, layout: Layout | None) -> list[int]:
-    """Where an input may have its channels, -3 or -1, the likelier first; ``layout`` is what is asked for."""
+    """Where an input may have its channels, -3 or -1, the likelier first; ``layout`` is the user's."""
     if len(dims) not in (3, 4) or (len(dims) == 4 and dims[0] != 1 and isinstance(dims[0], int)):
         return []
     axes = [-3, -1] if layout is None else [-1 if layout == "NHWC" else -3]
-    fitting = [axis for axis in axes if _count(dims, axis) in (None, *_BY_COUNT)]
-    return sorted(fitting, key=lambda axis: (3, 4, 1, None).index(_count(dims, axis)))
+    candidates = [axis for axis in axes if _count(dims, axis) in (None, *_BY_COUNT)]
+    return sorted(candidates, key=lambda axis: (3, 4, 1, None).index(_count(dims, axis)))

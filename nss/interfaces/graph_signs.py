@@ -45,33 +45,33 @@ LARGEST_NORMALISED = 8.0
 
 
 class Signs:
-    """The graph of a file, by what makes and what reads each value.
+    """The graph of a file, with the producer and the readers of each value.
 
     Nodes that no valid graph holds, such as a circle of them, are none here: the engine refuses them.
     """
 
     def __init__(self, file: engine.ModelFile) -> None:
         graph = file.proto.graph
-        self._stored = {tensor.name: tensor for tensor in graph.initializer}
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes: list[onnx.NodeProto] = []
-        self._makers: dict[str, onnx.NodeProto] = {}
+        self._producers: dict[str, onnx.NodeProto] = {}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
-        known = {"", *self._stored, *(value.name for value in graph.input)}
+        names = {"", *self._initializers, *(value.name for value in graph.input)}
         waiting: dict[str, list[onnx.NodeProto]] = {}
         for first in graph.node:  # files in use are not always in running order
             ready = [first]
             while ready:
                 node = ready.pop()
-                if (missing := next((name for name in node.input if name not in known), None)) is not None:
+                if (missing := next((name for name in node.input if name not in names), None)) is not None:
                     waiting.setdefault(missing, []).append(node)
                     continue
                 outputs = [name for name in node.output if name]
                 enough = len(node.input) >= _LEAST_INPUTS.get(node.op_type, 1)
-                if not (outputs and enough and known.isdisjoint(outputs)):
+                if not (outputs and enough and names.isdisjoint(outputs)):
                     continue
-                known.update(outputs)
+                names.update(outputs)
                 self._nodes.append(node)
-                self._makers.update(dict.fromkeys(outputs, node))
+                self._producers.update(dict.fromkeys(outputs, node))
                 for name in node.input:
                     self._readers.setdefault(name, []).append(node)
                 for name in outputs:
@@ -90,7 +90,8 @@ class Signs:
                 other = self._constant(node.input[1] if node.input[0] == name else node.input[0])
                 if other is None or other.size not in (1, 3, 4):
                     break
-                gain, offset = _applied(node, name == node.input[0], other.reshape(-1).astype(float), gain, offset)
+                constant = other.reshape(-1).astype(float)
+                gain, offset = _compose_affine(node, name == node.input[0], constant, gain=gain, offset=offset)
             elif node.op_type == "BatchNormalization":
                 parameters = [self._constant(part) for part in node.input[1:5]]
                 if any(part is None or part.size not in (1, 3, 4) for part in parameters):
@@ -100,7 +101,7 @@ class Signs:
                 gain, offset = gain * factor, (offset - mean) * factor + bias
             elif node.op_type not in _PASSES:
                 break
-        whole = _wanted(gain, offset)
+        whole = _white_level(gain, offset)
         return {} if whole is None else {"scale": whole / 255, "mean": (0.0,), "std": (1.0,)}
 
     def transposes(self, image: str) -> bool:
@@ -112,15 +113,15 @@ class Signs:
 
     def channels(self, image: str) -> int | None:
         """How many channels the first convolution behind the input takes; None where none is found."""
-        ahead, seen = [image], {image}
+        ahead, visited = [image], {image}
         while ahead:
             name = ahead.pop(0)
             for node in self._readers.get(name, []):
                 if node.op_type == "Conv" and node.input[0] == name and (shape := self._weights(node)) is not None:
                     return shape[1] * int(_attribute(node, "group", 1))
                 if node.op_type in _PASSES | _AFFINE | {"BatchNormalization"}:
-                    ahead += [output for output in node.output if output not in seen]
-                    seen.update(node.output)
+                    ahead += [output for output in node.output if output not in visited]
+                    visited.update(node.output)
         return None
 
     def ending(self, output: str) -> Description:
@@ -129,7 +130,7 @@ class Signs:
         Behind a Sigmoid, a Softmax or a Clip to 0..1 stand only moves and a factor of 255.
         """
         name, scale = output, 1.0
-        while (node := self._makers.get(name)) is not None:
+        while (node := self._producers.get(name)) is not None:
             if node.op_type in ("Sigmoid", "HardSigmoid", "Softmax"):
                 return {"activation": "none", "range": scale}
             if node.op_type == "Clip" and self._bounds(node) in ((0.0, 1.0), (0.0, 255.0)):
@@ -153,7 +154,7 @@ class Signs:
 
     def votes(self, output: str) -> tuple[str, int] | None:
         """What an output of classes is the ArgMax of, and along which axis; None for an output of another kind."""
-        while (node := self._makers.get(output)) is not None and node.op_type in _MOVES - {"Concat"}:
+        while (node := self._producers.get(output)) is not None and node.op_type in _MOVES - {"Concat"}:
             output = node.input[0]
         if node is None or node.op_type != "ArgMax":
             return None
@@ -181,8 +182,8 @@ class Signs:
 
     def _shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a weight, through what unpacks it."""
-        while name not in self._stored:
-            node = self._makers.get(name)
+        while name not in self._initializers:
+            node = self._producers.get(name)
             if node is None:
                 return None
             if node.op_type == "Constant":
@@ -191,7 +192,7 @@ class Signs:
             if node.op_type not in ("Identity", "Cast", "DequantizeLinear"):
                 return None
             name = node.input[0]
-        return tuple(self._stored[name].dims)
+        return tuple(self._initializers[name].dims)
 
     def _chain(self, name: str) -> Iterator[tuple[onnx.NodeProto, str]]:
         """The nodes behind an input, each with what it reads of it, as long as one alone reads the values."""
@@ -204,9 +205,9 @@ class Signs:
 
     def _constant(self, name: str) -> np.ndarray | None:
         """The small constant of that name; None where it is none."""
-        tensor = self._stored.get(name)
+        tensor = self._initializers.get(name)
         if tensor is None:
-            node = self._makers.get(name)
+            node = self._producers.get(name)
             if node is None or node.op_type not in ("Constant", "Identity", "Cast"):
                 return None
             if node.op_type != "Constant":
@@ -243,8 +244,8 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 _TYPES = {int: onnx.AttributeProto.INT, float: onnx.AttributeProto.FLOAT, list: onnx.AttributeProto.INTS}
 
 
-def _applied(
-    node: onnx.NodeProto, first: bool, other: np.ndarray, gain: np.ndarray, offset: np.ndarray
+def _compose_affine(
+    node: onnx.NodeProto, first: bool, other: np.ndarray, *, gain: np.ndarray, offset: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``gain * x + offset`` behind a node that combines it, as its first operand or its second, with ``other``."""
     if node.op_type == "Add":
@@ -258,7 +259,7 @@ def _applied(
     return gain / other, offset / other
 
 
-def _wanted(gain: np.ndarray, offset: np.ndarray) -> float | None:
+def _white_level(gain: np.ndarray, offset: np.ndarray) -> float | None:
     """255 or 1: the largest value of the photos that are normalised by this; None where it is no normalisation."""
     if not gain.any():
         return None

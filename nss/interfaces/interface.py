@@ -1,7 +1,7 @@
 """A model's interface as data: what it wants of a photo, and where its mask is.
 
 A `Description` is what one source says: options, a configuration file, the catalogue, the model file. Sources are laid
-over each other (`merged`), and what they leave open is guessed, until an `Interface` is complete.
+over each other (`merge`), and what they leave open is guessed, until an `Interface` is complete.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class EdgeSize:
     def of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for a photo of that height and width."""
         edge = min(height, width) if self.edge == "shortest" else max(height, width)
-        return self._rounded(height * self.length / edge), self._rounded(width * self.length / edge)
+        return self._round(height * self.length / edge), self._round(width * self.length / edge)
 
-    def _rounded(self, length: float) -> int:
+    def _round(self, length: float) -> int:
         return max(1, math.floor(length / self.multiple_of + 0.5)) * self.multiple_of
 
     def __str__(self) -> str:
@@ -143,14 +143,14 @@ USUAL: Description = {
 """What most models have, and what is guessed where nothing else says it; tensors and size are each one's own."""
 
 
-def completed(description: Description) -> Interface:
+def complete(description: Description) -> Interface:
     """The interface of a description that says ``input``, ``output`` and ``size``, and what is usual for the rest."""
     whole: Description = {**USUAL, **description}
     return Interface(**whole)
 
 
-def merged(sources: Iterable[tuple[str, Description]]) -> tuple[Description, dict[str, str]]:
-    """Descriptions laid over each other, the first to speak of a key winning; and who that was, by key.
+def merge(sources: Iterable[tuple[str, Description]]) -> tuple[Description, dict[str, str]]:
+    """Descriptions merged, where the first source with a key wins; and the winning source by key.
 
     ``sources`` are names, such as "option" or "catalogue", with what each says. ``inputs`` are joined name by name.
     """
@@ -165,20 +165,20 @@ def merged(sources: Iterable[tuple[str, Description]]) -> tuple[Description, dic
     return cast("Description", whole), origins
 
 
-def described(values: Mapping[str, Any], where: str) -> Description:
+def parse_description(values: Mapping[str, Any], where: str) -> Description:
     """A description from JSON: the keys of `Interface`, each optional; or ``model_config`` as `--json` has it.
 
     ``size`` is ``[height, width]``, a number for both, ``{"shortest_edge": n, "multiple_of": m}``, likewise
-    ``longest_edge``, or what `parsed_size` reads. Arrays of NumPy and its numbers stand for lists and numbers. Raises
+    ``longest_edge``, or what `parse_size` reads. Arrays of NumPy and its numbers stand for lists and numbers. Raises
     UsageError, which begins with ``where``, for an unknown key or a value that is none.
     """
     if set(values) == {"values", "origins"} and isinstance(values["values"], Mapping):
         values = values["values"]
-    known = Description.__annotations__
+    keys = Description.__annotations__
     description: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in known:
-            raise UsageError(f"{where}: {quoted(key)} is no part of a model's interface; there are {', '.join(known)}")
+        if key not in keys:
+            raise UsageError(f"{where}: {quoted(key)} is no part of a model's interface; there are {', '.join(keys)}")
         try:
             description[key] = _READERS[key](_native(value))
         except (TypeError, ValueError, OverflowError, KeyError):
@@ -211,12 +211,12 @@ POSSIBLE = {
 
 
 def as_json(interface: Interface | Description) -> dict[str, Any]:
-    """The JSON that `described` reads."""
+    """The JSON that `parse_description` reads."""
     values = dict(interface) if isinstance(interface, dict) else vars(interface)
     return {key: _plain(value) for key, value in values.items()}
 
 
-def parsed_size(text: str) -> Size:
+def parse_size(text: str) -> Size:
     """``512``, ``512x384`` (height x width), ``shortest:512`` or ``longest:1024/32``. Raises ValueError."""
     edge, colon, rest = text.strip().partition(":")
     if colon:
@@ -228,15 +228,15 @@ def parsed_size(text: str) -> Size:
     return FixedSize(_positive(height), _positive(width if x else height))
 
 
-def parsed_number(text: str) -> float:
+def parse_number(text: str) -> float:
     """A number, or a fraction such as ``1/255``. Raises ValueError."""
     over, slash, under = text.partition("/")
     return _finite(float(over) / float(under) if slash and float(under) else float(text if slash else over))
 
 
-def parsed_numbers(text: str) -> tuple[float, ...]:
+def parse_numbers(text: str) -> tuple[float, ...]:
     """Numbers with commas or spaces between them. Raises ValueError."""
-    return _numbers([parsed_number(part) for part in text.replace(",", " ").split()])
+    return _numbers([parse_number(part) for part in text.replace(",", " ").split()])
 
 
 def _native(value: Any) -> Any:
@@ -258,7 +258,7 @@ def _plain(value: Any) -> Any:
 
 def _read_size(value: Any) -> Size:
     if isinstance(value, str):
-        return parsed_size(value)
+        return parse_size(value)
     if isinstance(value, Mapping):
         rest = dict(value)
         multiple = _positive(rest.pop("multiple_of", 1))
@@ -318,12 +318,12 @@ def _index(value: Any) -> int:
 def _one_of(choices: Any) -> Any:
     by_name = {choice.lower(): choice for choice in get_args(choices)}
 
-    def read(value: Any) -> Any:
+    def parse(value: Any) -> Any:
         if isinstance(value, str) and value.lower() in by_name:
             return by_name[value.lower()]
         raise ValueError(value)
 
-    return read
+    return parse
 
 
 def _read_inputs(value: Any) -> dict[str, Values]:
@@ -359,15 +359,15 @@ ModelConfig = Mapping[str, Any] | str | os.PathLike[str]
 """A description as programs give it: JSON's keys and values, or the path of a JSON file."""
 
 
-def configured(config: ModelConfig | None) -> Description:
-    """What a program says of a model's interface: `described` of a mapping, or of a file; None says nothing.
+def read_config(config: ModelConfig | None) -> Description:
+    """What a program says of a model's interface: `parse_description` of a mapping, or of a file; None says nothing.
 
-    Raises UsageError where the file cannot be read or is no JSON object, and what `described` does.
+    Raises UsageError where the file cannot be read or is no JSON object, and what `parse_description` does.
     """
     if config is None:
         return {}
     if isinstance(config, Mapping):
-        return described(config, "model_config")
+        return parse_description(config, "model_config")
     if not isinstance(config, (str, os.PathLike)):
         raise UsageError(f"'model_config' is a mapping or the path of a JSON file, not {type(config).__name__}")
     path = os.fspath(config)
@@ -382,4 +382,4 @@ def configured(config: ModelConfig | None) -> Description:
         raise UsageError(f"{path}: the description of a model's interface cannot be read: {why}") from error
     if not isinstance(values, Mapping):
         raise UsageError(f"{path}: the description of a model's interface is a JSON object, and this is none")
-    return described(values, path)
+    return parse_description(values, path)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from nss.errors import UsageError
 from nss.interfaces import preprocessor_config
-from nss.interfaces.interface import Description, described, parsed_number, parsed_numbers
+from nss.interfaces.interface import Description, parse_description, parse_number, parse_numbers
 
 KEY = "nss.interface"
 """The key that holds a whole description, as JSON."""
@@ -32,7 +32,7 @@ _PIXEL_RANGES: dict[str, dict[str, float]] = {
 }
 
 
-def parsed(props: Mapping[str, str], where: str) -> tuple[Description, list[str]]:
+def parse(props: Mapping[str, str], where: str) -> tuple[Description, list[str]]:
     """What the properties say, and lines on what cannot be read; ``where`` begins each.
 
     The project's own key goes first, then ``preprocessor_config`` as JSON, then single keys in any case.
@@ -45,25 +45,25 @@ def parsed(props: Mapping[str, str], where: str) -> tuple[Description, list[str]
         else:
             _add(values, description, lines, f"{where}: metadata {KEY}")
     if (config := _object(props.get("preprocessor_config", ""))) is not None:
-        said, more = preprocessor_config.parsed(config, f"{where}: metadata preprocessor_config")
-        description = {**said, **description}
+        config_description, more = preprocessor_config.parse(config, f"{where}: metadata preprocessor_config")
+        description = {**config_description, **description}
         lines += more
     plain = {key.lower(): value for key, value in props.items()}
     for key, aliases in _ALIASES.items():
         for alias in aliases:
             if alias in plain and key not in description:
                 _add({key: _value(key, plain[alias])}, description, lines, f"{where}: metadata {alias}")
-    found = _PIXEL_RANGES.get(plain.get("image.nominalpixelrange", "").lower(), {})
+    range_values = _PIXEL_RANGES.get(plain.get("image.nominalpixelrange", "").lower(), {})
     if order := _PIXEL_FORMATS.get(plain.get("image.bitmappixelformat", "").lower()):
-        found = {**found, "channels": order}  # type: ignore[dict-item]
-    _add({key: value for key, value in found.items() if key not in description}, description, lines, where)
+        range_values = {**range_values, "channels": order}  # type: ignore[dict-item]
+    _add({key: value for key, value in range_values.items() if key not in description}, description, lines, where)
     return cast("Description", description), lines
 
 
 def _add(values: Mapping[str, Any], description: dict[str, Any], lines: list[str], where: str) -> None:
     for key, value in values.items():
         try:
-            description |= described({key: value}, where)
+            description |= parse_description({key: value}, where)
         except UsageError as error:
             lines.append(f"{error}; ignored")
 
@@ -81,11 +81,11 @@ def _value(key: str, text: str) -> Any:
     bare = text.strip().strip("[]()")
     try:
         if key in ("mean", "std"):
-            return list(parsed_numbers(bare))
+            return list(parse_numbers(bare))
         if key == "scale":
-            return parsed_number(bare)
+            return parse_number(bare)
         if key == "size" and "x" not in bare and ":" not in bare:
-            sides = [parsed_number(side) for side in bare.replace(",", " ").split()]
+            sides = [parse_number(side) for side in bare.replace(",", " ").split()]
             if len(sides) == 4:  # a whole shape
                 sides = sides[1:3] if sides[3] in (1, 3, 4) else sides[2:]
             return sides[0] if len(sides) == 1 else sides

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from nss.arrays.filters import Filter
 from nss.errors import UsageError, quoted
-from nss.interfaces.interface import Description, described
+from nss.interfaces.interface import Description, parse_description
 
 _Path = TypeVar("_Path", Path, PurePosixPath)
 
@@ -58,36 +58,36 @@ def read(path: Path) -> tuple[Description, list[str]]:
         return {}, [f"{path}: ignored: {reason or error}"]
     if not isinstance(values, Mapping):
         return {}, [f"{path}: ignored: it holds no JSON object"]
-    return parsed(values, str(path))
+    return parse(values, str(path))
 
 
-def parsed(values: Mapping[str, Any], where: str) -> tuple[Description, list[str]]:
+def parse(values: Mapping[str, Any], where: str) -> tuple[Description, list[str]]:
     """The same of the JSON object itself; ``where`` begins each line.
 
     Keys are those of transformers and transformers.js. What a model does not say is left open, but for the factor of
     1/255, and RGB, which all of its readers take for granted.
     """
-    wanted: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     lines: list[str] = []
     if values.get("do_flip_channel_order") is True:
-        wanted["channels"] = "BGR"
+        settings["channels"] = "BGR"
     if values.get("do_normalize") is False:
-        wanted["mean"], wanted["std"] = 0.0, 1.0
+        settings["mean"], settings["std"] = 0.0, 1.0
     else:
-        wanted |= {key: values[f"image_{key}"] for key in ("mean", "std") if values.get(f"image_{key}") is not None}
+        settings |= {key: values[f"image_{key}"] for key in ("mean", "std") if values.get(f"image_{key}") is not None}
     if values.get("do_rescale") is False:
-        wanted["scale"] = 1.0
+        settings["scale"] = 1.0
     elif values.get("rescale_factor") is not None:
-        wanted["scale"] = values["rescale_factor"]
-    elif wanted.keys() & {"mean", "std"}:
-        wanted["scale"] = 1 / 255
+        settings["scale"] = values["rescale_factor"]
+    elif settings.keys() & {"mean", "std"}:
+        settings["scale"] = 1 / 255
     if values.get("do_resize") is not False:
-        _add_size(values, wanted, lines, where)
-        _add_filter(values.get("resample"), wanted, lines, where)
+        _add_size(values, settings, lines, where)
+        _add_filter(values.get("resample"), settings, lines, where)
     description: dict[str, Any] = {}
-    for key, value in wanted.items():
+    for key, value in settings.items():
         try:
-            description |= described({key: value}, where)
+            description |= parse_description({key: value}, where)
         except UsageError as error:
             lines.append(f"{error}; ignored")
     if description.keys() & {"mean", "std", "scale"}:
@@ -95,7 +95,7 @@ def parsed(values: Mapping[str, Any], where: str) -> tuple[Description, list[str
     return cast("Description", description), lines
 
 
-def _add_size(values: Mapping[str, Any], wanted: dict[str, Any], lines: list[str], where: str) -> None:
+def _add_size(values: Mapping[str, Any], settings: dict[str, Any], lines: list[str], where: str) -> None:
     size = values.get("size", values.get("image_size"))
     if values.get("do_center_crop") is True and values.get("crop_size") is not None:
         size = values["crop_size"]
@@ -104,30 +104,30 @@ def _add_size(values: Mapping[str, Any], wanted: dict[str, Any], lines: list[str
         return
     multiple = next((values[key] for key in _MULTIPLES if values.get(key) is not None), 1)
     if not isinstance(size, Mapping):
-        wanted["size"] = size
+        settings["size"] = size
     elif "height" in size and "width" in size:
-        wanted["size"] = [size["height"], size["width"]]
+        settings["size"] = [size["height"], size["width"]]
     elif size.get("shortest_edge") is not None:
-        wanted["size"] = {"shortest_edge": size["shortest_edge"], "multiple_of": multiple}
+        settings["size"] = {"shortest_edge": size["shortest_edge"], "multiple_of": multiple}
         if size.get("longest_edge") is not None:
             lines.append(f"{where}: longest_edge beside shortest_edge is not followed")
     elif size.get("longest_edge") is not None:
-        wanted["size"] = {"longest_edge": size["longest_edge"], "multiple_of": multiple}
+        settings["size"] = {"longest_edge": size["longest_edge"], "multiple_of": multiple}
     else:
-        wanted["size"] = size  # which is refused, and said
+        settings["size"] = size  # `parse_description` refuses it, with a line
 
 
 _MULTIPLES = ("size_divisor", "size_divisibility", "ensure_multiple_of", "pad_multiple", "pad_size_divisor")
 """What the sides are made multiples of, as transformers, transformers.js and single models call it."""
 
 
-def _add_filter(resample: Any, wanted: dict[str, Any], lines: list[str], where: str) -> None:
+def _add_filter(resample: Any, settings: dict[str, Any], lines: list[str], where: str) -> None:
     if resample is None:
         return
     if not isinstance(resample, bool) and isinstance(resample, int) and resample in _RESAMPLE:
-        wanted["filter"] = _RESAMPLE[resample]
+        settings["filter"] = _RESAMPLE[resample]
     elif not isinstance(resample, bool) and isinstance(resample, int) and resample in _OTHER:
-        wanted["filter"] = "bilinear-antialias"
+        settings["filter"] = "bilinear-antialias"
         lines.append(f"{where}: resample {resample} ({_OTHER[resample]}) is taken for bilinear")
     else:
         lines.append(f"{where}: resample {quoted(resample)} is none of Pillow's filters; ignored")

@@ -48,8 +48,8 @@ def guided(mask: np.ndarray, rgb: np.ndarray, radius: float) -> np.ndarray:
         if (window == window[0, 0]).all():
             out[tile.core] = window[0, 0]
             return
-        coefficients = _coefficients(_reduced(window, reduction), _reduced(rgb[tile.window], reduction))
-        a_b = _enlarged(coefficients, reduction, tile.inner)
+        coefficients = _coefficients(_block_means(window, reduction), _block_means(rgb[tile.window], reduction))
+        a_b = _enlarge(coefficients, reduction, tile.inner)
         core = np.einsum("chw,hwc->hw", a_b[:3], rgb[tile.core].astype(np.float32))
         core += a_b[3]
         np.clip(core, 0, 1, out=out[tile.core])
@@ -69,7 +69,7 @@ def natural_radius(photo: tuple[int, int], network: tuple[int, int]) -> float:
     return 3 * max(1.0, photo[0] / network[0], photo[1] / network[1])
 
 
-def _reduced(x: np.ndarray, reduction: int) -> np.ndarray:
+def _block_means(x: np.ndarray, reduction: int) -> np.ndarray:
     """Means of blocks of ``reduction`` pixels a side of HxW or HxWx3, float64 1xhxw or 3xhxw.
 
     Where the image ends within a block, the mean of what there is.
@@ -118,9 +118,9 @@ def _coefficients(p: np.ndarray, guide: np.ndarray) -> np.ndarray:
     a_b[1] = c_g / d_g - b_g * a_b[2]
     a_b[0] = c_r / d_r - g_r * a_b[1] - b_r * a_b[2]
     a_b[3] = mean_p - (a_b[:3] * mean).sum(axis=0)
-    averaged = _box(a_b)
-    averaged /= count
-    return averaged.astype(np.float32)
+    mean_coefficients = _box(a_b)
+    mean_coefficients /= count
+    return mean_coefficients.astype(np.float32)
 
 
 def _box(x: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def _box(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _enlarged(planes: np.ndarray, reduction: int, area: tuple[slice, slice]) -> np.ndarray:
+def _enlarge(planes: np.ndarray, reduction: int, area: tuple[slice, slice]) -> np.ndarray:
     """``area`` of the planes, float32 Cxhxw, enlarged bilinearly by ``reduction`` with half-pixel centres."""
     if reduction == 1:
         return planes[:, *area]

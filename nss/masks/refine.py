@@ -61,10 +61,10 @@ class Refinement:
 
     def __post_init__(self) -> None:
         for name in ("guided", "smooth", "feather"):
-            _check(name, getattr(self, name), 0, LONGEST, "pixels")
-        _check("expand", self.expand, -FARTHEST, FARTHEST, "pixels")
+            _check(name, getattr(self, name), lower=0, upper=LONGEST, unit="pixels")
+        _check("expand", self.expand, lower=-FARTHEST, upper=FARTHEST, unit="pixels")
         for name in ("drop_islands", "fill_holes"):
-            _check(name, getattr(self, name), 0, math.inf, "square pixels")
+            _check(name, getattr(self, name), lower=0, upper=math.inf, unit="square pixels")
         _check_levels(self.black, self.white)
 
     def apply(self, mask: np.ndarray, rgb: np.ndarray, times: dict[str, float] | None = None) -> np.ndarray:
@@ -81,7 +81,7 @@ class Refinement:
         from nss.masks.areas import drop_islands, fill_holes
         from nss.masks.guided import guided
 
-        measured: dict[str, float] = {} if times is None else times
+        milliseconds: dict[str, float] = {} if times is None else times
         steps: tuple[tuple[str, bool, Callable[[np.ndarray], np.ndarray]], ...] = (
             ("guided", self.guided > 0, lambda m: guided(m, rgb, self.guided)),
             ("levels", (self.black, self.white) != (0, 1), lambda m: levels(m, self.black, self.white)),
@@ -91,9 +91,9 @@ class Refinement:
             ("expand", self.expand != 0, lambda m: expand(m, self.expand)),
             ("feather", self.feather > 0, lambda m: feather(m, self.feather)),
         )
-        for name, wanted, step in steps:
-            if wanted:
-                with stage(measured, name):
+        for name, applies, step in steps:
+            if applies:
+                with stage(milliseconds, name):
                     mask = step(mask)
         return mask
 
@@ -138,21 +138,21 @@ def smooth(mask: np.ndarray, radius: float) -> np.ndarray:
     around = 3 * radius
     sharpest = _SHARPEST / math.hypot(_SHARPEST, radius)
 
-    def narrowed(window: np.ndarray) -> np.ndarray:
-        blurred = gaussian.blur(window, radius)
-        before, after = (gaussian.blur(x - x * x, around) for x in (window, blurred))
+    def narrow(window: np.ndarray) -> np.ndarray:
+        smooth_window = gaussian.blur(window, radius)
+        before, after = (gaussian.blur(x - x * x, around) for x in (window, smooth_window))
         ratio = np.divide(before, after, out=np.ones_like(before), where=after > 0)
         np.clip(ratio, sharpest, 1, out=ratio)
         # On the logistic curve widths scale by a power of the odds. The blurred profile is nearly a Gaussian, and with
         # this power the point that must come to 90 % does, to within 0.1 %.
         power = (1.0743 - 0.0743 * ratio * ratio) / ratio
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            odds = (1 - blurred) / blurred
+            odds = (1 - smooth_window) / smooth_window
             np.power(odds, power, out=odds)
         odds += 1
         return np.reciprocal(odds, out=odds)
 
-    return _map(narrowed, mask, gaussian.reach(radius) + gaussian.reach(around), 4)
+    return _map(narrow, mask, gaussian.reach(radius) + gaussian.reach(around), 4)
 
 
 _SHARPEST = 0.29
@@ -199,25 +199,25 @@ def levels(mask: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarr
     _check_levels(black, white)
     if (black, white) == (0, 1):
         return mask
-    low, high = np.float32(black), np.float32(white)
+    lower, upper = np.float32(black), np.float32(white)
     out = np.empty_like(mask)
 
     def work(tile: Tile) -> None:
-        if low == high:
-            out[tile.core] = mask[tile.core] >= high
+        if lower == upper:
+            out[tile.core] = mask[tile.core] >= upper
         else:
             # divided, so that the white point gives 1 to the bit
-            stretched = (mask[tile.core] - low) / (high - low)
-            np.clip(stretched, 0, 1, out=out[tile.core])
+            values = (mask[tile.core] - lower) / (upper - lower)
+            np.clip(values, 0, 1, out=out[tile.core])
 
     parallel(work, tiles((mask.shape[0], mask.shape[1])))
     return out
 
 
-def _check(name: str, value: float, low: float, high: float, unit: str) -> None:
+def _check(name: str, value: float, *, lower: float, upper: float, unit: str) -> None:
     check_number(name, value)
-    if not low <= value <= high or math.isinf(value):
-        span = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
+    if not lower <= value <= upper or math.isinf(value):
+        span = f"from {lower:g} to {upper:g}" if math.isfinite(upper) else f"of {lower:g} or more"
         raise UsageError(f"'{name}' {value:g}: a number {span} {unit} is possible")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from nss.errors import ImageError
 
-FOUND = 0.5
-"""What the largest value of a mask must reach for something to have been found.
+THRESHOLD = 0.5
+"""The least maximum of a mask in which something is found.
 
 With U²-Netp on 600 x 400 pixels: at most 0.06 on one colour, noise and gradients, 0.26 on clouds of colour, and at
 least 0.7 for a person of 16 pixels, 0.9 for a dot of 10.
@@ -36,9 +36,9 @@ def check_structure(mask: np.ndarray, name: str) -> None:
 
     One that is 0 or 1 throughout is a mask: it says nothing, or all.
     """
-    low, high = float(mask.min()), float(mask.max())
-    if high - low < _ONE_LEVEL and high > _ONE_LEVEL and low < 1 - _ONE_LEVEL:
-        raise ImageError(f"{name}: the network found no structure in this photo: its mask is {high:.3g} everywhere")
+    minimum, maximum = float(mask.min()), float(mask.max())
+    if maximum - minimum < _ONE_LEVEL and maximum > _ONE_LEVEL and minimum < 1 - _ONE_LEVEL:
+        raise ImageError(f"{name}: the network found no structure in this photo: its mask is {maximum:.3g} everywhere")
 
 
 def nothing_found(mask: np.ndarray, own_alpha: np.ndarray | None) -> str | None:
@@ -54,4 +54,4 @@ def nothing_found(mask: np.ndarray, own_alpha: np.ndarray | None) -> str | None:
         return f"{NOTHING}: it is wholly transparent"
     else:
         largest = float(mask.max(where=own_alpha > 0, initial=0))
-    return None if largest >= FOUND else f"{NOTHING}: the largest mask value is {largest:.3f}"
+    return None if largest >= THRESHOLD else f"{NOTHING}: the largest mask value is {largest:.3f}"

@@ -1,7 +1,7 @@
 """What "auto" stands for: the finest model that is on this machine, that is ours to choose, and that is not slow here.
 
 The order is `nss.models.catalogue.AUTO_ORDER`. Only files that nss-wgpu brought, or that lie in its model folder, are
-taken; a file of another program's is used where it is asked for by name, and not otherwise.
+taken; a file of another program is used under its name only.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LIMIT_S = 5.0
 
 
 def resolve(*, quiet: bool = False, notify: Notify | None = None) -> ResolvedModel:
-    """The first of the `candidates`, which is said as in `say_chosen`. Raises ModelUnavailableError."""
-    chosen = next(candidates(quiet=quiet, notify=notify))
-    say_chosen(chosen, quiet=quiet, notify=notify)
-    return chosen
+    """The first of the `candidates`; `say_choice` notifies of it. Raises ModelUnavailableError."""
+    model = next(candidates(quiet=quiet, notify=notify))
+    say_choice(model, quiet=quiet, notify=notify)
+    return model
 
 
 def candidates(
@@ -36,30 +36,30 @@ def candidates(
     over is a notice. Raises ModelUnavailableError after the last.
     """
     for spec in [CATALOGUE[name] for name in catalogue.AUTO_ORDER]:
-        found = local_models.locate(spec, foreign=False)
-        if found is None:
+        location = local_models.locate(spec, foreign=False)
+        if location is None:
             continue
-        if fault := local_models.find_fault(spec, *found):
-            say_passed_over(spec, fault, quiet=quiet, notify=notify)
+        if fault := local_models.find_fault(spec, *location):
+            say_omission(spec, fault, quiet=quiet, notify=notify)
             continue
-        candidate = ResolvedModel(spec, found[1], found[0], "auto")
+        candidate = ResolvedModel(spec, location[1], location[0], "auto")
         if not spec.builtin and (seconds := _seconds_here(candidate, backend, device)) > LIMIT_S:
             reason = f"it took {seconds:.0f} s for a photo here; ask for it by its name to use it all the same"
-            say_passed_over(spec, reason, quiet=quiet, notify=notify)
+            say_omission(spec, reason, quiet=quiet, notify=notify)
             continue
         yield candidate
     raise ModelUnavailableError("no model is on this machine, not even the built-in one: reinstall nss-wgpu")
 
 
-def say_passed_over(spec: ModelSpec, reason: object, *, quiet: bool, notify: Notify | None) -> None:
+def say_omission(spec: ModelSpec, reason: object, *, quiet: bool, notify: Notify | None) -> None:
     """Notify of a model that "auto" does not take, and why."""
     if not quiet:
         (notify or logged)(f"passed over {spec.name}: {one_line(reason)}")
 
 
-def say_chosen(chosen: ResolvedModel, *, quiet: bool, notify: Notify | None) -> None:
+def say_choice(model: ResolvedModel, *, quiet: bool, notify: Notify | None) -> None:
     """Notify of what "auto" took and of its licence, unless it is the built-in model."""
-    spec = chosen.spec
+    spec = model.spec
     if quiet or spec.builtin:
         return
     (notify or logged)(
@@ -105,10 +105,10 @@ def _place(backend: str, device: str | int | None) -> tuple[str, str | None]:
     import engine
 
     try:
-        found = engine.devices(device)
+        devices = engine.devices(device)
     except engine.EngineError:  # which the session will say
         return backend, None
-    adapter = next((adapter for adapter in found.adapters if adapter.index == found.chosen), None)
+    adapter = next((adapter for adapter in devices.adapters if adapter.index == devices.chosen), None)
     if adapter is None:
         return ("numpy" if backend == "auto" else backend), None
     return "webgpu", adapter.description

@@ -1,7 +1,7 @@
 """The catalogue: what is published about each model that `nss` knows by name.
 
 The files of U²-Net, IS-Net and BiRefNet are those of rembg's releases, as its users have them; hashes and sizes are
-those that rembg and other tools pin. What nobody has said of a file is None, and a licence that is not known is
+those that rembg and other tools pin. What is not published of a file is None, and a licence that is not known is
 "unknown". The licences are those of the projects that trained the models.
 """
 
@@ -13,7 +13,7 @@ from typing import Literal
 from nss.interfaces.interface import IMAGENET_MEAN, USUAL, Description, EdgeSize, FixedSize
 
 Commercial = Literal["yes", "no", "ask"]
-"""Whether a licence allows commercial use; "ask": by agreement with the owner, or nobody knows."""
+"""Whether a licence allows commercial use; "ask": by agreement with the owner, or not known."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ HINTED = ("birefnet-general-lite", "isnet-general-use")
 no larger than a user may want to fetch unasked for."""
 
 
-def spec_named(name: str) -> ModelSpec | None:
+def spec_by_name(name: str) -> ModelSpec | None:
     """The catalogue entry of a name, in any case and with or without the vendor, or of a mode; None for any other."""
-    wanted = name.lower()
-    return next((spec for spec in CATALOGUE.values() if wanted in spec.names), None)
+    key = name.lower()
+    return next((spec for spec in CATALOGUE.values() if key in spec.names), None)

@@ -23,7 +23,7 @@ from nss.models.catalogue import CATALOGUE, ModelSpec
 from nss.models.weights import hub, model_store, release, rembg_folder, transfer
 from nss.notices import Notify, is_heard, logged
 
-Source = Literal["builtin", "file", "cache", "rembg"]
+Origin = Literal["builtin", "file", "cache", "rembg"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class ResolvedModel:
 
     spec: ModelSpec
     path: Path
-    source: Source
+    source: Origin
     """"builtin": in the package; "file": the user's own, or the model folder's; "cache": fetched; "rembg": rembg's."""
     requested: str
-    """The name or path that was asked for."""
+    """The name or path in the request."""
     content: bytes | None = field(default=None, repr=False)
     """The file's bytes where it cannot be read again, as a pipe cannot; else None."""
 
@@ -55,24 +55,28 @@ def pull(spec: ModelSpec, *, quiet: bool = False, notify: Notify | None = None) 
 
     Raises as `resolve`.
     """
-    found = locate(spec, foreign=False)
+    location = locate(spec, foreign=False)
     say = notify or logged
-    resolved = accept(spec, *found, spec.name, quiet, say) if found else _fetch(spec, spec.name, quiet, say)
-    return resolved.path, found is None
+    model = (
+        accept(spec, *location, requested=spec.name, quiet=quiet, notify=say)
+        if location
+        else _fetch(spec, spec.name, quiet, say)
+    )
+    return model.path, location is None
 
 
 def resolve_spec(
     spec: ModelSpec, requested: str, *, allow_fetch: bool, quiet: bool = False, notify: Notify | None = None
 ) -> ResolvedModel:
-    """Find a model of the catalogue, which was asked for by the name ``requested``. Otherwise as `resolve`."""
+    """Find a model of the catalogue that was requested as ``requested``; see `nss.models.resolve.resolve`."""
     notify = notify or logged
-    found = locate(spec)
-    if found and found[0] == "rembg" and (fault := find_fault(spec, *found)):
+    location = locate(spec)
+    if location and location[0] == "rembg" and (fault := find_fault(spec, *location)):
         if not quiet:
             notify(f"passed over {spec.name}: {fault}")
-        found = None
-    if found:
-        return accept(spec, *found, requested, quiet, notify)
+        location = None
+    if location:
+        return accept(spec, *location, requested=requested, quiet=quiet, notify=notify)
     if requested.lower() == spec.rembg and not (spec.release or spec.builtin):
         # what its owner publishes behind a gate: only what rembg has is meant
         raise ModelUnavailableError(
@@ -101,7 +105,7 @@ def _fetch(spec: ModelSpec, requested: str, quiet: bool, notify: Notify) -> Reso
     return ResolvedModel(spec, path, "cache", requested)
 
 
-def locate(spec: ModelSpec, *, foreign: bool = True) -> tuple[Source, Path] | None:
+def locate(spec: ModelSpec, *, foreign: bool = True) -> tuple[Origin, Path] | None:
     """Where a catalogue model lies on this machine: built-in, model folder, cache, rembg's; None where it does not.
 
     foreign: whether the folder of another program, rembg, counts.
@@ -116,13 +120,13 @@ def locate(spec: ModelSpec, *, foreign: bool = True) -> tuple[Source, Path] | No
             return "file", local
     except OSError as error:
         raise ModelUnavailableError(f"cannot look for {local}: {error.strerror}; check NSS_MODEL_DIR") from error
-    if cached := hub.find_cached(spec) or release.find(spec):
-        return "cache", cached
+    if cache_path := hub.find_cached(spec) or release.find(spec):
+        return "cache", cache_path
     rembgs = rembg_folder.find(spec) if foreign else None
     return ("rembg", rembgs) if rembgs else None
 
 
-def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = False) -> str | None:
+def find_fault(spec: ModelSpec, origin: Origin, path: Path, *, fresh: bool = False) -> str | None:
     """What is wrong with the file that stands for a catalogue model, in one line; None where nothing is.
 
     Compared are the size and the digest, where they are known: the catalogue's, or for a cached file the pin's.
@@ -133,18 +137,18 @@ def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = Fal
         "file": "delete it, or pass its path to use it as it is",
         "cache": f"run `nss-wgpu models remove {spec.name}`, then `nss-wgpu models pull {spec.name}`",
         "rembg": "it is rembg's, and left as it is",
-    }[source]
+    }[origin]
     for companion in spec.companions:
         part = replace(spec, **vars(companion), companions=())
-        if fault := find_fault(part, source, hub.companion_path(spec, path, companion), fresh=fresh):
+        if fault := find_fault(part, origin, hub.companion_path(spec, path, companion), fresh=fresh):
             return fault
     try:
         size = path.stat().st_size
         if spec.size and size != spec.size:
             return f"{path} is not {spec.name}: {size:,} bytes instead of {spec.size:,}; {remedy}"
-        if (wanted := expected_digest(spec, source)) is None:
+        if (algorithm_and_digest := expected_digest(spec, origin)) is None:
             return None
-        algorithm, expected = wanted
+        algorithm, expected = algorithm_and_digest
         digest = model_store.digest_of(path, algorithm, fresh=fresh)
     except OSError as error:
         return f"cannot read {path}: {error.strerror or error}"
@@ -153,9 +157,9 @@ def find_fault(spec: ModelSpec, source: Source, path: Path, *, fresh: bool = Fal
     return None
 
 
-def expected_digest(spec: ModelSpec, source: Source) -> tuple[str, str] | None:
+def expected_digest(spec: ModelSpec, origin: Origin) -> tuple[str, str] | None:
     """What a file is checked by, the algorithm and the digest: the catalogue's, or for a cached file the pin's."""
-    pin = model_store.read_pin(spec.name) if source == "cache" else None
+    pin = model_store.read_pin(spec.name) if origin == "cache" else None
     return spec.digest or (("sha256", pin.sha256) if pin else None)
 
 
@@ -203,12 +207,15 @@ def licence_notice(spec: ModelSpec) -> str | None:
     return f"licence of {what}{use[spec.commercial]}; see {spec.licence_url}"
 
 
-def accept(spec: ModelSpec, source: Source, path: Path, requested: str, quiet: bool, notify: Notify) -> ResolvedModel:
-    if fault := find_fault(spec, source, path):
+def accept(
+    spec: ModelSpec, origin: Origin, path: Path, *, requested: str, quiet: bool, notify: Notify
+) -> ResolvedModel:
+    """The model whose file lies at ``path``, its licence shown. Raises ModelUnavailableError where it is not whole."""
+    if fault := find_fault(spec, origin, path):
         raise ModelUnavailableError(fault)
     if _show_licence(spec, quiet, notify):
         _mark_licence(spec, notify)
-    return ResolvedModel(spec, path, source, requested)
+    return ResolvedModel(spec, path, origin, requested)
 
 
 def _show_licence(spec: ModelSpec, quiet: bool, notify: Notify) -> bool:

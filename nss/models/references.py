@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nss.errors import UsageError
-from nss.models.catalogue import spec_named
+from nss.models.catalogue import spec_by_name
 
 VARIANTS = {
     "fp32": "",
@@ -53,7 +53,7 @@ class Reference:
         return f"{self}?{self.variant}" if self.variant else str(self)
 
 
-def parsed(text: str) -> Reference | None:
+def from_text(text: str) -> Reference | None:
     """The reference in ``text``; None for what is a path, or nothing.
 
     Whatever ends in ``.onnx`` without a colon, or begins with a dot, ``/`` or ``~``, is a path.
@@ -72,22 +72,22 @@ def parsed(text: str) -> Reference | None:
     return Reference(repo, revision, file)
 
 
-def wanted(model: str, variant: str | None = None) -> Reference | None:
-    """The reference that a model was asked for by; None where it is a path or a name of the catalogue.
+def parse(model: str, variant: str | None = None) -> Reference | None:
+    """The reference that ``model`` and ``variant`` mean; None where ``model`` is a path or a name of the catalogue.
 
-    A path that exists wins, and a name of the catalogue, unless a variant of it is wanted.
+    A path that exists wins, and so does a name of the catalogue without a variant.
     Raises UsageError for a variant that there is not, or of what can have none.
     """
     if variant is not None and variant not in VARIANTS:
         raise UsageError(f"'model_variant' {variant} is none: there are {', '.join(VARIANTS)}")
-    spec = None if (exists := _exists(model)) else spec_named(model)
+    spec = None if (exists := _exists(model)) else spec_by_name(model)
     if spec is not None:
         if variant is None:
             return None
         if spec.repo is None:
             raise UsageError(f"{spec.name} is a single file: leave 'model_variant' out")
         return Reference(spec.repo, variant=variant)
-    reference = None if exists else parsed(model)
+    reference = None if exists else from_text(model)
     if variant is not None and (reference is None or reference.file):
         what = "names one of them" if reference else "is no repository"
         raise UsageError(f"'model_variant' chooses among a repository's files, and {model} {what}")
@@ -109,10 +109,10 @@ def choose(files: list[str], reference: Reference) -> str | None:
     for usual in (f"onnx/model{suffix}.onnx", f"model{suffix}.onnx"):
         if usual in files:
             return usual
-    fitting = [file for file in files if base_and_suffix(file)[1] == suffix]
+    candidates = [file for file in files if base_and_suffix(file)[1] == suffix]
     if reference.variant is None and len({base_and_suffix(file)[0] for file in files}) != 1:
         return None
-    return fitting[0] if len(fitting) == 1 else None
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def is_inside(path: str) -> bool:

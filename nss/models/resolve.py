@@ -10,12 +10,12 @@ from pathlib import Path
 from nss import pipes
 from nss.errors import ModelUnavailableError, one_line
 from nss.models import auto, references
-from nss.models.catalogue import CATALOGUE, spec_named
+from nss.models.catalogue import CATALOGUE, spec_by_name
 from nss.models.local_models import ResolvedModel, accept, resolve_spec, spec_for_file
 from nss.models.weights import repositories
 from nss.notices import Notify, logged
 
-LISTED = 6
+MOST_LISTED = 6
 """How many files of a folder a message names."""
 
 
@@ -43,13 +43,13 @@ def resolve(
     requested = os.fspath(model)
     if requested == "auto" and variant is None:
         return auto.resolve(quiet=quiet, notify=notify)
-    if reference := references.wanted(requested, variant):
+    if reference := references.parse(requested, variant):
         say = notify or logged
-        obtained, path = repositories.obtain(reference, allow_fetch=allow_fetch, quiet=quiet, notify=say)
-        return accept(obtained, "cache", path, requested, quiet, say)
+        repository_spec, path = repositories.resolve(reference, allow_fetch=allow_fetch, quiet=quiet, notify=say)
+        return accept(repository_spec, "cache", path, requested=requested, quiet=quiet, notify=say)
     if is_path(requested):
         return _resolve_file(requested)
-    if (spec := spec_named(requested)) is not None:
+    if (spec := spec_by_name(requested)) is not None:
         return resolve_spec(spec, requested, allow_fetch=allow_fetch, quiet=quiet, notify=notify)
     return _resolve_file(requested)  # which says that there is none
 
@@ -61,8 +61,8 @@ def is_path(text: str) -> bool:
     what ``--mode`` says, and no files.
     """
     is_file_name = text.lower().endswith(".onnx") and ":" not in text
-    written = is_file_name or text.startswith(("./", "../", "/", "~")) or text in (".", "..")
-    if written or (os.sep != "/" and (os.sep in text or Path(text).is_absolute())):
+    looks_like_path = is_file_name or text.startswith(("./", "../", "/", "~")) or text in (".", "..")
+    if looks_like_path or (os.sep != "/" and (os.sep in text or Path(text).is_absolute())):
         return True
     if any(text.lower() == spec.mode for spec in CATALOGUE.values()):
         return False
@@ -98,21 +98,21 @@ def _resolve_file(requested: str) -> ResolvedModel:
             raise ModelUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
     elif not path.is_file():
         raise ModelUnavailableError(f"{requested} is no file: pass an ONNX file or one of {_names()}")
-    return ResolvedModel(spec_for_file(path, content), path, "file", requested, content)
+    return ResolvedModel(spec_for_file(path, content), path, "file", requested, content=content)
 
 
 def _models_in(folder: Path) -> list[str]:
     """Some ONNX files of a folder, and of ``onnx/`` in it, where a clone of a repository of Hugging Face has them."""
     try:
-        return [str(file) for place in (folder, folder / "onnx") for file in sorted(place.glob("*.onnx"))][:LISTED]
+        return [str(file) for place in (folder, folder / "onnx") for file in sorted(place.glob("*.onnx"))][:MOST_LISTED]
     except OSError:
         return []
 
 
 def _similar(requested: str) -> str:
     """The name of the catalogue that a text nearly is, as a question; nothing where there is none."""
-    wanted = unicodedata.normalize("NFKC", requested).lower()
-    close = difflib.get_close_matches(wanted.rpartition("/")[2], CATALOGUE, n=1, cutoff=0.8)
+    text = unicodedata.normalize("NFKC", requested).lower()
+    close = difflib.get_close_matches(text.rpartition("/")[2], CATALOGUE, n=1, cutoff=0.8)
     return f"is {close[0]} meant? else " if close else ""
 
 

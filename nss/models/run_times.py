@@ -21,7 +21,7 @@ WARM_UP_S = 10.0
 
 def record_seconds(sha256: str, backend: str, device: str, seconds: float) -> None:
     """Remember what a model, by its file's SHA-256, took for a photo there; the last one counts."""
-    model_store.write_state(_file(sha256), {**_recorded(sha256), _key(backend, device): round(seconds, 6)})
+    model_store.write_state(_file(sha256), {**_read_seconds(sha256), _key(backend, device): round(seconds, 6)})
 
 
 def seconds(sha256: str, backend: str, device: str | None) -> float:
@@ -29,12 +29,12 @@ def seconds(sha256: str, backend: str, device: str | None) -> float:
 
     device: as `engine.SessionInfo` has it, of backend "webgpu"; the others are one place each.
     """
-    return _recorded(sha256).get(_key(backend, device), 0.0)
+    return _read_seconds(sha256).get(_key(backend, device), 0.0)
 
 
 def slowest(sha256: str) -> float:
     """The most that is remembered of the model, on whatever it ran; 0 where it has not run."""
-    return max(_recorded(sha256).values(), default=0.0)
+    return max(_read_seconds(sha256).values(), default=0.0)
 
 
 class Recorder:
@@ -71,6 +71,6 @@ def _key(backend: str, device: str | None) -> str:
     return f"{backend} {device}" if backend == "webgpu" else backend
 
 
-def _recorded(sha256: str) -> dict[str, float]:
-    recorded = model_store.read_state(_file(sha256))
-    return {key: value for key, value in recorded.items() if isinstance(value, (int, float))}
+def _read_seconds(sha256: str) -> dict[str, float]:
+    entries = model_store.read_state(_file(sha256))
+    return {key: value for key, value in entries.items() if isinstance(value, (int, float))}

@@ -1,11 +1,11 @@
-"""What codecs written in C say on standard error, with the name of the file that they say it of.
+"""The messages of codecs written in C on standard error, each with the name of its file.
 
 libtiff and others write to file descriptor 2, past Python, and name no file. The descriptor belongs to the whole
 process, so a library must not touch it: nothing here does before a command has called `capture`. From then on it leads
-to a temporary file for as long as any thread is within `attributed`, and otherwise where it always did; Python's own
+to a temporary file for as long as any thread is within `messages_of`, and otherwise where it always did; Python's own
 standard error goes by another descriptor (`nss.cli.terminal.standard_streams`). Where several such files are at work,
-none can be told from the others, and all of them are named; so these are no notes of a photo, which are the same
-whatever else is at work.
+a message may be of any of them, and all are named. So messages are no notes of a photo, which are the same whatever
+else is at work.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Tell = Callable[[str, str], object]
 _SILENT = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "WEBP"})
 """Formats by Pillow's names that it codes itself, or by libraries that it keeps silent."""
 
-_SHOWN = 3
+_MOST_NAMES = 3
 """How many of the other files are named."""
 
 
 @contextmanager
 def capture(tell: Tell) -> Iterator[None]:
-    """Within the block each file's messages go to ``tell`` when it has been read, and so do notes told before.
+    """Within the block each file's messages go to ``tell`` when it has been read, and so do the notes of `tell`.
 
     For a command, whose Python does not write to descriptor 2. Blocks may lie within each other.
     """
@@ -52,17 +52,17 @@ def tell(name: str, note: str) -> None:
 
 
 @contextmanager
-def told(name: str, format_: str) -> Iterator[None]:
-    """For the block in which a file is encoded: its messages are told, unless an error says more."""
-    with attributed(name, format_) as messages:
+def report_messages(name: str, format_: str) -> Iterator[None]:
+    """For the block in which a file is encoded: pass its messages to `tell`, unless an error says more."""
+    with messages_of(name, format_) as messages:
         yield
         for message in messages():
             tell(name, message)
 
 
 @contextmanager
-def attributed(name: str, format_: str) -> Iterator[Callable[[], list[str]]]:
-    """For the block in which a file is decoded or encoded: what gives the messages that have come since it was asked.
+def messages_of(name: str, format_: str) -> Iterator[Callable[[], list[str]]]:
+    """For the block in which a file is decoded or encoded: a function that returns the messages since its last call.
 
     ``format_`` is Pillow's name of its format.
     """
@@ -70,7 +70,7 @@ def attributed(name: str, format_: str) -> Iterator[Callable[[], list[str]]]:
     if current is None or format_ in _SILENT:
         yield list
         return
-    with current.attributed(name) as messages:
+    with current.messages_of(name) as messages:
         yield messages
 
 
@@ -82,9 +82,9 @@ class _Capture:
         self._standard_error = -1
         self._file: tuple[int, int, Path] | None = None
         """Descriptors to write to its end and to read by, and its path."""
-        # who looks for a fault wants all that is said, also by a process that aborts
+        # for whoever looks for a fault nothing is held back, in case the process aborts
         self._failed = bool(os.environ.get("NSS_DEBUG"))
-        self._told = 0
+        self._offset = 0
         self._at_work: list[str] = []
         self._suspects: dict[str, None] = {}
 
@@ -99,7 +99,7 @@ class _Capture:
             self._file, self._failed = None, True
 
     @contextmanager
-    def attributed(self, name: str) -> Iterator[Callable[[], list[str]]]:
+    def messages_of(self, name: str) -> Iterator[Callable[[], list[str]]]:
         with self._lock:
             self._begin(name)
         try:
@@ -115,7 +115,7 @@ class _Capture:
             self._open()
         if not self._at_work and self._file is not None:
             os.ftruncate(self._file[0], 0)
-            self._told = 0
+            self._offset = 0
             self._suspects.clear()
             os.dup2(self._file[0], 2)
         self._at_work.append(name)
@@ -137,18 +137,18 @@ class _Capture:
         with self._lock:
             if self._file is None:
                 return []
-            # asked before the read: what another thread's codec says after it belongs to the next that asks
-            start, self._told = self._told, os.fstat(self._file[1]).st_size
+            # measured before the read: what another thread's codec writes after it belongs to the next call
+            start, self._offset = self._offset, os.fstat(self._file[1]).st_size
             os.lseek(self._file[1], start, os.SEEK_SET)
-            text = os.read(self._file[1], min(self._told - start, 1 << 20)).decode(errors="replace")
+            text = os.read(self._file[1], min(self._offset - start, 1 << 20)).decode(errors="replace")
             others = [other for other in self._suspects if other != name]
             self._suspects = dict.fromkeys(self._at_work)
         lines = list(dict.fromkeys(filter(None, map(one_line, text.splitlines()))))
         if not lines:
             return []
         more = f" (and {len(lines) - 1} more line{'s' if len(lines) > 2 else ''})" if len(lines) > 1 else ""
-        shown = others[:_SHOWN] + ([f"{len(others) - _SHOWN} more"] if len(others) > _SHOWN else [])
-        whose = f"the codec of this file or of {', '.join(shown)}" if others else "the codec"
+        names = others[:_MOST_NAMES] + ([f"{len(others) - _MOST_NAMES} more"] if len(others) > _MOST_NAMES else [])
+        whose = f"the codec of this file or of {', '.join(names)}" if others else "the codec"
         return [f"{whose} says: {lines[0]}{more}"]
 
 

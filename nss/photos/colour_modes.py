@@ -21,7 +21,7 @@ from nss.photos.exif import orientation
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-    Again = Callable[[], ImageFile.ImageFile]
+    Reopen = Callable[[], ImageFile.ImageFile]
     ToSrgb = Callable[[Image.Image | np.ndarray], np.ndarray]
     """From a strip of one mode to uint8 HxWx3."""
 
@@ -49,7 +49,7 @@ class Pixels:
     notes: tuple[str, ...]
 
 
-def separate(image: Image.Image, again: Again | None) -> Pixels:
+def separate(image: Image.Image, reopen: Reopen | None) -> Pixels:
     """Decode an image, and put it upright as its EXIF block says.
 
     Greyscale, palette and 1-bit images become RGB. CMYK, greyscale with a profile and CIELAB go to sRGB, relative
@@ -58,17 +58,17 @@ def separate(image: Image.Image, again: Again | None) -> Pixels:
 
     Args:
         image: the image.
-        again: opens it once more: of 16-bit colour Pillow decodes one byte a sample at a time.
+        reopen: opens it once more: of 16-bit colour Pillow decodes one byte a sample at a time.
 
     Raises:
         ImageError: samples that are not finite, or that Pillow decodes wrongly. Decoders raise almost anything else.
     """
-    stored = _decoded(image, again)
+    raster = _decode(image, reopen)
     icc = image.info.get("icc_profile") or None
-    return _from_wide(stored, icc) if image.mode in _WIDE else _from_bytes(stored, icc)
+    return _from_wide(raster, icc) if image.mode in _WIDE else _from_bytes(raster, icc)
 
 
-def as_mask(image: Image.Image, again: Again | None) -> np.ndarray:
+def as_mask(image: Image.Image, reopen: Reopen | None) -> np.ndarray:
     """Decode an image as numbers, not colours: float32 HxW in 0..1, upright.
 
     Its alpha if it has one that is not opaque throughout, of 8 bits; else its grey levels, whatever profile they have:
@@ -77,23 +77,23 @@ def as_mask(image: Image.Image, again: Again | None) -> np.ndarray:
     Raises:
         ImageError: it is in colour, or of another range.
     """
-    stored = _decoded(image, again)
-    mask = stored.empty((), np.float32)
+    raster = _decode(image, reopen)
+    mask = raster.empty((), np.float32)
     if image.has_transparency_data:
-        for area, strip in stored.strips():
+        for area, strip in raster.strips():
             mask[area] = _alpha(strip)
         if (mask != 1).any():
             return mask
     if image.mode in _WIDE:
-        top, _ = _range(stored)
+        top, _ = _range(raster)
         if top is None:
             raise ImageError("is no mask: its samples go beyond 0 to 1, or for integers 0 to 65535")
-        for area, strip in stored.strips():
+        for area, strip in raster.strips():
             np.divide(np.asarray(strip), top, out=mask[area], casting="unsafe")
     elif image.mode in ("CMYK", "LAB", "YCbCr", "HSV"):
         raise _no_mask()
     else:
-        for area, strip in stored.strips():
+        for area, strip in raster.strips():
             grey = np.asarray(strip.convert("RGBA" if image.has_transparency_data else "RGB"))
             if (grey[..., 0] != grey[..., 1]).any() or (grey[..., 0] != grey[..., 2]).any():
                 raise _no_mask()
@@ -106,7 +106,7 @@ def _no_mask() -> ImageError:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
+class _Raster:
     """A decoded image as it lies in the file.
 
     Attributes:
@@ -138,7 +138,7 @@ class _Stored:
             end = min(top + rows, height)
             strip = image_file.rows_of(self.image, top, end)
             if self.low:
-                strip = self.low.rounded(strip, top, end)
+                strip = self.low.to_8_bits(strip, top, end)
             if turn:
                 strip = strip.transpose(Image.Transpose[turn])
             lines = slice(top, end) if side in ("top", "left") else slice(height - end, height - top)
@@ -165,7 +165,7 @@ class _LowBytes(NamedTuple):
     channels: list[int] | None
     key: tuple[int, int, int] | None
 
-    def rounded(self, high: Image.Image, top: int, end: int) -> Image.Image:
+    def to_8_bits(self, high: Image.Image, top: int, end: int) -> Image.Image:
         """The strip with each sample of 16 bits divided by 257 and rounded, and the transparent colour as alpha."""
         from PIL import Image
 
@@ -185,16 +185,16 @@ class _LowBytes(NamedTuple):
         return strip
 
 
-def _decoded(image: Image.Image, again: Again | None) -> _Stored:
+def _decode(image: Image.Image, reopen: Reopen | None) -> _Raster:
     raw_modes = {_raw_mode(tile) for tile in getattr(image, "tile", ())}
     tags = getattr(image, "tag_v2", {})
     if tags.get(284) == 2 and 16 in tags.get(258, ()) and any(len(str(raw)) == 1 for raw in raw_modes):
         raise ImageError("holds each channel in a plane of its own with 16 bits; save it with the channels interleaved")
     deep = {raw for raw in raw_modes if ";16" in raw} if image.mode not in _WIDE else set()
     image.load()
-    known = bool(deep) and deep == raw_modes and deep <= _OTHER_BYTE.keys()
-    low = _low_bytes(image, again()) if again and known else None
-    return _Stored(image, low, bool(deep), orientation(image))
+    has_low_bytes = bool(deep) and deep == raw_modes and deep <= _OTHER_BYTE.keys()
+    low = _low_bytes(image, reopen()) if reopen and has_low_bytes else None
+    return _Raster(image, low, bool(deep), orientation(image))
 
 
 # Pillow keeps one byte of each sample; the raw mode for the other byte order keeps the other one. For greyscale with
@@ -233,15 +233,15 @@ def _alpha(strip: Image.Image) -> np.ndarray:
     return np.asarray(strip.convert("RGBA").getchannel("A")) / np.float32(255)
 
 
-def _from_bytes(stored: _Stored, icc: bytes | None) -> Pixels:
-    image = stored.image
-    notes = ["16-bit reduced to 8"] if stored.reduced else []
+def _from_bytes(raster: _Raster, icc: bytes | None) -> Pixels:
+    image = raster.image
+    notes = ["16-bit reduced to 8"] if raster.reduced else []
     transparent = image.has_transparency_data
     grey = image.mode in _GREY
     to_srgb, icc = _conversion(image.mode if not grey else "L", icc, notes)
-    rgb = stored.empty((3,), np.uint8)
-    alpha = stored.empty((), np.uint8) if transparent else None
-    for area, strip in stored.strips():
+    rgb = raster.empty((3,), np.uint8)
+    alpha = raster.empty((), np.uint8) if transparent else None
+    for area, strip in raster.strips():
         if alpha is not None:
             strip = strip.convert("RGBA")
             alpha[area] = np.asarray(strip.getchannel("A"))
@@ -254,42 +254,44 @@ def _from_bytes(stored: _Stored, icc: bytes | None) -> Pixels:
     return Pixels(rgb, alpha, icc, tuple(notes))
 
 
-def _from_wide(stored: _Stored, icc: bytes | None) -> Pixels:
+def _from_wide(raster: _Raster, icc: bytes | None) -> Pixels:
     """Greyscale samples of 16 or 32 bits or float."""
-    top, bounds = _range(stored)
-    low, high = bounds if top is None else (0.0, top)
+    top, bounds = _range(raster)
+    minimum, maximum = bounds if top is None else (0.0, top)
     if top == 1:
         notes = ["float reduced to 8 bits"]
     elif top == 65535:
         notes = ["16-bit reduced to 8"]
     else:
-        notes = [f"samples from {low:g} to {high:g} stretched to 8 bits"]
+        notes = [f"samples from {minimum:g} to {maximum:g} stretched to 8 bits"]
     deep = top == 65535
     to_srgb, icc = _conversion("I;16" if deep else "L", icc, notes)
-    rgb = stored.empty((3,), np.uint8)
-    key = stored.image.info.get("transparency")
-    alpha = stored.empty((), np.uint8) if isinstance(key, int) else None
-    for area, strip in stored.strips():
+    rgb = raster.empty((3,), np.uint8)
+    key = raster.image.info.get("transparency")
+    alpha = raster.empty((), np.uint8) if isinstance(key, int) else None
+    for area, strip in raster.strips():
         samples = np.asarray(strip)
         if alpha is not None:
             alpha[area] = np.where(samples == key, 0, 255)
         if to_srgb and deep:
             rgb[area] = to_srgb(samples)
             continue
-        scaled = (samples.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
-        grey = np.rint(scaled, out=scaled).astype(np.uint8)
+        levels = (samples.astype(np.float32) - np.float32(minimum)) * np.float32(
+            255 / (maximum - minimum) if maximum > minimum else 0
+        )
+        grey = np.rint(levels, out=levels).astype(np.uint8)
         rgb[area] = to_srgb(grey) if to_srgb else grey[..., None]
     return Pixels(rgb, alpha, icc, tuple(notes))
 
 
-def _range(stored: _Stored) -> tuple[float | None, tuple[float, float]]:
+def _range(raster: _Raster) -> tuple[float | None, tuple[float, float]]:
     """Wide samples: what stands for white, if they are of a usual range; and the smallest and the largest one."""
-    bounds = [f(np.asarray(strip)) for _, strip in stored.strips() for f in (np.min, np.max)]
-    low, high = float(min(bounds)), float(max(bounds))
+    bounds = [f(np.asarray(strip)) for _, strip in raster.strips() for f in (np.min, np.max)]
+    minimum, maximum = float(min(bounds)), float(max(bounds))
     if not np.isfinite(bounds).all():
         raise ImageError("holds NaN or infinite samples")
-    most = 1.0 if stored.image.mode == "F" else 65535.0
-    return (most if low >= 0 and high <= most else None), (low, high)
+    most = 1.0 if raster.image.mode == "F" else 65535.0
+    return (most if minimum >= 0 and maximum <= most else None), (minimum, maximum)
 
 
 _OWN_SPACE = {
@@ -305,10 +307,10 @@ def _conversion(mode: str, icc: bytes | None, notes: list[str]) -> tuple[ToSrgb 
     space = icc[16:20] if icc else b""  # ICC.1:2022, 7.2.6: the data colour space
     kind, own = _OWN_SPACE.get(mode, ("", b""))
     if own and (space == own or mode == "LAB"):
-        built = _to_srgb(icc if space == own else None, mode)
-        if built:
+        conversion = _to_srgb(icc if space == own else None, mode)
+        if conversion:
             notes.append(f"{kind} converted to sRGB")
-            return built
+            return conversion
     if mode == "LAB":
         raise ImageError("has a damaged CIELAB profile; convert it to RGB first")
     if mode == "CMYK" or (own and space == own):

@@ -37,7 +37,7 @@ _STORED_PIXELS = frozenset(
     }
 )
 # What holds further images, or the same metadata a second time, the place and the orientation among it.
-_ENCLOSED = frozenset(
+_CONTAINERS = frozenset(
     {
         *(0x014A, 0x501B, 0x935C, 0xC634, 0xC68C),  # images, thumbnail, Photoshop's layers, DNG: maker's note, raw file
         *(0x02BC, 0x83BB, 0x8649, 0x8773),  # XMP, IPTC, Photoshop's resources, ICC
@@ -62,7 +62,7 @@ class _Value:
 
 
 _Directory: TypeAlias = dict[int, _Value]
-_Read: TypeAlias = Callable[[int, int], bytes]
+_ReadBytes: TypeAlias = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _Block:
     interoperability: _Directory
 
 
-def cleaned(exif: bytes, *, gps: bool = False) -> bytes | None:
+def clean(exif: bytes, *, gps: bool = False) -> bytes | None:
     """What a cut-out may carry on of a photo's EXIF block.
 
     Left out are the orientation, which has been applied; the place, unless ``gps``; every thumbnail, since it shows the
@@ -90,10 +90,10 @@ def cleaned(exif: bytes, *, gps: bool = False) -> bytes | None:
     Returns:
         a block of the same form and byte order; None if nothing is left, or the block is damaged.
     """
-    block = _parsed(_reader(exif), most=len(exif), without=_STORED_PIXELS | _ENCLOSED | {_ORIENTATION})
+    block = _parse(_reader(exif), most=len(exif), without=_STORED_PIXELS | _CONTAINERS | {_ORIENTATION})
     if block is None:
         return None
-    return _written(block if gps else replace(block, gps={}))
+    return _serialise(block if gps else replace(block, gps={}))
 
 
 def of_image(image: Image.Image, file: IO[bytes] | None) -> bytes | None:
@@ -117,7 +117,7 @@ def of_image(image: Image.Image, file: IO[bytes] | None) -> bytes | None:
 
 def is_sound(exif: bytes) -> bool:
     """Whether the block has a header and a first directory that can be read."""
-    return _parsed(_reader(exif), most=len(exif)) is not None
+    return _parse(_reader(exif), most=len(exif)) is not None
 
 
 def orientation(image: Image.Image) -> int:
@@ -129,15 +129,15 @@ def orientation(image: Image.Image) -> int:
     if image.format == "HEIF":
         return 1
     if image.format == "AVIF":
-        block = _parsed(_reader(exif), most=len(exif)) if (exif := of_image(image, None)) else None
+        block = _parse(_reader(exif), most=len(exif)) if (exif := of_image(image, None)) else None
         value = block.primary.get(_ORIENTATION) if block else None
-        lies = struct.unpack(f"{block.order}H", value.data)[0] if block and value and len(value.data) == 2 else 1
+        number = struct.unpack(f"{block.order}H", value.data)[0] if block and value and len(value.data) == 2 else 1
     else:
         try:
-            lies = image.getexif().get(_ORIENTATION, 1)
+            number = image.getexif().get(_ORIENTATION, 1)
         except Exception:  # damaged metadata is no reason to refuse sound pixels
-            lies = 1
-    return lies if lies in range(1, 9) else 1
+            number = 1
+    return number if number in range(1, 9) else 1
 
 
 def _from_text(text: str) -> bytes | None:
@@ -153,15 +153,15 @@ def _of_tiff(file: IO[bytes]) -> bytes | None:
         file.seek(offset)
         return file.read(size)
 
-    block = _parsed(read, most=_MOST, without=_STORED_PIXELS | _ENCLOSED)
-    return _written(block) if block else None
+    block = _parse(read, most=_MOST, without=_STORED_PIXELS | _CONTAINERS)
+    return _serialise(block) if block else None
 
 
-def _reader(exif: bytes) -> _Read:
+def _reader(exif: bytes) -> _ReadBytes:
     return lambda offset, size: exif[offset : offset + size]
 
 
-def _parsed(read: _Read, *, most: int, without: frozenset[int] = frozenset()) -> _Block | None:
+def _parse(read: _ReadBytes, *, most: int, without: frozenset[int] = frozenset()) -> _Block | None:
     """The directories, or None where the header or the first one cannot be read.
 
     Tags in ``without`` are passed over. ``most`` bytes are all that the values of the others may take together: values
@@ -171,24 +171,24 @@ def _parsed(read: _Read, *, most: int, without: frozenset[int] = frozenset()) ->
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(header[:4])
     if order is None or len(header) < 8:
         return None
-    left = most
+    budget = most
 
     def directory(offset: int) -> _Directory | None:
-        nonlocal left
+        nonlocal budget
         head = read(offset, 2)
         table = read(offset + 2, 12 * struct.unpack(f"{order}H", head)[0]) if len(head) == 2 else b""
         if not table or len(table) % 12:
             return None
-        found: _Directory = {}
+        entries: _Directory = {}
         for tag, kind, count, inline in struct.iter_unpack(f"{order}HHI4s", table):
             size = count * _BYTES.get(kind, 0)
-            if tag in without or not 0 < size <= left:
+            if tag in without or not 0 < size <= budget:
                 continue
             data = inline[:size] if size <= 4 else read(struct.unpack(f"{order}I", inline)[0], size)
             if len(data) == size:
-                found[tag] = _Value(kind, count, data)
-                left -= size
-        return found
+                entries[tag] = _Value(kind, count, data)
+                budget -= size
+        return entries
 
     def below(parent: _Directory, tag: int) -> _Directory:
         pointer = parent.pop(tag, None)
@@ -205,16 +205,16 @@ def _parsed(read: _Read, *, most: int, without: frozenset[int] = frozenset()) ->
     return _Block(order, *({t: v for t, v in d.items() if v.kind != _OFFSET} for d in directories))
 
 
-def _written(block: _Block) -> bytes | None:
+def _serialise(block: _Block) -> bytes | None:
     """One directory behind the other, each followed by its values; None without any."""
     order = block.order
     exif, primary = dict(block.exif), dict(block.primary)
     below = [(primary, _EXIF_IFD, exif), (exif, _INTEROPERABILITY_IFD, block.interoperability)]
     below.append((primary, _GPS_IFD, block.gps))
-    unset = _Value(4, 1, bytes(4))
+    placeholder = _Value(4, 1, bytes(4))
     for parent, tag, child in reversed(below):
         if child:
-            parent[tag] = unset
+            parent[tag] = placeholder
     if not primary:
         return None
     offset = 8 + _size(primary)
@@ -224,7 +224,7 @@ def _written(block: _Block) -> bytes | None:
             offset += _size(child)
     block_, header = b"", b"II*\0" if order == "<" else b"MM\0*"
     for directory in (primary, *(child for _, _, child in below if child)):
-        block_ += _packed(directory, order, 8 + len(block_))
+        block_ += _pack(directory, order, 8 + len(block_))
     return header + struct.pack(f"{order}I", 8) + block_
 
 
@@ -233,7 +233,7 @@ def _size(directory: _Directory) -> int:
     return 6 + 12 * len(directory) + sum(size + size % 2 for size in values if size > 4)
 
 
-def _packed(directory: _Directory, order: str, offset: int) -> bytes:
+def _pack(directory: _Directory, order: str, offset: int) -> bytes:
     table, values = struct.pack(f"{order}H", len(directory)), b""
     first = offset + 6 + 12 * len(directory)
     for tag, value in sorted(directory.items()):

@@ -54,8 +54,8 @@ def read(file: Any, name: str | None = None) -> Content:
         content.close()
         raise ImageError(f"{name}: its read() is asynchronous; give the bytes that it returns")
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        given = "text" if isinstance(content, str) else f"{type(content).__name__}, not bytes"
-        raise ImageError(f"{name}: its read() gives {given}; give a binary file object")
+        kind = "text" if isinstance(content, str) else f"{type(content).__name__}, not bytes"
+        raise ImageError(f"{name}: its read() gives {kind}; give a binary file object")
     if not content and _position(file):
         raise ImageError(f"{name}: is at its end; take it back to the beginning with seek(0)")
     return Content(bytes(content), name, _path(file))

@@ -29,7 +29,7 @@ from nss.pipes import OneTimeFile
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-    Encoded: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
+    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
     Factory: TypeAlias = Callable[[IO[bytes], None], ImageFile.ImageFile]
 
 EXTENSIONS = frozenset(
@@ -41,7 +41,7 @@ EXTENSIONS = frozenset(
 )
 """What the names of images end in, in lower case: a search goes by them, reading does not."""
 
-# what Pillow logs beside an error that it raises, Python prints where nobody has said what to do with logs
+# Python prints what Pillow logs beside an error that it raises, where no handler is set
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # How a file begins, Pillow's name of the format, Pillow's module for it.
@@ -71,7 +71,7 @@ SIGNATURE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class ImageHandle:
     """An image of which nothing but the header has been read.
 
     Attributes:
@@ -79,7 +79,7 @@ class Opened:
         name: what to call it in a message.
         path: the file it comes from, or None.
         file: the encoded image, or None where only a PIL image was given.
-        again: opens the same content once more, or None where there is no ``file``.
+        reopen: opens the same content once more, or None where there is no ``file``.
         notes: what its owner may want to know, one short phrase each.
         max_pixels: how many it may have.
     """
@@ -88,12 +88,12 @@ class Opened:
     name: str
     path: Path | None
     file: IO[bytes] | None
-    again: Callable[[], ImageFile.ImageFile] | None
+    reopen: Callable[[], ImageFile.ImageFile] | None
     notes: tuple[str, ...] = ()
     max_pixels: int = MAX_PIXELS
 
     @property
-    def once(self) -> OneTimeFile | None:
+    def one_time_file(self) -> OneTimeFile | None:
         """What a path gave that cannot be read again; None where it can."""
         if self.path is None or not isinstance(self.file, io.BytesIO):
             return None
@@ -101,7 +101,7 @@ class Opened:
 
 
 @contextmanager
-def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
+def open_image(source: ImageSource, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[ImageHandle]:
     """Open a path, the bytes of an image file, or a PIL image, for the length of a ``with`` block.
 
     A path may be that of a pipe, which is read into memory.
@@ -119,17 +119,17 @@ def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_P
             end: what was opened is whole.
     """
     if isinstance(source, OneTimeFile):
-        with _from_file(io.BytesIO(source.content), str(source.path), source.path, max_pixels) as opened:
-            yield opened
+        with _from_file(io.BytesIO(source.content), str(source.path), source.path, max_pixels) as handle:
+            yield handle
         return
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        with _steady(path) as file, _from_file(file, str(path), path, max_pixels) as opened:
-            yield opened
+        with _steady(path) as file, _from_file(file, str(path), path, max_pixels) as handle:
+            yield handle
         return
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _from_file(io.BytesIO(source), name or "<image bytes>", None, max_pixels) as opened:
-            yield opened
+        with _from_file(io.BytesIO(source), name or "<image bytes>", None, max_pixels) as handle:
+            yield handle
         return
     from PIL import Image
 
@@ -138,14 +138,14 @@ def open_image(source: Encoded, name: str | None = None, max_pixels: int = MAX_P
         raise ImageError(
             f"cannot read an image from {kind}: give a path, bytes, a binary file object, a PIL image or an array"
         )
-    opened = Opened(source, name or "<PIL image>", None, None, None, max_pixels=max_pixels)
-    with _in_one_line(opened.name, source.format or "PIL"):
-        check_size(opened.name, *source.size, max_pixels)
-        yield opened
+    handle = ImageHandle(source, name or "<PIL image>", path=None, file=None, reopen=None, max_pixels=max_pixels)
+    with _in_one_line(handle.name, source.format or "PIL"):
+        check_size(handle.name, *source.size, max_pixels)
+        yield handle
 
 
 def rows_of(image: Image.Image, top: int, end: int) -> Image.Image:
-    """The rows ``top`` to ``end`` of an image, decoded when they are asked for.
+    """The rows ``top`` to ``end`` of an image, which is decoded first where it is not yet.
 
     Pillow's own ``crop`` does the same, but before version 13 stops at ``PIL.Image.MAX_IMAGE_PIXELS``, which belongs to
     the process.
@@ -190,7 +190,7 @@ def _check_unchanged(path: Path, before: os.stat_result, file: IO[bytes], damage
 
 
 @contextmanager
-def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -> Iterator[Opened]:
+def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -> Iterator[ImageHandle]:
     try:
         head = file.read(_HEAD)
     except OSError as error:
@@ -201,12 +201,12 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -
     with _in_one_line(name, format_):
         factory = _heif_factory(name) if format_ == "HEIF" else _factory(format_, module, name)
 
-        def again() -> ImageFile.ImageFile:
+        def reopen() -> ImageFile.ImageFile:
             file.seek(0)
             # given a name, Pillow would map whatever file has it now, and a mapped file that shrinks ends the process
             return factory(file, None)
 
-        image = again()
+        image = reopen()
         check_size(name, *image.size, max_pixels)
         place, length = file.tell(), file.seek(0, os.SEEK_END)
         if format_ == "JPEG":
@@ -215,7 +215,8 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -
         note = sparse_note(*image.size, length)
         if note:
             codec_messages.tell(name, note)  # before it is decoded, which may take long, or all the memory
-        yield Opened(image, name, path, file, again, (note,) if note else (), max_pixels)
+        notes = (note,) if note else ()
+        yield ImageHandle(image, name, path, file, reopen=reopen, notes=notes, max_pixels=max_pixels)
 
 
 def has_signature(head: bytes) -> bool:
@@ -224,10 +225,10 @@ def has_signature(head: bytes) -> bool:
 
 
 def _identify(head: bytes, name: str) -> tuple[str, str]:
-    if (found := _format_of(head)) is not None:
-        return found
-    known = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000 and PPM"
-    raise ImageError(f"{name}: is not an image ({known} are read)")
+    if (plugin := _format_of(head)) is not None:
+        return plugin
+    formats = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP, JPEG 2000 and PPM"
+    raise ImageError(f"{name}: is not an image ({formats} are read)")
 
 
 def _format_of(head: bytes) -> tuple[str, str] | None:
@@ -278,7 +279,7 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
     What it says on standard error becomes part of that line, or is told with the name (see
     `nss.photos.codec_messages`).
     """
-    with quiet, codec_messages.attributed(name, format_) as messages:
+    with quiet, codec_messages.messages_of(name, format_) as messages:
         try:
             yield
         except NssError as error:

@@ -12,11 +12,11 @@ import numpy as np
 
 from nss.errors import check_number
 from nss.photos import colour_modes, exif, pixel_arrays
-from nss.photos.image_file import EXTENSIONS, Opened, open_image
+from nss.photos.image_file import EXTENSIONS, ImageHandle, open_image
 from nss.photos.image_size import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
-    from nss.photos.image_file import Encoded
+    from nss.photos.image_file import ImageSource
     from nss.photos.source import Source as Source
 
 __all__ = ["EXTENSIONS", "Photo", "load", "load_mask"]
@@ -83,9 +83,9 @@ def load(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXEL
     if isinstance(source, np.ndarray):
         _check_array(source, name or "<array>", max_pixels)
         rgb, alpha, notes = pixel_arrays.separate(source, name or "<array>")
-        return Photo(rgb, alpha, None, None, "array", notes)
-    with _opened(source, name, max_pixels) as opened:
-        return _decode(opened)
+        return Photo(rgb, alpha, icc=None, path=None, format="array", notes=notes)
+    with _open_source(source, name, max_pixels) as handle:
+        return _decode(handle)
 
 
 def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -105,22 +105,22 @@ def load_mask(source: Source, name: str | None = None, *, max_pixels: int = MAX_
     if isinstance(source, np.ndarray):
         _check_array(source, name or "<array>", max_pixels)
         return pixel_arrays.as_mask(source, name or "<array>")
-    with _opened(source, name, max_pixels) as opened:
-        return colour_modes.as_mask(opened.image, opened.again)
+    with _open_source(source, name, max_pixels) as handle:
+        return colour_modes.as_mask(handle.image, handle.reopen)
 
 
-def _decode(opened: Opened) -> Photo:
-    image = opened.image
-    notes = list(opened.notes)
+def _decode(handle: ImageHandle) -> Photo:
+    image = handle.image
+    notes = list(handle.notes)
     # The further pictures of an MPO file are previews or a second eye, not an animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         several = {"TIFF": "several pages: first page used", "HEIF": "several pictures: the main one used"}
         notes.append(several.get(image.format or "", "animated: first frame used"))
     format_ = image.format or "PIL"
-    pixels = colour_modes.separate(image, opened.again)
+    pixels = colour_modes.separate(image, handle.reopen)
     height, width = pixels.rgb.shape[:2]
-    check_size(opened.name, width, height, opened.max_pixels)  # HEIF: it may differ from what the header said
-    block = exif.of_image(image, opened.file)
+    check_size(handle.name, width, height, handle.max_pixels)  # HEIF: it may differ from what the header said
+    block = exif.of_image(image, handle.file)
     if block and not exif.is_sound(block):
         notes.append("damaged EXIF ignored")
         block = None
@@ -128,26 +128,26 @@ def _decode(opened: Opened) -> Photo:
         rgb=pixels.rgb,
         alpha=pixels.alpha,
         icc=pixels.icc,
-        path=opened.path,
+        path=handle.path,
         format=format_,
         notes=(*notes, *pixels.notes),
         exif=block,
-        sha256=opened.once.sha256 if opened.once else None,
+        sha256=handle.one_time_file.sha256 if handle.one_time_file else None,
     )
 
 
 @contextmanager
-def _opened(source: Encoded | IO[bytes], name: str | None, max_pixels: int) -> Iterator[Opened]:
+def _open_source(source: ImageSource | IO[bytes], name: str | None, max_pixels: int) -> Iterator[ImageHandle]:
     """`open_image`, and what file objects hold."""
     if not hasattr(source, "read"):
-        with open_image(source, name, max_pixels) as opened:
-            yield opened
+        with open_image(source, name, max_pixels) as handle:
+            yield handle
         return
     from nss.photos import file_objects
 
     file = file_objects.read(source, name)
-    with open_image(file.content, file.name, max_pixels) as opened:
-        yield replace(opened, path=file.path)
+    with open_image(file.content, file.name, max_pixels) as handle:
+        yield replace(handle, path=file.path)
 
 
 def _check_array(array: np.ndarray, name: str, max_pixels: int) -> None:

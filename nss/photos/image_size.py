@@ -69,7 +69,7 @@ def check_jpeg(name: str, file: IO[bytes], length: int) -> None:
     """Refuse a JPEG file whose bytes cannot hold its pixels, however plain they are.
 
     libjpeg makes up what is missing, in grey, where the file has an end at all. Files that are cut short less than that
-    cannot be told from whole ones before they are decoded.
+    cannot be distinguished from whole ones before they are decoded.
     """
     frame = _frame(file)
     if frame is None:

@@ -37,13 +37,13 @@ def separate(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | Non
             f"{name}: cannot read an image from an array of {array.dtype} {array.shape}: give HxW, HxWx1, HxWx3 or "
             "HxWx4 of uint8, uint16, or floating point in 0..1"
         )
-    lost = False
+    has_loss = False
     if white != 255:
-        array, lost = _to_bytes(array, white, name)
+        array, has_loss = _to_bytes(array, white, name)
     if array.ndim == 2 or array.shape[2] == 1:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     alpha = np.ascontiguousarray(array[..., 3]) if array.shape[2] == 4 else None
-    notes = ("16-bit reduced to 8" if white == 65535 else "float reduced to 8 bits",) if lost else ()
+    notes = ("16-bit reduced to 8" if white == 65535 else "float reduced to 8 bits",) if has_loss else ()
     return np.ascontiguousarray(array[..., :3]), alpha, notes
 
 
@@ -76,17 +76,17 @@ def _white(array: np.ndarray) -> int | None:
 def _to_bytes(array: np.ndarray, white: int, name: str) -> tuple[np.ndarray, bool]:
     """uint8 of the same shape, and whether any sample lay between two levels of 8 bits."""
     out = np.empty(array.shape, np.uint8)
-    lost = False
+    has_loss = False
     # how far x / 255 of its type, and x * 257, may be from a level; the nearest sample between levels is 1/257 off
     slack = 1e-3 if white == 65535 else 255 * float(np.finfo(array.dtype).eps)
     for rows in _strips(array):
         samples = array[rows]
         _check_range(samples, name)
-        scaled = samples.astype(np.promote_types(samples.dtype, np.float32)) * (255 / white)
-        levels = np.rint(scaled)
-        lost = lost or bool((np.abs(scaled - levels) > slack).any())
+        exact_levels = samples.astype(np.promote_types(samples.dtype, np.float32)) * (255 / white)
+        levels = np.rint(exact_levels)
+        has_loss = has_loss or bool((np.abs(exact_levels - levels) > slack).any())
         out[rows] = levels
-    return out, lost
+    return out, has_loss
 
 
 def _check_range(samples: np.ndarray, name: str) -> None:

@@ -1,1 +1,1 @@
-"""From a photo to its mask: a model's interface found out, the network run, the cut-out made."""
+"""From a photo to its mask: find out a model's interface, run the network, make the cut-out."""

@@ -53,8 +53,8 @@ def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
     form = _form(array.shape, interface)
     assert not isinstance(form, str)
     if _is_class_map(array.dtype, form, interface):
-        found: np.ndarray = (array.reshape(form.height, form.width) == interface.channel).astype(np.float32)
-        return found
+        class_mask: np.ndarray = (array.reshape(form.height, form.width) == interface.channel).astype(np.float32)
+        return class_mask
     shape = (form.height, form.width, form.count) if form.last else (form.count, form.height, form.width)
     with np.errstate(over="ignore", invalid="ignore"):
         channels = np.moveaxis(array.reshape(shape), -1, 0) if form.last else array.reshape(shape)
@@ -69,11 +69,11 @@ def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
 
 def missing(outputs: Sequence[str], interface: Interface) -> str | None:
     """Why the interface's output is none of the file's, as the rest of a sentence; None where it is one."""
-    wanted = interface.output
-    if wanted in outputs if isinstance(wanted, str) else 0 <= wanted < len(outputs):
+    output = interface.output
+    if output in outputs if isinstance(output, str) else 0 <= output < len(outputs):
         return None
-    named = ", ".join(f"{index} {name}" for index, name in enumerate(outputs))
-    return f"has no output {quoted(wanted)}, it has {named}: say which one is the mask by 'output'"
+    listing = ", ".join(f"{index} {name}" for index, name in enumerate(outputs))
+    return f"has no output {quoted(output)}, it has {listing}: say which one is the mask by 'output'"
 
 
 def output_name(outputs: Sequence[str], interface: Interface) -> str:
@@ -173,5 +173,5 @@ def _has_shape(form: _Form, interface: Interface, ratio: float = SHAPE_RATIO) ->
     """Whether a mask of this height and width has the input's shape, to a factor and one pixel."""
     if not isinstance(interface.size, FixedSize):
         return True
-    wanted = form.width * interface.size.height / interface.size.width
-    return wanted / ratio - 1 <= form.height <= wanted * ratio + 1
+    proportional_height = form.width * interface.size.height / interface.size.width
+    return proportional_height / ratio - 1 <= form.height <= proportional_height * ratio + 1

@@ -1,4 +1,4 @@
-"""What a model's inputs get, held against what its file declares: the photo, and constants for the others."""
+"""What a model's inputs get, checked against what its file declares: the photo, and constants for the others."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ def fault(file: engine.ModelFile, interface: Interface) -> str | None:
 
     Raises UnsupportedError for an input whose type the engine does not hold.
     """
-    name, declared = interface.input, file.inputs
-    if name not in declared:
-        inputs = _listed(declared) or "none"
+    name, shapes = interface.input, file.inputs
+    if name not in shapes:
+        inputs = _join(shapes) or "none"
         return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
-    takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, declared[name]))}]"
+    takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, shapes[name]))}]"
     if file.input_dtype(name) != np.dtype(interface.dtype):
         return f"{takes}, which 'dtype' {interface.dtype} is not"
-    if why := _misfit(declared[name], interface):
+    if why := _misfit(shapes[name], interface):
         return f"{takes}, {why}"
-    if without := [other for other in declared if other != name and other not in interface.inputs]:
-        return f"takes {_listed(without)} beside {name}, the photo: say by 'inputs' which value each has"
+    if without := [other for other in shapes if other != name and other not in interface.inputs]:
+        return f"takes {_join(without)} beside {name}, the photo: say by 'inputs' which value each has"
     return None
 
 
-def _misfit(declared: Sequence[int | str], interface: Interface) -> str | None:
+def _misfit(dims: Sequence[int | str], interface: Interface) -> str | None:
     """Why the declared shape is not that of the photo's input, its batch of one left out or not."""
-    if not declared:
+    if not dims:
         return None  # it says nothing, and the engine takes what comes
-    wanted = image_shape(interface)
+    shape = image_shape(interface)
     channel = 1 if interface.layout == "NCHW" else 3
-    if len(declared) not in (3, 4):
+    if len(dims) not in (3, 4):
         return "not one image [1, 3, height, width]; say by 'input' which one takes the photo"
-    declared = [1, *declared][-4:]
-    if isinstance(declared[0], int) and declared[0] != 1:
-        return f"{declared[0]} images at a time; export it with a batch of 1"
-    if isinstance(declared[channel], int) and declared[channel] != wanted[channel]:
-        count = wanted[channel]
+    dims = [1, *dims][-4:]
+    if isinstance(dims[0], int) and dims[0] != 1:
+        return f"{dims[0]} images at a time; export it with a batch of 1"
+    if isinstance(dims[channel], int) and dims[channel] != shape[channel]:
+        count = shape[channel]
         form = f"1, {count}, height, width" if interface.layout == "NCHW" else f"1, height, width, {count}"
         return (
             f"not one image [{form}] as 'layout' {interface.layout} and 'channels' {interface.channels} say; "
             "say both as the model has them"
         )
-    fixed = {axis: dim for axis, dim in enumerate(declared) if isinstance(dim, int) and axis not in (0, channel)}
+    sides = {axis: dim for axis, dim in enumerate(dims) if isinstance(dim, int) and axis not in (0, channel)}
     follows_photo = isinstance(interface.size, EdgeSize)
-    if any(follows_photo or dim != wanted[axis] for axis, dim in fixed.items()):
+    if any(follows_photo or dim != shape[axis] for axis, dim in sides.items()):
         return f"which 'size' {interface.size} does not fit"
     return None
 
@@ -78,21 +78,21 @@ def constants(file: engine.ModelFile, interface: Interface) -> dict[str, np.ndar
         UsageError: the value is no array of numbers.
         UnsupportedError: the engine does not hold the input's type.
     """
-    known = file.optional_inputs | file.inputs
+    shapes = file.optional_inputs | file.inputs
     arrays = {}
     for name, value in interface.inputs.items():
-        if name not in known:
+        if name not in shapes:
             raise ModelUnavailableError(
-                f"'inputs' gives {quoted(name)} a value, and the model has only {_listed(known)}"
+                f"'inputs' gives {quoted(name)} a value, and the model has only {_join(shapes)}"
             )
         if name == interface.input:
             raise ModelUnavailableError(f"'inputs' gives {quoted(name)} a value, which takes the photo")
-        arrays[name] = _constant(name, value, file.input_dtype(name), known[name])
+        arrays[name] = _constant(name, value, file.input_dtype(name), shapes[name])
     return arrays
 
 
-def _constant(name: str, value: Values, dtype: np.dtype[Any], declared: Sequence[int | str]) -> np.ndarray:
-    takes = f"{name}, {dtype.name}[{', '.join(map(str, declared))}]"
+def _constant(name: str, value: Values, dtype: np.dtype[Any], dims: Sequence[int | str]) -> np.ndarray:
+    takes = f"{name}, {dtype.name}[{', '.join(map(str, dims))}]"
     try:
         exact = np.asarray(value, np.float64)
         with np.errstate(all="ignore"):
@@ -105,14 +105,14 @@ def _constant(name: str, value: Values, dtype: np.dtype[Any], declared: Sequence
     if not same.all():
         raise ModelUnavailableError(f"'inputs' gives {takes}, a value that {dtype.name} does not have")
     if exact.ndim == 0:
-        return np.full([dim if isinstance(dim, int) else 1 for dim in declared], array, dtype)
-    fits = len(declared) == exact.ndim and all(
-        isinstance(dim, str) or dim == own for dim, own in zip(declared, exact.shape, strict=True)
+        return np.full([dim if isinstance(dim, int) else 1 for dim in dims], array, dtype)
+    fits = len(dims) == exact.ndim and all(
+        isinstance(dim, str) or dim == own for dim, own in zip(dims, exact.shape, strict=True)
     )
-    if declared and not fits:
+    if dims and not fits:
         raise ModelUnavailableError(f"'inputs' gives {takes}, an array of {list(exact.shape)}")
     return array
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join(names: Iterable[str]) -> str:
     return ", ".join(names)

@@ -17,7 +17,7 @@ from nss.interfaces.interface import Description, EdgeSize, Interface
 from nss.models import local_models
 from nss.notices import Notify
 from nss.removal import mask_output, model_inputs, preprocess
-from nss.removal.description import FILE, GRAPH, GUESS, Described, interface_of
+from nss.removal.description import FILE, GRAPH, GUESS, ResolvedInterface, interface_of
 from nss.removal.model_inputs import image_shape
 from nss.removal.sessions import Sessions, Shape
 
@@ -50,12 +50,12 @@ class RunOptions:
         if self.backend in ("numpy", "reference"):
             raise UsageError(f"a GPU is required, and backend {quoted(self.backend)} runs on the processor")
         try:
-            found = engine.devices(self.device)
+            devices = engine.devices(self.device)
         except engine.BackendError as error:
             raise UsageError(str(error)) from error
-        if found.chosen is None:
-            raise GpuUnavailableError(f"a GPU is required: {found.reason}")
-        adapter = next(adapter for adapter in found.adapters if adapter.index == found.chosen)
+        if devices.chosen is None:
+            raise GpuUnavailableError(f"a GPU is required: {devices.reason}")
+        adapter = next(adapter for adapter in devices.adapters if adapter.index == devices.chosen)
         if adapter.software:
             raise GpuUnavailableError(f"a GPU is required, and {adapter.name} is a software adapter")
 
@@ -96,17 +96,24 @@ class Output:
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """Sessions, why they are on their backend where that has changed, and why their GPU was lost where it was last."""
+class _OpenModel:
+    """The open sessions of a model.
+
+    Attributes:
+        sessions: by the shape of the input.
+        input: the name of the input that takes the photo.
+        reason: why they run on their backend, where that has changed since the model was opened.
+        loss: why their GPU was lost; None as long as it is there.
+    """
 
     sessions: Sessions
     input: str
     reason: str | None = None
-    lost: str | None = None
+    loss: str | None = None
 
     def output(self, image: np.ndarray) -> Output:
-        if self.lost is not None:
-            raise engine.DeviceLostError(self.lost)
+        if self.loss is not None:
+            raise engine.DeviceLostError(self.loss)
         with self.sessions.entered(image.shape) as session:
             outputs = session.run({self.input: image.reshape(session.inputs[0].shape)})
             reason = session.info.reason if self.reason is None else self.reason
@@ -121,7 +128,7 @@ class Network:
 
     Attributes:
         spec: the model's entry in the catalogue, or one made for a file that has none.
-        known: its interface, and where each value comes from.
+        resolved_interface: its interface, and where each value comes from.
     """
 
     def __init__(
@@ -129,7 +136,7 @@ class Network:
         model: local_models.ResolvedModel,
         options: RunOptions,
         notify: Notify,
-        asked: Description | None = None,
+        user_description: Description | None = None,
     ) -> None:
         """Open the model file.
 
@@ -137,22 +144,24 @@ class Network:
             model: the file.
             options: where and how it runs.
             notify: gets a line when the GPU is lost.
-            asked: what the user says of the interface; it goes before whatever else is known.
+            user_description: what the user says of the interface; it goes before whatever else is known.
 
         Raises:
             ModelUnavailableError: no mask model, or not as the interface has it; and what `opening` raises.
-            UsageError: ``asked`` contradicts itself.
+            UsageError: ``user_description`` contradicts itself.
         """
         self._model, self._options, self._notify = model, options, notify
         self._recovering = threading.Lock()
         self.spec = model.spec
         with opening(model.path):
-            file, self.known = read(model, asked)
-        self.interface = self.known.interface
+            file, self.resolved_interface = read(model, user_description)
+        self.interface = self.resolved_interface.interface
         # only where the size follows the photo is the file needed again
         self._file = file if isinstance(self.interface.size, EdgeSize) else None
-        with self.known.blaming_guesses(), opening(model.path):
-            self._opened = _Opened(self._sessions(file, options, image_shape(self.interface)), self.interface.input)
+        with self.resolved_interface.blaming_guesses(), opening(model.path):
+            self._open_model = _OpenModel(
+                self._sessions(file, options, image_shape(self.interface)), self.interface.input
+            )
         try:
             self._check_output(self.session.outputs[0])
         except ModelUnavailableError:
@@ -162,7 +171,7 @@ class Network:
     @property
     def session(self) -> engine.Session:
         """What ran the model last; another one once the GPU was lost."""
-        return self._opened.sessions.newest
+        return self._open_model.sessions.newest
 
     def run(self, image: np.ndarray, name: str) -> Output:
         """The model's output for an image as `nss.removal.preprocess.prepare` makes it.
@@ -174,19 +183,23 @@ class Network:
         Raises:
             ImageError: the engine failed, or the GPU was demanded and is gone; ``name`` is the image's.
         """
-        opened = self._opened
+        model = self._open_model
         try:
             try:
-                return opened.output(image)
+                return model.output(image)
             except engine.TooLargeError:
                 raise  # this image's own size is at fault, whatever became of the device meanwhile
             except engine.BackendError as error:
                 with self._recovering:
                     # whoever recovers closes the lost session, also under those that have just come to it
-                    lost = isinstance(error, engine.DeviceLostError) or self._opened is not opened or self._opened.lost
-                    if not lost:
+                    loss = (
+                        isinstance(error, engine.DeviceLostError)
+                        or self._open_model is not model
+                        or self._open_model.loss
+                    )
+                    if not loss:
                         raise
-                    return self._recovered(image, name, opened, one_line(error))
+                    return self._recover(image, name, model, one_line(error))
         except engine.EngineError as error:
             raise ImageError(f"{name}: {self._at_size(image)}{error}") from error
         except MemoryError as error:
@@ -194,7 +207,7 @@ class Network:
 
     def close(self) -> None:
         """Wait for the runs of other threads, and free what the sessions hold."""
-        self._opened.sessions.close()
+        self._open_model.sessions.close()
 
     def _sessions(self, file: engine.ModelFile, options: RunOptions, shape: Shape) -> Sessions:
         session = options.session(file, self.interface, shape)
@@ -205,9 +218,9 @@ class Network:
         return Sessions(session, shape, another)
 
     def _check_output(self, output: engine.TensorInfo) -> None:
-        known = self.known.origins["channel"] not in (FILE, GRAPH, GUESS)
+        channel_is_known = self.resolved_interface.origins["channel"] not in (FILE, GRAPH, GUESS)
         shape, dtype = output.shape, output.dtype
-        why = mask_output.fault(shape, dtype, self.interface, name=output.name, channel_is_known=known)
+        why = mask_output.fault(shape, dtype, self.interface, name=output.name, channel_is_known=channel_is_known)
         if why:
             raise ModelUnavailableError(f"{self._model.path}: {why}")
 
@@ -218,15 +231,15 @@ class Network:
         height, width = image.shape[2:] if self.interface.layout == "NCHW" else image.shape[1:3]
         return f"with an input of {width} x {height}, of 'size' {self.interface.size}: "
 
-    def _recovered(self, image: np.ndarray, name: str, failed: _Opened, lost: str) -> Output:
+    def _recover(self, image: np.ndarray, name: str, previous: _OpenModel, loss: str) -> Output:
         note = "the GPU was lost; computed on a new device"
         try:
-            if self._opened is failed:
-                self._notify(f"{name}: {lost}; trying once more on a new device")
-                self._reopen(self._options, lost, image.shape)
-            output = self._opened.output(image)
+            if self._open_model is previous:
+                self._notify(f"{name}: {loss}; trying once more on a new device")
+                self._reopen(self._options, loss, image.shape)
+            output = self._open_model.output(image)
         except engine.BackendError as error:
-            self._opened = replace(self._opened, lost=lost)
+            self._open_model = replace(self._open_model, loss=loss)
             if self._options.demands_gpu:
                 raise ImageError(
                     f"{name}: the GPU was lost, and a new device failed too: {error}; not computed on NumPy, since the "
@@ -234,18 +247,18 @@ class Network:
                 ) from error
             self._notify(f"{name}: {error}; going on with NumPy")
             self._reopen(ON_NUMPY, one_line(error), image.shape)
-            output = self._opened.output(image)
+            output = self._open_model.output(image)
         if output.info.backend != "webgpu":
             note = "the GPU was lost; computed on NumPy"
         return replace(output, notes=(note,))
 
-    def _reopen(self, options: RunOptions, lost: str, shape: Shape) -> None:
-        self._opened = replace(self._opened, lost=lost)
+    def _reopen(self, options: RunOptions, loss: str, shape: Shape) -> None:
+        self._open_model = replace(self._open_model, loss=loss)
         with suppress(Exception):  # the handles of a lost device may fail in any way
-            self._opened.sessions.close()
+            self._open_model.sessions.close()
         file = self._file or _file(self._model)
-        reason = f"after the GPU was lost ({lost})"
-        self._opened = _Opened(self._sessions(file, options, shape), self.interface.input, reason)
+        reason = f"after the GPU was lost ({loss})"
+        self._open_model = _OpenModel(self._sessions(file, options, shape), self.interface.input, reason)
 
 
 @contextmanager
@@ -266,26 +279,30 @@ def opening(path: Path) -> Iterator[None]:
     except engine.BackendError as error:
         raise UsageError(str(error)) from error
     except engine.EngineError as error:
-        named = str(error).removeprefix("model '").startswith(f"{path}' ")
-        raise ModelUnavailableError(str(error) if named else f"{path}: {error}") from error
+        names_path = str(error).removeprefix("model '").startswith(f"{path}' ")
+        raise ModelUnavailableError(str(error) if names_path else f"{path}: {error}") from error
     except MemoryError as error:
         raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
 
 
-def read(model: local_models.ResolvedModel, asked: Description | None = None) -> tuple[engine.ModelFile, Described]:
-    """The model file, and its interface, which the file's inputs and outputs have been held against.
+def read(
+    model: local_models.ResolvedModel, user_description: Description | None = None
+) -> tuple[engine.ModelFile, ResolvedInterface]:
+    """The model file and its interface, checked against the file's inputs and outputs.
 
-    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where what is
-    asked for contradicts itself, and what reading the file raises (see `opening`).
+    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where
+    ``user_description`` contradicts itself, and what reading the file raises (see `opening`).
     """
     file = _file(model)
-    known = interface_of(file, model, asked)
-    model_inputs.constants(file, known.interface)
-    why = model_inputs.fault(file, known.interface) or mask_output.missing(file.outputs, known.interface)
+    resolved_interface = interface_of(file, model, user_description)
+    model_inputs.constants(file, resolved_interface.interface)
+    why = model_inputs.fault(file, resolved_interface.interface) or mask_output.missing(
+        file.outputs, resolved_interface.interface
+    )
     if why:
         raise ModelUnavailableError(f"{model.path}: {why}")
-    preprocess.normalisation(known.interface)
-    return file, known
+    preprocess.normalisation(resolved_interface.interface)
+    return file, resolved_interface
 
 
 def bindings(file: engine.ModelFile, interface: Interface, shape: Sequence[int] | None = None) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def prepare(
         UsageError: mean or std have not one number a channel.
     """
     factor, offset = normalisation(interface)
-    image = _channels(visible.shown(rgb, alpha), alpha, interface, _input_size(rgb, interface, name))
+    image = _channels(visible.over_backdrop(rgb, alpha), alpha, interface, _input_size(rgb, interface, name))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond all sense: the engine refuses what is NaN
         image *= factor
         image -= offset
@@ -72,9 +72,9 @@ def normalisation(interface: Interface) -> tuple[np.ndarray, np.ndarray]:
     count = CHANNELS[interface.channels]
     for key, values in (("mean", interface.mean), ("std", interface.std)):
         if len(values) not in (1, count):
-            wanted = "one number" if count == 1 else f"one number, or {count}"
+            counts = "one number" if count == 1 else f"one number, or {count}"
             raise UsageError(
-                f"'{key}' has {len(values)} numbers, and the network's input is {interface.channels}: give {wanted}"
+                f"'{key}' has {len(values)} numbers, and the network's input is {interface.channels}: give {counts}"
             )
     with np.errstate(all="ignore"):
         mean, std = (np.asarray(values, np.float32) for values in (interface.mean, interface.std))
@@ -93,18 +93,18 @@ def _input_size(rgb: np.ndarray, interface: Interface, name: str) -> tuple[int, 
 
 def _channels(rgb: np.ndarray, alpha: np.ndarray | None, interface: Interface, size: tuple[int, int]) -> np.ndarray:
     """The photo in 0..255 at the network's size, its channels last; nothing else reads the array."""
-    image = _reduced(rgb, size, interface.filter)
+    image = _resize(rgb, size, interface.filter)
     if interface.channels == "grey":
         return (image * LUMA).sum(axis=2, keepdims=True)
     if interface.channels == "BGR":
         return image[..., ::-1]
     if interface.channels == "RGBA":
-        opacity = np.full(size, 255, np.float32) if alpha is None else _reduced(alpha, size, interface.filter)
+        opacity = np.full(size, 255, np.float32) if alpha is None else _resize(alpha, size, interface.filter)
         return np.concatenate([image, opacity[..., None]], axis=2)
     return image
 
 
-def _reduced(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
+def _resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
     height, width = x.shape[:2]
     reduction = max(height, width) / LONGEST_SIDE
     if reduction > 1 and not widens(method):
@@ -119,8 +119,8 @@ def mask_to_photo(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Bilinear with half-pixel centres; where the photo is smaller than the mask the filter widens, so that edges do not
     turn into steps.
     """
-    resized = resize_bilinear(mask, size, antialias=True)
-    return np.clip(resized, 0, 1, out=resized)
+    photo_mask = resize_bilinear(mask, size, antialias=True)
+    return np.clip(photo_mask, 0, 1, out=photo_mask)
 
 
 def stretch(mask: np.ndarray) -> np.ndarray:
@@ -130,8 +130,8 @@ def stretch(mask: np.ndarray) -> np.ndarray:
     any model: where something is found the networks reach both ends by themselves (U²-Netp: below 2e-7 and above
     1 - 1e-5 on both photos in examples/).
     """
-    low, high = float(mask.min()), float(mask.max())
-    if high <= low:
+    minimum, maximum = float(mask.min()), float(mask.max())
+    if maximum <= minimum:
         return mask
-    stretched: np.ndarray = (mask - low) / (high - low)
-    return stretched
+    unit_mask: np.ndarray = (mask - minimum) / (maximum - minimum)
+    return unit_mask

@@ -13,7 +13,7 @@ import numpy as np
 import engine
 from nss.cutouts.compose import Composition, Cutout, RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
-from nss.interfaces.interface import Description, ModelConfig, configured
+from nss.interfaces.interface import Description, ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.refine import Refinement
 from nss.models import auto, local_models, resolve, run_times
@@ -33,7 +33,7 @@ SHAPE_SLACK = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedPhoto:
     """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
 
     photo: Photo
@@ -42,7 +42,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Inferred:
+class InferredMask:
     """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
 
     photo: Photo
@@ -78,10 +78,10 @@ def apply_mask(
     times: dict[str, float] = {}
     with stage(times, "decode"):
         photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=max_pixels)
-        given = image_io.load_mask(mask, max_pixels=max_pixels)
+        pixels = image_io.load_mask(mask, max_pixels=max_pixels)
     notes = photo.notes
-    if given.shape != photo.size:
-        (height, width), (own_height, own_width) = photo.size, given.shape
+    if pixels.shape != photo.size:
+        (height, width), (own_height, own_width) = photo.size, pixels.shape
         if abs(height * own_width / (width * own_height) - 1) > SHAPE_SLACK:
             raise ImageError(
                 f"{photo.name}: is {width} x {height}, and its mask {own_width} x {own_height}; "
@@ -89,7 +89,7 @@ def apply_mask(
             )
         notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
         with stage(times, "postprocess"):
-            given = preprocess.mask_to_photo(given, photo.size)
+            pixels = preprocess.mask_to_photo(pixels, photo.size)
     info = RunInfo(
         model=None,
         model_sha256=None,
@@ -100,8 +100,10 @@ def apply_mask(
         milliseconds=times,
         mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
     )
-    nothing_found = sanity.nothing_found(given, photo.alpha)
-    return _as_asked(_cutout(given, photo, notes, info, nothing_found), refinement, composition)
+    nothing_found = sanity.nothing_found(pixels, photo.alpha)
+    return _with_settings(
+        _cutout(pixels, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
+    )
 
 
 class Remover:
@@ -164,28 +166,28 @@ class Remover:
         """
         if not isinstance(model, (str, os.PathLike)):
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
-        asked = configured(model_config)
+        user_description = read_config(model_config)
         options = RunOptions(backend, device, precision, require_gpu)
         options.check()
         self._notices = say = Notices(notify)
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
-                self.model, self._network = _open_auto(options, asked, quiet=quiet, notify=say)
+                self.model, self._network = _open_auto(options, user_description, quiet=quiet, notify=say)
             else:
                 self.model = resolve.resolve(
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
-                self._network = Network(self.model, options, say, asked)
+                self._network = Network(self.model, options, say, user_description)
         if not quiet:
-            for line in self._network.known.guesses:
+            for line in self._network.resolved_interface.guesses:
                 say(line)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
         self._run_times = run_times.Recorder(self.model)
         self._stretch = stretch
         self._max_pixels = max_pixels
-        self._gate = engine.Gate(_closed)
+        self._gate = engine.Gate(_closed_error)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -212,9 +214,9 @@ class Remover:
         """
         with self._gate.entered():
             cutout = self.finish(self.infer(self.prepare(image)))
-        return _as_asked(cutout, refinement, composition)
+        return _with_settings(cutout, refinement, composition)
 
-    def prepare(self, image: Source | Photo, name: str | None = None) -> Prepared:
+    def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
         """The first third of ``remove``: decode, and make the network's input.
 
         Args:
@@ -228,9 +230,9 @@ class Remover:
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
                 network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
-        return Prepared(photo, network_input, times)
+        return PreparedPhoto(photo, network_input, times)
 
-    def infer(self, prepared: Prepared) -> Inferred:
+    def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns."""
         with suppress(IndexError):  # the first image alone bears the time of loading
             prepared.times["load_model"] = self._unreported.pop()
@@ -248,26 +250,26 @@ class Remover:
             backend_reason=output.reason,
             precision=output.info.precision,
             milliseconds=prepared.times,
-            model_config=self._network.known.as_json(),
+            model_config=self._network.resolved_interface.as_json(),
         )
-        return Inferred(prepared.photo, raw, output.notes, info)
+        return InferredMask(prepared.photo, raw, output.notes, info)
 
-    def finish(self, inferred: Inferred) -> Cutout:
+    def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size."""
         photo, raw = inferred.photo, inferred.raw
         with stage(inferred.info.milliseconds, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
             if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
-                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._contradicted()}")
+                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
             mask = preprocess.mask_to_photo(raw, photo.size)
             nothing = sanity.nothing_found(mask, photo.alpha)
             if self._stretch:
                 mask = preprocess.stretch(mask)
-        return _cutout(mask, photo, notes, inferred.info, nothing)
+        return _cutout(mask, photo, notes=notes, info=inferred.info, nothing=nothing)
 
-    def _contradicted(self) -> str:
-        """Forget the trial that said otherwise, and how to say that."""
-        if self._network.known.tried and trial.contradicted(self.model.sha256):
+    def _forget_trial(self) -> str:
+        """Forget the trial that showed a mask in 0..1; the words on that, "" where there was none."""
+        if self._network.resolved_interface.used_trial and trial.forget(self.model.sha256):
             return "; a trial had shown one, and is forgotten: settle it with 'activation', 'range'"
         return ""
 
@@ -292,18 +294,18 @@ class Remover:
             raise ImageError(f"{name}: {error}") from error
 
 
-def _as_asked(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
     return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
-def _closed() -> UsageError:
+def _closed_error() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
 
 
-def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
+def _cutout(mask: np.ndarray, photo: Photo, *, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
     """``nothing``: the note on a mask in which nothing is found."""
     return Cutout(
         mask=mask,
@@ -320,18 +322,18 @@ def _cutout(mask: np.ndarray, photo: Photo, notes: tuple[str, ...], info: RunInf
 
 
 def _open_auto(
-    options: RunOptions, asked: Description, *, quiet: bool, notify: Notify
+    options: RunOptions, user_description: Description, *, quiet: bool, notify: Notify
 ) -> tuple[local_models.ResolvedModel, Network]:
     """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend
     for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
         try:
-            network = Network(candidate, options, notify, asked)
+            network = Network(candidate, options, notify, user_description)
         except ModelUnavailableError as error:
             if candidate.source == "builtin":
                 raise
-            auto.say_passed_over(candidate.spec, error, quiet=quiet, notify=notify)
+            auto.say_omission(candidate.spec, error, quiet=quiet, notify=notify)
         else:
-            auto.say_chosen(candidate, quiet=quiet, notify=notify)
+            auto.say_choice(candidate, quiet=quiet, notify=notify)
             return candidate, network
     raise AssertionError("candidates end with an error")

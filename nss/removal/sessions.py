@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import engine
 
 MOST = 4
-"""How many are kept: photos of a camera come in two shapes, and each session has weights of its own."""
+"""How many stay open: photos of a camera come in two shapes, and each session has weights of its own."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """A session, and the gate that whoever uses it is inside of, from before it was handed out until after its run."""
+class _Entry:
+    """A session and its gate: a thread is inside from before it gets the session until after its run."""
 
     session: engine.Session
     gate: engine.Gate
@@ -36,76 +36,76 @@ class Sessions:
         Args:
             session: the first.
             shape: of its input.
-            open_session: makes a session for an input of another shape; what it raises, whoever asks for one gets.
+            open_session: makes a session for an input of another shape; what it raises, `entered` raises.
         """
         self._open = open_session
         self._closed = False
         self._renew()
-        self._kept = {shape: _Kept(session, engine.Gate(_closed))}
+        self._entries = {shape: _Entry(session, engine.Gate(_closed_error))}
 
     def _renew(self) -> None:
         self._process, self._lock = os.getpid(), threading.Lock()
 
     @property
     def newest(self) -> engine.Session:
-        """The one that was asked for last."""
-        return next(reversed(self._kept.values())).session
+        """The one that was entered last."""
+        return next(reversed(self._entries.values())).session
 
     @contextmanager
     def entered(self, shape: Shape) -> Iterator[engine.Session]:
         """The session for an input of this shape, which stays open for the time of the context.
 
-        Where as many are open as are kept, the one that was asked for longest ago is closed first, once nobody is
-        inside. Raises BackendError when all are closed, and what opening a session raises.
+        Where ``MOST`` are open, the one that was entered longest ago is closed first, once no thread is inside. Raises
+        BackendError when all are closed, and what opening a session raises.
         """
         with ExitStack() as inside:
-            with self._locked():
-                kept = self._asked_for(shape)
-                inside.enter_context(kept.gate.entered())
-            yield kept.session
+            with self._exclusive():
+                entry = self._entry(shape)
+                inside.enter_context(entry.gate.entered())
+            yield entry.session
 
     def close(self) -> None:
         """Wait for the runs of other threads, and close all."""
-        with self._locked(), ExitStack() as closing:  # which calls them all, though one fails
+        with self._exclusive(), ExitStack() as closing:  # which calls them all, though one fails
             self._closed = True
-            for kept in self._kept.values():
-                closing.callback(_close, kept)
+            for entry in self._entries.values():
+                closing.callback(_close, entry)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         if self._process != os.getpid():  # forked: a thread of the parent may have held the lock
             self._renew()
         with self._lock:
             yield
 
-    def _asked_for(self, shape: Shape) -> _Kept:
+    def _entry(self, shape: Shape) -> _Entry:
         if self._closed:
-            raise _closed()
-        kept = self._kept.pop(shape, None)
-        if kept is None:
-            if len(self._kept) >= MOST:
+            raise _closed_error()
+        entry = self._entries.pop(shape, None)
+        if entry is None:
+            if len(self._entries) >= MOST:
                 self._close_oldest()
-            kept = _Kept(self._opened(shape), engine.Gate(_closed))
-        self._kept[shape] = kept
-        return kept
+            entry = _Entry(self._open_in_memory(shape), engine.Gate(_closed_error))
+        self._entries[shape] = entry
+        return entry
 
-    def _opened(self, shape: Shape) -> engine.Session:
+    def _open_in_memory(self, shape: Shape) -> engine.Session:
         while True:
             try:
                 return self._open(shape)
             except (engine.TooLargeError, MemoryError):
-                if not self._kept:
+                if not self._entries:
                     raise
                 self._close_oldest()  # its weights lie in the memory that is short
 
     def _close_oldest(self) -> None:
-        _close(self._kept.pop(next(iter(self._kept))))
+        _close(self._entries.pop(next(iter(self._entries))))
 
 
-def _close(kept: _Kept) -> None:
-    kept.gate.close()
-    kept.session.close()
+def _close(entry: _Entry) -> None:
+    entry.gate.close()
+    entry.session.close()
 
 
-def _closed() -> engine.BackendError:
+def _closed_error() -> engine.BackendError:
     return engine.BackendError("the model is closed; open it again to run it")

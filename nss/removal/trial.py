@@ -72,18 +72,18 @@ def findings(file: engine.ModelFile, interface: Interface, sha256: str) -> list[
         interface: what is known of its input, guesses included; what it says of the output is not looked at.
         sha256: of the file.
     """
-    asked = _asked(interface)
-    if (kept := _read(sha256, asked)) is not None:
-        return kept
-    tried = _tried(file, interface)
-    if tried:
-        value = {"version": _VERSION, "input": asked, "outputs": [asdict(finding) for finding in tried]}
+    input_key = _input_key(interface)
+    if (earlier := _read_findings(sha256, input_key)) is not None:
+        return earlier
+    results = _try_sizes(file, interface)
+    if results:
+        value = {"version": _VERSION, "input": input_key, "outputs": [asdict(finding) for finding in results]}
         with suppress(OSError):
             model_store.write_json(_path(sha256), value)
-    return tried
+    return results
 
 
-def contradicted(sha256: str) -> bool:
+def forget(sha256: str) -> bool:
     """Forget what a trial learnt of the file, since a photo showed otherwise; whether there was anything to forget."""
     try:
         _path(sha256).unlink()
@@ -92,18 +92,18 @@ def contradicted(sha256: str) -> bool:
     return True
 
 
-def chosen(found: Sequence[Finding], asked: Description) -> Description:
-    """The output, channel, activation and range that the findings speak for, as far as ``asked`` leaves them open.
+def choose(findings: Sequence[Finding], description: Description) -> Description:
+    """The output, channel, activation and range that the findings speak for, where ``description`` leaves them open.
 
     The finest output of one channel that varies is the mask, else the finest of two channels; of equals one that is
     called a mask, then the first. Nothing at all where no output can be a mask; no "channel" where it has more than
     two, or is a map of more than two classes.
     """
-    output = asked.get("output")
-    maps = [f for f in found if f.channels and min(f.height, f.width) > 1]
+    output = description.get("output")
+    maps = [f for f in findings if f.channels and min(f.height, f.width) > 1]
     if output is not None:
-        maps = [f for f in found if f.name == output]
-    elif "channel" not in asked:
+        maps = [f for f in findings if f.name == output]
+    elif "channel" not in description:
         maps = [f for f in maps if f.channels <= 2]
     if not maps:
         return {}
@@ -117,9 +117,9 @@ def chosen(found: Sequence[Finding], asked: Description) -> Description:
     return result
 
 
-def is_class_map(found: Sequence[Finding], output: str) -> bool:
+def is_class_map(findings: Sequence[Finding], output: str) -> bool:
     """Whether the output sorts pixels into more than two classes."""
-    return any(finding.name == output and finding.classes > 2 for finding in found)
+    return any(finding.name == output and finding.classes > 2 for finding in findings)
 
 
 def photos(height: int, width: int) -> list[np.ndarray]:
@@ -149,7 +149,7 @@ def _activation(mask: Finding) -> tuple[Activation, float]:
     return ("sigmoid" if mask.channels == 1 else "softmax"), 1.0
 
 
-def _tried(file: engine.ModelFile, interface: Interface) -> list[Finding]:
+def _try_sizes(file: engine.ModelFile, interface: Interface) -> list[Finding]:
     dims = file.inputs.get(interface.input, ())
     results: list[Finding] = []
     if len(dims) < 3 or not set(file.inputs) <= {interface.input, *interface.inputs}:
@@ -169,30 +169,30 @@ def _tried(file: engine.ModelFile, interface: Interface) -> list[Finding]:
 def _sizes(dims: Sequence[int | str], interface: Interface) -> list[tuple[int, int]]:
     """The sizes to try, from the least on; where one is open the last is the interface's own."""
     rows, columns = (dims[-3], dims[-2]) if interface.layout == "NHWC" else (dims[-2], dims[-1])
-    fixed = [side if isinstance(side, int) and side > 0 else None for side in (rows, columns)]
-    if fixed[0] and fixed[1]:
-        return [(fixed[0], fixed[1])]
+    declared_sides = [side if isinstance(side, int) and side > 0 else None for side in (rows, columns)]
+    if declared_sides[0] and declared_sides[1]:
+        return [(declared_sides[0], declared_sides[1])]
     own = interface.size.of(512, 512)
     step = 1 if isinstance(interface.size, FixedSize) else interface.size.multiple_of
     sides = [-(-side // step) * step for side in SIDES]
-    sizes = [(fixed[0] or side, fixed[1] or side) for side in sides if side <= max(*own, sides[0])]
+    sizes = [(declared_sides[0] or side, declared_sides[1] or side) for side in sides if side <= max(*own, sides[0])]
     return list(dict.fromkeys([*sizes, own]))
 
 
 def _run(file: engine.ModelFile, interface: Interface, height: int, width: int) -> list[Finding]:
-    sized = replace(interface, size=FixedSize(height, width))
+    sized_interface = replace(interface, size=FixedSize(height, width))
     rank = len(file.inputs[interface.input])
-    whole = model_inputs.image_shape(sized)
+    whole = model_inputs.image_shape(sized_interface)
     shape = whole[len(whole) - (rank or len(whole)) :]
     signs = Signs(file)
     votes = {name: vote for name in file.outputs if (vote := signs.votes(name)) is not None}
-    wanted = list(dict.fromkeys([*file.outputs, *(name for name, _ in votes.values())]))
+    names = list(dict.fromkeys([*file.outputs, *(name for name, _ in votes.values())]))
     outputs: dict[str, list[np.ndarray]] = {}
     values = model_inputs.constants(file, interface)
     shapes = {interface.input: shape}
-    with engine.Session(file, backend="numpy", input_shapes=shapes, input_values=values, outputs=wanted) as session:
+    with engine.Session(file, backend="numpy", input_shapes=shapes, input_values=values, outputs=names) as session:
         for photo in photos(height, width):
-            image = preprocess.prepare(photo, sized).reshape(shape)
+            image = preprocess.prepare(photo, sized_interface).reshape(shape)
             for name, array in session.run({interface.input: image}).items():
                 outputs.setdefault(name, []).append(array)
     classes = {name: outputs[votes[name][0]][0].shape[votes[name][1]] for name in votes}
@@ -204,7 +204,7 @@ def _finding(name: str, arrays: Sequence[np.ndarray], classes: int | None) -> Fi
     channels, height, width = both.shape[1:]
     with np.errstate(all="ignore"):
         low, high = float(both.min(initial=np.inf)), float(both.max(initial=-np.inf))
-        spread = both.max(axis=(0, 2, 3), initial=-np.inf) - both.min(axis=(0, 2, 3), initial=np.inf)
+        extent = both.max(axis=(0, 2, 3), initial=-np.inf) - both.min(axis=(0, 2, 3), initial=np.inf)
         sums = bool(channels > 1 and np.allclose(both.sum(axis=1), 1, atol=1e-2) and low >= -SLACK)
     finite = bool(both.size and np.isfinite([low, high]).all())
     if classes is None and arrays[0].dtype.kind in "iu" and channels == 1 and 1 < high < LEAST_RANGE:
@@ -214,7 +214,7 @@ def _finding(name: str, arrays: Sequence[np.ndarray], classes: int | None) -> Fi
         channels=channels if both.size else 0,
         height=height,
         width=width,
-        varies=finite and bool((spread > 1e-3 * max(1.0, abs(low), abs(high))).any()),
+        varies=finite and bool((extent > 1e-3 * max(1.0, abs(low), abs(high))).any()),
         low=low if finite else 0.0,
         high=high if finite else 0.0,
         sums_to_one=sums,
@@ -233,29 +233,29 @@ def _maps(array: np.ndarray) -> np.ndarray:
     return array.transpose(2, 0, 1) if array.shape[2] < min(array.shape[:2]) else array
 
 
-def _asked(interface: Interface) -> dict[str, Any]:
+def _input_key(interface: Interface) -> dict[str, Any]:
     """What of the interface the outputs depend on, as JSON gives it back."""
     keys = ("input", "layout", "channels", "scale", "mean", "std", "inputs")
-    asked: dict[str, Any] = json.loads(json.dumps({key: getattr(interface, key) for key in keys}, default=dict))
-    return asked
+    input_key: dict[str, Any] = json.loads(json.dumps({key: getattr(interface, key) for key in keys}, default=dict))
+    return input_key
 
 
 def _path(sha256: str) -> Path:
     return model_store.state_dir() / "trials" / f"{sha256}.json"
 
 
-def _read(sha256: str, asked: Mapping[str, Any]) -> list[Finding] | None:
+def _read_findings(sha256: str, input_key: Mapping[str, Any]) -> list[Finding] | None:
     """What was kept of a trial of the same input; None without one, or where it is damaged."""
     try:
-        kept = json.loads(_path(sha256).read_text("utf-8"))
-        if kept["version"] != _VERSION or kept["input"] != asked:
+        record = json.loads(_path(sha256).read_text("utf-8"))
+        if record["version"] != _VERSION or record["input"] != input_key:
             return None
-        return [_checked(Finding(**entry)) for entry in kept["outputs"]]
+        return [_check_types(Finding(**entry)) for entry in record["outputs"]]
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _checked(finding: Finding) -> Finding:
+def _check_types(finding: Finding) -> Finding:
     """The finding; TypeError where a field of it is of another type than it should be."""
     types: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
     for name, kind in Finding.__annotations__.items():

@@ -1,4 +1,4 @@
-"""What a network is shown of a photo with transparency: nothing that the photo's own alpha hides.
+"""A photo with transparency as its network gets it: without what the photo's own alpha hides.
 
 Under alpha 0 files hold any colour, usually black, white, or what an editor had erased. A black logo over hidden black
 is a black photo to a network. So the photo is laid over one colour unlike those that are visible.
@@ -29,7 +29,7 @@ _STRIP = 1 << 20
 """Pixels at a time."""
 
 
-def shown(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def over_backdrop(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The photo, uint8 HxWx3, as it looks over a backdrop; ``rgb`` itself where it is opaque.
 
     The colour of a pixel counts as far as its alpha (uint8 HxW) says, in the choice of the backdrop too: two photos
@@ -42,10 +42,10 @@ def shown(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     for rows in _strips(alpha.shape):
         part = alpha[rows, :, None].astype(np.uint16)
         # 255 * 255 and half of 255 fit 16 bits; rounded to nearest
-        mixed = rgb[rows] * part
-        mixed += colour * (255 - part)
-        mixed += 127
-        np.floor_divide(mixed, 255, out=over[rows], casting="unsafe")
+        weighted_sum = rgb[rows] * part
+        weighted_sum += colour * (255 - part)
+        weighted_sum += 127
+        np.floor_divide(weighted_sum, 255, out=over[rows], casting="unsafe")
     return over
 
 

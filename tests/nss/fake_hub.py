@@ -141,14 +141,14 @@ class FakeHub:
 
     def commit_of(self, revision: str) -> str | None:
         """The commit that a branch, a tag or a commit stands for; None for an unknown one."""
-        named = {"main": self.commit, **self.branches}.get(revision, revision)
-        return named if named in (self.commit, *self.older, *self.history, *self.branches.values()) else None
+        commit = {"main": self.commit, **self.branches}.get(revision, revision)
+        return commit if commit in (self.commit, *self.older, *self.history, *self.branches.values()) else None
 
     def files_at(self, commit: str) -> dict[str, bytes]:
         """The files of the repository at a commit."""
         return self.history.get(commit) or ({FILE: self.content} if self.files is None else self.files)
 
-    def stored(self, digest: str) -> bytes:
+    def content_of(self, digest: str) -> bytes:
         """The content that has this SHA-256."""
         trees = [self.files_at(self.commit), *self.history.values()]
         contents = [self.content, *(content for tree in trees for content in tree.values())]
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, {"X-Error-Code": "RepoNotFound"})
 
-    def _refused(self, revision: str, *, gate: bool) -> bool:
+    def _refuse(self, revision: str, *, gate: bool) -> bool:
         hub = self.hub
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
         if hub.status != 200:
@@ -205,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, revision: str, file: str) -> None:
         hub = self.hub
-        if self._refused(revision, gate=True):
+        if self._refuse(revision, gate=True):
             return
         commit = hub.commit_of(revision) or ""
         content = hub.files_at(commit).get(file)
@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_listing(self, revision: str) -> None:
         hub = self.hub
-        if self._refused(revision, gate=False):
+        if self._refuse(revision, gate=False):
             return
         commit = hub.commit_of(revision) or ""
         siblings: list[dict[str, Any]] = []
@@ -242,19 +242,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_content(self) -> None:
         hub = self.hub
-        body = hub.stored(self.path.removeprefix("/storage/")) if hub.body is None else hub.body
-        wanted = self.headers.get("range")
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and not hub.ignores_range else 0
+        body = hub.content_of(self.path.removeprefix("/storage/")) if hub.body is None else hub.body
+        requested_range = self.headers.get("range")
+        start = (
+            int(requested_range.removeprefix("bytes=").removesuffix("-"))
+            if requested_range and not hub.ignores_range
+            else 0
+        )
         headers = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
-        cut = hub.cuts.pop(0) if hub.cuts else None
-        self._send(206 if start else 200, headers, body[start:], cut)
+        cut_at = hub.cuts.pop(0) if hub.cuts else None
+        self._send(206 if start else 200, headers, body[start:], cut_at)
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes = b"", cut: int | None = None) -> None:
+    def _send(self, status: int, headers: dict[str, str], body: bytes = b"", cut_at: int | None = None) -> None:
         self.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body[:cut])
-        if cut is not None:
+            self.wfile.write(body[:cut_at])
+        if cut_at is not None:
             self.close_connection = True

@@ -74,13 +74,13 @@ class _ReleaseHandler(_Handler):
         etag = (self.command == "HEAD" and release.announced_etag) or release.etag
         headers = {"ETag": etag} if etag else {}
         content = release.content if self.command == "HEAD" or release.body is None else release.body
-        wanted, condition = self.headers.get("range"), self.headers.get("if-range")
+        requested_range, condition = self.headers.get("range"), self.headers.get("if-range")
         start = 0
-        if wanted and not release.ignores_range and condition in (None, release.etag):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if requested_range and not release.ignores_range and condition in (None, release.etag):
+            start = int(requested_range.removeprefix("bytes=").removesuffix("-"))
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        cut = release.cuts.pop(0) if release.cuts and self.command == "GET" else None
-        self._send(206 if start else 200, headers, content[start:], cut)
+        cut_at = release.cuts.pop(0) if release.cuts and self.command == "GET" else None
+        self._send(206 if start else 200, headers, content[start:], cut_at)
 
 
 @dataclass

@@ -13,13 +13,13 @@ from PIL import Image, ImageCms
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+def encode(image: Image.Image, format_: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format_, **options)
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, lines: bytes = b"", extra: bytes = b"") -> bytes:
+def png(width: int, height: int, *, depth: int, colour: int, lines: bytes = b"", extra: bytes = b"") -> bytes:
     """A PNG by hand (PNG specification, third edition, clause 11), for what Pillow does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
@@ -98,9 +98,9 @@ def in_container(encode: Callable[[bytes], bytes], container: int | None, exif: 
     if exif:
         block[0x0113] = exif
     data = encode(block.tobytes())
-    known, unknown, other = (struct.pack(">HHI", tag, 3, 1) for tag in (0x0112, 0x0113, 0x0110))
+    first, unknown, other = (struct.pack(">HHI", tag, 3, 1) for tag in (0x0112, 0x0113, 0x0110))
     assert data.count(unknown) == bool(exif)
-    return data.replace(known, other).replace(unknown, known)
+    return data.replace(first, other).replace(unknown, first)
 
 
 Entry = tuple[int, int, int, bytes]

@@ -13,14 +13,14 @@ PUBLIC = ("nss/__init__.py", "nss/compat")
 
 def library() -> set[Path]:
     files: set[Path] = set((ROOT / "engine").rglob("*.py"))
-    left = [f for name in PUBLIC for f in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))]
-    left += [(ROOT / "nss").joinpath(*module.split(".")).with_suffix(".py") for module in nss._MODULES.values()]
-    while left:
-        path = left.pop()
+    pending = [f for name in PUBLIC for f in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))]
+    pending += [(ROOT / "nss").joinpath(*module.split(".")).with_suffix(".py") for module in nss._MODULES.values()]
+    while pending:
+        path = pending.pop()
         if path in files:
             continue
         files.add(path)
         for _, name in imported(path):
             stem = ROOT.joinpath(*name.split("."))
-            left += [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if name[:3] == "nss" and f.is_file()]
+            pending += [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if name[:3] == "nss" and f.is_file()]
     return files

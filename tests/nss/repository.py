@@ -15,7 +15,7 @@ from nss.models import local_models, resolve
 from tests.engine.models import model, node
 from tests.nss.fake_hub import FILE, REPO, FakeHub, isolate
 
-MOVED = "f" * 40
+LATER_COMMIT = "f" * 40
 CONFIGURATION = b'{"image_mean": [0.5, 0.5, 0.5]}'
 WEIGHTS = np.array([0.5, -0.25, 1], np.float32).reshape(1, 3, 1, 1)
 
@@ -23,14 +23,14 @@ WEIGHTS = np.array([0.5, -0.25, 1], np.float32).reshape(1, 3, 1, 1)
 def network(factor: float = 1.0, location: str | None = None) -> bytes:
     """A network that mixes the channels; with its weights in a file of that name where one is given."""
     nodes = [node("Conv", "x w", "y"), node("Sigmoid", "y", "mask")]
-    made = model(nodes, {"x": [1, 3, 16, 16]}, "mask", {"w": WEIGHTS * np.float32(factor)})
-    (tensor,) = made.graph.initializer
+    proto = model(nodes, {"x": [1, 3, 16, 16]}, "mask", {"w": WEIGHTS * np.float32(factor)})
+    (tensor,) = proto.graph.initializer
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), "w"))
     if location is not None:
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=location)
-    return made.SerializeToString()
+    return proto.SerializeToString()
 
 
 def variants(*suffixes: str) -> dict[str, bytes]:
@@ -50,7 +50,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub
         yield server
 
 
-def obtained(name: str = REPO, variant: str | None = None) -> local_models.ResolvedModel:
+def resolve_model(name: str = REPO, variant: str | None = None) -> local_models.ResolvedModel:
     return resolve.resolve(name, variant=variant, allow_fetch=True, notify=lambda _: None)
 
 
@@ -61,7 +61,7 @@ def notices(name: str = REPO) -> list[str]:
 
 
 def refusal(name: str = REPO, *, variant: str | None = None, allow_fetch: bool = True) -> nss.NssError:
-    with pytest.raises(nss.NssError) as caught:
+    with pytest.raises(nss.NssError) as failure:
         resolve.resolve(name, variant=variant, allow_fetch=allow_fetch, notify=lambda _: None)
-    assert "\n" not in str(caught.value)
-    return caught.value
+    assert "\n" not in str(failure.value)
+    return failure.value

@@ -25,15 +25,15 @@ def test_another_engine_is_named_in_one_sentence(tmp_path: Path, form: str, prog
     other = tmp_path / form
     other.parent.mkdir(exist_ok=True)
     other.write_text("print('engine of another package')")
-    done = imported(program, tmp_path, ROOT)
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode == 1
+    process = imported(program, tmp_path, ROOT)
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
     assert last.startswith(
         f"ImportError: nss needs the package 'engine' that comes with it in {ROOT}, and Python finds"
     )
     assert str(other) in last
     # it does not run unless the program itself imports it
-    assert ("another package" in done.stdout) == (program == "import engine, nss")
+    assert ("another package" in process.stdout) == (program == "import engine, nss")
 
 
 @pytest.mark.parametrize("script", [False, True])
@@ -41,7 +41,7 @@ def test_the_command_says_it_without_a_traceback(tmp_path: Path, script: bool) -
     (tmp_path / "engine.py").touch()
     command = tmp_path / "nss-wgpu"
     command.write_text("import sys; from nss.__main__ import main; sys.exit(main())")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *([command] if script else ["-m", "nss"]), "--version"],
         capture_output=True,
         text=True,
@@ -49,21 +49,21 @@ def test_the_command_says_it_without_a_traceback(tmp_path: Path, script: bool) -
         cwd=tmp_path,
         env={"PATH": "", "PYTHONPATH": str(ROOT)},
     )
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = process.stderr.splitlines()
+    assert (process.returncode, process.stdout) == (2, "")
     assert line.startswith("nss-wgpu: nss needs the package 'engine' that comes with it")
 
 
 def test_one_that_comes_later_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text("raise RuntimeError")
-    done = imported("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    process = imported("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
+    assert (process.stdout, process.stderr) == ("True\n", "")
 
 
 def test_a_folder_of_that_name_that_is_no_package_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
-    done = imported("import nss; print(nss.__version__)", tmp_path, ROOT)
-    assert done.stderr == ""
+    process = imported("import nss; print(nss.__version__)", tmp_path, ROOT)
+    assert process.stderr == ""
 
 
 def test_a_link_to_the_tree_is_the_tree(tmp_path: Path) -> None:
@@ -71,5 +71,5 @@ def test_a_link_to_the_tree_is_the_tree(tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(ROOT)
     except OSError as error:
         pytest.skip(f"no symbolic links can be made here: {error}")
-    done = imported("import nss; print(nss.__version__)", tmp_path / "link")
-    assert done.stderr == ""
+    process = imported("import nss; print(nss.__version__)", tmp_path / "link")
+    assert process.stderr == ""

@@ -63,13 +63,13 @@ def test_a_library_prints_nothing_while_it_fetches_and_loads(
 def test_notices_go_to_notify_and_what_was_said_once_is_not_said_again(
     photo: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
-    assert nss.remove(photo, model="tiny", notify=told.append).notes == (LICENCE, SIZE)
-    assert told == [LICENCE, SIZE]
-    assert nss.remove(photo, model="tiny", notify=told.append).notes == ()
+    notices: list[str] = []
+    assert nss.remove(photo, model="tiny", notify=notices.append).notes == (LICENCE, SIZE)
+    assert notices == [LICENCE, SIZE]
+    assert nss.remove(photo, model="tiny", notify=notices.append).notes == ()
     with nss.Remover("tiny") as remover:
         assert remover.notes == ()
-    assert told == [LICENCE, SIZE]
+    assert notices == [LICENCE, SIZE]
     assert (capsys.readouterr(), caplog.records) == (("", ""), [])
 
 
@@ -88,8 +88,8 @@ def test_no_file_of_the_library_prints() -> None:
     prints = []
     for path in library():
         for entry in ast.walk(ast.parse(path.read_text("utf-8"))):
-            called = ast.unparse(entry.func) if isinstance(entry, ast.Call) else ""
-            if called in ("print", "warnings.warn") or called.startswith(("sys.stderr.w", "sys.stdout.w")):
+            callee = ast.unparse(entry.func) if isinstance(entry, ast.Call) else ""
+            if callee in ("print", "warnings.warn") or callee.startswith(("sys.stderr.w", "sys.stdout.w")):
                 prints.append(path.name)
     # the command that another package's engine keeps from beginning
     assert prints == ["__init__.py"]
@@ -99,27 +99,27 @@ def test_what_nobody_listens_to_is_not_printed_and_a_log_gets_it() -> None:
     """Python prints warnings of a logger without handlers by itself."""
     program = "import sys, logging; from nss.notices import logged; {}; logged('a 100 % notice')"
     for setting, error in (("pass", ""), ("logging.basicConfig()", "WARNING:nss:a 100 % notice\n")):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", program.format(setting)], capture_output=True, text=True, check=True, cwd=ROOT
         )
-        assert (done.stdout, done.stderr) == ("", error)
+        assert (process.stdout, process.stderr) == ("", error)
 
 
 def test_the_command_says_it_and_shows_how_far_a_download_is(
     command: Callable[..., Outcome], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[str] = []
+    bars: list[str] = []
     add_task = Progress.add_task
 
-    def noted(bar: Progress, label: str, **more: Any) -> object:
-        shown.append(label)
+    def note_bar(bar: Progress, label: str, **more: Any) -> object:
+        bars.append(label)
         return add_task(bar, label, **more)
 
-    monkeypatch.setattr(Progress, "add_task", noted)
+    monkeypatch.setattr(Progress, "add_task", note_bar)
     monkeypatch.setattr("nss.models.weights.transfer.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
-    done = command("models", "pull", "tiny")
-    assert (done.status, shown) == (0, ["tiny"])
-    assert done.err[0] == f"nss-wgpu: {LICENCE}"
+    process = command("models", "pull", "tiny")
+    assert (process.status, bars) == (0, ["tiny"])
+    assert process.err[0] == f"nss-wgpu: {LICENCE}"
     assert "licence" not in " ".join(command("models", "pull", "tiny").err)
     assert len(hub.transfers) == 1
 

@@ -56,8 +56,8 @@ def mask(photo: Path, tmp_path: Path) -> Path:
 
 def test_a_photo(command: Command, pipe: Pipe, photo: Path, tmp_path: Path) -> None:
     assert command("remove", photo, "-o", tmp_path / "file.png").status == 0
-    done = command("remove", pipe(photo), "-o", tmp_path / "out.png", "--sidecar")
-    assert (done.status, len(done.out)) == (0, 1)
+    outcome = command("remove", pipe(photo), "-o", tmp_path / "out.png", "--sidecar")
+    assert (outcome.status, len(outcome.out)) == (0, 1)
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "file.png").read_bytes()
     record = json.loads((tmp_path / "out.png.json").read_text())
     assert record["input"]["sha256"] == hashlib.sha256(photo.read_bytes()).hexdigest()
@@ -73,8 +73,8 @@ def test_a_mask_and_a_background_for_many_photos(
     same.mkdir()
     assert command("remove", photo.parent, "-o", same, "--mask", mask, "--background", photo).status == 0
     behind, above = pipe(photo), pipe(mask)
-    done = command("remove", photo.parent, "-o", out, "--mask", above, "--background", behind, "--sidecar")
-    assert done.status == 0, done.err
+    outcome = command("remove", photo.parent, "-o", out, "--mask", above, "--background", behind, "--sidecar")
+    assert outcome.status == 0, outcome.err
     for name in ("photo", "second"):
         assert (out / f"{name}.cutout.png").read_bytes() == (same / f"{name}.cutout.png").read_bytes()
         record = json.loads((out / f"{name}.cutout.png.json").read_text())
@@ -83,8 +83,8 @@ def test_a_mask_and_a_background_for_many_photos(
 
 
 def test_what_is_checked_and_previewed(command: Command, pipe: Pipe, photo: Path, tmp_path: Path) -> None:
-    done = command("check", pipe(photo), pipe(photo), "--photo", pipe(photo))
-    assert (done.status, len(done.out), done.err) == (0, 2, [])
+    outcome = command("check", pipe(photo), pipe(photo), "--photo", pipe(photo))
+    assert (outcome.status, len(outcome.out), outcome.err) == (0, 2, [])
     assert command("preview", pipe(photo), "-o", tmp_path / "sheet.png").status == 0
 
 
@@ -113,10 +113,10 @@ def test_a_model_in_a_pipe_that_is_none(pipe: Pipe, photo: Path) -> None:
 
 def test_a_pipe_that_holds_no_image_is_one_line(command: Command, pipe: Pipe, photo: Path, tmp_path: Path) -> None:
     text, nothing = pipe(b"hello"), pipe(b"")
-    done = command("remove", text, nothing, photo, "-o", tmp_path)
-    assert done.status == 1
-    assert done.err[0].startswith(f"nss-wgpu: {text}: is not an image")
-    assert done.err[1] == f"nss-wgpu: {nothing}: the file is empty (0 bytes)"
+    outcome = command("remove", text, nothing, photo, "-o", tmp_path)
+    assert outcome.status == 1
+    assert outcome.err[0].startswith(f"nss-wgpu: {text}: is not an image")
+    assert outcome.err[1] == f"nss-wgpu: {nothing}: the file is empty (0 bytes)"
 
 
 @pytest.mark.parametrize("option", ["", "--model", "--mask", "--background"])
@@ -143,8 +143,8 @@ def test_a_signal_ends_the_wait_for_a_pipe(photo: Path, tmp_path: Path, option: 
 
 
 def test_the_library_takes_pipes_too(pipe: Pipe, photo: Path, mask: Path, rgb: np.ndarray) -> None:
-    loaded = image_io.load(pipe(photo))
-    assert np.array_equal(loaded.rgb, rgb)
+    photo_ = image_io.load(pipe(photo))
+    assert np.array_equal(photo_.rgb, rgb)
     cutout = nss.apply_mask(pipe(photo), pipe(mask))
     assert np.array_equal(cutout.mask, nss.apply_mask(photo, mask).mask)
     composition = nss.Composition(background=str(pipe(photo)))
@@ -166,13 +166,13 @@ def test_substitution_as_shells_make_it(small: Path, photo: Path, tmp_path: Path
             timeout=60,
         )
 
-    done = shell(
+    outcome = shell(
         '"$0" -m nss remove <(cat photo.png) --model <(cat ../small.onnx) --background <(cat photo.png) -o ../out.png '
         "--sidecar --backend numpy --json"
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["model_sha256"] == hashlib.sha256(small.read_bytes()).hexdigest()
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert json.loads(outcome.stdout)["model_sha256"] == hashlib.sha256(small.read_bytes()).hexdigest()
     assert (tmp_path / "out.png").is_file()
-    done = shell('"$0" -m nss remove <(cat photo.png)')
-    assert done.returncode == 1
-    assert done.stderr.endswith(": is a pipe, and in no folder; give the output a name with -o\n")
+    outcome = shell('"$0" -m nss remove <(cat photo.png)')
+    assert outcome.returncode == 1
+    assert outcome.stderr.endswith(": is a pipe, and in no folder; give the output a name with -o\n")

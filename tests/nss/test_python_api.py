@@ -30,8 +30,8 @@ def test_every_name_is_exported_and_loaded_late() -> None:
         assert getattr(nss, name) is not None
     assert set(nss._MODULES) <= set(nss.__all__) <= set(dir(nss))
     program = "import sys, nss; nss.remove; print({'numpy', 'PIL', 'typing', 'engine'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "set()"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert process.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("name", ["remove", "apply_mask", "Remover.__init__", "Remover.remove"])
@@ -49,10 +49,10 @@ def test_type_hints_can_be_asked_for_and_name_what_is_exported(name: str) -> Non
 
 def test_what_the_signatures_take_is_the_same() -> None:
     """But for what only a Remover has: it outlives the call, and a mask needs no network."""
-    call, made = nss.remove.__kwdefaults__, nss.Remover.__init__.__kwdefaults__
-    assert {k: v for k, v in made.items() if k in call} == {k: v for k, v in call.items() if k in made}
-    assert set(call) - set(made) == {"model", "refinement", "composition"}
-    assert set(made) - set(call) == {"stretch", "quiet"}
+    call, constructor = nss.remove.__kwdefaults__, nss.Remover.__init__.__kwdefaults__
+    assert {k: v for k, v in constructor.items() if k in call} == {k: v for k, v in call.items() if k in constructor}
+    assert set(call) - set(constructor) == {"model", "refinement", "composition"}
+    assert set(constructor) - set(call) == {"stretch", "quiet"}
 
 
 class Unseekable(io.RawIOBase):
@@ -141,9 +141,9 @@ def test_the_photo_behind_a_file_object_is_never_overwritten(photo: Path, tmp_pa
         cutout.save(photo, overwrite=True)
     assert photo.read_bytes() == before
     (tmp_path / "other.png").write_bytes(b"")
-    named = io.BytesIO(before)
-    named.name = "other.png"  # type: ignore[attr-defined]
-    assert nss.remove(named).path is None
+    file_object = io.BytesIO(before)
+    file_object.name = "other.png"  # type: ignore[attr-defined]
+    assert nss.remove(file_object).path is None
 
 
 class Broken:
@@ -181,9 +181,9 @@ async def awaited() -> bytes:
 def test_file_objects_that_are_none_are_refused_in_words(
     make: Callable[[Path], Any], message: str, photo: Path
 ) -> None:
-    with pytest.raises(ImageError, match=message) as caught:
+    with pytest.raises(ImageError, match=message) as failure:
         nss.remove(make(photo))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
 
 
 def test_a_closed_file_is_refused_in_words(photo: Path) -> None:
@@ -195,22 +195,22 @@ def test_a_closed_file_is_refused_in_words(photo: Path) -> None:
 
 @pytest.mark.parametrize("call", ["function", "method", "mask"])
 def test_one_call_does_everything(call: str, photo: Path, rgb: np.ndarray, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "refinement": nss.Refinement(expand=2),
         "composition": nss.Composition(background="#102030"),
     }
     plain = nss.remove(photo)
     if call == "function":
-        cutout = nss.remove(photo, **asked)
+        cutout = nss.remove(photo, **options)
     elif call == "method":
         with nss.Remover() as remover:
-            cutout = remover.remove(photo, **asked)
+            cutout = remover.remove(photo, **options)
     else:
-        cutout = nss.apply_mask(photo, plain.mask, **asked)
-    step_by_step = plain.refined(asked["refinement"])
+        cutout = nss.apply_mask(photo, plain.mask, **options)
+    step_by_step = plain.refined(options["refinement"])
     assert np.array_equal(cutout.mask, step_by_step.mask)
     assert not np.array_equal(cutout.mask, plain.mask)
-    expected = step_by_step.composed(asked["composition"]).picture.pixels
+    expected = step_by_step.composed(options["composition"]).picture.pixels
     assert expected.shape == (40, 60, 3)
     assert np.array_equal(np.asarray(cutout), expected)
     assert np.array_equal(np.asarray(cutout.image), expected)
@@ -246,8 +246,8 @@ def test_a_mask_alone_is_a_picture_an_array_and_shown(photo: Path) -> None:
         assert Image.open(io.BytesIO(cutout._repr_png_())).mode == "L"
 
 
-def masked(photo: Path, **asked: Any) -> nss.Cutout:
-    return nss.apply_mask(photo, np.ones((40, 60)), **asked)
+def masked(photo: Path, **options: Any) -> nss.Cutout:
+    return nss.apply_mask(photo, np.ones((40, 60)), **options)
 
 
 def test_a_cut_out_is_one_line_in_a_console(photo: Path) -> None:
@@ -278,9 +278,9 @@ def test_a_cut_out_is_one_line_in_a_console(photo: Path) -> None:
     ],
 )
 def test_an_argument_of_another_type_is_named(photo: Path, call: Callable[[Path], object], message: str) -> None:
-    with pytest.raises(nss.UsageError) as caught:
+    with pytest.raises(nss.UsageError) as failure:
         call(photo)
-    assert str(caught.value).startswith(message)
+    assert str(failure.value).startswith(message)
 
 
 def test_engine_and_nss_have_one_version() -> None:

@@ -32,11 +32,11 @@ def modules() -> dict[str, Path]:
 
 def imports_within(path: Path, names: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
     """Line and name of each file of ``nss`` that a file imports: the file itself, where a name of it is imported."""
-    named = [(line, name) for line, name in imported(path) if name.split(".")[0] == "nss"]
-    for line, name in named:
+    imports = [(line, name) for line, name in imported(path) if name.split(".")[0] == "nss"]
+    for line, name in imports:
         if name in names:
             # "from nss.photos import image_io" names the room and the file; only the file counts
-            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in named):
+            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in imports):
                 continue
             yield line, name
         elif name.rpartition(".")[0] not in names:
@@ -68,11 +68,11 @@ def test_no_file_imports_itself_round_a_circle() -> None:
     names = modules()
     edges = {name: {other for _, other in imports_within(path, names)} for name, path in names.items()}
     del edges["nss"]  # which names what programs import from every room
-    left = dict(edges)
-    while free := [name for name, others in left.items() if not others & left.keys() - {name}]:
+    remaining = dict(edges)
+    while free := [name for name, others in remaining.items() if not others & remaining.keys() - {name}]:
         for name in free:
-            del left[name]
-    assert left == {}, "these import each other, or what does"
+            del remaining[name]
+    assert remaining == {}, "these import each other, or what does"
 
 
 def test_of_the_engine_only_public_names_are_used() -> None:
@@ -88,6 +88,6 @@ def test_of_the_engine_only_public_names_are_used() -> None:
 
 def test_a_breach_would_be_seen() -> None:
     names = modules()
-    seen = {name for _, name in imports_within(NSS / "removal" / "remover.py", names)}
-    assert {"nss.photos.image_io", "nss.masks.refine", "nss.errors"} <= seen
+    targets = {name for _, name in imports_within(NSS / "removal" / "remover.py", names)}
+    assert {"nss.photos.image_io", "nss.masks.refine", "nss.errors"} <= targets
     assert room("nss.removal.remover") > room("nss.photos.image_io")

@@ -65,7 +65,7 @@ def bench(
         from nss.files.output_file import InputFiles, check
 
         inputs = InputFiles([resolved.path])
-        check(Path(trace), inputs=inputs, taken_ok=True)
+        check(Path(trace), inputs=inputs, may_exist=True)
     result = _measure(resolved, options, runs, model_config=model_config, kernels=profile or trace is not None)
     if trace is not None:
         content = json.dumps(_chrome_trace(result.kernels or []))

@@ -16,7 +16,7 @@ from nss.photos.image_size import MAX_PIXELS, limit_pillow
 
 if TYPE_CHECKING:
     from nss.evaluation.metrics import Scores
-    from nss.evaluation.pairs import Evaluated
+    from nss.evaluation.pairs import Evaluation
 
 COLUMNS = {
     "mae": ("MAE", 5),
@@ -52,11 +52,11 @@ def evaluate(
     from nss.evaluation import pairs as evaluation
 
     limit_pillow(max_pixels)
-    pairs, unmatched = evaluation.matched(pred_dir, truth_dir)
+    pairs, unmatched = evaluation.match_pairs(pred_dir, truth_dir)
     for line in unmatched:
         complain(line)
     evaluations = []
-    for item in evaluation.compared(pairs, max_pixels):
+    for item in evaluation.compare_pairs(pairs, max_pixels):
         evaluations.append(item)
         if item.error:
             complain(f"{escaped(item.pair.name)}: {describe(item.error)}")
@@ -74,7 +74,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _record(item: Evaluated) -> dict[str, object]:
+def _record(item: Evaluation) -> dict[str, object]:
     files = {"name": item.pair.name, "pred": str(item.pair.pred), "truth": str(item.pair.truth)}
     return {
         **files,
@@ -83,7 +83,7 @@ def _record(item: Evaluated) -> dict[str, object]:
     }
 
 
-def _lines(evaluations: list[Evaluated], average: Scores | None) -> list[str]:
+def _lines(evaluations: list[Evaluation], average: Scores | None) -> list[str]:
     rows = [["IMAGE", *(head for head, _ in COLUMNS.values())]]
     rows += [[escaped(item.pair.name), *_cells(item.scores)] for item in evaluations]
     rows += [["mean", *_cells(average)]] if average else []

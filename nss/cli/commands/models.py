@@ -67,7 +67,7 @@ def pull(name: _Name, model_variant: ModelVariantOption = None, quiet: _Quiet = 
     from nss.models import local_models, references, resolve
 
     spec = _named(name, model_variant)
-    if references.wanted(name, model_variant):
+    if references.parse(name, model_variant):
         fetched = local_models.locate(spec) is None
         resolved = resolve.resolve(name, variant=model_variant, allow_fetch=True, quiet=quiet, notify=notify)
         spec, path = resolved.spec, resolved.path
@@ -149,7 +149,7 @@ def _all() -> list[ModelSpec]:
     from nss.models.catalogue import CATALOGUE
     from nss.models.weights import repositories
 
-    return [*CATALOGUE.values(), *repositories.fetched()]
+    return [*CATALOGUE.values(), *repositories.pinned_specs()]
 
 
 def _named(name: str, variant: str | None = None, *, ask: bool = False) -> ModelSpec:
@@ -159,13 +159,13 @@ def _named(name: str, variant: str | None = None, *, ask: bool = False) -> Model
     """
     from nss.errors import ModelUnavailableError
     from nss.models import references
-    from nss.models.catalogue import CATALOGUE, spec_named
+    from nss.models.catalogue import CATALOGUE, spec_by_name
 
-    if reference := references.wanted(name, variant):
+    if reference := references.parse(name, variant):
         from nss.models.weights import repositories
 
-        return repositories.described(reference) if ask else repositories.named(reference)
-    spec = spec_named(name)
+        return repositories.spec_of(reference) if ask else repositories.placeholder(reference)
+    spec = spec_by_name(name)
     if spec is None:
         raise ModelUnavailableError(f"no model {name} in the catalogue: it has {', '.join(CATALOGUE)}")
     return spec

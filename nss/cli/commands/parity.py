@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import engine
     from nss.interfaces.interface import Description, Interface
     from nss.models.local_models import ResolvedModel
-    from nss.removal.description import Described
+    from nss.removal.description import ResolvedInterface
 
 
 class Oracle(StrEnum):
@@ -103,7 +103,7 @@ def parity(
 
 def _compare(
     resolved: ResolvedModel, image: str | None, model_config: Description, **options: Any
-) -> tuple[engine.ParityReport, Described]:
+) -> tuple[engine.ParityReport, ResolvedInterface]:
     import engine
     from nss.removal.network import bindings, opening, read
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Announced:
-    """Which version of a file the hub offers."""
+class _Version:
+    """The version of a file that the hub offers."""
 
     commit: str
     etag: str
@@ -83,25 +83,25 @@ def discard(spec: ModelSpec) -> int:
     models share.
     Raises ModelUnavailableError where something cannot be deleted.
     """
-    freed = 0
+    freed_bytes = 0
     with _one_line_errors(spec):
         if spec.repo is not None:
             repo_dir = _repo_dir(spec.repo)
-            doomed = list((repo_dir / "blobs").glob(f"*{transfer.PARTIAL}"))
+            paths = list((repo_dir / "blobs").glob(f"*{transfer.PARTIAL}"))
             own = replace(spec, companions=tuple(c for c in spec.companions if not c.shared))
             for file in (replace(spec, companions=()), *_parts(own, _revision(spec))):
                 if (pointer := find_cached(file)) is not None:
-                    doomed.append(pointer)
+                    paths.append(pointer)
                     if pointer.is_symlink():
                         blob = pointer.parent / pointer.readlink()
                         others = (repo_dir / "snapshots").glob(f"*/{file.filename}")
                         if not any(other != pointer and other.exists() and other.samefile(blob) for other in others):
-                            doomed.append(blob)
-            for path in doomed:
-                freed += 0 if path.is_symlink() else path.stat().st_size
+                            paths.append(blob)
+            for path in paths:
+                freed_bytes += 0 if path.is_symlink() else path.stat().st_size
                 path.unlink()
         model_store.forget_pin(spec.name)
-    return freed
+    return freed_bytes
 
 
 def repository_info(spec: ModelSpec) -> Any:
@@ -165,20 +165,20 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     repo, filename = str(spec.repo), str(spec.filename)
-    announced = _ask(spec)
-    expected = _expected_sha256(spec, announced)
+    version = _ask(spec)
+    expected = _expected_sha256(spec, version)
     blobs = _repo_dir(repo) / "blobs"
     locks = _cache_dir() / ".locks" / blobs.parent.name
     for folder in (blobs, locks):
         folder.mkdir(parents=True, exist_ok=True)
-    blob = blobs / announced.etag
+    blob = blobs / version.etag
     # The lock that huggingface_hub itself takes for this blob.
-    with WeakFileLock(locks / f"{announced.etag}.lock"):
-        part = blobs / f"{announced.etag}{transfer.PARTIAL}"
+    with WeakFileLock(locks / f"{version.etag}.lock"):
+        part = blobs / f"{version.etag}{transfer.PARTIAL}"
         if not blob.exists():
-            url = hf_hub_url(repo, filename, revision=announced.commit)
+            url = hf_hub_url(repo, filename, revision=version.commit)
             _transfer(spec, url, part, quiet=quiet)
-        digest = _checked_digest(spec, blob if blob.exists() else part, expected)
+        digest = _check_digest(spec, blob if blob.exists() else part, expected)
         if not blob.exists():
             part.replace(blob)
         model_store.remember_digest(blob, digest)
@@ -186,16 +186,16 @@ def _fetch_file(spec: ModelSpec, *, quiet: bool) -> tuple[Path, str, str]:
         hf_hub_download(
             repo,
             filename,
-            revision=announced.commit,
+            revision=version.commit,
             etag_timeout=transfer.connection_limit(),
             library_name=transfer.LIBRARY,
             library_version=engine.__version__,
         )
     )
-    return path, announced.commit, digest
+    return path, version.commit, digest
 
 
-def _ask(spec: ModelSpec) -> _Announced:
+def _ask(spec: ModelSpec) -> _Version:
     """Ask the hub for commit and ETag, within the connection limit; a size that is not the catalogue's is refused."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -212,13 +212,13 @@ def _ask(spec: ModelSpec) -> _Announced:
     # Both become file names in the cache.
     if not re.fullmatch("[0-9a-f]{40}", commit) or not re.fullmatch("[0-9A-Za-z_-]{1,128}", etag):
         raise not_a_hub()
-    transfer.checked_size(size, name=spec.name, expected=spec.size)
-    return _Announced(commit, etag)
+    transfer.check_size(size, name=spec.name, expected=spec.size)
+    return _Version(commit, etag)
 
 
-def _expected_sha256(spec: ModelSpec, announced: _Announced) -> str | None:
+def _expected_sha256(spec: ModelSpec, version: _Version) -> str | None:
     """The SHA-256 that the content must have: the catalogue's, the pin's, or else the ETag of an LFS file."""
-    by_etag = announced.etag if re.fullmatch("[0-9a-f]{64}", announced.etag) else None
+    by_etag = version.etag if re.fullmatch("[0-9a-f]{64}", version.etag) else None
     pin = model_store.read_pin(spec.name)
     expected = spec.sha256 or (pin.sha256 if pin else None)
     if expected and by_etag and by_etag != expected:
@@ -236,8 +236,8 @@ def _transfer(spec: ModelSpec, url: str, part: Path, *, quiet: bool) -> None:
     transfer.receive(url, part, name=spec.name, size=spec.size or 0, headers=headers, quiet=quiet)
 
 
-def _checked_digest(spec: ModelSpec, path: Path, expected: str | None) -> str:
-    return transfer.checked_digest(path, name=spec.name, size=spec.size, expected=expected)
+def _check_digest(spec: ModelSpec, path: Path, expected: str | None) -> str:
+    return transfer.check_digest(path, name=spec.name, size=spec.size, expected=expected)
 
 
 @contextmanager
@@ -253,9 +253,9 @@ def _one_line_errors(spec: ModelSpec) -> Iterator[None]:
 def _explain(error: Exception, spec: ModelSpec) -> str:
     from huggingface_hub import errors
 
-    referred = "/" in spec.name  # not a model of the catalogue: a repository that the user named
+    is_reference = "/" in spec.name  # not a model of the catalogue: a repository that the user named
     by_hand = "or pass the path of an ONNX file"
-    if not referred:
+    if not is_reference:
         by_hand = f"or put the file at {model_store.model_dir() / spec.name}.onnx"
     page = f"{_endpoint()}/{spec.repo}"
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
@@ -270,11 +270,11 @@ def _explain(error: Exception, spec: ModelSpec) -> str:
             f"then set HF_TOKEN to a token of that account"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
-        if referred:
+        if is_reference:
             page = f"there is no file {spec.repo} here, and {page}"
         return f"{page} does not exist or is not open to your token: check HF_TOKEN and HF_ENDPOINT, {by_hand}"
     if isinstance(error, errors.RevisionNotFoundError):
-        if referred and model_store.read_pin(spec.name) is None:
+        if is_reference and model_store.read_pin(spec.name) is None:
             return f"{page} has no revision {spec.revision}: name a branch, tag or commit that it has"
         return (
             f"{page} no longer has revision {_revision(spec)}: run `nss-wgpu models remove {spec.name}` to forget it, "

@@ -44,7 +44,7 @@ def state_dir() -> Path:
     return _folder("NSS_STATE_DIR", "state")
 
 
-def fetched_dir() -> Path:
+def release_dir() -> Path:
     """The folder of models that were fetched from releases. It need not exist. Raises as `_folder`."""
     return _folder("NSS_CACHE_DIR", "models", cache=True)
 
@@ -54,11 +54,11 @@ def _folder(variable: str, default: str, *, cache: bool = False) -> Path:
 
     Raises ModelUnavailableError where the variable names the home directory of a user that there is not.
     """
-    if given := os.environ.get(variable):
+    if value := os.environ.get(variable):
         try:
-            return Path(given).expanduser()
+            return Path(value).expanduser()
         except RuntimeError as error:
-            raise ModelUnavailableError(f"{variable}={given}: there is no such home directory; correct it") from error
+            raise ModelUnavailableError(f"{variable}={value}: there is no such home directory; correct it") from error
     import platformdirs
 
     place = platformdirs.user_cache_dir if cache else platformdirs.user_data_dir
@@ -110,7 +110,7 @@ def write_note(name: str, note: dict[str, Any]) -> None:
     write_json(_state_file(name, _NOTE), {"name": name, **note})
 
 
-def noted() -> list[str]:
+def note_names() -> list[str]:
     """The names that there are notes of, sorted."""
     names = set()
     for path in state_dir().glob(f"*{_NOTE}"):
@@ -142,8 +142,8 @@ def digest_of(path: Path, algorithm: str, *, fresh: bool = False) -> str:
     The digest of a large file is remembered by path, size and modification time; ``fresh`` reads the bytes again.
     Raises OSError where the file cannot be read.
     """
-    if not fresh and (known := _remembered(*_digest_note(path)).get(algorithm)):
-        return str(known)
+    if not fresh and (stored_digest := _read_digests(*_digest_note(path)).get(algorithm)):
+        return str(stored_digest)
     digest = hash_file(path, algorithm)
     remember_digest(path, digest, algorithm)
     return digest
@@ -162,15 +162,15 @@ def remember_digest(path: Path, digest: str, algorithm: str = "sha256") -> None:
     with suppress(OSError):
         note, key = _digest_note(path)
         if path.stat().st_size >= _DIGEST_CACHE_MIN_BYTES:
-            write_json(note, {**_remembered(note, key), **key, algorithm: digest})
+            write_json(note, {**_read_digests(note, key), **key, algorithm: digest})
 
 
-def _remembered(note: Path, key: dict[str, object]) -> dict[str, object]:
+def _read_digests(note: Path, key: dict[str, object]) -> dict[str, object]:
     """What a note says of a file; nothing where it is of another, or cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known: dict[str, object] = json.loads(note.read_text("utf-8"))
-        if all(known[field] == value for field, value in key.items()):
-            return known
+        entry: dict[str, object] = json.loads(note.read_text("utf-8"))
+        if all(entry[field] == value for field, value in key.items()):
+            return entry
     return {}
 
 

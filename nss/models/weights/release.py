@@ -1,6 +1,6 @@
 """Model files from rembg's releases, and the folder that they are fetched into.
 
-``NSS_RELEASE_URL`` names a mirror. The folder is `nss.models.weights.model_store.fetched_dir`; a file has its name
+``NSS_RELEASE_URL`` names a mirror. The folder is `nss.models.weights.model_store.release_dir`; a file has its name
 there, ``<name>.onnx``, only after its size and digest are right. What is still under way is
 ``<name>.<version>.nss-partial``, where the version is a digest of the server's ETag. ``HF_HUB_OFFLINE`` and the proxy
 variables hold here too.
@@ -39,7 +39,7 @@ def fetch(spec: ModelSpec, *, quiet: bool = False, notify: Callable[[str], None]
     """Download the file of ``spec``, and return its path.
 
     A download that was cut goes on where it stopped; a second process waits for the first, and finds what it fetched.
-    quiet: no progress display. notify: told the size and the place before the transfer begins.
+    quiet: no progress display. notify: receives size and address before the transfer begins.
     Raises ModelUnavailableError: offline, out of reach, gone, cut, slow, disk full, or not the file that the catalogue
     names; a file with wrong content is deleted.
     """
@@ -63,14 +63,14 @@ def discard(spec: ModelSpec) -> int:
 
     Raises ModelUnavailableError where something cannot be deleted.
     """
-    freed = 0
+    freed_bytes = 0
     try:
         for path in [*_parts(spec), *filter(None, [find(spec)])]:
-            freed += path.stat().st_size
+            freed_bytes += path.stat().st_size
             path.unlink()
     except OSError as error:
         raise ModelUnavailableError(f"cannot delete {spec.name}: {transfer.reason(error)}") from error
-    return freed
+    return freed_bytes
 
 
 def _fetch(spec: ModelSpec, url: str, target: Path, *, quiet: bool, notify: Callable[[str], None] | None) -> None:
@@ -81,7 +81,7 @@ def _fetch(spec: ModelSpec, url: str, target: Path, *, quiet: bool, notify: Call
     if notify:
         notify(transfer.announcement(spec.name, size, url))
     transfer.receive(url, part, name=spec.name, size=size, headers=transfer.user_agent(), etag=etag, quiet=quiet)
-    digest = transfer.checked_digest(part, name=spec.name, size=size, expected=expected, algorithm=algorithm)
+    digest = transfer.check_digest(part, name=spec.name, size=size, expected=expected, algorithm=algorithm)
     part.replace(target)
     model_store.remember_digest(target, digest, algorithm)
     for older in _parts(spec):
@@ -97,8 +97,8 @@ def _ask(spec: ModelSpec, url: str) -> tuple[int, str | None]:
     answer = transfer.within(limit, lambda: client.head(url, headers=headers, timeout=limit))
     hf_raise_for_status(answer)
     length = answer.headers.get("content-length", "")
-    offered = int(length) if length.isdecimal() else None
-    return transfer.checked_size(offered, name=spec.name, expected=spec.size), answer.headers.get("etag")
+    server_size = int(length) if length.isdecimal() else None
+    return transfer.check_size(server_size, name=spec.name, expected=spec.size), answer.headers.get("etag")
 
 
 @contextmanager
@@ -140,8 +140,8 @@ def _base() -> str:
 
 
 def _target(spec: ModelSpec) -> Path:
-    return model_store.fetched_dir() / f"{spec.name}.onnx"
+    return model_store.release_dir() / f"{spec.name}.onnx"
 
 
 def _parts(spec: ModelSpec) -> list[Path]:
-    return list(model_store.fetched_dir().glob(f"{spec.name}.{'?' * 16}{transfer.PARTIAL}"))
+    return list(model_store.release_dir().glob(f"{spec.name}.{'?' * 16}{transfer.PARTIAL}"))

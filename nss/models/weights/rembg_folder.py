@@ -30,12 +30,12 @@ def _home() -> Path:
     if os.environ.get("U2NET_HOME"):
         return _old_home()
     data = os.environ.get("XDG_DATA_HOME")
-    return _expanded(os.environ.get("REMBG_HOME") or (f"{data}/rembg" if data else "~/.rembg"))
+    return _expand_home(os.environ.get("REMBG_HOME") or (f"{data}/rembg" if data else "~/.rembg"))
 
 
 def _old_home() -> Path:
-    return _expanded(os.environ.get("U2NET_HOME") or f"{os.environ.get('XDG_DATA_HOME') or '~'}/.u2net")
+    return _expand_home(os.environ.get("U2NET_HOME") or f"{os.environ.get('XDG_DATA_HOME') or '~'}/.u2net")
 
 
-def _expanded(path: str) -> Path:
+def _expand_home(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - which does not raise where there is no such home

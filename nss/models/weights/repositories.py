@@ -1,6 +1,6 @@
 """Models from any repository of the Hugging Face hub that has ONNX files: ``owner/name[@revision][:file]``.
 
-The hub is asked once for a repository's files, licence and commit. What a reference came to stand for then is kept in
+The hub is asked once for a repository's files, licence and commit. The model that a reference stands for is kept in
 the state folder under the model's whole name, ``owner/name[@revision]:file``: the commit as for models of the catalogue
 (`nss.models.weights.model_store.Pin`), the rest as a note. From then on no request is made,
 until ``nss-wgpu models remove``.
@@ -19,13 +19,13 @@ from nss.errors import ModelUnavailableError, UsageError, one_line
 from nss.interfaces import preprocessor_config
 from nss.interfaces.interface import Description
 from nss.models.catalogue import CATALOGUE, Companion, ModelSpec
-from nss.models.references import VARIANTS, Reference, base_and_suffix, choose, is_inside, parsed
+from nss.models.references import VARIANTS, Reference, base_and_suffix, choose, from_text, is_inside
 from nss.models.weights import hub, model_store, transfer
 
 COMMERCIAL = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "isc", "unlicense"}
 """Licences of the hub's list that allow commercial use as they stand."""
 
-LISTED = 20
+MOST_LISTED = 20
 """Files that an error names."""
 
 
@@ -40,7 +40,7 @@ class Listing:
     gated: bool
 
 
-def obtain(
+def resolve(
     reference: Reference, *, allow_fetch: bool, quiet: bool, notify: Callable[[str], None]
 ) -> tuple[ModelSpec, Path]:
     """The model that a reference stands for, and its file, fetched where it is not here.
@@ -50,12 +50,12 @@ def obtain(
     Raises UsageError where the repository has several ONNX files and none is chosen, or not the one that is;
     ModelUnavailableError where it cannot be had.
     """
-    spec = pinned(reference)
+    spec = pinned_spec(reference)
     listing = None
     if spec is None:
         if not allow_fetch:
             raise _not_here(reference)
-        spec, listing = _looked_up(reference)
+        spec, listing = _look_up(reference)
     if listing is None and (path := hub.find_cached(spec)) is not None:
         return spec, path
     if not allow_fetch:
@@ -64,7 +64,7 @@ def obtain(
     return replace(spec, revision=reference.revision or "main"), path
 
 
-def pinned(reference: Reference) -> ModelSpec | None:
+def pinned_spec(reference: Reference) -> ModelSpec | None:
     """The model that a reference stood for when it was fetched; None where it never was. Makes no request."""
     if reference.file is None:
         file = model_store.read_note(reference.key).get("file")
@@ -86,29 +86,29 @@ def pinned(reference: Reference) -> ModelSpec | None:
         return None
 
 
-def described(reference: Reference) -> ModelSpec:
+def spec_of(reference: Reference) -> ModelSpec:
     """What is known of the model that a reference stands for; the hub is asked where it was never fetched.
 
-    Raises as `obtain`.
+    Raises as `resolve`.
     """
-    return pinned(reference) or _looked_up(reference)[0]
+    return pinned_spec(reference) or _look_up(reference)[0]
 
 
-def named(reference: Reference) -> ModelSpec:
-    """`pinned`, or where it was never fetched a model without a file. Makes no request."""
+def placeholder(reference: Reference) -> ModelSpec:
+    """`pinned_spec`, or where it was never fetched a model without a file. Makes no request."""
     unknown = _spec(reference, Companion("", 0), licence=("unknown", hub.page(reference.repo)), gated=False)
-    return pinned(reference) or replace(unknown, filename=None)
+    return pinned_spec(reference) or replace(unknown, filename=None)
 
 
-def fetched() -> list[ModelSpec]:
+def pinned_specs() -> list[ModelSpec]:
     """The models that are here or were, by name."""
-    references = (parsed(name) for name in model_store.noted() if ":" in name)
-    specs = (pinned(reference) for reference in references if reference)
+    references = (from_text(name) for name in model_store.note_names() if ":" in name)
+    specs = (pinned_spec(reference) for reference in references if reference)
     return [spec for spec in specs if spec]
 
 
-def _looked_up(reference: Reference) -> tuple[ModelSpec, Listing | None]:
-    """The model and what the hub said of it; None for a model that was pinned under its whole name."""
+def _look_up(reference: Reference) -> tuple[ModelSpec, Listing | None]:
+    """The model and its listing on the hub; None in its place for a model that is pinned under its whole name."""
     listing = _ask(reference)
     files = sorted(file for file in listing.files if file.lower().endswith(".onnx"))
     file = choose(files, reference)
@@ -118,7 +118,7 @@ def _looked_up(reference: Reference) -> tuple[ModelSpec, Listing | None]:
     if reference.key != str(exact):
         with _storing(exact):
             model_store.write_note(reference.key, {"file": file})
-    if (spec := pinned(exact)) is not None:
+    if (spec := pinned_spec(exact)) is not None:
         return spec, None
     with _storing(exact):
         model_store.forget_pin(str(exact))  # one without its note, as an end between the two leaves
@@ -201,25 +201,25 @@ def _spec(
         companions=companions,
     )
     repo = reference.repo.casefold()
-    known = next((s for s in CATALOGUE.values() if s.repo and s.repo.casefold() == repo), None)
-    if known is None:
+    entry = next((s for s in CATALOGUE.values() if s.repo and s.repo.casefold() == repo), None)
+    if entry is None:
         return spec
-    variant = file.filename and base_and_suffix(file.filename)[0] == base_and_suffix(str(known.filename))[0]
+    variant = file.filename and base_and_suffix(file.filename)[0] == base_and_suffix(str(entry.filename))[0]
     return replace(
         spec,
-        title=known.title,
-        speed=known.speed,
-        licence=known.licence,
-        licence_url=known.licence_url,
-        commercial=known.commercial,
-        gated=gated or known.gated,
-        interface=known.interface if variant else spec.interface,
+        title=entry.title,
+        speed=entry.speed,
+        licence=entry.licence,
+        licence_url=entry.licence_url,
+        commercial=entry.commercial,
+        gated=gated or entry.gated,
+        interface=entry.interface if variant else spec.interface,
     )
 
 
 def _ask(reference: Reference) -> Listing:
     """What the hub says of the repository. Raises ModelUnavailableError, also where no hub says such a thing."""
-    info = hub.repository_info(named(reference))
+    info = hub.repository_info(placeholder(reference))
     files: dict[str, Companion] = {}
     try:
         commit, gated, card = str(info["sha"]), bool(info.get("gated")), info.get("cardData")
@@ -284,8 +284,8 @@ def _data_files(spec: ModelSpec, path: Path) -> list[PurePosixPath]:
 def _no_choice(reference: Reference, files: list[Companion]) -> ModelUnavailableError | UsageError:
     if not files:
         return ModelUnavailableError(f"{hub.page(reference.repo)} has no ONNX file at {reference.revision or 'main'}")
-    listed = ", ".join(f"{file.filename} ({transfer.format_size(file.size)})" for file in files[:LISTED])
-    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    names = ", ".join(f"{file.filename} ({transfer.format_size(file.size)})" for file in files[:MOST_LISTED])
+    more = f" and {len(files) - MOST_LISTED} more" if len(files) > MOST_LISTED else ""
     whole = replace(reference, file=None, variant=None)
     if reference.file:
         what = f"{whole} has no file {reference.file}; it has"
@@ -296,7 +296,7 @@ def _no_choice(reference: Reference, files: list[Companion]) -> ModelUnavailable
         variants = ", ".join(name for name, suffix in VARIANTS.items() if suffix and suffix in suffixes)
         by_variant = f", or say 'model_variant' ({variants})" if variants else ""
         what = f"{whole} has {len(files)} ONNX files; name one as {whole}:FILE{by_variant}:"
-    return UsageError(f"{what} {listed}{more}")
+    return UsageError(f"{what} {names}{more}")
 
 
 def _not_here(reference: Reference) -> ModelUnavailableError:

@@ -61,7 +61,7 @@ def receive(
         pace = _Pace(name)
         with progress(name, sink.tell(), size, quiet=quiet) as show:
 
-            def arrived(chunk: bytes) -> None:
+            def add_chunk(chunk: bytes) -> None:
                 sink.write(chunk)
                 show(sink.tell())
                 if sink.tell() > size:
@@ -70,38 +70,40 @@ def receive(
                 pace.add(len(chunk))
 
             while (start := sink.tell()) < size:
-                cut: Exception | None = None
+                failure: Exception | None = None
                 try:
-                    _request_rest(url, sink, headers, etag, arrived)
+                    _request_rest(url, sink, headers=headers, etag=etag, add_chunk=add_chunk)
                 except HfHubHTTPError:
                     raise
                 except client_error() as error:
-                    cut = error
+                    failure = error
                 if sink.tell() <= start and sink.tell() < size:
                     raise ModelUnavailableError(
                         f"the connection broke after {sink.tell():,} of {size:,} bytes of {name} "
-                        f"({reason(cut)}): run the same command again to go on from there"
-                    ) from cut
+                        f"({reason(failure)}): run the same command again to go on from there"
+                    ) from failure
 
 
 def _request_rest(
-    url: str, sink: BinaryIO, headers: Mapping[str, str], etag: str | None, arrived: Callable[[bytes], None]
+    url: str, sink: BinaryIO, *, headers: Mapping[str, str], etag: str | None, add_chunk: Callable[[bytes], None]
 ) -> None:
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
-    asked = {**headers, "Accept-Encoding": "identity"}
+    request_headers = {**headers, "Accept-Encoding": "identity"}
     if start := sink.tell():
-        asked["Range"] = f"bytes={start}-"
+        request_headers["Range"] = f"bytes={start}-"
         if etag and not etag.startswith("W/"):  # a weak one says nothing of bytes
-            asked["If-Range"] = etag
-    connect, read = connection_limit(), float(constants().HF_HUB_DOWNLOAD_TIMEOUT)
+            request_headers["If-Range"] = etag
+    connect_limit, read_limit = connection_limit(), float(constants().HF_HUB_DOWNLOAD_TIMEOUT)
     # A redirect to another host is followed without the token: the client drops it when the host changes.
-    with session().stream("GET", url, headers=asked, timeout=(connect, read, read, connect)) as response:
+    with session().stream(
+        "GET", url, headers=request_headers, timeout=(connect_limit, read_limit, read_limit, connect_limit)
+    ) as response:
         hf_raise_for_status(response)
         if start and response.status_code != 206:
             _restart(sink)
         for chunk in response.iter_raw():
-            arrived(chunk)
+            add_chunk(chunk)
 
 
 def _restart(sink: BinaryIO) -> None:
@@ -128,31 +130,33 @@ class _Pace:
         self._since, self._bytes = time.monotonic(), 0
 
 
-def checked_digest(path: Path, *, name: str, size: int | None, expected: str | None, algorithm: str = "sha256") -> str:
+def check_digest(path: Path, *, name: str, size: int | None, expected: str | None, algorithm: str = "sha256") -> str:
     """The digest of a file that has arrived, in hexadecimal; a wrong one is deleted and refused.
 
-    size, expected: what the file must have; None where nobody knows. Raises ModelUnavailableError, OSError.
+    size, expected: what the file must have; None where it is not known. Raises ModelUnavailableError, OSError.
     """
-    arrived, digest = path.stat().st_size, model_store.hash_file(path, algorithm)
-    right_size = arrived == (size or arrived)
+    size_on_disk, digest = path.stat().st_size, model_store.hash_file(path, algorithm)
+    right_size = size_on_disk == (size or size_on_disk)
     if right_size and digest == (expected or digest):
         return digest
     path.unlink()
-    wrong = f"{algorithm} {digest} instead of {expected}" if right_size else f"{arrived:,} bytes instead of {size:,}"
+    wrong = (
+        f"{algorithm} {digest} instead of {expected}" if right_size else f"{size_on_disk:,} bytes instead of {size:,}"
+    )
     raise ModelUnavailableError(f"what arrived is not {name}: {wrong}; deleted, pull it again")
 
 
-def checked_size(offered: int | None, *, name: str, expected: int | None) -> int:
+def check_size(server_size: int | None, *, name: str, expected: int | None) -> int:
     """The bytes that a transfer will take. Raises ModelUnavailableError where the server offers a file of another size.
 
-    offered: what the server says; expected: what the catalogue says; None where it does not.
+    server_size: what the server says; expected: what the catalogue says; None where it does not.
     """
-    if offered and expected and offered != expected:
+    if server_size and expected and server_size != expected:
         raise ModelUnavailableError(
-            f"the server offers {offered:,} bytes as {name}, the catalogue names {expected:,}: not fetched; "
+            f"the server offers {server_size:,} bytes as {name}, the catalogue names {expected:,}: not fetched; "
             "update nss-wgpu"
         )
-    if not (size := expected or offered):
+    if not (size := expected or server_size):
         raise ModelUnavailableError(f"the server does not say how large {name} is: not fetched; try another mirror")
     return size
 
@@ -208,7 +212,7 @@ def progress(label: str, start: int, total: int, *, quiet: bool) -> Iterator[Cal
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=start)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda count: bar.update(task, completed=count)
 
 
 def constants() -> ModuleType:
@@ -255,11 +259,11 @@ def client_error() -> type[Exception]:
 
 def connection_limit() -> float:
     """Seconds. Raises ModelUnavailableError where the variable that overrides it is no number."""
-    given = os.environ.get("HF_HUB_ETAG_TIMEOUT") or CONNECTION_LIMIT_S
+    setting = os.environ.get("HF_HUB_ETAG_TIMEOUT") or CONNECTION_LIMIT_S
     try:
-        return float(given)
+        return float(setting)
     except ValueError as error:
-        raise ModelUnavailableError(f"HF_HUB_ETAG_TIMEOUT={given} is no number of seconds; correct it") from error
+        raise ModelUnavailableError(f"HF_HUB_ETAG_TIMEOUT={setting} is no number of seconds; correct it") from error
 
 
 def reason(error: Exception | None) -> str:

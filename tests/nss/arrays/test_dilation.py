@@ -70,8 +70,8 @@ def test_a_straight_edge_on_an_axis_moves_exactly() -> None:
     edge[:, 21:] = 1
     for mask, axis in ((edge, 1), (edge.T, 0)):
         for radius in (0.5, 1.0, 2.75, 7.0):
-            moved = dilate(mask, radius).sum(axis=axis) - mask.sum(axis=axis)
-            assert np.allclose(moved, radius, atol=1e-5)
+            shift = dilate(mask, radius).sum(axis=axis) - mask.sum(axis=axis)
+            assert np.allclose(shift, radius, atol=1e-5)
 
 
 def test_a_hair_becomes_wider_by_the_radius_on_both_sides() -> None:
@@ -83,8 +83,8 @@ def test_a_hair_becomes_wider_by_the_radius_on_both_sides() -> None:
         assert wide[:17].max() == wide[24:].max() == 0
     slanted = np.clip(1 - np.abs(np.add.outer(np.arange(60), -np.arange(60))) / np.sqrt(2), 0, 1).astype(np.float32)
     # a row crosses it at 45 degrees
-    grown = (dilate(slanted, 3)[30].sum() - slanted[30].sum()) / np.sqrt(2)
-    assert abs(grown - 6) < 0.3
+    growth = (dilate(slanted, 3)[30].sum() - slanted[30].sum()) / np.sqrt(2)
+    assert abs(growth - 6) < 0.3
 
 
 @given(mask=MASKS, radius=RADII)
@@ -97,8 +97,8 @@ def test_it_raises_within_the_range_and_mirrors_agree(mask: np.ndarray, radius: 
     assert (dilated >= mask).all()
     assert dilated.max() <= mask.max()
     assert np.array_equal(dilate(np.full_like(mask, mask[0, 0]), radius), np.full_like(mask, mask[0, 0]))
-    for turned in (np.flipud, np.fliplr):
-        assert np.array_equal(turned(dilated), dilate(turned(mask), radius))
+    for turn in (np.flipud, np.fliplr):
+        assert np.array_equal(turn(dilated), dilate(turn(mask), radius))
     assert np.abs(dilated.T - dilate(mask.T, radius)).max() < 1e-6
 
 

@@ -29,10 +29,10 @@ def convolved(x: np.ndarray, sigma: float) -> np.ndarray:
 def test_it_is_the_convolution(sigma: float, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     for x in (rng.random(shape, np.float32), (rng.random(shape) > 0.5).astype(np.float32)):
-        blurred = blur(x, sigma)
-        assert blurred.dtype == np.float32
+        result = blur(x, sigma)
+        assert result.dtype == np.float32
         # what is cut off counts most beside one half: 6.3e-5 an axis
-        assert np.abs(blurred - convolved(x, sigma)).max() < 1e-4
+        assert np.abs(result - convolved(x, sigma)).max() < 1e-4
 
 
 @pytest.mark.parametrize("sigma", [0.3, 2.0, 7.5, 40.0])
@@ -53,13 +53,13 @@ def test_zeros_and_ones_are_exact(sigma: float) -> None:
     assert (blur(np.ones((70, 300), np.float32), sigma) == 1).all()
     step = np.zeros((3, 1400), np.float32)
     step[:, 700:] = 1
-    blurred = blur(step, sigma)
+    result = blur(step, sigma)
     margin = reach(sigma)
     if margin < 700:
-        assert (blurred[:, : 700 - margin] == 0).all()
-        assert (blurred[:, 700 + margin :] == 1).all()
+        assert (result[:, : 700 - margin] == 0).all()
+        assert (result[:, 700 + margin :] == 1).all()
         # the sum of the two halves of one edge
-        assert (blurred + blurred[:, ::-1] == 1).all()
+        assert (result + result[:, ::-1] == 1).all()
 
 
 @given(
@@ -69,12 +69,12 @@ def test_zeros_and_ones_are_exact(sigma: float) -> None:
 @settings(max_examples=60, deadline=None)
 def test_nothing_leaves_the_range_and_mirrors_agree(x: np.ndarray, sigma: float) -> None:
     before = x.copy()
-    blurred = blur(x, sigma)
+    result = blur(x, sigma)
     assert np.array_equal(x, before)
-    assert blurred.min() >= 0
-    assert blurred.max() <= 1
-    for turned in (np.flipud, np.fliplr, np.transpose, np.rot90):
-        assert np.abs(turned(blurred) - blur(turned(x), sigma)).max() < 1e-6
+    assert result.min() >= 0
+    assert result.max() <= 1
+    for turn in (np.flipud, np.fliplr, np.transpose, np.rot90):
+        assert np.abs(turn(result) - blur(turn(x), sigma)).max() < 1e-6
 
 
 def test_zero_gives_the_window() -> None:

@@ -12,15 +12,15 @@ from nss.arrays.tiles import map_tiles, parallel, tiles
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70), halo=st.integers(0, 40), side=st.integers(1, 33))
 def test_cores_cover_once_and_windows_hold_the_halo(height: int, width: int, halo: int, side: int) -> None:
-    seen = np.zeros((height, width), int)
+    counts = np.zeros((height, width), int)
     index = np.arange(height * width).reshape(height, width)
     for tile in tiles((height, width), halo, side):
-        seen[tile.core] += 1
+        counts[tile.core] += 1
         assert np.array_equal(index[tile.window][tile.inner], index[tile.core])
         for core, window, end in zip(tile.core, tile.window, (height, width), strict=True):
             assert window.start == max(0, core.start - halo)
             assert window.stop == min(end, core.stop + halo)
-    assert (seen == 1).all()
+    assert (counts == 1).all()
 
 
 def box(window: np.ndarray) -> np.ndarray:
@@ -40,25 +40,25 @@ def test_the_result_is_that_of_the_whole(side: int) -> None:
 def test_constant_windows_are_passed_over() -> None:
     mask = np.zeros((64, 64), np.float32)
     mask[40:, :] = 1
-    seen: list[int] = []
+    calls: list[int] = []
 
     def count(window: np.ndarray, other: np.ndarray) -> np.ndarray:
-        seen.append(1)
+        calls.append(1)
         assert window.shape == other.shape[:2]
         return window
 
     assert np.array_equal(map_tiles(count, mask, np.zeros((64, 64, 3), np.uint8), halo=3, side=16), mask)
-    assert len(seen) == 4  # one row of tiles holds the edge, and no halo of another reaches it
+    assert len(calls) == 4  # one row of tiles holds the edge, and no halo of another reaches it
 
 
 def test_an_error_in_a_tile_is_raised() -> None:
-    done: list[int] = []
+    items: list[int] = []
 
     def work(item: int) -> None:
         if item == 3:
             raise ValueError("three")
-        done.append(item)
+        items.append(item)
 
     with pytest.raises(ValueError, match="three"):
         parallel(work, range(8))
-    assert 3 not in done
+    assert 3 not in items

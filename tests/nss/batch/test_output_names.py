@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nss.batch import output_names
-from nss.batch.output_names import LONGEST, OutputName, fitted, shortened
+from nss.batch.output_names import LONGEST, OutputName, fit, shorten
 from nss.batch.planning import Job, plan
 from nss.batch.sidecars import path_for
 from nss.batch.stages import mask_for
@@ -109,8 +109,8 @@ def test_an_output_that_was_asked_for_keeps_its_name() -> None:
 def test_a_mask_of_a_long_name_is_found() -> None:
     photo = Path("n" * 250 + ".png")
     Path("masks").mkdir()
-    mask = Path("masks") / fitted(photo.stem, ".mask.png", LONGEST)
-    assert shortened(photo.stem, LONGEST) in mask.name
+    mask = Path("masks") / fit(photo.stem, ".mask.png", LONGEST)
+    assert shorten(photo.stem, LONGEST) in mask.name
     make(str(mask))
     assert mask_for(Job(photo, None), Path("masks")) == mask
 
@@ -124,8 +124,8 @@ def test_photos_of_one_stem_keep_their_extension_and_the_others_do_not() -> None
     make("in/IMG_1.heic", "in/IMG_1.jpg", "in/IMG_2.jpg", "in/IMG_3.PNG", "in/IMG_3.jpg")
     Path("out").mkdir()
     for output, folder in ((None, "in"), ("out", "out")):
-        said: list[str] = []
-        assert pairs(plan(["in"], output, notify=said.append)) == {
+        notices: list[str] = []
+        assert pairs(plan(["in"], output, notify=notices.append)) == {
             "in/IMG_1.heic": f"{folder}/IMG_1.heic.cutout.png",
             "in/IMG_1.jpg": f"{folder}/IMG_1.jpg.cutout.png",
             "in/IMG_2.jpg": f"{folder}/IMG_2.cutout.png",
@@ -133,7 +133,7 @@ def test_photos_of_one_stem_keep_their_extension_and_the_others_do_not() -> None
             "in/IMG_3.jpg": f"{folder}/IMG_3.jpg.cutout.png",
         }
         example = Path(folder) / "IMG_1.heic.cutout.png"
-        assert said == [f"4 photos have the stem of another one, and keep their extension: {example}"]
+        assert notices == [f"4 photos have the stem of another one, and keep their extension: {example}"]
     # what came out is no input of the next run
     make("in/IMG_1.heic.cutout.png")
     assert "in/IMG_1.heic.cutout.png" not in pairs(plan(["in"], None, exists="overwrite"))
@@ -173,5 +173,5 @@ def test_photos_of_one_name_from_two_folders_are_refused_with_the_usual_name() -
 
 def test_masks_of_photos_of_one_stem() -> None:
     make("masks/a.jpg.mask.png", "masks/a.mask.png", "masks/b.mask.png")
-    found = [mask_for(Job(Path(name), None), Path("masks")).name for name in ("a.jpg", "a.png", "b.jpg")]
-    assert found == ["a.jpg.mask.png", "a.mask.png", "b.mask.png"]
+    names = [mask_for(Job(Path(name), None), Path("masks")).name for name in ("a.jpg", "a.png", "b.jpg")]
+    assert names == ["a.jpg.mask.png", "a.mask.png", "b.mask.png"]

@@ -116,13 +116,13 @@ def test_one_ctrl_c_ends_the_wait_for_the_reader_of_a_fifo(photo: Path, mask: Pa
         from nss.files import output_file
         from nss.cli.main import main
 
-        opened = output_file._opened
+        opened = output_file._open
 
         def tell(target):
             print("opening", file=sys.stderr, flush=True)
             return opened(target)
 
-        output_file._opened = tell
+        output_file._open = tell
         sys.exit(main(sys.argv[1:]))
     """
     arguments = ["remove", str(photo), "--mask", str(mask), "-o", str(fifo), "--jobs", str(jobs)]

@@ -23,7 +23,7 @@ from tests.nss.images import oriented
 SAME_PREPARATION = 0.004
 """A level of 8 bits, where both prepare the photo alike: 320x320 with a white pixel, so that nothing is resized."""
 
-RESIZED = 0.02
+RESAMPLING_ERROR = 0.02
 """Mean difference where each resizes in its own way."""
 
 
@@ -41,12 +41,12 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 def sessions(theirs: ModuleType) -> tuple[Any, ours.Session]:
     """A session of each, in which the network runs once for each photo: what is compared is what lies around it."""
     one, other = theirs.new_session("u2netp"), ours.new_session("u2netp", providers=["CPUExecutionProvider"])
-    one.predict = remembered(one.predict)
-    other.cut_out = remembered(other.cut_out)  # type: ignore[method-assign]
+    one.predict = once_a_session(one.predict)
+    other.cut_out = once_a_session(other.cut_out)  # type: ignore[method-assign]
     return one, other
 
 
-def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+def once_a_session(function: Callable[..., Any]) -> Callable[..., Any]:
     results: dict[bytes, Any] = {}
 
     def call(data: Any, *_: Any) -> Any:
@@ -76,7 +76,7 @@ def as_bytes(image: Image.Image, **more: Any) -> bytes:
     return file.getvalue()
 
 
-def opened(result: Any) -> Image.Image:
+def as_image(result: Any) -> Image.Image:
     """Whatever came back, as a picture."""
     if isinstance(result, bytes):
         assert result.startswith(b"\x89PNG")
@@ -106,7 +106,7 @@ def test_types_sizes_and_modes_are_rembgs(
     ]
     kind = {"bytes": bytes, "image": Image.Image, "RGBA": Image.Image}.get(form, np.ndarray)
     assert all(isinstance(result, kind) for result in results)
-    pictures = [opened(result) for result in results]
+    pictures = [as_image(result) for result in results]
     assert [(p.mode, p.size) for p in pictures] == [("L" if only_mask else "RGBA", (320, 320))] * 2
     masks = [p if only_mask else p.getchannel("A") for p in pictures]
     assert difference(*masks).max() <= SAME_PREPARATION
@@ -116,7 +116,7 @@ def test_masks_of_a_photo_that_is_resized_are_near(theirs: ModuleType, sessions:
     photo = astronaut(500, 380)
     masks = [m.remove(photo, session=s, only_mask=True) for m, s in zip((theirs, ours), sessions, strict=True)]
     assert masks[0].size == masks[1].size == (500, 380)
-    assert difference(*masks).mean() <= RESIZED
+    assert difference(*masks).mean() <= RESAMPLING_ERROR
     predicted = [session.predict(photo) for session in sessions]
     assert [[(mask.mode, mask.size) for mask in masks] for masks in predicted] == [[("L", (500, 380))]] * 2
     assert np.array_equal(predicted[1][0], masks[1])
@@ -132,9 +132,9 @@ def test_a_faint_mask_is_stretched_as_rembgs_is(theirs: ModuleType, sessions: tu
 
 def test_a_turned_photo_comes_back_upright(theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image) -> None:
     data = as_bytes(small.crop((0, 0, 320, 200)).rotate(90, expand=True), exif=oriented(6))
-    pictures = [opened(m.remove(data, session=s)) for m, s in zip((theirs, ours), sessions, strict=True)]
+    pictures = [as_image(m.remove(data, session=s)) for m, s in zip((theirs, ours), sessions, strict=True)]
     assert pictures[0].size == pictures[1].size == (320, 200)
-    assert difference(*(p.getchannel("A") for p in pictures)).mean() <= RESIZED
+    assert difference(*(p.getchannel("A") for p in pictures)).mean() <= RESAMPLING_ERROR
 
 
 def test_colours_are_straight_where_rembg_darkens_them(
@@ -156,11 +156,12 @@ def test_the_mask_takes_the_place_of_the_images_own_alpha_where_that_is_asked_fo
     translucent = small.copy()
     translucent.putalpha(100)
     mask = ours.remove(translucent, session=sessions[1], only_mask=True)
-    multiplied, replaced = (
-        opened(ours.remove(translucent, session=sessions[1], putalpha=put)).getchannel("A") for put in (False, True)
+    own_times_mask, mask_alone = (
+        as_image(ours.remove(translucent, session=sessions[1], putalpha=putalpha)).getchannel("A")
+        for putalpha in (False, True)
     )
-    assert np.array_equal(replaced, opened(mask))
-    assert multiplied.getextrema() == (0, 100)
+    assert np.array_equal(mask_alone, as_image(mask))
+    assert own_times_mask.getextrema() == (0, 100)
 
 
 @pytest.mark.parametrize("colour", [(10, 200, 30, 255), (10, 200, 30, 128), (10, 200, 30, 0)])
@@ -168,7 +169,7 @@ def test_a_background_colour_is_put_behind(
     theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image, colour: tuple[int, int, int, int]
 ) -> None:
     one, other = (
-        opened(m.remove(small, session=s, bgcolor=colour)) for m, s in zip((theirs, ours), sessions, strict=True)
+        as_image(m.remove(small, session=s, bgcolor=colour)) for m, s in zip((theirs, ours), sessions, strict=True)
     )
     assert (one.mode, one.size) == (other.mode, other.size) == ("RGBA", (320, 320))
     assert difference(one, other)[..., 3].max() <= SAME_PREPARATION
@@ -178,58 +179,58 @@ def test_a_background_colour_is_put_behind(
     assert difference(one, other)[hard].max() <= 0.012
     assert np.unique(np.asarray(other)[alpha == 0, 3]).tolist() == [colour[3]]
     mask = ours.remove(small, session=sessions[1], only_mask=True, bgcolor=colour)
-    assert opened(mask).mode == "L"
+    assert as_image(mask).mode == "L"
 
 
 def test_the_mask_is_hardened_alike(theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image) -> None:
-    asked = {"only_mask": True, "post_process_mask": True}
-    masks = [np.asarray(m.remove(small, session=s, **asked)) for m, s in zip((theirs, ours), sessions, strict=True)]
+    options = {"only_mask": True, "post_process_mask": True}
+    masks = [np.asarray(m.remove(small, session=s, **options)) for m, s in zip((theirs, ours), sessions, strict=True)]
     assert all(set(np.unique(mask)) == {0, 255} for mask in masks)
     assert (masks[0] != masks[1]).mean() <= 0.001
 
 
 def test_what_is_finer_than_3_pixels_goes_before_the_mask_is_smoothed() -> None:
     stripes = np.tile(np.float32([1, 1, 0]), (60, 20))
-    assert not ours._hardened(stripes)[:, 6:].any()  # at the edge it is as wide as one likes
-    assert ours._hardened(np.ones_like(stripes)).all()
+    assert not ours._harden(stripes)[:, 6:].any()  # at the edge it is as wide as one likes
+    assert ours._harden(np.ones_like(stripes)).all()
 
 
 def test_alpha_matting_keeps_what_is_sure_and_finds_the_rest(
     theirs: ModuleType, sessions: tuple[Any, Any], small: Image.Image
 ) -> None:
-    asked = {"alpha_matting": True, "alpha_matting_erode_size": 6}
+    options = {"alpha_matting": True, "alpha_matting_erode_size": 6}
     one, other = (
-        np.asarray(m.remove(small, session=s, **asked)) for m, s in zip((theirs, ours), sessions, strict=True)
+        np.asarray(m.remove(small, session=s, **options)) for m, s in zip((theirs, ours), sessions, strict=True)
     )
     plain = np.asarray(ours.remove(small, session=sessions[1]))
     assert one.shape == other.shape == (320, 320, 4)
     assert not np.array_equal(other, plain)
-    assert difference(one[..., 3], other[..., 3]).mean() <= RESIZED
+    assert difference(one[..., 3], other[..., 3]).mean() <= RESAMPLING_ERROR
     assert new_colours(other, small)
-    seen = (one[..., 3] > 128) & (other[..., 3] > 128)
-    assert difference(one, other)[seen].mean() <= RESIZED
+    visible = (one[..., 3] > 128) & (other[..., 3] > 128)
+    assert difference(one, other)[visible].mean() <= RESAMPLING_ERROR
 
 
 def test_the_thresholds_of_alpha_matting_say_what_is_sure(small: Image.Image) -> None:
     cutout = nss.apply_mask(small, np.where(np.arange(320) < 160, 0.3, 0.7) * np.ones((320, 1)))
     left, right = np.s_[:, :100], np.s_[:, 220:]
-    unsure = ours._matted(cutout, 240, 10, 10)
+    unsure = ours._matte(cutout, 240, 10, 10)
     assert 0 < unsure[left].min() <= unsure[right].max() < 1
-    assert not ours._matted(cutout, 240, 100, 10)[left].any()
-    assert (ours._matted(cutout, 150, 10, 10)[right] == 1).all()
+    assert not ours._matte(cutout, 240, 100, 10)[left].any()
+    assert (ours._matte(cutout, 150, 10, 10)[right] == 1).all()
 
 
 def new_colours(rgba: np.ndarray, photo: Image.Image) -> bool:
     """Whether soft pixels have other colours than the photo's, and the others the same."""
-    soft, changed = np.isin(rgba[..., 3], (0, 255), invert=True), (rgba[..., :3] != np.asarray(photo)).any(axis=2)
-    return bool(changed[soft].any() and not changed[~soft].any())
+    soft, differs = np.isin(rgba[..., 3], (0, 255), invert=True), (rgba[..., :3] != np.asarray(photo)).any(axis=2)
+    return bool(differs[soft].any() and not differs[~soft].any())
 
 
 def test_the_background_is_taken_out_of_soft_edges_where_that_is_asked_for(
     sessions: tuple[Any, Any], small: Image.Image
 ) -> None:
     plain, without = (
-        np.asarray(ours.remove(small, session=sessions[1], decontaminate=asked)) for asked in (False, True)
+        np.asarray(ours.remove(small, session=sessions[1], decontaminate=options)) for options in (False, True)
     )
     assert (new_colours(plain, small), new_colours(without, small)) == (False, True)
     assert np.array_equal(plain[..., 3], without[..., 3])
@@ -243,7 +244,7 @@ def test_anything_gives_bytes_where_that_is_asked_for(
     for data in (small, np.asarray(small), tmp_path / "photo.png", io.BytesIO(as_bytes(small))):
         result = ours.remove(data, session=sessions[1], force_return_bytes=True)  # type: ignore[arg-type]
         assert isinstance(result, bytes)
-        assert np.array_equal(opened(result), opened(expected))
+        assert np.array_equal(as_image(result), as_image(expected))
 
 
 def test_a_program_needs_no_session_and_fetches_nothing(
@@ -255,19 +256,19 @@ def test_a_program_needs_no_session_and_fetches_nothing(
     ours._default_session.cache_clear()
     first = ours.remove(small)
     assert isinstance(first, Image.Image)
-    loaded = ours._default_session(os.getpid())
+    session = ours._default_session(os.getpid())
     assert np.array_equal(ours.remove(small), first)
-    assert ours._default_session(os.getpid()) is loaded
+    assert ours._default_session(os.getpid()) is session
 
 
 def test_the_session_of_a_program_without_one_is_not_shared_with_a_forked_child(
     small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    calls: list[int] = []
 
     class Session:
         def __init__(self, *_: str, **__: str) -> None:
-            made.append(os.getpid())
+            calls.append(os.getpid())
 
         def cut_out(self, data: Image.Image) -> nss.Cutout:
             return nss.apply_mask(data, np.ones((320, 320)))
@@ -281,7 +282,7 @@ def test_the_session_of_a_program_without_one_is_not_shared_with_a_forked_child(
             ours.remove(small)
     finally:
         ours._default_session.cache_clear()
-    assert made == [parent, parent + 1]
+    assert calls == [parent, parent + 1]
 
 
 def test_providers_say_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +294,7 @@ def test_providers_say_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
         ({"bgcolor": (1, 2)}, r"'bgcolor' \[1, 2\]: red, green, blue and alpha in 0 to 255"),
         ({"bgcolor": (1, 2, 300, 4)}, "'bgcolor'"),
@@ -303,9 +304,9 @@ def test_providers_say_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"session": "u2netp"}, "'session' is what new_session gives, not str"),
     ],
 )
-def test_arguments_that_mean_nothing_are_refused(small: Image.Image, asked: dict[str, Any], message: str) -> None:
+def test_arguments_that_mean_nothing_are_refused(small: Image.Image, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ours.ArgumentError, match=message):
-        ours.remove(small, **asked)
+        ours.remove(small, **options)
 
 
 def test_errors_are_those_that_a_program_catches() -> None:

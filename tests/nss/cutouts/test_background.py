@@ -18,7 +18,7 @@ def alpha(rgb: np.ndarray) -> np.ndarray:
     return np.clip((12 - np.hypot(x - 30, y - 20)) / 2 + 0.5, 0, 1).astype(np.float32)
 
 
-def composed(rgb: np.ndarray, alpha: np.ndarray, background: str, icc: bytes | None = None) -> np.ndarray:
+def over_background(rgb: np.ndarray, alpha: np.ndarray, background: str, icc: bytes | None = None) -> np.ndarray:
     notes: list[str] = []
     out = over(rgb, alpha, background, photo=rgb, icc=icc, notes=notes)
     assert notes == []
@@ -32,8 +32,8 @@ def composed(rgb: np.ndarray, alpha: np.ndarray, background: str, icc: bytes | N
 def test_over_a_colour(rgb: np.ndarray, alpha: np.ndarray, name: str, colour: object) -> None:
     a = alpha[..., None].astype(np.float64)
     expected = np.rint(rgb * a + np.asarray(colour) * (1 - a))
-    assert np.abs(composed(rgb, alpha, name) - expected).max() <= 1  # float32 against float64, at a half
-    assert (composed(rgb, alpha, name) == expected).mean() > 0.999
+    assert np.abs(over_background(rgb, alpha, name) - expected).max() <= 1  # float32 against float64, at a half
+    assert (over_background(rgb, alpha, name) == expected).mean() > 0.999
 
 
 def test_over_a_translucent_colour(rgb: np.ndarray, alpha: np.ndarray) -> None:
@@ -57,13 +57,13 @@ def test_over_an_image_that_covers(rgb: np.ndarray, tmp_path: Path) -> None:
     wide = np.zeros((20, 90, 3), np.uint8)
     wide[:, 30:60] = (0, 200, 0)
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    out = composed(rgb, np.zeros(rgb.shape[:2], np.float32), str(tmp_path / "wide.png"))
+    out = over_background(rgb, np.zeros(rgb.shape[:2], np.float32), str(tmp_path / "wide.png"))
     assert np.abs(out[:, 2:-2].astype(int) - (0, 200, 0)).max() == 0
     tall = Image.fromarray(np.repeat(np.arange(120, dtype=np.uint8)[:, None], 30, axis=1))
     tall.save(tmp_path / "tall.png")
-    out = composed(rgb, np.zeros(rgb.shape[:2], np.float32), str(tmp_path / "tall.png"))
+    out = over_background(rgb, np.zeros(rgb.shape[:2], np.float32), str(tmp_path / "tall.png"))
     assert np.abs(out[:, :, 0].mean(axis=1) - (50.25 + np.arange(40) * 0.5 - 0.25)).max() <= 0.6
-    solid = composed(rgb, np.ones(rgb.shape[:2], np.float32), str(tmp_path / "tall.png"))
+    solid = over_background(rgb, np.ones(rgb.shape[:2], np.float32), str(tmp_path / "tall.png"))
     assert np.array_equal(solid, rgb)
 
 
@@ -73,17 +73,17 @@ def test_the_photo_out_of_focus_has_no_glow_of_the_subject() -> None:
     alpha = np.clip(20.5 - np.hypot(x - 60, y - 40), 0, 1).astype(np.float32)
     photo[alpha > 0] = (250, 10, 10)
     photo[:, :3] = 90
-    out = composed(photo, alpha, "blur:4")
+    out = over_background(photo, alpha, "blur:4")
     assert np.abs(out[(alpha == 0) & (x > 25)].astype(int) - (20, 40, 60)).max() <= 2
     assert (out[alpha == 1] == (250, 10, 10)).all()
     edge = out[5, :20, 0].astype(int)
     assert (np.diff(edge) <= 0).all()
     assert 90 > edge[0] > edge[4] > edge[12]  # it is blurred
-    assert composed(photo, alpha, "blur").shape == photo.shape
+    assert over_background(photo, alpha, "blur").shape == photo.shape
 
 
 def test_a_subject_that_fills_the_photo_leaves_nothing_to_blur(rgb: np.ndarray) -> None:
-    assert np.array_equal(composed(rgb, np.ones(rgb.shape[:2], np.float32), "blur:3"), rgb)
+    assert np.array_equal(over_background(rgb, np.ones(rgb.shape[:2], np.float32), "blur:3"), rgb)
 
 
 def swapped() -> bytes:
@@ -101,11 +101,11 @@ def test_colours_and_images_are_converted_to_the_photos_profile(
 ) -> None:
     nothing = np.zeros_like(alpha)
     icc = swapped()
-    assert np.abs(composed(rgb, nothing, "red", icc).astype(int) - (0, 255, 0)).max() <= 2
+    assert np.abs(over_background(rgb, nothing, "red", icc).astype(int) - (0, 255, 0)).max() <= 2
     Image.new("RGB", (60, 40), "red").save(tmp_path / "plain.png")
-    assert np.abs(composed(rgb, nothing, str(tmp_path / "plain.png"), icc).astype(int) - (0, 255, 0)).max() <= 2
+    assert np.abs(over_background(rgb, nothing, str(tmp_path / "plain.png"), icc).astype(int) - (0, 255, 0)).max() <= 2
     Image.new("RGB", (60, 40), "red").save(tmp_path / "same.png", icc_profile=icc)
-    assert (composed(rgb, nothing, str(tmp_path / "same.png"), icc) == (255, 0, 0)).all()
+    assert (over_background(rgb, nothing, str(tmp_path / "same.png"), icc) == (255, 0, 0)).all()
 
 
 def test_a_profile_that_cannot_be_used_is_said(rgb: np.ndarray, alpha: np.ndarray) -> None:
@@ -138,4 +138,4 @@ def test_a_background_that_is_no_image(rgb: np.ndarray, alpha: np.ndarray, tmp_p
     (tmp_path / "text.png").write_bytes(b"hello")
     check(str(tmp_path / "text.png"))
     with pytest.raises(ImageError, match=r"^background .*text\.png: is not an image"):
-        composed(rgb, alpha, str(tmp_path / "text.png"))
+        over_background(rgb, alpha, str(tmp_path / "text.png"))

@@ -33,10 +33,10 @@ def cutouts(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(cutout=cutouts(), seed=st.integers(0, 2**32 - 1))
 def test_visible_stays_and_hidden_tells_nothing(cutout: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     rgb, alpha8 = cutout
-    held = rgb.copy(), alpha8.copy()
+    copies = rgb.copy(), alpha8.copy()
     out = bleed(rgb, alpha8)
-    assert np.array_equal(rgb, held[0])
-    assert np.array_equal(alpha8, held[1])
+    assert np.array_equal(rgb, copies[0])
+    assert np.array_equal(alpha8, copies[1])
     assert out.dtype == np.uint8
     assert out.shape == rgb.shape
     visible = alpha8 > 0
@@ -142,7 +142,7 @@ def photographed(noise: float) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(rgb + np.random.default_rng(0).normal(0, noise, rgb.shape), 0, 255).astype(np.uint8), alpha8
 
 
-def packed(rgb: np.ndarray, alpha8: np.ndarray) -> int:
+def png_size(rgb: np.ndarray, alpha8: np.ndarray) -> int:
     """Bytes of RGBA rows, each less the one above (a filter of PNG), at zlib's fastest level."""
     rows = np.dstack([rgb, alpha8])
     return len(zlib.compress(np.diff(rows, axis=0, prepend=rows[:1]).tobytes(), 1))
@@ -152,4 +152,4 @@ def packed(rgb: np.ndarray, alpha8: np.ndarray) -> int:
 def test_a_file_grows_little(noise: float) -> None:
     rgb, alpha8 = photographed(noise)
     zeros = np.where(alpha8[..., None] > 0, rgb, 0)
-    assert packed(bleed(rgb, alpha8), alpha8) < 1.3 * packed(zeros, alpha8)
+    assert png_size(bleed(rgb, alpha8), alpha8) < 1.3 * png_size(zeros, alpha8)

@@ -23,7 +23,8 @@ from nss.masks.refine import Refinement
 
 
 def cutout(mask: np.ndarray, rgb: np.ndarray, own: np.ndarray | None = None, path: Path | None = None) -> Cutout:
-    return Cutout(mask.astype(np.float32), rgb, own, None, path, (), RunInfo("m", "0" * 64, "numpy", "cpu"))
+    info = RunInfo("m", "0" * 64, "numpy", "cpu")
+    return Cutout(mask.astype(np.float32), rgb, own_alpha=own, icc=None, path=path, notes=(), info=info)
 
 
 @pytest.fixture
@@ -54,10 +55,10 @@ def test_own_alpha_is_multiplied() -> None:
 
 
 def test_a_composition_of_nothing_is_the_rgba_with_its_profile(soft: Cutout) -> None:
-    composed = replace(soft, icc=b"icc").composed()
-    assert np.array_equal(composed.picture.pixels, soft.rgba)
-    assert (composed.picture.icc, composed.picture.exif, composed.notes) == (b"icc", None, ())
-    assert composed.box == (0, 0, 60, 40)
+    picture = replace(soft, icc=b"icc").composed()
+    assert np.array_equal(picture.picture.pixels, soft.rgba)
+    assert (picture.picture.icc, picture.picture.exif, picture.notes) == (b"icc", None, ())
+    assert picture.box == (0, 0, 60, 40)
 
 
 def test_a_mask_alone_in_8_and_16_bits_has_no_profile(soft: Cutout) -> None:
@@ -72,12 +73,12 @@ def test_a_mask_alone_in_8_and_16_bits_has_no_profile(soft: Cutout) -> None:
 @pytest.mark.parametrize("hidden", ["keep", "bleed", "zero"])
 def test_colour_under_full_transparency_follows_the_policy(soft: Cutout, hidden: str) -> None:
     rgba = soft.composed(Composition(hidden=hidden)).picture.pixels
-    seen = rgba[..., 3] > 0
-    assert np.array_equal(rgba[seen], soft.rgba[seen])
-    kept = (rgba[~seen, :3] == soft.rgb[~seen]).all(axis=1).mean()
-    assert kept == 1 if hidden == "keep" else kept < 0.2
+    visible = rgba[..., 3] > 0
+    assert np.array_equal(rgba[visible], soft.rgba[visible])
+    exif_of = (rgba[~visible, :3] == soft.rgb[~visible]).all(axis=1).mean()
+    assert exif_of == 1 if hidden == "keep" else exif_of < 0.2
     if hidden == "zero":
-        assert not rgba[~seen].any()
+        assert not rgba[~visible].any()
 
 
 def test_decontamination_changes_soft_pixels_only(soft: Cutout) -> None:
@@ -90,10 +91,10 @@ def test_decontamination_changes_soft_pixels_only(soft: Cutout) -> None:
 
 def test_a_crop_holds_the_subject_and_its_padding(soft: Cutout) -> None:
     rows, columns = (np.flatnonzero((soft.mask >= CROP_ALPHA).any(axis=axis)) for axis in (1, 0))
-    composed = soft.composed(Composition(crop=3))
-    left, top, right, bottom = composed.box
-    assert composed.box == (columns[0] - 3, rows[0] - 3, columns[-1] + 4, rows[-1] + 4)
-    assert np.array_equal(composed.picture.pixels, soft.rgba[top:bottom, left:right])
+    picture = soft.composed(Composition(crop=3))
+    left, top, right, bottom = picture.box
+    assert picture.box == (columns[0] - 3, rows[0] - 3, columns[-1] + 4, rows[-1] + 4)
+    assert np.array_equal(picture.picture.pixels, soft.rgba[top:bottom, left:right])
     assert soft.composed(Composition(crop=1000)).box == (0, 0, 60, 40)
     assert soft.composed(Composition(crop=0, background="white")).picture.pixels.shape == (
         *(len(r) for r in (rows, columns)),
@@ -102,16 +103,16 @@ def test_a_crop_holds_the_subject_and_its_padding(soft: Cutout) -> None:
 
 
 def test_nothing_to_crop_to_is_said(rgb: np.ndarray) -> None:
-    composed = cutout(np.full(rgb.shape[:2], CROP_ALPHA / 2), rgb).composed(Composition(crop=0))
-    assert composed.box == (0, 0, 60, 40)
-    assert composed.notes == ("no subject was found to crop to; the whole picture was kept",)
+    picture = cutout(np.full(rgb.shape[:2], CROP_ALPHA / 2), rgb).composed(Composition(crop=0))
+    assert picture.box == (0, 0, 60, 40)
+    assert picture.notes == ("no subject was found to crop to; the whole picture was kept",)
 
 
 def test_a_format_without_transparency_gets_white_and_says_so(soft: Cutout) -> None:
-    composed = soft.composed(opaque=True)
-    assert composed.picture.pixels.shape == (40, 60, 3)
-    assert (composed.picture.pixels[soft.mask == 0] == 255).all()
-    (note,) = composed.notes
+    picture = soft.composed(opaque=True)
+    assert picture.picture.pixels.shape == (40, 60, 3)
+    assert (picture.picture.pixels[soft.mask == 0] == 255).all()
+    (note,) = picture.notes
     assert "white" in note
     assert soft.composed(Composition(background="black"), opaque=True).notes == ()
 
@@ -124,17 +125,17 @@ def test_exif_is_kept_on_request_only(soft: Cutout) -> None:
     photo = replace(soft, exif=block.tobytes().removeprefix(b"Exif\0\0"))
     assert photo.composed().picture.exif is None
 
-    def kept(**options: bool) -> Image.Exif:
-        written = photo.composed(Composition(keep_exif=True, **options)).picture.exif
-        assert written is not None
+    def exif_of(**options: bool) -> Image.Exif:
+        file = photo.composed(Composition(keep_exif=True, **options)).picture.exif
+        assert file is not None
         exif = Image.Exif()
-        exif.load(b"Exif\0\0" + written)
+        exif.load(b"Exif\0\0" + file)
         return exif
 
-    assert kept().get(0x010F) == "maker"
-    assert 0x0112 not in kept()
-    assert not kept().get_ifd(0x8825)
-    assert kept(keep_gps=True).get_ifd(0x8825)[1] == "N"
+    assert exif_of().get(0x010F) == "maker"
+    assert 0x0112 not in exif_of()
+    assert not exif_of().get_ifd(0x8825)
+    assert exif_of(keep_gps=True).get_ifd(0x8825)[1] == "N"
 
 
 @pytest.mark.parametrize(
@@ -168,11 +169,11 @@ def test_refined_takes_another_mask_and_times_it(soft: Cutout) -> None:
 
 
 def test_save_writes_the_rgba_and_times_it(rgb: np.ndarray, tmp_path: Path) -> None:
-    made = cutout(np.full(rgb.shape[:2], 0.5), rgb)
-    assert made.save(tmp_path / "out.png") == tmp_path / "out.png"
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), made.rgba)
-    assert list(made.info.milliseconds) == ["compose", "encode"]
-    made.save(tmp_path / "out.jpg", composition=Composition(background="lime"))
+    half = cutout(np.full(rgb.shape[:2], 0.5), rgb)
+    assert half.save(tmp_path / "out.png") == tmp_path / "out.png"
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), half.rgba)
+    assert list(half.info.milliseconds) == ["compose", "encode"]
+    half.save(tmp_path / "out.jpg", composition=Composition(background="lime"))
     assert Image.open(tmp_path / "out.jpg").mode == "RGB"
 
 
@@ -191,11 +192,11 @@ def test_a_background_that_is_wholly_transparent_is_none(soft: Cutout, backgroun
 
 def test_a_translucent_background_goes_through_the_file(soft: Cutout, tmp_path: Path) -> None:
     composition = Composition(background="rgb(0 0 255 / 50%)")
-    with Image.open(soft.save(tmp_path / "out.png", composition=composition)) as written:
-        assert written.mode == "RGBA"
-        assert np.asarray(written)[..., 3].min() == 128
-    with Image.open(soft.save(tmp_path / "out.jpg", composition=composition)) as written:
-        assert written.mode == "RGB"
+    with Image.open(soft.save(tmp_path / "out.png", composition=composition)) as file:
+        assert file.mode == "RGBA"
+        assert np.asarray(file)[..., 3].min() == 128
+    with Image.open(soft.save(tmp_path / "out.jpg", composition=composition)) as file:
+        assert file.mode == "RGB"
 
 
 def test_numpy_makes_an_array_of_a_cut_out(soft: Cutout) -> None:
@@ -227,10 +228,10 @@ def test_a_notebook_gets_a_large_cut_out_reduced_with_its_profile() -> None:
     mask[: NOTEBOOK_SIDE // 2] = 1
     rgb = np.full((*mask.shape, 3), (200, 30, 60), np.uint8)
     rgb[NOTEBOOK_SIDE // 2 :] = 255  # under transparency, where it must not shine through the edge
-    shown = Image.open(io.BytesIO(replace(cutout(mask, rgb), icc=b"icc")._repr_png_()))
-    assert (shown.format, shown.mode, shown.size) == ("PNG", "RGBA", (NOTEBOOK_SIDE, 3 * NOTEBOOK_SIDE // 4))
-    assert shown.info["icc_profile"] == b"icc"
-    pixels = np.asarray(shown).astype(int)
+    image = Image.open(io.BytesIO(replace(cutout(mask, rgb), icc=b"icc")._repr_png_()))
+    assert (image.format, image.mode, image.size) == ("PNG", "RGBA", (NOTEBOOK_SIDE, 3 * NOTEBOOK_SIDE // 4))
+    assert image.info["icc_profile"] == b"icc"
+    pixels = np.asarray(image).astype(int)
     assert pixels[NOTEBOOK_SIDE // 4 - 8, 0].tolist() == [200, 30, 60, 255]
     assert pixels[NOTEBOOK_SIDE // 4 + 8, 0, 3] == 0
     assert np.abs(pixels[pixels[..., 3] > 32][:, :3] - (200, 30, 60)).max() <= 4
@@ -240,8 +241,8 @@ def test_a_notebook_gets_a_large_cut_out_reduced_with_its_profile() -> None:
 def test_bytes_are_those_that_save_writes(soft: Cutout, tmp_path: Path, format_: str | nss.Encoding) -> None:
     name = format_ if isinstance(format_, str) else format_.format
     composition = Composition(crop=2, hidden="bleed")
-    written = soft.save(tmp_path / f"out.{name}", composition=composition, encoding=format_).read_bytes()
-    assert soft.to_bytes(format_, composition=composition) == written
+    file = soft.save(tmp_path / f"out.{name}", composition=composition, encoding=format_).read_bytes()
+    assert soft.to_bytes(format_, composition=composition) == file
     assert "encode" in soft.info.milliseconds
 
 
@@ -293,7 +294,7 @@ def test_save_takes_standard_output(soft: Cutout, capsysbinary: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("opened", "error", "message"),
+    ("open_file", "error", "message"),
     [
         (lambda _: io.StringIO(), UsageError, "<cutout>: takes no bytes; open the file with 'wb'"),
         (lambda path: (path / "a.png").open("w"), UsageError, "a.png: takes no bytes"),
@@ -307,14 +308,14 @@ def test_a_file_object_that_cannot_be(
     soft: Cutout,
     photo: Path,
     tmp_path: Path,
-    opened: Callable[[Path], IO[bytes]],
+    open_file: Callable[[Path], IO[bytes]],
     error: type[NssError],
     message: str,
 ) -> None:
     (tmp_path / "readable.png").touch()
     before = photo.read_bytes()
     with pytest.raises(error, match=message):
-        replace(soft, path=photo).save(opened(tmp_path))
+        replace(soft, path=photo).save(open_file(tmp_path))
     assert photo.read_bytes() == before
 
 

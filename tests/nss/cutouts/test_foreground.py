@@ -77,10 +77,10 @@ def is_soft(alpha: np.ndarray) -> np.ndarray:
     return (np.rint(alpha * 255) > 0) & (np.rint(alpha * 255) < 255)
 
 
-def errors(found: np.ndarray, truth: np.ndarray, alpha: np.ndarray) -> tuple[float, float]:
+def errors(colours: np.ndarray, truth: np.ndarray, alpha: np.ndarray) -> tuple[float, float]:
     """Mean absolute error over soft pixels: each alike, and weighted by alpha."""
     soft = is_soft(alpha)
-    error = np.abs(found.astype(np.float64) - truth).mean(axis=2)[soft]
+    error = np.abs(colours.astype(np.float64) - truth).mean(axis=2)[soft]
     return float(error.mean()), float(np.average(error, weights=alpha[soft]))
 
 
@@ -107,8 +107,8 @@ def reference() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     module = pytest.importorskip("pymatting", reason="PyMatting, the reference of decontaminate, is not installed")
 
     def estimate(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        found = module.estimate_foreground_ml(rgb / 255, alpha.astype(np.float64))
-        return np.clip(np.asarray(found, np.float64) * 255, 0, 255)
+        colours = module.estimate_foreground_ml(rgb / 255, alpha.astype(np.float64))
+        return np.clip(np.asarray(colours, np.float64) * 255, 0, 255)
 
     return estimate
 
@@ -144,7 +144,7 @@ def test_an_iteration_solves_the_equations_of_each_pixel() -> None:
     alpha = rng.random((height, width), np.float32)
     photo = rng.integers(90, 160, (3, height, width), np.uint8)
     start = rng.uniform(0.3, 0.7, (2, 3, height, width)).astype(np.float32)
-    found = foreground._iterate(photo, alpha, start, 1)
+    colours = foreground._iterate(photo, alpha, start, 1)
     for y, x in np.ndindex(height, width):
         a = np.array([alpha[y, x], 1 - alpha[y, x]], np.float64)
         matrix, right = np.outer(a, a), a[:, None] * photo[:, y, x] / 255
@@ -153,7 +153,7 @@ def test_an_iteration_solves_the_equations_of_each_pixel() -> None:
             weight = 1e-5 + abs(float(alpha[y, x]) - float(alpha[row, column]))
             matrix = matrix + weight * np.eye(2)
             right = right + weight * start[:, :, row, column]
-        assert np.abs(found[:, :, y, x] - np.clip(np.linalg.solve(matrix, right), 0, 1)).max() < 8e-7
+        assert np.abs(colours[:, :, y, x] - np.clip(np.linalg.solve(matrix, right), 0, 1)).max() < 8e-7
 
 
 @pytest.mark.parametrize("side", [31, 64, 100])
@@ -194,10 +194,10 @@ def test_hard_pixels_keep_their_colour_and_arguments_theirs(make: Callable[[], n
     alpha[:20] = np.linspace(0, 0.49 / 255, WIDTH, dtype=np.float32)
     alpha[-20:] = np.linspace(254.51 / 255, 1, WIDTH, dtype=np.float32)
     photo = mixed(alpha, textured)
-    held = photo.copy(), alpha.copy()
+    copies = photo.copy(), alpha.copy()
     out = decontaminate(photo, alpha, 1.0)
-    assert np.array_equal(photo, held[0])
-    assert np.array_equal(alpha, held[1])
+    assert np.array_equal(photo, copies[0])
+    assert np.array_equal(alpha, copies[1])
     soft = is_soft(alpha)
     assert np.array_equal(out[~soft], photo[~soft])
     assert (out != photo)[soft].any(axis=1).mean() > 0.99

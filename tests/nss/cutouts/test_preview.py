@@ -14,9 +14,11 @@ def test_five_pictures(longest: int) -> None:
     rgb = np.full((60, 80, 3), (200, 30, 40), np.uint8)
     mask = np.zeros((60, 80), np.float32)
     mask[:, 40:] = 1
-    cutout = Cutout(mask, rgb, None, None, None, (), RunInfo("m", "0" * 64, "numpy", "cpu"))
-    composed = sheet(cutout, longest)
-    pixels = composed.picture.pixels
+    cutout = Cutout(
+        mask, rgb, own_alpha=None, icc=None, path=None, notes=(), info=RunInfo("m", "0" * 64, "numpy", "cpu")
+    )
+    picture = sheet(cutout, longest)
+    pixels = picture.picture.pixels
     height, width = (60, 80) if longest >= 80 else (30, 40)
     assert pixels.shape == (2 * (height + LABEL + MARGIN) + MARGIN, COLUMNS * (width + MARGIN) + MARGIN, 3)
 

@@ -82,14 +82,14 @@ def slow_gradient_error(pred: np.ndarray, truth: np.ndarray) -> float:
 
 def slow_largest(members: np.ndarray) -> np.ndarray:
     """Flooding from each pixel in turn."""
-    seen, best = np.zeros_like(members), np.zeros_like(members)
+    nearest_row, best = np.zeros_like(members), np.zeros_like(members)
     for start in zip(*np.nonzero(members), strict=True):
         part, queue = np.zeros_like(members), deque([start])
         while queue:
             row, column = queue.popleft()
             inside = 0 <= row < members.shape[0] and 0 <= column < members.shape[1]
-            if inside and members[row, column] and not seen[row, column]:
-                seen[row, column] = part[row, column] = True
+            if inside and members[row, column] and not nearest_row[row, column]:
+                nearest_row[row, column] = part[row, column] = True
                 queue.extend([(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)])
         if part.sum() > best.sum():
             best = part
@@ -131,7 +131,9 @@ def test_gradient_of_a_ramp_is_known() -> None:
 def test_a_mask_that_is_the_truth() -> None:
     _, truth = pair("plain")
     hard = (truth > 0.5).astype(np.float32)
-    assert metrics.scores(hard, hard) == metrics.Scores(0, 0, 0, 0, 0, 1, 1, pytest.approx(1, abs=1e-12))
+    assert metrics.scores(hard, hard) == metrics.Scores(
+        mae=0, sad=0, mse=0, gradient=0, connectivity=0, max_f=1, weighted_f=1, s_measure=pytest.approx(1, abs=1e-12)
+    )
 
 
 def test_an_8_bit_level_survives_float32() -> None:

@@ -47,11 +47,11 @@ def fail_with(error: BaseException) -> Callable[..., None]:
 def test_pixels_alpha_and_profile_come_back(rgba: np.ndarray, icc: bytes | None, tmp_path: Path) -> None:
     rgba[:5, :, 3] = 0  # colour under alpha 0 stays
     write(rgba, tmp_path / "out.PNG", icc=icc)
-    written = Image.open(tmp_path / "out.PNG")
-    assert written.format == "PNG"
-    assert np.array_equal(np.asarray(written), rgba)
-    assert written.info.get("icc_profile") == icc
-    assert not written.getexif()
+    image = Image.open(tmp_path / "out.PNG")
+    assert image.format == "PNG"
+    assert np.array_equal(np.asarray(image), rgba)
+    assert image.info.get("icc_profile") == icc
+    assert not image.getexif()
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(rgba: np.ndarray, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_file_systems_without_hard_links(
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    ("failure", "raised"),
+    ("failure", "kind"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), ImageError),
         (OSError(errno.EIO, "Input/output error"), ImageError),
@@ -109,7 +109,7 @@ def test_file_systems_without_hard_links(
     ],
     ids=["disk full", "disk error", "Ctrl-C", "memory"],
 )
-@pytest.mark.parametrize("where", ["Image.save", "os.fsync", "check_written"])
+@pytest.mark.parametrize("where", ["Image.save", "os.fsync", "verify_file"])
 def test_nothing_is_left_by_a_failure(
     rgba: np.ndarray,
     tmp_path: Path,
@@ -117,7 +117,7 @@ def test_nothing_is_left_by_a_failure(
     listing: Callable[[Path], list[str]],
     overwrite: bool,
     failure: BaseException,
-    raised: type[BaseException],
+    kind: type[BaseException],
     where: str,
 ) -> None:
     target = tmp_path / "out.png"
@@ -126,13 +126,13 @@ def test_nothing_is_left_by_a_failure(
     owner, name = {
         "Image.save": (Image.Image, "save"),
         "os.fsync": (os, "fsync"),
-        "check_written": (export, "check_written"),
+        "verify_file": (export, "verify_file"),
     }[where]
     monkeypatch.setattr(owner, name, fail_with(failure))
-    with pytest.raises(raised) as caught:
+    with pytest.raises(kind) as error:
         write(rgba, target, overwrite=overwrite)
     if isinstance(failure, OSError):
-        assert str(caught.value) == f"{target}: cannot be written: {failure.strerror}"
+        assert str(error.value) == f"{target}: cannot be written: {failure.strerror}"
     assert listing(tmp_path) == (["out.png"] if overwrite else [])
     assert not overwrite or target.read_bytes() == b"precious"
 
@@ -163,7 +163,7 @@ def test_a_write_that_the_system_cuts_short(
         except errors.ImageError as error:
             print(error)
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -171,8 +171,8 @@ def test_a_write_that_the_system_cuts_short(
         text=True,
         check=True,
     )
-    assert done.stdout == f"{name}: cannot be written: {reason}\n"
-    assert done.stderr == "" or name == "out.tif"  # libtiff has its own say
+    assert process.stdout == f"{name}: cannot be written: {reason}\n"
+    assert process.stderr == "" or name == "out.tif"  # libtiff has its own say
     assert listing(tmp_path) == []
 
 
@@ -270,10 +270,10 @@ def test_any_layout_of_memory(rgba: np.ndarray, layout: str) -> None:
         "read only": rgba.copy(),
     }[layout]
     pixels.flags.writeable = layout != "read only"
-    for meant in (pixels, pixels[..., :3], pixels[..., 3], pixels[..., 3] * np.uint16(257)):
+    for reference in (pixels, pixels[..., :3], pixels[..., 3], pixels[..., 3] * np.uint16(257)):
         for name in ("png", "tiff"):
-            read = np.asarray(Image.open(io.BytesIO(export.encode(Picture(meant), Encoding(name)))))
-            assert np.array_equal(read, meant)
+            result = np.asarray(Image.open(io.BytesIO(export.encode(Picture(reference), Encoding(name)))))
+            assert np.array_equal(result, reference)
 
 
 def test_what_a_format_cannot_hold(rgba: np.ndarray, tmp_path: Path, listing: Callable[[Path], list[str]]) -> None:
@@ -298,9 +298,9 @@ def test_what_a_format_cannot_hold(rgba: np.ndarray, tmp_path: Path, listing: Ca
 )
 def test_pictures_that_are_too_large(name: str, width: int, height: int, message: str) -> None:
     picture = np.broadcast_to(np.uint8(0), (height, width, 3))
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError) as error:
         export.encode(Picture(picture), Encoding(name))
-    assert str(caught.value) == f"<standard output>: {message}"
+    assert str(error.value) == f"<standard output>: {message}"
 
 
 @pytest.mark.parametrize(("name", "side"), [("webp", 16383), ("avif", 32768), ("jpeg", 65500)])

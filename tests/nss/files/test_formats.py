@@ -50,9 +50,9 @@ def test_an_option_names_it_where_the_extension_does_not() -> None:
     ],
 )
 def test_what_is_refused(arguments: tuple, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as failure:
         choose(Path(arguments[0]), *arguments[1:])
-    assert message in str(caught.value)
+    assert message in str(failure.value)
 
 
 def test_sixteen_bits() -> None:
@@ -113,5 +113,5 @@ def test_lossy_colour_is_not_subsampled_where_the_format_lets_it_be() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2, 0], stripes[:, 1::2, 2] = 255, 255
     for encoding in (Encoding("jpeg"), Encoding("jpeg", 50), Encoding("avif")):
-        read = np.asarray(Image.open(io.BytesIO(export.encode(Picture(stripes), encoding)))).astype(int)
-        assert read[:, ::2, 0].mean() - read[:, 1::2, 0].mean() > 200, encoding  # subsampled there is no difference
+        result = np.asarray(Image.open(io.BytesIO(export.encode(Picture(stripes), encoding)))).astype(int)
+        assert result[:, ::2, 0].mean() - result[:, 1::2, 0].mean() > 200, encoding  # subsampled there is no difference

@@ -34,7 +34,7 @@ def fill(file: IO[bytes]) -> None:
     output_file.sync(file)
 
 
-def received(fifo: Path) -> tuple[threading.Thread, list[bytes]]:
+def reader(fifo: Path) -> tuple[threading.Thread, list[bytes]]:
     """A thread that reads a fifo to its end, and what it has read."""
     contents: list[bytes] = []
     thread = threading.Thread(target=lambda: contents.append(fifo.read_bytes()), daemon=True)
@@ -67,9 +67,9 @@ def test_a_device_is_written_through(device_node: Node, tmp_path: Path, linked: 
 
 def test_a_device_that_is_full_says_so(device_node: Node) -> None:
     device = device_node("full", 7)
-    with pytest.raises(ImageError) as failed:
+    with pytest.raises(ImageError) as failure:
         export.write(PICTURE, device, encoding=PNG)
-    assert str(failed.value) == f"{device}: cannot be written: {os.strerror(errno.ENOSPC)}"
+    assert str(failure.value) == f"{device}: cannot be written: {os.strerror(errno.ENOSPC)}"
     assert stat.S_ISCHR(device.lstat().st_mode)
 
 
@@ -79,7 +79,7 @@ def test_a_fifo_gets_the_verified_bytes(fifo: Path, tmp_path: Path, linked: bool
     if linked:
         target = tmp_path / "link.png"
         target.symlink_to(fifo)
-    thread, contents = received(fifo)
+    thread, contents = reader(fifo)
     export.write(PICTURE, target)
     thread.join(30)
     assert contents == [export.encode(PICTURE, PNG)]
@@ -90,7 +90,7 @@ def test_nothing_goes_through_that_does_not_decode(fifo: Path, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise ImageError("not what it should be")
 
-    monkeypatch.setattr(export, "check_written", refuse)
+    monkeypatch.setattr(export, "verify_file", refuse)
     monkeypatch.setattr(output_file, "write_through", lambda *_: pytest.fail("written"))
     with pytest.raises(ImageError, match="not what it should be"):
         export.write(PICTURE, fifo)
@@ -120,13 +120,13 @@ def test_what_becomes_a_device_while_the_file_is_made_is_not_replaced(tmp_path: 
     target = tmp_path / "out.png"
     target.write_bytes(b"old")
 
-    def replaced(file: IO[bytes]) -> None:
+    def replace(file: IO[bytes]) -> None:
         fill(file)
         target.unlink()
         os.mkfifo(target)
 
     with pytest.raises(ImageError, match="is no regular file any more"):
-        place(replaced, target, overwrite=True)
+        place(replace, target, overwrite=True)
     assert stat.S_ISFIFO(target.lstat().st_mode)
     assert listing(tmp_path) == ["out.png"]
 
@@ -203,14 +203,14 @@ def test_a_directory_that_is_renamed_meanwhile_gets_nothing(tmp_path: Path, list
         pytest.skip("this system has no descriptors of directories")
     (tmp_path / "out").mkdir()
 
-    def renamed(file: IO[bytes]) -> None:
+    def rename(file: IO[bytes]) -> None:
         fill(file)
         (tmp_path / "out").rename(tmp_path / "moved")
 
-    with pytest.raises(ImageError) as failed:
-        place(renamed, tmp_path / "out" / "x.png", overwrite=overwrite)
+    with pytest.raises(ImageError) as failure:
+        place(rename, tmp_path / "out" / "x.png", overwrite=overwrite)
     directory = tmp_path / "out"
-    assert str(failed.value) == f"{directory / 'x.png'}: the directory {directory} was moved or removed meanwhile"
+    assert str(failure.value) == f"{directory / 'x.png'}: the directory {directory} was moved or removed meanwhile"
     assert listing(tmp_path) == ["moved"]
     assert listing(tmp_path / "moved") == []
 
@@ -246,15 +246,15 @@ def test_inputs_are_known_by_any_path(tmp_path: Path, monkeypatch: pytest.Monkey
         target = tmp_path / "in" / ".." / "in" / "file"
     elif kind == "relative":
         target = Path("in/file")
-    with file.open("rb") as opened:
-        inputs = InputFiles([opened.fileno()] if kind == "descriptor" else [tmp_path / "missing", file])
+    with file.open("rb") as handle:
+        inputs = InputFiles([handle.fileno()] if kind == "descriptor" else [tmp_path / "missing", file])
         target = file if kind == "descriptor" else target
-        for refused in (
-            lambda: check(target, inputs=inputs, taken_ok=True),
+        for refusal in (
+            lambda: check(target, inputs=inputs, may_exist=True),
             lambda: place(fill, target, inputs=inputs),
         ):
             with pytest.raises(UsageError, match="is the input itself, which is never overwritten"):
-                refused()
+                refusal()
     assert file.read_bytes() == b"precious"
     assert tmp_path / "missing" not in inputs
 

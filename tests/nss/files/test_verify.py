@@ -43,26 +43,26 @@ def test_round_trip(tmp_path: Path, name: str, kind: str, quality: int | None) -
             Encoding(name, quality)
         return
     encoding = Encoding(name, quality)
-    meant = pixels(kind)
-    picture = Picture(meant, SRGB, exif())
+    reference = pixels(kind)
+    picture = Picture(reference, SRGB, exif())
     path = export.write(picture, tmp_path / f"out{FORMATS[name].extensions[0]}", encoding=encoding)
     with Image.open(path) as image:  # Pillow's own choice of the decoder
         assert image.format == FORMATS[name].pillow
         assert image.info["icc_profile"] == SRGB
-        read = np.asarray(image)
-    if read.ndim == 3 and meant.ndim == 2:
-        read = read[..., 0]
-    if meant.shape[2:] == (4,) and read.shape[2] == 3:
+        result = np.asarray(image)
+    if result.ndim == 3 and reference.ndim == 2:
+        result = result[..., 0]
+    if reference.shape[2:] == (4,) and result.shape[2] == 3:
         assert kind == "opaque"
-        read = np.dstack([read, np.full(read.shape[:2], 255, np.uint8)])
-    assert read.shape == meant.shape
-    assert read.dtype == meant.dtype
+        result = np.dstack([result, np.full(result.shape[:2], 255, np.uint8)])
+    assert result.shape == reference.shape
+    assert result.dtype == reference.dtype
     if encoding.lossless:
-        assert np.array_equal(read, meant)
+        assert np.array_equal(result, reference)
         return
-    if meant.shape[2:] == (4,):
-        assert np.abs(read[..., 3].astype(int) - meant[..., 3]).max() <= verify.ALPHA_TOLERANCE[name]
-    off = np.abs(block_means(read) - block_means(meant))
+    if reference.shape[2:] == (4,):
+        assert np.abs(result[..., 3].astype(int) - reference[..., 3]).max() <= verify.ALPHA_TOLERANCE[name]
+    off = np.abs(block_means(result) - block_means(reference))
     mean, most = verify.COLOUR_TOLERANCE[name, (quality or 90) >= verify.FINE]
     assert off.mean() < mean
     assert np.percentile(off, 99) < most
@@ -106,14 +106,14 @@ def test_exif_comes_back_with_all_its_directories(tmp_path: Path, name: str, ord
     export.write(Picture(rgba()[..., :3], SRGB, block), path, encoding=Encoding(name, None, effort))
     with Image.open(path) as image:
         assert np.asarray(image).shape == (96, 192, 3)
-        read = image.getexif()
-        assert read[0x010E] == "a photo"
-        assert read[0x011A] == 72
-        assert 0x0112 not in read
-        assert read.get_ifd(EXIF_IFD)[0x9003] == "2026:01:02 03:04:05"
-        assert read.get_ifd(EXIF_IFD)[0x829A] == pytest.approx(1 / 200)
-        assert read.get_ifd(EXIF_IFD)[0xA432][:2] == (24, 70)
-        assert read.get_ifd(GPS_IFD)[2] == (59, 19, 46.5)
+        result = image.getexif()
+        assert result[0x010E] == "a photo"
+        assert result[0x011A] == 72
+        assert 0x0112 not in result
+        assert result.get_ifd(EXIF_IFD)[0x9003] == "2026:01:02 03:04:05"
+        assert result.get_ifd(EXIF_IFD)[0x829A] == pytest.approx(1 / 200)
+        assert result.get_ifd(EXIF_IFD)[0xA432][:2] == (24, 70)
+        assert result.get_ifd(GPS_IFD)[2] == (59, 19, 46.5)
         assert image.info["icc_profile"] == SRGB
 
 
@@ -121,9 +121,9 @@ def test_exif_comes_back_with_all_its_directories(tmp_path: Path, name: str, ord
 def test_no_profile_and_no_exif_by_themselves(name: str) -> None:
     image = Image.open(io.BytesIO(export.encode(Picture(rgba()[..., :3]), Encoding(name))))
     assert image.info.get("icc_profile") is None
-    read = image.getexif()
-    assert 0x010E not in read
-    assert not read.get_ifd(EXIF_IFD)
+    result = image.getexif()
+    assert 0x010E not in result
+    assert not result.get_ifd(EXIF_IFD)
 
 
 def premultiplied(image: np.ndarray) -> np.ndarray:
@@ -244,10 +244,10 @@ def test_an_orientation_is_never_written(name: str) -> None:
 def test_a_file_that_is_cut_short(name: str) -> None:
     picture, encoding = Picture(rgba()[..., :3]), Encoding(name)
     whole = export.encode(picture, encoding)
-    verify.check_written(io.BytesIO(whole), picture, encoding, "file")
+    verify.verify_file(io.BytesIO(whole), picture, encoding, "file")
     for size in (0, 10, len(whole) // 2):
         with pytest.raises(ImageError, match=r"file: the written file was not .* it does not decode"):
-            verify.check_written(io.BytesIO(whole[:size]), picture, encoding, "file")
+            verify.verify_file(io.BytesIO(whole[:size]), picture, encoding, "file")
 
 
 def test_memory_that_runs_out_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,18 +257,18 @@ def test_memory_that_runs_out_is_not_called_damage(monkeypatch: pytest.MonkeyPat
     whole = export.encode(Picture(rgba()), Encoding("png"))
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(MemoryError):
-        verify.check_written(io.BytesIO(whole), Picture(rgba()), Encoding("png"), "file")
+        verify.verify_file(io.BytesIO(whole), Picture(rgba()), Encoding("png"), "file")
 
 
 @pytest.mark.parametrize("height", [1, 15, 16, 17, 255, 256, 257, 271, 272, 513, 527])
 def test_strips_and_blocks_cover_everything_once(height: int) -> None:
-    meant = texture(height, 37)
-    strips = list(verify._strips(Image.fromarray(meant), Picture(meant)))
-    assert np.array_equal(np.concatenate([written for written, _ in strips]), meant)
-    assert all(len(written) >= min(height, verify.BLOCK) for written, _ in strips)
-    grey = np.full_like(meant, 100)
+    reference = texture(height, 37)
+    strips = list(verify._strips(Image.fromarray(reference), Picture(reference)))
+    assert np.array_equal(np.concatenate([rows for rows, _ in strips]), reference)
+    assert all(len(rows) >= min(height, verify.BLOCK) for rows, _ in strips)
+    grey = np.full_like(reference, 100)
     assert np.allclose(verify._block_errors(grey + np.uint8([0, 7, 3]), grey), 7)
-    errors = [verify._block_errors(a, b) for a, b in verify._strips(Image.fromarray(meant), Picture(meant))]
+    errors = [verify._block_errors(a, b) for a, b in verify._strips(Image.fromarray(reference), Picture(reference))]
     assert sum(e.shape[0] for e in errors) == max(height // 16, 1)
     assert {e.shape[1] for e in errors} == {2}
 

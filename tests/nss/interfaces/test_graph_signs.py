@@ -45,7 +45,7 @@ def signs(path: Path) -> Signs:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted"),
+    ("nodes", "answer"),
     [
         ([node("Div", "x 255", "a"), node("Sub", "a mean", "b"), node("Div", "b std", "n")], PIXELS),
         ([node("Div", "x half", "a"), node("Add", "minus a", "n")], PIXELS),
@@ -64,11 +64,11 @@ def signs(path: Path) -> Signs:
     ],
 )
 def test_normalisation_behind_the_input_says_what_it_wants(
-    nodes: list[onnx.NodeProto], wanted: dict[str, Any], tmp_path: Path
+    nodes: list[onnx.NodeProto], answer: dict[str, Any], tmp_path: Path
 ) -> None:
     constants = {**CONSTANTS, "gain1": 1 / (255 * STD)}
     path = saved(tmp_path / "m.onnx", [*nodes, *probability("n")], constants=constants)
-    assert signs(path).normalisation("x") == wanted
+    assert signs(path).normalisation("x") == answer
 
 
 def test_constants_may_be_nodes_and_the_shape_may_be_read(tmp_path: Path) -> None:
@@ -80,14 +80,14 @@ def test_constants_may_be_nodes_and_the_shape_may_be_read(tmp_path: Path) -> Non
 def test_a_transpose_of_the_input_is_nhwc(tmp_path: Path) -> None:
     dims = {"x": ["n", "a", "b", "c"]}
     to_nchw = [node("Cast", "x", "f", to=1), node("Transpose", "f", "t", perm=[0, 3, 1, 2])]
-    found = signs(saved(tmp_path / "nhwc.onnx", [*to_nchw, *probability("t")], inputs=dims))
-    assert (found.transposes("x"), found.channels("x")) == (True, 3)
+    graph_signs = signs(saved(tmp_path / "nhwc.onnx", [*to_nchw, *probability("t")], inputs=dims))
+    assert (graph_signs.transposes("x"), graph_signs.channels("x")) == (True, 3)
     plain = signs(saved(tmp_path / "nchw.onnx", probability(), inputs=dims))
     assert (plain.transposes("x"), plain.channels("x")) == (False, 3)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted"),
+    ("nodes", "answer"),
     [
         ([node("Sigmoid", "l", "y")], {"activation": "none", "range": 1}),
         ([node("Sigmoid", "l", "a"), node("Resize", "a - two4", "y")], {"activation": "none", "range": 1}),
@@ -104,7 +104,7 @@ def test_a_transpose_of_the_input_is_nhwc(tmp_path: Path) -> None:
     ],
 )
 def test_the_end_of_the_graph_says_the_activation_where_it_bounds_the_output(
-    nodes: list[onnx.NodeProto], wanted: dict[str, Any], tmp_path: Path
+    nodes: list[onnx.NodeProto], answer: dict[str, Any], tmp_path: Path
 ) -> None:
     constants = {
         **CONSTANTS,
@@ -115,7 +115,7 @@ def test_the_end_of_the_graph_says_the_activation_where_it_bounds_the_output(
         "w4": np.ones((4, 3, 1, 1), np.float32),
     }
     convolutions = [node("Conv", "x w", "l"), node("Conv", "x w4", "l4")]
-    assert signs(saved(tmp_path / "m.onnx", [*convolutions, *nodes], constants=constants)).ending("y") == wanted
+    assert signs(saved(tmp_path / "m.onnx", [*convolutions, *nodes], constants=constants)).ending("y") == answer
 
 
 def test_a_map_of_classes_names_its_votes(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_map_of_classes_names_its_votes(tmp_path: Path) -> None:
         node("ArgMax", "c", "a", axis=1),
         node("Cast", "a", "y", to=1),
     ]
-    found = signs(saved(tmp_path / "m.onnx", nodes))
-    assert (found.votes("y"), found.votes("c")) == (("c", 1), None)
+    graph_signs = signs(saved(tmp_path / "m.onnx", nodes))
+    assert (graph_signs.votes("y"), graph_signs.votes("c")) == (("c", 1), None)
 
 
 def test_u2netp_is_known_in_any_form(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     onnx.save(proto, tmp_path / "m.onnx")
-    found = signs(tmp_path / "m.onnx")
-    assert (found.family(), found.ending("1959")) == ("U²-Netp", {"activation": "none", "range": 1})
+    graph_signs = signs(tmp_path / "m.onnx")
+    assert (graph_signs.family(), graph_signs.ending("1959")) == ("U²-Netp", {"activation": "none", "range": 1})
 
 
 def test_a_graph_that_is_none_says_nothing(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_graph_that_is_none_says_nothing(tmp_path: Path) -> None:
     twice = [node("Identity", "x", "b"), node("Identity", "c", "x"), node("Identity", "b", "c")]
     mistyped = [node("Transpose", "x", "t", perm=3), node("ArgMax", "x", "m", axis=[1])]
     path = saved(tmp_path / "m.onnx", [*circle, *short, *twice, *mistyped], constants=CONSTANTS)
-    found = signs(path)
-    assert found.normalisation("x") == found.ending("y") == found.ending("x") == {}
-    assert (found.transposes("x"), found.channels("x"), found.family()) == (False, None, None)
-    assert (found.votes("y"), found.votes("z"), found.votes("m")) == (None, None, ("x", 0))
+    graph_signs = signs(path)
+    assert graph_signs.normalisation("x") == graph_signs.ending("y") == graph_signs.ending("x") == {}
+    assert (graph_signs.transposes("x"), graph_signs.channels("x"), graph_signs.family()) == (False, None, None)
+    assert (graph_signs.votes("y"), graph_signs.votes("z"), graph_signs.votes("m")) == (None, None, ("x", 0))

@@ -17,12 +17,12 @@ from nss.interfaces.interface import (
     FixedSize,
     Interface,
     as_json,
-    configured,
-    described,
-    merged,
-    parsed_number,
-    parsed_numbers,
-    parsed_size,
+    merge,
+    parse_description,
+    parse_number,
+    parse_numbers,
+    parse_size,
+    read_config,
 )
 
 WHOLE: dict[str, Any] = {
@@ -44,8 +44,8 @@ WHOLE: dict[str, Any] = {
 
 
 def test_json_comes_back_as_it_went() -> None:
-    description = described(WHOLE, "file")
-    assert described(json.loads(json.dumps(as_json(description))), "again") == description
+    description = parse_description(WHOLE, "file")
+    assert parse_description(json.loads(json.dumps(as_json(description))), "again") == description
     assert as_json(description) == WHOLE
 
 
@@ -59,8 +59,8 @@ def test_json_comes_back_as_it_went() -> None:
     ],
 )
 def test_a_size_as_text(text: str, size: FixedSize | EdgeSize) -> None:
-    assert parsed_size(text) == size
-    assert parsed_size(str(size)) == size
+    assert parse_size(text) == size
+    assert parse_size(str(size)) == size
 
 
 def test_an_edge_keeps_the_shape_of_the_photo() -> None:
@@ -72,12 +72,12 @@ def test_an_edge_keeps_the_shape_of_the_photo() -> None:
 @pytest.mark.parametrize("text", ["", "0", "-5", "5x", "4x4x4", "middle:5", "shortest:", "1.5", "9999999", "x", "nan"])
 def test_no_size(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - int's own too
-        parsed_size(text)
+        parse_size(text)
 
 
 def test_numbers_as_text() -> None:
-    assert parsed_number("1/255") == 1 / 255
-    assert parsed_numbers("0.5, 0.25 1e-1") == (0.5, 0.25, 0.1)
+    assert parse_number("1/255") == 1 / 255
+    assert parse_numbers("0.5, 0.25 1e-1") == (0.5, 0.25, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_numbers_as_text() -> None:
     ],
 )
 def test_what_is_no_description_is_refused_with_its_place(key: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"^my.json: .*{key}") as refused:
-        described({key: value}, "my.json")
-    assert str(refused.value).endswith(f": {POSSIBLE.get(key)} is possible") == (key != "colour")
+    with pytest.raises(UsageError, match=f"^my.json: .*{key}") as failure:
+        parse_description({key: value}, "my.json")
+    assert str(failure.value).endswith(f": {POSSIBLE.get(key)} is possible") == (key != "colour")
 
 
 def test_a_description_has_the_keys_of_an_interface_and_their_types() -> None:
@@ -129,15 +129,15 @@ def test_every_key_says_what_is_possible() -> None:
     ],
 )
 def test_a_value_is_refused_in_this_projects_words_and_on_one_line(key: str, value: object) -> None:
-    with pytest.raises(UsageError) as caught:
-        described({key: value}, "my.json")
-    assert str(caught.value).endswith(f": {POSSIBLE[key]} is possible")
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError) as failure:
+        parse_description({key: value}, "my.json")
+    assert str(failure.value).endswith(f": {POSSIBLE[key]} is possible")
+    assert "\n" not in str(failure.value)
 
 
 def test_arrays_and_numbers_of_numpy_stand_for_lists_and_numbers() -> None:
     state = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    said = described(
+    description = parse_description(
         {
             "mean": np.array([0.5, 0.25, 0.125], np.float32),
             "scale": np.float32(0.5),
@@ -147,7 +147,7 @@ def test_arrays_and_numbers_of_numpy_stand_for_lists_and_numbers() -> None:
         },
         "",
     )
-    assert said == {
+    assert description == {
         "mean": (0.5, 0.25, 0.125),
         "scale": 0.5,
         "channel": 1,
@@ -157,25 +157,31 @@ def test_arrays_and_numbers_of_numpy_stand_for_lists_and_numbers() -> None:
 
 
 def test_what_a_run_says_of_its_model_is_read_again() -> None:
-    said = described(WHOLE, "")
-    assert described({"values": as_json(said), "origins": dict.fromkeys(said, "option")}, "") == said
+    description = parse_description(WHOLE, "")
+    assert (
+        parse_description({"values": as_json(description), "origins": dict.fromkeys(description, "option")}, "")
+        == description
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_file_of_windows_is_read_too(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "model.json").write_text('{"mean": 0.5}', encoding)
-    assert configured(tmp_path / "model.json") == {"mean": (0.5,)}
+    assert read_config(tmp_path / "model.json") == {"mean": (0.5,)}
 
 
 def test_a_configuration_of_another_type_is_the_programs_fault() -> None:
     with pytest.raises(UsageError, match="'model_config' is a mapping or the path of a JSON file, not int"):
-        configured(5)  # type: ignore[arg-type]
+        read_config(5)  # type: ignore[arg-type]
 
 
 def test_the_first_to_speak_wins_and_is_named() -> None:
-    first, second = described({"scale": 1, "inputs": {"a": 1}}, ""), described({"scale": 2, "range": 255}, "")
-    whole, origins = merged(
-        [("option", first), ("file", second), ("guess", described({"inputs": {"a": 2, "b": 3}}, ""))]
+    first, second = (
+        parse_description({"scale": 1, "inputs": {"a": 1}}, ""),
+        parse_description({"scale": 2, "range": 255}, ""),
+    )
+    whole, origins = merge(
+        [("option", first), ("file", second), ("guess", parse_description({"inputs": {"a": 2, "b": 3}}, ""))]
     )
     assert whole == {"scale": 1.0, "range": 255.0, "inputs": {"a": 1.0, "b": 3.0}}
     assert origins == {"scale": "option", "inputs": "option", "range": "file"}

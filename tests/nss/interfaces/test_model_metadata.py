@@ -12,20 +12,20 @@ from nss.interfaces.interface import EdgeSize, FixedSize, as_json
 from tests.nss.interfaces.test_preprocessor_config import WHOLE
 
 
-def parsed(**props: str) -> tuple[dict[str, Any], list[str]]:
-    description, lines = model_metadata.parsed(props, "m.onnx")
+def parse(**props: str) -> tuple[dict[str, Any], list[str]]:
+    description, lines = model_metadata.parse(props, "m.onnx")
     return dict(description), lines
 
 
 def test_the_own_key_holds_any_description() -> None:
     own = {"mean": [0.5], "size": {"shortest_edge": 512, "multiple_of": 32}, "output": 2, "inputs": {"r": 0.0}}
-    description, lines = parsed(**{model_metadata.KEY: json.dumps(own), "mean": "9"})
+    description, lines = parse(**{model_metadata.KEY: json.dumps(own), "mean": "9"})
     assert (as_json(description), lines) == (own, [])  # type: ignore[arg-type]
     assert description["size"] == EdgeSize("shortest", 512, 32)
 
 
 @pytest.mark.parametrize(
-    ("props", "wanted"),
+    ("props", "description"),
     [
         ({"mean": "[0.5, 0.5, 0.5]", "std": "(1, 1, 1)"}, {"mean": (0.5,) * 3, "std": (1.0,) * 3}),
         ({"image_mean": "0.485 0.456 0.406"}, {"mean": (0.485, 0.456, 0.406)}),
@@ -47,12 +47,12 @@ def test_the_own_key_holds_any_description() -> None:
         ({"onnx.infer": "onnxruntime.quant", "author": "someone", "scale": "4", "names": "{0: 'cat'}"}, {}),
     ],
 )
-def test_what_tools_write(props: dict[str, str], wanted: dict[str, Any]) -> None:
-    assert parsed(**props) == (wanted, [])
+def test_what_tools_write(props: dict[str, str], description: dict[str, Any]) -> None:
+    assert parse(**props) == (description, [])
 
 
 def test_a_whole_configuration_may_be_in_it() -> None:
-    description, lines = parsed(preprocessor_config=json.dumps(WHOLE), imgsz="64")
+    description, lines = parse(preprocessor_config=json.dumps(WHOLE), imgsz="64")
     assert (description["size"], description["mean"], lines) == (FixedSize(1024, 768), (0.5,) * 3, [])
 
 
@@ -72,6 +72,6 @@ def test_a_whole_configuration_may_be_in_it() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said_and_ignored(props: dict[str, str], line: str) -> None:
-    description, lines = parsed(**props, channel_order="BGR") if "channel_order" not in props else parsed(**props)
-    assert [found.startswith(line) and "ignored" in found for found in lines] == [True]
+    description, lines = parse(**props, channel_order="BGR") if "channel_order" not in props else parse(**props)
+    assert [note.startswith(line) and "ignored" in note for note in lines] == [True]
     assert description == ({} if "channel_order" in props else {"channels": "BGR"})

@@ -23,14 +23,14 @@ WHOLE = {
 }
 
 
-def parsed(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+def parse(**changes: Any) -> tuple[dict[str, Any], list[str]]:
     values = {key: value for key, value in {**WHOLE, **changes}.items() if value is not ...}
-    description, lines = preprocessor_config.parsed(values, "config")
+    description, lines = preprocessor_config.parse(values, "config")
     return dict(description), lines
 
 
 def test_all_that_it_says_is_read() -> None:
-    assert parsed() == (
+    assert parse() == (
         {
             "mean": (0.5, 0.5, 0.5),
             "std": (1.0, 1.0, 1.0),
@@ -57,7 +57,7 @@ def test_all_that_it_says_is_read() -> None:
     ],
 )
 def test_sizes(changes: dict[str, Any], size: object) -> None:
-    description, lines = parsed(**changes)
+    description, lines = parse(**changes)
     assert (description.get("size"), lines) == (size, [])
 
 
@@ -72,18 +72,18 @@ def test_sizes(changes: dict[str, Any], size: object) -> None:
     ],
 )
 def test_filters_are_pillows(resample: int | None, expected: str | None) -> None:
-    description, lines = parsed(resample=resample)
+    description, lines = parse(resample=resample)
     assert (description.get("filter"), lines) == (expected, [])
 
 
 def test_what_is_not_done() -> None:
-    raw, lines = parsed(do_rescale=False, image_mean=[127.5] * 3, image_std=[127.5] * 3)
+    raw, lines = parse(do_rescale=False, image_mean=[127.5] * 3, image_std=[127.5] * 3)
     assert (raw["scale"], raw["mean"], raw["std"], lines) == (1, (127.5,) * 3, (127.5,) * 3, [])
-    unit, lines = parsed(do_normalize=False)
+    unit, lines = parse(do_normalize=False)
     assert (unit["scale"], unit["mean"], unit["std"], lines) == (1 / 255, (0.0,), (1.0,), [])
-    assert not {"mean", "std"} & set(parsed(do_normalize=..., image_mean=..., image_std=...)[0])
-    assert parsed(do_flip_channel_order=True)[0]["channels"] == "BGR"
-    assert parsed(rescale_factor=...)[0]["scale"] == 1 / 255
+    assert not {"mean", "std"} & set(parse(do_normalize=..., image_mean=..., image_std=...)[0])
+    assert parse(do_flip_channel_order=True)[0]["channels"] == "BGR"
+    assert parse(rescale_factor=...)[0]["scale"] == 1 / 255
 
 
 @pytest.mark.parametrize(
@@ -98,18 +98,18 @@ def test_what_is_not_done() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said_and_the_rest_kept(changes: dict[str, Any], without: str, line: str) -> None:
-    description, lines = parsed(**changes)
-    assert set(parsed()[0]) - set(description) == {without}
+    description, lines = parse(**changes)
+    assert set(parse()[0]) - set(description) == {without}
     assert len(lines) == 1
     assert lines[0].startswith(line)
     assert "ignored" in lines[0]
 
 
 def test_what_is_not_followed_is_said() -> None:
-    description, lines = parsed(resample=4, size={"shortest_edge": 256, "longest_edge": 900})
+    description, lines = parse(resample=4, size={"shortest_edge": 256, "longest_edge": 900})
     assert (description["filter"], description["size"]) == ("bilinear-antialias", EdgeSize("shortest", 256))
     assert ["longest_edge" in lines[0], "(box)" in lines[1]] == [True, True]
-    description, lines = parsed(do_center_crop=True, crop_size={"height": 224, "width": 224})
+    description, lines = parse(do_center_crop=True, crop_size={"height": 224, "width": 224})
     assert (description["size"], len(lines)) == (FixedSize(224, 224), 1)
 
 

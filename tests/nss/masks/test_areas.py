@@ -17,22 +17,22 @@ from nss.masks.areas import LEVELS, drop_islands, fill_holes
 Refine = Callable[[np.ndarray, float], np.ndarray]
 BOTH = pytest.mark.parametrize("refine", [drop_islands, fill_holes])
 SHADES = np.concatenate(([0], LEVELS, [0.6, 0.9, 1])).astype(np.float32)
-EDGES = [(0, 1), (0, -1), (1, 0), (-1, 0)]
-CORNERS = [step for step in product((-1, 0, 1), repeat=2) if step != (0, 0)]
+FOUR_CONNECTED = [(0, 1), (0, -1), (1, 0), (-1, 0)]
+EIGHT_CONNECTED = [step for step in product((-1, 0, 1), repeat=2) if step != (0, 0)]
 SYMMETRIES = [lambda x, k=k, f=f: np.rot90(x[:, ::-1] if f else x, k) for k in range(4) for f in (False, True)]
 
 
 def flood(inside: np.ndarray, steps: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """The parts of ``inside`` that hang together by ``steps``, by walking from pixel to pixel."""
-    left = set(map(tuple, np.argwhere(inside).tolist()))
+    """The connected parts of ``inside``, by the neighbourhood ``steps``, by walking from pixel to pixel."""
+    remaining = set(map(tuple, np.argwhere(inside).tolist()))
     parts = []
-    while left:
-        part = [left.pop()]
+    while remaining:
+        part = [remaining.pop()]
         for y, x in part:
             for step in steps:
                 near = (y + step[0], x + step[1])
-                if near in left:
-                    left.remove(near)
+                if near in remaining:
+                    remaining.remove(near)
                     part.append(near)
         parts.append(part)
     return parts
@@ -41,7 +41,7 @@ def flood(inside: np.ndarray, steps: list[tuple[int, int]]) -> list[list[tuple[i
 def without_islands(mask: np.ndarray, area: float) -> np.ndarray:
     out = mask.copy()
     for level in LEVELS:
-        for part in flood(mask >= level, CORNERS):
+        for part in flood(mask >= level, EIGHT_CONNECTED):
             if len(part) < area:
                 for pixel in part:
                     out[pixel] = min(out[pixel], 0 if level == LEVELS[0] else level)
@@ -52,7 +52,7 @@ def without_holes(mask: np.ndarray, area: float) -> np.ndarray:
     out = mask.copy()
     end = np.array(mask.shape) - 1
     for level in LEVELS:
-        for part in flood(1 - mask >= level, EDGES):
+        for part in flood(1 - mask >= level, FOUR_CONNECTED):
             inner = all(0 < y < end[0] and 0 < x < end[1] for y, x in part)
             if inner and len(part) < area:
                 for pixel in part:
@@ -105,10 +105,10 @@ def test_more_stays_more(refine: Refine, mask: np.ndarray, less: int, area: floa
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(masks(), AREAS)
 def test_islands_only_lower_and_holes_only_raise(mask: np.ndarray, area: float) -> None:
-    dropped, filled = drop_islands(mask, area), fill_holes(mask, area)
+    dropped, result = drop_islands(mask, area), fill_holes(mask, area)
     assert ((dropped <= mask) & (dropped >= 0)).all()
-    assert ((filled >= mask) & (filled <= 1)).all()
-    assert dropped.dtype == filled.dtype == np.float32
+    assert ((result >= mask) & (result <= 1)).all()
+    assert dropped.dtype == result.dtype == np.float32
 
 
 @BOTH
@@ -171,8 +171,8 @@ def test_corners_join_an_island_and_close_a_hole() -> None:
     assert not drop_islands(diagonal, 10).any()
     y, x = np.mgrid[-5:6, -5:6]
     ring = (np.abs(y) + np.abs(x) == 4).astype(np.float32)  # touches itself at corners alone
-    filled = fill_holes(ring, 100)
-    assert np.array_equal(filled == 1, np.abs(y) + np.abs(x) <= 4)
+    result = fill_holes(ring, 100)
+    assert np.array_equal(result == 1, np.abs(y) + np.abs(x) <= 4)
 
 
 def spiral(side: int) -> np.ndarray:
@@ -216,8 +216,8 @@ def test_paths_that_wind_are_one_part(
     assert drop_islands(mask, length) is mask
     assert not drop_islands(mask, length + 1).any()
     padded = np.pad(1 - mask, 1, constant_values=1)
-    kept = fill_holes(padded, length)
-    assert np.array_equal(kept[1:-1, 1:-1][mask == 1], 1 - mask[mask == 1])
+    result = fill_holes(padded, length)
+    assert np.array_equal(result[1:-1, 1:-1][mask == 1], 1 - mask[mask == 1])
     assert (fill_holes(padded, length + 1) == 1).all()
 
 
@@ -226,16 +226,16 @@ def test_labels_meet_in_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = 0
     roots = components._roots
 
-    def counted(parent: np.ndarray) -> np.ndarray:
+    def count_calls(parent: np.ndarray) -> np.ndarray:
         nonlocal rounds
         rounds += 1
         return roots(parent)
 
-    monkeypatch.setattr(components, "_roots", counted)
+    monkeypatch.setattr(components, "_roots", count_calls)
     count = 1 << 14
     for order in (np.arange(count), np.random.default_rng(0).permutation(count), bit_reversed(count)):
         rounds = 0
-        label = components._united(np.arange(count), order[:-1], order[1:])
+        label = components._unite(np.arange(count), order[:-1], order[1:])
         assert not label.any()
         assert rounds <= 2 * 14
 

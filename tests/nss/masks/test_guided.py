@@ -26,9 +26,9 @@ def paper(mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         for x in range(width):
             colours, values = guide[around(y, x)].reshape(-1, 3), p[around(y, x)].ravel()
             mean = colours.mean(axis=0)
-            spread = colours - mean
-            covariance = spread.T @ spread / len(values) + EPSILON * np.eye(3)
-            slope = np.linalg.solve(covariance, spread.T @ (values - values.mean()) / len(values))
+            deviation = colours - mean
+            covariance = deviation.T @ deviation / len(values) + EPSILON * np.eye(3)
+            slope = np.linalg.solve(covariance, deviation.T @ (values - values.mean()) / len(values))
             functions[y, x] = (*slope, values.mean() - slope @ mean)
     out = np.empty((height, width))
     for y in range(height):

@@ -53,12 +53,12 @@ def mask() -> np.ndarray:
 @settings(max_examples=25, deadline=None)
 def test_nothing_leaves_the_range_and_the_input_stays(step: Step, mask: np.ndarray) -> None:
     before = mask.copy()
-    refined = step(mask)
+    result = step(mask)
     assert np.array_equal(mask, before)
-    assert refined.dtype == np.float32
-    assert refined.shape == mask.shape
-    assert refined.min() >= 0  # and so no NaN
-    assert refined.max() <= 1
+    assert result.dtype == np.float32
+    assert result.shape == mask.shape
+    assert result.min() >= 0  # and so no NaN
+    assert result.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_the_result_does_not_depend_on_tiles(step: Step, mask: np.ndarray, monke
 
 @STEP
 def test_the_result_does_not_depend_on_orientation(step: Step, mask: np.ndarray) -> None:
-    refined = step(mask)
+    result = step(mask)
     # Measured: 5.4e-7. An edge that 30 pixels have blurred becomes a hundred times as steep, with the rounding of
     # the blur in it: 6.1e-5.
     tolerance = 6e-4 if step is STEPS["smooth 30"] else 5e-6
-    for turned in (np.flipud, np.fliplr, np.transpose, np.rot90):
-        again = step(np.ascontiguousarray(turned(mask)))
-        assert np.abs(turned(refined) - again).max() < tolerance
+    for turn in (np.flipud, np.fliplr, np.transpose, np.rot90):
+        again = step(np.ascontiguousarray(turn(mask)))
+        assert np.abs(turn(result) - again).max() < tolerance
 
 
 @STEP
 def test_what_is_constant_stays_to_the_bit(step: Step, mask: np.ndarray) -> None:
-    refined = step(mask)
-    inside, outside = refined[280:, 280:], refined[280:, :20]
+    result = step(mask)
+    inside, outside = result[280:, 280:], result[280:, :20]
     if step is STEPS["smooth 30"]:  # looks farther than these places are from an edge
         return
     assert (inside == 1).all()
@@ -143,8 +143,8 @@ def test_smooth_keeps_the_width_of_straight_edges(radius: float, angle: float, k
 
 
 @pytest.mark.parametrize("softness", [0.05, 1.5])
-@pytest.mark.parametrize(("radius", "left"), [(1.0, 0.65), (3.0, 0.4), (5.0, 0.33)])
-def test_smooth_evens_out_a_jagged_contour(softness: float, radius: float, left: float) -> None:
+@pytest.mark.parametrize(("radius", "remainder"), [(1.0, 0.65), (3.0, 0.4), (5.0, 0.33)])
+def test_smooth_evens_out_a_jagged_contour(softness: float, radius: float, remainder: float) -> None:
     rows = np.random.default_rng(0).normal(0, 1, 200)
     columns = np.arange(100)
     jagged = np.clip((columns - 50 - rows[:, None]) / (4 * softness) + 0.5, 0, 1).astype(np.float32)
@@ -156,7 +156,7 @@ def test_smooth_evens_out_a_jagged_contour(softness: float, radius: float, left:
     def width(mask: np.ndarray) -> float:
         return float(np.mean([np.subtract(*np.interp([0.9, 0.1], row, columns)) for row in mask[30:-30]]))
 
-    assert roughness(even) < left * roughness(jagged)
+    assert roughness(even) < remainder * roughness(jagged)
     # a blur of 1, 3 and 5 gives edges 3.6, 8 and 13 wide
     assert width(even) < (1.8 if softness < 1 else 1.08 * width(jagged))
 
@@ -165,9 +165,9 @@ def test_smooth_makes_a_disc_smaller_by_its_curvature() -> None:
     centre = (70.4, 69.7)
     disc = soft_disc(140, centre, 50)
     for radius in (1.0, 3.0, 5.0):
-        shrunk = edge_radii(disc, centre) - edge_radii(smooth(disc, radius), centre)
-        assert abs(shrunk.mean() - radius**2 / 100) < 0.02  # measured: 0.003
-        assert np.ptp(shrunk) < 0.1
+        shrinkage = edge_radii(disc, centre) - edge_radii(smooth(disc, radius), centre)
+        assert abs(shrinkage.mean() - radius**2 / 100) < 0.02  # measured: 0.003
+        assert np.ptp(shrinkage) < 0.1
 
 
 def test_smooth_leaves_what_is_half_transparent() -> None:
@@ -185,10 +185,10 @@ def test_smooth_leaves_what_is_half_transparent() -> None:
 def test_expand_moves_the_edge_both_ways(pixels: float) -> None:
     centre = (64.2, 63.6)
     disc = soft_disc(128, centre, 36)
-    moved = expand(disc, pixels)
-    assert np.abs(edge_radii(moved, centre) - edge_radii(disc, centre) - pixels).max() < 0.1
+    result = expand(disc, pixels)
+    assert np.abs(edge_radii(result, centre) - edge_radii(disc, centre) - pixels).max() < 0.1
     # what contracts is the dual of what expands
-    assert np.abs(1 - expand(1 - disc, -pixels) - moved).max() < 1e-6
+    assert np.abs(1 - expand(1 - disc, -pixels) - result).max() < 1e-6
 
 
 def test_levels() -> None:
@@ -222,10 +222,10 @@ def test_the_steps_run_in_their_order(mask: np.ndarray) -> None:
     rgb = np.random.default_rng(1).integers(0, 256, (*mask.shape, 3), np.uint8)
     refinement = Refinement(black=0.1, white=0.9, smooth=1, expand=-1.5, feather=0.8)
     times: dict[str, float] = {}
-    refined = refinement.apply(mask, rgb, times)
+    result = refinement.apply(mask, rgb, times)
     assert list(times) == ["levels", "smooth", "expand", "feather"]
     assert min(times.values()) > 0
-    assert np.array_equal(refined, feather(expand(smooth(levels(mask, 0.1, 0.9), 1), -1.5), 0.8))
+    assert np.array_equal(result, feather(expand(smooth(levels(mask, 0.1, 0.9), 1), -1.5), 0.8))
 
 
 def test_every_step_is_reached(mask: np.ndarray) -> None:
@@ -234,9 +234,9 @@ def test_every_step_is_reached(mask: np.ndarray) -> None:
         guided=4, black=0.1, white=0.9, drop_islands=30, fill_holes=30, smooth=1, expand=1, feather=1
     )  # fmt: skip
     times: dict[str, float] = {}
-    refined = every.apply(mask, rgb, times)
+    result = every.apply(mask, rgb, times)
     assert list(times) == ["guided", "levels", "drop_islands", "fill_holes", "smooth", "expand", "feather"]
-    assert 0 <= refined.min() <= refined.max() <= 1
+    assert 0 <= result.min() <= result.max() <= 1
 
 
 def test_settings_are_what_differs(mask: np.ndarray) -> None:

@@ -44,19 +44,19 @@ def folder(hub: FakeHub) -> Path:
     return path
 
 
-def chosen(**options: object) -> tuple[str, list[str]]:
+def choice(**options: object) -> tuple[str, list[str]]:
     """The name of what "auto" takes, and what it says."""
     notices: list[str] = []
     candidate = next(auto.candidates(notify=notices.append, **options))  # type: ignore[arg-type]
-    auto.say_chosen(candidate, quiet=False, notify=notices.append)
+    auto.say_choice(candidate, quiet=False, notify=notices.append)
     return candidate.spec.name, notices
 
 
 def card_here(monkeypatch: pytest.MonkeyPatch, description: str | None) -> None:
     """The machine has this adapter, or none."""
     adapters = [SimpleNamespace(index=0, description=description)] if description else []
-    found = SimpleNamespace(adapters=adapters, chosen=0 if description else None)
-    monkeypatch.setitem(vars(engine), "devices", lambda _: found)
+    devices = SimpleNamespace(adapters=adapters, chosen=0 if description else None)
+    monkeypatch.setitem(vars(engine), "devices", lambda _: devices)
 
 
 def test_the_order_holds_models_for_any_subject_and_ends_at_the_built_in() -> None:
@@ -96,8 +96,8 @@ def test_auto_says_name_and_licence_of_what_is_not_the_built_in_once_a_run() -> 
     line = "auto took tiny: licence Test licence, commercial use: ask; see https://example.org/licence"
     resolve.resolve("auto", allow_fetch=False)  # in the log alone nobody was shown it
     assert not model_store.licence_was_shown("tiny")
-    assert chosen() == ("tiny", [line])
-    assert chosen() == ("tiny", [line])
+    assert choice() == ("tiny", [line])
+    assert choice() == ("tiny", [line])
     notices: list[str] = []
     resolve.resolve("tiny", allow_fetch=False, notify=notices.append)  # the licence has been shown by that line
     resolve.resolve("auto", allow_fetch=False, notify=notices.append, quiet=True)
@@ -107,7 +107,7 @@ def test_auto_says_name_and_licence_of_what_is_not_the_built_in_once_a_run() -> 
 @pytest.mark.usefixtures("folder")
 def test_auto_never_takes_a_model_that_is_not_in_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "AUTO_ORDER", ("u2netp",))
-    assert chosen() == ("u2netp", [])
+    assert choice() == ("u2netp", [])
     assert resolve.resolve("tiny", allow_fetch=False, notify=lambda _: None).spec.name == "tiny"
 
 
@@ -118,12 +118,12 @@ def test_auto_never_takes_a_file_from_rembgs_folder(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     (tmp_path / "tiny.onnx").write_bytes(CONTENT)
     assert resolve.resolve("tiny", allow_fetch=False, quiet=True).source == "rembg"
-    assert chosen() == ("u2netp", [])
+    assert choice() == ("u2netp", [])
 
 
 def test_auto_says_which_damaged_file_it_passes_over(folder: Path) -> None:
     (folder / "tiny.onnx").write_bytes(b"half")
-    name, notices = chosen()
+    name, notices = choice()
     assert name == "u2netp"
     (line,) = notices
     assert line.startswith("passed over tiny: ")
@@ -148,32 +148,32 @@ def test_auto_takes_the_next_where_a_model_cannot_be_opened(folder: Path) -> Non
 def test_auto_leaves_out_what_was_slow_where_it_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
     sha256 = str(catalogue.CATALOGUE["tiny"].sha256)
     run_times.record_seconds(sha256, "numpy", "2 threads", 4.9)
-    assert chosen(backend="numpy")[0] == "tiny"
+    assert choice(backend="numpy")[0] == "tiny"
     run_times.record_seconds(sha256, "numpy", "2 threads", 12.4)
     run_times.record_seconds(sha256, "webgpu", CARD, 0.3)
-    name, notices = chosen(backend="numpy")
+    name, notices = choice(backend="numpy")
     assert name == "u2netp"
     assert notices == ["passed over tiny: it took 12 s for a photo here; ask for it by its name to use it all the same"]
     card_here(monkeypatch, CARD)
-    assert chosen()[0] == "tiny"
+    assert choice()[0] == "tiny"
     card_here(monkeypatch, "Another card")  # on which it has not run yet
-    assert chosen()[0] == "tiny"
+    assert choice()[0] == "tiny"
     card_here(monkeypatch, None)
-    assert chosen()[0] == "u2netp"
+    assert choice()[0] == "u2netp"
     assert resolve.resolve("tiny", allow_fetch=False, quiet=True).spec.name == "tiny"
 
 
 def test_adapters_are_looked_for_only_where_a_model_was_slow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(engine), "devices", lambda _: pytest.fail("looked for adapters"))
-    assert chosen()[0] == "tiny"
+    assert choice()[0] == "tiny"
     assert (folder / "tiny.onnx").exists()
 
 
 def test_the_description_of_an_adapter_is_what_sessions_call_their_device() -> None:
     from engine.gpu.adapters import adapters
 
-    listed = engine.devices().adapters
-    assert [adapter.description for adapter in listed] == [str(adapter) for adapter in adapters()]
+    entries = engine.devices().adapters
+    assert [adapter.description for adapter in entries] == [str(adapter) for adapter in adapters()]
 
 
 def test_a_remover_records_what_a_photo_took(

@@ -15,7 +15,7 @@ from nss.errors import ModelUnavailableError
 from nss.interfaces import interface
 from nss.interfaces.interface import IMAGENET_MEAN, IMAGENET_STD, Description, EdgeSize, FixedSize
 from nss.models import catalogue, local_models, resolve
-from nss.models.catalogue import CATALOGUE, spec_named
+from nss.models.catalogue import CATALOGUE, spec_by_name
 from nss.models.weights import model_store
 from tests.nss.fake_hub import isolate, tiny_spec
 
@@ -57,16 +57,20 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_published_model_has_its_hash_its_licence_and_its_preparation(name: str) -> None:
     file, md5, sha256, size, licence, side, mean, std, activation = PUBLISHED[name]
-    spec, wanted = CATALOGUE[name], CATALOGUE[name].interface
+    spec, interface_keys = CATALOGUE[name], CATALOGUE[name].interface
     assert spec.release == (f"{file}.onnx" if file else None)
     assert (spec.md5 and spec.md5[:8], spec.sha256 and spec.sha256[:8], spec.size) == (md5, sha256, size)
     assert all(len(digest) == length for digest, length in ((spec.md5, 32), (spec.sha256, 64)) if digest)
     assert spec.licence == licence
     assert spec.licence_url.startswith("https://")
-    assert (wanted["size"], wanted["mean"], wanted["std"]) == (FixedSize(side, side), mean, std)
-    assert (wanted["activation"], wanted["scale"], wanted["channels"]) == (activation, 1 / 255, "RGB")
+    assert (interface_keys["size"], interface_keys["mean"], interface_keys["std"]) == (FixedSize(side, side), mean, std)
+    assert (interface_keys["activation"], interface_keys["scale"], interface_keys["channels"]) == (
+        activation,
+        1 / 255,
+        "RGB",
+    )
     if spec.release:
-        assert (wanted["filter"], wanted["output"], spec.rembg) == ("lanczos-antialias", 0, name)
+        assert (interface_keys["filter"], interface_keys["output"], spec.rembg) == ("lanczos-antialias", 0, name)
 
 
 def test_modnet_is_known_by_its_hash_and_not_fetched() -> None:
@@ -119,7 +123,7 @@ def test_an_entry_leaves_nothing_to_guess(spec: catalogue.ModelSpec) -> None:
 
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE)
 def test_an_interface_of_the_catalogue_can_be_given_as_json(spec: catalogue.ModelSpec) -> None:
-    assert interface.described(interface.as_json(spec.interface), "catalogue") == spec.interface
+    assert interface.parse_description(interface.as_json(spec.interface), "catalogue") == spec.interface
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_an_interface_of_the_catalogue_can_be_given_as_json(spec: catalogue.Mode
     ],
 )
 def test_a_name_is_known_in_any_case_with_or_without_the_vendor(name: str, expected: str | None) -> None:
-    spec = spec_named(name)
+    spec = spec_by_name(name)
     assert (spec and spec.name) == expected
 
 

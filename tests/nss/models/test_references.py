@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nss.errors import UsageError
-from nss.models.references import VARIANTS, Reference, choose, parsed, wanted
+from nss.models.references import VARIANTS, Reference, choose, from_text, parse
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from nss.models.references import VARIANTS, Reference, choose, parsed, wanted
     ],
 )
 def test_references_are_read(text: str, reference: Reference) -> None:
-    assert parsed(text) == reference
+    assert from_text(text) == reference
     assert str(reference) == text
 
 
@@ -49,8 +49,8 @@ def test_references_are_read(text: str, reference: Reference) -> None:
     ],
 )
 def test_what_is_no_reference(text: str) -> None:
-    assert parsed(text) is None
-    assert wanted(text) is None
+    assert from_text(text) is None
+    assert parse(text) is None
 
 
 @pytest.mark.parametrize(
@@ -58,26 +58,26 @@ def test_what_is_no_reference(text: str) -> None:
 )
 def test_the_file_is_an_onnx_file_of_the_repository(file: str) -> None:
     with pytest.raises(UsageError, match="is the path of an ONNX file in the repository"):
-        parsed(f"a/b:{file}")
+        from_text(f"a/b:{file}")
 
 
 def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert wanted("some/model") == Reference("some/model")
+    assert parse("some/model") == Reference("some/model")
     Path("some").mkdir()
     Path("some/model").touch()
-    assert wanted("some/model") is None
-    assert wanted("some/model@main") == Reference("some/model", "main")
+    assert parse("some/model") is None
+    assert parse("some/model@main") == Reference("some/model", "main")
     with pytest.raises(UsageError, match="some/model is no repository"):
-        wanted("some/model", "fp16")
+        parse("some/model", "fp16")
 
 
 def test_a_model_of_the_catalogue_is_itself_unless_more_is_asked_for() -> None:
     for name in ("rmbg-1.4", "fast", "briaai/RMBG-1.4"):
-        assert wanted(name) is None
-        assert wanted(name, "fp16") == Reference("briaai/RMBG-1.4", variant="fp16")
-    assert wanted("briaai/RMBG-1.4@main") == Reference("briaai/RMBG-1.4", "main")
-    assert wanted("briaai/RMBG-1.4:onnx/model.onnx") == Reference("briaai/RMBG-1.4", None, "onnx/model.onnx")
+        assert parse(name) is None
+        assert parse(name, "fp16") == Reference("briaai/RMBG-1.4", variant="fp16")
+    assert parse("briaai/RMBG-1.4@main") == Reference("briaai/RMBG-1.4", "main")
+    assert parse("briaai/RMBG-1.4:onnx/model.onnx") == Reference("briaai/RMBG-1.4", None, "onnx/model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_a_model_of_the_catalogue_is_itself_unless_more_is_asked_for() -> None:
     ],
 )
 def test_a_variant_of_what_has_none_is_refused(model: str, variant: str, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        wanted(model, variant)
-    assert str(caught.value).startswith(message)
+    with pytest.raises(UsageError) as failure:
+        parse(model, variant)
+    assert str(failure.value).startswith(message)
 
 
 ALL = [f"onnx/model{suffix}.onnx" for suffix in VARIANTS.values()]

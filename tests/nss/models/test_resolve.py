@@ -38,10 +38,10 @@ def folder(hub: FakeHub) -> Path:
 
 
 def refusal(model: str | Path, *, allow_fetch: bool = False) -> str:
-    with pytest.raises(ModelUnavailableError) as caught:
+    with pytest.raises(ModelUnavailableError) as failure:
         resolve.resolve(model, allow_fetch=allow_fetch, notify=lambda _: None)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
 
 
 def test_the_built_in_weights_are_the_published_ones() -> None:
@@ -149,8 +149,8 @@ def test_a_directory_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_a_missing_built_in_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = replace(catalogue.CATALOGUE["u2netp"], filename="weights/gone.onnx")
-    monkeypatch.setitem(catalogue.CATALOGUE, "u2netp", gone)
+    missing = replace(catalogue.CATALOGUE["u2netp"], filename="weights/gone.onnx")
+    monkeypatch.setitem(catalogue.CATALOGUE, "u2netp", missing)
     assert refusal("u2netp") == "u2netp is not on this machine: reinstall nss-wgpu"
 
 
@@ -159,8 +159,8 @@ def test_a_file_by_path_is_recognised_by_its_content(tmp_path: Path, monkeypatch
     mine = tmp_path / "mine.onnx"
     mine.write_bytes(CONTENT)
     assert resolve.resolve(mine, allow_fetch=False).spec.name == "mine"  # the same size is not enough
-    known = tiny_spec(CONTENT, sha256=hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", known)
+    own_spec = tiny_spec(CONTENT, sha256=hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", own_spec)
     assert resolve.resolve(mine, allow_fetch=False).spec is catalogue.CATALOGUE["tiny"]
     monkeypatch.setitem(catalogue.CATALOGUE, "tiny", tiny_spec(CONTENT, sha256="0" * 64))
     spec = resolve.resolve(mine, allow_fetch=False).spec
@@ -177,13 +177,13 @@ def test_the_built_in_file_by_path_keeps_its_preparation() -> None:
 def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_store, "_DIGEST_CACHE_MIN_BYTES", 1)
     reads: list[Path] = []
-    read = model_store.hash_file
+    hash_file = model_store.hash_file
 
-    def counted(path: Path, algorithm: str) -> str:
+    def count_reads(path: Path, algorithm: str) -> str:
         reads.append(path)
-        return read(path, algorithm)
+        return hash_file(path, algorithm)
 
-    monkeypatch.setattr(model_store, "hash_file", counted)
+    monkeypatch.setattr(model_store, "hash_file", count_reads)
     path = tmp_path / "large.onnx"
     path.write_bytes(CONTENT)
     first = model_store.sha256_of(path)

@@ -48,32 +48,32 @@ def run(*arguments: object, folder: Path, **environment: str) -> subprocess.Comp
 @contextmanager
 def standard_error(folder: Path) -> Iterator[Path]:
     """What is written to descriptor 2 of this process, in a file; no fixture, since pytest sets it for each phase."""
-    kept, path = os.dup(2), folder / "standard error"
+    descriptor, path = os.dup(2), folder / "standard error"
     with path.open("wb") as file:
         os.dup2(file.fileno(), 2)
         try:
             yield path
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
 
 
 def test_the_command_names_the_file(tmp_path: Path) -> None:
     fax(tmp_path / "a.tif")
     fax(tmp_path / "b.tif", damaged=False)
-    done = run("check", "a.tif", "b.tif", folder=tmp_path)
-    (line,) = done.stderr.splitlines()
+    outcome = run("check", "a.tif", "b.tif", folder=tmp_path)
+    (line,) = outcome.stderr.splitlines()
     assert line.startswith(f"nss-wgpu: a.tif: {SAYS}")
     assert line.endswith(" more lines)")
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert (outcome.returncode, len(outcome.stdout.splitlines())) == (0, 2)
 
 
 def test_a_mask_and_a_photo_are_named_each(tmp_path: Path) -> None:
     fax(tmp_path / "photo.tif")
     fax(tmp_path / "mask.tif")
     arguments = ("remove", "photo.tif", "--mask", "mask.tif", "--overwrite")
-    done = run(*arguments, folder=tmp_path)
-    assert [line.split(SAYS)[0] for line in done.stderr.splitlines()] == [
+    outcome = run(*arguments, folder=tmp_path)
+    assert [line.split(SAYS)[0] for line in outcome.stderr.splitlines()] == [
         "nss-wgpu: photo.tif: ",
         "nss-wgpu: mask.tif: ",
     ]
@@ -82,14 +82,14 @@ def test_a_mask_and_a_photo_are_named_each(tmp_path: Path) -> None:
 
 
 def test_the_library_leaves_standard_error_alone(tmp_path: Path) -> None:
-    with standard_error(tmp_path) as written:
+    with standard_error(tmp_path) as errors:
         image_io.load(fax(tmp_path / "a.tif"))
-        assert os.path.samestat(os.fstat(2), written.stat())
-    assert written.read_bytes().startswith(b"Fax4Decode: ")
+        assert os.path.samestat(os.fstat(2), errors.stat())
+    assert errors.read_bytes().startswith(b"Fax4Decode: ")
 
 
 @contextmanager
-def told() -> Iterator[list[tuple[str, str]]]:
+def captured_notes() -> Iterator[list[tuple[str, str]]]:
     lines: list[tuple[str, str]] = []
     with codec_messages.capture(lambda name, note: lines.append((name, note))):
         yield lines
@@ -102,61 +102,65 @@ def fail() -> None:
 
 def test_it_is_part_of_the_error_where_the_file_cannot_be_read(tmp_path: Path) -> None:
     path = fax(tmp_path / "a.tif", damaged=False)
-    with standard_error(tmp_path) as written, told() as lines:
-        with pytest.raises(ImageError) as caught, open_image(path):
+    with standard_error(tmp_path) as errors, captured_notes() as lines:
+        with pytest.raises(ImageError) as failure, open_image(path):
             fail()
-        assert os.path.samestat(os.fstat(2), written.stat())
+        assert os.path.samestat(os.fstat(2), errors.stat())
     expected = f"{path}: truncated or damaged TIFF image (broken; the codec says: why it is broken)"
-    assert (str(caught.value), lines, written.read_bytes()) == (expected, [], b"")
+    assert (str(failure.value), lines, errors.read_bytes()) == (expected, [], b"")
 
 
 def test_all_are_named_where_several_are_read_at_a_time(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "d.png")
-    with standard_error(tmp_path) as written, told() as lines, open_image(tmp_path / "d.png"):  # whose codec is silent
-        with codec_messages.attributed("b.tif", "TIFF"), codec_messages.attributed("c.avif", "AVIF"):
+    with (
+        standard_error(tmp_path) as errors,
+        captured_notes() as lines,
+        open_image(tmp_path / "d.png"),
+    ):  # whose codec is silent
+        with codec_messages.messages_of("b.tif", "TIFF"), codec_messages.messages_of("c.avif", "AVIF"):
             image_io.load(fax(tmp_path / "a.tif"))
         image_io.load(fax(tmp_path / "a.tif"))
     (name, first), (_, second) = lines
     assert name == str(tmp_path / "a.tif")
     assert first.startswith("the codec of this file or of b.tif, c.avif says: Fax4Decode: ")
     assert second.startswith(SAYS)
-    assert written.read_bytes() == b""
+    assert errors.read_bytes() == b""
 
 
 def test_from_many_threads_nothing_is_lost_and_standard_error_comes_back(tmp_path: Path) -> None:
     count, rounds = 6, 30
 
-    def read(number: int) -> None:
+    def read_file(number: int) -> None:
         for turn in range(rounds):
-            with codec_messages.attributed(f"{number}", "TIFF") as messages:
+            with codec_messages.messages_of(f"{number}", "TIFF") as messages:
                 os.write(2, f"{number}:{turn}\n".encode())
-                seen.extend(messages())
+                lines.extend(messages())
 
-    seen: list[str] = []
-    with standard_error(tmp_path) as written, told():
-        threads = [threading.Thread(target=read, args=(number,)) for number in range(count)]
+    lines: list[str] = []
+    with standard_error(tmp_path) as errors, captured_notes():
+        threads = [threading.Thread(target=read_file, args=(number,)) for number in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         os.write(2, b"not of a decoder\n")
-    assert written.read_bytes() == b"not of a decoder\n"
-    first = [line.split(" says: ")[1].split(" (and ")[0] for line in seen]
+    assert errors.read_bytes() == b"not of a decoder\n"
+    first = [line.split(" says: ")[1].split(" (and ")[0] for line in lines]
     assert len(first) == len(set(first))
-    more = sum(int(line.split(" (and ")[1].split()[0]) for line in seen if " (and " in line)
+    more = sum(int(line.split(" (and ")[1].split()[0]) for line in lines if " (and " in line)
     assert len(first) + more == count * rounds
 
 
 def test_what_is_said_while_messages_are_read_is_told_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = os.read
+    read_file = os.read
 
     def read_as_another_speaks(descriptor: int, size: int) -> bytes:
-        data = read(descriptor, size)
+        data = read_file(descriptor, size)
         if data == b"first\n":
             os.write(2, b"second\n")
         return data
 
-    with standard_error(tmp_path), told(), codec_messages.attributed("a.tif", "TIFF") as messages:
+    with standard_error(tmp_path), captured_notes(), codec_messages.messages_of("a.tif", "TIFF") as messages:
         os.write(2, b"first\n")
         monkeypatch.setattr(os, "read", read_as_another_speaks)
         assert messages() == ["the codec says: first"]
@@ -175,12 +179,12 @@ def test_what_is_said_of_a_file_that_cannot_be_written_is_one_line(photo: Path) 
         "sys.exit(main(['remove', 'photo.png', '--mask', 'mask.png', '--format', 'tiff']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    outcome = subprocess.run(
         [sys.executable, "-c", script], cwd=photo.parent, env=environment, capture_output=True, text=True, timeout=60
     )
-    (line,) = done.stderr.splitlines()
+    (line,) = outcome.stderr.splitlines()
     assert line.startswith("nss-wgpu: photo.cutout.tif: cannot be written: ")
-    assert done.returncode == 1
+    assert outcome.returncode == 1
 
 
 def test_what_pillow_logs_beside_its_error_is_no_line_of_its_own(tmp_path: Path) -> None:
@@ -191,7 +195,7 @@ def test_what_pillow_logs_beside_its_error_is_no_line_of_its_own(tmp_path: Path)
     assert file.getvalue().count(samples) == 1
     damaged = file.getvalue().replace(samples + (3).to_bytes(2, "little"), samples + (2048).to_bytes(2, "little"))
     (tmp_path / "a.tif").write_bytes(damaged)
-    done = run("check", "a.tif", folder=tmp_path)
-    (line,) = done.stderr.splitlines()
+    outcome = run("check", "a.tif", folder=tmp_path)
+    (line,) = outcome.stderr.splitlines()
     assert line.startswith("nss-wgpu: a.tif: ")
-    assert done.returncode == 1
+    assert outcome.returncode == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from nss.photos import exif, image_io
-from tests.nss.images import Entry, encoded, exif_block
+from tests.nss.images import Entry, encode, exif_block
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
 THUMBNAIL = b"\xff\xd8 a small picture of the background \xff\xd9"
@@ -65,14 +65,14 @@ def camera(order: str) -> bytes:
     gps: list[Entry] = [(0, 1, 4, b"\2\3\0\0"), (1, 2, 2, b"N\0"), (2, 5, 3, rational(52, 1, 30, 1, 0, 1))]
     gps.append((0x1B, 7, len(PLACE), PLACE))
     related: list[Entry] = [(1, 2, 4, b"R98\0"), (2, 7, 4, b"0100"), (0x1001, 3, 1, short(6000))]
-    return exif_block(order, primary, photo, gps, related, THUMBNAIL)
+    return exif_block(order, primary, photo, gps, interoperability=related, thumbnail=THUMBNAIL)
 
 
 DROPPED = {0x0100, 0x0101, 0x0112, 0x02BC, 0x8290, 0x9101, 0x9214, 0x927C, 0xA002, 0xA003, 0x1001}
 POINTERS = {0x8769, 0x8825, 0xA005}
 
 
-def parsed(block: bytes) -> dict[str, dict[int, Any]]:
+def parse(block: bytes) -> dict[str, dict[int, Any]]:
     """As Pillow reads it, less the tags that say where a directory is."""
     whole = Image.Exif()
     whole.load(block)
@@ -89,17 +89,17 @@ def entries(block: bytes, offset: int | None = None) -> dict[int, Entry]:
     sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
     at = struct.unpack_from(order + "I", block, 4)[0] if offset is None else offset
     (count,) = struct.unpack_from(order + "H", block, at)
-    found = {}
+    directories = {}
     for i in range(count):
         tag, kind, n, inline = struct.unpack_from(order + "HHI4s", block, at + 2 + 12 * i)
         size = sizes[kind] * n
         start = struct.unpack(order + "I", inline)[0] if size > 4 else at + 2 + 12 * i + 8
         assert start % 2 == 0
         assert start + size <= len(block)
-        found[tag] = (tag, kind, n, block[start : start + size])
-    assert list(found) == sorted(found)
+        directories[tag] = (tag, kind, n, block[start : start + size])
+    assert list(directories) == sorted(directories)
     assert struct.unpack_from(order + "I", block, at + 2 + 12 * count) == (0,)  # no second directory
-    return found
+    return directories
 
 
 @ORDERS
@@ -107,9 +107,9 @@ def entries(block: bytes, offset: int | None = None) -> dict[int, Entry]:
 def test_all_but_what_no_longer_holds_or_gives_away_is_kept(order: str, gps: bool) -> None:
     block = camera(order)
     assert THUMBNAIL in block
-    cleaned = exif.cleaned(block, gps=gps)
+    cleaned = exif.clean(block, gps=gps)
     assert cleaned is not None
-    old, new = parsed(block), parsed(cleaned)
+    old, new = parse(block), parse(cleaned)
     for name in ("primary", "exif", "interoperability"):
         assert new[name] == {t: v for t, v in old[name].items() if t not in DROPPED}
     assert len(new["primary"]) == 7
@@ -125,7 +125,7 @@ def test_all_but_what_no_longer_holds_or_gives_away_is_kept(order: str, gps: boo
 @ORDERS
 def test_types_counts_and_bytes_are_kept(order: str) -> None:
     block = camera(order)
-    cleaned = exif.cleaned(block, gps=True)
+    cleaned = exif.clean(block, gps=True)
     assert cleaned is not None
     primary = entries(cleaned)
     assert primary[0x013B] == (0x013B, 2, 6, b"J\xfcrg.\0")
@@ -142,20 +142,20 @@ def test_types_counts_and_bytes_are_kept(order: str) -> None:
 
 @ORDERS
 def test_a_clean_block_stays_as_it_is(order: str) -> None:
-    cleaned = exif.cleaned(camera(order), gps=True)
+    cleaned = exif.clean(camera(order), gps=True)
     assert cleaned is not None
-    assert exif.cleaned(cleaned, gps=True) == cleaned
+    assert exif.clean(cleaned, gps=True) == cleaned
     assert len(cleaned) < 600
 
 
 def test_nothing_left_is_none() -> None:
     size = struct.pack("<I", 100)
-    assert exif.cleaned(exif_block("<", [(0x0112, 3, 1, b"\6\0"), (0x0100, 4, 1, size)], thumbnail=THUMBNAIL)) is None
+    assert exif.clean(exif_block("<", [(0x0112, 3, 1, b"\6\0"), (0x0100, 4, 1, size)], thumbnail=THUMBNAIL)) is None
     only_gps = exif_block("<", [], gps=[(1, 2, 2, b"N\0")])
-    assert exif.cleaned(only_gps) is None
-    kept = exif.cleaned(only_gps, gps=True)
-    assert kept is not None
-    assert parsed(kept)["gps"] == {1: "'N'"}
+    assert exif.clean(only_gps) is None
+    result = exif.clean(only_gps, gps=True)
+    assert result is not None
+    assert parse(result)["gps"] == {1: "'N'"}
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_nothing_left_is_none() -> None:
     [b"", b"Exif\0\0", b"II*\0", b"II*\0\x08\0\0\0", b"not a block at all", b"II+\0\x08\0\0\0" + bytes(40), bytes(99)],
 )
 def test_a_damaged_block_is_none(block: bytes) -> None:
-    assert exif.cleaned(block) is None
+    assert exif.clean(block) is None
     assert not exif.is_sound(block)
 
 
 def test_a_value_outside_of_the_block_is_left_out_alone() -> None:
     block = exif_block("<", [(0x010F, 2, 6, b"Maker\0"), (0x0131, 2, 8, b"Program\0")])
     (at,) = struct.unpack_from("<I", block, block.index(struct.pack("<HHI", 0x0131, 2, 8)) + 8)
-    cleaned = exif.cleaned(block.replace(struct.pack("<I", at), struct.pack("<I", 1 << 30)))
+    cleaned = exif.clean(block.replace(struct.pack("<I", at), struct.pack("<I", 1 << 30)))
     assert cleaned is not None
     assert list(entries(cleaned)) == [0x010F]
 
@@ -180,7 +180,7 @@ def test_directories_that_overlap_do_not_swell() -> None:
     count = 500
     block = b"II*\0\x08\0\0\0" + struct.pack("<H", count)
     block += b"".join(struct.pack("<H", 0x0300 + i) + entry[2:] for i in range(count))
-    assert len(exif.cleaned(block) or b"") <= 2 * len(block)  # and not 500 times
+    assert len(exif.clean(block) or b"") <= 2 * len(block)  # and not 500 times
 
 
 @given(data=st.data(), order=st.sampled_from("<>"), gps=st.booleans())
@@ -192,11 +192,11 @@ def test_damage_never_raises_and_gives_a_sound_block_or_none(data: st.DataObject
     for _ in range(data.draw(st.integers(1, 6))):
         block[data.draw(places)] = data.draw(st.integers(0, 255))
     del block[data.draw(st.integers(0, len(block))) :]
-    cleaned = exif.cleaned(bytes(block), gps=gps)
+    cleaned = exif.clean(bytes(block), gps=gps)
     if cleaned is not None:
         entries(cleaned)
         assert exif.is_sound(cleaned)
-        assert exif.cleaned(cleaned, gps=gps) == cleaned
+        assert exif.clean(cleaned, gps=gps) == cleaned
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             Image.Exif().load(cleaned)
@@ -205,50 +205,50 @@ def test_damage_never_raises_and_gives_a_sound_block_or_none(data: st.DataObject
 @ORDERS
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_a_cleaned_block_is_read_by_others_from_a_file(order: str, format_: str) -> None:
-    cleaned = exif.cleaned(camera(order), gps=True)
+    cleaned = exif.clean(camera(order), gps=True)
     assert cleaned is not None
-    image = Image.open(io.BytesIO(encoded(Image.new("RGB", (8, 8)), format_, exif=b"Exif\0\0" + cleaned)))
+    image = Image.open(io.BytesIO(encode(Image.new("RGB", (8, 8)), format_, exif=b"Exif\0\0" + cleaned)))
     image.load()
-    got = image.getexif()
-    assert (got[0x010F], got[0x8298]) == ("Maker", "mine")
-    assert got.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
-    assert got.get_ifd(0x8825)[2] == (52, 30, 0)
+    exif_tags = image.getexif()
+    assert (exif_tags[0x010F], exif_tags[0x8298]) == ("Maker", "mine")
+    assert exif_tags.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
+    assert exif_tags.get_ifd(0x8825)[2] == (52, 30, 0)
 
 
 @ORDERS
 def test_of_a_tiff_file_the_tags_that_say_nothing_of_its_pixels_are_the_block(order: str) -> None:
     settings = Image.Exif()
     settings.endian = order
-    settings.load(b"Exif\0\0" + (exif.cleaned(camera(order), gps=True) or b""))
+    settings.load(b"Exif\0\0" + (exif.clean(camera(order), gps=True) or b""))
     settings[0x0112] = 6
-    data = encoded(Image.new("RGB", (9, 4)), "TIFF", exif=settings, icc_profile=bytes(200), dpi=(72, 72))
+    data = encode(Image.new("RGB", (9, 4)), "TIFF", exif=settings, icc_profile=bytes(200), dpi=(72, 72))
     photo = image_io.load(data)
     assert photo.size == (9, 4)
     assert photo.exif is not None
-    read = parsed(photo.exif)
-    assert read["primary"][0x0112] == "6"  # as it was in the file
-    assert not {0x0100, 0x0101, 0x0111, 0x0117, 0x8773} & read["primary"].keys()
-    assert read["primary"][0x8298] == "'mine'"
-    assert read["exif"][0x829A] == parsed(camera(order))["exif"][0x829A]
-    assert read["gps"] == parsed(camera(order))["gps"]
+    directories_of = parse(photo.exif)
+    assert directories_of["primary"][0x0112] == "6"  # as it was in the file
+    assert not {0x0100, 0x0101, 0x0111, 0x0117, 0x8773} & directories_of["primary"].keys()
+    assert directories_of["primary"][0x8298] == "'mine'"
+    assert directories_of["exif"][0x829A] == parse(camera(order))["exif"][0x829A]
+    assert directories_of["gps"] == parse(camera(order))["gps"]
     assert len(photo.exif) < 900
     plain = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
-    assert image_io.load(encoded(plain, "TIFF")).exif is None
+    assert image_io.load(encode(plain, "TIFF")).exif is None
 
 
 def test_the_strips_of_a_large_tiff_file_do_not_crowd_out_its_exif() -> None:
     strips = {0x0116: 1, 0x8298: "mine"}
-    data = encoded(Image.new("RGB", (1, 17_000)), "TIFF", tiffinfo=strips)
+    data = encode(Image.new("RGB", (1, 17_000)), "TIFF", tiffinfo=strips)
     assert struct.pack("<HHI", 0x0111, 4, 17_000) in data  # 68 kB of offsets
     photo = image_io.load(data)
     assert photo.exif is not None
-    assert parsed(photo.exif)["primary"] == {0x8298: "'mine'"}
+    assert parse(photo.exif)["primary"] == {0x8298: "'mine'"}
 
 
 @pytest.mark.parametrize(("value", "lies"), [(1, 1), (6, 6), (0, 1), (9, 1), (65535, 1)])
 def test_an_orientation_that_does_not_exist_turns_nothing(value: int, lies: int) -> None:
     block = exif_block("<", [(0x0112, 3, 1, struct.pack("<H", value))])
-    data = encoded(Image.new("RGB", (8, 4)), "JPEG", exif=b"Exif\0\0" + block)
+    data = encode(Image.new("RGB", (8, 4)), "JPEG", exif=b"Exif\0\0" + block)
     photo = image_io.load(data)
     assert photo.size == ((8, 4) if lies == 6 else (4, 8))
     assert photo.exif == block

@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from nss.errors import ImageError
 from nss.photos import colour_modes, image_io
-from tests.nss.images import SRGB, STORED, chunk, encoded, exif_block, in_container, oriented, png
+from tests.nss.images import SRGB, STORED, chunk, encode, exif_block, in_container, oriented, png
 
 # Formats that carry EXIF and are written here, with the mean error of a scene of three flat colours that is allowed.
 ORIENTED: dict[str, dict[str, object]] = {
@@ -40,7 +40,7 @@ def test_all_orientations_of_a_scene_give_the_same_photo(rgb: np.ndarray, format
     upright[32:, 48:] = (200, 24, 24)
     for orientation, store in STORED.items():
         image = Image.fromarray(np.ascontiguousarray(store(upright)))
-        data = encoded(image, format_, exif=oriented(orientation), icc_profile=SRGB, **ORIENTED[format_])
+        data = encode(image, format_, exif=oriented(orientation), icc_profile=SRGB, **ORIENTED[format_])
         photo = image_io.load(data)
         assert photo.size == (40, 60)
         assert np.abs(photo.rgb.astype(int) - upright).mean() <= MEAN_ERROR[format_]
@@ -62,20 +62,20 @@ def test_orientation_is_undone_in_every_mode_and_strip(size: tuple[int, int], mo
     upright = rng.integers(0, 256, (*size, 4), dtype=np.uint8)
     first = None
     for orientation, store in STORED.items():
-        stored = np.ascontiguousarray(store(upright))
-        image = Image.fromarray(stored if mode == "RGBA" else np.ascontiguousarray(stored[..., :3]))
+        pixels = np.ascontiguousarray(store(upright))
+        image = Image.fromarray(pixels if mode == "RGBA" else np.ascontiguousarray(pixels[..., :3]))
         if mode == "I;16":
-            image = Image.fromarray(stored[..., 0].astype(np.uint16) * 256 + stored[..., 1])
+            image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 256 + pixels[..., 1])
         elif mode == "LA":
-            image = Image.merge("LA", [Image.fromarray(np.ascontiguousarray(stored[..., c])) for c in (0, 3)])
+            image = Image.merge("LA", [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in (0, 3)])
         elif mode == "P":
-            image = Image.fromarray(np.ascontiguousarray(stored[..., 0]))
+            image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
             image.putpalette((np.random.default_rng(1).permutation(256 * 3) % 256).astype(np.uint8).tobytes())
         elif mode == "1":
-            image = Image.fromarray(stored[..., 0] > 127)
+            image = Image.fromarray(pixels[..., 0] > 127)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(colour_modes, "_STRIP", strip)
-            photo = image_io.load(encoded(image, "PNG", exif=oriented(orientation)))
+            photo = image_io.load(encode(image, "PNG", exif=oriented(orientation)))
         if mode in ("RGB", "RGBA"):
             assert np.array_equal(photo.rgb, upright[..., :3])
         first = first or photo
@@ -88,18 +88,18 @@ def test_orientation_is_undone_in_every_mode_and_strip(size: tuple[int, int], mo
 def test_in_avif_the_container_turns_the_photo_once(rgb: np.ndarray, container: int | None, exif: int | None) -> None:
     scene = np.zeros_like(rgb)
     scene[:20, :40] = 220
-    stored = Image.fromarray(np.ascontiguousarray(STORED[container or 1](scene)))
+    pixels = Image.fromarray(np.ascontiguousarray(STORED[container or 1](scene)))
 
-    def encode(block: bytes) -> bytes:
-        return encoded(stored, "AVIF", exif=block, quality=95)
+    def avif_file(block: bytes) -> bytes:
+        return encode(pixels, "AVIF", exif=block, quality=95)
 
-    photo = image_io.load(in_container(encode, container, exif))
+    photo = image_io.load(in_container(avif_file, container, exif))
     assert photo.size == (40, 60)
     assert np.abs(photo.rgb.astype(int) - scene).mean() <= MEAN_ERROR["AVIF"]
 
 
 def test_the_brands_of_a_container_say_who_decodes_it(rgb: np.ndarray) -> None:
-    data = encoded(Image.fromarray(rgb), "AVIF")
+    data = encode(Image.fromarray(rgb), "AVIF")
     assert data[8:12] == b"avif"
     assert b"avif" in data[16:32]
     assert image_io.load(data[:8] + b"mif1" + data[12:]).format == "AVIF"
@@ -107,14 +107,14 @@ def test_the_brands_of_a_container_say_who_decodes_it(rgb: np.ndarray) -> None:
 
 def test_xmp_does_not_turn_avif_but_what_has_no_exif(rgb: np.ndarray) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    assert image_io.load(encoded(Image.fromarray(rgb), "AVIF", xmp=xmp)).size == (40, 60)
-    assert image_io.load(encoded(Image.fromarray(rgb), "WEBP", xmp=xmp)).size == (60, 40)
+    assert image_io.load(encode(Image.fromarray(rgb), "AVIF", xmp=xmp)).size == (40, 60)
+    assert image_io.load(encode(Image.fromarray(rgb), "WEBP", xmp=xmp)).size == (60, 40)
 
 
 def test_pixels_and_profile_of_a_plain_photo_are_untouched(photo: Path, rgb: np.ndarray) -> None:
-    loaded = image_io.load(photo)
-    assert np.array_equal(loaded.rgb, rgb)
-    assert (loaded.alpha, loaded.icc, loaded.path, loaded.notes) == (None, None, photo, ())
+    result = image_io.load(photo)
+    assert np.array_equal(result.rgb, rgb)
+    assert (result.alpha, result.icc, result.path, result.notes) == (None, None, photo, ())
 
 
 @pytest.mark.parametrize("form", ["str", "path", "bytes", "PIL", "array"])
@@ -131,33 +131,33 @@ def test_every_form_of_source_gives_the_same_pixels(form: str, photo: Path, rgb:
 
 def test_the_signature_decides_and_not_the_extension(photo: Path, rgb: np.ndarray) -> None:
     liar = photo.rename(photo.with_suffix(".jpg"))
-    loaded = image_io.load(liar)
-    assert loaded.format == "PNG"
-    assert np.array_equal(loaded.rgb, rgb)
+    result = image_io.load(liar)
+    assert result.format == "PNG"
+    assert np.array_equal(result.rgb, rgb)
 
 
 @pytest.mark.parametrize("format_", ["AVIF", "BMP", "JPEG2000", "PPM", "TIFF", "GIF", "WEBP"])
 def test_the_other_formats_open(rgb: np.ndarray, format_: str) -> None:
-    loaded = image_io.load(encoded(Image.fromarray(rgb), format_))
-    assert loaded.format == format_
-    assert loaded.rgb.shape == rgb.shape
-    assert np.abs(loaded.rgb.astype(int) - rgb).mean() < 12  # a palette of 256 colours, or lossy
+    result = image_io.load(encode(Image.fromarray(rgb), format_))
+    assert result.format == format_
+    assert result.rgb.shape == rgb.shape
+    assert np.abs(result.rgb.astype(int) - rgb).mean() < 12  # a palette of 256 colours, or lossy
 
 
 @pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_the_first_of_several_frames_is_used(format_: str) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if format_ == "WEBP" else {}
-    loaded = image_io.load(encoded(frames[0], format_, save_all=True, append_images=frames[1:], **options))
-    assert (loaded.rgb == (255, 0, 0)).all()
-    assert loaded.notes == ("several pages: first page used" if format_ == "TIFF" else "animated: first frame used",)
+    result = image_io.load(encode(frames[0], format_, save_all=True, append_images=frames[1:], **options))
+    assert (result.rgb == (255, 0, 0)).all()
+    assert result.notes == ("several pages: first page used" if format_ == "TIFF" else "animated: first frame used",)
 
 
 def test_the_previews_of_a_phone_photo_are_no_animation() -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime")]
-    loaded = image_io.load(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
-    assert loaded.format == "MPO"
-    assert loaded.notes == ()
+    result = image_io.load(encode(frames[0], "MPO", save_all=True, append_images=frames[1:]))
+    assert result.format == "MPO"
+    assert result.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_the_previews_of_a_phone_photo_are_no_animation() -> None:
         (b"Dear diary, today I", "is not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "is not an image"),
         (b"\xff\xd8\xff\xe0 and nothing more", "truncated or damaged JPEG"),
-        (png(30000, 30000, 1, 0), "30000 x 30000 pixels are more than 300 megapixels"),
-        (png(0, 5, 8, 0), "damaged PNG"),
+        (png(30000, 30000, depth=1, colour=0), "30000 x 30000 pixels are more than 300 megapixels"),
+        (png(0, 5, depth=8, colour=0), "damaged PNG"),
     ],
     ids=["empty", "text", "EPS", "JPEG", "bomb", "no pixels"],
 )
 def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "thing.png"
     path.write_bytes(content)
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError) as failure:
         image_io.load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(failure.value).startswith(f"{path}: ")
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM"])
 def test_a_truncated_image_is_refused(format_: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = encoded(Image.fromarray(noise), format_)
+    data = encode(Image.fromarray(noise), format_)
     with pytest.raises(ImageError, match="truncated or damaged"):
         image_io.load(data[: len(data) * 2 // 3])
 
@@ -237,7 +237,7 @@ def test_a_source_in_memory_has_the_name_it_is_given() -> None:
     with pytest.raises(ImageError, match=r"^<image bytes>: is not an image"):
         image_io.load(b"Dear diary")
     with pytest.raises(ImageError, match=r"^<standard input>: is in colour"):
-        image_io.load_mask(encoded(Image.new("RGB", (2, 2), "red"), "PNG"), "<standard input>")
+        image_io.load_mask(encode(Image.new("RGB", (2, 2), "red"), "PNG"), "<standard input>")
 
 
 class Decoder:
@@ -249,11 +249,11 @@ class Decoder:
     def meanwhile(self, act: object) -> None:
         load = ImageFile.ImageFile.load
 
-        def loaded(image: ImageFile.ImageFile) -> object:
+        def result(image: ImageFile.ImageFile) -> object:
             act()  # type: ignore[operator]
             return load(image)
 
-        self._patch.setattr(ImageFile.ImageFile, "load", loaded)
+        self._patch.setattr(ImageFile.ImageFile, "load", result)
 
 
 @pytest.mark.parametrize("load", [image_io.load, image_io.load_mask])
@@ -301,18 +301,18 @@ def test_a_file_whose_name_goes_to_another_is_read_to_its_end(
 def test_no_file_is_opened_by_the_name_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grey = Image.new("L", (64, 64), 200)
     monkeypatch.chdir(tmp_path)
-    Path("<image bytes>").write_bytes(encoded(Image.new("L", (64, 64), 9), "PPM"))
-    assert (image_io.load(encoded(grey, "PPM")).rgb == 200).all()  # uncompressed: Pillow maps such files by name
+    Path("<image bytes>").write_bytes(encode(Image.new("L", (64, 64), 9), "PPM"))
+    assert (image_io.load(encode(grey, "PPM")).rgb == 200).all()  # uncompressed: Pillow maps such files by name
 
 
 def test_warnings_are_kept_off_and_put_back_with_many_threads(rgb: np.ndarray) -> None:
     settings = oriented(6)
     settings[0x8298] = "owner"  # behind all tags of the pixels, which Pillow before 13 would not read either
-    data = encoded(Image.fromarray(rgb), "TIFF", exif=settings)
+    data = encode(Image.fromarray(rgb), "TIFF", exif=settings)
     owner, damaged = (struct.pack("<HHI", 0x8298, 2, length) for length in (6, 1 << 20))
     assert owner in data
     data = data.replace(owner, damaged)
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         filters = list(warnings.filters)
         threads = [threading.Thread(target=lambda: [image_io.load(data) for _ in range(20)]) for _ in range(6)]
@@ -321,10 +321,10 @@ def test_warnings_are_kept_off_and_put_back_with_many_threads(rgb: np.ndarray) -
         for thread in threads:
             thread.join()
         assert list(warnings.filters) == filters
-        assert not seen
+        assert not caught_warnings
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-        assert seen
+        assert caught_warnings
 
 
 BLOCK = exif_block("<", [(0x010F, 2, 6, b"maker\0"), (0x0112, 3, 1, struct.pack("<H", 1))])
@@ -332,40 +332,40 @@ BLOCK = exif_block("<", [(0x010F, 2, 6, b"maker\0"), (0x0112, 3, 1, struct.pack(
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "AVIF", "MPO"])
 def test_exif_is_what_the_file_holds(rgb: np.ndarray, format_: str) -> None:
-    photo = image_io.load(encoded(Image.fromarray(rgb), format_, exif=b"Exif\0\0" + BLOCK))
+    photo = image_io.load(encode(Image.fromarray(rgb), format_, exif=b"Exif\0\0" + BLOCK))
     if format_ == "AVIF":  # Pillow's encoder writes the block anew
         assert photo.exif is not None
         assert b"maker" in photo.exif
     else:
         assert photo.exif == BLOCK
-    assert image_io.load(encoded(Image.fromarray(rgb), format_)).exif is None
+    assert image_io.load(encode(Image.fromarray(rgb), format_)).exif is None
 
 
 def test_exif_in_odd_places_of_a_png() -> None:
     line = b"\0" + bytes(3)
-    behind = png(1, 1, 8, 2, line)
+    behind = png(1, 1, depth=8, colour=2, lines=line)
     at = behind.index(b"IEND") - 4
     assert image_io.load(behind[:at] + chunk(b"eXIf", BLOCK) + behind[at:]).exif == BLOCK
     text = b"\nexif\n%8d\n%s\n" % (len(BLOCK) + 6, (b"Exif\0\0" + BLOCK).hex().encode())
     raw = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
-    assert image_io.load(png(1, 1, 8, 2, line, raw)).exif == BLOCK
+    assert image_io.load(png(1, 1, depth=8, colour=2, lines=line, extra=raw)).exif == BLOCK
 
 
 @pytest.mark.parametrize("block", [b"II*\0", b"not a block at all", BLOCK[:10], b"II*\0" + b"\xff" * 40])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 def test_damaged_exif_is_ignored_and_the_photo_is_read(rgb: np.ndarray, format_: str, block: bytes) -> None:
-    photo = image_io.load(encoded(Image.fromarray(rgb), format_, exif=b"Exif\0\0" + block))
+    photo = image_io.load(encode(Image.fromarray(rgb), format_, exif=b"Exif\0\0" + block))
     assert photo.size == (40, 60)
     assert photo.exif is None
     assert photo.notes == ("damaged EXIF ignored",)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the peak of memory")
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_photo_takes_8_bytes_a_pixel_at_most(tmp_path: Path, turned: bool) -> None:
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_photo_takes_8_bytes_a_pixel_at_most(tmp_path: Path, is_turned: bool) -> None:
     """With alpha: 4 in Pillow, 4 in the result, and the strip at hand."""
     side = 3000
-    Image.new("RGBA", (side, side), (9, 9, 9, 9)).save(tmp_path / "big.png", exif=oriented(6 if turned else 1))
+    Image.new("RGBA", (side, side), (9, 9, 9, 9)).save(tmp_path / "big.png", exif=oriented(6 if is_turned else 1))
     script = (
         "import re, sys\n"
         "from pathlib import Path\n"
@@ -377,17 +377,17 @@ def test_a_photo_takes_8_bytes_a_pixel_at_most(tmp_path: Path, turned: bool) -> 
         "photo = image_io.load(sys.argv[1])\n"
         "print((peak() - before) / photo.alpha.size)"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "big.png"], capture_output=True, check=True)
-    assert float(done.stdout) < 12.5  # measured: 10.8, 1 of it for modules; all at once it would be 17
+    process = subprocess.run([sys.executable, "-c", script, tmp_path / "big.png"], capture_output=True, check=True)
+    assert float(process.stdout) < 12.5  # measured: 10.8, 1 of it for modules; all at once it would be 17
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"])
 def test_damaged_bytes_give_an_image_or_an_image_error(
     rgb: np.ndarray, format_: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data = bytearray(encoded(Image.fromarray(rgb), format_))
+    data = bytearray(encode(Image.fromarray(rgb), format_))
     rng = np.random.default_rng(3)
-    refused = 0
+    refusals = 0
     for _ in range(150):
         damaged = data.copy()
         for position in rng.integers(0, min(len(data), 300), 3):
@@ -395,6 +395,6 @@ def test_damaged_bytes_give_an_image_or_an_image_error(
         try:
             image_io.load(bytes(damaged))
         except ImageError:
-            refused += 1
-    assert refused  # the damage was real
+            refusals += 1
+    assert refusals  # the damage was real
     assert capfd.readouterr().err == ""

@@ -58,9 +58,9 @@ def test_a_jpeg_whose_bytes_cannot_hold_its_pixels_is_refused_before_it_is_decod
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(jpeg(17000, 16384, progressive=progressive))
     least = "815,872" if progressive else "1,631,744"
-    done = command("remove", bad)
-    assert done.status == 1
-    assert done.err == [
+    outcome = command("remove", bad)
+    assert outcome.status == 1
+    assert outcome.err == [
         f"nss-wgpu: {bad}: truncated or damaged JPEG image (17000 x 16384 pixels take at least {least} bytes, and it "
         f"has {bad.stat().st_size:,})"
     ]
@@ -129,11 +129,11 @@ def test_a_large_picture_of_few_bytes_is_said_before_it_is_decoded(
     assert order[1:] == ["decoded"]
     assert photo.notes[0].startswith(text)
     # through the command it is said once, and stands in the record
-    done = command("remove", blank, "--model", "u2netp", "--json")
-    assert done.status == 0
-    assert len([line for line in done.err if text in line]) == 1
-    assert done.err[0].startswith(f"nss-wgpu: {blank}: {text}")
-    assert json.loads(done.out[0])["notes"][0].startswith(text)
+    outcome = command("remove", blank, "--model", "u2netp", "--json")
+    assert outcome.status == 0
+    assert len([line for line in outcome.err if text in line]) == 1
+    assert outcome.err[0].startswith(f"nss-wgpu: {blank}: {text}")
+    assert json.loads(outcome.out[0])["notes"][0].startswith(text)
     assert command("remove", blank, "--model", "u2netp", "--quiet", "--overwrite").err == []
 
 
@@ -147,28 +147,30 @@ def test_the_limit_is_an_option(command: Command, photo: Path, tmp_path: Path, n
     else:
         arguments = [photo]
     assert command(name, *arguments, "--max-pixels", 2400).status == 0
-    done = command(name, *arguments, "--max-pixels", 2399, *(["--overwrite"] if name in ("remove", "preview") else []))
-    assert done.status == 1
+    outcome = command(
+        name, *arguments, "--max-pixels", 2399, *(["--overwrite"] if name in ("remove", "preview") else [])
+    )
+    assert outcome.status == 1
     assert (
         "60 x 40 pixels are more than 0.002399 megapixels; reduce the image first, or raise the limit, --max-pixels"
-        in done.err[0]
+        in outcome.err[0]
     )
     assert command(name, *arguments, "--max-pixels", 0).status == 2
 
 
 def test_the_limit_holds_for_masks_and_for_the_photo_of_a_check(command: Command, photo: Path) -> None:
     for arguments in (["remove", photo, "--mask", photo], ["check", photo, "--photo", photo]):
-        done = command(*arguments, "--max-pixels", 99)
-        assert done.status == 1
-        assert "are more than 9.9e-05 megapixels" in done.err[0]
+        outcome = command(*arguments, "--max-pixels", 99)
+        assert outcome.status == 1
+        assert "are more than 9.9e-05 megapixels" in outcome.err[0]
 
 
 @pytest.mark.usefixtures("network", "never_decoded")
 def test_the_limit_is_a_parameter(photo: Path) -> None:
-    refused = pytest.raises(ImageError, match="60 x 40 pixels are more than")
-    with refused:
+    refusal = pytest.raises(ImageError, match="60 x 40 pixels are more than")
+    with refusal:
         nss.remove(photo, model="u2netp", max_pixels=2399)
-    with nss.Remover("u2netp", max_pixels=2399) as remover, refused:
+    with nss.Remover("u2netp", max_pixels=2399) as remover, refusal:
         remover.remove(photo)
     for call in (
         lambda: nss.apply_mask(photo, photo, max_pixels=2399),
@@ -179,7 +181,7 @@ def test_the_limit_is_a_parameter(photo: Path) -> None:
         lambda: image_io.load_mask(np.zeros((40, 60), np.uint8), max_pixels=2399),
         lambda: examine(photo, max_pixels=2399),
     ):
-        with refused:
+        with refusal:
             call()
 
 
@@ -195,21 +197,21 @@ def test_pillows_own_limit_goes_with_the_commands(
     (tmp_path / "a").write_bytes(flat(format_, 60, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert command("check", tmp_path / "a").status == 0
-    done = command("check", tmp_path / "a", "--max-pixels", 2399)
-    assert done.status == 1
-    assert "megapixels; reduce the image first, or raise the limit" in done.err[0]
+    outcome = command("check", tmp_path / "a", "--max-pixels", 2399)
+    assert outcome.status == 1
+    assert "megapixels; reduce the image first, or raise the limit" in outcome.err[0]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
 
-    def loaded() -> object:
+    def load() -> object:
         try:
             return image_io.load(tmp_path / "a").size
         except ImageError as error:
             return str(error)
 
-    refused = (
+    refusal = (
         f"{tmp_path / 'a'}: has more than 0.0002 megapixels; reduce the image first, or raise the limit ('max_pixels', "
         "and in a program PIL.Image.MAX_IMAGE_PIXELS)"
     )
     # which plugins have it depends on Pillow's version
-    assert loaded() in ((40, 60), refused)
+    assert load() in ((40, 60), refusal)
     assert Image.MAX_IMAGE_PIXELS == 100

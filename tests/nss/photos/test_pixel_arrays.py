@@ -45,9 +45,9 @@ def test_any_layout_of_memory(dtype: str, rgb: np.ndarray) -> None:
         (np.asfortranarray(array), rgb),
         (array[..., ::-1], rgb[..., ::-1]),
     ):
-        loaded = image_io.load(view).rgb
-        assert np.array_equal(loaded, expected)
-        assert loaded.flags.c_contiguous
+        result = image_io.load(view).rgb
+        assert np.array_equal(result, expected)
+        assert result.flags.c_contiguous
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from nss.interfaces.interface import USUAL, EdgeSize, FixedSize
 from nss.models import catalogue, resolve
 from nss.models.weights import model_store
 from nss.removal import description
-from nss.removal.description import Described
+from nss.removal.description import ResolvedInterface
 from tests.engine.models import U2NETP, node
 from tests.nss.tiny_models import SIDE, opened, probability, saved
 
@@ -31,17 +31,22 @@ OPEN = {"x": [1, 3, "h", "w"]}
 MASK = {"y": [1, 1, "h", "w"]}
 
 
-def described(path: Path, **asked: Any) -> Described:
+def described(path: Path, **asked: Any) -> ResolvedInterface:
     return description.interface_of(*opened(path), asked)  # type: ignore[arg-type]
 
 
-def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_out: int) -> Described:
+def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_out: int) -> ResolvedInterface:
     """A file of which each source says another mean, but for the first ``leave_out`` in their order."""
     speaking = [number >= leave_out for number in range(5)]
     metadata = {"mean": "0.3"} if speaking[2] else {}
     inside = [node("Sub", "x c", "s"), node("Div", "s c", "n")] if speaking[4] else [node("Identity", "x", "n")]
     path = saved(
-        tmp_path / "m.onnx", [*inside, *probability("n")], MASK, OPEN, {"c": np.float32(127.5)}, metadata=metadata
+        tmp_path / "m.onnx",
+        [*inside, *probability("n")],
+        MASK,
+        OPEN,
+        constants={"c": np.float32(127.5)},
+        metadata=metadata,
     )
     if speaking[3]:
         (tmp_path / preprocessor_config.NAME).write_text(json.dumps({"image_mean": 0.4, "image_std": 0.4}))
@@ -79,7 +84,7 @@ def test_the_first_source_to_speak_wins(
 def test_the_built_in_model_is_known_wholly() -> None:
     known = description.interface_of(*opened(U2NETP))
     assert known.guesses == ()
-    assert not known.tried
+    assert not known.used_trial
     assert set(known.origins.values()) == {"catalogue (hash)"}
     asked = description.interface_of(*opened(U2NETP), {"mean": (0.5,)})
     assert (asked.interface.mean, asked.interface.std) == ((0.5,), known.interface.std)
@@ -200,7 +205,9 @@ def test_what_the_shape_says(inputs: dict[str, Any], expected: tuple[object, ...
     channels = next((dim for dim in dims if dim in (1, 3, 4) and dim is not dims[0]), 3) if len(dims) == 4 else 3
     nodes = [node("Transpose", "x", "t", perm=[0, 3, 1, 2])] if transposed else [node("Identity", "x", "t")]
     constants = {"w": np.ones((1, channels, 1, 1), np.float32)}
-    known = described(saved(tmp_path / "m.onnx", [*nodes, *probability("t")], {"y": [1, 1, 9, 9]}, inputs, constants))
+    known = described(
+        saved(tmp_path / "m.onnx", [*nodes, *probability("t")], {"y": [1, 1, 9, 9]}, inputs, constants=constants)
+    )
     assert (known.interface.layout, known.interface.channels, known.interface.size) == expected
     mean, std = known.interface.mean, known.interface.std
     usual = {"RGB": IMAGENET, "RGBA": [(*IMAGENET[0], 0.0), (*IMAGENET[1], 1.0)], "grey": [(0.449,), (0.226,)]}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nss.errors import ModelUnavailableError
-from nss.interfaces.interface import EdgeSize, FixedSize, Interface, completed
+from nss.interfaces.interface import EdgeSize, FixedSize, Interface, complete
 from nss.removal.mask_output import fault, mask_of, missing
 
 RNG = np.random.default_rng(0)
@@ -18,7 +18,7 @@ SIZE = FixedSize(48, 80)
 
 
 def interface(**changes: Any) -> Interface:
-    return replace(completed({"input": "x", "output": "y", "size": SIZE}), **changes)
+    return replace(complete({"input": "x", "output": "y", "size": SIZE}), **changes)
 
 
 def softmax(logits: np.ndarray, axis: int) -> np.ndarray:
@@ -51,12 +51,12 @@ def test_several_channels_first_or_last(layout: str, size: Any, batch: bool) -> 
 @pytest.mark.parametrize(("layout", "axis"), [("NCHW", 0), ("NHWC", 2)])
 def test_the_layout_decides_where_sizes_do_not(layout: str, axis: int) -> None:
     cube = RNG.random((8, 8, 8)).astype(np.float32)
-    known = interface(layout=layout, size=FixedSize(8, 8), channel=5)
-    assert np.array_equal(mask_of(cube[None], known), cube.take(5, axis))
+    wide = interface(layout=layout, size=FixedSize(8, 8), channel=5)
+    assert np.array_equal(mask_of(cube[None], wide), cube.take(5, axis))
     # more channels than pixels a side: the input is square, and so is the mask
     tall = RNG.random((12, 8, 8)).astype(np.float32)
-    assert np.array_equal(mask_of(tall, known), tall[5])
-    assert np.array_equal(mask_of(np.moveaxis(tall, 0, 2), known), tall[5])
+    assert np.array_equal(mask_of(tall, wide), tall[5])
+    assert np.array_equal(mask_of(np.moveaxis(tall, 0, 2), wide), tall[5])
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.uint8, np.int32, np.int64])
@@ -90,10 +90,10 @@ def test_activations(axis: int) -> None:
         mask_of(logits, interface(activation="sigmoid")), 1 / (1 + np.exp(-logits.astype(np.float64))), atol=1e-6
     )
     channels = np.moveaxis(RNG.normal(0, 5, (4, 12, 20)).astype(np.float32), 0, axis)
-    wanted = np.moveaxis(softmax(channels, axis), axis, 0)
+    channels_first = np.moveaxis(softmax(channels, axis), axis, 0)
     for channel in (0, 3, -2):
         mask = mask_of(channels[None], interface(activation="softmax", channel=channel))
-        np.testing.assert_allclose(mask, wanted[channel], atol=1e-6)
+        np.testing.assert_allclose(mask, channels_first[channel], atol=1e-6)
     extreme = np.array([[[1e30] * 2] * 2, [[-1e30] * 2] * 2], np.float32)
     assert (mask_of(extreme, interface(activation="softmax", size=FixedSize(2, 2))) == 1).all()  # overflows nowhere
     assert np.array_equal(mask_of(MASK * 4, interface(range=4.0)), MASK)
@@ -130,10 +130,10 @@ def test_what_is_no_mask_is_refused_by_the_key_that_settles_it(
 
 
 def test_several_channels_without_a_word_on_them() -> None:
-    said = fault(
+    message = fault(
         (1, 21, 64, 64), np.dtype("f"), interface(size=FixedSize(64, 64), output=0), name="y", channel_is_known=False
     )
-    assert said == "gives y of float32[1, 21, 64, 64], 21 channels: say which one is the foreground by 'channel'"
+    assert message == "gives y of float32[1, 21, 64, 64], 21 channels: say which one is the foreground by 'channel'"
     assert fault((1, 1, 12, 20), np.dtype("f"), interface(), channel_is_known=False) is None
 
 

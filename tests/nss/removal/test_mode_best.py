@@ -41,13 +41,13 @@ RMBG_2 = stand_in(("pixel_values", "alphas"), ("height", "width"))
 def expected(rgb: np.ndarray, side: int = SIDE) -> np.ndarray:
     """The mask of the stand-in, at the photo's size, float64."""
 
-    def resized(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         picture = Image.fromarray(plane.astype(np.float32), "F").resize(size, Image.Resampling.BILINEAR)
         return np.asarray(picture, np.float64)
 
-    planes = np.stack([resized(rgb[..., channel], (side, side)) for channel in range(3)], axis=-1)
+    planes = np.stack([resize(rgb[..., channel], (side, side)) for channel in range(3)], axis=-1)
     logits = ((planes / 255 - MEAN) / STD) @ MIX
-    return resized(1 / (1 + np.exp(-logits)), (rgb.shape[1], rgb.shape[0]))
+    return resize(1 / (1 + np.exp(-logits)), (rgb.shape[1], rgb.shape[0]))
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def test_from_the_gated_hub_to_the_mask(
     for token, reason in ((None, "no token is set"), ("hf_wrong", "the token in use has no access")):
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
-        refused = remove("--mode", "best")
-        assert refused.status == 3
-        assert licence in refused.err[0]
-        assert refused.err[1].endswith(f" to fetch from {REPO} on the hub")
-        assert refused.err[2:] == [
+        failure = remove("--mode", "best")
+        assert failure.status == 3
+        assert licence in failure.err[0]
+        assert failure.err[1].endswith(f" to fetch from {REPO} on the hub")
+        assert failure.err[2:] == [
             f"nss-wgpu: rmbg-2.0 is gated and {reason}: accept its licence (CC BY-NC 4.0) at {hub.url}/{REPO} with "
             "your account, then set HF_TOKEN to a token of that account"
         ]
@@ -101,12 +101,12 @@ def test_from_the_gated_hub_to_the_mask(
     assert hub.transfers == []
 
     monkeypatch.setenv("HF_TOKEN", "hf_right")
-    done = remove("--mode", "best")
-    assert done.status == 0, done.err
-    assert [licence in line for line in done.err] == [True, False]
-    wanted = expected(rgb)
-    assert 0.05 < wanted.min() < wanted.max() < 0.95  # neither clipped nor stretched
-    assert np.abs(mask_beside(photo) - wanted).max() <= 1.5 / 65535
+    outcome = remove("--mode", "best")
+    assert outcome.status == 0, outcome.err
+    assert [licence in line for line in outcome.err] == [True, False]
+    mask = expected(rgb)
+    assert 0.05 < mask.min() < mask.max() < 0.95  # neither clipped nor stretched
+    assert np.abs(mask_beside(photo) - mask).max() <= 1.5 / 65535
 
     again = remove("--mode", "best", "--overwrite")
     assert (again.status, again.err, len(hub.transfers)) == (0, [], 1)
@@ -124,12 +124,12 @@ def test_a_file_cut_short_is_not_best(hub: FakeHub, remove: Callable[..., Outcom
     model_store.model_dir().mkdir(parents=True)
     path = model_store.model_dir() / "rmbg-2.0.onnx"
     path.write_bytes(RMBG_2[:-9])
-    done = remove("--mode", "best")
+    outcome = remove("--mode", "best")
     remedy = "delete it, or pass its path to use it as it is"
     sizes = f"{len(RMBG_2) - 9:,} bytes instead of {len(RMBG_2):,}"
-    assert (done.status, done.err) == (3, [f"nss-wgpu: {path} is not rmbg-2.0: {sizes}; {remedy}"])
-    done = remove("--model", path)
-    assert (done.status, done.err) == (
+    assert (outcome.status, outcome.err) == (3, [f"nss-wgpu: {path} is not rmbg-2.0: {sizes}; {remedy}"])
+    outcome = remove("--model", path)
+    assert (outcome.status, outcome.err) == (
         3,
         [f"nss-wgpu: model '{path}' is not an ONNX file, or is cut short; fetch it again"],
     )
@@ -143,10 +143,10 @@ def test_an_export_of_another_kind(
     """BiRefNet as others publish it: other names, a fixed size, and logits."""
     path = tmp_path / "birefnet.onnx"
     path.write_bytes(stand_in(("input_image", "output_image"), (32, 48), sigmoid=sigmoid))
-    done = remove("--model", path)
+    outcome = remove("--model", path)
     guesses = ["guessed RGB, ImageNet's mean and deviation", *([] if sigmoid else ["a trial on two synthetic photos"])]
-    assert done.status == 0
-    assert [guess in line for guess, line in zip(guesses, done.err, strict=True)] == [True] * len(guesses)
+    assert outcome.status == 0
+    assert [guess in line for guess, line in zip(guesses, outcome.err, strict=True)] == [True] * len(guesses)
     cutout = nss.remove(rgb, model=path, backend="numpy")
     assert [guess in note for guess, note in zip(guesses, cutout.notes, strict=True)] == [True] * len(guesses)
     assert np.abs(mask_beside(photo) - cutout.mask).max() <= 1 / 65535
@@ -172,9 +172,9 @@ def test_another_size_than_the_file_was_exported_with(remove: Callable[..., Outc
     )
     path = tmp_path / "small.onnx"
     onnx.save(proto, path)
-    done = remove("--model", path)
-    assert done.status == 3
-    assert done.err == [
+    outcome = remove("--model", path)
+    assert outcome.status == 3
+    assert outcome.err == [
         f"nss-wgpu: {path}: input 'pixel_values' bound to [1, 3, 1024, 1024]: Split '/decoder/Split_64': inputs "
         "(float32[1,3,1024,1024], int64[2]) do not fit the operator: 2 parts of 512 in all do not make up extent 1024 "
         "of axis 2; the file may hold sizes of the shape that it was exported with: bind that one; "

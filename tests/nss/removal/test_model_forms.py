@@ -85,13 +85,13 @@ def test_the_command_names_options_with_which_it_is_right(
         status = main(
             ["remove", str(photo), "-o", str(out), "--model", str(path), "--backend", "numpy", *options, "--overwrite"]
         )
-        said = capsys.readouterr().err
-        named = set(re.findall(r"--model-([a-z]+)", said)) & set(form.interface)
-        if named <= keys:
+        errors = capsys.readouterr().err
+        more = set(re.findall(r"--model-([a-z]+)", errors)) & set(form.interface)
+        if more <= keys:
             break
-        keys |= named
-    assert keys & form.untold, said
-    assert status == 0, said
+        keys |= more
+    assert keys & form.untold, errors
+    assert status == 0, errors
     with Image.open(out) as image:
         assert np.abs(np.asarray(image)[..., 3] / 255 - expected).mean() < 1 / 255
 
@@ -102,8 +102,8 @@ def option(key: str, value: Any) -> list[str]:
         return [
             text for name, constant in value.items() for text in ("--model-inputs", f"{name}={json.dumps(constant)}")
         ]
-    joined = ("x" if key == "size" else ",").join(map(str, value)) if isinstance(value, list) else str(value)
-    return [f"--model-{key}", joined]
+    argument = ("x" if key == "size" else ",").join(map(str, value)) if isinstance(value, list) else str(value)
+    return [f"--model-{key}", argument]
 
 
 @every_form

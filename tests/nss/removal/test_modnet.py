@@ -37,8 +37,8 @@ def _remover() -> Iterator[Remover]:
 def test_modnet_gives_the_mask_of_onnxruntime(remover: Remover, name: str, size: tuple[int, int]) -> None:
     rgb = np.asarray(Image.open(EXAMPLES / f"{name}.png").convert("RGB"))
     planes = [Image.fromarray(np.ascontiguousarray(rgb[..., c], np.float32)) for c in range(3)]
-    resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
-    network_input = (np.stack(resized)[None] / np.float32(127.5) - 1).astype(np.float32)
+    planes_of = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
+    network_input = (np.stack(planes_of)[None] / np.float32(127.5) - 1).astype(np.float32)
     (matte,) = onnxruntime_session(fetched("modnet")).run(None, {"input": network_input})
     cutout = remover.remove(EXAMPLES / f"{name}.png")
     assert np.abs(cutout.mask - mask_to_photo(matte[0, 0], rgb.shape[:2])).mean() <= 3e-6  # 1e-4 is asked for

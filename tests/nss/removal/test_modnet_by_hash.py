@@ -67,7 +67,7 @@ def test_with_one_byte_changed_the_line_names_the_keys_that_settle_it(tmp_path: 
     assert content[4:11] == b"pytorch"  # the producer
     other = tmp_path / "other.onnx"
     other.write_bytes(content.replace(b"pytorch", b"pytorcH", 1))
-    alone = opened(other)
+    alone = open_model(other)
     assert alone.keys >= {"size", "mean", "std"}, alone.lines
     config = {key: MODNET.interface[key] for key in alone.keys}
     result = run(other, photo, expected(photo), backend="numpy", config=config)
@@ -75,7 +75,7 @@ def test_with_one_byte_changed_the_line_names_the_keys_that_settle_it(tmp_path: 
     assert result.error <= BOUND
 
 
-def opened(path: Path) -> Run:
+def open_model(path: Path) -> Run:
     """What is said where nothing is: the photo would take seconds at the size that is guessed, and prove nothing."""
     lines: list[str] = []
     nss.Remover(path, backend="numpy", notify=lines.append).close()

@@ -31,7 +31,9 @@ def _folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def saved(folder: Path, nodes: list[NodeProto], inputs: dict[str, Any], outputs: str = "y", **constants: Any) -> Path:
+def save_model(
+    folder: Path, nodes: list[NodeProto], inputs: dict[str, Any], outputs: str = "y", **constants: Any
+) -> Path:
     path = folder / "mine.onnx"
     onnx.save(model(nodes, inputs, outputs, {"w": SHARES.reshape(1, 3, 1, 1), **constants}), path)
     return path
@@ -44,10 +46,10 @@ def mask(path: Path, config: dict[str, Any], photo: np.ndarray = PHOTO, backend:
 
 
 def refusal(path: Path, config: dict[str, Any], kind: type[NssError] = ModelUnavailableError) -> str:
-    with pytest.raises(kind) as caught:
+    with pytest.raises(kind) as failure:
         Remover(path, backend="numpy", quiet=True, model_config={**UNIT, **config})
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
 
 
 CONV = node("Conv", "x w", "y")
@@ -89,18 +91,18 @@ CONSTANTS = {"white": np.float32(255), "turned": np.array([2, 1, 0]), "zero": np
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_of_input_and_output(folder: Path, form: str, backend: str) -> None:
     nodes, inputs, config = FORMS[form]
-    path = saved(folder, nodes, inputs, **CONSTANTS)
-    found = mask(path, {**UNIT, **config}, backend=backend)
-    allowed = {"float16": 1e-3, "0..255 out as uint8, channels last": 1.01 / 255}.get(form, 1e-6)
-    assert np.abs(found - EXPECTED).max() <= allowed
+    path = save_model(folder, nodes, inputs, **CONSTANTS)
+    result = mask(path, {**UNIT, **config}, backend=backend)
+    tolerance = {"float16": 1e-3, "0..255 out as uint8, channels last": 1.01 / 255}.get(form, 1e-6)
+    assert np.abs(result - EXPECTED).max() <= tolerance
 
 
 def test_grey_and_rgba(folder: Path) -> None:
-    grey = saved(folder, [node("Identity", "x", "y")], {"x": [1, 1, 24, 40]})
+    grey = save_model(folder, [node("Identity", "x", "y")], {"x": [1, 1, 24, 40]})
     luma = PHOTO @ [0.299, 0.587, 0.114] / 255
     assert np.abs(mask(grey, {**UNIT, "channels": "grey"}) - luma).max() <= 1e-6
     share = np.array([0, 0, 0, 1], np.float32).reshape(1, 4, 1, 1)
-    rgba = saved(folder, [node("Conv", "x last", "y")], {"x": [1, 4, 24, 40]}, last=share)
+    rgba = save_model(folder, [node("Conv", "x last", "y")], {"x": [1, 4, 24, 40]}, last=share)
     alpha = np.random.default_rng(6).integers(0, 256, (24, 40), np.uint8)
     with Remover(rgba, backend="numpy", quiet=True, model_config={**UNIT, "channels": "RGBA"}) as remover:
         inferred = remover.infer(remover.prepare(np.dstack([PHOTO, alpha])))
@@ -109,7 +111,7 @@ def test_grey_and_rgba(folder: Path) -> None:
 
 def test_outputs_by_name_and_by_index(folder: Path) -> None:
     nodes = [node("AveragePool", "y", "coarse", kernel_shape=[8, 8], strides=[8, 8]), CONV]
-    path = saved(folder, nodes, {"x": [1, 3, 24, 40]}, "coarse y")
+    path = save_model(folder, nodes, {"x": [1, 3, 24, 40]}, "coarse y")
     for output in ("y", 1):
         assert np.abs(mask(path, {**UNIT, "output": output}) - EXPECTED).max() <= 1e-6
     assert np.abs(mask(path, {**UNIT, "output": 0}) - EXPECTED).max() > 0.1
@@ -120,16 +122,18 @@ def test_outputs_by_name_and_by_index(folder: Path) -> None:
 
 def test_several_channels_want_one_named(folder: Path) -> None:
     weights = np.concatenate([1 - SHARES, SHARES, SHARES * 0]).reshape(3, 3, 1, 1)
-    path = saved(folder, [node("Conv", "x three", "y")], {"x": [1, 3, 24, 40]}, three=weights)
-    said = refusal(path, {})
-    assert said == f"{path}: gives y of float32[1, 3, 24, 40], 3 channels: say which one is the foreground by 'channel'"
+    path = save_model(folder, [node("Conv", "x three", "y")], {"x": [1, 3, 24, 40]}, three=weights)
+    message = refusal(path, {})
+    assert (
+        message == f"{path}: gives y of float32[1, 3, 24, 40], 3 channels: say which one is the foreground by 'channel'"
+    )
     assert "there is no 3; say" in refusal(path, {"channel": 3})
     logits = np.stack([PHOTO @ (1 - SHARES), PHOTO @ SHARES, PHOTO @ (SHARES * 0)]) / 255
     for channel in (0, 1, -1):
         assert np.abs(mask(path, {**UNIT, "channel": channel}) - logits[channel].clip(0, 1)).max() <= 1e-5
     exponentials = np.exp(logits)
-    wanted = exponentials[1] / exponentials.sum(axis=0)
-    assert np.abs(mask(path, {**UNIT, "channel": 1, "activation": "softmax"}) - wanted).max() <= 1e-6
+    softmax = exponentials[1] / exponentials.sum(axis=0)
+    assert np.abs(mask(path, {**UNIT, "channel": 1, "activation": "softmax"}) - softmax).max() <= 1e-6
 
 
 MORE = [
@@ -149,13 +153,13 @@ MORE_INPUTS = {
 
 @pytest.mark.parametrize("backend", ["numpy", "webgpu"])
 def test_other_inputs_are_constants(folder: Path, backend: str) -> None:
-    path = saved(folder, MORE, MORE_INPUTS, shift=np.zeros((1, 1, 24, 40), np.float32))
+    path = save_model(folder, MORE, MORE_INPUTS, shift=np.zeros((1, 1, 24, 40), np.float32))
     config = {**UNIT, "input": "x", "inputs": {"trimap": 0.25, "count": 2}}
     assert np.abs(mask(path, config, backend=backend) - EXPECTED / 2).max() <= 1e-6
     rows = np.linspace(0, 0.5, 24)
     inputs = {"trimap": np.broadcast_to(rows[:, None], (1, 1, 24, 40)).tolist(), "count": 1, "shift": 0.25}
-    found = mask(path, {**UNIT, "input": "x", "inputs": inputs}, backend=backend)  # the file's own shift gives way
-    assert np.abs(found - (EXPECTED * rows[:, None] + 0.25)).max() <= 1e-6
+    result = mask(path, {**UNIT, "input": "x", "inputs": inputs}, backend=backend)  # the file's own shift gives way
+    assert np.abs(result - (EXPECTED * rows[:, None] + 0.25)).max() <= 1e-6
 
 
 @pytest.mark.parametrize(
@@ -192,12 +196,12 @@ def test_other_inputs_are_constants(folder: Path, backend: str) -> None:
 def test_values_that_do_not_fit_are_refused(
     folder: Path, inputs: dict[str, Any], kind: type[NssError], message: str
 ) -> None:
-    path = saved(folder, MORE, MORE_INPUTS, shift=np.zeros((1, 1, 24, 40), np.float32))
+    path = save_model(folder, MORE, MORE_INPUTS, shift=np.zeros((1, 1, 24, 40), np.float32))
     assert message in refusal(path, {"input": "x", "inputs": inputs}, kind)
 
 
 @pytest.mark.parametrize(
-    ("declared", "config", "message"),
+    ("dims", "config", "message"),
     [
         ([1, 3, 24, 40], {"input": "z"}, "has no input \"z\", it has x: say which one takes the photo by 'input'"),
         ([1, 3, 24, 40], {"dtype": "uint8"}, "takes x of float32[1, 3, 24, 40], which 'dtype' uint8 is not"),
@@ -215,14 +219,14 @@ def test_values_that_do_not_fit_are_refused(
     ],
 )
 def test_an_interface_that_the_file_does_not_have_is_refused(
-    folder: Path, declared: list[Any], config: dict[str, Any], message: str
+    folder: Path, dims: list[Any], config: dict[str, Any], message: str
 ) -> None:
-    path = saved(folder, [CONV], {"x": declared})
+    path = save_model(folder, [CONV], {"x": dims})
     assert message in refusal(path, config)
 
 
 def test_mean_and_deviation_are_counted_when_the_model_is_opened(folder: Path) -> None:
-    path = saved(folder, [CONV], {"x": [1, 3, 24, 40]})
+    path = save_model(folder, [CONV], {"x": [1, 3, 24, 40]})
     assert "'mean' has 4 numbers" in refusal(path, {"mean": [1, 2, 3, 4]}, UsageError)
 
 
@@ -231,12 +235,12 @@ def test_what_is_asked_for_goes_before_the_catalogue() -> None:
         network = remover._network
     assert (network.interface.mean, network.interface.std) == ((0.25,), (0.229, 0.224, 0.225))
     assert (network.interface.filter, network.interface.input) == ("nearest", "input.1")
-    origins = {key: network.known.origins[key] for key in ("mean", "filter", "std", "output")}
+    origins = {key: network.resolved_interface.origins[key] for key in ("mean", "filter", "std", "output")}
     assert origins == {"mean": "option", "filter": "option", "std": "catalogue (hash)", "output": "catalogue (hash)"}
 
 
 def test_a_configuration_may_be_a_file(folder: Path) -> None:
-    path = saved(
+    path = save_model(
         folder, [node("Gather", "x turned", "i", axis=1), node("Conv", "i w", "y")], {"x": [1, 3, 24, 40]}, **CONSTANTS
     )
     config = folder / "model.json"
@@ -262,11 +266,11 @@ def test_a_configuration_that_is_none_is_refused_by_its_name(folder: Path, conte
     config = folder / "model.json"
     if content is not None:
         config.write_bytes(content)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as failure:
         nss.Remover("u2netp", model_config=config)
-    assert str(caught.value).startswith(f"{config}: ")
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(failure.value).startswith(f"{config}: ")
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
 def test_a_configuration_of_no_keys_is_the_programs_fault() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 import engine
 from nss.arrays.resample import resize
 from nss.errors import ImageError, UsageError
-from nss.interfaces.interface import EdgeSize, Filter, FixedSize, Interface, completed
+from nss.interfaces.interface import EdgeSize, Filter, FixedSize, Interface, complete
 from nss.models import catalogue
 from nss.removal import preprocess, visible
 from nss.removal.preprocess import prepare
@@ -31,7 +31,7 @@ PHOTO = np.random.default_rng(2).integers(0, 256, (60, 45, 3), np.uint8)
 
 def interface(**changes: Any) -> Interface:
     """RGB as it is, in float32 and at its own size, but for the changes."""
-    plain = completed(
+    plain = complete(
         {"input": "x", "output": "y", "size": FixedSize(60, 45), "scale": 1, "mean": (0.0,), "std": (1.0,)}
     )
     return replace(plain, **changes)
@@ -46,8 +46,8 @@ def pillow(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
 def test_each_filter_is_pillows(method: Filter, shape: tuple[int, int], size: tuple[int, int]) -> None:
     x = np.random.default_rng(0).normal(100, 50, shape).astype(np.float32)
     expected = pillow(x, size, method)
-    allowed = 0 if method == "nearest" else 2e-6 * np.abs(x).max()
-    assert np.abs(resize(x, size, method) - expected).max() <= allowed
+    tolerance = 0 if method == "nearest" else 2e-6 * np.abs(x).max()
+    assert np.abs(resize(x, size, method) - expected).max() <= tolerance
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -71,7 +71,7 @@ def test_the_known_models_get_every_bit_that_they_got_before(name: str, shape: t
     image = before(size, reduced, antialias=antialias)
     image *= 1 / (255 * std)
     image -= mean / std
-    assert np.array_equal(prepare(photo, completed(description)), image.transpose(2, 0, 1)[None])
+    assert np.array_equal(prepare(photo, complete(description)), image.transpose(2, 0, 1)[None])
 
 
 def before(size: tuple[int, int], x: np.ndarray, *, antialias: bool) -> np.ndarray:
@@ -94,11 +94,11 @@ def before(size: tuple[int, int], x: np.ndarray, *, antialias: bool) -> np.ndarr
             taps = np.arange(first[start], last[stop - 1])
             weights = np.maximum(1 - np.abs(taps + 0.5 - centre[start:stop, None]) / support, 0)
             weights /= weights.sum(axis=1, keepdims=True)
-            touched: Any = slice(int(taps[0]), int(taps[-1]) + 1)
-            used = weights.any(axis=0)
-            if not used.all():
-                touched, weights = taps[used], weights[:, used]
-            block = lines[touched].astype(np.float32)
+            span: Any = slice(int(taps[0]), int(taps[-1]) + 1)
+            has_weight = weights.any(axis=0)
+            if not has_weight.all():
+                span, weights = taps[has_weight], weights[:, has_weight]
+            block = lines[span].astype(np.float32)
             product = weights.astype(np.float32) @ block.reshape(block.shape[0], -1)
             result[start:stop] = product.reshape(stop - start, *block.shape[1:])
         return out
@@ -133,22 +133,22 @@ def test_the_fourth_channel_is_the_photos_alpha_or_opaque() -> None:
     assert (opaque[..., 3] == 0.5).all()
     expected = pillow(alpha.astype(np.float32), (30, 20), "bilinear-antialias") / 255 - 0.5
     np.testing.assert_allclose(with_alpha[0, ..., 3], expected, atol=1e-6)
-    shown = prepare(visible.shown(PHOTO, alpha), as_rgba)
-    assert np.array_equal(with_alpha[..., :3], shown[..., :3])
+    result = prepare(visible.over_backdrop(PHOTO, alpha), as_rgba)
+    assert np.array_equal(with_alpha[..., :3], result[..., :3])
     assert np.array_equal(prepare(PHOTO, as_rgba, np.full_like(alpha, 255))[..., :3], opaque[..., :3])
 
 
 def test_dtypes() -> None:
-    wanted = prepare(PHOTO, interface(scale=1 / 255, mean=(0.5,), std=(0.5,)))
+    reference = prepare(PHOTO, interface(scale=1 / 255, mean=(0.5,), std=(0.5,)))
     half = prepare(PHOTO, interface(scale=1 / 255, mean=(0.5,), std=(0.5,), dtype="float16"))
     assert half.dtype == np.float16
-    assert np.array_equal(half, wanted.astype(np.float16))
+    assert np.array_equal(half, reference.astype(np.float16))
     whole = prepare(PHOTO, interface(dtype="uint8", size=FixedSize(31, 22), filter="lanczos-antialias"))
     exact = prepare(PHOTO, interface(size=FixedSize(31, 22), filter="lanczos-antialias"))
     assert whole.dtype == np.uint8
     assert np.array_equal(whole, np.clip(np.rint(exact), 0, 255))
-    clipped = prepare(PHOTO, interface(dtype="uint8", scale=2.0, mean=(100.0,)))
-    assert np.array_equal(clipped, np.clip(PHOTO.transpose(2, 0, 1)[None] * 2.0 - 100, 0, 255))  # wraps nowhere
+    result = prepare(PHOTO, interface(dtype="uint8", scale=2.0, mean=(100.0,)))
+    assert np.array_equal(result, np.clip(PHOTO.transpose(2, 0, 1)[None] * 2.0 - 100, 0, 255))  # wraps nowhere
 
 
 @pytest.mark.filterwarnings("error")
@@ -167,8 +167,8 @@ def test_numbers_beyond_all_sense_give_an_input_all_the_same() -> None:
 @pytest.mark.parametrize("std", [(2.0,), (0.2, 0.3, 0.4)])
 @pytest.mark.parametrize("scale", [1.0, 1 / 255, 2 / 255])
 def test_scale_mean_and_deviation(mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> None:
-    got = prepare(PHOTO, interface(scale=scale, mean=mean, std=std, layout="NHWC"))
-    np.testing.assert_allclose(got[0], (PHOTO * scale - mean) / std, rtol=1e-5, atol=1e-5)
+    result = prepare(PHOTO, interface(scale=scale, mean=mean, std=std, layout="NHWC"))
+    np.testing.assert_allclose(result[0], (PHOTO * scale - mean) / std, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +193,10 @@ def test_numbers_for_other_channels_are_refused(changes: dict[str, Any], message
     ],
 )
 def test_the_photo_keeps_its_shape(size: EdgeSize, expected: tuple[int, int]) -> None:
-    got = prepare(PHOTO, interface(size=size))
-    assert got.shape == (1, 3, *expected)
+    result = prepare(PHOTO, interface(size=size))
+    assert result.shape == (1, 3, *expected)
     plane = pillow(np.ascontiguousarray(PHOTO[..., 0], np.float32), expected, "bilinear-antialias")
-    np.testing.assert_allclose(got[0, 0], plane, atol=1e-3)
+    np.testing.assert_allclose(result[0, 0], plane, atol=1e-3)
 
 
 def test_a_photo_that_would_make_an_endless_input_is_refused_by_its_name() -> None:
@@ -211,5 +211,5 @@ def test_a_photo_that_would_make_an_endless_input_is_refused_by_its_name() -> No
 def test_without_antialias_a_large_photo_is_reduced_first(method: Filter) -> None:
     photo = np.zeros((16, 4 * preprocess.LONGEST_SIDE, 3), np.uint8)
     photo[:, ::2] = 255
-    got = prepare(photo, interface(filter=method, size=FixedSize(16, 512)))
-    assert np.abs(got - 127.5).max() <= 1  # grey everywhere
+    result = prepare(photo, interface(filter=method, size=FixedSize(16, 512)))
+    assert np.abs(result - 127.5).max() <= 1  # grey everywhere

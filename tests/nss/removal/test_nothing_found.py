@@ -94,37 +94,37 @@ def test_the_command_notes_it_and_writes_the_file(
     command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "run", constant(0, 0.4))
-    done = command("remove", photo, "--model", "u2netp", "--json")
+    outcome = command("remove", photo, "--model", "u2netp", "--json")
     note = "nothing was found in this photo: the largest mask value is 0.058"
-    assert done.status == 0
-    (record,) = map(json.loads, done.out)
-    (said,) = record["notes"]
-    assert done.err == [f"nss-wgpu: {photo}: {said}"]
-    assert said[:-5] == note[:-5]
+    assert outcome.status == 0
+    (record,) = map(json.loads, outcome.out)
+    (line,) = record["notes"]
+    assert outcome.err == [f"nss-wgpu: {photo}: {line}"]
+    assert line[:-5] == note[:-5]
     assert record["nothing_found"] is True
     assert Image.open(record["output"]).getchannel("A").getextrema()[1] < 128
 
 
 def test_coverage_is_in_the_json(command: Command, photo: Path) -> None:
     (record,) = map(json.loads, command("remove", photo, "--json").out)
-    written = np.asarray(Image.open(record["output"]).getchannel("A"))
+    alpha = np.asarray(Image.open(record["output"]).getchannel("A"))
     assert record["nothing_found"] is False
-    assert record["coverage"] == pytest.approx(written.mean() / 255, abs=1e-3)
+    assert record["coverage"] == pytest.approx(alpha.mean() / 255, abs=1e-3)
     assert round(record["coverage"], 6) == record["coverage"] != round(record["coverage"], 3)
-    (planned,) = map(json.loads, command("remove", photo, "--json", "--dry-run", "--overwrite").out)
-    assert planned["coverage"] is planned["nothing_found"] is None
+    (plan,) = map(json.loads, command("remove", photo, "--json", "--dry-run", "--overwrite").out)
+    assert plan["coverage"] is plan["nothing_found"] is None
 
 
 def test_fail_empty_makes_it_that_photos_failure(command: Command, photo: Path, listing: Listing) -> None:
     Image.new("RGB", (20, 20)).save(photo.with_name("empty.png"))
-    done = command("remove", photo.parent, "--model", "u2netp", "--fail-empty", "--json")
-    assert done.status == 1
-    failed, fine = map(json.loads, done.out)
+    outcome = command("remove", photo.parent, "--model", "u2netp", "--fail-empty", "--json")
+    assert outcome.status == 1
+    failure, fine = map(json.loads, outcome.out)
     reason = f"{photo.with_name('empty.png')}: nothing was found in this photo: the largest mask value is 0.000"
-    assert failed["error"] == reason
-    assert failed["nothing_found"] is True
-    assert failed["output"] is None
-    assert done.err[0] == f"nss-wgpu: {reason}"
+    assert failure["error"] == reason
+    assert failure["nothing_found"] is True
+    assert failure["output"] is None
+    assert outcome.err[0] == f"nss-wgpu: {reason}"
     assert fine["error"] is None
     assert listing(photo.parent) == ["empty.png", "photo.cutout.png", "photo.png"]
 
@@ -132,9 +132,9 @@ def test_fail_empty_makes_it_that_photos_failure(command: Command, photo: Path, 
 def test_fail_empty_holds_for_a_mask_that_is_given(command: Command, photo: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.png"
     Image.new("L", (60, 40)).save(mask)
-    done = command("remove", photo, "--mask", mask, "--fail-empty")
-    assert (done.status, done.out) == (1, [])
-    assert "nothing was found in this photo" in done.err[0]
+    outcome = command("remove", photo, "--mask", mask, "--fail-empty")
+    assert (outcome.status, outcome.out) == (1, [])
+    assert "nothing was found in this photo" in outcome.err[0]
 
 
 @pytest.mark.parametrize("value", [0.5, 0.01, 0.99])
@@ -145,13 +145,13 @@ def test_a_mask_of_one_value_between_0_and_1_is_that_photos_failure(
     monkeypatch.setattr(network, "run", lambda *given: (first.pop() if first else run)(*given))
     other = photo.with_name("second.png")
     other.write_bytes(photo.read_bytes())
-    done = command("remove", photo, other, "--model", "u2netp", "-j", "1")
-    assert done.status == 1
-    assert done.err[0].startswith(
+    outcome = command("remove", photo, other, "--model", "u2netp", "-j", "1")
+    assert outcome.status == 1
+    assert outcome.err[0].startswith(
         f"nss-wgpu: {photo}: the network found no structure in this photo: its mask is {value:.3g}"[:-1]
     )
-    assert done.err[0].endswith(" everywhere")
-    assert [line.split(" -> ")[0] for line in done.out] == [str(other)]
+    assert outcome.err[0].endswith(" everywhere")
+    assert [line.split(" -> ")[0] for line in outcome.out] == [str(other)]
 
 
 @pytest.mark.parametrize(("value", "nothing"), [(0.0, True), (1.0, False)])
@@ -170,9 +170,9 @@ def test_a_model_that_divides_by_zero_fails_for_that_photo_alone(
 ) -> None:
     Image.new("RGB", (50, 40)).save(tmp_path / "black.png")
     with nss.Remover(min_max, backend=backend) as remover:
-        with pytest.raises(ImageError) as refused:
+        with pytest.raises(ImageError) as failure:
             remover.remove(tmp_path / "black.png")
-        assert str(refused.value) == (
+        assert str(failure.value) == (
             f"{tmp_path / 'black.png'}: the network gave NaN or infinite values for this photo; "
             "a photo of one colour can do that"
         )

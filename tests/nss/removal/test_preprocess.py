@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from nss.arrays import resample
 from nss.arrays.resample import resize_bilinear
-from nss.interfaces.interface import Interface, completed
+from nss.interfaces.interface import Interface, complete
 from nss.models import catalogue
 from nss.removal import preprocess
 from nss.removal.preprocess import mask_to_photo, prepare, stretch
@@ -36,7 +36,7 @@ SIZES = [
 
 
 def interface_of(name: str) -> Interface:
-    return completed(catalogue.CATALOGUE[name].interface)
+    return complete(catalogue.CATALOGUE[name].interface)
 
 
 def pillow(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -108,32 +108,32 @@ def test_preparation_of_each_model(name: str) -> None:
         "rmbg-1.4": (1024, False, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
         "rmbg-2.0": (1024, True, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     }[name]
-    got = prepare(photo, interface_of(name))
-    assert got.shape == (1, 3, side, side)
-    assert got.dtype == np.float32
-    assert got.flags.c_contiguous
+    result = prepare(photo, interface_of(name))
+    assert result.shape == (1, 3, side, side)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
     for c in range(3):
         plane = np.ascontiguousarray(photo[..., c], dtype=np.float32)
-        resized = pillow(plane, (side, side)) if antialias else onnxruntime_resize(plane, (side, side))
-        expected = (resized / 255 - mean[c]) / std[c]
-        assert np.abs(got[0, c] - expected).max() <= (2e-5 if antialias else 4e-4)
+        reference = pillow(plane, (side, side)) if antialias else onnxruntime_resize(plane, (side, side))
+        expected = (reference / 255 - mean[c]) / std[c]
+        assert np.abs(result[0, c] - expected).max() <= (2e-5 if antialias else 4e-4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 3)])
 @pytest.mark.parametrize("name", ["u2netp", "rmbg-1.4", "rmbg-2.0"])
 def test_extreme_shapes_of_one_colour(name: str, shape: tuple[int, ...]) -> None:
     interface = interface_of(name)
-    got = prepare(np.full(shape, 51, np.uint8), interface)
+    result = prepare(np.full(shape, 51, np.uint8), interface)
     expected = (0.2 - np.array(interface.mean)) / interface.std
-    assert np.abs(got - expected[None, :, None, None]).max() <= 2e-6
+    assert np.abs(result - expected[None, :, None, None]).max() <= 2e-6
 
 
 def test_a_photo_above_the_longest_side_is_reduced_before_two_taps_sample_it() -> None:
     # stripes of one pixel, 8 pixels apart after two taps: without the reduced copy they would alias
     photo = np.zeros((16, 4 * preprocess.LONGEST_SIDE, 3), np.uint8)
     photo[:, ::2] = 255
-    got = prepare(photo, interface_of("rmbg-1.4"))
-    assert np.abs(got).max() <= 0.01  # grey everywhere: 127.5 / 255 - 0.5
+    result = prepare(photo, interface_of("rmbg-1.4"))
+    assert np.abs(result).max() <= 0.01  # grey everywhere: 127.5 / 255 - 0.5
 
 
 def test_a_large_photo_takes_little_memory() -> None:
@@ -149,18 +149,18 @@ def test_a_large_photo_takes_little_memory() -> None:
 
 def test_mask_goes_back_in_float() -> None:
     mask = np.random.default_rng(4).random((320, 320), dtype=np.float32)
-    got = mask_to_photo(mask, (700, 1301))
-    assert got.dtype == np.float32
-    assert np.abs(got - onnxruntime_resize(mask, (700, 1301))).max() <= 5e-5
-    assert np.unique(got).size > 100_000  # never quantised
+    result = mask_to_photo(mask, (700, 1301))
+    assert result.dtype == np.float32
+    assert np.abs(result - onnxruntime_resize(mask, (700, 1301))).max() <= 5e-5
+    assert np.unique(result).size > 100_000  # never quantised
     assert np.abs(mask_to_photo(mask, (50, 70)) - pillow(mask, (50, 70))).max() <= 1e-6
     assert mask_to_photo(mask, (1, 1)).shape == (1, 1)
 
 
 def test_mask_is_clipped() -> None:
-    got = mask_to_photo(np.array([[-0.5, 1.5]], np.float32), (4, 6))
-    assert got.min() == 0
-    assert got.max() == 1
+    result = mask_to_photo(np.array([[-0.5, 1.5]], np.float32), (4, 6))
+    assert result.min() == 0
+    assert result.max() == 1
 
 
 def test_stretch_reaches_both_ends_and_leaves_a_constant_mask_alone() -> None:
@@ -177,11 +177,11 @@ def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch
         pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
         return {pool["num_threads"] for pool in pools if len(pools) == 1 or "numpy" in pool["filepath"]}
 
-    seen: list[set[int]] = []
+    rows: list[set[int]] = []
     blocks = resample._weight_blocks
 
     def observed(*arguments: Any) -> object:
-        seen.append(threads())
+        rows.append(threads())
         return blocks(*arguments)
 
     monkeypatch.setattr(resample, "_weight_blocks", observed)
@@ -189,4 +189,4 @@ def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch
         before = threads()
         resize_bilinear(np.zeros((64, 48, 3), np.uint8), (20, 30), antialias=True)
         assert threads() == before
-    assert seen == [{1}, {1}]
+    assert rows == [{1}, {1}]

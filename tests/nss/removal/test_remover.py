@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 import engine
 import nss
 from nss.errors import ImageError, ModelUnavailableError, UsageError
-from nss.interfaces.interface import completed
+from nss.interfaces.interface import complete
 from nss.models import catalogue, resolve
 from nss.removal import preprocess
 
@@ -107,23 +107,23 @@ def test_a_mask_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch, 
 def test_an_output_that_is_no_mask_is_refused_when_opening(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], why: str
 ) -> None:
-    closed = []
-    session = session_giving(np.zeros(shape, np.float32), close=lambda: closed.append(True))
+    closings = []
+    session = session_giving(np.zeros(shape, np.float32), close=lambda: closings.append(True))
     use(monkeypatch, session)
     expected = re.escape(f"u2netp.onnx: gives y of float32{list(shape)}, {why}")
     with pytest.raises(ModelUnavailableError, match=expected):
         nss.Remover("u2netp")
-    assert closed == [True]
+    assert closings == [True]
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (1, 1, 8, 8), (1, 8, 8, 1)])
-@pytest.mark.parametrize(("peak", "noted"), [(1.0, False), (1.005, False), (1.02, True), (-0.02, True)])
+@pytest.mark.parametrize(("peak", "has_note"), [(1.0, False), (1.005, False), (1.02, True), (-0.02, True)])
 def test_a_mask_that_leaves_its_range_is_noted(
-    monkeypatch: pytest.MonkeyPatch, rgb: np.ndarray, shape: tuple[int, ...], peak: float, noted: bool
+    monkeypatch: pytest.MonkeyPatch, rgb: np.ndarray, shape: tuple[int, ...], peak: float, has_note: bool
 ) -> None:
     use(monkeypatch, session_giving(np.full(shape, peak, np.float32)))
     cutout = nss.remove(rgb, model="u2netp")
-    assert ("the model's output is no mask in 0..1; clipped" in cutout.notes) == noted
+    assert ("the model's output is no mask in 0..1; clipped" in cutout.notes) == has_note
     assert 0 <= cutout.mask.min() <= cutout.mask.max() <= 1
 
 
@@ -136,19 +136,19 @@ def test_a_closed_remover_says_so(rgb: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected"),
+    ("error", "expected"),
     [
         (engine.BackendError("backend 'webgpu' is not available"), UsageError),
         (engine.ModelError("not an ONNX file"), ModelUnavailableError),
         (engine.UnsupportedError("cannot run Loop (opset 11), 1 node"), ModelUnavailableError),
     ],
 )
-def test_what_the_engine_refuses(monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception]) -> None:
+def test_what_the_engine_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise raised
+        raise error
 
     use(monkeypatch, refuse)
-    with pytest.raises(expected, match=str(raised).split()[0]):
+    with pytest.raises(expected, match=str(error).split()[0]):
         nss.Remover("u2netp")
 
 
@@ -176,7 +176,7 @@ def test_a_file_with_open_dimensions_gets_1024_pixels_a_side(tmp_path: Path, rgb
     onnx.save(model, tmp_path / "open.onnx")
     cutout = nss.remove(rgb, model=tmp_path / "open.onnx")
     # what is guessed
-    network_input = preprocess.prepare(rgb, completed(catalogue.CATALOGUE["rmbg-2.0"].interface)).mean(axis=1)[0]
+    network_input = preprocess.prepare(rgb, complete(catalogue.CATALOGUE["rmbg-2.0"].interface)).mean(axis=1)[0]
     expected = preprocess.mask_to_photo(1 / (1 + np.exp(-network_input)), rgb.shape[:2])
     assert np.abs(cutout.mask - expected).max() <= 1e-5
 
@@ -184,8 +184,8 @@ def test_a_file_with_open_dimensions_gets_1024_pixels_a_side(tmp_path: Path, rgb
 def test_import_is_light() -> None:
     script = "import sys, nss; print(*sorted({'numpy', 'PIL', 'onnx', 'typer', 'rich', 'engine'} & set(sys.modules)))"
     root = Path(nss.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    process = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == ""
 
 
 def test_unknown_attributes_are_refused() -> None:
@@ -199,7 +199,7 @@ def test_the_real_network_agrees_with_onnxruntime(name: str) -> None:
     from PIL import Image
 
     cutout = nss.remove(EXAMPLES / f"{name}.png", model="u2netp", backend="numpy")
-    interface = completed(catalogue.CATALOGUE["u2netp"].interface)
+    interface = complete(catalogue.CATALOGUE["u2netp"].interface)
     rgb = np.asarray(Image.open(EXAMPLES / f"{name}.png").convert("RGB"))
     path = resolve.resolve("u2netp", allow_fetch=False).path
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -69,12 +69,12 @@ def test_every_thread_gets_what_one_gets(network: Path, backend: str) -> None:
 @pytest.mark.parametrize("backend", ["webgpu", "numpy"])
 def test_closing_waits_and_later_images_are_refused(network: Path, backend: str) -> None:
     remover = on_gpu(network) if backend == "webgpu" else Remover(network, backend=backend, quiet=True)
-    enough, done = threading.Event(), []
+    enough, results = threading.Event(), []
 
     def work(index: int) -> None:
         while True:
-            done.append(remover.remove(PHOTOS[index]))
-            if len(done) > THREADS:
+            results.append(remover.remove(PHOTOS[index]))
+            if len(results) > THREADS:
                 enough.set()
 
     errors = together(work, meanwhile=lambda: enough.wait(60) and remover.close())  # type: ignore[func-returns-value]
@@ -84,14 +84,14 @@ def test_closing_waits_and_later_images_are_refused(network: Path, backend: str)
 
 @pytest.mark.parametrize("how", ["destroyed", "lost"])
 def test_a_device_lost_to_all_threads_is_replaced_once(network: Path, own: Device, how: str) -> None:
-    said: list[str] = []
-    with on_gpu(network, notify=said.append) as remover:
+    notices: list[str] = []
+    with on_gpu(network, notify=notices.append) as remover:
         expected = [remover.remove(photo).mask for photo in PHOTOS]
-        begun = threading.Barrier(THREADS + 1, timeout=60)
+        barrier = threading.Barrier(THREADS + 1, timeout=60)
         notes: list[tuple[str, ...]] = []
 
         def work(index: int) -> None:
-            begun.wait()
+            barrier.wait()
             for _ in range(RUNS):
                 cutout = remover.remove(PHOTOS[index])
                 assert np.array_equal(cutout.mask, expected[index])
@@ -99,7 +99,7 @@ def test_a_device_lost_to_all_threads_is_replaced_once(network: Path, own: Devic
                 notes.append(cutout.notes)
 
         def lose() -> None:
-            begun.wait()
+            barrier.wait()
             if how == "lost":
                 own.lose("pulled out")
             else:
@@ -110,8 +110,8 @@ def test_a_device_lost_to_all_threads_is_replaced_once(network: Path, own: Devic
         assert own.lost
     assert set(notes) <= {(), ("the GPU was lost; computed on a new device",)}
     assert 1 <= len([note for note in notes if note]) <= THREADS
-    assert len(said) == 1  # however many threads lost it
-    assert said[0].endswith("; trying once more on a new device")
+    assert len(notices) == 1  # however many threads lost it
+    assert notices[0].endswith("; trying once more on a new device")
 
 
 def test_a_child_goes_on_with_its_parents_remover_on_numpy(network: Path) -> None:

@@ -38,35 +38,35 @@ def _path(tmp_path: Path) -> Path:
     return tmp_path / "mask.onnx"
 
 
-class Opened:
+class OpenCounts:
     """What was opened and closed, in order, as widths of the input; and how often the file was read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
         self.reads = 0
-        opened, real = self, engine.Session
-        read = engine.ModelFile.read
+        open_counts, real = self, engine.Session
+        read_model = engine.ModelFile.read
 
         class Session(real):  # type: ignore[misc, valid-type]
             def __init__(self, *arguments: Any, **options: Any) -> None:
                 super().__init__(*arguments, **options)
-                opened.log.append(f"+{self.inputs[0].shape[3]}")
+                open_counts.log.append(f"+{self.inputs[0].shape[3]}")
 
             def close(self) -> None:
-                opened.log.append(f"-{self.inputs[0].shape[3]}")
+                open_counts.log.append(f"-{self.inputs[0].shape[3]}")
                 super().close()
 
-        def counted(source: Any) -> engine.ModelFile:
-            opened.reads += 1
-            return read(source)
+        def count_reads(source: Any) -> engine.ModelFile:
+            open_counts.reads += 1
+            return read_model(source)
 
         monkeypatch.setitem(vars(engine), "Session", Session)
-        monkeypatch.setattr(engine.ModelFile, "read", staticmethod(counted))
+        monkeypatch.setattr(engine.ModelFile, "read", staticmethod(count_reads))
 
 
-@pytest.fixture(name="opened")
-def _opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    return Opened(monkeypatch)
+@pytest.fixture(name="open_counts")
+def _open_counts(monkeypatch: pytest.MonkeyPatch) -> OpenCounts:
+    return OpenCounts(monkeypatch)
 
 
 def remover(path: Path, **options: Any) -> Remover:
@@ -77,24 +77,24 @@ def on_gpu(path: Path, **options: Any) -> Remover:
     return remover(path, backend="webgpu", device=device().adapter.index, **options)
 
 
-def test_the_sessions_used_last_are_kept_and_the_file_is_read_once(path: Path, opened: Opened) -> None:
+def test_the_sessions_used_last_are_kept_and_the_file_is_read_once(path: Path, open_counts: OpenCounts) -> None:
     with remover(path) as shared:
         for photo in (0, 1, 2, 3, 0, 4, 1, 0):
             assert shared.remove(PHOTOS[photo]).mask.shape == PHOTOS[photo].shape[:2]
     # a square first; then of 40, 48, 56 and 64 pixels that of 48 was used longest ago
     expected = ["+32", "+40", "+48", "+56", "-40", "+64", "-48", "+40", "-56", "-64", "-40", "-32"]
-    assert opened.log[: len(expected) - 4] == expected[:-4]
-    assert sorted(opened.log[len(expected) - 4 :]) == sorted(expected[-4:])
-    assert opened.reads == 1
+    assert open_counts.log[: len(expected) - 4] == expected[:-4]
+    assert sorted(open_counts.log[len(expected) - 4 :]) == sorted(expected[-4:])
+    assert open_counts.reads == 1
 
 
-def test_a_fixed_size_takes_one_session(tmp_path: Path, opened: Opened) -> None:
+def test_a_fixed_size_takes_one_session(tmp_path: Path, open_counts: OpenCounts) -> None:
     onnx.save(model([node("Conv", "x w", "y")], {"x": [1, 3, 8, 8]}, "y", {"w": WEIGHTS}), tmp_path / "fixed.onnx")
     with Remover(tmp_path / "fixed.onnx", backend="numpy", quiet=True, model_config=OUTPUT) as shared:
         for photo in PHOTOS:
             shared.remove(photo)
-    assert opened.log == ["+8", "-8"]
-    assert opened.reads == 1
+    assert open_counts.log == ["+8", "-8"]
+    assert open_counts.reads == 1
 
 
 @pytest.mark.parametrize("backend", ["numpy", "webgpu"])
@@ -118,10 +118,10 @@ def test_a_session_is_closed_when_nobody_is_inside() -> None:
             assert may_leave.is_set()
             closed.set()
 
-    kept = sessions.Sessions(Session(), (0,), lambda _: Session())  # type: ignore[arg-type, return-value]
+    cache = sessions.Sessions(Session(), (0,), lambda _: Session())  # type: ignore[arg-type, return-value]
 
     def hold() -> None:
-        with kept.entered((0,)):
+        with cache.entered((0,)):
             inside.set()
             may_leave.wait(60)
 
@@ -129,58 +129,58 @@ def test_a_session_is_closed_when_nobody_is_inside() -> None:
     holding.start()
     assert inside.wait(60)
     for shape in range(1, sessions.MOST):
-        with kept.entered((shape,)):
+        with cache.entered((shape,)):
             pass
     threading.Timer(0.05, may_leave.set).start()
-    with kept.entered((sessions.MOST,)):  # one too many
+    with cache.entered((sessions.MOST,)):  # one too many
         assert closed.is_set()
     holding.join()
-    kept.close()
+    cache.close()
     for shape in (1, 99):  # one that was open, and one that never was
-        with pytest.raises(engine.BackendError, match="the model is closed"), kept.entered((shape,)):
+        with pytest.raises(engine.BackendError, match="the model is closed"), cache.entered((shape,)):
             pass
 
 
 def test_all_are_closed_though_one_fails() -> None:
-    closed: list[int] = []
+    closings: list[int] = []
 
     class Session:
         def __init__(self, shape: sessions.Shape) -> None:
             self.size = shape[0]
 
         def close(self) -> None:
-            closed.append(self.size)
+            closings.append(self.size)
             if self.size == 2:
                 raise engine.DeviceLostError("closing")
 
-    kept = sessions.Sessions(Session((1,)), (1,), Session)  # type: ignore[arg-type]
+    cache = sessions.Sessions(Session((1,)), (1,), Session)  # type: ignore[arg-type]
     for size in (2, 3):
-        with kept.entered((size,)):
+        with cache.entered((size,)):
             pass
     with pytest.raises(engine.DeviceLostError):
-        kept.close()
-    assert sorted(closed) == [1, 2, 3]
+        cache.close()
+    assert sorted(closings) == [1, 2, 3]
 
 
 def test_a_shape_that_several_threads_ask_for_is_opened_once() -> None:
-    opened: list[sessions.Shape] = []
+    open_counts: list[sessions.Shape] = []
 
     class Session:
         def close(self) -> None: ...
 
     def slowly(shape: sessions.Shape) -> Any:
-        opened.append(shape)
+        open_counts.append(shape)
         time.sleep(0.05)
         return Session()
 
-    kept = sessions.Sessions(Session(), (0,), slowly)  # type: ignore[arg-type]
+    cache = sessions.Sessions(Session(), (0,), slowly)  # type: ignore[arg-type]
 
     def work(_: int) -> None:
-        with kept.entered((1,)):
+        with cache.entered((1,)):
             pass
 
     assert together(work) == []
-    assert opened == [(1,)]
+    assert open_counts == [(1,)]
 
 
 @pytest.mark.parametrize("error", [engine.TooLargeError("too large"), MemoryError()])
@@ -197,13 +197,13 @@ def test_where_memory_is_short_what_is_open_makes_room(error: Exception) -> None
         def close(self) -> None:
             alive.remove(self.size)
 
-    kept = sessions.Sessions(Session((4,)), (4,), Session)  # type: ignore[arg-type]
-    for size, left in ((5, [4, 5]), (3, [5, 3]), (10, [10]), (4, [4])):
-        with kept.entered((size,)):
-            assert alive == left
-    with pytest.raises(type(error)), kept.entered((11,)):
+    cache = sessions.Sessions(Session((4,)), (4,), Session)  # type: ignore[arg-type]
+    for size, open_sizes in ((5, [4, 5]), (3, [5, 3]), (10, [10]), (4, [4])):
+        with cache.entered((size,)):
+            assert alive == open_sizes
+    with pytest.raises(type(error)), cache.entered((11,)):
         pass
-    with kept.entered((4,)):  # the next photo is none the worse
+    with cache.entered((4,)):  # the next photo is none the worse
         assert alive == [4]
 
 
@@ -219,9 +219,9 @@ def test_what_fails_at_one_size_is_said_with_that_size(tmp_path: Path) -> None:
     config = {**CONFIG, "size": "shortest:32"}
     with Remover(tmp_path / "even.onnx", backend="numpy", quiet=True, model_config=config) as shared:
         shared.remove(np.zeros((32, 64, 3), np.uint8))
-        with pytest.raises(ImageError, match=r"with an input of 33 x 32, of 'size' shortest:32: ") as caught:
+        with pytest.raises(ImageError, match=r"with an input of 33 x 32, of 'size' shortest:32: ") as failure:
             shared.remove(np.zeros((32, 33, 3), np.uint8))
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(failure.value)
         shared.remove(np.zeros((64, 32, 3), np.uint8))
 
 
@@ -232,14 +232,14 @@ def _own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 
 def test_a_device_lost_under_sessions_of_several_shapes_is_replaced_once(path: Path, own: Device) -> None:
-    said: list[str] = []
-    with on_gpu(path, notify=said.append) as shared:
+    notices: list[str] = []
+    with on_gpu(path, notify=notices.append) as shared:
         expected = [shared.remove(photo).mask for photo in PHOTOS]
-        begun = threading.Barrier(THREADS + 1, timeout=60)
+        barrier = threading.Barrier(THREADS + 1, timeout=60)
         notes: list[tuple[str, ...]] = []
 
         def work(index: int) -> None:
-            begun.wait()
+            barrier.wait()
             for run in range(RUNS // 4):
                 photo = (index + run) % THREADS
                 cutout = shared.remove(PHOTOS[photo])
@@ -248,12 +248,12 @@ def test_a_device_lost_under_sessions_of_several_shapes_is_replaced_once(path: P
                 notes.append(cutout.notes)
 
         def lose() -> None:
-            begun.wait()
+            barrier.wait()
             own.lose("pulled out")
 
         assert together(work, meanwhile=lose) == []
     assert set(notes) <= {(), ("the GPU was lost; computed on a new device",)}
-    assert len(said) <= 1  # a shape that is opened after the loss gets the new device by itself
+    assert len(notices) <= 1  # a shape that is opened after the loss gets the new device by itself
 
 
 def test_a_lost_gpu_ends_on_numpy_for_every_shape(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,11 +270,11 @@ def test_a_lost_gpu_ends_on_numpy_for_every_shape(path: Path, monkeypatch: pytes
             return super().run(*arguments, **options)
 
     monkeypatch.setitem(vars(engine), "Session", Session)
-    said: list[str] = []
-    with remover(path, backend="auto", notify=said.append) as shared:
+    notices: list[str] = []
+    with remover(path, backend="auto", notify=notices.append) as shared:
         notes = [shared.remove(PHOTOS[n]).notes for n in (0, 1, 2, 0)]
     assert notes == [(), ("the GPU was lost; computed on NumPy",), (), ()]
-    assert [line.rsplit("; ", 1)[1] for line in said] == ["trying once more on a new device", "going on with NumPy"]
+    assert [line.rsplit("; ", 1)[1] for line in notices] == ["trying once more on a new device", "going on with NumPy"]
 
 
 def test_a_photo_too_large_for_the_gpu_is_no_lost_gpu(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,18 +283,20 @@ def test_a_photo_too_large_for_the_gpu_is_no_lost_gpu(path: Path, monkeypatch: p
     class Session(real):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, input_shapes: dict[str, tuple[int, ...]], **options: Any) -> None:
             if input_shapes["x"][3] == 48:
-                network._opened = replace(network._opened)  # as if another thread had recovered a loss meanwhile
+                network._open_model = replace(
+                    network._open_model
+                )  # as if another thread had recovered a loss meanwhile
                 raise engine.TooLargeError("the adapter is out of memory")
             super().__init__(*arguments, input_shapes=input_shapes, **options)
 
-    said: list[str] = []
-    with remover(path, notify=said.append) as shared:
+    notices: list[str] = []
+    with remover(path, notify=notices.append) as shared:
         network = shared._network
         monkeypatch.setitem(vars(engine), "Session", Session)
         with pytest.raises(ImageError, match=r"with an input of 48 x 32, .*: the adapter is out of memory"):
             shared.remove(PHOTOS[2])
         assert shared.remove(PHOTOS[1]).notes == ()
-    assert said == []
+    assert notices == []
 
 
 def test_a_photo_too_small_for_a_mask_is_that_photos_failure(tmp_path: Path) -> None:
@@ -314,7 +316,7 @@ def test_a_photo_too_small_for_a_mask_is_that_photos_failure(tmp_path: Path) -> 
 def test_a_child_goes_on_whatever_a_thread_of_its_parent_was_opening(path: Path) -> None:
     with remover(path) as shared:
         expected = shared.remove(PHOTOS[0]).mask
-        with shared._network._opened.sessions._lock:  # as if another thread were opening one in this moment
+        with shared._network._open_model.sessions._lock:  # as if another thread were opening one in this moment
             same = outcome_of_child(
                 lambda: np.array_equal(shared.remove(PHOTOS[0]).mask, expected) and shared.remove(PHOTOS[1]).mask.any()
             )

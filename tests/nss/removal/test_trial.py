@@ -16,7 +16,7 @@ import nss
 from nss.errors import ModelUnavailableError
 from nss.models.weights import model_store
 from nss.removal import description, trial
-from nss.removal.description import Described
+from nss.removal.description import ResolvedInterface
 from tests.engine.models import node
 from tests.nss.tiny_models import SIDE, opened, probability, saved
 
@@ -24,21 +24,21 @@ LOGITS = node("Conv", "x w", "l")
 GREY = {"channels": "grey", "mean": (0.5,), "std": (1.0,)}
 
 
-def described(path: Path, **asked: Any) -> Described:
-    return description.interface_of(*opened(path), asked)  # type: ignore[arg-type]
+def interface_of(path: Path, **keys: Any) -> ResolvedInterface:
+    return description.interface_of(*opened(path), keys)  # type: ignore[arg-type]
 
 
-def mask_keys(known: Described) -> tuple[object, ...]:
-    interface = known.interface
+def mask_keys(result: ResolvedInterface) -> tuple[object, ...]:
+    interface = result.interface
     return interface.output, interface.channel, interface.activation, interface.range
 
 
-def _case(nodes: list[onnx.NodeProto], outputs: str, wanted: tuple[object, ...], name: str) -> object:
-    return pytest.param(nodes, outputs, wanted, id=name)
+def _case(nodes: list[onnx.NodeProto], outputs: str, answer: tuple[object, ...], name: str) -> object:
+    return pytest.param(nodes, outputs, answer, id=name)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "outputs", "wanted"),
+    ("nodes", "outputs", "answer"),
     [
         _case(
             [*probability(output="p"), node("Conv", "p one", "y")], "y", ("y", 0, "none", 1), "conv of probabilities"
@@ -133,7 +133,7 @@ def _case(nodes: list[onnx.NodeProto], outputs: str, wanted: tuple[object, ...],
     ],
 )
 def test_what_the_outputs_are(
-    nodes: list[onnx.NodeProto], outputs: str, wanted: tuple[object, ...], tmp_path: Path
+    nodes: list[onnx.NodeProto], outputs: str, answer: tuple[object, ...], tmp_path: Path
 ) -> None:
     constants = {
         "w4": np.full((4, 3, 1, 1), 1.5, np.float32),
@@ -144,51 +144,51 @@ def test_what_the_outputs_are(
         "axes": np.array([0, 1]),
     }
     path = saved(tmp_path / "m.onnx", nodes, dict.fromkeys(outputs.split()), constants=constants)
-    assert mask_keys(described(path)) == wanted
+    assert mask_keys(interface_of(path)) == answer
 
 
 def test_of_more_channels_none_is_known_until_one_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.onnx", [LOGITS, node("Conv", "l w3", "y")])
-    assert described(path).origins["channel"] == "guess"  # and the model is refused where it is opened
+    assert interface_of(path).origins["channel"] == "guess"  # and the model is refused where it is opened
     with pytest.raises(ModelUnavailableError, match="gives y of float32"):
         nss.Remover(path, backend="numpy", quiet=True)
-    assert mask_keys(described(path, channel=1)) == ("y", 1, "softmax", 1)
+    assert mask_keys(interface_of(path, channel=1)) == ("y", 1, "softmax", 1)
     classes = saved(tmp_path / "c.onnx", [LOGITS, node("Conv", "l w3", "c"), node("ArgMax", "c", "y", axis=1)])
     with pytest.raises(ModelUnavailableError, match=r"gives y, a map of several classes; .*by 'channel'"):
-        described(classes)
-    assert mask_keys(described(classes, channel=2)) == ("y", 2, "none", 1)
+        interface_of(classes)
+    assert mask_keys(interface_of(classes, channel=2)) == ("y", 2, "none", 1)
 
 
 def test_what_is_asked_for_stands(tmp_path: Path) -> None:
     nodes = [*probability(output="a"), node("Identity", "logits", "b")]
     path = saved(tmp_path / "m.onnx", nodes, {"a": None, "b": None})
-    assert mask_keys(described(path)) == ("a", 0, "none", 1)
-    assert mask_keys(described(path, output="b")) == ("b", 0, "sigmoid", 1)
-    assert mask_keys(described(path, output=-1, activation="none")) == ("b", 0, "none", 1)
+    assert mask_keys(interface_of(path)) == ("a", 0, "none", 1)
+    assert mask_keys(interface_of(path, output="b")) == ("b", 0, "sigmoid", 1)
+    assert mask_keys(interface_of(path, output=-1, activation="none")) == ("b", 0, "none", 1)
     levels = [*probability(output="p"), node("Sqrt", "p", "s"), node("Mul", "s 255", "y")]
     path = saved(tmp_path / "levels.onnx", levels, constants={"255": np.float32(255)})
     for activation, range_ in (("none", 255), ("sigmoid", 1), ("softmax", 1)):  # the last two give 0..1
-        assert mask_keys(described(path, activation=activation)) == ("y", 0, activation, range_)
+        assert mask_keys(interface_of(path, activation=activation)) == ("y", 0, activation, range_)
 
 
 def test_open_sizes_are_tried_from_the_least_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int]] = []
     run = trial._run
 
-    def noted(file: Any, interface: Any, height: int, width: int) -> Any:
+    def note_size(file: Any, interface: Any, height: int, width: int) -> Any:
         sizes.append((height, width))
         return run(file, interface, height, width)
 
-    monkeypatch.setattr(trial, "_run", noted)
+    monkeypatch.setattr(trial, "_run", note_size)
     shape = {"x": [1, 3, "h", "w"]}
-    described(saved(tmp_path / "any.onnx", [LOGITS, node("Identity", "l", "y")], inputs=shape))
+    interface_of(saved(tmp_path / "any.onnx", [LOGITS, node("Identity", "l", "y")], inputs=shape))
     assert sizes == [(64, 64)]
     halves = [node("Split", "x parts", "top bottom", axis=2), node("Add", "top bottom", "s"), node("Conv", "s w", "y")]
     constants = {"parts": np.array([128, 128])}  # runs at 256 alone
     path = saved(tmp_path / "one.onnx", halves, inputs=shape, constants=constants)
-    assert mask_keys(described(path)) == ("y", 0, "sigmoid", 1)
+    assert mask_keys(interface_of(path)) == ("y", 0, "sigmoid", 1)
     assert sizes[1:] == [(64, 64), (128, 128), (256, 256)]
-    described(saved(tmp_path / "fixed.onnx", [LOGITS, node("Identity", "l", "y")], inputs={"x": [1, 3, SIDE, SIDE]}))
+    interface_of(saved(tmp_path / "fixed.onnx", [LOGITS, node("Identity", "l", "y")], inputs={"x": [1, 3, SIDE, SIDE]}))
     assert sizes[4:] == [(SIDE, SIDE)]
 
 
@@ -197,35 +197,35 @@ def test_what_cannot_be_tried_is_guessed_by_its_last_operator(tmp_path: Path, mo
         raise engine.TooLargeError("no memory")
 
     monkeypatch.setitem(vars(engine), "Session", fail)
-    known = described(saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")]))
-    assert mask_keys(known) == ("y", 0, "sigmoid", 1)
-    assert known.origins["activation"] == "guess"
-    assert "'activation'" in known.guesses[-1]
+    result = interface_of(saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")]))
+    assert mask_keys(result) == ("y", 0, "sigmoid", 1)
+    assert result.origins["activation"] == "guess"
+    assert "'activation'" in result.guesses[-1]
     assert not (model_store.state_dir() / "trials").exists()
 
 
 @pytest.fixture
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An entry for each time that a network is run."""
-    made: list[str] = []
-    tried = trial._tried
+    inputs: list[str] = []
+    try_sizes = trial._try_sizes
 
-    def counted(file: Any, interface: Any) -> Any:
-        made.append(interface.input)
-        return tried(file, interface)
+    def count_tries(file: Any, interface: Any) -> Any:
+        inputs.append(interface.input)
+        return try_sizes(file, interface)
 
-    monkeypatch.setattr(trial, "_tried", counted)
-    return made
+    monkeypatch.setattr(trial, "_try_sizes", count_tries)
+    return inputs
 
 
 def test_a_trial_is_remembered_for_the_file_and_the_preparation(tmp_path: Path, tries: list[str]) -> None:
     path = saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
-    first = described(path)
-    assert first == described(path)
+    first = interface_of(path)
+    assert first == interface_of(path)
     assert len(tries) == 1
-    (kept,) = (model_store.state_dir() / "trials").iterdir()
-    assert kept.name == f"{model_store.hash_file(path)}.json"
-    assert mask_keys(described(path, mean=(0.0,), std=(1.0,))) == mask_keys(first)
+    (record,) = (model_store.state_dir() / "trials").iterdir()
+    assert record.name == f"{model_store.hash_file(path)}.json"
+    assert mask_keys(interface_of(path, mean=(0.0,), std=(1.0,))) == mask_keys(first)
     assert len(tries) == 2
 
 
@@ -241,10 +241,10 @@ def test_a_trial_is_remembered_for_the_file_and_the_preparation(tmp_path: Path, 
 )
 def test_a_damaged_record_is_tried_anew(damage: Callable[[str], str], tmp_path: Path, tries: list[str]) -> None:
     path = saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
-    first = described(path)
-    (kept,) = (model_store.state_dir() / "trials").iterdir()
-    kept.write_text(damage(kept.read_text()))
-    assert described(path) == first
+    first = interface_of(path)
+    (record,) = (model_store.state_dir() / "trials").iterdir()
+    record.write_text(damage(record.read_text()))
+    assert interface_of(path) == first
     assert len(tries) == 2
 
 
@@ -261,15 +261,15 @@ def test_a_photo_that_contradicts_the_trial_is_said_and_the_trial_forgotten(tmp_
     with nss.Remover(path, backend="numpy", notify=lines.append) as remover:
         ordinary = remover.remove(trial.photos(40, 60)[0])
         assert ordinary.notes == ()
-        (kept,) = (model_store.state_dir() / "trials").iterdir()
+        (record,) = (model_store.state_dir() / "trials").iterdir()
         white = remover.remove(np.full((40, 60, 3), 255, np.uint8))
         assert "a trial had shown one, and is forgotten" in white.notes[-1]
         assert "'activation', 'range'" in white.notes[-1]
-        assert not kept.exists()
+        assert not record.exists()
     assert "a trial on two synthetic photos shows no activation" in lines[-1]
-    described(path)
+    interface_of(path)
     assert len(tries) == 2
-    assert not trial.contradicted("0" * 64)
+    assert not trial.forget("0" * 64)
 
 
 def test_the_photos_have_a_subject_and_are_unlike() -> None:

@@ -23,7 +23,7 @@ LOGOS = {
     "black over hidden white": (BLACK, WHITE),
     "white over hidden black": (WHITE, BLACK),
 }
-KEPT = 0.95
+LEAST_PART = 0.95
 """What must be left of a logo's alpha."""
 
 
@@ -38,7 +38,7 @@ def logo(alpha: np.ndarray, colour: tuple[int, ...], hidden: tuple[int, ...]) ->
     return np.dstack([np.where(alpha[..., None] > 0, np.array(colour), np.array(hidden)), alpha]).astype(np.uint8)
 
 
-def kept(remover: nss.Remover, rgba: np.ndarray) -> float:
+def part_kept(remover: nss.Remover, rgba: np.ndarray) -> float:
     return float(remover.remove(rgba).alpha().sum() / (rgba[..., 3] / 255).sum())
 
 
@@ -50,14 +50,14 @@ def u2netp() -> Iterator[nss.Remover]:
 
 @pytest.mark.parametrize("case", LOGOS)
 def test_a_logo_keeps_its_alpha_whatever_it_hides(u2netp: nss.Remover, case: str) -> None:
-    assert kept(u2netp, logo(ring(), *LOGOS[case])) >= KEPT
+    assert part_kept(u2netp, logo(ring(), *LOGOS[case])) >= LEAST_PART
 
 
 @pytest.mark.parametrize("colours", [(BLACK, WHITE), (BLACK, (128,) * 3, WHITE), ((20, 60, 200), (220, 30, 30))])
 def test_a_logo_of_several_colours_keeps_its_alpha(u2netp: nss.Remover, colours: tuple[tuple[int, ...], ...]) -> None:
     rgba = logo(ring(), BLACK, BLACK)
     rgba[..., :3] = np.array(colours, np.uint8)[np.arange(256) // 32 % len(colours)]
-    assert kept(u2netp, rgba) >= KEPT
+    assert part_kept(u2netp, rgba) >= LEAST_PART
 
 
 @pytest.mark.models
@@ -71,7 +71,7 @@ def test_two_logos_with_isnet() -> None:
     with nss.Remover(path, backend="numpy") as remover:
         # what lies under alpha 0 makes no difference, as the test below shows
         for colour in (BLACK, WHITE):
-            assert kept(remover, logo(ring(), colour, colour)) >= KEPT
+            assert part_kept(remover, logo(ring(), colour, colour)) >= LEAST_PART
 
 
 def test_files_that_differ_only_in_hidden_colours_give_the_same_mask(u2netp: nss.Remover, tmp_path: Path) -> None:
@@ -91,19 +91,19 @@ def test_files_that_differ_only_in_hidden_colours_give_the_same_mask(u2netp: nss
 
 def test_an_opaque_photo_is_the_same_array() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    assert visible.shown(rgb, None) is rgb
-    assert visible.shown(rgb, np.full((5, 7), 255, np.uint8)) is rgb
+    assert visible.over_backdrop(rgb, None) is rgb
+    assert visible.over_backdrop(rgb, np.full((5, 7), 255, np.uint8)) is rgb
 
 
 def test_each_pixel_is_shown_as_far_as_its_alpha_says() -> None:
     colours, alphas = np.meshgrid(np.arange(256), np.arange(256))
     rgb = np.repeat(colours[..., None], 3, axis=2).astype(np.uint8)
     rgb[..., 1:] = (0, 7)
-    shown = visible.shown(rgb, alphas.astype(np.uint8))
-    (backdrop,) = np.unique(shown[0], axis=0)
+    result = visible.over_backdrop(rgb, alphas.astype(np.uint8))
+    (backdrop,) = np.unique(result[0], axis=0)
     assert tuple(backdrop) in visible.BACKDROPS
     part = alphas[..., None] / 255
-    assert np.abs(shown - (rgb * part + backdrop * (1 - part))).max() <= 0.5 + 1e-9
+    assert np.abs(result - (rgb * part + backdrop * (1 - part))).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_backdrop_is_unlike_what_is_visible(
 ) -> None:
     rgb = np.array([[*visible_colours, *visible.BACKDROPS]], np.uint8)
     alpha = np.array([[255] * len(visible_colours) + [0] * len(visible.BACKDROPS)], np.uint8)
-    assert tuple(visible.shown(rgb, alpha)[0, -1]) == expected
+    assert tuple(visible.over_backdrop(rgb, alpha)[0, -1]) == expected
 
 
 def test_a_colour_counts_by_its_alpha() -> None:
@@ -129,9 +129,9 @@ def test_a_colour_counts_by_its_alpha() -> None:
     rgb[:, :50] = LIGHT_BLUE
     alpha = np.where(np.arange(100) < 50, 1, 255).astype(np.uint8) * np.ones((10, 1), np.uint8)
     alpha[0, 0] = 0  # under 1 % of what is visible is light blue
-    assert tuple(visible.shown(rgb, alpha)[0, 0]) == LIGHT_BLUE
+    assert tuple(visible.over_backdrop(rgb, alpha)[0, 0]) == LIGHT_BLUE
     alpha[1:, :50] = 255
-    assert tuple(visible.shown(rgb, alpha)[0, 0]) == WHITE
+    assert tuple(visible.over_backdrop(rgb, alpha)[0, 0]) == WHITE
 
 
 def test_a_large_photo_is_shown_in_strips() -> None:
@@ -139,10 +139,10 @@ def test_a_large_photo_is_shown_in_strips() -> None:
     alpha[1000:, :1000] = 130
     tracemalloc.start()
     try:
-        shown = visible.shown(rgb, alpha)
+        result = visible.over_backdrop(rgb, alpha)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert tuple(shown[-1, 0]) == (63, 98, 125)  # 125 of 255 of it
-    assert tuple(shown[-1, -1]) == tuple(shown[0, 0]) == LIGHT_BLUE
+    assert tuple(result[-1, 0]) == (63, 98, 125)  # 125 of 255 of it
+    assert tuple(result[-1, -1]) == tuple(result[0, 0]) == LIGHT_BLUE
     assert peak <= rgb.nbytes + (28 << 20)  # the result, and a strip of one megapixel

@@ -38,11 +38,11 @@ class Place:
         return local_models.pull(self.spec, notify=lambda _: None)[0]
 
     def refusal(self) -> str:
-        with pytest.raises(ModelUnavailableError) as caught:
+        with pytest.raises(ModelUnavailableError) as failure:
             self.fetch()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(failure.value)
         assert self.find(self.spec) is None
-        return str(caught.value)
+        return str(failure.value)
 
 
 @pytest.fixture(params=["hub", "release"])
@@ -93,9 +93,9 @@ def test_a_slow_download_is_given_up_and_keeps_what_came(
     monkeypatch.setattr(transfer, "SLOW_S", 0.3)
     with Proxy(place.server.port, chunk=1000, pause_s=0.05) as proxy:
         proxy.use(monkeypatch)
-        started = time.perf_counter()
+        start = time.perf_counter()
         message = place.refusal()
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - start < 5
     assert message.startswith("only ")
     assert "bytes of tiny arrived in" in message
     assert 1000 <= partial_files(tmp_path)[0] < 30_000
@@ -115,9 +115,9 @@ def test_a_download_that_stands_still_is_given_up(place: Place, monkeypatch: pyt
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     with Proxy(place.server.port, chunk=200_000, pause_s=1.0) as proxy:
         proxy.use(monkeypatch)
-        started = time.perf_counter()
+        start = time.perf_counter()
         assert "the connection broke after 0 of 400,000 bytes of tiny" in place.refusal()
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - start < 5
 
 
 def test_a_download_goes_through_the_proxy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +145,9 @@ def test_an_offline_download_is_refused_without_a_request(place: Place, monkeypa
 
 
 def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Path) -> None:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
     root = str(Path(catalogue.__file__).parents[2])
-    env = kept | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
+    env = environment | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
     command = [sys.executable, "-c", program(place.spec), "pull", "tiny", "--quiet"]
     with Proxy(place.server.port, chunk=40_000, pause_s=0.1) as proxy:
         env |= {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url}
@@ -160,11 +160,11 @@ def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Pa
 
 
 def test_the_licence_and_the_size_are_said_before_the_download(place: Place) -> None:
-    said: list[tuple[str, int]] = []
-    local_models.pull(place.spec, notify=lambda line: said.append((line, len(place.server.transfers))))
-    assert [transfers for _, transfers in said] == [0, 0]
-    assert said[0][0].startswith("licence of Tiny: Test licence")
-    assert said[1][0].startswith("tiny: 0.4 MB to fetch from ")
+    notices: list[tuple[str, int]] = []
+    local_models.pull(place.spec, notify=lambda line: notices.append((line, len(place.server.transfers))))
+    assert [transfers for _, transfers in notices] == [0, 0]
+    assert notices[0][0].startswith("licence of Tiny: Test licence")
+    assert notices[1][0].startswith("tiny: 0.4 MB to fetch from ")
     assert len(place.server.transfers) == 1
 
 

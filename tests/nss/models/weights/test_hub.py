@@ -28,7 +28,7 @@ from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
 
 CONTENT = random.Random(7).randbytes(600_000)
 OTHER = random.Random(8).randbytes(600_000)
-MOVED = "f" * 40
+LATER_COMMIT = "f" * 40
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 
 
 def refusal(spec: catalogue.ModelSpec) -> str:
-    with pytest.raises(ModelUnavailableError) as caught:
+    with pytest.raises(ModelUnavailableError) as failure:
         nss_hub.fetch(spec)
-    message = str(caught.value)
+    message = str(failure.value)
     assert "\n" not in message
     assert nss_hub.find_cached(spec) is None
     return message
@@ -229,23 +229,23 @@ def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, monkeypatch: pytest.
     assert transfer.CONNECTION_LIMIT_S == 5
     monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.3)
     hub.hangs = True
-    started = time.perf_counter()
+    start = time.perf_counter()
     assert f"cannot reach {hub.url}" in refusal(tiny_spec(CONTENT))
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - start < 3
 
 
 def test_the_limit_holds_for_the_name_look_up_too(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
     monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.2)
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hub.released.wait(20))
-    started = time.perf_counter()
+    start = time.perf_counter()
     assert "no answer within 0.2 s" in refusal(tiny_spec(CONTENT))
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - start < 3
 
 
 def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with FakeHub(CONTENT) as gone:
+    with FakeHub(CONTENT) as stopped_hub:
         pass
-    isolate(monkeypatch, tmp_path, f"http://127.0.0.1:{gone._server.server_address[1]}")
+    isolate(monkeypatch, tmp_path, f"http://127.0.0.1:{stopped_hub._server.server_address[1]}")
     assert "cannot reach" in refusal(tiny_spec(CONTENT))
 
 
@@ -258,7 +258,7 @@ def test_the_pinned_commit_is_kept_when_the_branch_moves(hub: FakeHub, tmp_path:
     spec = tiny_spec(CONTENT)
     nss_hub.fetch(spec)
     shutil.rmtree(tmp_path / "hub")
-    hub.commit, hub.older = MOVED, [COMMIT]
+    hub.commit, hub.older = LATER_COMMIT, [COMMIT]
     hub.requests.clear()
     assert nss_hub.fetch(spec).parent.parent.name == COMMIT
     assert {r.path.split("/")[4] for r in hub.requests if "resolve" in r.path} == {COMMIT}
@@ -302,7 +302,7 @@ def test_discard_leaves_what_other_commits_and_files_use(tmp_path: Path) -> None
     path = nss_hub.fetch(spec)
     if not path.is_symlink():
         pytest.skip("this file system has no symbolic links: every commit has its own copy")
-    twin = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / MOVED / "onnx" / "model.onnx"
+    twin = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / LATER_COMMIT / "onnx" / "model.onnx"
     twin.parent.mkdir(parents=True)
     twin.symlink_to(path.resolve())
     (path.parent / "README.md").write_text("of another program")
@@ -327,9 +327,16 @@ def test_the_environment_is_honoured_by_the_command(hub: FakeHub, tmp_path: Path
         "except NssError as error:\n"
         "    sys.exit(f'{error.exit_code} {error}')\n"
     )
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "proxy" not in k.lower()
+    }
     # AI_AGENT makes huggingface_hub ask its endpoint for a list of programs, unless telemetry is off.
-    env = kept | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_right", "AI_AGENT": "x"}
+    env = environment | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": "hf_right",
+        "AI_AGENT": "x",
+    }
     env |= {"NSS_MODEL_DIR": str(tmp_path / "models"), "PYTHONPATH": str(Path(catalogue.__file__).parents[2])}
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -348,6 +355,6 @@ def test_the_environment_is_honoured_by_the_command(hub: FakeHub, tmp_path: Path
     assert "torch/" not in hub.requests[0].headers["user-agent"]
 
     hub.requests.clear()
-    found = run("path", "tiny", HF_HUB_OFFLINE="1")
-    assert Path(found.stdout.strip()).read_bytes() == CONTENT
+    outcome = run("path", "tiny", HF_HUB_OFFLINE="1")
+    assert Path(outcome.stdout.strip()).read_bytes() == CONTENT
     assert hub.requests == []

@@ -26,11 +26,11 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeRele
 
 
 def refusal(spec: catalogue.ModelSpec) -> str:
-    with pytest.raises(ModelUnavailableError) as caught:
+    with pytest.raises(ModelUnavailableError) as failure:
         release.fetch(spec)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
     assert release.find(spec) is None
-    return str(caught.value)
+    return str(failure.value)
 
 
 def test_a_file_gets_its_name_in_the_folder_of_fetched_models(server: FakeRelease, tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_a_server_that_ignores_the_range_starts_the_file_again(server: FakeRelea
 def test_a_model_known_by_its_md5_alone_is_checked_by_that(server: FakeRelease) -> None:
     md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     spec = released_spec(CONTENT, sha256=None, md5=md5, size=None)
-    said: list[str] = []
-    path = release.fetch(spec, notify=said.append)
-    assert said == [f"tiny: 0.3 MB to fetch from {server.url}/{FILE}"]  # as large as the server says
+    notices: list[str] = []
+    path = release.fetch(spec, notify=notices.append)
+    assert notices == [f"tiny: 0.3 MB to fetch from {server.url}/{FILE}"]  # as large as the server says
     assert local_models.find_fault(spec, "cache", path) is None
     path.write_bytes(OTHER)
     assert f"instead of {md5}" in str(local_models.find_fault(spec, "cache", path, fresh=True))
@@ -148,7 +148,7 @@ def test_a_folder_that_is_a_file(server: FakeRelease, tmp_path: Path) -> None:
 def test_the_fetched_models_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NSS_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert model_store.fetched_dir().parts[-2:] == ("nss-wgpu", "models")
+    assert model_store.release_dir().parts[-2:] == ("nss-wgpu", "models")
 
 
 @pytest.mark.usefixtures("server")

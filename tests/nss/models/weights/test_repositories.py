@@ -19,13 +19,13 @@ from nss.models.weights import model_store, repositories, transfer
 from tests.nss.fake_hub import COMMIT, FILE, REPO, FakeHub
 from tests.nss.repository import (
     CONFIGURATION,
+    LATER_COMMIT,
     MODEL,
-    MOVED,
     WEIGHTS,
     network,
     notices,
-    obtained,
     refusal,
+    resolve_model,
     serving,
     variants,
 )
@@ -38,7 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 
 
 def test_the_only_onnx_file_is_fetched_with_its_configuration(hub: FakeHub, tmp_path: Path) -> None:
-    resolved = obtained()
+    resolved = resolve_model()
     snapshot = tmp_path / "hub" / "models--someone--tiny" / "snapshots" / COMMIT
     assert (resolved.source, resolved.path) == ("cache", snapshot / "onnx" / "model.onnx")
     assert resolved.path.read_bytes() == MODEL
@@ -51,9 +51,9 @@ def test_the_only_onnx_file_is_fetched_with_its_configuration(hub: FakeHub, tmp_
 
 
 def test_what_is_here_needs_no_request(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = refusal(allow_fetch=False)
-    assert str(refused) == ("someone/tiny is neither a file nor a model on this machine: 'allow_fetch' would fetch it")
-    first = obtained()
+    failure = refusal(allow_fetch=False)
+    assert str(failure) == ("someone/tiny is neither a file nor a model on this machine: 'allow_fetch' would fetch it")
+    first = resolve_model()
     hub.requests.clear()
     for offline in (False, True):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
@@ -64,37 +64,37 @@ def test_what_is_here_needs_no_request(hub: FakeHub, monkeypatch: pytest.MonkeyP
 
 
 def test_the_commit_stays_when_the_branch_moves(hub: FakeHub, tmp_path: Path) -> None:
-    obtained()
+    resolve_model()
     hub.history = {COMMIT: hub.files or {}}
-    hub.commit, hub.files = MOVED, variants("", "_fp16")
-    assert obtained().path.read_bytes() == MODEL
+    hub.commit, hub.files = LATER_COMMIT, variants("", "_fp16")
+    assert resolve_model().path.read_bytes() == MODEL
     shutil.rmtree(tmp_path / "hub")
     hub.requests.clear()
-    again = obtained()
+    again = resolve_model()
     assert (again.path.read_bytes(), again.path.parents[1].name) == (MODEL, COMMIT)
     assert (again.path.parents[1] / "preprocessor_config.json").read_bytes() == CONFIGURATION
     assert not any(request.path.startswith("/api/") for request in hub.requests)
     # another file, and another revision asked for, have pins of their own
-    assert obtained(variant="fp16").path.parents[1].name == MOVED
-    assert obtained(f"{REPO}@{MOVED}").path.parents[1].name == MOVED
-    assert obtained(f"{REPO}:{FILE}").path.parents[1].name == COMMIT
+    assert resolve_model(variant="fp16").path.parents[1].name == LATER_COMMIT
+    assert resolve_model(f"{REPO}@{LATER_COMMIT}").path.parents[1].name == LATER_COMMIT
+    assert resolve_model(f"{REPO}:{FILE}").path.parents[1].name == COMMIT
 
 
 def test_what_was_listed_is_fetched_though_the_branch_moves_meanwhile(hub: FakeHub) -> None:
     def move(_: str) -> None:
         hub.history = {COMMIT: hub.files or {}}
-        hub.commit, hub.files = MOVED, {}
+        hub.commit, hub.files = LATER_COMMIT, {}
 
     path = resolve.resolve(REPO, allow_fetch=True, notify=move).path
     assert (path.read_bytes(), path.parents[1].name) == (MODEL, COMMIT)
 
 
 def test_a_file_that_was_pinned_by_its_whole_name_stays_when_it_is_chosen(hub: FakeHub, tmp_path: Path) -> None:
-    obtained(f"{REPO}:{FILE}")
+    resolve_model(f"{REPO}:{FILE}")
     shutil.rmtree(tmp_path / "hub")
     hub.history = {COMMIT: hub.files or {}}
-    hub.commit, hub.files = MOVED, {FILE: network(2, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
-    resolved = obtained()
+    hub.commit, hub.files = LATER_COMMIT, {FILE: network(2, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
+    resolved = resolve_model()
     assert (resolved.path.read_bytes(), resolved.path.parents[1].name) == (MODEL, COMMIT)
     assert [companion.filename for companion in resolved.spec.companions] == ["preprocessor_config.json"]
 
@@ -103,18 +103,18 @@ def test_a_file_that_was_pinned_by_its_whole_name_stays_when_it_is_chosen(hub: F
 def test_what_another_program_fetched_is_taken_over_whole() -> None:
     path = Path(hf_hub_download(REPO, FILE))
     hf_hub_download(REPO, "preprocessor_config.json")
-    assert repositories.pinned(Reference(REPO)) is None
-    assert obtained().path == path
+    assert repositories.pinned_spec(Reference(REPO)) is None
+    assert resolve_model().path == path
     assert (path.parents[1] / "preprocessor_config.json").exists()
-    assert repositories.pinned(Reference(REPO)) is not None
+    assert repositories.pinned_spec(Reference(REPO)) is not None
 
 
-@pytest.mark.parametrize("revision", ["v1.0", "refs/pr/1", MOVED])
+@pytest.mark.parametrize("revision", ["v1.0", "refs/pr/1", LATER_COMMIT])
 def test_a_branch_a_tag_or_a_commit(hub: FakeHub, revision: str) -> None:
-    hub.branches = {"v1.0": MOVED, "refs/pr/1": MOVED}
-    hub.history = {MOVED: {"model.onnx": network(2)}}
-    resolved = obtained(f"{REPO}@{revision}")
-    assert (resolved.path.read_bytes(), resolved.path.parent.name) == (network(2), MOVED)
+    hub.branches = {"v1.0": LATER_COMMIT, "refs/pr/1": LATER_COMMIT}
+    hub.history = {LATER_COMMIT: {"model.onnx": network(2)}}
+    resolved = resolve_model(f"{REPO}@{revision}")
+    assert (resolved.path.read_bytes(), resolved.path.parent.name) == (network(2), LATER_COMMIT)
     assert resolved.spec.name == f"{REPO}@{revision}:model.onnx"
     assert str(refusal(f"{REPO}@nothing")) == (
         f"{hub.url}/{REPO} has no revision nothing: name a branch, tag or commit that it has"
@@ -123,10 +123,12 @@ def test_a_branch_a_tag_or_a_commit(hub: FakeHub, revision: str) -> None:
 
 def test_variants_are_chosen_by_name(hub: FakeHub) -> None:
     hub.files = variants("", "_fp16", "_quantized")
-    assert obtained().path.name == "model.onnx"
-    assert obtained(variant="fp16").path.read_bytes() == hub.files["onnx/model_fp16.onnx"]
-    assert obtained(variant="q8").path.name == obtained(variant="quantized").path.name == "model_quantized.onnx"
-    assert obtained(f"{REPO}:onnx/model_fp16.onnx").path.name == "model_fp16.onnx"
+    assert resolve_model().path.name == "model.onnx"
+    assert resolve_model(variant="fp16").path.read_bytes() == hub.files["onnx/model_fp16.onnx"]
+    assert (
+        resolve_model(variant="q8").path.name == resolve_model(variant="quantized").path.name == "model_quantized.onnx"
+    )
+    assert resolve_model(f"{REPO}:onnx/model_fp16.onnx").path.name == "model_fp16.onnx"
     assert len(hub.transfers) == 3
 
 
@@ -172,7 +174,7 @@ def test_the_licence_is_what_the_card_says(
     hub.card = card
     (line,) = notices()
     assert "".join(capfd.readouterr()) == ""
-    spec = obtained().spec
+    spec = resolve_model().spec
     assert spec.licence == licence
     assert spec.commercial == ("yes" if licence == "mit" else "ask")
     assert spec.licence_url == (where if where.startswith("https") else hub.url + where)
@@ -198,7 +200,7 @@ def test_a_gated_repository_is_explained(hub: FakeHub, monkeypatch: pytest.Monke
         f"{hub.url}/{REPO} with your account, then set HF_TOKEN to a token of that account"
     )
     monkeypatch.setenv("HF_TOKEN", "hf_right")
-    assert obtained().path.read_bytes() == MODEL
+    assert resolve_model().path.read_bytes() == MODEL
 
 
 def test_offline_without_the_model_is_one_line(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,39 +255,39 @@ def test_names_that_lead_out_of_the_repository_are_passed_over(hub: FakeHub, tmp
 def test_a_variant_of_a_model_of_the_catalogue_has_its_licence_and_its_network(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = catalogue.CATALOGUE["rmbg-1.4"]
-    monkeypatch.setitem(catalogue.CATALOGUE, "rmbg-1.4", replace(known, repo=REPO))
+    entry = catalogue.CATALOGUE["rmbg-1.4"]
+    monkeypatch.setitem(catalogue.CATALOGUE, "rmbg-1.4", replace(entry, repo=REPO))
     hub.files = {**variants("", "_fp16"), "other.onnx": network(7)}
     lines: list[str] = []
     spec = resolve.resolve("rmbg-1.4", variant="fp16", allow_fetch=True, notify=lines.append).spec
     assert lines == [
         f"{REPO}:onnx/model_fp16.onnx: 0.0 MB, licence BRIA RMBG-1.4, commercial use by agreement with its owner; "
-        f"see {known.licence_url}"
+        f"see {entry.licence_url}"
     ]
-    assert (spec.title, spec.interface, spec.filename) == (known.title, known.interface, "onnx/model_fp16.onnx")
-    assert obtained(f"{REPO}:other.onnx").spec.interface == {}
+    assert (spec.title, spec.interface, spec.filename) == (entry.title, entry.interface, "onnx/model_fp16.onnx")
+    assert resolve_model(f"{REPO}:other.onnx").spec.interface == {}
     assert resolve.resolve("rmbg-1.4", variant="fp16", allow_fetch=False, notify=pytest.fail).spec == spec
 
 
 def test_a_file_that_the_catalogue_knows_has_its_interface(hub: FakeHub) -> None:
-    known = catalogue.CATALOGUE["u2netp"]
-    hub.files = {"any.onnx": (Path(catalogue.__file__).parent / str(known.filename)).read_bytes()}
-    spec = obtained().spec
-    assert (spec.interface, spec.licence, spec.name) == (known.interface, "apache-2.0", f"{REPO}:any.onnx")
+    entry = catalogue.CATALOGUE["u2netp"]
+    hub.files = {"any.onnx": (Path(catalogue.__file__).parent / str(entry.filename)).read_bytes()}
+    spec = resolve_model().spec
+    assert (spec.interface, spec.licence, spec.name) == (entry.interface, "apache-2.0", f"{REPO}:any.onnx")
 
 
 def test_an_end_between_pin_and_note_costs_nothing(hub: FakeHub) -> None:
-    obtained()
+    resolve_model()
     name = f"{REPO}:{FILE}"
     pin = model_store.read_pin(name)
     model_store.forget_pin(name)
     assert pin is not None
     model_store.write_pin(name, pin)
-    hub.commit, hub.files = MOVED, variants("")
-    assert obtained().path.read_bytes() == network(1)
+    hub.commit, hub.files = LATER_COMMIT, variants("")
+    assert resolve_model().path.read_bytes() == network(1)
     for note in ({}, {"size": "x"}, {"size": 1, "companions": [1]}):
         model_store.write_note(name, note)
-        assert obtained().path.parents[1].name == MOVED
+        assert resolve_model().path.parents[1].name == LATER_COMMIT
 
 
 def test_a_state_folder_that_cannot_be_written(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -308,8 +310,8 @@ def test_the_command_takes_a_repository_and_a_variant(
         return status, "".join(capsys.readouterr())
 
     remove = ["remove", str(photo), "--overwrite", "--backend", "numpy", "--model", REPO, "--json"]
-    status, said = run(*remove, "--model-variant", "fp16")
-    assert (status, f'"model": "{REPO}:onnx/model_fp16.onnx"' in said) == (0, True), said
+    status, lines = run(*remove, "--model-variant", "fp16")
+    assert (status, f'"model": "{REPO}:onnx/model_fp16.onnx"' in lines) == (0, True), lines
     for command in ("bench", "parity"):
         backend = ["--backend", "numpy", *(["--runs", "1"] if command == "bench" else [])]
         assert run(command, REPO, "--model-variant", "fp16", *backend)[0] == 0
@@ -318,8 +320,8 @@ def test_the_command_takes_a_repository_and_a_variant(
         == f"{REPO}:onnx/model_fp16.onnx"
     )
     del hub.files["onnx/model.onnx"]
-    status, said = run(*remove)
-    assert (status, "someone/tiny has 2 ONNX files" in said) == (2, True), said
+    status, lines = run(*remove)
+    assert (status, "someone/tiny has 2 ONNX files" in lines) == (2, True), lines
     assert run("remove", str(photo), "--mode", "fast", "--model-variant", "fp16")[0] == 2
     assert run("remove", str(photo), "--overwrite", "--model-variant", "fp16")[0] == 2
     assert run("remove", str(photo), "--mask", str(photo), "--model-variant", "fp16")[0] == 2

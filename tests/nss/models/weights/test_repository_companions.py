@@ -22,8 +22,8 @@ from tests.nss.repository import (
     WEIGHTS,
     network,
     notices,
-    obtained,
     refusal,
+    resolve_model,
     serving,
     variants,
 )
@@ -55,14 +55,14 @@ def test_external_data_comes_along_and_is_used(hub: FakeHub, name: str, rgb: np.
     (tmp_path / "whole.onnx").write_bytes(MODEL)
     with nss.Remover(tmp_path / "whole.onnx", backend="numpy") as remover:
         np.testing.assert_array_equal(mask, remover.remove(rgb).mask)
-    path = obtained().path
+    path = resolve_model().path
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.onnx", name]
     said_later = [line for line in lines if line == f"{REPO}:{FILE}: 0.0 MB more, in onnx/{name}"]
     assert len(said_later) == (name == "weights.bin")
     # where a part is gone, it is fetched again; where it is damaged, that is said
     (path.parent / name).resolve().unlink()
     (path.parent / name).unlink()
-    assert (obtained().path.parent / name).read_bytes() == WEIGHTS.tobytes()
+    assert (resolve_model().path.parent / name).read_bytes() == WEIGHTS.tobytes()
     (path.parent / name).write_bytes(WEIGHTS.tobytes()[::-1])
     assert f"{name} is not {REPO}:{FILE}: sha256" in str(refusal())
 
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_model_is_not_pinned(hub: FakeHub) -> None:
     error = refusal()
     assert error.exit_code == 3
     assert "is a web page" in str(error)
-    assert repositories.pinned(Reference(REPO)) is None
+    assert repositories.pinned_spec(Reference(REPO)) is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_model_is_not_pinned(hub: FakeHub) -> None:
 )
 def test_the_nearest_configuration_comes_along(hub: FakeHub, files: dict[str, bytes], expected: list[str]) -> None:
     hub.files = {FILE: MODEL, **files}
-    resolved = obtained()
+    resolved = resolve_model()
     root = resolved.path.parents[1]
     assert [str(p.relative_to(root)) for p in root.rglob("*.json")] == expected
     assert [companion.filename for companion in resolved.spec.companions] == expected
@@ -106,7 +106,7 @@ def test_the_nearest_configuration_comes_along(hub: FakeHub, files: dict[str, by
 def test_a_configuration_that_would_not_be_read_does_not_come_along(hub: FakeHub) -> None:
     """One folder up counts where the file lies in ``onnx/``."""
     hub.files = {"fine/model.onnx": MODEL, "preprocessor_config.json": CONFIGURATION}
-    assert obtained().spec.companions == ()
+    assert resolve_model().spec.companions == ()
 
 
 @pytest.mark.usefixtures("hub")
@@ -120,17 +120,17 @@ def test_the_configuration_that_came_along_says_how_to_prepare_the_photo(rgb: np
 def test_two_at_once_transfer_it_once(hub: FakeHub) -> None:
     hub.files = {FILE: network(1, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
     with ThreadPoolExecutor(4) as pool:
-        paths = {resolved.path for resolved in pool.map(obtained, [REPO, f"{REPO}:{FILE}"] * 2)}
+        paths = {resolved.path for resolved in pool.map(resolve_model, [REPO, f"{REPO}:{FILE}"] * 2)}
     assert len(paths) == 1
     assert len(hub.transfers) == 2
-    assert obtained(REPO).spec == obtained(f"{REPO}:{FILE}").spec
+    assert resolve_model(REPO).spec == resolve_model(f"{REPO}:{FILE}").spec
 
 
 def test_removal_leaves_what_another_variant_shares(hub: FakeHub) -> None:
     hub.files = {**variants("", "_fp16"), "preprocessor_config.json": CONFIGURATION}
     hub.files |= {FILE: network(1, "w.bin"), "onnx/w.bin": WEIGHTS.tobytes()}
-    spec = obtained().spec
-    half = obtained(variant="fp16")
+    spec = resolve_model().spec
+    half = resolve_model(variant="fp16")
     assert nss_hub.discard(spec) == spec.whole_size - len(CONFIGURATION)
     assert sorted(path.name for path in half.path.parent.iterdir()) == ["model_fp16.onnx"]
     assert resolve.resolve(REPO, variant="fp16", allow_fetch=False).path == half.path
