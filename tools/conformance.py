@@ -1,4 +1,4 @@
-"""Run the ONNX backend node tests and print the counts that the README states.
+"""Run the ONNX backend node tests and print the counts that docs/engine.md states.
 
     python tools/conformance.py
 

@@ -62,7 +62,7 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
 
 
 def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
-    """Measured on 2 cores with AVX-512; see docs/architecture.md for the figures."""
+    """Measured on 2 cores with AVX-512; see docs/numbers.md for the figures."""
     plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin) >= 0
     fits = plain and window.kernel == (3, 3)
     # the transforms cost each channel a fixed sum, the multiplications they save grow with the channels opposite

@@ -1,4 +1,4 @@
-"""What "auto" stands for: the finest model that is on this machine, that is ours to choose, and that is not slow here.
+"""What "auto" stands for: the first model of an order that is on this machine, ours to choose, and not slow here.
 
 The order is `nss.models.catalogue.AUTO_ORDER`. Only files that nss-wgpu brought, or that lie in its model folder, are
 taken; a file of another program is used under its name only.
@@ -29,7 +29,7 @@ def resolve(*, quiet: bool = False, notify: Notify | None = None) -> ResolvedMod
 def candidates(
     *, backend: str = "auto", device: str | int | None = None, quiet: bool = False, notify: Notify | None = None
 ) -> Iterator[ResolvedModel]:
-    """The models that "auto" may stand for, from the finest to the built-in one.
+    """The models that "auto" may stand for, in their order, to the built-in one.
 
     A damaged file is passed over, and so is a model that was slow on this backend and device before.
     backend, device: as `engine.Session` takes them. quiet, notify: as for `nss.models.resolve.resolve`; what is passed
@@ -70,7 +70,7 @@ def say_choice(model: ResolvedModel, *, quiet: bool, notify: Notify | None) -> N
 
 
 def hint(resolved: ResolvedModel) -> str | None:
-    """How to get a finer model and under which licence, in one line; None unless "auto" ended at the built-in.
+    """How to get a larger model and under which licence, in one line; None unless "auto" ended at the built-in.
 
     First comes what may be used commercially, unless it is here already, and "auto" did not take it.
     """
@@ -79,7 +79,7 @@ def hint(resolved: ResolvedModel) -> str | None:
     free = next((spec for spec in map(CATALOGUE.__getitem__, catalogue.HINTED) if not _is_here(spec)), None)
     other = next((spec for spec in CATALOGUE.values() if spec.mode and not spec.gated and not _is_here(spec)), None)
     pulls = " or ".join(_pull(spec) for spec in (free, other) if spec)
-    return f"used the built-in {resolved.spec.title}; for finer edges: {pulls}" if pulls else None
+    return f"used the built-in {resolved.spec.title}; larger, with a 1024² mask: {pulls}" if pulls else None
 
 
 def _pull(spec: ModelSpec) -> str:

@@ -211,7 +211,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         _from_rembg(
             "isnet-general-use",
             "IS-Net general use",
-            "1024² mask, fine edges",
+            "1024² mask",
             md5="fc16ebd8b0c10d971d3513d564d01e29",
             size=178_648_008,
             sha256="60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
@@ -255,7 +255,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         ModelSpec(
             name="rmbg-1.4",
             title="BRIA RMBG-1.4",
-            summary="IS-Net, 1024² mask, finer edges",
+            summary="IS-Net, 1024² mask",
             speed="seconds on a CPU",
             licence="BRIA RMBG-1.4",
             licence_url="https://bria.ai/bria-huggingface-model-license-agreement/",
@@ -276,7 +276,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         _birefnet(
             "general-lite",
             "general-bb_swin_v1_tiny-epoch_232",
-            "a smaller BiRefNet, 1024² mask, fine edges",
+            "a smaller BiRefNet, 1024² mask",
             md5="4fab47adc4ff364be1713e97b7e66334",
             size=224_005_088,
             sha256="5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
@@ -284,7 +284,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         _birefnet(
             "general",
             "general-epoch_244",
-            "1024² mask, very fine edges",
+            "1024² mask",
             md5="7a35a0141cbbc80de11d9c9a28f52697",
             size=972_666_916,
             sha256="58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
@@ -304,7 +304,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         ModelSpec(
             name="rmbg-2.0",
             title="BRIA RMBG-2.0",
-            summary="BiRefNet, 1024² mask, the finest edges",
+            summary="BiRefNet, 1024² mask",
             speed="slow without a GPU",
             licence="CC BY-NC 4.0",
             licence_url="https://creativecommons.org/licenses/by-nc/4.0/",
@@ -337,13 +337,13 @@ AUTO_ORDER = (
     "silueta",
     "u2netp",
 )
-"""The order of ``auto``, the finest first, by what is published about them: transformers before convolutions, 1024²
+"""The order of ``auto``, by what is published about the models: transformers before convolutions, masks of 1024²
 before 320², larger before smaller. Models for one kind of subject are not in it, nor RMBG-2.0, whose licence each
 account has to accept."""
 
 HINTED = ("birefnet-general-lite", "isnet-general-use")
-"""Models to point to where the built-in one was used: the finest first of those that may be used commercially and are
-no larger than a user may want to fetch unasked for."""
+"""Models to point to where the built-in one was used: in the order of ``auto`` those that may be used commercially
+and are no larger than a user may want to fetch unasked for."""
 
 
 def spec_by_name(name: str) -> ModelSpec | None:

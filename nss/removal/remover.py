@@ -324,7 +324,7 @@ def _cutout(mask: np.ndarray, photo: Photo, *, notes: tuple[str, ...], info: Run
 def _open_auto(
     options: RunOptions, user_description: Description, *, quiet: bool, notify: Notify
 ) -> tuple[local_models.ResolvedModel, Network]:
-    """Open the finest model that is here and can be opened; a failure of the built-in one is raised."""
+    """Open the first model of its order that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend
     for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
         try:

@@ -95,7 +95,7 @@ def forget(sha256: str) -> bool:
 def choose(findings: Sequence[Finding], description: Description) -> Description:
     """The output, channel, activation and range that the findings speak for, where ``description`` leaves them open.
 
-    The finest output of one channel that varies is the mask, else the finest of two channels; of equals one that is
+    The largest output of one channel that varies is the mask, else the largest of two channels; of equals one that is
     called a mask, then the first. Nothing at all where no output can be a mask; no "channel" where it has more than
     two, or is a map of more than two classes.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -84,6 +85,12 @@ def test_of_the_engine_only_public_names_are_used() -> None:
         if name.split(".")[0] in ("engine", "shaders") and name not in public
     ]
     assert private == []
+
+
+def test_the_page_has_a_row_for_each_room_in_this_order() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("## Rooms of nss")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`nss.+?) \|", section, re.MULTILINE)
+    assert list(dict.fromkeys(name for row in rows for name in re.findall(r"nss/(\w+)", row))) == list(ROOMS)
 
 
 def test_a_breach_would_be_seen() -> None:

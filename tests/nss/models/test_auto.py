@@ -61,7 +61,7 @@ def card_here(monkeypatch: pytest.MonkeyPatch, description: str | None) -> None:
 
 def test_the_order_holds_models_for_any_subject_and_ends_at_the_built_in() -> None:
     order = [catalogue.CATALOGUE[name] for name in catalogue.AUTO_ORDER]
-    # transformers before convolutions, then the finer mask, then the larger file, of those that differ by a tenth
+    # transformers before convolutions, then the larger mask, then the larger file, of those that differ by a tenth
     ranks = [
         (not spec.name.startswith("birefnet"), -spec.interface["size"].of(1, 1)[0], -round((spec.size or 0) / 1e7))
         for spec in order
@@ -230,7 +230,7 @@ BUILT_IN = local_models.ResolvedModel(catalogue.CATALOGUE["u2netp"], Path("u2net
 @pytest.mark.usefixtures("hub")
 def test_the_hint_names_first_what_may_be_used_commercially_and_then_rmbg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert auto.hint(BUILT_IN) == (
-        "used the built-in U²-Netp; for finer edges: "
+        "used the built-in U²-Netp; larger, with a 1024² mask: "
         "`nss-wgpu models pull birefnet-general-lite` (224 MB, licence MIT, commercial use: yes) or "
         "`nss-wgpu models pull rmbg-1.4` (176 MB, licence BRIA RMBG-1.4, commercial use: no)"
     )
