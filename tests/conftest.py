@@ -15,6 +15,19 @@ WHOLE_FILES = ("tests/test_models.py", "tests/engine/gpu/test_birefnet_plan.py")
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests marked 'long', too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if marker := item.get_closest_marker("long"):
+            reason = f"{marker.kwargs['reason']}: NOT TESTED HERE, `pytest --long` and `.ci/run long` run it"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Called by xdist, once, before it hands out the first test."""

@@ -21,12 +21,12 @@ def _own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         yield own
 
 
-def check_many_runs(sessions: list[Session], images: np.ndarray, name: str) -> None:
+def check_many_runs(sessions: list[Session], images: np.ndarray, name: str, runs: int = RUNS) -> None:
     expected = [next(iter(sessions[0].run({name: image}).values())) for image in images]
 
     def work(index: int) -> None:
         session = sessions[index % len(sessions)]
-        for run in range(RUNS):
+        for run in range(runs):
             image = (index + run) % len(images)
             assert np.array_equal(next(iter(session.run({name: images[image]}).values())), expected[image])
 
@@ -48,10 +48,13 @@ def test_the_processor(backend: str) -> None:
         check_many_runs([session], IMAGES, "x")
 
 
-def test_u2netp_on_numpy() -> None:
+@pytest.mark.parametrize(
+    "runs", [2, pytest.param(RUNS, marks=pytest.mark.long(reason="160 runs of U²-Netp; 16 are run in any case"))]
+)
+def test_u2netp_on_numpy(runs: int) -> None:
     with Session(U2NETP, backend="numpy") as session:
         (info,) = session.inputs
-        check_many_runs([session], RNG.random((2, *info.shape), np.float32), info.name)
+        check_many_runs([session], RNG.random((2, *info.shape), np.float32), info.name, runs)
 
 
 def test_sessions_are_opened_while_others_run() -> None:

@@ -88,6 +88,7 @@ def test_runs_are_identical_and_leave_no_memory() -> None:
         assert resident() - before < 8 << 20
 
 
+@pytest.mark.long(reason="opens 20 sessions; that runs leave no memory is tested in any case")
 def test_sessions_leave_no_memory() -> None:
     held = device()  # the sessions share it, as they do in a process that keeps one open
     sizes = []

@@ -30,6 +30,7 @@ def test_isnet_is_known_in_every_precision(name: str) -> None:
     assert (known.origins["mean"], known.guesses) == ("catalogue (names)", ())
 
 
+@pytest.mark.long(reason="four runs of IS-Net; that it is recognised, and prepared alike, is tested in any case")
 def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
     path = fetched("isnet_f32")
     proto = onnx.load(path)

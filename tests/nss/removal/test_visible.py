@@ -61,6 +61,7 @@ def test_a_logo_of_several_colours_keeps_its_alpha(u2netp: nss.Remover, colours:
 
 
 @pytest.mark.models
+@pytest.mark.long(reason="four runs of IS-Net; U²-Netp is tested in any case")
 def test_two_logos_with_isnet() -> None:
     path = fetch_models.folder() / "isnet_f32.onnx"
     if not path.is_file():
