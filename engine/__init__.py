@@ -1,8 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another; ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are
-for work around a run.
+``compare`` holds one backend to another, ``environment`` says which versions a result depends on;
+``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.parity import ParityReport as ParityReport
     from engine.parity import compare as compare
     from engine.parity import deviates as deviates
+    from engine.provenance import environment as environment
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
@@ -62,6 +63,7 @@ __all__ = [
     "compare",
     "deviates",
     "devices",
+    "environment",
     "in_child",
     "single_threaded_blas",
 ]
@@ -81,6 +83,7 @@ _MODULES = {
     "compare": "parity",
     "deviates": "parity",
     "devices": "gpu.listing",
+    "environment": "provenance",
     "in_child": "forks",
     "single_threaded_blas": "cpu.threads",
 }

@@ -25,8 +25,13 @@ def in_child(renew: Callable[[], object]) -> None:
 
     Without effect where there is no fork.
     """
+    _at_fork(after_in_child=renew)
+
+
+def _at_fork(**hooks: Callable[[], object]) -> None:
+    """``os.register_at_fork``, where the system forks."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renew)
+        os.register_at_fork(**hooks)
 
 
 class ForkLock:
@@ -39,8 +44,7 @@ class ForkLock:
     def __init__(self) -> None:
         self._forking: int | None = None
         self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
+        _at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
 
     def _renew(self) -> None:
         self._condition = threading.Condition()

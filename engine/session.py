@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,19 +21,34 @@ from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
-from engine.kernel_time import KernelTime, kernel_time
+from engine.kernel_time import KernelTime
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
 
 
+@runtime_checkable
 class Executor(Protocol):
-    """What a backend makes of a graph."""
+    """What a backend makes of a graph: all that a session asks of it.
 
+    Memory in bytes: ``weight_bytes`` of the constants, ``activation_bytes`` allocated for what a run makes,
+    ``peak_bytes`` the most of it in use at once, ``scratch_bytes`` beside it. ``milliseconds`` is the wall time of the
+    last run by stage, empty where a run has no stages beside its nodes.
+    """
+
+    weight_bytes: int
+    peak_bytes: int
     activation_bytes: int
     scratch_bytes: int
 
+    @property
+    def milliseconds(self) -> Mapping[str, float]: ...
+
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]: ...
+
+    def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]: ...
+
+    def gpu_seconds(self, runs: int = 1) -> list[float]: ...
 
     def close(self) -> None: ...
 
@@ -102,7 +117,7 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
         adapter: str | int | None = None,
     ) -> None:
-        chosen = _resolve(backend, precision, adapter)
+        target = _resolve(backend, precision, adapter)
         self._gate = Gate(_closed)
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
@@ -112,22 +127,20 @@ class Session:
             self.inputs = _infos(graph.inputs)
             self.outputs = _infos(graph.outputs)
             loaded = len(graph.nodes)
-            passes = {} if chosen.backend == "reference" else optimize(graph)
-            self._made_by = chosen, precision
-            self._executor, device = _executor(graph, chosen, precision)
-        constants = sum(value.type.nbytes for value in graph.constants())
-        held = self._executor.activation_bytes
+            passes = {} if target.backend == "reference" else optimize(graph)
+            self._target, self._precision = target, precision
+            self._executor, device = _executor(graph, target, precision)
         self.info = SessionInfo(
-            backend=chosen.backend,
+            backend=target.backend,
             device=device,
-            reason=chosen.reason,
+            reason=target.reason,
             precision=precision,
             nodes_in_file=in_file,
             nodes_loaded=loaded,
             nodes_planned=len(graph.nodes),
-            weight_bytes=getattr(self._executor, "weight_bytes", constants),
-            peak_activation_bytes=getattr(self._executor, "peak_bytes", held),
-            activation_buffer_bytes=held,
+            weight_bytes=self._executor.weight_bytes,
+            peak_activation_bytes=self._executor.peak_bytes,
+            activation_buffer_bytes=self._executor.activation_bytes,
             scratch_bytes=self._executor.scratch_bytes,
             passes=passes,
         )
@@ -155,40 +168,28 @@ class Session:
 
         Raises BackendError where the adapter has no timestamps, and what ``run`` raises.
         """
-        from engine.gpu.executor import GpuExecutor
-
-        seconds: list[tuple[str, str, float]] = []
         with self._gate.entered():
-            self._executor.run(self._arrays(inputs, False), lambda *row: seconds.append(row))
-        if isinstance(self._executor, GpuExecutor):
-            commands = self._executor.plan.commands
-            return [kernel_time(command, row[2]) for command, row in zip(commands, seconds, strict=True)]
-        return [KernelTime(op, node, op, took) for op, node, took in seconds]
+            return self._executor.profile(self._arrays(inputs, False))
 
     def gpu_seconds(self, runs: int = 1) -> list[float]:
         """What ``runs`` runs take by the GPU's own clock, on the inputs of the last one, without upload and readback.
 
         Raises BackendError on other backends than webgpu, and where the adapter has no timestamps.
         """
-        from engine.gpu.executor import GpuExecutor
-        from engine.gpu.profile import gpu_seconds
-
-        if not isinstance(self._executor, GpuExecutor):
-            raise BackendError(f"backend '{self.info.backend}' runs on the processor; there is no GPU to ask")
         with self._gate.entered():
-            return gpu_seconds(self._executor, runs)
+            return self._executor.gpu_seconds(runs)
 
     @property
     def milliseconds(self) -> dict[str, float]:
         """Wall time of the last run, whichever thread's, by stage, on webgpu: upload, encode, wait; else empty."""
-        return dict(getattr(self._executor, "milliseconds", {}))
+        return dict(self._executor.milliseconds)
 
     def executor(self, part: Graph, whole: Graph) -> Executor:
         """Another executor of this session's kind, for a part of a graph that the passes have gone over.
 
         Values are stored in the precision that they have in the whole. The caller closes it.
         """
-        return _executor(part, *self._made_by, outside=(*whole.inputs, *whole.outputs))[0]
+        return _executor(part, self._target, self._precision, outside=(*whole.inputs, *whole.outputs))[0]
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
@@ -209,7 +210,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
+class _Target:
     """The backend that a session runs on, why, and for webgpu the adapter."""
 
     backend: str
@@ -221,58 +222,58 @@ def _closed() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
 
 
-def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Chosen:
+def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target:
     """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
-    chosen = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Chosen(backend, "asked for")
-    if chosen.adapter is None and adapter is not None:
-        raise BackendError(f"an adapter is for backend 'webgpu'; '{chosen.backend}' runs on the processor")
-    if precision == "f16" and not (chosen.adapter and chosen.adapter.f16):
-        where = f"adapter {chosen.adapter} has no shader-f16" if chosen.adapter else "the CPU computes in f32"
+    target = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Target(backend, "asked for")
+    if target.adapter is None and adapter is not None:
+        raise BackendError(f"an adapter is for backend 'webgpu'; '{target.backend}' runs on the processor")
+    if precision == "f16" and not (target.adapter and target.adapter.f16):
+        where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
         raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
-    return chosen
+    return target
 
 
 def _executor(
-    graph: Graph, chosen: _Chosen, precision: str, outside: Collection[Value] | None = None
+    graph: Graph, target: _Target, precision: str, outside: Collection[Value] | None = None
 ) -> tuple[Executor, str]:
     """What runs the graph, and the name of what it runs on."""
-    if chosen.backend == "reference":
+    if target.backend == "reference":
         return ReferenceExecutor(graph), blas.describe(1)
-    if chosen.adapter is not None:
+    if target.adapter is not None:
         from engine.gpu.executor import GpuExecutor
 
-        device = open_device(chosen.adapter)
-        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(chosen.adapter)
+        device = open_device(target.adapter)
+        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(target.adapter)
     executor = NumpyExecutor(graph)
     return executor, blas.describe(executor.pool.threads)
 
 
-def _on_gpu(backend: str, adapter: str | int | None) -> _Chosen:
+def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
     choice = choose(adapter)
     if choice.adapter is not None:
-        return _Chosen("webgpu", choice.reason, choice.adapter)
+        return _Target("webgpu", choice.reason, choice.adapter)
     if backend == "auto":
-        return _Chosen("numpy", choice.reason)
+        return _Target("numpy", choice.reason)
     # asked for by name: a software adapter is slow, not wrong
     software = choose("0") if adapters() else None
     if software is None:
         raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
-    return _Chosen("webgpu", "asked for; a software adapter", software.adapter)
+    return _Target("webgpu", "asked for; a software adapter", software.adapter)
 
 
 def _infos(values: Sequence[Value]) -> list[TensorInfo]:
     return [TensorInfo(value.name, value.dtype, value.shape) for value in values]
 
 
-def _fitting(info: TensorInfo, given: np.ndarray | None, allow_nan: bool) -> np.ndarray:
-    if given is None:
+def _fitting(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:
+    if value is None:
         raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
     try:
-        array = np.asarray(given)
+        array = np.asarray(value)
     except ValueError as error:
         raise InputError(f"input '{info.name}' is no array: {error}") from error
     if array.dtype != info.dtype or array.shape != info.shape:

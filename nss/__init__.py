@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.version import __version__ as __version__
     from nss.cutouts.compose import Composition as Composition
     from nss.cutouts.compose import Cutout as Cutout
-    from nss.cutouts.compose import RunInfo as RunInfo
+    from nss.cutouts.run_info import RunInfo as RunInfo
     from nss.files.formats import Encoding as Encoding
     from nss.interfaces.interface import ModelConfig as ModelConfig
     from nss.masks.refine import Refinement as Refinement
@@ -80,7 +80,7 @@ _MODULES = {
     "Notify": "notices",
     "Refinement": "masks.refine",
     "Remover": "removal.remover",
-    "RunInfo": "cutouts.compose",
+    "RunInfo": "cutouts.run_info",
     "Source": "photos.source",
     "apply_mask": "removal.remover",
 }

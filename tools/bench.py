@@ -79,11 +79,11 @@ class Duel:
 def duel(model: Path | bytes, x: np.ndarray, runs: int) -> Duel:
     """Run the model's first output on ``x`` by both engines, in turn."""
     theirs = onnxruntime_session(model)
-    given, output = theirs.get_inputs()[0].name, theirs.get_outputs()[0].name
+    input_name, output = theirs.get_inputs()[0].name, theirs.get_outputs()[0].name
     with Session(model) as ours:
         contenders: list[Callable[[], np.ndarray]] = [
-            lambda: ours.run({given: x})[output],
-            lambda: theirs.run([output], {given: x})[0],
+            lambda: ours.run({input_name: x})[output],
+            lambda: theirs.run([output], {input_name: x})[0],
         ]
         times = alternate(contenders, runs)
         got, expected = (contender() for contender in contenders)
@@ -123,8 +123,8 @@ def memory_records(networks: Sequence[Network]) -> Iterator[Record]:
 
 def _peak_of(contender: str, network: Network) -> float:
     command = [sys.executable, "-m", "tools.peak_memory", contender, network.name]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout) / 2**20
+    process = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return int(process.stdout) / 2**20
 
 
 def command_records(runs: int) -> Iterator[Record]:
@@ -255,8 +255,8 @@ def without_openblas(environment: dict[str, str]) -> dict[str, str] | None:
     forced = {name: value for name, value in sorted(environment.items()) if name.startswith("OPENBLAS_")}
     if not forced:
         return None
-    kept = {name: value for name, value in environment.items() if name not in forced}
-    return kept | {SET_ASIDE: " ".join(f"{name}={value}" for name, value in forced.items())}
+    others = {name: value for name, value in environment.items() if name not in forced}
+    return others | {SET_ASIDE: " ".join(f"{name}={value}" for name, value in forced.items())}
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from engine import Session
-from engine.gpu.executor import GpuExecutor
-from engine.gpu.profile import gpu_seconds
 from tools.fixtures import onnxruntime_session
 from tools.gpu_check import WARM_SECONDS
 from tools.make_birefnet import FORMS, SIZES, make_birefnet
@@ -51,20 +49,20 @@ def main() -> int:
     expected = _reference(model, x, arguments.reference)
     good = True
     for precision in arguments.precision.split(","):
-        good &= _check(model, x, expected, precision, arguments)
+        good &= _check(model, x, expected=expected, precision=precision, arguments=arguments)
     print("within bounds" if good else "OUT OF BOUNDS")
     return 0 if good else 1
 
 
-def _reference(model: bytes, x: np.ndarray, kept: Path | None) -> np.ndarray:
-    if kept is not None and kept.exists():
-        return np.load(kept)
+def _reference(model: bytes, x: np.ndarray, file: Path | None) -> np.ndarray:
+    if file is not None and file.exists():
+        return np.load(file)
     session = onnxruntime_session(model)
     start = time.perf_counter()
     (expected,) = session.run(None, {"pixel_values": x})
     print(f"ONNX Runtime CPU: {time.perf_counter() - start:.2f} s, spread {np.ptp(expected):.3f}")
-    if kept is not None:
-        np.save(kept, expected)
+    if file is not None:
+        np.save(file, expected)
     return expected
 
 
@@ -89,7 +87,7 @@ def _check(model: bytes, x: np.ndarray, expected: np.ndarray, precision: str, ar
             start = time.perf_counter()
             session.run(feeds)
             wall.append((time.perf_counter() - start) * 1e3)
-        info, executor = session.info, session._executor
+        info = session.info
         print(
             f"{info.device} {precision}: largest difference {difference:.1e} of the spread; run() {median(wall):.1f} "
             f"ms (least {min(wall):.1f}); load {loaded:.1f} s; {info.nodes_in_file:,} nodes in the file, "
@@ -98,35 +96,26 @@ def _check(model: bytes, x: np.ndarray, expected: np.ndarray, precision: str, ar
             f"weights {info.weight_bytes >> 20} MiB",
             flush=True,
         )
-        if isinstance(executor, GpuExecutor):
-            taken = gpu_seconds(executor, max(3, arguments.runs // 2))
-            print(f"    {len(executor.commands)} dispatches, GPU {median(taken) * 1e3:.2f} ms")
+        if info.backend == "webgpu":
+            gpu_times = session.gpu_seconds(max(3, arguments.runs // 2))
+            print(f"    {len(session.profile(feeds))} dispatches, GPU {median(gpu_times) * 1e3:.2f} ms")
         if arguments.profile:
             _print_profile(session, feeds)
     return difference <= LIMITS[precision]
 
 
 def _print_profile(session: Session, feeds: dict[str, np.ndarray]) -> None:
-    taken: dict[str, list[float]] = defaultdict(list)
+    nodes: dict[str, list[float]] = defaultdict(list)
     kinds: dict[str, list[float]] = defaultdict(list)
-    executor = session._executor
-    commands = iter(executor.plan.commands) if isinstance(executor, GpuExecutor) else None
-
-    def observe(op: str, node: str, seconds: float) -> None:
-        kind, work = op, ""
-        if commands is not None:
-            command = next(commands)
-            kind = f"{op} {command.dispatch.kernel}"
-            if command.dispatch.flops:
-                work = f" {command.dispatch.flops * command.share / max(seconds, 1e-9) / 1e12:.1f} TFLOP/s"
-        taken[f"{kind} {node}{work}"].append(seconds)
-        kinds[kind].append(seconds)
-
-    session.run(feeds, observe=observe)
-    for title, found, most in (("kinds", kinds, 24), ("nodes", taken, 40)):
-        total = sum(map(sum, found.values()))
+    for entry in session.profile(feeds):
+        kind = entry.op if entry.kernel == entry.op else f"{entry.op} {entry.kernel}"
+        rate = f" {entry.flops / max(entry.seconds, 1e-9) / 1e12:.1f} TFLOP/s" if entry.flops else ""
+        nodes[f"{kind} {entry.node}{rate}"].append(entry.seconds)
+        kinds[kind].append(entry.seconds)
+    for title, times, rows in (("kinds", kinds, 24), ("nodes", nodes, 40)):
+        total = sum(map(sum, times.values()))
         print(f"  {title}: {total * 1e3:.2f} ms")
-        for name, seconds in sorted(found.items(), key=lambda item: -sum(item[1]))[:most]:
+        for name, seconds in sorted(times.items(), key=lambda item: -sum(item[1]))[:rows]:
             print(f"    {sum(seconds) * 1e6:9.0f} us {len(seconds):4} x  {name}")
 
 

@@ -72,7 +72,7 @@ class Swin(Layers):
         for axis in (1, 2) if shift else ():
             x = g.roll(x, axis, shift)
         for axis in (1, 2) if padded != side else ():
-            x = g.slice(x, axis, 0, side, 1)
+            x = g.slice(x, axis, start=0, end=side, step=1)
         x = g.reshape(x, [batch, length, channels])
         x = g.op("Add", tokens.name, x)
         with g.scope("mlp"):
@@ -86,8 +86,8 @@ class Swin(Layers):
         rest = self.g.arithmetic("Mod", extent, window)
         if rest.name is None:
             return Dim(-extent.size % window)
-        left = Dim(window - rest.size, self.g.op("Sub", self.g.constant(window), rest.name))
-        return self.g.arithmetic("Mod", left, window)
+        remainder = Dim(window - rest.size, self.g.op("Sub", self.g.constant(window), rest.name))
+        return self.g.arithmetic("Mod", remainder, window)
 
     def padded_dims(self, down: Dim, across: Dim) -> list[Dim]:
         return [self.g.arithmetic("Mul", extent, self.size.window) for extent in (down, across)]
@@ -121,7 +121,7 @@ class Swin(Layers):
         return self.linear(f"{name}.proj", y, c, c, scale=0.5)
 
     def windows_of(self, mask: str) -> int:
-        return next(side // self.size.window for (side, _), known in self.masks.items() if known == mask) ** 2
+        return next(side // self.size.window for (side, _), other in self.masks.items() if other == mask) ** 2
 
     def mask(self, side: int, shift: int) -> str | None:
         """What to add to the scores of each window, ``[windows, area, area]``; one for all blocks of a stage."""
@@ -134,13 +134,13 @@ class Swin(Layers):
     def make_mask(self, side: int, shift: int) -> str:
         g, window = self.g, self.size.window
         edges = [0, side - window, side - shift, side]
-        low = -100.0 if self.opset < 20 else -np.inf
+        masked = -100.0 if self.opset < 20 else -np.inf
         if self.opset == 17:
             bands = np.searchsorted(edges[1:3], np.arange(side), side="right")
             numbered = (bands[:, None] * 3 + bands).reshape(side // window, window, side // window, window)
             regions = numbered.swapaxes(1, 2).reshape(-1, window * window)
             differ = regions[:, None, :] != regions[:, :, None]
-            return g.weight(f"mask_{side}", np.where(differ, np.float32(low), np.float32(0)))
+            return g.weight(f"mask_{side}", np.where(differ, np.float32(masked), np.float32(0)))
         shape = g.constant([1, side, side, 1])
         image = g.op("ConstantOfShape", shape, value=onnx.helper.make_tensor("value", 1, [1], [0.0]))
         for region in range(9):
@@ -154,15 +154,15 @@ class Swin(Layers):
         differ = g.op("Sub", g.unsqueeze(cut, 1), g.unsqueeze(cut, 2))
         zero = g.constant(0.0, np.float32)
         same = g.op("Equal", differ, zero)
-        return g.op("Where", g.op("Not", same), g.constant(low, np.float32), zero)
+        return g.op("Where", g.op("Not", same), g.constant(masked, np.float32), zero)
 
     def patch_merging(self, name: str, tokens: Map) -> Map:
         g, c, half = self.g, tokens.channels, tokens.side // 2
         x = g.reshape(tokens.name, [g.dim(tokens.name, 0, 1), *self.grid_dims(tokens), c])
         quarters = []
         for row, column in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            rows = g.slice(x, 1, row, LAST, 2)
-            quarters.append(g.slice(rows, 2, column, LAST, 2))
+            rows = g.slice(x, 1, start=row, end=LAST, step=2)
+            quarters.append(g.slice(rows, 2, start=column, end=LAST, step=2))
         x = g.op("Concat", *quarters, axis=-1)
         x = g.reshape(x, [g.dim(tokens.name, 0, 1), -1, 4 * c])
         x = self.layer_norm(f"{name}.norm", x, 4 * c)

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import onnx
 
 from engine.gpu.adapters import adapters, no_adapter
-from tests.engine.conformance import BACKENDS, all_tests, check, implemented, operators_missing
-from tests.engine.exclusions import EXCLUSIONS, exclusion_of
+from tools.node_test_exclusions import EXCLUSIONS, exclusion_of
+from tools.node_tests import BACKENDS, all_tests, check, implemented, operators_missing
 
 
 def main() -> int:

@@ -112,17 +112,17 @@ def photo_table(folder: Path, runs: int, formats: Sequence[str]) -> None:
     mask.save(folder / "mask.png", compress_level=1)
     for format_ in formats:
         target = folder / f"out.{format_}"
-        done = [
+        outcomes = [
             run(folder / "photo.jpg", "--mask", folder / "mask.png", "-o", target, "--overwrite", *REFINEMENTS)
             for _ in range(runs)
         ]
-        stages = [record["milliseconds"] for one in done for record in one.records]
+        stages = [record["milliseconds"] for one in outcomes for record in one.records]
         print(f"\n6000 x 4000, {format_}, {target.stat().st_size / 2**20:.1f} MiB, median of {runs} runs\n")
         print("| stage | s |\n| --- | ---: |")
         for name in stages[0]:  # type: ignore[attr-defined]
             print(f"| {name} | {statistics.median(s[name] for s in stages) / 1000:.2f} |")  # type: ignore[index]
-        print(f"| whole command | {statistics.median(one.seconds for one in done):.2f} |")
-        print(f"\npeak memory of the process: {max(one.peak_mib for one in done):.0f} MiB")
+        print(f"| whole command | {statistics.median(one.seconds for one in outcomes):.2f} |")
+        print(f"\npeak memory of the process: {max(one.peak_mib for one in outcomes):.0f} MiB")
 
 
 def batch_table(folder: Path, count: int, runs: int) -> None:
@@ -143,12 +143,12 @@ def batch_table(folder: Path, count: int, runs: int) -> None:
     print(f"\n{count} photos of 1600 x 1200 with a mask given, median of {runs} runs\n")
     print("| | s | images/s | peak MiB | MiB in the first quarter | in the last |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for title, done in rows.items():
-        seconds = statistics.median(one.seconds for one in done)
-        memory = done[-1].memory_mib
+    for title, outcomes in rows.items():
+        seconds = statistics.median(one.seconds for one in outcomes)
+        memory = outcomes[-1].memory_mib
         quarter = max(1, len(memory) // 4)
         first, last = max(memory[:quarter]), max(memory[-quarter:])
-        peak = max(one.peak_mib for one in done)
+        peak = max(one.peak_mib for one in outcomes)
         print(f"| {title} | {seconds:.1f} | {count / seconds:.1f} | {peak:.0f} | {first:.0f} | {last:.0f} |")
 
 

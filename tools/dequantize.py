@@ -35,10 +35,10 @@ def dequantize(model: onnx.ModelProto) -> onnx.ModelProto:
     needed = _needed(nodes, [output.name for output in graph.output])
     del graph.node[:]
     graph.node.extend(node for node in nodes if node.output[0] in needed)
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    names = {name for node in graph.node for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(tensors)
     return wide
 
 
@@ -69,9 +69,9 @@ def _convolution(
 
 def _needed(nodes: list[NodeProto], outputs: list[str]) -> set[str]:
     """The first outputs of the nodes that ``outputs`` depend on."""
-    wanted, needed = set(outputs), set()
+    reachable, needed = set(outputs), set()
     for node in reversed(nodes):
-        if wanted & set(node.output):
+        if reachable & set(node.output):
             needed.add(node.output[0])
-            wanted |= set(node.input)
+            reachable |= set(node.input)
     return needed

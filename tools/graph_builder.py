@@ -65,9 +65,9 @@ class GraphBuilder:
         number = self._counts[base]
         self._counts[base] += 1
         name = f"{base}_{number}" if number else base
-        made = [f"{name}_output_{index}" for index in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), made, name, **attributes))
-        return made[0] if outputs == 1 else made
+        names = [f"{name}_output_{index}" for index in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name, **attributes))
+        return names[0] if outputs == 1 else names
 
     def weight(self, name: str, array: np.ndarray) -> str:
         """An initializer of that name, stored the first time that it is asked for."""
@@ -177,9 +177,9 @@ class GraphBuilder:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, (_, dims) in outputs.items()],
             list(self.initializers.values()),
         )
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="nss-tools")
-        made.ir_version = 9
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="nss-tools")
+        proto.ir_version = 9
         if self.weights_file is not None:
             with self.weights_file.open("wb") as file:
                 file.truncate(self._hollow_bytes)
-        return made
+        return proto

@@ -57,7 +57,7 @@ class BiRefNet(Swin):
         context = [self.resize(x, x4.side) for x in (x1, x2, x3)]
         x4 = self.block("squeeze_module.0", self.concat([*context, x4]), x4.channels)
         with self.g.scope("decoder"):
-            return self.decoder(image, x1, x2, x3, x4)
+            return self.decoder(image, x1, x2=x2, x3=x3, x4=x4)
 
     def decoder(self, image: Map, x1: Map, x2: Map, x3: Map, x4: Map) -> Map:
         widths = [x4.channels, x3.channels, x2.channels, x1.channels]
@@ -65,7 +65,9 @@ class BiRefNet(Swin):
         p, laterals = x4, (x3, x2, x1)
         for level in range(4):
             number = 4 - level
-            patches = self.patches(image, first, p.side, f"ipt_blk{number + 1}", max(1, widths[max(level - 1, 0)] // 8))
+            patches = self.patches(
+                image, first, side=p.side, name=f"ipt_blk{number + 1}", width=max(1, widths[max(level - 1, 0)] // 8)
+            )
             width = widths[level + 1] if level < 3 else widths[3] // 2
             p = self.block(f"decoder_block{number}", self.concat([p, patches]), width)
             if level < 3:
@@ -73,7 +75,7 @@ class BiRefNet(Swin):
                 lateral = self.conv(f"decoder.lateral_block{number}.conv", laterals[level], width, 1)
                 p = Map(self.g.op("Add", p.name, lateral.name), width, p.side)
         p = self.resize(p, image.side)
-        patches = self.patches(image, first, image.side, "ipt_blk1", widths[3] // 8)
+        patches = self.patches(image, first, side=image.side, name="ipt_blk1", width=widths[3] // 8)
         return self.conv("decoder.conv_out1.0", self.concat([p, patches]), 1, 1, gain=2.0)
 
     def gate(self, number: int, p: Map) -> Map:
@@ -142,7 +144,7 @@ class BiRefNet(Swin):
                 offset_group=1,
             )  # fmt: skip
         else:
-            y = self.gathered(name, x, weights, offset.name, mask, kernel)
+            y = self.gathered(name, x, weights=weights, offset=offset.name, mask=mask, kernel=kernel)
         statistics = [
             self.w.normal(f"{name}.bn.weight", (branch,), 0.1, 1.0),
             self.w.normal(f"{name}.bn.bias", (branch,), 0.1),

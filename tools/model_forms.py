@@ -48,14 +48,14 @@ def backends() -> dict[str, tuple[str, int | None]]:
     return {name: (name, None) for name in PROCESSOR} | {name: ("webgpu", n) for name, n in sorted(numbers.items())}
 
 
-def judged(form: Form, folder: Path, photo: Path, chosen: dict[str, tuple[str, int | None]]) -> dict[str, Verdict]:
+def judged(form: Form, folder: Path, photo: Path, backends: dict[str, tuple[str, int | None]]) -> dict[str, Verdict]:
     """What became of a form, by backend; its files stay in a folder of its own in ``folder``."""
     with Image.open(photo) as image:
         expected = truth.mask(form, np.asarray(image))
     path = form.write(folder / form.name)
     return {
         name: judge(form, path, photo, expected, backend=backend, device=device)
-        for name, (backend, device) in chosen.items()
+        for name, (backend, device) in backends.items()
     }
 
 
@@ -93,13 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, metavar="DIR", help="keep the networks, and the photo, in this folder")
     options = parser.parse_args(arguments)
     here = backends()
-    for what, unknown, known in (
+    for what, unknown, choices in (
         ("network", set(options.names) - set(FORMS), FORMS),
         ("backend", set(options.backend or ()) - set(here), here),
     ):
         if unknown:
-            parser.error(f"no {what} {', '.join(sorted(unknown))} here; choose from {', '.join(known)}")
-    chosen = {name: here[name] for name in options.backend or here}
+            parser.error(f"no {what} {', '.join(sorted(unknown))} here; choose from {', '.join(choices)}")
+    targets = {name: here[name] for name in options.backend or here}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["NSS_STATE_DIR"] = str(Path(scratch) / "state")  # what was tried before is not remembered
         folder = options.write or Path(scratch)
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table: list[list[str]] = [list(HEADS)]
         failures: dict[str, list[str]] = {}
         for form in (FORMS[name] for name in options.names or FORMS):
-            verdicts = judged(form, folder, folder / "photo.png", chosen)
+            verdicts = judged(form, folder, folder / "photo.png", targets)
             table += rows(form, verdicts)
             for backend, verdict in verdicts.items():
                 if verdict.fault:
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what, names in failures.items():
         print(f"\n{what}\n    on {', '.join(names)}")
     count = sum(map(len, failures.values()))
-    print(f"\nnetworks: {len(options.names or FORMS)}, on {', '.join(chosen)}; failures: {count}")
+    print(f"\nnetworks: {len(options.names or FORMS)}, on {', '.join(targets)}; failures: {count}")
     return 1 if failures else 0
 
 

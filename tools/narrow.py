@@ -40,24 +40,26 @@ def narrow(model: onnx.ModelProto, types: dict[str, int]) -> onnx.ModelProto:
     for node in graph.node:
         if any(entry.type in (entry.GRAPH, entry.GRAPHS) for entry in node.attribute):
             raise ValueError(f"{node.op_type} '{node.name}' holds a subgraph; narrow a model without control flow")
-        kept = node.op_type in KEPT and not node.domain
-        given, made = ([name for name in names if types.get(name) == FLOAT] for names in (node.input, node.output))
-        if kept:
-            missing = [name for name in dict.fromkeys(given) if wide_name(name) not in wide]
+        stays_wide = node.op_type in KEPT and not node.domain
+        float_inputs, float_outputs = (
+            [name for name in names if types.get(name) == FLOAT] for names in (node.input, node.output)
+        )
+        if stays_wide:
+            missing = [name for name in dict.fromkeys(float_inputs) if wide_name(name) not in wide]
             nodes += [_cast(narrow_name(name), wide_name(name), FLOAT) for name in missing]
-            wide |= {wide_name(name) for name in (*missing, *made)}
+            wide |= {wide_name(name) for name in (*missing, *float_outputs)}
         else:
             _narrow_attributes(node)
-        rename = wide_name if kept else narrow_name
+        rename = wide_name if stays_wide else narrow_name
         for names in (node.input, node.output):
             names[:] = [rename(name) if types.get(name) == FLOAT else name for name in names]
         nodes.append(node)
-        if kept:
-            nodes += [_cast(wide_name(name), narrow_name(name), HALF) for name in made]
+        if stays_wide:
+            nodes += [_cast(wide_name(name), narrow_name(name), HALF) for name in float_outputs]
         else:
-            nodes += [_cast(narrow_name(name), name, FLOAT) for name in made if name in ends]
-    read = {name for node in nodes for name in node.input}
-    tensors = list(_tensors(graph, read))
+            nodes += [_cast(narrow_name(name), name, FLOAT) for name in float_outputs if name in ends]
+    input_names = {name for node in nodes for name in node.input}
+    tensors = list(_tensors(graph, input_names))
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(tensors)
@@ -84,16 +86,16 @@ def _narrow_attributes(node: NodeProto) -> None:
             entry.i = HALF
 
 
-def _tensors(graph: onnx.GraphProto, read: set[str]) -> list[TensorProto]:
+def _tensors(graph: onnx.GraphProto, input_names: set[str]) -> list[TensorProto]:
     """The weights in the types that they are read in, which may be both."""
     tensors = []
     for tensor in graph.initializer:
         if tensor.data_type != FLOAT:
             tensors.append(tensor)
             continue
-        if tensor.name in read:
+        if tensor.name in input_names:
             tensors.append(_narrowed(tensor))
-        if f"{tensor.name}:f32" in read:
+        if f"{tensor.name}:f32" in input_names:
             tensors.append(numpy_helper.from_array(numpy_helper.to_array(tensor), f"{tensor.name}:f32"))
     return tensors
 

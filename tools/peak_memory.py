@@ -27,9 +27,9 @@ def main(contender: str, name: str) -> None:
                 session.run({session.inputs[0].name: x})
     elif contender == "onnxruntime":
         theirs = onnxruntime_session(network.path)
-        (given, *_), (output, *_) = theirs.get_inputs(), theirs.get_outputs()
+        (first_input, *_), (output, *_) = theirs.get_inputs(), theirs.get_outputs()
         for _ in range(RUNS):
-            theirs.run([output.name], {given.name: x})
+            theirs.run([output.name], {first_input.name: x})
     else:
         raise SystemExit(f"peak_memory: no contender is called {contender}")
     print(peak_memory())

@@ -67,8 +67,8 @@ def _bnb4(model: onnx.ModelProto) -> onnx.ModelProto:
 
     quantizer = MatMulBnb4Quantizer(model, MatMulBnb4Quantizer.NF4, BNB4_BLOCK)
     quantizer.process()
-    made: onnx.ModelProto = quantizer.model.model
-    return made
+    proto: onnx.ModelProto = quantizer.model.model
+    return proto
 
 
 def _nbits(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -91,15 +91,15 @@ def _nbits(model: onnx.ModelProto) -> onnx.ModelProto:
             packed[name] = w.shape
         k, n = packed[name]
         inputs = [node.input[0], f"{name}_Q4", f"{name}_scales"]
-        made = helper.make_node("MatMulNBits", inputs, node.output, node.name, domain=MICROSOFT)
-        given = {"K": k, "N": n, "bits": 4, "block_size": NBITS_BLOCK}
-        made.attribute.extend(helper.make_attribute(*entry) for entry in given.items())
-        nodes.append(made)
-    read = {name for node in nodes for name in node.input} | {entry.name for entry in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+        product = helper.make_node("MatMulNBits", inputs, node.output, node.name, domain=MICROSOFT)
+        attributes = {"K": k, "N": n, "bits": 4, "block_size": NBITS_BLOCK}
+        product.attribute.extend(helper.make_attribute(*entry) for entry in attributes.items())
+        nodes.append(product)
+    names = {name for node in nodes for name in node.input} | {entry.name for entry in graph.output}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(kept)
+    graph.initializer.extend(tensors)
     if packed and all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return model

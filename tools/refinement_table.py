@@ -104,8 +104,8 @@ def specked(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def hazy(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Nothing quite black and nothing quite white: 3 to 9 % off, unevenly."""
     size = (alpha.shape[0], alpha.shape[1])
-    low, high = (0.03 + 0.06 * synthetic.waves(size, rng, range(2, 5)) for _ in range(2))
-    return (low + (1 - high - low) * (alpha / 65535)).astype(np.float32)
+    lower, upper = (0.03 + 0.06 * synthetic.waves(size, rng, range(2, 5)) for _ in range(2))
+    return (lower + (1 - upper - lower) * (alpha / 65535)).astype(np.float32)
 
 
 def stepped(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -200,7 +200,7 @@ def rows(out: Path, names: Sequence[str], defects: Sequence[Defect] = DEFECTS, *
         before, *after = measured(out, names, defect, seed)
         for tried, scores in zip(defect.steps, after, strict=True):
             for group in tried.photos:
-                means = [mean(found, group) for found in (before, scores)]
+                means = [mean(figures, group) for figures in (before, scores)]
                 if means[0] and means[1]:
                     cells = [change(getattr(means[0], name), getattr(means[1], name)) for name in MEASURES]
                     result.append([defect.name, f"`{tried.name}`", ", ".join(group) or "all", *cells])
@@ -223,10 +223,12 @@ def measured(out: Path, names: Sequence[str], defect: Defect, seed: int) -> list
 def evaluated(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores]:
     """What ``nss-wgpu eval`` gives for the images of these names in a folder."""
     pairs, _ = evaluation.match_pairs(pred, truth)
-    done = list(evaluation.compare_pairs(pairs))
-    scores = {item.pair.name: item.scores for item in done if item.scores}
+    comparisons = list(evaluation.compare_pairs(pairs))
+    scores = {item.pair.name: item.scores for item in comparisons if item.scores}
     if missing := [name for name in names if name not in scores]:
-        raise SystemExit(f"{pred}: {', '.join(missing)}: {[item.error for item in done if item.error] or 'missing'}")
+        raise SystemExit(
+            f"{pred}: {', '.join(missing)}: {[item.error for item in comparisons if item.error] or 'missing'}"
+        )
     return {name: scores[name] for name in names}
 
 

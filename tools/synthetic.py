@@ -170,9 +170,9 @@ def waves(size: tuple[int, int], rng: np.random.Generator, octaves: range) -> np
     return total / total.max()
 
 
-def between(low: tuple[int, int, int], high: tuple[int, int, int], share: np.ndarray) -> np.ndarray:
+def between(first: tuple[int, int, int], second: tuple[int, int, int], share: np.ndarray) -> np.ndarray:
     """Colours from one to the other, uint8 HxWx3."""
-    a, b = np.array(low, np.float64), np.array(high, np.float64)
+    a, b = np.array(first, np.float64), np.array(second, np.float64)
     return np.rint(a + (b - a) * share[..., None]).astype(np.uint8)
 
 
@@ -206,7 +206,7 @@ def sample(index: int, seed: int = 0, size: tuple[int, int] = SIZE) -> Sample:
     foreground = textured(size, rng)
     background = backdrop(kind, foreground, rng)
     photo = np.rint(composed(alpha, foreground, background)).astype(np.uint8)
-    return Sample(named(index), photo, alpha, foreground, background)
+    return Sample(named(index), photo, alpha=alpha, foreground=foreground, background=background)
 
 
 def named(index: int) -> str:

@@ -37,11 +37,11 @@ def alternate(
         contender()
     seconds: list[list[float]] = [[] for _ in contenders]
     for _ in range(runs):
-        for contender, taken in zip(contenders, seconds, strict=True):
+        for contender, samples in zip(contenders, seconds, strict=True):
             start = clock()
             contender()
-            taken.append(clock() - start)
-    return [Times(tuple(taken)) for taken in seconds]
+            samples.append(clock() - start)
+    return [Times(tuple(samples)) for samples in seconds]
 
 
 def peak_memory() -> int:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_info
 
 
 def describe(threads: int) -> str:
     """The processor, the threads and the BLAS kernels in use, for a report."""
-    libraries = [info for info in threadpool_info() if info.get("user_api") == "blas"]
-    blas = ", ".join(f"{info['internal_api']} {info.get('architecture', '')}".strip() for info in libraries)
+    names = (f"{info['internal_api']} {info.get('architecture', '')}".strip() for info in _libraries())
+    blas = ", ".join(names)
     plural = "s" if threads > 1 else ""
     return f"{_processor()}, {threads} thread{plural}, {blas or 'unknown BLAS'}"
+
+
+def libraries() -> str:
+    """Each BLAS of this process with its version and kernels; empty where none is known."""
+    parts = ([info["internal_api"], info.get("version"), info.get("architecture")] for info in _libraries())
+    return ", ".join(" ".join(filter(None, part)) for part in parts)
+
+
+def _libraries() -> list[dict[str, Any]]:
+    return [info for info in threadpool_info() if info.get("user_api") == "blas"]
 
 
 def _processor() -> str:

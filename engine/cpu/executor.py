@@ -10,6 +10,7 @@ import numpy as np
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
+from engine.cpu.processor import ProcessorExecutor
 from engine.cpu.threads import Pool, turn
 from engine.errors import TooLargeError
 from engine.forks import numerics
@@ -21,11 +22,13 @@ RUN = "a run of the model on the processor"
 """How messages name what takes the memory."""
 
 
-class NumpyExecutor:
+class NumpyExecutor(ProcessorExecutor):
     """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from.
 
     Raises TooLargeError where the planned memory is more than the machine has.
     """
+
+    backend = "numpy"
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.pool = Pool(threads)
@@ -42,6 +45,8 @@ class NumpyExecutor:
         except MemoryError as error:
             raise TooLargeError(f"{RUN} takes {nbytes:,} bytes, which this machine has not left") from error
         self.activation_bytes, self.scratch_bytes = plan.nbytes, self.pool.scratch_bytes
+        self.peak_bytes = plan.nbytes
+        self.weight_bytes = sum(value.type.nbytes for value in graph.constants())
 
         def tensor(value: Value | None) -> np.ndarray | None:
             if value is None:

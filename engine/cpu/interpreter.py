@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.cpu.kernel import Observer
+from engine.cpu.processor import ProcessorExecutor
 from engine.errors import TooLargeError
 from engine.graph import bounds
 from engine.graph.ir import Graph, Node, Value
@@ -18,11 +19,13 @@ RUN = "a run of the model by its reference operators"
 """How messages name what takes the memory."""
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(ProcessorExecutor):
     """Interprets a graph; an activation is freed once its last reader has run.
 
     Raises TooLargeError where the planned memory is more than the machine has.
     """
+
+    backend = "reference"
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -33,6 +36,8 @@ class ReferenceExecutor:
             if value not in outputs and not value.is_constant:
                 self._dead_after[step].append(value)
         self.activation_bytes, self.scratch_bytes = self._peak(_output_bytes), 0
+        self.peak_bytes = self.activation_bytes
+        self.weight_bytes = sum(value.type.nbytes for value in graph.constants())
         bounds.require(self._peak(evaluation_bytes), RUN)
 
     def _peak(self, node_bytes: Callable[[Node], int]) -> int:

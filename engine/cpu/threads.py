@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import threadpoolctl
@@ -40,8 +41,14 @@ def available_cores() -> int:
 
 _TURN = threading.Lock()
 _GUARD = threading.Lock()
-_holders: set[int] = set()
-"""The threads within ``single_threaded_blas``, and those whose end of it was interrupted."""
+
+
+class _Visit:
+    """One entry into ``single_threaded_blas``."""
+
+
+_holders: WeakKeyDictionary[_Visit, int] = WeakKeyDictionary()
+"""The visits that have not ended, and the thread of each. One whose end is interrupted goes with its frame."""
 _limits: list[Any] = []
 """The BLAS limit that holds for them."""
 
@@ -57,8 +64,8 @@ def single_threaded_blas() -> Iterator[None]:
     """Each BLAS call on the thread that makes it, for as long as any thread is within.
 
     BLAS has one limit for the process, so the first to come sets it, and the last to go puts back what was there. How
-    BLAS splits a product shows in its last bits: within, results do not depend on the number of cores. Not re-entrant.
-    A fork waits for the end of it.
+    BLAS splits a product shows in its last bits: within, results do not depend on the number of cores. A thread may
+    enter again. A fork waits for the end of it.
     """
     with numerics.shared(), _limited_blas():
         yield
@@ -66,18 +73,18 @@ def single_threaded_blas() -> Iterator[None]:
 
 @contextmanager
 def _limited_blas() -> Iterator[None]:
-    thread = threading.get_ident()
+    visit = _Visit()
     try:
         with numerics.shared(), _GUARD:
-            _holders.add(thread)
+            _holders[visit] = threading.get_ident()
             if not _limits:
                 _free_control()
                 _limits.append(_blas().limit(limits=1))
         yield
     finally:
         with numerics.shared(), _GUARD:
-            # an interrupt before this line leaves the thread among the holders, until it comes again
-            _holders.discard(thread)
+            # an interrupt before this line leaves the limit to whoever goes next
+            _holders.pop(visit, None)
             if not _holders:
                 _lift_limits()
 
@@ -97,7 +104,9 @@ def _renew_locks() -> None:
     """In a forked child: the locks of threads that it does not have are nobody's."""
     global _TURN, _GUARD
     _TURN, _GUARD = threading.Lock(), threading.Lock()
-    _holders.intersection_update({threading.get_ident()})
+    for visit, thread in list(_holders.items()):
+        if thread != threading.get_ident():
+            del _holders[visit]
 
 
 in_child(_renew_locks)

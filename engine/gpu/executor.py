@@ -17,6 +17,7 @@ from engine.gpu.plan import ALIGNMENT, make_plan
 from engine.gpu.probe import matrix_lanes
 from engine.gpu.tensor import NUMPY_TYPES, Tensor
 from engine.graph.ir import Graph, Value
+from engine.kernel_time import KernelTime, kernel_time
 
 Observer = Callable[[str, str, float], None]
 
@@ -119,6 +120,24 @@ class GpuExecutor:
             results = self._run(inputs, observe)
             self._unsettled = False
             return results
+
+    def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]:
+        """Run once; each command of the plan, in order, with what it took by the GPU's own clock.
+
+        Raises BackendError where the device has no timestamps.
+        """
+        seconds: list[float] = []
+        self.run(inputs, lambda _op, _node, taken: seconds.append(taken))
+        return [kernel_time(command, taken) for command, taken in zip(self.plan.commands, seconds, strict=True)]
+
+    def gpu_seconds(self, runs: int = 1) -> list[float]:
+        """What each of ``runs`` runs takes by the GPU's own clock, on the inputs of the last one.
+
+        Raises BackendError where the device has no timestamps.
+        """
+        from engine.gpu.profile import gpu_seconds
+
+        return gpu_seconds(self, runs)
 
     def _run(self, inputs: Sequence[np.ndarray], observe: Observer | None) -> list[np.ndarray]:
         started = time.perf_counter()

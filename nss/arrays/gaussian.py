@@ -33,9 +33,6 @@ def blur(window: np.ndarray, sigma: float) -> np.ndarray:
     0 or 1, nothing in 0..1 leaves 0..1, and a blur of zeros and ones along one axis is exact. Largest error against
     float64 on values in 0..1: 7e-7; against a Gaussian that is not cut off: 1e-4.
 
-    It holds ``engine.single_threaded_blas`` itself, which is not re-entrant: whoever calls must not hold it in the same
-    thread.
-
     Args:
         window: float32 HxW.
         sigma: the standard deviation in pixels; 0 gives the window itself.

@@ -1,10 +1,11 @@
-"""The record of how a cut-out came about, beside it, so that it can be made again."""
+"""The record of how a cut-out came about, beside it: by it the same versions make the same file again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import engine
 from nss.errors import ImageError
 from nss.files import export
+from nss.pipes import OneTimeFile
 
 if TYPE_CHECKING:
     from nss.cutouts.compose import Composition, Cutout
@@ -43,8 +45,9 @@ def write(
     """Write the record of the file ``target``; returns its path. None of ``inputs`` is overwritten.
     ``notes``: those of the cut-out, in the words of whoever made it.
 
-    It holds names and SHA-256 of input and output, model and mask, what ran where, every setting that differs from its
-    default, and the versions that the result depends on. No times: the same run gives the same record.
+    It holds names and SHA-256 of input and output, model, mask and background, what ran where, every setting that
+    differs from its default, and the versions that the result depends on (`engine.environment`, Python's and Pillow's).
+    No times: the same run gives the same record. Another processor, GPU or version may differ in last bits.
 
     Raises:
         ImageError: it cannot be written, or one of the files it describes cannot be read.
@@ -56,6 +59,7 @@ def write(
         "model": {"name": info.model, "sha256": info.model_sha256} if info.model else None,
         "model_config": info.model_config,
         "mask": _file(info.mask, info.mask_sha256) if info.mask else None,
+        "background": _background(composition),
         "backend": info.backend,
         "device": info.device,
         "precision": info.precision,
@@ -66,11 +70,22 @@ def write(
         "versions": {
             "nss-wgpu": engine.__version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "pillow")},
+            "pillow": version("pillow"),
+            **({"pillow-heif": version("pillow-heif")} if "pillow_heif" in sys.modules else {}),
+            **engine.environment(info.backend, info.device),
         },
     }
     text = json.dumps(record, indent=2) + "\n"
     return export.write_bytes(text.encode(), path_for(target), inputs=inputs, overwrite=overwrite)
+
+
+def _background(composition: Composition) -> dict[str, str] | None:
+    from nss.cutouts.background import file_of
+
+    file = file_of(composition.background)
+    if file is None:
+        return None
+    return _file(Path(str(file)), file.sha256 if isinstance(file, OneTimeFile) else None)
 
 
 def _file(path: Path, digest: str | None = None) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from nss import pipes
 from nss.batch.output_names import stems
-from nss.cutouts.compose import Composed, Cutout, RunInfo
+from nss.cutouts.compose import Composed, Cutout
+from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError
 from nss.masks import sanity
 from nss.photos.image_size import MAX_PIXELS

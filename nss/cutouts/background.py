@@ -37,23 +37,27 @@ def is_none(background: str | OneTimeFile) -> bool:
     return background == "none" or (colour is not None and colour.alpha == 0)
 
 
+def file_of(background: str | OneTimeFile) -> str | OneTimeFile | None:
+    """The image that is put behind the cut-out; None for a colour, a blur and nothing."""
+    if isinstance(background, OneTimeFile):
+        return background
+    named = not (is_none(background) or _blur_of(background) is not None or _colour_of(background) is not None)
+    return background if named else None
+
+
 def check(background: str | OneTimeFile) -> None:
     """Refuse what is no background, before any work is done for it.
 
     Raises:
         UsageError: it is neither "none", a blur, a colour, nor the name of a file that is there.
     """
-    if (
-        isinstance(background, OneTimeFile)
-        or is_none(background)
-        or _blur_of(background) is not None
-        or _colour_of(background) is not None
-    ):
+    file = file_of(background)
+    if file is None or isinstance(file, OneTimeFile):
         return
     from pathlib import Path
 
     try:
-        is_file = Path(background).is_file() or is_pipe(background)
+        is_file = Path(file).is_file() or is_pipe(file)
     except (OSError, ValueError):
         is_file = False
     if not is_file:

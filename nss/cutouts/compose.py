@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError, check_number, one_line, quoted
 from nss.files.picture import Picture, pack_rgba, quantise
 from nss.photos.file_objects import name_of
@@ -29,37 +31,6 @@ CROP_ALPHA = 0.05
 
 NOTEBOOK_SIDE = 1024
 """The longer side, in pixels, from which a notebook is shown a reduced picture: what it shows is stored in it."""
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What made a cut-out.
-
-    Attributes:
-        model: the model's name; None where the mask was given.
-        model_sha256: SHA-256 of the model file, 64 hexadecimal digits, or None.
-        backend: the engine's backend that ran, ``"numpy"`` for instance, or None.
-        device: the adapter or processor it ran on, or None.
-        backend_reason: why that backend ran.
-        precision: ``"f32"``, or ``"f16"`` on the GPU; None where no network ran.
-        mask: the file of the mask that was given, or None.
-        mask_sha256: SHA-256 of that file where it cannot be read again, as a pipe cannot; else None.
-        milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
-            a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
-            time that its model took to load.
-        model_config: the model's interface: ``values``, and their ``origins`` by key; None where the mask was given.
-    """
-
-    model: str | None
-    model_sha256: str | None
-    backend: str | None
-    device: str | None
-    backend_reason: str = ""
-    precision: str | None = "f32"
-    mask: Path | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    mask_sha256: str | None = None
-    model_config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +203,9 @@ class Cutout:
         Raises:
             UsageError: a setting is out of its range.
         """
-        return replace(self, mask=refinement.apply(self.mask, self.rgb, self.info.milliseconds))
+        times: dict[str, float] = {}
+        mask = refinement.apply(self.mask, self.rgb, times)
+        return replace(self, mask=mask, info=self.info.timed(times))
 
     def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> Composed:
         """The pixels of a file; the time they take is the stage "compose".
@@ -352,9 +325,15 @@ class Cutout:
         with self.timed("encode"):
             return export.encode(picture, file_encoding, file_objects.IN_MEMORY)
 
-    def timed(self, name: str) -> AbstractContextManager[None]:
-        """Store the wall time of the block as one of the stages of ``info``."""
-        return stage(self.info.milliseconds, name)
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Have ``info`` replaced by one with the wall time of the block as a stage more; who holds the old one keeps
+        it as it is.
+        """
+        times: dict[str, float] = {}
+        with stage(times, name):
+            yield
+        object.__setattr__(self, "info", self.info.timed(times))
 
     def _exif(self, composition: Composition) -> bytes | None:
         if not composition.keep_exif or self.exif is None:

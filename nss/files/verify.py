@@ -14,7 +14,8 @@ from nss.errors import ImageError, one_line
 from nss.files.formats import Encoding
 from nss.files.picture import Picture
 from nss.files.tiff_exif import EXIF_PREFIX
-from nss.photos.image_file import quiet, rows_of
+from nss.photos.image_file import rows_of
+from nss.photos.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,7 +93,7 @@ def _decode(file: IO[bytes], encoding: Encoding, name: str) -> Image.Image:
     importlib.import_module(f"PIL.{encoding.of.plugin}")
     try:
         # not PIL.Image.open: that stops at a pixel count below the largest photo that can be read
-        with quiet:  # and half way there it warns
+        with quiet():  # and half way there it warns
             image = Image.OPEN[encoding.of.pillow][0](file, "")
             image.load()
     except MemoryError:

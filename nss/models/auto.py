@@ -19,9 +19,11 @@ LIMIT_S = 5.0
 """A model that took more seconds than that for a photo, where it would run now, is left out."""
 
 
-def resolve(*, quiet: bool = False, notify: Notify | None = None) -> ResolvedModel:
+def resolve(
+    *, backend: str = "auto", device: str | int | None = None, quiet: bool = False, notify: Notify | None = None
+) -> ResolvedModel:
     """The first of the `candidates`; `say_choice` notifies of it. Raises ModelUnavailableError."""
-    model = next(candidates(quiet=quiet, notify=notify))
+    model = next(candidates(backend=backend, device=device, quiet=quiet, notify=notify))
     say_choice(model, quiet=quiet, notify=notify)
     return model
 

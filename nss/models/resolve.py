@@ -23,6 +23,8 @@ def resolve(
     model: str | os.PathLike[str],
     *,
     variant: str | None = None,
+    backend: str = "auto",
+    device: str | int | None = None,
     allow_fetch: bool,
     quiet: bool = False,
     notify: Notify | None = None,
@@ -34,6 +36,7 @@ def resolve(
     "auto" is what `nss.models.auto` chooses among the models already on this machine; it fetches nothing and ends at
     the built-in one.
     variant: which of a repository's files, a key of `nss.models.references.VARIANTS`.
+    backend, device: where it is to run, as `engine.Session` takes them: what was slow there, "auto" leaves out.
     allow_fetch: whether a named model that is missing is downloaded.
     quiet: no progress display and no notices; the licence of a model is then shown at its first use without quiet.
     notify: gets each notice as one line; by default the log (`nss.notices`).
@@ -42,7 +45,7 @@ def resolve(
     """
     requested = os.fspath(model)
     if requested == "auto" and variant is None:
-        return auto.resolve(quiet=quiet, notify=notify)
+        return auto.resolve(backend=backend, device=device, quiet=quiet, notify=notify)
     if reference := references.parse(requested, variant):
         say = notify or logged
         repository_spec, path = repositories.resolve(reference, allow_fetch=allow_fetch, quiet=quiet, notify=say)

@@ -11,19 +11,17 @@ import io
 import logging
 import os
 import stat
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-import engine
 from nss import pipes
 from nss.errors import ImageError, NssError, one_line
 from nss.photos import codec_messages
 from nss.photos.image_size import MAX_PIXELS, check_jpeg, check_size, pillows_limit, sparse_note
+from nss.photos.quiet import quiet
 from nss.pipes import OneTimeFile
 
 if TYPE_CHECKING:
@@ -279,7 +277,7 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
     What it says on standard error becomes part of that line, or is told with the name (see
     `nss.photos.codec_messages`).
     """
-    with quiet, codec_messages.messages_of(name, format_) as messages:
+    with quiet(), codec_messages.messages_of(name, format_) as messages:
         try:
             yield
         except NssError as error:
@@ -295,41 +293,6 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
             raise ImageError(f"{name}: truncated or damaged {format_} image ({reasons})") from error
         for message in messages():
             codec_messages.tell(name, message)
-
-
-class _Quiet:
-    """No warnings as long as any thread is within: what the first one changes, the last one puts back.
-
-    Before Python 3.14 the filters belong to the process, and ``warnings.catch_warnings`` in two threads at once can
-    leave them as the other thread had set them.
-    """
-
-    def __init__(self) -> None:
-        self._within = 0
-        self._filters = warnings.catch_warnings()
-        self._renew()
-        engine.in_child(self._renew)
-
-    def _renew(self) -> None:
-        """In a forked child the lock may be that of a thread which it does not have."""
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._within:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.simplefilter("ignore")
-            self._within += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._within -= 1
-            if not self._within:
-                self._filters.__exit__(None, None, None)
-
-
-quiet = _Quiet()
 
 
 def _text(error: BaseException) -> str:

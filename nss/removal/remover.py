@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from types import TracebackType
 import numpy as np
 
 import engine
-from nss.cutouts.compose import Composition, Cutout, RunInfo
+from nss.cutouts.compose import Composition, Cutout
+from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.interfaces.interface import Description, ModelConfig, read_config
 from nss.masks import sanity
@@ -26,7 +28,7 @@ from nss.pipes import OneTimeFile
 from nss.removal import preprocess, trial
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, RunOptions
-from nss.timing import stage
+from nss.timing import Milliseconds, stage
 
 SHAPE_SLACK = 0.01
 """How far the sides of a given mask may be from the photo's in their proportion."""
@@ -38,7 +40,10 @@ class PreparedPhoto:
 
     photo: Photo
     network_input: np.ndarray
-    times: dict[str, float]
+    times: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "times", Milliseconds(self.times))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,14 +239,15 @@ class Remover:
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns."""
+        times = dict(prepared.times)
         with suppress(IndexError):  # the first image alone bears the time of loading
-            prepared.times["load_model"] = self._unreported.pop()
-        with self._gate.entered(), stage(prepared.times, "infer"):
+            times["load_model"] = self._unreported.pop()
+        with self._gate.entered(), stage(times, "infer"):
             output = self._network.run(prepared.network_input, prepared.photo.name)
             sanity.check_numbers(output.array, prepared.photo.name)
             raw = self._mask(output.array, prepared.photo.name)
             sanity.check_structure(raw, prepared.photo.name)
-        self._run_times.add(output.info.backend, output.info.device, prepared.times["infer"] / 1000)
+        self._run_times.add(output.info.backend, output.info.device, times["infer"] / 1000)
         info = RunInfo(
             model=self._network.spec.name,
             model_sha256=self.model.sha256,
@@ -249,7 +255,7 @@ class Remover:
             device=output.info.device,
             backend_reason=output.reason,
             precision=output.info.precision,
-            milliseconds=prepared.times,
+            milliseconds=times,
             model_config=self._network.resolved_interface.as_json(),
         )
         return InferredMask(prepared.photo, raw, output.notes, info)
@@ -257,7 +263,8 @@ class Remover:
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size."""
         photo, raw = inferred.photo, inferred.raw
-        with stage(inferred.info.milliseconds, "postprocess"):
+        times: dict[str, float] = {}
+        with stage(times, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
             if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
                 notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
@@ -265,7 +272,7 @@ class Remover:
             nothing = sanity.nothing_found(mask, photo.alpha)
             if self._stretch:
                 mask = preprocess.stretch(mask)
-        return _cutout(mask, photo, notes=notes, info=inferred.info, nothing=nothing)
+        return _cutout(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)
 
     def _forget_trial(self) -> str:
         """Forget the trial that showed a mask in 0..1; the words on that, "" where there was none."""

@@ -7,9 +7,9 @@ import warnings
 
 import pytest
 
-from tests.engine.conformance import BACKENDS, all_tests, check, implemented
-from tests.engine.exclusions import COMPLETE_SINCE, EXCLUSIONS, ONNX, exclusion_of
 from tests.engine.gpu import gpu
+from tools.node_test_exclusions import COMPLETE_SINCE, EXCLUSIONS, ONNX, exclusion_of
+from tools.node_tests import BACKENDS, all_tests, check, implemented
 
 RUNS = [(name, backend) for name in implemented() for backend in BACKENDS]
 

@@ -12,7 +12,7 @@ from engine import parity
 from engine.errors import BackendError
 from engine.graph.ir import Graph
 from engine.parity import Difference, compare, deviates, difference
-from engine.session import Session
+from engine.session import Executor, Session
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
 
@@ -86,18 +86,21 @@ def test_the_backend_is_the_oracle_itself() -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, name: str, *, by: float) -> None:
     """Let the numpy backend compute the node ``name`` wrong, alone and within the graph."""
-    ran = parity._Walk._ran
+    executor_of = Session.executor
 
-    def wrong(walk: parity._Walk, session: Session, graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        results = ran(walk, session, graph, inputs)
-        if session.info.backend != "numpy":
-            return results
-        makers = [node.name for value in graph.outputs for node in graph.nodes if value in node.outputs]
-        return [
-            array + np.float32(by) if maker == name else array for maker, array in zip(makers, results, strict=True)
-        ]
+    def spoilt(session: Session, part: Graph, whole: Graph) -> Executor:
+        executor = executor_of(session, part, whole)
+        run = executor.run
+        makers = [node.name for value in part.outputs for node in part.nodes if value in node.outputs]
 
-    monkeypatch.setattr(parity._Walk, "_ran", wrong)
+        def wrong(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [a + np.float32(by) if maker == name else a for maker, a in zip(makers, run(inputs), strict=True)]
+
+        if session.info.backend == "numpy":
+            executor.run = wrong  # type: ignore[method-assign, assignment]
+        return executor
+
+    monkeypatch.setattr(Session, "executor", spoilt)
 
 
 def test_the_node_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

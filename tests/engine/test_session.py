@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,10 @@ from onnx import TensorProto
 
 import engine
 from engine import BackendError, EngineError, InputError, ModelFile, Session, UnsupportedError
+from engine import session as session_module
+from engine.graph.load import load
+from engine.kernel_time import KernelTime
+from engine.session import Executor
 from tests.engine.gpu.gpu import device
 from tests.engine.models import U2NETP, model, node
 
@@ -204,6 +210,51 @@ def test_names_of_the_package() -> None:
         assert getattr(engine, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'engine' has no attribute 'Nothing'"):
         _ = engine.Nothing
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "webgpu"])
+def test_what_a_session_runs_is_known_by_what_it_offers(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = str(device().adapter.index) if backend == "webgpu" else None
+    graph = load(ModelFile.read(SMALL))
+    with Session(SMALL, backend=backend, adapter=adapter) as session:
+        executor = session.executor(graph, graph)
+        assert isinstance(executor, Executor)
+        executor.close()
+
+    class Other:
+        """A backend that nobody has heard of."""
+
+        weight_bytes, peak_bytes, activation_bytes, scratch_bytes = 1, 2, 3, 4
+        milliseconds: Mapping[str, float] = MappingProxyType({"fetch": 5.0})
+
+        def run(self, inputs: Any, observe: object = None) -> list[np.ndarray]:  # noqa: ARG002 (one signature for all)
+            return [np.zeros((1, 3, 6, 6), np.float32)]
+
+        def profile(self, inputs: Any) -> list[KernelTime]:
+            return [KernelTime("Conv", "c", "conv_other", 0.25, flops=len(inputs))]
+
+        def gpu_seconds(self, runs: int = 1) -> list[float]:
+            return [0.5] * runs
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(session_module, "_executor", lambda *_: (Other(), "another device"))
+    with Session(SMALL, backend=backend, adapter=adapter) as session:
+        info = session.info
+        assert info.device == "another device"
+        assert (info.weight_bytes, info.peak_activation_bytes) == (1, 2)
+        assert (info.activation_buffer_bytes, info.scratch_bytes) == (3, 4)
+        assert session.milliseconds == {"fetch": 5.0}
+        assert session.profile({"x": X}) == [KernelTime("Conv", "c", "conv_other", 0.25, flops=1)]
+        assert session.gpu_seconds(2) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_there_is_no_gpu_to_ask_on_the_processor(backend: str) -> None:
+    with Session(SMALL, backend=backend) as session:
+        assert len(session.profile({"x": X})) == session.info.nodes_planned
+        with pytest.raises(BackendError, match=f"backend '{backend}' runs on the processor; there is no GPU to ask"):
+            session.gpu_seconds()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

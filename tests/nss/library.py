@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nss
-from tests.engine.test_imports import ROOT, imported
+from tests.project import ROOT, imported
 
 PUBLIC = ("nss/__init__.py", "nss/compat")
 """What a program imports; all that this imports is the library, and every other file of ``nss`` is the command's."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.test_imports import ROOT
+from tests.project import ROOT
 
 
 def imported(program: str, *path: Path) -> subprocess.CompletedProcess[str]:

@@ -17,10 +17,10 @@ from rich.progress import Progress
 import nss
 from nss.models import catalogue
 from nss.models.weights import model_store
-from tests.engine.test_imports import ROOT
 from tests.nss.conftest import Outcome
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 from tests.nss.library import library
+from tests.project import ROOT
 
 CONTENT = (ROOT / "nss" / "models" / "weights" / "u2netp.onnx").read_bytes()
 LICENCE = (

@@ -20,7 +20,7 @@ import engine
 import nss
 from nss.errors import ImageError
 from nss.photos import image_io
-from tests.engine.test_imports import ROOT
+from tests.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("network")
 

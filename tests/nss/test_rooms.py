@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import engine
-from tests.engine.test_imports import ROOT, imported
+from tests.project import ROOT, imported
 
 NSS = ROOT / "nss"
 

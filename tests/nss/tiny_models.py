@@ -54,3 +54,16 @@ def probability(image: str = "x", output: str = "y") -> list[NodeProto]:
 def opened(path: Path) -> tuple[engine.ModelFile, ResolvedModel]:
     """What `nss.removal.description.interface_of` takes."""
     return engine.ModelFile.read(path), resolve.resolve(path, allow_fetch=False, quiet=True)
+
+
+def renamed(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
+    """Give every tensor another name, in place; or those of ``names`` the names that it has for them."""
+
+    def name(old: str) -> str:
+        return old and (f"t_{old}" if names is None else names.get(old, old))
+
+    for step in proto.graph.node:
+        step.input[:] = map(name, step.input)
+        step.output[:] = map(name, step.output)
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer, *proto.graph.value_info):
+        value.name = name(value.name)

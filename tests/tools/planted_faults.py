@@ -49,9 +49,9 @@ def leave(*_: object, **__: object) -> None:
 
 def hoard(*_: object, **__: object) -> None:
     """More than the limit of memory, of a kind that the system does not hold to it, and time to be noticed."""
-    kept = mmap.mmap(-1, 460 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+    ballast = mmap.mmap(-1, 460 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
     time.sleep(30)
-    kept.close()
+    ballast.close()
 
 
 def ask(*_: object, **__: object) -> None:

@@ -130,12 +130,12 @@ def test_limits_of_a_network() -> None:
 def test_peak_memory_is_that_of_the_process_itself() -> None:
     ballast = np.ones(64 << 20, np.uint8)  # a child started from here must not report it
     script = "from tools.timing import peak_memory; a = bytes(8 << 20); print(peak_memory())"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], cwd=bench.ROOT, check=True, capture_output=True, text=True, timeout=60
     )
     own = timing.peak_memory()
     assert own > ballast.nbytes
-    assert 8 << 20 < int(done.stdout) < ballast.nbytes
+    assert 8 << 20 < int(process.stdout) < ballast.nbytes
 
 
 def test_forced_kernels_are_set_aside_and_named() -> None:
@@ -147,13 +147,13 @@ def test_forced_kernels_are_set_aside_and_named() -> None:
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_process_that_measures_has_what_was_asked_for(keep: bool) -> None:
     command = [sys.executable, "tools/bench.py", "--layers", "--only", "no such layer", "--json"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *(["--keep-openblas"] if keep else [])],
         cwd=Path(bench.__file__).resolve().parents[1],
         env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
         check=True,
         capture_output=True,
     )
-    machine = json.loads(done.stdout)["machine"]
+    machine = json.loads(process.stdout)["machine"]
     assert ("OPENBLAS_CORETYPE" in machine["openblas_environment"]) is keep
     assert ("OPENBLAS_CORETYPE=Haswell" in machine["set_aside"]) is not keep

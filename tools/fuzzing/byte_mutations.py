@@ -90,8 +90,8 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 def mutated(data: bytes, rng: random.Random, *, first: int = 0) -> bytes:
     """One to four mutations, one after the other, behind the first ``first`` bytes."""
-    kept, rest = data[:first], bytearray(data[first:])
+    head, rest = data[:first], bytearray(data[first:])
     for _ in range(rng.choice((1, 1, 2, 4))):
         if rest:
             rng.choice(MUTATIONS)(rest, rng)
-    return kept + bytes(rest)
+    return head + bytes(rest)

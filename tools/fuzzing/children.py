@@ -11,7 +11,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -105,7 +104,7 @@ class _Child:
             pages = Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]
         except (OSError, IndexError):
             return 0
-        return int(pages) * resource.getpagesize()
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self, why: str) -> None:
         """Have it write down where it is, then kill it."""
@@ -158,7 +157,7 @@ def run_cases(
                     few, alone = again.popleft() if again else (deque(islice(waiting, batch)), False)
                     if not few:
                         break
-                    children.append(_start(judge, few, alone, Path(folder), limits))
+                    children.append(_start(judge, few, alone=alone, parent=Path(folder), limits=limits))
                 if not children:
                     return
                 select.select([child.pipe for child in children], [], [], POLL_S)
@@ -214,17 +213,19 @@ def _start(judge: Judge, cases: deque[int], alone: bool, parent: Path, limits: L
     pid = os.fork()
     if pid:
         os.close(end)
-        return _Child(pid, pipe, folder, cases, alone)
+        return _Child(pid, pipe, folder=folder, cases=cases, alone=alone)
     status = 1
     try:
         os.close(pipe)
-        _serve(judge, cases, folder, end, limits)
+        _serve(judge, cases, folder=folder, pipe=end, limits=limits)
         status = 0
     finally:
         os._exit(status)
 
 
 def _serve(judge: Judge, cases: Iterable[int], folder: Path, pipe: int, limits: Limits) -> None:
+    import resource  # not on Windows, where main says that nothing can run
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

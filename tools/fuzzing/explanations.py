@@ -52,7 +52,7 @@ class Run:
     graph: Graph
     feeds: Mapping[str, np.ndarray]
     backend: str
-    found: Mapping[str, np.ndarray]
+    results: Mapping[str, np.ndarray]
     file: Path | None = None
 
     def values(self, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> Arrays:
@@ -109,13 +109,13 @@ def undefined(run: Run, values: Arrays) -> bool:
     A scale of a quantised operator is divided by, or multiplied with another: it must be far from 0 and infinity.
     """
 
-    def read(node: Node, index: int) -> np.ndarray | None:
+    def value_of(node: Node, index: int) -> np.ndarray | None:
         value = node.optional_input(index)
         return None if value is None else value.data if value.data is not None else values.get(value.name)
 
     for node in run.graph.nodes:
-        first, second = read(node, 0), read(node, 1)
-        if node.op.startswith("Q") and not all(map(_usable, (read(node, 1), read(node, 4), read(node, 6)))):
+        first, second = value_of(node, 0), value_of(node, 1)
+        if node.op.startswith("Q") and not all(map(_usable, (value_of(node, 1), value_of(node, 4), value_of(node, 6)))):
             return True
         if first is None or node.outputs[0] is None:
             continue
@@ -181,13 +181,13 @@ def conditioning(run: Run, values: Arrays) -> bool:
 
 def _moves_as_far(run: Run, values: Arrays, noise: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Whether noise on each result of the reference moves what differs as far as it differs."""
-    names = [value.name for value in run.graph.outputs if not same(run.found[value.name], values[value.name])]
+    names = [value.name for value in run.graph.outputs if not same(run.results[value.name], values[value.name])]
     moved = dict.fromkeys(names, 0.0)
     for _ in range(TRIES):
         tried = run.values(noise)
         for name in names:
             moved[name] = max(moved[name], difference(tried[name], values[name]).absolute)
-        if all(difference(run.found[name], values[name]).absolute <= AMPLIFIED * moved[name] for name in names):
+        if all(difference(run.results[name], values[name]).absolute <= AMPLIFIED * moved[name] for name in names):
             return True
     return False
 
@@ -221,16 +221,18 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2
 
 
-def same(found: np.ndarray, wanted: np.ndarray, *, half: bool = False) -> bool:
+def same(result: np.ndarray, reference: np.ndarray, *, half: bool = False) -> bool:
     """Whether a result is the reference's within the tolerance."""
-    if (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+    if (result.dtype, result.shape) != (reference.dtype, reference.shape):
         return False
-    if wanted.dtype.kind != "f":
-        return bool(np.array_equal(found, wanted))
-    limit = HALF_TOLERANCE if half or wanted.dtype == np.float16 else TOLERANCE
-    return difference(found, wanted).relative <= limit
+    if reference.dtype.kind != "f":
+        return bool(np.array_equal(result, reference))
+    limit = HALF_TOLERANCE if half or reference.dtype == np.float16 else TOLERANCE
+    return difference(result, reference).relative <= limit
 
 
-def differing(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], half: bool) -> Sequence[str]:
+def differing(results: Mapping[str, np.ndarray], references: Mapping[str, np.ndarray], half: bool) -> Sequence[str]:
     """The names of the results that are not the same."""
-    return [name for name, array in wanted.items() if name not in found or not same(found[name], array, half=half)]
+    return [
+        name for name, array in references.items() if name not in results or not same(results[name], array, half=half)
+    ]

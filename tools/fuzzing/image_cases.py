@@ -194,15 +194,15 @@ def _through_command(path: Path, way: str, rng: random.Random, context: Context)
 
 def _with_input(descriptor: int, arguments: list[str]) -> int:
     """The command with a file as its standard input."""
-    kept = os.dup(0)
+    standard_input = os.dup(0)
     os.dup2(descriptor, 0)
     stream, sys.stdin = sys.stdin, open(0, closefd=False)  # noqa: SIM115 - it is put back
     try:
         return main.main(arguments)
     finally:
         sys.stdin = stream
-        os.dup2(kept, 0)
-        os.close(kept)
+        os.dup2(standard_input, 0)
+        os.close(standard_input)
 
 
 def _told(status: int, lines: str, target: Path, way: str) -> Verdict:

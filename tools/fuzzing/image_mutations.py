@@ -61,11 +61,11 @@ def _png(data: bytes, rng: random.Random) -> bytes:
     else:
         _rearranged(chunks, rng)
     right = rng.random() < 0.9
-    made = data[:8]
+    out = data[:8]
     for part in chunks:
         checksum = zlib.crc32(part) if right else rng.getrandbits(32)
-        made += struct.pack(">I", max(0, len(part) - 4)) + part + struct.pack(">I", checksum)
-    return made
+        out += struct.pack(">I", max(0, len(part) - 4)) + part + struct.pack(">I", checksum)
+    return out
 
 
 def _jpeg(data: bytes, rng: random.Random) -> bytes:
@@ -90,7 +90,7 @@ def _jpeg(data: bytes, rng: random.Random) -> bytes:
 
 def _tiff(data: bytes, rng: random.Random) -> bytes:
     """An entry of the first directory: another tag, type, count or value. BigTIFF is damaged as bytes."""
-    made, order = bytearray(data), "<" if data[:2] == b"II" else ">"
+    out, order = bytearray(data), "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     if data[2:4] not in (b"*\0", b"\0*") or start + 2 > len(data):
         return byte_mutations.mutated(data, rng, first=4)
@@ -100,15 +100,15 @@ def _tiff(data: bytes, rng: random.Random) -> bytes:
         return byte_mutations.mutated(data, rng, first=4)
     action = rng.randrange(5)
     if action == 0:
-        struct.pack_into(f"{order}H", made, entry, rng.choice((*range(254, 340), 34675, 34665, 700, 33432)))
+        struct.pack_into(f"{order}H", out, entry, rng.choice((*range(254, 340), 34675, 34665, 700, 33432)))
     elif action == 1:
-        struct.pack_into(f"{order}H", made, entry + 2, rng.randrange(20))
+        struct.pack_into(f"{order}H", out, entry + 2, rng.randrange(20))
     elif action == 2:
-        struct.pack_into(f"{order}I", made, entry + 4, rng.choice((0, 1, 2, 3, 1000, 2**31, 2**32 - 1)))
+        struct.pack_into(f"{order}I", out, entry + 4, rng.choice((0, 1, 2, 3, 1000, 2**31, 2**32 - 1)))
     else:
         small = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64)
-        struct.pack_into(f"{order}I", made, entry + 8, rng.choice((*SIDES, *small, len(data), len(data) - 1)))
-    return bytes(made)
+        struct.pack_into(f"{order}I", out, entry + 8, rng.choice((*SIDES, *small, len(data), len(data) - 1)))
+    return bytes(out)
 
 
 def _boxes(data: bytes, rng: random.Random) -> bytes:
@@ -127,24 +127,24 @@ def _boxes(data: bytes, rng: random.Random) -> bytes:
         place += length
     first, others = ([], boxes) if riff else (boxes[:1], boxes[1:])
     _rearranged(others, rng)
-    made = b"".join([*first, *others]) + data[place:]
-    return data[:12] + made if riff else made
+    out = b"".join([*first, *others]) + data[place:]
+    return data[:12] + out if riff else out
 
 
 def _gif(data: bytes, rng: random.Random) -> bytes:
     """The screen's or the first frame's sides, or a flag."""
-    made, frame = bytearray(data), data.find(b",", 13)
+    out, frame = bytearray(data), data.find(b",", 13)
     place = rng.choice((6, 8, frame + 5, frame + 7)) if 0 < frame < len(data) - 9 else 6
     if rng.random() < 0.7:
-        struct.pack_into("<H", made, place, rng.choice(SIDES) & 0xFFFF)
+        struct.pack_into("<H", out, place, rng.choice(SIDES) & 0xFFFF)
     else:
-        made[rng.choice((10, 11, frame + 9))] ^= 1 << rng.randrange(8)
-    return bytes(made)
+        out[rng.choice((10, 11, frame + 9))] ^= 1 << rng.randrange(8)
+    return bytes(out)
 
 
 def _bmp(data: bytes, rng: random.Random) -> bytes:
     """A field of the header."""
-    made = bytearray(data)
+    out = bytearray(data)
     place = rng.choice((2, 10, 14, 18, 18, 22, 22, 26, 28, 30, 34, 46))
-    struct.pack_into("<I", made, place, rng.choice((*SIDES, 8, 16, 24, 32, 40, 54, 2**32 - 28)))
-    return bytes(made)
+    struct.pack_into("<I", out, place, rng.choice((*SIDES, 8, 16, 24, 32, 40, 54, 2**32 - 28)))
+    return bytes(out)

@@ -109,16 +109,16 @@ def _jpegs() -> dict[str, bytes]:
 
 def _tiffs() -> dict[str, bytes]:
     photo = _photo()
-    made = {}
+    seeds = {}
     for name in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "zstd", "lzma"):
         try:
-            made[f"tiff-{name}"] = _saved(photo, "TIFF", compression=name)
+            seeds[f"tiff-{name}"] = _saved(photo, "TIFF", compression=name)
         except (OSError, RuntimeError, ValueError):  # this build of libtiff does not have it
             continue
     for name in ("group3", "group4", "tiff_ccitt"):
-        made[f"tiff-{name}"] = _saved(photo.convert("1"), "TIFF", compression=name)
+        seeds[f"tiff-{name}"] = _saved(photo.convert("1"), "TIFF", compression=name)
     grey = np.asarray(photo.convert("L"))
-    made |= {
+    seeds |= {
         "tiff-16": _saved(Image.fromarray(grey.astype(np.uint16) * 257), "TIFF"),
         "tiff-float": _saved(Image.fromarray(grey.astype(np.float32) / 255), "TIFF", compression="tiff_lzw"),
         "tiff-32": _saved(Image.fromarray(grey.astype(np.int32) * 1000), "TIFF"),
@@ -128,7 +128,7 @@ def _tiffs() -> dict[str, bytes]:
         "tiff-palette": _saved(photo.quantize(16), "TIFF", icc_profile=profile()),
         "tiff-pages": _saved(photo, "TIFF", save_all=True, append_images=[photo], big_tiff=True),
     }
-    return made
+    return seeds
 
 
 def _with_exif(data: bytes) -> bytes:
@@ -141,7 +141,7 @@ def _rest() -> dict[str, bytes]:
     photo = _photo()
     rgba = photo.copy()
     rgba.putalpha(photo.getchannel("R"))
-    made = {
+    seeds = {
         "webp": _saved(photo, "WEBP", exif=exif_block(), icc_profile=profile()),
         "webp-lossless": _saved(rgba, "WEBP", lossless=True, exact=True),
         "webp-animated": _saved(photo, "WEBP", save_all=True, append_images=[rgba], duration=50),
@@ -157,12 +157,12 @@ def _rest() -> dict[str, bytes]:
         "ppm-text": b"P3\n# text\n4 2\n255\n" + b" ".join(str(n * 10).encode() for n in range(24)) + b"\n",
     }
     if features.check("avif"):
-        made["avif"] = _saved(photo, "AVIF", exif=exif_block())
-        made["avif-rgba"] = _saved(rgba, "AVIF", icc_profile=profile())
+        seeds["avif"] = _saved(photo, "AVIF", exif=exif_block())
+        seeds["avif-rgba"] = _saved(rgba, "AVIF", icc_profile=profile())
     if features.check("jpg_2000"):
-        made["jp2"] = _saved(photo, "JPEG2000")
-        made["j2k"] = _saved(rgba, "JPEG2000", no_jp2=True, irreversible=True)
-    return made
+        seeds["jp2"] = _saved(photo, "JPEG2000")
+        seeds["j2k"] = _saved(rgba, "JPEG2000", no_jp2=True, irreversible=True)
+    return seeds
 
 
 def _heics() -> dict[str, bytes]:
@@ -170,14 +170,14 @@ def _heics() -> dict[str, bytes]:
         import pillow_heif
     except ImportError:
         return {}
-    photo, made = _photo(), {}
+    photo, seeds = _photo(), {}
     rgba = photo.copy()
     rgba.putalpha(photo.getchannel("R"))
     for name, image, options in (("heic", photo, {"exif": exif_block()}), ("heic-rgba", rgba, {})):
         file = io.BytesIO()
         pillow_heif.from_pillow(image).save(file, quality=60, **options)
-        made[name] = file.getvalue()
-    return made
+        seeds[name] = file.getvalue()
+    return seeds
 
 
 MAKERS: tuple[Callable[[], dict[str, bytes]], ...] = (_pngs, _jpegs, _tiffs, _rest, _heics)

@@ -28,7 +28,7 @@ MOST_WORK = 50_000_000
 MOST_ON_GPU = 5_000_000
 """Likewise on WebGPU, which here may be a software adapter."""
 
-Found = dict[str, np.ndarray] | EngineError
+Outcome = dict[str, np.ndarray] | EngineError
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def judged(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False
     amount = work(graph)
     if amount > MOST_WORK:
         return Verdict("too much work")
-    results: dict[str, Found] = {}
+    results: dict[str, Outcome] = {}
     feeds: dict[str, np.ndarray] = {}
     for backend in ("reference", "numpy", "webgpu"):
         if backend == "webgpu" and not (on_gpu and amount <= MOST_ON_GPU):
@@ -99,16 +99,16 @@ def work(graph: Graph) -> int:
 
 
 def _work_of(node: Node) -> int:
-    made = sum(value.type.size for value in node.used_outputs())
-    read = sum(value.type.size for value in node.used_inputs())
+    elements = sum(value.type.size for value in node.used_outputs())
+    read_elements = sum(value.type.size for value in node.used_inputs())
     shapes = [value.shape for value in node.used_inputs()]
     each = 1
     if "Conv" in node.op and len(shapes) > 1:
         each = max(prod(shape[1:]) for shape in shapes[1:] or [()])
-        each *= prod(shapes[0][2:]) // max(1, made) + 1 if "Transpose" in node.op else 1
+        each *= prod(shapes[0][2:]) // max(1, elements) + 1 if "Transpose" in node.op else 1
     elif node.op in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "Einsum", "MatMulNBits"):
         each = max((dim for shape in shapes for dim in shape), default=1)
-    return made * each * prod(node.attr("kernel_shape", ()) if "Pool" in node.op else ()) + read
+    return elements * each * prod(node.attr("kernel_shape", ()) if "Pool" in node.op else ()) + read_elements
 
 
 def _open(dims: Sequence[int | str]) -> bool:
@@ -126,29 +126,29 @@ def _refused(error: EngineError, when: str) -> Verdict:
     return Verdict("refused", f"{type(error).__name__} {when}", detail=str(error))
 
 
-def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Found], path: Path) -> Verdict:
-    wanted = results["reference"]
-    if isinstance(wanted, EngineError):
-        if "reference gave" in str(wanted):
-            return Verdict("difference", "what a reference gives is not what was inferred", detail=str(wanted))
-        runs = [backend for backend, found in results.items() if not isinstance(found, EngineError)]
+def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Outcome], path: Path) -> Verdict:
+    reference = results["reference"]
+    if isinstance(reference, EngineError):
+        if "reference gave" in str(reference):
+            return Verdict("difference", "what a reference gives is not what was inferred", detail=str(reference))
+        runs = [backend for backend, result in results.items() if not isinstance(result, EngineError)]
         # a kernel on a GPU cannot say that an index is out of its range
         if [backend for backend in runs if backend != "webgpu"]:
-            return Verdict("one-sided", f"reference refuses, {runs[0]} runs", detail=str(wanted))
-        return _refused(wanted, "in a run")
+            return Verdict("one-sided", f"reference refuses, {runs[0]} runs", detail=str(reference))
+        return _refused(reference, "in a run")
     half = Run(graph, feeds, "", {}).half()
     verdict = Verdict("ok", f"on {len(results)} backends")
-    for backend, found in results.items():
-        if isinstance(found, EngineError):
+    for backend, result in results.items():
+        if isinstance(result, EngineError):
             # float64, integers outside of 32 bits, and tensors beyond the adapter's limits
-            if backend == "webgpu" and isinstance(found, (UnsupportedError, TooLargeError, InputError)):
-                verdict = Verdict("ok", f"webgpu refuses with {type(found).__name__}")
+            if backend == "webgpu" and isinstance(result, (UnsupportedError, TooLargeError, InputError)):
+                verdict = Verdict("ok", f"webgpu refuses with {type(result).__name__}")
                 continue
-            return Verdict("one-sided", f"{backend} refuses with {type(found).__name__}", detail=str(found))
-        if names := differing(found, wanted, half):
-            reason = explanation(Run(graph, feeds, backend, found, path))
+            return Verdict("one-sided", f"{backend} refuses with {type(result).__name__}", detail=str(result))
+        if names := differing(result, reference, half):
+            reason = explanation(Run(graph, feeds, backend=backend, results=result, file=path))
             if not reason:
-                return Verdict("difference", f"{backend}, {_operators(graph)}", detail=_far(names, found, wanted))
+                return Verdict("difference", f"{backend}, {_operators(graph)}", detail=_far(names, result, reference))
             verdict = Verdict("explained", f"{reason} ({backend})")
     return verdict
 
@@ -159,6 +159,6 @@ def _operators(graph: Graph) -> str:
     return ", ".join(operators[:4]) + (", …" if len(operators) > 4 else "")
 
 
-def _far(names: Sequence[str], found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> str:
-    apart = difference(found[names[0]], wanted[names[0]])
+def _far(names: Sequence[str], results: dict[str, np.ndarray], references: dict[str, np.ndarray]) -> str:
+    apart = difference(results[names[0]], references[names[0]])
     return f"output {names[0]!r} is off by {apart.absolute:.3g}, {apart.relative:.3g} of the largest magnitude"

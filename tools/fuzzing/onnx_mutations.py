@@ -79,10 +79,10 @@ def any_field(model: onnx.ModelProto, rng: random.Random) -> None:
 
 def attribute(model: onnx.ModelProto, rng: random.Random) -> None:
     """An attribute of a node: another number, near or extreme, another length of a list, or none."""
-    found = [(node, entry) for node in _nodes(model.graph) for entry in node.attribute]
-    if not found:
+    attributes = [(node, entry) for node in _nodes(model.graph) for entry in node.attribute]
+    if not attributes:
         return any_field(model, rng)
-    node, entry = rng.choice(found)
+    node, entry = rng.choice(attributes)
     if rng.random() < 0.1:
         node.attribute.remove(entry)
     elif entry.type == AttributeProto.INT:
@@ -125,8 +125,8 @@ def weights(model: onnx.ModelProto, rng: random.Random) -> None:
             with np.errstate(all="ignore"):
                 flat[place] = rng.choice(FLOATS)
         elif array.dtype.kind in "iu":
-            low, high = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
-            flat[place] = min(max(_integer(int(flat[place]), rng), low), high)
+            least, most = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
+            flat[place] = min(max(_integer(int(flat[place]), rng), least), most)
     item.CopyFrom(onnx.numpy_helper.from_array(array, item.name))
     return None
 
@@ -283,10 +283,10 @@ def _other(field: FieldDescriptor, now: Any, rng: random.Random) -> Any:
     kind = field.cpp_type
     if kind in INTEGER_KINDS:
         bits = 32 if kind == FieldDescriptor.CPPTYPE_INT32 else 64
-        low, high = (
+        least, most = (
             (0, 2**64 - 1) if kind == FieldDescriptor.CPPTYPE_UINT64 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         )
-        return min(max(_integer(now, rng), low), high)
+        return min(max(_integer(now, rng), least), most)
     if kind in FLOAT_KINDS:
         return rng.choice(FLOATS)
     if kind == FieldDescriptor.CPPTYPE_ENUM:
@@ -307,17 +307,17 @@ def _change_list(values: Any, field: FieldDescriptor, rng: random.Random) -> Non
     elif field.message_type is None:
         values[place] = _other(field, values[place], rng)
     elif len(values) > 1:
-        other, kept = rng.randrange(len(values)), type(values[place])()
-        kept.CopyFrom(values[place])
+        other, copy = rng.randrange(len(values)), type(values[place])()
+        copy.CopyFrom(values[place])
         values[place].CopyFrom(values[other])
-        values[other].CopyFrom(kept)
+        values[other].CopyFrom(copy)
 
 
 def _nodes(graph: onnx.GraphProto) -> Sequence[onnx.NodeProto]:
-    found = []
+    nodes = []
     for node in graph.node:
-        found.append(node)
+        nodes.append(node)
         for entry in node.attribute:
             if entry.HasField("g"):
-                found.extend(_nodes(entry.g))
-    return found
+                nodes.extend(_nodes(entry.g))
+    return nodes

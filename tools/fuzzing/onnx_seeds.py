@@ -233,8 +233,8 @@ NETWORKS: tuple[Callable[[], onnx.ModelProto], ...] = (
 @cache
 def networks() -> tuple[Seed, ...]:
     """The seeds that this file makes."""
-    made = [Seed(make.__name__, make()) for make in NETWORKS]
-    return (*made, with_external_data(made[0]), with_external_data(made[4]))
+    seeds = [Seed(make.__name__, make()) for make in NETWORKS]
+    return (*seeds, with_external_data(seeds[0]), with_external_data(seeds[4]))
 
 
 @cache

@@ -58,7 +58,9 @@ def bench(
     from nss.models import resolve
     from nss.removal.network import RunOptions
 
-    resolved = resolve.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
+    resolved = resolve.resolve(
+        model, variant=model_variant, backend=backend.value, device=device, allow_fetch=True, notify=notify
+    )
     options = RunOptions(backend.value, device, precision.value)
     if trace is not None:
         from nss.files.export import write_bytes

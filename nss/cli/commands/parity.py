@@ -73,7 +73,9 @@ def parity(
     """
     from nss.models import resolve
 
-    resolved = resolve.resolve(model, variant=model_variant, allow_fetch=True, notify=notify)
+    resolved = resolve.resolve(
+        model, variant=model_variant, backend=backend.value, device=device, allow_fetch=True, notify=notify
+    )
     report, resolved_interface = _compare(
         resolved,
         image,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from itertools import pairwise
 
@@ -144,6 +145,69 @@ def test_the_last_to_go_puts_the_limit_of_blas_back() -> None:
         assert set(limits()) <= {1}  # the first to come has gone, the other is still within
         leave.set()
         first.join()
+        assert limits() == before
+
+
+def test_a_thread_may_enter_again_and_the_limit_holds_until_it_is_wholly_out() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        with single_threaded_blas():
+            with single_threaded_blas():
+                assert set(limits()) <= {1}
+            assert set(limits()) <= {1}
+        assert limits() == before
+        with turn():
+            with single_threaded_blas():
+                pass
+            assert set(limits()) <= {1}
+        assert limits() == before
+
+
+def test_threads_that_enter_twice_keep_the_limit_for_each_other() -> None:
+    together, wrong = threading.Barrier(4), []
+
+    def visit() -> None:
+        together.wait(30)
+        for _ in range(20):
+            with single_threaded_blas():
+                with single_threaded_blas():
+                    pass
+                if not set(limits()) <= {1}:
+                    wrong.append(limits())
+
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        visitors = [threading.Thread(target=visit) for _ in range(4)]
+        for visitor in visitors:
+            visitor.start()
+        for visitor in visitors:
+            visitor.join()
+        assert limits() == before
+    assert wrong == []
+
+
+def test_an_end_that_is_interrupted_leaves_no_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """The guard, whose second use is interrupted before it begins."""
+
+        uses = 0
+
+        def __enter__(self) -> None:
+            Interrupted.uses += 1
+            if Interrupted.uses == 2:
+                raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None: ...
+
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        with monkeypatch.context() as patched:
+            patched.setattr(threads, "_GUARD", Interrupted())
+            with pytest.raises(KeyboardInterrupt), single_threaded_blas():
+                pass
+        gc.collect()  # the frames of the traceback
+        with single_threaded_blas():
+            assert set(limits()) <= {1}
         assert limits() == before
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.engine.birefnet import parity
 from tests.engine.gpu.gpu import device
-from tests.engine.test_birefnet import parity
 from tools.make_birefnet import FORMS
 
 

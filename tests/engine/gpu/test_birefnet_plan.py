@@ -18,7 +18,7 @@ from engine.gpu.plan import Plan, make_plan
 from engine.graph.ir import Graph
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.gpu.test_plan import BASELINE, MIB
+from tests.engine.gpu.plans import MIB, SIZES
 from tools.make_birefnet import make_birefnet
 
 SIDE = 1024
@@ -51,9 +51,9 @@ def planned(hollow: Path, request: pytest.FixtureRequest) -> Planned:
     graph = load(hollow, input_shapes={"pixel_values": [1, 3, SIDE, SIDE]})
     fired = optimize(graph)
     check(graph)
-    lowering = Lowering(graph, half=request.param == "f16", binding_limit=BASELINE["max-storage-buffer-binding-size"])
+    lowering = Lowering(graph, half=request.param == "f16", binding_limit=SIZES["max-storage-buffer-binding-size"])
     inputs, outputs = lowering.run()
-    return graph, fired, make_plan(lowering.dispatches, inputs, outputs, BASELINE)
+    return graph, fired, make_plan(lowering.dispatches, inputs, outputs, SIZES)
 
 
 def is_half(plan: Plan) -> bool:
@@ -76,7 +76,7 @@ def test_bindings_keep_the_limits(planned: Planned) -> None:
         assert len(command.bindings) <= 8, command.dispatch.label
         assert max(command.grid) <= 65535, command.dispatch.label
         for bound in command.bindings:
-            assert bound.size <= BASELINE["max-storage-buffer-binding-size"], command.dispatch.label
+            assert bound.size <= SIZES["max-storage-buffer-binding-size"], command.dispatch.label
             assert bound.offset + bound.size <= plan.buffers[bound.buffer], command.dispatch.label
 
 
@@ -92,7 +92,7 @@ def test_memory(planned: Planned) -> None:
     most = 400 if is_half(plan) else 700
     # measured: 324 and 168 MiB alive at once, in buffers of 548 and 283
     assert plan.peak_bytes <= plan.activation_bytes <= most * MIB
-    assert max(plan.buffers) <= BASELINE["max-buffer-size"]
+    assert max(plan.buffers) <= SIZES["max-buffer-size"]
 
 
 def test_dispatches(planned: Planned) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +18,11 @@ from engine.gpu.device import Device, open_device
 from engine.gpu.executor import GpuExecutor
 from engine.gpu.listing import devices
 from engine.session import Session
+from tests.engine.gpu.cards import CARD, DAWN_CARD, FAKE
 from tests.engine.gpu.gpu import device
 from tests.engine.models import feeds, interpret, loaded, model, node
 
 ROOT = Path(__file__).parents[3]
-
-FAKE = Adapter(
-    index=0,
-    implementation="wgpu",
-    name="Slow Rasterizer",
-    backend="Vulkan",
-    driver="Mesa 1.2",
-    software=True,
-    f16=False,
-    timestamps=False,
-    subgroup=None,
-    matrix_shapes=(),
-    limits=dict.fromkeys(adapters_module.LIMITS, 1 << 20),
-    handle=None,
-)
-CARD = replace(FAKE, index=1, name="Fast Card 9", driver="maker 580", software=False)
-DAWN_CARD = replace(CARD, index=2, implementation="dawn")
 
 SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", {"w": np.ones((4, 3, 3, 3), "f")})
 
@@ -96,9 +79,9 @@ def test_without_a_driver_numpy_runs_and_says_why() -> None:
 import json, engine
 from engine.gpu import adapters
 adapters._handles = lambda implementation: []
-from tests.engine.gpu.test_device import SMALL
+from tests.engine.in_threads import SMALL
 found, said = engine.devices(probe=True), {}
-with engine.Session(SMALL.SerializeToString()) as session:
+with engine.Session(SMALL) as session:
     said["auto"] = [session.info.backend, session.info.reason]
 for options in ({"backend": "webgpu"}, {"backend": "webgpu", "adapter": "0"}, {"precision": "f16"}):
     try:

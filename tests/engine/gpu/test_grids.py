@@ -25,7 +25,7 @@ from engine.gpu.plan import Command, Plan, make_plan
 from engine.graph import bounds
 from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
-from tests.engine.cpu.test_window_attention import attention
+from tests.engine.attention import attention
 from tests.engine.gpu.gpu import compare, device
 from tests.engine.models import Spec, feeds, interpret, loaded, model, node
 

@@ -14,8 +14,7 @@ from engine.errors import UnsupportedError
 from engine.gpu.lowering import Lowering
 from engine.gpu.plan import make_plan
 from tests.engine.gpu.gpu import compare, run, test_adapter
-from tests.engine.gpu.test_plan import BASELINE as SIZES
-from tests.engine.gpu.test_shaders import assert_within_limits
+from tests.engine.gpu.plans import SIZES, assert_within_limits
 from tests.engine.models import feeds, interpret, loaded, model, node
 from tests.engine.packed import DOMAINS, bnb4, nbits
 

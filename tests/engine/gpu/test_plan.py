@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,25 +11,8 @@ from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering import Lowering
 from engine.gpu.plan import ALIGNMENT, Plan, make_plan
-from engine.graph.load import load
-from engine.graph.passes import optimize
-from tests.engine.models import U2NETP, loaded, model, node
-
-MIB = 1 << 20
-BASELINE = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
-
-
-@cache
-def u2netp(binding: int = 128 * MIB, half: bool = False) -> Plan:
-    """The plan of U²-Netp at 320²."""
-    graph = load(U2NETP)
-    optimize(graph)
-    lowering = Lowering(graph, half=half, binding_limit=binding)
-    inputs, outputs = lowering.run()
-    return make_plan(lowering.dispatches, inputs, outputs, {**BASELINE, "max-storage-buffer-binding-size": binding})
-
-
-PLANS = [(128 * MIB, False), (MIB, False), (128 * MIB, True)]
+from tests.engine.gpu.plans import MIB, PLANS, SIZES, u2netp
+from tests.engine.models import loaded, model, node
 
 
 @pytest.mark.parametrize(("binding", "half"), PLANS)
@@ -100,7 +82,7 @@ def planned(proto: object, **limits: int) -> Plan:
     graph = loaded(proto)  # type: ignore[arg-type]
     lowering = Lowering(graph, binding_limit=limits.get("max-storage-buffer-binding-size", 128 * MIB))
     inputs, outputs = lowering.run()
-    return make_plan(lowering.dispatches, inputs, outputs, BASELINE | limits)
+    return make_plan(lowering.dispatches, inputs, outputs, SIZES | limits)
 
 
 def test_too_large_a_buffer_is_refused_by_name() -> None:

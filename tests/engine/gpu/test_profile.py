@@ -47,6 +47,7 @@ def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
     assert sum(taken) > 0
 
 
+@pytest.mark.wall_clock
 def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -> None:
     executor.run(feeds(loaded(CHAIN)))
     gpu_seconds(executor, 1)

@@ -5,26 +5,20 @@ Plans of U²-Netp and of the ONNX node tests, without a GPU: what they render is
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from engine.errors import EngineError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.adapters import BASELINE
 from engine.gpu.limits import Footprint, footprint
 from engine.gpu.lowering import KERNELS, Lowering
 from engine.gpu.missing_kernels import check
 from engine.gpu.plan import make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.conformance import implemented, node_test
-from tests.engine.gpu.test_plan import BASELINE as SIZES
-from tests.engine.gpu.test_plan import PLANS, u2netp
+from tests.engine.gpu.plans import PLANS, SIZES, assert_within_limits, u2netp
+from tools.node_tests import implemented, node_test
 
 PER_DIMENSION = "max-compute-workgroups-per-dimension"
-
-OPTIONAL = ("subgroups", "chromium_experimental_subgroup_matrix", "wgpu_cooperative_matrix")
 
 
 def sources_of_node_tests() -> dict[str, str]:
@@ -46,16 +40,6 @@ def sources_of_node_tests() -> dict[str, str]:
             assert max(command.grid) <= 16, command.dispatch.label
             found.setdefault(command.source, command.dispatch.label)
     return found
-
-
-def assert_within_limits(source: str, label: str) -> None:
-    """Storage buffers, workgroup memory and invocations of one kernel, and no optional feature but f16."""
-    taken = footprint(source)
-    assert len(re.findall(r"var<storage", source)) <= BASELINE["max-storage-buffers-per-shader-stage"], label
-    assert 1 <= taken.invocations <= BASELINE["max-compute-invocations-per-workgroup"], label
-    assert taken.workgroup_bytes <= BASELINE["max-compute-workgroup-storage-size"], label
-    for feature in OPTIONAL:
-        assert f"enable {feature}" not in source, label
 
 
 def test_every_kernel_keeps_the_limits() -> None:

@@ -11,7 +11,7 @@ from engine.errors import UnsupportedError
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
-from tests.engine.cpu.test_window_attention import attention
+from tests.engine.attention import attention
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import feeds, interpret
 

@@ -57,7 +57,7 @@ def test_threads_end_with_the_run_and_an_empty_batch_is_none(workers: int) -> No
     before = set(threading.enumerate())  # threads of other tests' may end meanwhile
     Pipeline(lambda _: None, identity, identity, lambda *_: None).run([], workers)
     Pipeline(lambda _: None, identity, identity, lambda *_: None).run(range(9), workers)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60  # which no machine needs, and only a thread that stays takes
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.005)
     assert set(threading.enumerate()) <= before
@@ -79,6 +79,7 @@ def test_a_failure_in_any_stage_is_that_of_its_job_alone(workers: int) -> None:
     assert reported == [(n, f"{n} in {n % 4}" if n % 4 else n + 2) for n in range(20)]
 
 
+@pytest.mark.wall_clock
 def test_stages_overlap() -> None:
     def stage(*_: object) -> None:
         time.sleep(0.02)
@@ -88,7 +89,7 @@ def test_stages_overlap() -> None:
         Pipeline(stage, stage, stage, lambda *_: None).run(range(15), workers)
         return time.perf_counter() - start
 
-    alone, together = seconds(1), min(seconds(3) for _ in range(2))
+    alone, together = seconds(1), min(seconds(3) for _ in range(4))
     assert alone >= 15 * 3 * 0.02
     assert alone / together >= 1.8  # 2.6 measured, and 3 where nothing is lost at either end
 

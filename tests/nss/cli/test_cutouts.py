@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from PIL import Image
 
 import nss
 from nss.evaluation.examine import examine
+from tests.nss.images import STORED
 
 ROOT = Path(nss.__file__).parents[1]
 Command = Callable[..., Any]
@@ -157,8 +159,6 @@ def test_a_crop_tells_where_it_lies(command: Command, photo: Path, mask: Path) -
 
 
 def test_exif_orientations_give_one_cut_out(command: Command, tmp_path: Path, rgb: np.ndarray) -> None:
-    from tests.nss.photos.test_image_io import STORED
-
     outputs = []
     for orientation, stored in STORED.items():
         exif = Image.Exif()
@@ -189,12 +189,28 @@ def test_the_sidecar_is_enough_to_make_the_file_again(command: Command, photo: P
     )
     again = cutout.save(photo.with_name("again.webp"), composition=nss.Composition(**record["composition"]))
     assert again.read_bytes() == target.read_bytes()
+    assert record["background"] is None
+    assert {"nss-wgpu", "python", "numpy", "pillow", "blas"} <= record["versions"].keys()
+    assert record["versions"].keys().isdisjoint({"onnx", "wgpu", "wgpudawn", "driver"})  # no network ran
     # neither is replaced unasked
     target.unlink()
     outcome = command("remove", photo, "--mask", mask, *options)
     assert outcome.status == 1
     assert outcome.err == [f"nss-wgpu: {sidecar}: exists already; pass --exists overwrite to replace it"]
     assert not target.exists()
+
+
+def test_the_sidecar_says_what_a_network_and_a_background_came_from(
+    command: Command, photo: Path, tmp_path: Path
+) -> None:
+    behind = tmp_path / "behind.png"
+    Image.new("RGB", (9, 9), "teal").save(behind)
+    assert command("remove", photo, "--background", behind, "--sidecar").status == 0
+    record = json.loads(photo.with_name("photo.cutout.png.json").read_text())
+    assert record["background"] == {"path": str(behind), "sha256": hashlib.sha256(behind.read_bytes()).hexdigest()}
+    assert "onnx" in record["versions"]
+    assert command("remove", photo, "--background", "teal", "--sidecar", "--overwrite").status == 0
+    assert json.loads(photo.with_name("photo.cutout.png.json").read_text())["background"] is None
 
 
 def test_skip_rename_and_a_second_run(command: Command, photo: Path, listing: Listing) -> None:

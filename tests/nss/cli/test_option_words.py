@@ -17,9 +17,9 @@ from nss.cli.option_words import PARAMETERS, in_options, option_names
 from nss.cli.terminal import describe
 from nss.errors import ModelUnavailableError, UsageError, quoted
 from nss.interfaces.interface import Description
-from tests.engine.test_imports import ROOT
 from tests.nss.conftest import Outcome
 from tests.nss.library import library
+from tests.project import ROOT
 
 Command = Callable[..., Outcome]
 

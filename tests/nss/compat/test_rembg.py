@@ -17,8 +17,8 @@ from PIL import Image
 
 import nss
 from nss.compat import rembg as ours
-from tests.engine.test_imports import ROOT
 from tests.nss.images import oriented
+from tests.project import ROOT
 
 SAME_PREPARATION = 0.004
 """A level of 8 bits, where both prepare the photo alike: 320x320 with a white pixel, so that nothing is resized."""

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 import nss
-from nss.cutouts.compose import CROP_ALPHA, NOTEBOOK_SIDE, Composition, Cutout, RunInfo
+from nss.cutouts.compose import CROP_ALPHA, NOTEBOOK_SIDE, Composition, Cutout
+from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, NssError, UsageError
 from nss.masks.refine import Refinement
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nss.cutouts.compose import Cutout, RunInfo
+from nss.cutouts.compose import Cutout
 from nss.cutouts.preview import COLUMNS, LABEL, MARGIN, sheet
+from nss.cutouts.run_info import RunInfo
 
 
 @pytest.mark.parametrize("longest", [40, 80, 640])

@@ -9,7 +9,7 @@ import pytest
 
 from nss.interfaces import model_metadata
 from nss.interfaces.interface import EdgeSize, FixedSize, as_json
-from tests.nss.interfaces.test_preprocessor_config import WHOLE
+from tests.nss.interfaces.preprocessor_configs import WHOLE
 
 
 def parse(**props: str) -> tuple[dict[str, Any], list[str]]:

@@ -10,17 +10,7 @@ import pytest
 
 from nss.interfaces import preprocessor_config
 from nss.interfaces.interface import EdgeSize, FixedSize
-
-WHOLE = {
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [1.0, 1.0, 1.0],
-    "rescale_factor": 1 / 255,
-    "resample": 2,
-    "size": {"width": 768, "height": 1024},
-}
+from tests.nss.interfaces.preprocessor_configs import WHOLE
 
 
 def parse(**changes: Any) -> tuple[dict[str, Any], list[str]]:

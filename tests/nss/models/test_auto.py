@@ -163,6 +163,22 @@ def test_auto_leaves_out_what_was_slow_where_it_would_run(monkeypatch: pytest.Mo
     assert resolve.resolve("tiny", allow_fetch=False, quiet=True).spec.name == "tiny"
 
 
+@pytest.mark.parametrize("name", ["bench", "parity"])
+def test_bench_and_parity_choose_for_the_backend_and_device_as_remove_does(
+    command: Callable[..., Outcome], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[tuple[object, object]] = []
+
+    def none(*, backend: str, device: object, **_: object) -> Iterator[local_models.ResolvedModel]:
+        places.append((backend, device))
+        raise ModelUnavailableError("none is here")
+
+    monkeypatch.setattr(auto, "candidates", none)
+    done = command(name, "auto", "--backend", "webgpu", "--device", "1")
+    assert done.err == ["nss-wgpu: none is here"]
+    assert places == [("webgpu", "1")]
+
+
 def test_adapters_are_looked_for_only_where_a_model_was_slow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(engine), "devices", lambda _: pytest.fail("looked for adapters"))
     assert choice()[0] == "tiny"

@@ -314,14 +314,14 @@ def test_warnings_are_kept_off_and_put_back_with_many_threads(rgb: np.ndarray) -
     data = data.replace(owner, damaged)
     with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
+        image_io.load(data)
         filters = list(warnings.filters)
         threads = [threading.Thread(target=lambda: [image_io.load(data) for _ in range(20)]) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert list(warnings.filters) == filters
-        assert not caught_warnings
+        assert (list(warnings.filters), caught_warnings) == (filters, [])
         with Image.open(io.BytesIO(data)) as image:
             image.load()
         assert caught_warnings

@@ -15,8 +15,7 @@ from nss.models import resolve
 from nss.removal import description
 from tests.fetched import fetched
 from tests.nss.conftest import EXAMPLES
-from tests.nss.removal.test_description import renamed
-from tests.nss.tiny_models import opened
+from tests.nss.tiny_models import opened, renamed
 
 pytestmark = pytest.mark.models
 

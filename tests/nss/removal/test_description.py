@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from nss.models.weights import model_store
 from nss.removal import description
 from nss.removal.description import ResolvedInterface
 from tests.engine.models import U2NETP, node
-from tests.nss.tiny_models import SIDE, opened, probability, saved
+from tests.nss.tiny_models import SIDE, opened, probability, renamed, saved
 
 IMAGENET = [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
 """Mean and deviation."""
@@ -108,19 +107,6 @@ def test_a_known_network_under_other_names_is_prepared_as_it_is(tmp_path: Path) 
     )
     asked = described(tmp_path / "other.onnx", mean=(0.5,), std=(0.5,), filter="nearest")
     assert (asked.interface.mean, asked.guesses) == ((0.5,), ())
-
-
-def renamed(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
-    """Give every tensor another name, in place; or those of ``names`` the names that it has for them."""
-
-    def name(old: str) -> str:
-        return old and (f"t_{old}" if names is None else names.get(old, old))
-
-    for step in proto.graph.node:
-        step.input[:] = map(name, step.input)
-        step.output[:] = map(name, step.output)
-    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer, *proto.graph.value_info):
-        value.name = name(value.name)
 
 
 def test_the_names_of_another_model_do_not_outweigh_the_graph(tmp_path: Path) -> None:

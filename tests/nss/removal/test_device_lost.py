@@ -17,6 +17,7 @@ import nss
 from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError
 from nss.removal.remover import Remover
 from tests.engine.gpu.gpu import device
+from tests.engine.in_threads import own_device
 from tests.engine.models import model, node
 from tests.nss.conftest import BrightnessSession, Outcome
 
@@ -200,20 +201,23 @@ def test_what_an_adapter_cannot_do(
         nss.remove(rgb, model="u2netp", backend="webgpu")
 
 
-def test_a_real_device_is_lost_between_two_images(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_a_real_device_is_lost_between_two_images(
+    tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = device().adapter
     path = tmp_path / "mask.onnx"
     weights = {"w": np.full((1, 3, 3, 3), 0.1, np.float32)}
     nodes = [node("Conv", "x w", "a", pads=[1] * 4), node("Sigmoid", "a", "y")]
     onnx.save(model(nodes, {"x": [1, 3, 32, 32]}, "y", weights), path)
     said: list[str] = []
-    with Remover(path, backend="webgpu", device=str(adapter.index), notify=said.append, quiet=True) as remover:
+    with (
+        own_device(monkeypatch) as own,
+        Remover(path, backend="webgpu", device=str(adapter.index), notify=said.append, quiet=True) as remover,
+    ):
         before = remover.remove(rgb)
-        lost = remover._network.session._executor.device  # type: ignore[attr-defined]
-        lost.lose("pulled out")
+        own.lose("pulled out")
         after = remover.remove(rgb)
-        new = remover._network.session._executor.device  # type: ignore[attr-defined]
-    assert new is not lost
+        assert device() is not own
     assert np.array_equal(before.mask, after.mask)
     assert after.notes == ("the GPU was lost; computed on a new device",)
     assert "pulled out" in said[0]

@@ -232,10 +232,12 @@ def test_mean_and_deviation_are_counted_when_the_model_is_opened(folder: Path) -
 
 def test_what_is_asked_for_goes_before_the_catalogue() -> None:
     with Remover("u2netp", backend="numpy", quiet=True, model_config={"mean": 0.25, "filter": "nearest"}) as remover:
-        network = remover._network
-    assert (network.interface.mean, network.interface.std) == ((0.25,), (0.229, 0.224, 0.225))
-    assert (network.interface.filter, network.interface.input) == ("nearest", "input.1")
-    origins = {key: network.resolved_interface.origins[key] for key in ("mean", "filter", "std", "output")}
+        config = remover.remove(PHOTO).info.model_config
+    assert config is not None
+    values = config["values"]
+    assert (values["mean"], values["std"]) == ([0.25], [0.229, 0.224, 0.225])
+    assert (values["filter"], values["input"]) == ("nearest", "input.1")
+    origins = {key: config["origins"][key] for key in ("mean", "filter", "std", "output")}
     assert origins == {"mean": "option", "filter": "option", "std": "catalogue (hash)", "output": "catalogue (hash)"}
 
 

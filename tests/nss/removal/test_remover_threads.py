@@ -15,7 +15,7 @@ from PIL import Image
 import nss
 from engine.gpu.device import Device
 from nss.errors import UsageError
-from nss.photos import image_file
+from nss.photos.quiet import quiet
 from nss.removal.remover import Remover
 from tests.engine.forking import outcome_of_child
 from tests.engine.gpu.gpu import device
@@ -128,8 +128,19 @@ def test_a_child_reads_images_whatever_threads_of_its_parent_were_at(network: Pa
     Image.fromarray(PHOTOS[0]).save(file, "PNG")
     with Remover(network, backend="numpy", quiet=True) as remover:
         expected = remover.remove(file.getvalue()).mask
-        with image_file.quiet._lock:  # as if another thread were reading in this moment
-            same = outcome_of_child(lambda: np.array_equal(remover.remove(file.getvalue()).mask, expected))
+        reading, release = threading.Event(), threading.Event()
+
+        def read() -> None:
+            with quiet():
+                reading.set()
+                release.wait(30)
+
+        other = threading.Thread(target=read)
+        other.start()
+        reading.wait(30)
+        same = outcome_of_child(lambda: np.array_equal(remover.remove(file.getvalue()).mask, expected))
+        release.set()
+        other.join()
     assert same == "True"
 
 

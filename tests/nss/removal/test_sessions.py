@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -313,11 +314,28 @@ def test_a_photo_too_small_for_a_mask_is_that_photos_failure(tmp_path: Path) -> 
         shared.remove(PHOTOS[0])
 
 
-def test_a_child_goes_on_whatever_a_thread_of_its_parent_was_opening(path: Path) -> None:
+def test_a_child_goes_on_whatever_a_thread_of_its_parent_was_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, parent = engine.Session, os.getpid()
+    opening, release = threading.Event(), threading.Event()
+
+    class Slow(real):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            if os.getpid() == parent:
+                opening.set()
+                release.wait(60)
+            super().__init__(*arguments, **options)
+
     with remover(path) as shared:
         expected = shared.remove(PHOTOS[0]).mask
-        with shared._network._open_model.sessions._lock:  # as if another thread were opening one in this moment
-            same = outcome_of_child(
-                lambda: np.array_equal(shared.remove(PHOTOS[0]).mask, expected) and shared.remove(PHOTOS[1]).mask.any()
-            )
+        monkeypatch.setitem(vars(engine), "Session", Slow)
+        other = threading.Thread(target=shared.remove, args=(PHOTOS[2],))
+        other.start()
+        opening.wait(60)
+        same = outcome_of_child(
+            lambda: np.array_equal(shared.remove(PHOTOS[0]).mask, expected) and shared.remove(PHOTOS[1]).mask.any()
+        )
+        release.set()
+        other.join()
     assert same == "True"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.nss.evaluation.test_examine import Scene
+from tests.nss.evaluation.scenes import Scene
 
 Command = Callable[..., Any]
 

@@ -83,10 +83,10 @@ def node_test(name: str) -> NodeTest:
     return NodeTest(
         name,
         case.model,
-        {info.name: _array(given) for info, given in zip(graph.input, inputs, strict=True)},
-        {info.name: _array(given) for info, given in zip(graph.output, outputs, strict=True)},
-        case.rtol,
-        case.atol,
+        inputs={info.name: _array(value) for info, value in zip(graph.input, inputs, strict=True)},
+        expected={info.name: _array(value) for info, value in zip(graph.output, outputs, strict=True)},
+        rtol=case.rtol,
+        atol=case.atol,
     )
 
 
@@ -147,11 +147,11 @@ def check(name: str, backend: str) -> bool:
     return computed
 
 
-def _array(given: Any) -> np.ndarray:
+def _array(value: Any) -> np.ndarray:
     """A tensor as an array; what is no tensor becomes an array of objects, of a model that the engine refuses."""
-    if isinstance(given, onnx.TensorProto):
-        return numpy_helper.to_array(given)
-    return given if isinstance(given, np.ndarray) else np.asarray(given)
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return value if isinstance(value, np.ndarray) else np.asarray(value)
 
 
 def _missing(model: onnx.ModelProto) -> Iterator[str]:

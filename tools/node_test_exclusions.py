@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx
 
 from engine import UnsupportedError
-from tests.engine.conformance import BACKENDS
+from tools.node_tests import BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion(
         r"test_attention_4d_causal_fp16_expanded",
         "two of 192 float16 results are two steps, 1.04e-3, from those that NumPy's float16 products gave",
-        AssertionError,
-        r"Mismatched elements: 2 / 192",
-        ("reference",),
+        error=AssertionError,
+        message=r"Mismatched elements: 2 / 192",
+        backends=("reference",),
     ),
 )
 
@@ -126,30 +126,30 @@ EXCLUSIONS += (
         r"test_(cast(like)?_(DOUBLE_to_\w+|FLOAT(16)?_to_DOUBLE)(_expanded)?|mod_\w*float64\w*|m(ax|in)_float64"
         r"|eyelike_with_dtype)",
         "is about float64, which WGSL does not have",
-        UnsupportedError,
-        NO_FLOAT64,
-        ("webgpu",),
+        error=UnsupportedError,
+        message=NO_FLOAT64,
+        backends=("webgpu",),
     ),
     Exclusion(
         r"test_(reduce_log_sum_exp_(?!empty_set$)\w+|cum(sum|prod)_[12]d(_axis_\d|_negative_axis)?(_reverse)?(_exclusive)?|einsum_\w+)",
         "computes in float64, which WGSL does not have",
-        UnsupportedError,
-        NO_FLOAT64,
-        ("webgpu",),
+        error=UnsupportedError,
+        message=NO_FLOAT64,
+        backends=("webgpu",),
     ),
     Exclusion(
         r"test_attention_local_window_gqa_rank4_mask_expanded|test_flexattention_double_expanded_ver26",
         "takes a softmax in float64, which WGSL does not have",
-        UnsupportedError,
-        NO_FLOAT64,
-        ("webgpu",),
+        error=UnsupportedError,
+        message=NO_FLOAT64,
+        backends=("webgpu",),
     ),
     Exclusion(
         r"test_cum(sum|prod)_[12]d_int32(_exclusive)?",
         "sums integers along an axis that only the run knows",
-        UnsupportedError,
-        "needs the axis at load",
-        ("webgpu",),
+        error=UnsupportedError,
+        message="needs the axis at load",
+        backends=("webgpu",),
     ),
 )
 

@@ -1,0 +1,42 @@
+"""What a result depends on is named, as far as it ran."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+import engine
+from engine.gpu.adapters import IMPLEMENTATIONS
+from tests.engine.gpu.gpu import device
+
+
+def test_without_a_network() -> None:
+    versions = engine.environment()
+    assert versions.keys() == {"numpy", "blas"}
+    assert versions["numpy"] == np.__version__
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            assert library["version"] is None or f"{library['internal_api']} {library['version']}" in versions["blas"]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "reference"])
+def test_on_the_processor(backend: str) -> None:
+    versions = engine.environment(backend, "a processor")
+    assert versions.keys() == {"numpy", "blas", "onnx"}
+    assert versions["onnx"] == version("onnx")
+
+
+def test_on_a_gpu() -> None:
+    adapter = device().adapter
+    package = IMPLEMENTATIONS[adapter.implementation]
+    versions = engine.environment("webgpu", str(adapter))
+    assert versions.keys() == {"numpy", "blas", "onnx", package, "driver"}
+    assert versions[package] == version(package)
+    assert versions["driver"] == adapter.driver
+
+
+def test_on_a_gpu_that_is_gone() -> None:
+    assert engine.environment("webgpu", "pulled out").keys() == {"numpy", "blas", "onnx"}

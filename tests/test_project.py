@@ -1,0 +1,126 @@
+"""What tests share stands in files of its own: no test imports another one's file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import time
+
+import pytest
+
+from tests import wall_clock
+from tests.project import ROOT, imported
+
+TEST_FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "tests").rglob("test_*.py")
+}
+
+
+def test_no_test_file_is_imported() -> None:
+    files = [path for room in ("tests", "tools") for path in (ROOT / room).rglob("*.py")]
+    breaches = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in files
+        for line, name in imported(path)
+        if name in TEST_FILES
+    ]
+    # programs that tests write as text, for another process
+    breaches += [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in files
+        for line in path.read_text("utf-8").splitlines()
+        if re.match(r"\s*(from|import) tests[\w.]*\.test_\w+", line)
+    ]
+    assert breaches == []
+
+
+def reaches(source: str) -> list[str]:
+    """Where a private attribute of what is itself private is asked for, or one that a session or Remover hides."""
+    found = []
+    for entry in ast.walk(ast.parse(source)):
+        if isinstance(entry, ast.Attribute) and _is_private(entry.attr):
+            inner = entry.value
+            own = isinstance(inner, ast.Name) and inner.id in ("self", "cls")
+            if entry.attr == "_executor" or (isinstance(inner, ast.Attribute) and _is_private(inner.attr) and not own):
+                found.append(ast.unparse(entry))
+    return found
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_nobody_reaches_through_private_attributes() -> None:
+    files = [path for room in ("tests", "tools") for path in (ROOT / room).rglob("*.py")]
+    breaches = {str(path.relative_to(ROOT)): reaches(path.read_text("utf-8")) for path in files}
+    assert {name: found for name, found in breaches.items() if found} == {}
+    assert reaches("session._executor.device") == ["session._executor"]
+    assert reaches("remover._network._opened.sessions") == ["remover._network._opened"]
+
+
+def test_tools_use_what_is_public() -> None:
+    private = [
+        f"{path.relative_to(ROOT)}:{entry.lineno} {ast.unparse(entry)}"
+        for path in (ROOT / "tools").rglob("*.py")
+        for entry in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(entry, ast.Attribute) and _is_private(entry.attr)
+        if not (isinstance(entry.value, ast.Name) and entry.value.id in ("self", "cls"))
+    ]
+    assert [line for line in private if not line.endswith(" os._exit")] == []
+
+
+def calls(entry: ast.AST) -> set[str]:
+    """The names of the functions and methods that are called within."""
+    named = (call.func for call in ast.walk(entry) if isinstance(call, ast.Call))
+    return {f.attr if isinstance(f, ast.Attribute) else f.id for f in named if isinstance(f, ast.Attribute | ast.Name)}
+
+
+def untrustworthy(source: str) -> list[str]:
+    """The asserts on the clock itself, and the tests with an assertion on time that have no mark."""
+    tree = ast.parse(source)
+    breaches = [
+        ast.unparse(entry)
+        for entry in ast.walk(tree)
+        if isinstance(entry, ast.Assert) and calls(entry) & {"perf_counter", "monotonic", "time", "perf_counter_ns"}
+    ]
+    return breaches + [
+        entry.name
+        for entry in ast.walk(tree)
+        if isinstance(entry, ast.FunctionDef)
+        and entry.name.startswith("test_")
+        and calls(entry) & {"within", "computed_within", "child_seconds"}
+        and not any(ast.unparse(mark) == "pytest.mark.wall_clock" for mark in entry.decorator_list)
+    ]
+
+
+def test_assertions_on_time_are_marked_and_bear_a_busy_machine() -> None:
+    breaches = {name: untrustworthy(path.read_text("utf-8")) for name, path in TEST_FILES.items()}
+    assert {name: found for name, found in breaches.items() if found} == {}
+    assert untrustworthy("def test_a():\n assert time.perf_counter() - start < 5") == [
+        "assert time.perf_counter() - start < 5"
+    ]
+    assert untrustworthy("def test_a():\n with within(5): pass") == ["test_a"]
+    assert untrustworthy("@pytest.mark.wall_clock\ndef test_a():\n with within(5): pass") == []
+
+
+def spin(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+@pytest.mark.wall_clock
+def test_a_limit_is_longer_on_a_busy_machine_and_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall_clock, "busyness", lambda: 1.0)
+    with pytest.raises(AssertionError, match="s are allowed on this machine now"), wall_clock.within(0.001):
+        time.sleep(0.01)
+    monkeypatch.setattr(wall_clock, "busyness", lambda: 10_000.0)
+    with wall_clock.within(0.001):
+        time.sleep(0.01)
+    with pytest.raises(AssertionError, match="on the cores"), wall_clock.computed_within(0.01):
+        spin(0.02)
+
+
+def test_a_breach_would_be_seen() -> None:
+    assert TEST_FILES["tests.test_project"].is_file()
+    assert "tests.project.ROOT" in {name for _, name in imported(ROOT / "tests" / "test_project.py")}

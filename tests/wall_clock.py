@@ -1,0 +1,52 @@
+"""Assertions on time that hold on a machine with much else to do. The tests that use them are marked ``wall_clock``.
+
+They are for changes of kind: a wait that nothing ends, work that has become an order of magnitude more. So a limit is
+several times what was measured on an idle machine, and as much longer as the machine is busy.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SAMPLE_S = 0.05
+"""Time on a core that the look at how busy the machine is takes."""
+
+
+def busyness() -> float:
+    """How much longer work takes now than its time on a core: 1 on an idle machine, 2 where two share each core."""
+    start, until = time.perf_counter(), time.thread_time() + SAMPLE_S
+    while time.thread_time() < until:
+        pass
+    return max(1.0, (time.perf_counter() - start) / SAMPLE_S)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Assert that the block takes at most so many seconds, as on an idle machine."""
+    busy = busyness()
+    start = time.perf_counter()
+    yield
+    elapsed = time.perf_counter() - start
+    allowed = seconds * max(busy, busyness())
+    assert elapsed <= allowed, f"it took {elapsed:.2f} s; {allowed:.2f} s are allowed on this machine now"
+
+
+@contextmanager
+def computed_within(seconds: float) -> Iterator[None]:
+    """Assert that the block takes at most so many seconds on the cores, of all threads of this process together."""
+    start = time.process_time()
+    yield
+    taken = time.process_time() - start
+    assert taken <= seconds, f"it took {taken:.2f} s on the cores; {seconds:.2f} s are allowed"
+
+
+def child_seconds(run: Callable[[], object]) -> float:
+    """The seconds on the cores of the child processes that ``run`` waits for; wall time where no one counts them."""
+    start, before = time.perf_counter(), os.times()
+    run()
+    after = os.times()
+    taken = after.children_user + after.children_system - before.children_user - before.children_system
+    return taken or time.perf_counter() - start
