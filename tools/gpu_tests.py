@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.gpu.adapters import IMPLEMENTATIONS, Adapter, adapters, installed, no_adapter
+from engine.gpu.adapters import IMPLEMENTATIONS, Adapter, adapters, installed_implementations, no_adapter
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"NOTHING WAS TESTED: no {kind}; " + (no_adapter() if not adapters() else _listed()), file=sys.stderr)
         return 1
     reached = {adapter.implementation for adapter in fitting}
-    missing = [name for name in installed() if selection.only in (None, name) and name not in reached]
+    missing = [name for name in installed_implementations() if selection.only in (None, name) and name not in reached]
     results: list[tuple[Adapter, Counts]] = []
     for adapter in fitting:
         print(f"\n=== {named(adapter)}: {adapter.driver}", flush=True)

@@ -1,7 +1,7 @@
 """The implementations of WebGPU that are installed, the adapters that they show, and the choice among them.
 
-Together with ``device.py`` the only files that know which implementation is in use: wgpu (wgpu-native, the dependency)
-or wgpudawn (Dawn, the extra ``dawn``), which share one Python API.
+Only this file and ``device.py`` know which implementation is in use: wgpu (wgpu-native, the dependency) or wgpudawn
+(Dawn, the extra ``dawn``). Both have one Python API.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import Any
 
 from engine.errors import BackendError
 from engine.forks import in_child, note_use
-from engine.gpu.silence import silenced
+from engine.gpu.silence import silence_stderr
 
 IMPLEMENTATIONS = {"wgpu": "wgpu", "dawn": "wgpudawn"}
 """The implementations of WebGPU, in the order in which they are tried, and the packages that hold them."""
 
 DAWN_TOGGLES = ("allow_unsafe_apis", "vulkan_enable_f16_on_nvidia")
-"""What Dawn keeps back by default: experimental features, and float16 on NVIDIA's Vulkan driver."""
+"""Features that Dawn disables by default: experimental ones, and float16 on NVIDIA's Vulkan driver."""
 
 DAWN_TOGGLES_OFF = ("timestamp_quantization",)
-"""Dawn rounds timestamps to 0.1 ms, more than most kernels take, lest a web page learn too much."""
+"""Dawn rounds timestamps to 0.1 ms, for the privacy of web pages; most kernels take less."""
 
 DAWN_MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
-"""Matrix units, which only Dawn has; its kernels need subgroups too."""
+"""Matrix units, which only Dawn has. Kernels that use them need subgroups too."""
 
 LIMITS = (
     "max-buffer-size",
@@ -51,7 +51,7 @@ BASELINE: Mapping[str, int] = {
     "max-compute-workgroup-storage-size": 16384,
     "max-compute-invocations-per-workgroup": 256,
 }
-"""Limits that every implementation of WebGPU guarantees, and that every kernel stays within."""
+"""Limits that every implementation of WebGPU guarantees. Every kernel stays within them."""
 
 _library_lock = threading.RLock()
 
@@ -65,9 +65,9 @@ in_child(_renew_lock)
 
 
 def library_lock() -> threading.RLock:
-    """Held over what belongs to a whole implementation: listing adapters, opening devices.
+    """The lock for what belongs to a whole implementation: listing adapters, opening devices.
 
-    Whoever holds a device's lock does not ask for this one.
+    A thread that holds a device's lock does not acquire this one.
     """
     return _library_lock
 
@@ -76,11 +76,11 @@ def library_lock() -> threading.RLock:
 class Adapter:
     """One adapter as one implementation shows it.
 
-    ``index`` counts over all that ``adapters`` lists, ``software`` is true of an adapter that runs on the processor,
-    ``subgroup`` is its range of subgroup sizes or None, ``matrix_shapes`` names the matrix-unit shapes that it
-    advertises (whether a device can be had with them is for ``probe.py`` to find out). ``make`` is the number of its
-    vendor and the vendor's of its kind, which are the same in every implementation. ``ordinal`` counts from 0 over the
-    ``equals`` adapters that this implementation describes in the same words: two cards of one make.
+    ``index`` is its position in ``adapters()``. ``software`` is true of an adapter that runs on the processor.
+    ``subgroup`` is its range of subgroup sizes, or None. ``matrix_shapes`` names the matrix-unit shapes that it
+    advertises; ``probe.py`` tests whether a device opens with them. ``make`` is the vendor's number and the vendor's
+    number of the model, which are the same in every implementation. ``ordinal`` counts from 0 over the ``equals``
+    adapters that this implementation describes in the same words: two cards of one make.
     """
 
     index: int
@@ -106,58 +106,58 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The adapter that a session would get, or None, and why."""
+    """The adapter for a session, or None, and the reason."""
 
     adapter: Adapter | None
     reason: str
 
 
-def installed() -> list[str]:
-    """The implementations whose package is there."""
+def installed_implementations() -> list[str]:
+    """The names of the implementations whose package is installed."""
     return [name for name, package in IMPLEMENTATIONS.items() if importlib.util.find_spec(package)]
 
 
 @cache
 def implementation_module(implementation: str) -> ModuleType:
-    """The package of an implementation, ready for use. Raises whatever its loading ends in."""
-    # one of the drivers complains on standard error when this is not set, whatever is asked of it
+    """The package of an implementation, ready for use. Raises whatever its import raises."""
+    # one of the drivers warns on standard error at every call when this is not set
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     package = IMPLEMENTATIONS[implementation]
     module = importlib.import_module(package)
-    # what it logs of a lost device, Python would print where nobody has said what to do with logs
+    # without a handler Python prints what the package logs of a lost device
     logging.getLogger(package).addHandler(logging.NullHandler())
     if implementation == "dawn":
         extras = importlib.import_module("wgpudawn.backends.dawn.extras")
-        # once the instance exists its toggles are what they are
+        # toggles cannot change once the instance exists
         with contextlib.suppress(RuntimeError):
             extras.set_instance_extras(enable_toggles=DAWN_TOGGLES, disable_toggles=DAWN_TOGGLES_OFF)
     return module
 
 
 @dataclass(frozen=True, slots=True)
-class Available:
-    """The adapters that can compute, and what is wrong with the implementations that show none, in their words."""
+class AdapterList:
+    """The adapters that can compute, and for each implementation without one the reason, in its own words."""
 
     adapters: tuple[Adapter, ...]
     failures: Mapping[str, str]
 
 
 def adapters() -> tuple[Adapter, ...]:
-    """Every adapter that can compute, of every installed implementation; empty where there is no driver."""
-    return available().adapters
+    """Every adapter that can compute, of every installed implementation; empty without a driver."""
+    return adapter_list().adapters
 
 
-def available() -> Available:
-    """The adapters of every installed implementation, asked for once a process."""
+def adapter_list() -> AdapterList:
+    """The adapters of every installed implementation, memoised for the process."""
     with library_lock():
-        return _available()
+        return _adapter_list()
 
 
 @cache
-def _available() -> Available:
-    listed: list[Adapter] = []
+def _adapter_list() -> AdapterList:
+    all_adapters: list[Adapter] = []
     failures = {}
-    for implementation in installed():
+    for implementation in installed_implementations():
         try:
             implementation_module(implementation)
         except Exception as error:
@@ -171,13 +171,13 @@ def _available() -> Available:
         if not handles:
             failures[implementation] = "found no driver"
         counts = Counter(_description(handle) for handle in handles)
-        seen: Counter[object] = Counter()
+        ordinals: Counter[object] = Counter()
         for handle in handles:
             description = _description(handle)
-            ordinal, equals = seen[description], counts[description]
-            listed.append(_adapter(len(listed), implementation, handle, ordinal=ordinal, equals=equals))
-            seen[description] += 1
-    return Available(tuple(listed), failures)
+            ordinal, equals = ordinals[description], counts[description]
+            all_adapters.append(_adapter(len(all_adapters), implementation, handle, ordinal=ordinal, equals=equals))
+            ordinals[description] += 1
+    return AdapterList(tuple(all_adapters), failures)
 
 
 def _in_one_line(error: Exception) -> str:
@@ -189,7 +189,7 @@ def _handles(implementation: str) -> list[Any]:
     """The implementation's own adapters that can compute."""
     module = implementation_module(implementation)
     note_use(module)
-    with silenced() if implementation == "dawn" else contextlib.nullcontext():
+    with silence_stderr() if implementation == "dawn" else contextlib.nullcontext():
         handles = module.gpu.enumerate_adapters_sync()
     # OpenGL shows the same devices again, with fewer features
     native = [handle for handle in handles if handle.info["backend_type"] not in ("OpenGL", "OpenGLES", "Null")]
@@ -201,17 +201,17 @@ def _description(handle: Any) -> tuple[tuple[str, object], ...]:
 
 
 def fresh_handle(adapter: Adapter) -> Any:
-    """The implementation's adapter, asked for anew: WebGPU lets an adapter give one device only.
+    """A new handle of the adapter: WebGPU opens only one device for each handle.
 
-    Of several that the implementation describes in the same words it is the one with the same number. Raises
-    BackendError where that is not there any more.
+    Of several adapters that the implementation describes in the same words it is the one with the same ordinal. Raises
+    BackendError where that adapter is gone.
     """
     with library_lock():
         handles = _handles(adapter.implementation)
-    equals = [handle for handle in handles if _description(handle) == _description(adapter.handle)]
-    if len(equals) <= adapter.ordinal:
+    equal_handles = [handle for handle in handles if _description(handle) == _description(adapter.handle)]
+    if len(equal_handles) <= adapter.ordinal:
         raise BackendError(f"{adapter} is not there any more; `engine.devices()` lists what is")
-    return equals[adapter.ordinal]
+    return equal_handles[adapter.ordinal]
 
 
 def _adapter(index: int, implementation: str, handle: Any, *, ordinal: int, equals: int) -> Adapter:
@@ -249,56 +249,60 @@ def _matrix_shape(config: Mapping[str, Any]) -> str:
     return f"{component[0]}→{component[1]} {config.get('m')}x{config.get('n')}x{config.get('k')}"
 
 
-def card_count(listed: Sequence[Adapter]) -> int:
-    """Hardware adapters that the drivers of this machine have: one may be shown by each of several implementations.
+def card_count(all_adapters: Sequence[Adapter]) -> int:
+    """The number of hardware adapters of this machine, each counted once however many implementations show it.
 
-    Where implementations show different numbers of one kind, the largest counts: Dawn shows one of equals.
+    Where implementations show different numbers of one make, the largest counts: Dawn shows one of equal cards.
     """
-    shown = Counter((adapter.implementation, adapter.make) for adapter in listed if not adapter.software)
-    most: dict[tuple[int, int], int] = {}
-    for (_, make), count in shown.items():
-        most[make] = max(count, most.get(make, 0))
-    return sum(most.values())
+    counts_by_implementation = Counter(
+        (adapter.implementation, adapter.make) for adapter in all_adapters if not adapter.software
+    )
+    card_counts: dict[tuple[int, int], int] = {}
+    for (_, make), count in counts_by_implementation.items():
+        card_counts[make] = max(count, card_counts.get(make, 0))
+    return sum(card_counts.values())
 
 
-def choose(wanted: str | int | None = None) -> Choice:
-    """The adapter for a session: the one asked for, or the first hardware adapter, or None with the reason.
+def choose(requested: str | int | None = None) -> Choice:
+    """The adapter for a session: the requested one, or the first hardware adapter, or None with the reason.
 
-    ``wanted`` is an index, an implementation ("wgpu", "dawn"), or part of an adapter's name or driver. A software
-    adapter is taken only when it is asked for: NumPy is many times faster than one. BackendError when nothing fits.
+    ``requested`` is an index, an implementation ("wgpu", "dawn"), or a part of an adapter's name or driver. A software
+    adapter must be requested: NumPy is many times faster than one. Raises BackendError where no adapter matches.
     """
-    listed = adapters()
-    if wanted is not None:
-        fitting = [adapter for adapter in listed if _matches(adapter, str(wanted))]
-        if not fitting:
-            names = "; ".join(f"{adapter.index}: {adapter}" for adapter in listed) or no_adapter()
-            raise BackendError(f"no adapter is '{wanted}'; there are {names}{_broken()}")
-        hardware_first = sorted(fitting, key=lambda adapter: adapter.software)
+    all_adapters = adapters()
+    if requested is not None:
+        fitting_adapters = [adapter for adapter in all_adapters if _matches(adapter, str(requested))]
+        if not fitting_adapters:
+            names = "; ".join(f"{adapter.index}: {adapter}" for adapter in all_adapters) or no_adapter()
+            raise BackendError(f"no adapter is '{requested}'; there are {names}{_load_failures()}")
+        hardware_first = sorted(fitting_adapters, key=lambda adapter: adapter.software)
         return Choice(hardware_first[0], "asked for")
-    for adapter in listed:
+    for adapter in all_adapters:
         if not adapter.software:
             return Choice(adapter, "the first hardware adapter")
-    if listed:
-        return Choice(None, f"there is only a software adapter ({listed[0]}), and NumPy is faster{_broken()}")
+    if all_adapters:
+        return Choice(
+            None, f"there is only a software adapter ({all_adapters[0]}), and NumPy is faster{_load_failures()}"
+        )
     return Choice(None, no_adapter())
 
 
-def _matches(adapter: Adapter, wanted: str) -> bool:
-    if wanted.isdecimal():
-        return adapter.index == int(wanted)
-    text = wanted.casefold()
+def _matches(adapter: Adapter, requested: str) -> bool:
+    if requested.isdecimal():
+        return adapter.index == int(requested)
+    text = requested.casefold()
     return text == adapter.implementation or text in f"{adapter.name} {adapter.driver}".casefold()
 
 
-def _broken() -> str:
-    """What is to be added where another implementation's adapters are spoken of: those that cannot be loaded."""
-    failures = available().failures
-    return "".join(f"; {name} {words}" for name, words in failures.items() if words.startswith("cannot be loaded"))
+def _load_failures() -> str:
+    """The end of a message about adapters: the implementations that cannot be loaded, if any."""
+    failures = adapter_list().failures
+    return "".join(f"; {name} {text}" for name, text in failures.items() if text.startswith("cannot be loaded"))
 
 
 def no_adapter() -> str:
-    """Why there is no adapter at all, as one line."""
-    failures = available().failures
+    """The reason why there is no adapter at all, in one line."""
+    failures = adapter_list().failures
     if not failures:
         return "no WebGPU implementation is installed; pip install wgpu"
     words = " and ".join(f"{name} {failure}" for name, failure in failures.items())

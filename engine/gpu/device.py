@@ -1,7 +1,7 @@
 """The device that everything on the GPU goes through, and its lock.
 
-Where the implementations of WebGPU differ, in how a shader is trusted, in what is waited for, in how a recorded pass is
-replayed without the wrapper's cost, the difference is here; the rest of it is in ``adapters.py``.
+The implementations of WebGPU differ in how they compile a trusted shader, in how they wait for results, and in how a
+recorded pass is replayed without the wrapper's cost. These differences are here; the others are in ``adapters.py``.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from engine.gpu.adapters import (
 )
 
 LIBRARIES = {"wgpu": "wgpu.backends.wgpu_native._api", "dawn": "wgpudawn.backends.dawn._api"}
-"""The modules that hold the C functions (``lib``, ``libf`` with errors raised, ``ffi``) behind the Python API."""
+"""The modules with the C functions (``lib``, ``libf`` that raises errors, ``ffi``) behind the Python API."""
 
 DAWN_LOCKING_FEATURE = "implicit-device-synchronization"
-"""Dawn frees what Python collects, in whatever thread that happens, only under a lock that this feature gives it."""
+"""The feature that gives Dawn a lock, which it needs to free what Python collects in any thread."""
 
 ALIVE_S = 1.0
-"""How long a result is waited for before the device is asked whether it still answers."""
+"""Seconds to wait for a result before checking that the device still answers."""
 
 
 class Device:
     """A device, its compiled kernels, and the calls that go through it.
 
-    Devices are shared: ``open_device`` hands out the same one for the same adapter until it is lost. Any thread may use
-    one: each call holds the device's lock, and ``guarded`` holds it over several. The members that are public take and
-    return the implementation's own handles; errors come out as BackendError or DeviceLostError.
+    Devices are shared: ``open_device`` returns the same one for the same adapter until it is lost. Any thread may use
+    one: each call holds the device's lock, and ``guarded`` holds it over several calls. Public members take and return
+    the implementation's own handles, and raise BackendError or DeviceLostError.
     """
 
     def __init__(self, adapter: Adapter, *, checked: bool = False) -> None:
@@ -51,8 +51,8 @@ class Device:
         self._lock = threading.RLock()
         self.handle: Any = None
         dawn = adapter.implementation == "dawn"
-        matrix = ("subgroups", DAWN_MATRIX_FEATURE) if dawn and adapter.matrix_shapes else ()
-        names = "shader-f16", "timestamp-query", *((DAWN_LOCKING_FEATURE,) if dawn else ()), *matrix
+        matrix_features = ("subgroups", DAWN_MATRIX_FEATURE) if dawn and adapter.matrix_shapes else ()
+        names = "shader-f16", "timestamp-query", *((DAWN_LOCKING_FEATURE,) if dawn else ()), *matrix_features
         features = [name for name in names if name in adapter.handle.features]
         limits = {name: adapter.limits[name] for name in LIMITS if name != "min-storage-buffer-offset-alignment"}
         with self.guarded(f"opening {adapter}"):
@@ -69,47 +69,47 @@ class Device:
         return self._lost
 
     def lose(self, reason: str) -> None:
-        """Mark the device as lost: whoever opens one gets another. Tests lose devices by it."""
+        """Mark the device as lost, so that ``open_device`` opens another. Tests use it."""
         self._lost = reason
 
     @contextlib.contextmanager
-    def guarded(self, doing: str) -> Iterator[None]:
-        """Hold the device, and turn what the implementation raises into an engine error that says what was being done.
+    def guarded(self, activity: str) -> Iterator[None]:
+        """Hold the device's lock, and turn errors of the implementation into engine errors that name ``activity``.
 
         Raises BackendError in a child of the process that uses the device: a driver does not survive a fork.
         """
-        check_process(doing)
+        check_process(activity)
         with self._lock:
             if self._lost:
-                raise DeviceLostError(f"{doing}: the device is lost ({self._lost})")
+                raise DeviceLostError(f"{activity}: the device is lost ({self._lost})")
             try:
                 yield
             except EngineError:
                 raise
             except MemoryError as error:
-                raise TooLargeError(f"{doing}: the adapter is out of memory") from error
+                raise TooLargeError(f"{activity}: the adapter is out of memory") from error
             except Exception as error:
-                raise self._translated(doing, error) from error
+                raise self._translate(activity, error) from error
 
-    def _translated(self, doing: str, error: Exception) -> BackendError:
+    def _translate(self, activity: str, error: Exception) -> BackendError:
         text = " ".join(str(error).split())
         if self._lost or not self.answers():
-            return DeviceLostError(f"{doing}: the device is lost ({self._lost})")
+            return DeviceLostError(f"{activity}: the device is lost ({self._lost})")
         if "OutOfMemory" in type(error).__name__ or "out of memory" in text.casefold():
-            return TooLargeError(f"{doing}: the adapter is out of memory; use a smaller model or backend 'numpy'")
-        return BackendError(f"{doing}: {type(error).__name__}: {text[:600]}")
+            return TooLargeError(f"{activity}: the adapter is out of memory; use a smaller model or backend 'numpy'")
+        return BackendError(f"{activity}: {type(error).__name__}: {text[:600]}")
 
     def answers(self) -> bool:
-        """Whether the device still does what it is asked to; one that does not is lost from then on.
+        """Whether the device still works; one that does not is lost from then on.
 
-        A loss shows in any call and in any words, so that the question is two calls that nothing else can make fail. A
-        device that another thread has at work is not asked.
+        A loss may show in any call, as any error, so the check is two calls that fail for no other reason. A device
+        that another thread holds is not checked.
         """
         if self._lost is None and self.handle is not None and self._lock.acquire(blocking=False):
             try:
                 usage = self.module.BufferUsage
                 buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
-                self._map_to_read(buffer, 16)  # also what waits for results may be gone
+                self._map_to_read(buffer, 16)  # the thread that waits for results may be gone too
                 buffer.destroy()
             except Exception as error:
                 text = " ".join(str(error).split())
@@ -120,9 +120,9 @@ class Device:
         return self._lost is None
 
     def pipeline(self, source: str, label: str, *, trusted: bool) -> Any:
-        """The compute pipeline of ``source``, whose entry point is ``main``; compiled once.
+        """The compute pipeline of ``source``, whose entry point is ``main``; memoised.
 
-        ``trusted`` says that the kernel proves its own bounds: wgpu-native then leaves out its clamps and loop limits,
+        ``trusted`` says that the kernel stays within its own bounds: wgpu-native then omits its clamps and loop limits,
         unless the device is ``checked``.
         """
         with self.guarded(f"compiling {label}"):
@@ -160,14 +160,14 @@ class Device:
 
     @property
     def tick_seconds(self) -> float:
-        """What a timestamp counts in; wgpu-native hands on the driver's own unit."""
+        """Seconds of one tick of a timestamp; wgpu-native passes on the driver's own unit."""
         if self.adapter.implementation != "wgpu":
             return 1e-9
         api = importlib.import_module("wgpu.backends.wgpu_native._api")
         return float(api.libf.wgpuQueueGetTimestampPeriod(self.handle.queue._internal)) * 1e-9
 
     def write(self, buffer: Any, offset: int, data: np.ndarray) -> None:
-        """Copy an array, a whole number of 4-byte words, into a buffer."""
+        """Copy an array, a whole number of 4-byte words, to a byte offset of a buffer."""
         if data.nbytes:
             with self.guarded("uploading"):
                 self.handle.queue.write_buffer(buffer, offset, data)
@@ -219,7 +219,7 @@ class Device:
         compute.end()
 
     def read(self, staging: Any, nbytes: int) -> np.ndarray:
-        """The bytes of a MAP_READ buffer, waiting for what was submitted; uint8."""
+        """The bytes, uint8, of a MAP_READ buffer. Waits for what was submitted."""
         with self.guarded("reading back"):
             self._wait(self._map_to_read(staging, nbytes))
             try:
@@ -230,16 +230,16 @@ class Device:
     def _map_to_read(self, buffer: Any, nbytes: int) -> Any:
         """The promise of a MAP_READ buffer's content.
 
-        wgpu-py's plain READ submits an empty command buffer first, for callers that have submitted nothing, and a
-        submission to a device that is lost ends the process.
+        wgpu-py's plain READ first submits an empty command buffer, for callers that have submitted nothing, and a
+        submission to a lost device ends the process.
         """
         mode = "READ_NOSYNC" if self.adapter.implementation == "wgpu" else "READ"
         return buffer.map_async(mode, 0, nbytes)
 
     def _wait(self, promise: Any) -> None:
-        """Wait for the promise, as long as the device answers.
+        """Wait for the promise while the device answers.
 
-        wgpu-py waits for a thread that asks the device, which ends when another thread destroys the device.
+        wgpu-py waits for a thread that polls the device, which ends when another thread destroys the device.
         """
         event = getattr(promise, "_thread_event", None)
         if event is not None and self.adapter.implementation == "wgpu":
@@ -249,7 +249,7 @@ class Device:
         promise.sync_wait()
 
     def free(self, handles: Sequence[Any]) -> None:
-        """Destroy buffers and queries. Those of a lost device are gone already, those of a parent are not ours."""
+        """Destroy buffers and queries. Those of a lost device are gone already; a child leaves those of its parent."""
         if is_foreign():
             return
         with self._lock:
@@ -259,13 +259,13 @@ class Device:
 
 
 _devices: dict[tuple[int, bool], Device] = {}
-"""One device for each adapter, kept for the process: opening one takes longer than most runs."""
+"""The open device of each adapter, for the whole process: opening one takes longer than most runs."""
 
 
 def open_device(adapter: Adapter, *, checked: bool = False) -> Device:
-    """The device of that adapter, the same for every session of the process; a lost one is left behind.
+    """The device of that adapter, one for all sessions of the process; a lost one is replaced.
 
-    Raises BackendError where the adapter does not give one, and in a child of a process that used WebGPU.
+    Raises BackendError where the adapter opens none, and in a child of a process that used WebGPU.
     """
     check_process(f"opening {adapter}")
     with library_lock():

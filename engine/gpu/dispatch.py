@@ -1,8 +1,9 @@
-"""What a kernel asks to be run: a template and its parameters, the tensors it reads and writes, and its geometry.
+"""A dispatch: a template and its parameters, the operands that it reads and writes, and its geometry.
 
-A dispatch computes ``rows`` rows of its result, whatever a row is to the kernel. Where a tensor is larger than the
-adapter lets a shader bind, the plan cuts the rows into ranges, and each operand says which elements a range touches.
-Kernels find the range, and where in its binding each operand begins, in the uniform ``params`` (parts/params.wgsl).
+A dispatch computes ``rows`` rows of its result; each kernel defines what a row is. Where a tensor is larger than the
+adapter lets a shader bind, the plan cuts the rows into half-open ranges, and each operand says which elements a range
+touches. Kernels read the range, and where in its binding each operand begins, from the uniform ``params``
+(parts/params.wgsl).
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from engine.gpu.tensor import ITEM_BYTES, Tensor, span_of
 Grid = tuple[int, int, int]
 
 Span = Callable[[int, int], tuple[int, int]]
-"""(first row, one past the last) → (first element of the slot, one past the last) that these rows touch."""
+"""A half-open range of rows → the half-open range of elements of the slot that these rows touch."""
 
 INVOCATIONS = 256
-"""Invocations of a workgroup in kernels where nothing speaks for another number."""
+"""Invocations of a workgroup in kernels that need no other number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One tensor of a dispatch under the name that the template gives it.
+    """One tensor of a dispatch, under the name that the template has for it.
 
-    ``vec`` elements at a time are one item of the WGSL array (1, 2 or 4; the tensor's offset is then a multiple of it).
-    ``span`` is None where any row may touch any element: such an operand cannot be cut. ``atomic`` makes the elements
-    of an integer operand atomic.
+    ``vec`` elements are one item of the WGSL array (1, 2 or 4; the offset of the tensor is a multiple of it). ``span``
+    is None where any row may touch any element: a range of rows then binds the whole tensor. ``atomic`` makes the
+    elements of an integer operand atomic.
     """
 
     name: str
@@ -45,10 +46,10 @@ class Operand:
             return f"atomic<{scalar}>"
         return scalar if self.vec == 1 else f"vec{self.vec}<{scalar}>"
 
-    def touched(self, first: int, last: int) -> tuple[int, int]:
-        """The elements of the slot that rows ``first`` to before ``last`` touch, widened to whole items."""
-        low, high = self.tensor.span() if self.span is None else self.span(first, last)
-        return low // self.vec * self.vec, -(-high // self.vec) * self.vec
+    def element_range(self, first: int, last: int) -> tuple[int, int]:
+        """The elements of the slot that rows [first, last) touch, as a half-open range, widened to whole items."""
+        begin, end = self.tensor.span() if self.span is None else self.span(first, last)
+        return begin // self.vec * self.vec, -(-end // self.vec) * self.vec
 
     @property
     def element_bytes(self) -> int:
@@ -58,11 +59,12 @@ class Operand:
 
 @dataclass(slots=True)
 class Dispatch:
-    """One call of a kernel. ``uniforms`` are its own i32 parameters, by name, after those that all kernels have.
+    """One call of a kernel.
 
-    ``grid`` gives the workgroups for a number of rows: x, y and z, or one number where the kernel counts them along x
-    and then y, as parts/linear.wgsl does; the plan folds that. ``flops`` counts multiplications and additions, for
-    reports. ``trusted`` says that the kernel proves its own bounds.
+    ``uniforms`` are its own i32 parameters, by name, after those of every kernel. ``grid`` maps a number of rows to
+    the workgroups: x, y and z, or one number where the kernel counts them along x and then y, as parts/linear.wgsl
+    does; the plan folds that. ``flops`` counts multiplications and additions, for reports. ``trusted`` says that the
+    kernel stays within its own bounds.
     """
 
     kernel: str
@@ -79,9 +81,9 @@ class Dispatch:
 
     @property
     def label(self) -> str:
-        """How messages name it: the node, or where it serves none what it writes, and the kernel."""
-        what = f"{self.op} '{self.node}'" if self.op else f"'{self.writes[0].tensor.slot.label}'"
-        return f"{what} (kernel {self.kernel})"
+        """The name of the dispatch in messages: its node, or where it has none its first output, and its kernel."""
+        subject = f"{self.op} '{self.node}'" if self.op else f"'{self.writes[0].tensor.slot.label}'"
+        return f"{subject} (kernel {self.kernel})"
 
     @property
     def operands(self) -> list[Operand]:
@@ -90,7 +92,7 @@ class Dispatch:
 
 
 def linear_grid(items_per_row: int, per_workgroup: int = INVOCATIONS) -> Callable[[int], int]:
-    """A grid of one invocation an item; the kernel takes parts/linear.wgsl to find its index."""
+    """A grid of one invocation an item, for kernels that compute their index by parts/linear.wgsl."""
 
     def grid(rows: int) -> int:
         return -(-rows * items_per_row // per_workgroup)
@@ -98,14 +100,14 @@ def linear_grid(items_per_row: int, per_workgroup: int = INVOCATIONS) -> Callabl
     return grid
 
 
-def folded(workgroups: int, most: int) -> Grid:
-    """That many workgroups, or a few more, along x and then y; at most ``most`` along x."""
-    lines = -(-max(1, workgroups) // most)
+def fold_grid(workgroups: int, longest: int) -> Grid:
+    """``workgroups`` workgroups, or a few more, along x and then y; at most ``longest`` along x."""
+    lines = -(-max(1, workgroups) // longest)
     return -(-max(1, workgroups) // lines), lines, 1
 
 
 def affine_span(tensor: Tensor, row_stride: int, extents: Sequence[int], strides: Sequence[int]) -> Span:
-    """The span of an operand that row ``r`` reads at ``offset + r * row_stride`` plus an inner box."""
+    """The span of an operand of which row ``r`` touches a box of ``extents`` at ``offset + r * row_stride``."""
 
     def span(first: int, last: int) -> tuple[int, int]:
         return span_of(tensor.offset + first * row_stride, (max(0, last - first), *extents), (row_stride, *strides))

@@ -1,4 +1,4 @@
-"""A plan on a device: everything is made at load, and a run is one upload, one pass, one submission, one readback."""
+"""A plan on a device: load allocates and records everything; a run is one upload, pass, submission and readback."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Observer = Callable[[str, str, float], None]
 class GpuExecutor:
     """Runs a graph on a device.
 
-    Raises UnsupportedError for operators without a kernel, all of them in one error, and BackendError where the device
-    is too small or fails. ``limits`` lowers the device's own, by name, which tests use. ``outside`` are the values that
-    stay float32 in half precision: the graph's inputs and outputs, unless it is a part of another graph.
+    Raises UnsupportedError that lists all operators without a kernel, and BackendError where the device is too small or
+    fails. ``limits`` replaces limits of the device, by name, for tests. ``outside`` are the values that stay float32 in
+    half precision: the graph's inputs and outputs, unless the graph is a part of another one.
     """
 
     def __init__(
@@ -47,15 +47,17 @@ class GpuExecutor:
         lanes = matrix_lanes(device) if half else 0
         lowering = Lowering(graph, half=half, matrix_lanes=lanes, binding_limit=largest, outside=outside)
         self._inputs, self._outputs = lowering.run()
-        self.plan = make_plan(lowering.dispatches, self._inputs, self._outputs, bounds, graph.name or "the model")
+        self.plan = make_plan(
+            lowering.dispatches, self._inputs, self._outputs, limits=bounds, model_name=graph.name or "the model"
+        )
         self.activation_bytes = self.plan.activation_bytes
-        self._uploads = [tensor for tensor in self._inputs if tensor.slot in self.plan.places]
+        self._uploads = [tensor for tensor in self._inputs if tensor.slot in self.plan.allocations]
         self.scratch_bytes = len(self.plan.uniforms) + _total(self._outputs) + _total(self._uploads)
         self.weight_bytes, self.peak_bytes = self.plan.weight_bytes, self.plan.peak_bytes
         self.milliseconds: dict[str, float] = {}
         self._buffers: list[Any] = []
         self._staging: tuple[Any, ...] = ()
-        self._unsettled = False
+        self._run_unfinished = False
         try:
             self._allocate()
             self._commands = [self._command(index) for index in range(len(self.plan.commands))]
@@ -72,19 +74,19 @@ class GpuExecutor:
         plan, device = self.plan, self.device
         usage = "STORAGE|COPY_SRC|COPY_DST"
         for index, nbytes in enumerate(plan.buffers):
-            what = "weights" if index < plan.constant_buffers else "activations"
-            self._buffers.append(device.buffer(max(nbytes, ALIGNMENT), usage, what))
-        for slot, place in plan.constants():
+            label = "weights" if index < plan.constant_buffers else "activations"
+            self._buffers.append(device.buffer(max(nbytes, ALIGNMENT), usage, label))
+        for slot, allocation in plan.constants():
             assert slot.data is not None
-            device.write(self._buffers[place.buffer], place.offset, _whole_words(slot.data))
-            slot.data = np.empty(0, slot.data.dtype)  # it lies on the device now
+            device.write(self._buffers[allocation.buffer], allocation.offset, _whole_words(slot.data))
+            slot.data = np.empty(0, slot.data.dtype)  # the device holds it from here on
         self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_DST", "parameters")
         self._buffers.append(self._uniforms)
         device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
         self._stage()
 
     def _stage(self) -> None:
-        """Make the buffers that the processor writes inputs into and reads results from."""
+        """Allocate the staging buffers that the processor writes inputs into and reads results from."""
         device = self.device
         results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
         inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
@@ -96,7 +98,7 @@ class GpuExecutor:
         pipeline = self.device.pipeline(command.source, dispatch.label, trusted=dispatch.trusted)
         size = -(-(2 + len(dispatch.operands) + len(dispatch.uniforms)) * 4 // 16) * 16
         entries = [(self._uniforms, command.uniform, size)]
-        entries += [(self._buffers[bound.buffer], bound.offset, bound.size) for bound in command.bindings]
+        entries += [(self._buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]
         return pipeline, self.device.bind_group(pipeline, entries, dispatch.label), command.grid
 
     @property
@@ -107,18 +109,18 @@ class GpuExecutor:
     # --- run ----------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
-        """Compute the outputs; runs of a device take turns, whichever thread and executor they come from.
+        """Compute the outputs. Runs on one device take turns, whichever thread and executor they are of.
 
-        ``observe`` gets each dispatch's operator, node and seconds by the GPU's own clock.
+        ``observe`` is called for each command, with its operator, its node and its seconds by the GPU's own clock.
         """
         with self.device.guarded("running the model"):
-            if self._unsettled:
+            if self._run_unfinished:
                 # an interrupted run left its buffers mapped, or about to be
                 self.device.free(self._staging)
                 self._stage()
-            self._unsettled = True
+            self._run_unfinished = True
             results = self._run(inputs, observe)
-            self._unsettled = False
+            self._run_unfinished = False
             return results
 
     def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]:
@@ -140,18 +142,18 @@ class GpuExecutor:
         return gpu_seconds(self, runs)
 
     def _run(self, inputs: Sequence[np.ndarray], observe: Observer | None) -> list[np.ndarray]:
-        started = time.perf_counter()
+        start = time.perf_counter()
         self._write(inputs)
-        uploaded = time.perf_counter()
+        upload_end = time.perf_counter()
         device = self.device
         if observe is not None:
-            from engine.gpu.profile import timed
+            from engine.gpu.profile import command_seconds
 
             with device.guarded("uploading"):
                 encoder = device.handle.create_command_encoder()
                 self._copy_in(encoder)
                 device.handle.queue.submit([encoder.finish()])
-            for command, seconds in zip(self.plan.commands, timed(self), strict=True):
+            for command, seconds in zip(self.plan.commands, command_seconds(self), strict=True):
                 observe(command.dispatch.op, command.dispatch.node, seconds)
         encoder = device.handle.create_command_encoder()
         if observe is None:
@@ -159,39 +161,43 @@ class GpuExecutor:
             device.replay(encoder, self._commands)
         self._copy_out(encoder)
         device.handle.queue.submit([encoder.finish()])
-        submitted = time.perf_counter()
+        submit_end = time.perf_counter()
         results = self._download()
-        finished = time.perf_counter()
+        end = time.perf_counter()
         self.milliseconds = {
-            "upload": (uploaded - started) * 1e3,
-            "encode": (submitted - uploaded) * 1e3,
-            "wait": (finished - submitted) * 1e3,
+            "upload": (upload_end - start) * 1e3,
+            "encode": (submit_end - upload_end) * 1e3,
+            "wait": (end - submit_end) * 1e3,
         }
         return results
 
     def _write(self, inputs: Sequence[np.ndarray]) -> None:
-        """Put the inputs into their staging buffer."""
+        """Write the inputs into their staging buffer."""
         arrays = []
         for value, tensor, array in zip(self._values[0], self._inputs, inputs, strict=True):
-            if tensor.slot in self.plan.places:
+            if tensor.slot in self.plan.allocations:
                 arrays.append(_whole_words(storage_array(array, tensor.dtype, f"input '{value.name}'")))
         self.device.fill(self._staging[0], arrays)
 
     def _copy_in(self, encoder: Any) -> None:
         offset = 0
         for tensor in self._uploads:
-            place = self.plan.places[tensor.slot]
+            allocation = self.plan.allocations[tensor.slot]
             size = _words(tensor.nbytes)
             if tensor.nbytes:
-                encoder.copy_buffer_to_buffer(self._staging[0], offset, self._buffers[place.buffer], place.offset, size)
+                encoder.copy_buffer_to_buffer(
+                    self._staging[0], offset, self._buffers[allocation.buffer], allocation.offset, size
+                )
             offset += size
 
     def _copy_out(self, encoder: Any) -> None:
         offset = 0
         for tensor in self._outputs:
-            place = self.plan.places[tensor.slot]
+            allocation = self.plan.allocations[tensor.slot]
             size = _words(tensor.nbytes)
-            encoder.copy_buffer_to_buffer(self._buffers[place.buffer], place.offset, self._staging[1], offset, size)
+            encoder.copy_buffer_to_buffer(
+                self._buffers[allocation.buffer], allocation.offset, self._staging[1], offset, size
+            )
             offset += size
 
     def _download(self) -> list[np.ndarray]:
@@ -216,7 +222,7 @@ def _as_value(raw: np.ndarray, value: Value) -> np.ndarray:
 
 
 def _words(nbytes: int) -> int:
-    """What a tensor takes in a staging buffer, where offsets are multiples of 8."""
+    """The bytes of a tensor in a staging buffer, where offsets are multiples of 8."""
     return max(8, -(-nbytes // 8) * 8)
 
 
@@ -225,7 +231,7 @@ def _total(tensors: Sequence[Tensor]) -> int:
 
 
 def _whole_words(data: np.ndarray) -> np.ndarray:
-    """The array's bytes, padded to what it takes in a staging buffer."""
+    """The bytes of the array, padded to its size in a staging buffer."""
     flat = np.ascontiguousarray(data).reshape(-1)
-    missing = _words(flat.nbytes) - flat.nbytes
-    return np.concatenate([flat.view(np.uint8), np.zeros(missing, np.uint8)]) if missing else flat
+    padding = _words(flat.nbytes) - flat.nbytes
+    return np.concatenate([flat.view(np.uint8), np.zeros(padding, np.uint8)]) if padding else flat

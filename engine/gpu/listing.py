@@ -1,11 +1,11 @@
-"""What a user can ask about the adapters of this machine, before any model is opened."""
+"""The public list of the adapters of this machine, without opening a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.gpu.adapters import Adapter, adapters, available, card_count, choose
+from engine.gpu.adapters import Adapter, adapter_list, adapters, card_count, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class DeviceInfo:
 class Devices:
     """The adapters of a machine; ``chosen`` is the index of the one that a session takes, or None, ``reason`` why.
 
-    ``cards`` counts the hardware adapters that the drivers have, whichever implementations show each; ``failures`` has,
-    for each implementation that shows no adapter, what is wrong with it.
+    ``cards`` counts the hardware adapters that the drivers have, whichever implementations show each. ``failures`` says
+    for each implementation that shows no adapter what is wrong with it.
     """
 
     adapters: tuple[DeviceInfo, ...]
@@ -58,14 +58,14 @@ def devices(wanted: str | int | None = None, *, probe: bool = False) -> Devices:
     ``probe`` opens a device where that is needed to know whether matrix units work. Raises BackendError where there
     are adapters, and none of them is ``wanted``.
     """
-    listed = adapters()
-    choice = choose(wanted) if wanted is None or listed else choose()
+    all_adapters = adapters()
+    choice = choose(wanted) if wanted is None or all_adapters else choose()
     return Devices(
-        adapters=tuple(_info(adapter, probe) for adapter in listed),
+        adapters=tuple(_info(adapter, probe) for adapter in all_adapters),
         chosen=choice.adapter.index if choice.adapter else None,
         reason=choice.reason,
-        cards=card_count(listed),
-        failures=dict(available().failures),
+        cards=card_count(all_adapters),
+        failures=dict(adapter_list().failures),
     )
 
 

@@ -1,9 +1,9 @@
 """Dispatches → buffers and a flat list of commands.
 
-Every slot gets a place in one of a few buffers, shared by slots that are never alive together. WebGPU lets no buffer be
-read and written in one dispatch, even at disjoint ranges, so slots that meet that way get different buffers: a graph
-colouring, done greedily with the largest first. Dispatches over tensors larger than a binding may be, or of more
-workgroups than a grid may have, are cut in ranges.
+Every slot gets an allocation in one of a few buffers. Slots that are never alive together share memory. WebGPU lets no
+buffer be read and written in one dispatch, even at disjoint ranges, so a slot that a dispatch reads and one that it
+writes get different buffers: a graph colouring, greedy, with the largest slots first. A dispatch over tensors larger
+than a binding may be, or of more workgroups than a grid may have, is cut into ranges of rows.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from engine.gpu.template import render
 from engine.gpu.tensor import Slot, Tensor
 
 ALIGNMENT = 256
-"""Bytes: what the offset of a binding is a multiple of, on every implementation."""
+"""Bytes: offsets of bindings are multiples of this on every implementation."""
 
-LEAST_BINDING = 16
-"""Bytes: a binding holds at least one item of the widest type."""
+MIN_BINDING = 16
+"""Bytes: the least size of a binding, which holds one item of the widest type."""
 
 WEIGHT_BUFFER = 256 << 20
 """Bytes of constants that share a buffer, unless one alone is larger."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a slot lies: a buffer of the plan by index, and a byte offset in it."""
+class Allocation:
+    """The memory of a slot: a buffer of the plan, by index, and a byte offset in it."""
 
     buffer: int
     offset: int
@@ -48,7 +48,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One dispatch, or one range of it: the source to run, the bindings behind the uniform, and the workgroups."""
+    """One dispatch, or one range of its rows: the source, the bindings behind the uniform, and the workgroups."""
 
     dispatch: Dispatch
     source: str
@@ -56,47 +56,48 @@ class Command:
     bindings: tuple[Binding, ...]
     grid: Grid
     share: float
-    """The part of the dispatch's rows that it computes."""
+    """The fraction of the dispatch's rows that it computes."""
 
 
 @dataclass(slots=True)
 class Plan:
     """What an executor allocates and records.
 
-    ``buffers`` are the bytes of each, first those of constants (``constant_buffers`` of them), then those of
-    activations. ``uniforms`` is the content of the uniform buffer, a block of ALIGNMENT bytes for each distinct one.
+    ``buffers`` are the bytes of each buffer, first those of constants (``constant_buffers`` of them), then those of
+    activations. ``uniforms`` is the content of the uniform buffer, in blocks of a multiple of ALIGNMENT bytes, each
+    stored once.
     """
 
     buffers: list[int]
     constant_buffers: int
-    places: dict[Slot, Place]
+    allocations: dict[Slot, Allocation]
     commands: list[Command]
     uniforms: bytes
     peak_bytes: int
-    """Bytes of activations alive at once, at the most: what the buffers would take if colouring cost nothing."""
+    """The most bytes of activations alive at once: the size of the buffers if colouring cost nothing."""
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of the buffers that activations lie in."""
+        """Bytes of the buffers of activations."""
         return sum(self.buffers[self.constant_buffers :])
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the buffers that constants lie in."""
+        """Bytes of the buffers of constants."""
         return sum(self.buffers[: self.constant_buffers])
 
-    def constants(self) -> Iterable[tuple[Slot, Place]]:
-        """The slots whose content is known at load."""
-        return ((slot, place) for slot, place in self.places.items() if slot.is_constant)
+    def constants(self) -> Iterable[tuple[Slot, Allocation]]:
+        """The slots of constants, whose content the host uploads at load."""
+        return ((slot, allocation) for slot, allocation in self.allocations.items() if slot.is_constant)
 
 
 @dataclass(slots=True)
-class _Life:
-    """The first and last dispatch that touches a slot, and the slots that must lie in other buffers."""
+class _Lifetime:
+    """The first and the last dispatch that uses a slot, and the slots that must lie in other buffers."""
 
     first: int
     last: int
-    apart: set[Slot] = field(default_factory=set)
+    conflicts: set[Slot] = field(default_factory=set)
 
 
 def make_plan(
@@ -104,66 +105,80 @@ def make_plan(
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
     limits: Mapping[str, int],
-    doing: str = "the model",
+    model_name: str = "the model",
 ) -> Plan:
-    """Place every slot and cut every dispatch.
+    """Allocate every slot, and cut every dispatch into commands.
 
     ``limits`` are those of WebGPU by their kebab-case names: ``max-buffer-size``, ``max-storage-buffer-binding-size``
-    and, where they are not the least that WebGPU guarantees, any that ``Limits`` knows. Raises TooLargeError where a
-    tensor or a dispatch is too large for the adapter, naming it and how large.
+    and, where they are not the least that WebGPU guarantees, any that ``Limits`` has. ``model_name`` begins messages.
+    Raises TooLargeError where a tensor or a dispatch is too large for the adapter, with its name and size.
     """
-    held = Limits(limits)
-    lives = _lives(dispatches, inputs, outputs)
-    constants = [slot for slot in lives if slot.is_constant]
-    _check_sizes(lives, inputs, outputs, held.buffer, doing)
-    buffers, places = _pack(constants, min(WEIGHT_BUFFER, held.buffer))
+    adapter_limits = Limits(limits)
+    lifetimes = _lifetimes(dispatches, inputs, outputs)
+    constants = [slot for slot in lifetimes if slot.is_constant]
+    _check_sizes(lifetimes, inputs=inputs, outputs=outputs, largest=adapter_limits.buffer, model_name=model_name)
+    buffers, allocations = _pack(constants, min(WEIGHT_BUFFER, adapter_limits.buffer))
     constant_buffers = len(buffers)
-    activations = {slot: life for slot, life in lives.items() if not slot.is_constant}
-    sizes, found = _colour(activations, held.buffer)
-    places |= {slot: Place(place.buffer + constant_buffers, place.offset) for slot, place in found.items()}
+    activations = {slot: lifetime for slot, lifetime in lifetimes.items() if not slot.is_constant}
+    sizes, activation_allocations = _colour(activations, adapter_limits.buffer)
+    for slot, allocation in activation_allocations.items():
+        allocations[slot] = Allocation(allocation.buffer + constant_buffers, allocation.offset)
     buffers += sizes
-    cutter = _Cutter(places, held)
-    commands = [command for dispatch in dispatches for command in cutter.commands(dispatch)]
-    return Plan(buffers, constant_buffers, places, commands, cutter.uniforms(), _peak(activations, len(dispatches)))
+    builder = _CommandBuilder(allocations, adapter_limits)
+    commands = [command for dispatch in dispatches for command in builder.commands(dispatch)]
+    return Plan(
+        buffers=buffers,
+        constant_buffers=constant_buffers,
+        allocations=allocations,
+        commands=commands,
+        uniforms=builder.uniforms(),
+        peak_bytes=_peak_bytes(activations, len(dispatches)),
+    )
 
 
-def _lives(dispatches: Sequence[Dispatch], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[Slot, _Life]:
-    lives: dict[Slot, _Life] = {tensor.slot: _Life(-1, -1) for tensor in inputs}
+def _lifetimes(
+    dispatches: Sequence[Dispatch], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> dict[Slot, _Lifetime]:
+    lifetimes: dict[Slot, _Lifetime] = {tensor.slot: _Lifetime(-1, -1) for tensor in inputs}
 
-    def seen(slot: Slot, step: int) -> _Life:
-        life = lives.setdefault(slot, _Life(step, step))
-        life.last = max(life.last, step)
-        return life
+    def touch(slot: Slot, step: int) -> _Lifetime:
+        lifetime = lifetimes.setdefault(slot, _Lifetime(step, step))
+        lifetime.last = max(lifetime.last, step)
+        return lifetime
 
     for step, dispatch in enumerate(dispatches):
-        read = {operand.tensor.slot for operand in dispatch.reads}
-        written = {operand.tensor.slot for operand in dispatch.writes}
-        for slot in read | written:
-            seen(slot, step)
-        for slot in written:
-            lives[slot].apart |= read
-            for other in read:
-                lives[other].apart.add(slot)
+        read_slots = {operand.tensor.slot for operand in dispatch.reads}
+        write_slots = {operand.tensor.slot for operand in dispatch.writes}
+        for slot in read_slots | write_slots:
+            touch(slot, step)
+        for slot in write_slots:
+            lifetimes[slot].conflicts |= read_slots
+            for other in read_slots:
+                lifetimes[other].conflicts.add(slot)
     for tensor in outputs:
-        seen(tensor.slot, len(dispatches))
-    return lives
+        touch(tensor.slot, len(dispatches))
+    return lifetimes
 
 
 def _check_sizes(
-    lives: Mapping[Slot, _Life], inputs: Sequence[Tensor], outputs: Sequence[Tensor], largest: int, doing: str
+    lifetimes: Mapping[Slot, _Lifetime],
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    largest: int,
+    model_name: str,
 ) -> None:
-    for slot in lives:
+    for slot in lifetimes:
         if slot.nbytes > largest:
             raise TooLargeError(
-                f"{doing}: '{slot.label}' takes {slot.nbytes} bytes; the adapter's largest buffer has {largest}. "
+                f"{model_name}: '{slot.label}' takes {slot.nbytes} bytes; the adapter's largest buffer has {largest}. "
                 "Use backend 'numpy', or precision 'f16'"
             )
-    # what the host writes and what it reads have a buffer each
-    for what, tensors in (("inputs", inputs), ("outputs", outputs)):
+    # the host writes all inputs into one staging buffer, and reads all outputs from another
+    for kind, tensors in (("inputs", inputs), ("outputs", outputs)):
         nbytes = sum(tensor.slot.nbytes for tensor in tensors)
         if nbytes > largest:
             raise TooLargeError(
-                f"{doing}: its {what} take {nbytes} bytes together; the adapter's largest buffer has {largest}. "
+                f"{model_name}: its {kind} take {nbytes} bytes together; the adapter's largest buffer has {largest}. "
                 "Use backend 'numpy'"
             )
 
@@ -173,72 +188,72 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def _pack(slots: Sequence[Slot], most: int) -> tuple[list[int], dict[Slot, Place]]:
-    """Constants one behind the other, in as many buffers as it takes."""
+def _pack(slots: Sequence[Slot], max_bytes: int) -> tuple[list[int], dict[Slot, Allocation]]:
+    """Allocations of constants one behind the other, in as many buffers as they need."""
     buffers: list[int] = []
-    places = {}
+    allocations = {}
     for slot in slots:
         size = aligned(slot.nbytes)
-        if not buffers or buffers[-1] + size > most:
+        if not buffers or buffers[-1] + size > max_bytes:
             buffers.append(0)
-        places[slot] = Place(len(buffers) - 1, buffers[-1])
+        allocations[slot] = Allocation(len(buffers) - 1, buffers[-1])
         buffers[-1] += size
-    return buffers, places
+    return buffers, allocations
 
 
 class _Buffer:
-    """Slots placed in one buffer so far."""
+    """One buffer of activations: its size, its slots, and for each slot (begin, end, first step, last step)."""
 
     def __init__(self) -> None:
         self.size = 0
-        self.placed: list[tuple[int, int, int, int]] = []
+        self.intervals: list[tuple[int, int, int, int]] = []
         self.slots: set[Slot] = set()
 
-    def gap(self, nbytes: int, life: _Life) -> int:
-        """The lowest offset with room for that many bytes during ``life``."""
+    def gap(self, nbytes: int, lifetime: _Lifetime) -> int:
+        """The lowest offset with ``nbytes`` free bytes during ``lifetime``."""
         offset = 0
-        for begin, end, first, last in self.placed:
-            if first <= life.last and life.first <= last:
+        for begin, end, first, last in self.intervals:
+            if first <= lifetime.last and lifetime.first <= last:
                 if offset + nbytes <= begin:
                     break
                 offset = max(offset, end)
         return offset
 
-    def add(self, slot: Slot, nbytes: int, offset: int, life: _Life) -> None:
-        self.placed.append((offset, offset + nbytes, life.first, life.last))
-        self.placed.sort()
+    def add(self, slot: Slot, nbytes: int, offset: int, lifetime: _Lifetime) -> None:
+        self.intervals.append((offset, offset + nbytes, lifetime.first, lifetime.last))
+        self.intervals.sort()
         self.slots.add(slot)
         self.size = max(self.size, offset + nbytes)
 
 
-def _colour(lives: Mapping[Slot, _Life], most: int) -> tuple[list[int], dict[Slot, Place]]:
-    """The buffer and offset of each slot: the largest first, each where the buffers grow least."""
+def _colour(lifetimes: Mapping[Slot, _Lifetime], max_bytes: int) -> tuple[list[int], dict[Slot, Allocation]]:
+    """The sizes of the buffers, and each slot's allocation: the largest slot first, each where buffers grow least."""
     buffers: list[_Buffer] = []
-    places = {}
-    for slot, life in sorted(lives.items(), key=lambda item: -item[0].nbytes):
+    allocations = {}
+    for slot, lifetime in sorted(lifetimes.items(), key=lambda item: -item[0].nbytes):
         nbytes = aligned(slot.nbytes)
         best: tuple[int, int, int] | None = None
         for index, buffer in enumerate(buffers):
-            if life.apart & buffer.slots:
+            if lifetime.conflicts & buffer.slots:
                 continue
-            offset = buffer.gap(nbytes, life)
+            offset = buffer.gap(nbytes, lifetime)
             growth = max(0, offset + nbytes - buffer.size)
-            if offset + nbytes <= most and (best is None or (growth, offset) < best[:2]):
+            if offset + nbytes <= max_bytes and (best is None or (growth, offset) < best[:2]):
                 best = growth, offset, index
         if best is None:
             buffers.append(_Buffer())
             best = nbytes, 0, len(buffers) - 1
         _, offset, index = best
-        buffers[index].add(slot, nbytes, offset, life)
-        places[slot] = Place(index, offset)
-    return [buffer.size for buffer in buffers], places
+        buffers[index].add(slot, nbytes, offset, lifetime)
+        allocations[slot] = Allocation(index, offset)
+    return [buffer.size for buffer in buffers], allocations
 
 
-def _peak(lives: Mapping[Slot, _Life], steps: int) -> int:
+def _peak_bytes(lifetimes: Mapping[Slot, _Lifetime], steps: int) -> int:
     change = [0] * (steps + 3)
-    for slot, life in lives.items():
-        change[life.first + 1] += slot.nbytes
-        change[life.last + 2] -= slot.nbytes
+    for slot, lifetime in lifetimes.items():
+        change[lifetime.first + 1] += slot.nbytes
+        change[lifetime.last + 2] -= slot.nbytes
     peak = alive = 0
     for step in change:
         alive += step
@@ -246,11 +261,11 @@ def _peak(lives: Mapping[Slot, _Life], steps: int) -> int:
     return peak
 
 
-class _Cutter:
-    """Dispatches → commands; collects the uniform blocks on the way."""
+class _CommandBuilder:
+    """Turns dispatches into commands, and collects their uniform blocks."""
 
-    def __init__(self, places: Mapping[Slot, Place], limits: Limits) -> None:
-        self.places, self.limits, self.largest = places, limits, limits.binding
+    def __init__(self, allocations: Mapping[Slot, Allocation], limits: Limits) -> None:
+        self.allocations, self.limits, self.largest = allocations, limits, limits.binding
         self.blocks: dict[bytes, int] = {}
         self.end = 0
 
@@ -265,14 +280,18 @@ class _Cutter:
         commands = []
         for first in range(0, dispatch.rows, count):
             rows = min(count, dispatch.rows - first)
-            bound = [self._binding(operand, first, first + rows) for operand in dispatch.operands]
-            uniform = self._uniform(dispatch, [first, rows, *(base for _, base in bound), *dispatch.uniforms.values()])
-            bindings, grid = tuple(binding for binding, _ in bound), self.limits.grid(dispatch, rows)
-            commands.append(Command(dispatch, source, uniform, bindings, grid, rows / dispatch.rows))
+            operand_bindings = [self._binding(operand, first, first + rows) for operand in dispatch.operands]
+            uniform = self._uniform(
+                dispatch, [first, rows, *(base for _, base in operand_bindings), *dispatch.uniforms.values()]
+            )
+            bindings, grid = tuple(binding for binding, _ in operand_bindings), self.limits.grid(dispatch, rows)
+            commands.append(
+                Command(dispatch, source, uniform=uniform, bindings=bindings, grid=grid, share=rows / dispatch.rows)
+            )
         return commands
 
     def _uniform(self, dispatch: Dispatch, numbers: list[int]) -> int:
-        """Where the block of these numbers begins in the uniform buffer; equal ones are one."""
+        """The offset of the block of these numbers in the uniform buffer; equal blocks are stored once."""
         self.limits.check_uniform(dispatch, numbers)
         block = struct.pack(f"<{len(numbers)}i", *numbers)
         block = block.ljust(aligned(len(block)), b"\0")
@@ -282,7 +301,7 @@ class _Cutter:
         return self.blocks[block]
 
     def _rows(self, dispatch: Dispatch) -> int:
-        """The rows of one range: all of them, or as many as the grid and every operand's binding allow."""
+        """The rows of one range: all of them, or as many as the grid and the binding of every operand allow."""
         parts = 1
         if self.limits.excess(dispatch, 1) > 1:
             self.limits.refuse_grid(dispatch)
@@ -292,10 +311,10 @@ class _Cutter:
             if grid > 1:
                 parts = max(parts + 1, ceil(parts * grid))
                 continue
-            over = self._excess(dispatch, count)
-            if over is None:
+            oversized = self._oversized_operand(dispatch, count)
+            if oversized is None:
                 return count
-            operand, size = over
+            operand, size = oversized
             if count <= 1 or operand.span is None:
                 raise TooLargeError(
                     f"{dispatch.label}: '{operand.tensor.slot.label}' needs a binding of {size} bytes; the adapter "
@@ -303,10 +322,10 @@ class _Cutter:
                 )
             parts = max(parts + 1, parts * size // self.largest)
 
-    def _excess(self, dispatch: Dispatch, count: int) -> tuple[Operand, int] | None:
-        """An operand whose binding would be too large, and its bytes."""
+    def _oversized_operand(self, dispatch: Dispatch, count: int) -> tuple[Operand, int] | None:
+        """An operand whose binding for ``count`` rows would be too large, and the bytes of that; None where all fit."""
         for operand in dispatch.operands:
-            # what no range cuts is the same for all of them
+            # an operand without a span has one binding for all ranges
             firsts = range(0, dispatch.rows if operand.span else 1, count)
             size = max(self._binding(operand, first, min(first + count, dispatch.rows))[0].size for first in firsts)
             if size > self.largest:
@@ -314,13 +333,13 @@ class _Cutter:
         return None
 
     def _binding(self, operand: Operand, first: int, last: int) -> tuple[Binding, int]:
-        """The range of the buffer that these rows touch, and where in it, in items, element 0 of the tensor lies."""
-        place, item = self.places[operand.tensor.slot], operand.element_bytes
-        low, high = operand.touched(first, last)
-        begin = low * item // ALIGNMENT * ALIGNMENT
-        size = max(LEAST_BINDING, -(-(high * item - begin) // 4) * 4)
+        """The range of the buffer that rows [first, last) touch, and the position in it, in items, of element 0."""
+        allocation, item = self.allocations[operand.tensor.slot], operand.element_bytes
+        first_element, end_element = operand.element_range(first, last)
+        begin = first_element * item // ALIGNMENT * ALIGNMENT
+        size = max(MIN_BINDING, -(-(end_element * item - begin) // 4) * 4)
         base = (operand.tensor.offset * item - begin) // (item * operand.vec)
-        return Binding(place.buffer, place.offset + begin, size), base
+        return Binding(allocation.buffer, allocation.offset + begin, size), base
 
 
 def source_of(dispatch: Dispatch) -> str:

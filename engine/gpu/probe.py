@@ -23,7 +23,7 @@ WGPU_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
 
 @dataclass(frozen=True, slots=True)
 class MatrixUnits:
-    """What was found: whether a product came out right, None where none was tried, and one line on it."""
+    """The result of a probe: whether a product was right (None where none was tried), and one line on why."""
 
     works: bool | None
     reason: str
@@ -37,9 +37,9 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
     try:
         if adapter.implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
             return _try_dawn(adapter)
-        listed = [name for name in WGPU_FEATURES if name in features]
-        if listed:
-            adapter.handle.request_device_sync(required_features=listed).destroy()
+        matrix_features = [name for name in WGPU_FEATURES if name in features]
+        if matrix_features:
+            adapter.handle.request_device_sync(required_features=matrix_features).destroy()
             return MatrixUnits(None, "the device opens with them; no kernel here is written for wgpu's")
     except Exception as error:  # whatever an experimental feature ends in
         return MatrixUnits(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
@@ -48,54 +48,54 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
 
 
 KERNEL_SHAPE = "f16→f32 16x16x16"
-"""What the kernels multiply."""
+"""The matrix shape and types that the kernels use."""
 
 KERNEL_BYTES = 32768
-"""Workgroup memory that they take."""
+"""Bytes of workgroup memory of these kernels."""
 
 
 _LANES: dict[int, int] = {}
-"""What ``matrix_lanes`` has found, by the adapter's index."""
+"""The memoised results of ``matrix_lanes``, by the adapter's index."""
 
 
 def matrix_lanes(device: Device) -> int:
-    """Invocations of a subgroup where the device's matrix units have proved themselves, else 0."""
+    """Invocations of a subgroup where a product on the device's matrix units was right, else 0."""
     adapter = device.adapter
     with library_lock():
         if adapter.index in _LANES:
             return _LANES[adapter.index]
-        fits = (
+        usable = (
             device.matrix_units
             and KERNEL_SHAPE in adapter.matrix_shapes
             and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
             and probe_matrix_units(adapter).works
         )
-        _LANES[adapter.index] = _subgroup_lanes(device) if fits else 0
+        _LANES[adapter.index] = _subgroup_lanes(device) if usable else 0
         return _LANES[adapter.index]
 
 
 def _subgroup_lanes(device: Device) -> int:
-    """Invocations of a subgroup, where all are alike and lie side by side in the workgroup; else 0."""
+    """Invocations of a subgroup where all subgroups have one size and consecutive invocations, else 0."""
     threads = 256
     with device.guarded("asking how subgroups lie"):
-        numbers = _computed(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
-    sizes, places = numbers[:threads], numbers[threads:]
+        numbers = _run_kernel(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
+    sizes, positions = numbers[:threads], numbers[threads:]
     lanes = int(sizes[0])
-    alike = lanes > 0 and (sizes == lanes).all() and np.array_equal(places, np.arange(threads) % lanes)
-    return lanes if alike else 0
+    is_uniform = lanes > 0 and (sizes == lanes).all() and np.array_equal(positions, np.arange(threads) % lanes)
+    return lanes if is_uniform else 0
 
 
 def _try_dawn(adapter: Adapter) -> MatrixUnits:
     extras = importlib.import_module("wgpudawn.backends.dawn.extras")
     configs = extras.get_adapter_properties(adapter.handle).get("subgroup_matrix_configs", ())
-    fitting = [config for config in configs if config["component_type"] == "f16"]
-    if not fitting:
+    f16_configs = [config for config in configs if config["component_type"] == "f16"]
+    if not f16_configs:
         return MatrixUnits(None, "there are none for float16, the only type that a kernel here would use")
-    fitting.sort(key=lambda config: config["result_component_type"] != "f32")
+    f16_configs.sort(key=lambda config: config["result_component_type"] != "f32")
     names = [DAWN_MATRIX_FEATURE, "shader-f16", "subgroups"]
     device = adapter.handle.request_device_sync(required_features=names)
     try:
-        return _product(device, fitting[0], adapter.subgroup[1] if adapter.subgroup else 32)
+        return _product(device, f16_configs[0], adapter.subgroup[1] if adapter.subgroup else 32)
     finally:
         device.destroy()
 
@@ -114,14 +114,14 @@ def _product(device: Any, config: Mapping[str, Any], lanes: int) -> MatrixUnits:
     a, b = operands(m, n, k)
     dtype = np.dtype(np.float16 if result == "f16" else np.float32)
     source = render("matrix_probe", m=m, n=n, k=k, result=result, lanes=lanes)
-    found = _computed(device, source, (a, b), m * n * dtype.itemsize).view(dtype).reshape(m, n)
-    if np.array_equal(found.astype(np.float32), a.astype(np.float32) @ b.astype(np.float32)):
+    product = _run_kernel(device, source, (a, b), m * n * dtype.itemsize).view(dtype).reshape(m, n)
+    if np.array_equal(product.astype(np.float32), a.astype(np.float32) @ b.astype(np.float32)):
         return MatrixUnits(True, f"a product of {shape} came out right")
     return MatrixUnits(False, f"a product of {shape} came out wrong")
 
 
-def _computed(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:
-    """The bytes that the kernel leaves in its last binding; uint8."""
+def _run_kernel(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:
+    """The bytes, uint8, that the kernel writes to its last binding."""
     usage = importlib.import_module("wgpudawn").BufferUsage
     buffers = [device.create_buffer_with_data(data=array, usage=usage.STORAGE) for array in inputs]
     buffers.append(device.create_buffer(size=nbytes, usage=usage.STORAGE | usage.COPY_SRC))

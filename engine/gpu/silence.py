@@ -1,4 +1,4 @@
-"""Standard error without what drivers write to it."""
+"""Standard error without the messages of drivers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Drop what native code writes to standard error meanwhile: Dawn has a warning for each driver it does not take."""
+def silence_stderr() -> Iterator[None]:
+    """Discard what native code writes to standard error meanwhile: Dawn warns of each driver that it does not use."""
     try:
-        kept = os.dup(2)
+        stderr_copy = os.dup(2)
     except OSError:  # the process has no standard error
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null_device = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null_device, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        os.dup2(stderr_copy, 2)
+        os.close(null_device)
+        os.close(stderr_copy)

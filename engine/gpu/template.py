@@ -1,4 +1,4 @@
-"""shaders/*.wgsl → WGSL source: jinja2 templates in which every name must be given."""
+"""shaders/*.wgsl → WGSL source: jinja2 templates, in which an undefined name is an error."""
 
 from __future__ import annotations
 

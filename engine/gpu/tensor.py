@@ -1,8 +1,8 @@
-"""Tensors as the GPU sees them: a run of memory, and the strides by which a logical shape lies in it.
+"""Tensors on the GPU: a slot of memory, and the strides by which a logical shape lies in it.
 
-The logical shape is always ONNX's. That a convolution's result is channels-last is a matter of its strides alone, so
-transposes, slices, expansions and most reshapes are other views of the same memory, and a Concat is made by producers
-that write into views of its output.
+The logical shape is always ONNX's. Strides alone make the result of a convolution channels-last. Transposes, slices,
+expansions and most reshapes are therefore views of the same memory, and the producers of a Concat's inputs write into
+views of its output.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """Memory for one tensor, or for all that a Concat joins; where it lies is for the plan to say.
+    """Memory for one tensor, or for the output of a Concat with all its parts; the plan allocates it.
 
     ``data`` is the content of a constant, in storage order and storage type.
     """
@@ -61,28 +61,28 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its elements, without what lies between them."""
+        """Bytes of its elements, without gaps between them."""
         return self.size * ITEM_BYTES[self.dtype]
 
     def span(self) -> tuple[int, int]:
-        """The elements of the slot that it touches: the first, and one past the last."""
+        """The half-open range of elements of the slot that it touches."""
         return span_of(self.offset, self.shape, self.strides)
 
     def is_dense(self, order: Sequence[int] | None = None) -> bool:
-        """Whether it is one gapless run, its axes from outermost to innermost in ``order`` (default: as they are)."""
+        """Whether it is one gapless run, its axes from outermost to innermost in ``order`` (default row-major)."""
         expected = strides_of(self.shape, order)
         return all(
-            extent == 1 or stride == wanted
-            for extent, stride, wanted in zip(self.shape, self.strides, expected, strict=True)
+            extent == 1 or stride == dense_stride
+            for extent, stride, dense_stride in zip(self.shape, self.strides, expected, strict=True)
         )
 
-    def lies_in(self, order: Sequence[int]) -> bool:
-        """Whether its axes lie from outermost to innermost in ``order``, gaps allowed."""
+    def has_order(self, order: Sequence[int]) -> bool:
+        """Whether its axes lie from outermost to innermost in ``order``; gaps are allowed."""
         strides = [self.strides[axis] for axis in order if self.shape[axis] > 1]
         return all(outer >= inner for outer, inner in pairwise(strides))
 
     def order(self) -> tuple[int, ...]:
-        """The axes from the largest stride to the smallest; equal ones stay in place."""
+        """The axes from the largest stride to the smallest; axes of equal strides keep their order."""
         return tuple(sorted(range(self.rank), key=lambda axis: (-abs(self.strides[axis]), axis)))
 
     def transpose(self, perm: Sequence[int]) -> Tensor:
@@ -90,11 +90,11 @@ class Tensor:
         return replace(self, shape=tuple(self.shape[a] for a in perm), strides=tuple(self.strides[a] for a in perm))
 
     def slice(self, axis: int, start: int, count: int, step: int = 1) -> Tensor:
-        """``count`` positions of ``axis`` from ``start`` on; ``step`` may be negative."""
+        """The view of ``count`` positions of ``axis`` from ``start`` on; ``step`` may be negative."""
         return replace(
             self,
-            shape=_with(self.shape, axis, count),
-            strides=_with(self.strides, axis, self.strides[axis] * step),
+            shape=_replace_item(self.shape, axis, count),
+            strides=_replace_item(self.strides, axis, self.strides[axis] * step),
             offset=self.offset + start * self.strides[axis],
         )
 
@@ -102,8 +102,8 @@ class Tensor:
         """The view of ``shape`` under NumPy broadcasting: stride 0 where an axis repeats."""
         lead = len(shape) - self.rank
         strides = [0] * lead + [
-            0 if own == 1 and wanted != 1 else stride
-            for own, wanted, stride in zip(self.shape, shape[lead:], self.strides, strict=True)
+            0 if extent == 1 and target_extent != 1 else stride
+            for extent, target_extent, stride in zip(self.shape, shape[lead:], self.strides, strict=True)
         ]
         return replace(self, shape=shape, strides=tuple(strides))
 
@@ -113,7 +113,7 @@ class Tensor:
         return None if strides is None else replace(self, shape=shape, strides=strides)
 
 
-def _with(items: Shape, axis: int, item: int) -> Shape:
+def _replace_item(items: Shape, axis: int, item: int) -> Shape:
     return (*items[:axis], item, *items[axis + 1 :])
 
 
@@ -127,50 +127,50 @@ def strides_of(shape: Shape, order: Sequence[int] | None = None) -> Shape:
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
-    """The order of ``[N, C, *spatial]`` with the channels innermost; as it is below three axes."""
+    """The order of the axes of ``[N, C, *spatial]`` with C innermost; row-major below three axes."""
     return tuple(range(rank)) if rank < 3 else (0, *range(2, rank), 1)
 
 
 def span_of(offset: int, shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """The first element that a view touches, and one past the last; empty views touch none."""
+    """The half-open range of elements that a view touches, which is empty where the view is."""
     if 0 in shape:
         return offset, offset
-    low = offset + sum((extent - 1) * min(stride, 0) for extent, stride in zip(shape, strides, strict=True))
-    high = offset + sum((extent - 1) * max(stride, 0) for extent, stride in zip(shape, strides, strict=True))
-    return low, high + 1
+    begin = offset + sum((extent - 1) * min(stride, 0) for extent, stride in zip(shape, strides, strict=True))
+    end = offset + sum((extent - 1) * max(stride, 0) for extent, stride in zip(shape, strides, strict=True))
+    return begin, end + 1
 
 
 def _reshaped_strides(old: Shape, strides: Shape, new: Shape) -> Shape | None:
-    """NumPy's rule: runs of old axes that lie one in the other regroup into runs of new ones."""
+    """The strides of ``new``, or None: as in NumPy, a run of nested old axes regroups into a run of new axes."""
     axes = [(extent, stride) for extent, stride in zip(old, strides, strict=True) if extent != 1]
     if 0 in old:
         return strides_of(new)
     result: list[int] = []
-    at = 0
-    position = 0
-    while position < len(new):
-        if new[position] == 1:
+    old_axis = 0
+    new_axis = 0
+    while new_axis < len(new):
+        if new[new_axis] == 1:
             result.append(0)
-            position += 1
+            new_axis += 1
             continue
         # the shortest runs on both sides with the same number of elements
-        count_old, count_new, first_old, first_new = 1, 1, at, position
+        count_old, count_new, first_old, first_new = 1, 1, old_axis, new_axis
         while count_old != count_new or count_new == 1:
-            if count_new <= count_old and position < len(new):
-                count_new *= new[position]
-                position += 1
-            elif at < len(axes):
-                count_old *= axes[at][0]
-                at += 1
+            if count_new <= count_old and new_axis < len(new):
+                count_new *= new[new_axis]
+                new_axis += 1
+            elif old_axis < len(axes):
+                count_old *= axes[old_axis][0]
+                old_axis += 1
             else:
                 return None
-        run = axes[first_old:at]
+        run = axes[first_old:old_axis]
         for (_, outer), (extent, inner) in pairwise(run):
             if outer != extent * inner:
                 return None
         step = run[-1][1]
         inner_first: list[int] = []
-        for extent in reversed(new[first_new:position]):
+        for extent in reversed(new[first_new:new_axis]):
             inner_first.append(step)
             step *= extent
         result += inner_first[::-1]

@@ -51,7 +51,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(gpu_tests, "run_on", run_on)
     monkeypatch.setattr(gpu_tests, "adapters", lambda: (SLOW, CARD, DAWN_CARD))
-    monkeypatch.setattr(gpu_tests, "installed", lambda: ["wgpu", "dawn"])
+    monkeypatch.setattr(gpu_tests, "installed_implementations", lambda: ["wgpu", "dawn"])
     return indices
 
 

@@ -1,4 +1,4 @@
-"""Kernels of one invocation an element: where each stands in the result, and how WGSL addresses tensors from there."""
+"""Kernels of one invocation an element: its position in the result, and how WGSL addresses tensors by positions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engine.gpu.tensor import Tensor, span_of
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """All positions of ``y`` in the order in which it lies in memory, for ``parts/position.wgsl``.
+class ElementGrid:
+    """One invocation for each element of ``y``, in the order of memory, for ``parts/position.wgsl``.
 
-    Rows, which the plan may cut, are the positions of the outermost axis of more than one element.
+    The rows of the dispatch are the positions of the outermost axis of more than one element.
     """
 
     y: Tensor
@@ -26,7 +26,7 @@ class Walk:
 
     @property
     def outer(self) -> int | None:
-        """The axis that counts the rows; None where there is one element."""
+        """The axis whose positions are the rows; None where there is one element."""
         return self.axes[0] if self.axes else None
 
     @property
@@ -45,7 +45,7 @@ class Walk:
         return [f"i{axis}" if extent > 1 else "0" for axis, extent in enumerate(self.y.shape)]
 
     def params(self) -> dict[str, Any]:
-        """What ``parts/position.wgsl`` and ``parts/linear.wgsl`` are given."""
+        """The template parameters of ``parts/position.wgsl`` and ``parts/linear.wgsl``."""
         return {
             "inner": [(axis, self.y.shape[axis]) for axis in reversed(self.axes[1:])],
             "outer": self.outer,
@@ -54,34 +54,34 @@ class Walk:
         }
 
     def grid(self, rows: int) -> int:
-        """The workgroups of that many rows."""
+        """The workgroups of ``rows`` rows."""
         return -(-rows * self.row_items // INVOCATIONS)
 
-    def operand(self, name: str, tensor: Tensor, along: int | None = None) -> Operand:
-        """An operand of which a row touches only its position on axis ``along``, or all of it."""
-        return Operand(name, tensor, None if along is None else box_span(tensor, along))
+    def operand(self, name: str, tensor: Tensor, row_axis: int | None = None) -> Operand:
+        """An operand of which row ``r`` touches position ``r`` of ``row_axis``, or where that is None all of it."""
+        return Operand(name, tensor, None if row_axis is None else axis_span(tensor, row_axis))
 
     def target(self, name: str = "y") -> Operand:
-        """The operand that is written."""
+        """The operand of ``y``, which the kernel writes."""
         return self.operand(name, self.y, self.outer)
 
-    def shared(self, name: str, tensor: Tensor, axes: Sequence[int | None]) -> Operand:
-        """An operand whose axis ``a`` moves with axis ``axes[a]`` of y, or where that is None with none of them."""
-        along = axes.index(self.outer) if self.outer is not None and self.outer in axes else None
-        return self.operand(name, tensor, along)
+    def mapped_operand(self, name: str, tensor: Tensor, axes: Sequence[int | None]) -> Operand:
+        """An operand whose axis ``a`` has the position of y on axis ``axes[a]``, or any position where that is None."""
+        row_axis = axes.index(self.outer) if self.outer is not None and self.outer in axes else None
+        return self.operand(name, tensor, row_axis)
 
 
-def box_span(tensor: Tensor, along: int) -> Span:
-    """The span of an operand of which row ``r`` touches what stands at ``r`` of axis ``along``, if anything does."""
+def axis_span(tensor: Tensor, axis: int) -> Span:
+    """The span of an operand of which row ``r`` touches position ``r`` of ``axis``, if there is one."""
 
     def span(first: int, last: int) -> tuple[int, int]:
-        return slab(tensor, along, min(first, tensor.shape[along]), min(last, tensor.shape[along]))
+        return slice_span(tensor, axis, min(first, tensor.shape[axis]), min(last, tensor.shape[axis]))
 
     return span
 
 
-def slab(tensor: Tensor, axis: int, first: int, last: int) -> tuple[int, int]:
-    """The elements of the slot that positions ``first`` to before ``last`` of ``axis`` touch."""
+def slice_span(tensor: Tensor, axis: int, first: int, last: int) -> tuple[int, int]:
+    """The half-open range of elements of the slot that positions [first, last) of ``axis`` touch."""
     part = tensor.slice(axis, first, max(0, last - first))
     return span_of(part.offset, part.shape, part.strides)
 
@@ -103,5 +103,5 @@ def value_of(name: str, tensor: Tensor, positions: Sequence[str]) -> str:
 
 
 def clamped_index(item: str, extent: int) -> str:
-    """An index of the data on an axis of ``extent``, negative ones counted from the back, kept within the axis."""
+    """An index from the data on an axis of ``extent``, clamped to it; negative ones count from the end."""
     return f"clamp(select({item}, {item} + {extent}, {item} < 0), 0, {max(extent - 1, 0)})"

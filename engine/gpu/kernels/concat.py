@@ -1,4 +1,4 @@
-"""Concat: one place for all parts. Most producers have written there already; what lies elsewhere is copied."""
+"""Concat: one slot for all parts. Most producers have written their views of it already; other parts are copied."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from engine.ops.concat import concat_axis
 
 
 @lowers("Concat")
-def lower_concat(node: Node, low: Lowering) -> None:
+def lower_concat(node: Node, lowering: Lowering) -> None:
     axis = concat_axis(node, len(node.output.shape))
-    parts = [low.tensor(value) for value in node.used_inputs()]
-    whole = low.whole(node.output)
+    parts = [lowering.tensor(value) for value in node.used_inputs()]
+    output = lowering.concat_output(node.output)
     start = 0
     for part in parts:
         extent = part.shape[axis]
-        place = whole.slice(axis, start, extent)
+        view = output.slice(axis, start, extent)
         start += extent
-        if part.size and not _is_same(part, place):
+        if part.size and not _is_same(part, view):
             # a buffer cannot be read and written in one dispatch, even where the ranges are disjoint
-            copy(low.copied(part) if part.slot is whole.slot else part, place, low)
-    low.hand_on(node, whole)
+            copy(lowering.dense_copy(part) if part.slot is output.slot else part, view, lowering)
+    lowering.alias(node, output)
 
 
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether both views, of one shape, are the same elements of the same memory."""
-    strides = zip(one.shape, one.strides, other.strides, strict=True)
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    """Whether two views of one shape are the same elements of the same slot."""
+    strides = zip(a.shape, a.strides, b.strides, strict=True)
     return (
-        one.slot is other.slot
-        and one.offset == other.offset
-        and all(extent == 1 or step == wanted for extent, step, wanted in strides)
+        a.slot is b.slot
+        and a.offset == b.offset
+        and all(extent == 1 or stride == other_stride for extent, stride, other_stride in strides)
     )

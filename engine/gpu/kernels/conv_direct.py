@@ -1,4 +1,4 @@
-"""Convolutions that no tile suits: depthwise ones, three spatial axes, weights that only a run knows."""
+"""Convolutions that no tile suits: depthwise ones, three spatial axes, weights that are no constants."""
 
 from __future__ import annotations
 
@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from engine.gpu.kernels.conv import Layer
 
 
-def emit(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
-    """Add the convolution with the chain up to ``last`` in its epilogue: one invocation an output element."""
+def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add the convolution with the chain up to ``last`` in its epilogue, one invocation an output element."""
     node, window = layer.node, layer.window
-    x, w, zero_x = layer.x, low.input(node, 1), layer.zero
-    zero_w = low.optional(node, 3) if layer.integer else None
-    own = dict(layer.own)
-    zeros = [Operand(name, zero) for name, zero in (("x_zero", zero_x), ("w_zero", zero_w)) if zero is not None]
+    x, w, x_zero = layer.x, lowering.input(node, 1), layer.zero
+    w_zero = lowering.optional(node, 3) if layer.integer else None
+    channel_vectors = dict(layer.channel_vectors)
+    zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]
     inputs = [x, w, *(operand.tensor for operand in zeros)]
-    epilogue, y, target = prepare(low, tree, last, layer.prelude, own, inputs, groups=node.output.shape[1])
+    epilogue, y, target = prepare(
+        lowering,
+        tree,
+        last,
+        prelude=layer.prelude,
+        channel_vectors=channel_vectors,
+        inputs=inputs,
+        groups=node.output.shape[1],
+    )
     pixels = prod(window.out) * node.output.shape[0]
     flops = 2 * node.output.type.size * layer.channels * window.taps
     plane = prod(window.out)
@@ -33,7 +41,7 @@ def emit(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
         image, end = first // plane, -(-last_pixel // plane)
         return span_of(x.offset + image * x.strides[0], (end - image, *x.shape[1:]), x.strides)
 
-    low.dispatch(
+    lowering.dispatch(
         Dispatch(
             kernel="conv_direct",
             params={
@@ -49,9 +57,9 @@ def emit(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
                 "outputs": layer.outputs,
                 "x_strides": x.strides,
                 "w_strides": w.strides,
-                "has_x_zero": zero_x is not None,
-                "w_zero_stride": 0 if zero_w is None or zero_w.size == 1 else 1,
-                "has_w_zero": zero_w is not None,
+                "has_x_zero": x_zero is not None,
+                "w_zero_stride": 0 if w_zero is None or w_zero.size == 1 else 1,
+                "has_w_zero": w_zero is not None,
                 "invocations": INVOCATIONS,
             },
             reads=[Operand("x", x, span), Operand("w", w), *zeros, *epilogue.reads],
@@ -63,4 +71,4 @@ def emit(layer: Layer, low: Lowering, tree: Tree, last: Node) -> None:
         )
     )
     if target is not None:
-        copy(y, target, low)
+        copy(y, target, lowering)

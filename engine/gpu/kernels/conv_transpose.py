@@ -17,23 +17,28 @@ from engine.ops.conv_transpose import transposed_window
 
 
 @lowers("ConvTranspose")
-def lower_conv_transpose(node: Node, low: Lowering) -> None:
-    lower_product(node, low)
+def lower_conv_transpose(node: Node, lowering: Lowering) -> None:
+    lower_product(node, lowering)
 
 
-def _emit(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
-    x, w = low.input(node, 0), _weights(node, low)
+def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    x, w = lowering.input(node, 0), _weights(node, lowering)
     window, out = transposed_window(node, x.shape, w.shape)
     groups, outputs = node.attr("group", 1), w.shape[1]
-    own: dict[str, tuple[Tensor, np.dtype[Any]]] = {}
+    channel_vectors: dict[str, tuple[Tensor, np.dtype[Any]]] = {}
     prelude = ["let root = raw;"]
     bias = node.optional_input(2)
     if bias is not None:
-        own["bias"] = low.reshaped(low.tensor(bias), (1, bias.shape[0], *(1,) * len(out))), bias.dtype
+        channel_vectors["bias"] = (
+            lowering.reshape(lowering.tensor(bias), (1, bias.shape[0], *(1,) * len(out))),
+            bias.dtype,
+        )
         prelude = ["let root = raw + bias;"]
     channels = groups * outputs
-    epilogue, y, target = prepare(low, tree, last, prelude, own, [x, w], groups=channels)
-    low.dispatch(
+    epilogue, y, target = prepare(
+        lowering, tree, last, prelude=prelude, channel_vectors=channel_vectors, inputs=[x, w], groups=channels
+    )
+    lowering.dispatch(
         Dispatch(
             kernel="conv_transpose",
             params={
@@ -61,24 +66,24 @@ def _emit(node: Node, low: Lowering, tree: Tree, last: Node) -> None:
         )
     )
     if target is not None:
-        copy(y, target, low)
+        copy(y, target, lowering)
 
 
 PRODUCTS["", "ConvTranspose"] = _emit, 3
 
 
-def _weights(node: Node, low: Lowering) -> Tensor:
-    """The weights, ``[C, M / groups, *kernel]``; known ones lie tap by tap with the output channels innermost."""
+def _weights(node: Node, lowering: Lowering) -> Tensor:
+    """The weights, ``[C, M / groups, *kernel]``; constant ones lie tap by tap with the output channels innermost."""
     array = node.constant(1)
     if array is None:
-        return low.input(node, 1)
+        return lowering.input(node, 1)
     perm = (*range(2, array.ndim), 0, 1)
-    packed = low.constant(array.transpose(perm), f"{node.input(1).name}:packed")
-    return packed.transpose((array.ndim - 2, array.ndim - 1, *range(array.ndim - 2)))
+    packed_weights = lowering.constant(array.transpose(perm), f"{node.input(1).name}:packed")
+    return packed_weights.transpose((array.ndim - 2, array.ndim - 1, *range(array.ndim - 2)))
 
 
 def _image_span(x: Tensor, pixels: int) -> Span:
-    """The images of x that a range of output pixels, so many an image, is made of."""
+    """The span of x by output pixels, ``pixels`` of which are an image: whole images."""
 
     def span(first: int, last: int) -> tuple[int, int]:
         image = first // pixels

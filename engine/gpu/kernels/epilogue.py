@@ -1,7 +1,7 @@
-"""Element-wise nodes behind a convolution or product: computed where its sums are, before these are stored.
+"""The epilogue of a convolution or product: a chain of element-wise nodes on its sums, before these are stored.
 
-A product whose result one element-wise node reads waits for it, as element-wise nodes wait for each other. Whoever
-lowers the chain finds the product at its root and lets it compute the whole.
+A product waits where only one element-wise node reads its result, as element-wise nodes wait for each other. The
+lowering of the chain then finds the product at its root, and lets it compute all of it.
 """
 
 from __future__ import annotations
@@ -23,65 +23,65 @@ Emit = Callable[[Node, Lowering, Tree, Node], None]
 """Lower a product: its node, the lowering, the chain from ``root`` to the result, and the chain's last node."""
 
 PRODUCTS: dict[tuple[str, str], tuple[Emit, int]] = {}
-"""Products that take a chain, and how many tensors they read themselves."""
+"""Products with an epilogue, and the number of tensors that they read themselves."""
 
 PLAIN = Tree(result="root")
-"""The chain that changes nothing."""
+"""The empty chain."""
 
 
-def lower_product(node: Node, low: Lowering) -> None:
-    """Keep ``node`` for the element-wise node that alone reads it, or lower it now."""
-    if low.read_once(node.output):
-        (reader,) = low.consumers[node.output]
+def lower_product(node: Node, lowering: Lowering) -> None:
+    """Defer ``node`` where an element-wise node alone reads it, else lower it now."""
+    if lowering.has_one_reader(node.output):
+        (reader,) = lowering.consumers[node.output]
         if elementwise.is_elementwise(reader) and reader.output.shape == node.output.shape:
-            low.defer(node)
+            lowering.defer(node)
             return
     emit, _ = PRODUCTS[node.domain, node.op]
-    emit(node, low, PLAIN, node)
+    emit(node, lowering, PLAIN, node)
 
 
-def lower_waiting(node: Node, low: Lowering) -> None:
-    """Lower a node that has waited, whatever it is."""
+def lower_waiting(node: Node, lowering: Lowering) -> None:
+    """Lower a node that has waited: a product or an element-wise node."""
     if (node.domain, node.op) in PRODUCTS:
-        PRODUCTS[node.domain, node.op][0](node, low, PLAIN, node)
+        PRODUCTS[node.domain, node.op][0](node, lowering, PLAIN, node)
     else:
-        elementwise.lower_now(node, low)
+        elementwise.lower_now(node, lowering)
 
 
-def fuse(node: Node, low: Lowering) -> bool:
-    """Compute ``node`` in the epilogue of a product that waits below it. Returns whether there was one."""
-    root = _root(node, low)
-    if root is None:
+def fuse(node: Node, lowering: Lowering) -> bool:
+    """Compute ``node`` in the epilogue of a waiting product under it. Returns whether there is one."""
+    product = _product_below(node, lowering)
+    if product is None:
         return False
-    waiting = low.deferred(root)
-    assert waiting is not None
-    emit, reads = PRODUCTS[waiting.domain, waiting.op]
-    if not elementwise.cut(node, low, root, elementwise.MOST_READS - reads):
-        # the chain is too long for one epilogue: its lower part goes into it, and the rest reads the result
-        low.tensor(next(value for value in node.used_inputs() if elementwise.leads_to(value, low, root)))
-        return fuse(node, low)
-    tree = elementwise.build(node, low, root)
-    emit(low.take(root), low, tree, node)
+    product_node = lowering.waiting_node(product)
+    assert product_node is not None
+    emit, reads = PRODUCTS[product_node.domain, product_node.op]
+    if not elementwise.limit_reads(node, lowering, product, elementwise.MAX_READS - reads):
+        # the chain is too long for one epilogue: its first part goes there, and the rest reads the result
+        lowering.tensor(next(value for value in node.used_inputs() if elementwise.leads_to(value, lowering, product)))
+        return fuse(node, lowering)
+    tree = elementwise.build_tree(node, lowering, product)
+    emit(lowering.pop_waiting(product), lowering, tree, node)
     return True
 
 
-def _root(node: Node, low: Lowering) -> Value | None:
-    """The waiting product under ``node`` that was met last."""
+def _product_below(node: Node, lowering: Lowering) -> Value | None:
+    """The output of the waiting product under ``node``, of several that of the last input."""
     for value in reversed(list(node.used_inputs())):
-        waiting = low.deferred(value)
-        if waiting is None:
+        waiting_node = lowering.waiting_node(value)
+        if waiting_node is None:
             continue
-        if (waiting.domain, waiting.op) in PRODUCTS:
+        if (waiting_node.domain, waiting_node.op) in PRODUCTS:
             return value
-        found = _root(waiting, low)
-        if found is not None:
-            return found
+        product = _product_below(waiting_node, lowering)
+        if product is not None:
+            return product
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What a kernel with ``parts/epilogue.wgsl`` is given: operands beside its own, and template parameters."""
+    """What a kernel adds to its dispatch for ``parts/epilogue.wgsl``: operands, and template parameters."""
 
     reads: list[Operand]
     write: Operand
@@ -90,7 +90,7 @@ class Epilogue:
 
 
 def pixel_stride(tensor: Tensor) -> int | None:
-    """Elements from one pixel of ``[N, C, *spatial]`` to the next in row-major order; None where they are uneven."""
+    """The stride from one pixel of ``[N, C, *spatial]`` to the next, in row-major order; None where it varies."""
     stride: int | None = None
     inner = 1
     for axis in (*reversed(range(2, tensor.rank)), 0):
@@ -105,67 +105,68 @@ def pixel_stride(tensor: Tensor) -> int | None:
 
 
 def prepare(
-    low: Lowering,
+    lowering: Lowering,
     tree: Tree,
     last: Node,
     prelude: Sequence[str],
-    own: dict[str, tuple[Tensor, np.dtype]],
+    channel_vectors: dict[str, tuple[Tensor, np.dtype]],
     inputs: Sequence[Tensor],
     groups: int = 1,
     channel_axis: int = 1,
 ) -> tuple[Epilogue, Tensor, Tensor | None]:
     """The epilogue of a product whose output is that of ``last``, ``[N, C, *spatial]``, or with C on another axis.
 
-    ``prelude`` computes ``root`` from ``raw`` and the names of ``own`` (channel vectors, such as a bias); ``inputs``
-    are what the product itself reads; its ``groups`` divide the channels. Returns also the tensor that is written and,
-    where that is only a stand-in for an output whose pixels lie unevenly, the output to copy it to.
+    ``prelude`` computes ``root`` from ``raw`` and the names of ``channel_vectors``, such as a bias. ``inputs`` are the
+    tensors that the product itself reads. Its ``groups`` divide the channels. Returns also the tensor to write and,
+    where the pixels of the output are not evenly spaced, the output to copy that tensor to.
     """
     value = last.output
     pixels = [axis for axis in range(len(value.shape)) if axis != channel_axis]
     perm = (*pixels[:1], channel_axis, *pixels[1:])
 
     def by_pixel(tensor: Tensor) -> Tensor:
-        """Broadcast to the output, by a copy where pixels or channels lie unevenly in it."""
-        wide = tensor.broadcast_to(value.shape).transpose(perm)
-        even = pixel_stride(wide) is not None and wide.strides[1] in (0, 1)
-        return wide if even else low.copied(wide, channels_last(wide.rank))
+        """``tensor`` broadcast to the output; a copy where its pixels or channels are not evenly spaced."""
+        view = tensor.broadcast_to(value.shape).transpose(perm)
+        is_even = pixel_stride(view) is not None and view.strides[1] in (0, 1)
+        return view if is_even else lowering.dense_copy(view, channels_last(view.rank))
 
-    reads = {name: (by_pixel(tensor), dtype) for name, (tensor, dtype) in own.items()}
+    reads = {name: (by_pixel(tensor), dtype) for name, (tensor, dtype) in channel_vectors.items()}
     for leaf, name in tree.leaves.items():
-        reads[name] = by_pixel(low.tensor(leaf)), leaf.dtype
+        reads[name] = by_pixel(lowering.tensor(leaf)), leaf.dtype
     tensors = [*inputs, *(tensor for tensor, _ in reads.values())]
-    y = low.output(last, order=(*pixels, channel_axis), reads=tensors).transpose(perm)
+    y = lowering.output(last, order=(*pixels, channel_axis), reads=tensors).transpose(perm)
     target = None
     if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
         target = y
-        y = low.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
+        y = lowering.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
     steps = {name: (pixel_stride(tensor) or 0, tensor.strides[1]) for name, (tensor, _) in reads.items()}
-    vector = _comes_in_fours(y, groups, [tensor for tensor, _ in reads.values()])
+    vec = 4 if _has_vec4_channels(y, groups, [tensor for tensor, _ in reads.values()]) else 1
     operands, lines = [], []
     for name, (tensor, dtype) in reads.items():
         pixel, channel = steps[name]
-        width = 4 if vector and channel == 1 else 1
+        width = vec if channel == 1 else 1
         span = affine_span(tensor, pixel, (tensor.shape[1],), (channel,))
         operands.append(Operand(f"x_{name}", tensor, span, width))
         terms = [f"params.base_x_{name}"]
         terms += [f"m * {pixel // width}"] if pixel else []
         terms += [f"c / {width}" if width > 1 else "c"] if channel else []
         item = f"x_{name}[{' + '.join(terms)}]"
-        lines.append(f"let {name} = {elementwise.loaded(item, tensor.dtype, dtype, width, 4 if vector else 1)};")
+        load = elementwise.load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
+        lines.append(f"let {name} = {load};")
     stride = pixel_stride(y) or 0
-    write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), 4 if vector else 1)
+    write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), vec)
     lines = [*lines, *prelude, *tree.lines]
     params: dict[str, object] = {
-        "vector": vector,
+        "vector": vec == 4,
         "lines": lines,
-        "result": elementwise.stored(tree.result, y.dtype, value.dtype, 4 if vector else 1),
+        "result": elementwise.store_expression(tree.result, y.dtype, value.dtype, vec),
         "functions": functions_in([*lines, tree.result]),
     }
     return Epilogue(operands, write, stride, params), y, target
 
 
-def _comes_in_fours(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:
-    """Whether four channels lie side by side and aligned in all of them, or are one element repeated."""
+def _has_vec4_channels(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:
+    """Whether each tensor has vec4 items along the channels of a group, aligned, or stride 0 along them."""
 
     def fits(tensor: Tensor) -> bool:
         stride = pixel_stride(tensor) or 0

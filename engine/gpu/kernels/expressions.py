@@ -1,8 +1,8 @@
 """Parts of WGSL expressions: types, constants, conversions, and the functions that they call.
 
 In the kernels that evaluate them ``F``, ``I``, ``U`` and ``B`` are f32, i32, u32 and bool, or vectors of four of them.
-Literals are written ``F(0.5)``, which serves both. An operand that is used twice is a name, so that nothing is computed
-twice. Functions that WGSL lacks, or has with another meaning, lie in shaders/functions, one a file.
+Literals are written ``F(0.5)``, which is both. An operand that is used twice is a name, so that nothing is computed
+twice. Functions that WGSL lacks, or has with another meaning, are in shaders/functions, one a file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def literal(value: float, kind: str = "F") -> str:
         return "B(true)" if value else "B(false)"
     if kind != "F":
         limits = np.iinfo(np.int32 if kind == "I" else np.uint32)
-        clamped = min(max(int(value), int(limits.min)), int(limits.max))
-        # WGSL reads -2147483648 as the negation of a number that no i32 holds
-        return "I(-2147483647 - 1)" if clamped == -(1 << 31) else f"{kind}({clamped}{'u' if kind == 'U' else ''})"
+        integer = min(max(int(value), int(limits.min)), int(limits.max))
+        # WGSL parses -2147483648 as the negation of a number that i32 does not hold
+        return "I(-2147483647 - 1)" if integer == -(1 << 31) else f"{kind}({integer}{'u' if kind == 'U' else ''})"
     single = float(np.float32(value))
     if isnan(single):
         return "quiet_nan()"
@@ -39,31 +39,31 @@ def literal(value: float, kind: str = "F") -> str:
     return f"F({single!r})"
 
 
-def converted(x: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
-    """``x`` of ``source`` as ``target``, as engine/ops/cast.py has it: floats truncate and saturate, integers wrap.
+def conversion(x: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
+    """The conversion of ``x`` from ``source`` to ``target``, as in engine/ops/cast.py.
 
-    64-bit integers saturate at 32 bits, which is what they are stored in.
+    Floats truncate and saturate, integers wrap. 64-bit integers saturate at 32 bits, in which they are stored.
     """
-    one, other = kind_of(source), kind_of(target)
-    if other == "B":
-        # not !=, which naga makes false of NaN
-        return x if one == "B" else f"!({x} == {literal(0, one)})"
-    if one == "B":
-        return f"select({literal(0, other)}, {literal(1, other)}, {x})"
-    if other == "F":
-        y = x if one == "F" else f"F({x})"
+    source_kind, target_kind = kind_of(source), kind_of(target)
+    if target_kind == "B":
+        # not !=, which naga evaluates to false for NaN
+        return x if source_kind == "B" else f"!({x} == {literal(0, source_kind)})"
+    if source_kind == "B":
+        return f"select({literal(0, target_kind)}, {literal(1, target_kind)}, {x})"
+    if target_kind == "F":
+        y = x if source_kind == "F" else f"F({x})"
         return f"rounded_half({y})" if target == np.float16 and source != np.float16 else y
-    if one != "F":
-        return wrapped(x if one == other else f"{other}({x})", target)
-    y = f"truncated({x})" if other == "I" else f"truncated_unsigned({x})"
+    if source_kind != "F":
+        return wrap(x if source_kind == target_kind else f"{target_kind}({x})", target)
+    y = f"truncated({x})" if target_kind == "I" else f"truncated_unsigned({x})"
     if target.itemsize >= 4:
         return y
     limits = np.iinfo(target)
-    return f"clamp({y}, {literal(int(limits.min), other)}, {literal(int(limits.max), other)})"
+    return f"clamp({y}, {literal(int(limits.min), target_kind)}, {literal(int(limits.max), target_kind)})"
 
 
-def wrapped(text: str, dtype: np.dtype[Any]) -> str:
-    """``text`` reduced to the width of an 8- or 16-bit integer type, as its arithmetic wraps."""
+def wrap(text: str, dtype: np.dtype[Any]) -> str:
+    """``text`` wrapped to the width of ``dtype``, where that is an 8- or 16-bit integer type."""
     if dtype.kind not in "iu" or dtype.itemsize >= 4:
         return text
     bits = 32 - 8 * dtype.itemsize
@@ -71,19 +71,19 @@ def wrapped(text: str, dtype: np.dtype[Any]) -> str:
 
 
 def functions_in(texts: Sequence[str]) -> list[str]:
-    """The files of shaders/functions that the expressions call, those that these call before them."""
-    found: list[str] = []
+    """The names of the files of shaders/functions that the expressions call, callees before callers."""
+    names: list[str] = []
 
     def visit(text: str) -> None:
         for name in re.findall(r"\b([a-z][a-z0-9_]*)\(", text):
-            if name in _library() and name not in found:
+            if name in _library() and name not in names:
                 visit(_library()[name])
-                if name not in found:
-                    found.append(name)
+                if name not in names:
+                    names.append(name)
 
     for text in texts:
         visit(text)
-    return found
+    return names
 
 
 def _library() -> dict[str, str]:

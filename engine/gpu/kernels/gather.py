@@ -1,6 +1,6 @@
-"""Gather, GatherElements, GatherND and ReverseSequence: elements picked by what a tensor of indices says.
+"""Gather, GatherElements, GatherND and ReverseSequence: elements selected by a tensor of indices.
 
-No shader can refuse an index that lies outside: such a one is kept at the end that it passed.
+A shader cannot refuse an index that lies outside its axis, so indices are clamped to the axis.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.dispatch import Operand
-from engine.gpu.kernels.addressing import Walk, address, clamped_index
-from engine.gpu.kernels.indexed_copy import pick
+from engine.gpu.kernels.addressing import ElementGrid, address, clamped_index
+from engine.gpu.kernels.indexed_copy import indexed_copy
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
@@ -17,28 +17,28 @@ from engine.ops.types import normalize_axis
 
 
 @lowers("Gather")
-def lower_gather(node: Node, low: Lowering) -> None:
-    x, known = low.input(node, 0), node.constant(1)
+def lower_gather(node: Node, lowering: Lowering) -> None:
+    x, constant_indices = lowering.input(node, 0), node.constant(1)
     axis = normalize_axis(node.attr("axis", 0), x.rank)
-    view = None if known is None else _gathered_view(x, axis, known)
+    view = None if constant_indices is None else _gather_view(x, axis, constant_indices)
     if view is not None:
-        low.hand_on(node, view)
+        lowering.alias(node, view)
         return
-    indices = low.input(node, 1)
-    walk = Walk(low.output(node, reads=[x, indices]))
-    behind = axis + indices.rank
-    axes = [*range(axis), None, *range(behind, walk.y.rank)]
+    indices = lowering.input(node, 1)
+    elements = ElementGrid(lowering.output(node, reads=[x, indices]))
+    end = axis + indices.rank
+    axes = [*range(axis), None, *range(end, elements.y.rank)]
     lines = [
-        f"let given = {address('indices', indices, walk.positions[axis:behind])};",
-        f"let picked = {clamped_index('given', x.shape[axis])};",
+        f"let index = {address('indices', indices, elements.positions[axis:end])};",
+        f"let position = {clamped_index('index', x.shape[axis])};",
     ]
-    positions = [*walk.positions[:axis], "picked", *walk.positions[behind:]]
-    index = walk.shared("indices", indices, range(axis, behind))
-    pick(low, walk, walk.shared("x", x, axes), positions, lines=lines, reads=[index])
+    positions = [*elements.positions[:axis], "position", *elements.positions[end:]]
+    index = elements.mapped_operand("indices", indices, range(axis, end))
+    indexed_copy(lowering, elements, elements.mapped_operand("x", x, axes), positions, lines=lines, reads=[index])
 
 
-def _gathered_view(x: Tensor, axis: int, indices: np.ndarray) -> Tensor | None:
-    """What Gather picks as a view, where the indices are one, or evenly spaced: how exporters take a tensor apart."""
+def _gather_view(x: Tensor, axis: int, indices: np.ndarray) -> Tensor | None:
+    """The output of Gather as a view, where the indices are evenly spaced, as exporters write a split of a tensor."""
     extent = x.shape[axis]
     flat = np.where(indices < 0, indices + extent, indices).reshape(-1)
     steps = np.diff(flat)
@@ -49,49 +49,56 @@ def _gathered_view(x: Tensor, axis: int, indices: np.ndarray) -> Tensor | None:
 
 
 @lowers("GatherElements")
-def lower_gather_elements(node: Node, low: Lowering) -> None:
-    x, indices = low.input(node, 0), low.input(node, 1)
+def lower_gather_elements(node: Node, lowering: Lowering) -> None:
+    x, indices = lowering.input(node, 0), lowering.input(node, 1)
     axis = normalize_axis(node.attr("axis", 0), x.rank)
-    walk = Walk(low.output(node, reads=[x, indices], order=indices.order()))
+    elements = ElementGrid(lowering.output(node, reads=[x, indices], order=indices.order()))
     lines = [
-        f"let given = {address('indices', indices, walk.positions)};",
-        f"let picked = {clamped_index('given', x.shape[axis])};",
+        f"let index = {address('indices', indices, elements.positions)};",
+        f"let position = {clamped_index('index', x.shape[axis])};",
     ]
-    positions = [*walk.positions[:axis], "picked", *walk.positions[axis + 1 :]]
-    axes = [None if along == axis else along for along in range(x.rank)]
-    index = walk.shared("indices", indices, range(x.rank))
-    pick(low, walk, walk.shared("x", x, axes), positions, lines=lines, reads=[index])
+    positions = [*elements.positions[:axis], "position", *elements.positions[axis + 1 :]]
+    axes = [None if other == axis else other for other in range(x.rank)]
+    index = elements.mapped_operand("indices", indices, range(x.rank))
+    indexed_copy(lowering, elements, elements.mapped_operand("x", x, axes), positions, lines=lines, reads=[index])
 
 
 @lowers("GatherND")
-def lower_gather_nd(node: Node, low: Lowering) -> None:
-    x, indices = low.input(node, 0), low.input(node, 1)
+def lower_gather_nd(node: Node, lowering: Lowering) -> None:
+    x, indices = lowering.input(node, 0), lowering.input(node, 1)
     batch, depth, lead = node.attr("batch_dims", 0), indices.shape[-1], indices.rank - 1
-    walk = Walk(low.output(node, reads=[x, indices]))
+    elements = ElementGrid(lowering.output(node, reads=[x, indices]))
     lines = []
     for step in range(depth):
         lines += [
-            f"let given{step} = {address('indices', indices, [*walk.positions[:lead], str(step)])};",
-            f"let picked{step} = {clamped_index(f'given{step}', x.shape[batch + step])};",
+            f"let index{step} = {address('indices', indices, [*elements.positions[:lead], str(step)])};",
+            f"let position{step} = {clamped_index(f'index{step}', x.shape[batch + step])};",
         ]
-    picked = [f"picked{step}" for step in range(depth)]
-    positions = [*walk.positions[:batch], *picked, *walk.positions[lead:]]
-    axes = [*range(batch), *([None] * depth), *range(lead, walk.y.rank)]
-    reads: list[Operand] = [walk.shared("indices", indices, [*range(lead), None])] if depth else []
-    pick(low, walk, walk.shared("x", x, axes), positions, lines=lines, reads=reads)
+    index_positions = [f"position{step}" for step in range(depth)]
+    positions = [*elements.positions[:batch], *index_positions, *elements.positions[lead:]]
+    axes = [*range(batch), *([None] * depth), *range(lead, elements.y.rank)]
+    reads: list[Operand] = [elements.mapped_operand("indices", indices, [*range(lead), None])] if depth else []
+    indexed_copy(lowering, elements, elements.mapped_operand("x", x, axes), positions, lines=lines, reads=reads)
 
 
 @lowers("ReverseSequence")
-def lower_reverse_sequence(node: Node, low: Lowering) -> None:
-    x, lengths = low.input(node, 0), low.input(node, 1)
+def lower_reverse_sequence(node: Node, lowering: Lowering) -> None:
+    x, lengths = lowering.input(node, 0), lowering.input(node, 1)
     time, batch = node.attr("time_axis", 0), node.attr("batch_axis", 1)
-    walk = Walk(low.output(node, reads=[x, lengths], order=x.order()))
-    step = walk.positions[time]
+    elements = ElementGrid(lowering.output(node, reads=[x, lengths], order=x.order()))
+    step = elements.positions[time]
     lines = [
-        f"let count = min({address('lengths', lengths, [walk.positions[batch]])}, {x.shape[time]});",
+        f"let count = min({address('lengths', lengths, [elements.positions[batch]])}, {x.shape[time]});",
         f"let source = select({step}, count - 1 - {step}, {step} < count);",
     ]
-    positions = list(walk.positions)
+    positions = list(elements.positions)
     positions[time] = "source"
-    axes = [None if along == time else along for along in range(x.rank)]
-    pick(low, walk, walk.shared("x", x, axes), positions, lines=lines, reads=[walk.shared("lengths", lengths, [batch])])
+    axes = [None if other == time else other for other in range(x.rank)]
+    indexed_copy(
+        lowering,
+        elements,
+        elements.mapped_operand("x", x, axes),
+        positions,
+        lines=lines,
+        reads=[elements.mapped_operand("lengths", lengths, [batch])],
+    )

@@ -1,20 +1,20 @@
-"""Host of indexed_copy.wgsl: each element of the result is one element of a tensor, or a fill."""
+"""Host of indexed_copy.wgsl: each element of the result is one element of a tensor, or the fill value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from engine.gpu.dispatch import Dispatch, Operand
-from engine.gpu.kernels.addressing import Walk, address, value_of
+from engine.gpu.kernels.addressing import ElementGrid, address, value_of
 from engine.gpu.lowering import Lowering
 
 ZERO = {"f32": "0.0", "f16": "0.0", "i32": "0", "u32": "0u"}
 """Zero of each storage type in the type that kernels compute in."""
 
 
-def pick(
-    low: Lowering,
-    walk: Walk,
+def indexed_copy(
+    lowering: Lowering,
+    elements: ElementGrid,
     x: Operand,
     positions: Sequence[str],
     *,
@@ -25,27 +25,27 @@ def pick(
 ) -> None:
     """Add the dispatch ``y[i] = x[positions]``.
 
-    ``positions`` are WGSL, one for each axis of x: of the position i0, i1, … in y, and of what ``lines`` compute of it
-    and from ``reads``. Where the condition ``inside`` is given, what it does not hold for is ``fill``.
+    ``positions`` are WGSL expressions, one for each axis of x, of the position i0, i1, … in y and of the variables that
+    ``lines`` compute from it and from ``reads``. Elements for which the condition ``inside`` is false are ``fill``.
     """
-    y = walk.y
+    y = elements.y
     if not y.size:
         return
-    low.dispatch(
+    lowering.dispatch(
         Dispatch(
             kernel="indexed_copy",
             params={
-                **walk.params(),
+                **elements.params(),
                 "lines": lines,
                 "source": value_of(x.name, x.tensor, positions),
                 "inside": inside,
                 "fill": fill,
-                "target": address("y", y, walk.positions),
+                "target": address("y", y, elements.positions),
                 "item": y.dtype,
             },
             reads=[x, *reads],
-            writes=[walk.target()],
-            rows=walk.rows,
-            grid=walk.grid,
+            writes=[elements.target()],
+            rows=elements.rows,
+            grid=elements.grid,
         )
     )

@@ -1,4 +1,4 @@
-"""Pad and CenterCropPad: what is taken away is a view; what is added is picked from the edge, or the fill."""
+"""Pad and CenterCropPad: a crop is a view; padding copies elements of the input, or the fill value."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.gpu.dispatch import Operand
-from engine.gpu.kernels.addressing import Walk, slab, value_of
+from engine.gpu.kernels.addressing import ElementGrid, slice_span, value_of
 from engine.gpu.kernels.elementwise import copy
-from engine.gpu.kernels.indexed_copy import pick
+from engine.gpu.kernels.indexed_copy import indexed_copy
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
@@ -19,93 +19,103 @@ from engine.ops.pad import center_widths, pad_widths
 
 
 @lowers("Pad")
-def lower_pad(node: Node, low: Lowering) -> None:
-    x, mode = low.input(node, 0), node.attr("mode", "constant")
+def lower_pad(node: Node, lowering: Lowering) -> None:
+    x, mode = lowering.input(node, 0), node.attr("mode", "constant")
     if node.version >= 11:
         widths = pad_widths(x.rank, static_ints(node, 1), ints(node.constant(3)))
-        value = low.optional(node, 2)
+        value = lowering.optional(node, 2)
     else:
         widths = pad_widths(x.rank, node.attr("pads", ()))
-        value = low.constant(np.array(node.attr("value", 0.0), node.output.dtype), "value")
-    _pad(node, low, x, widths, mode, value)
+        value = lowering.constant(np.array(node.attr("value", 0.0), node.output.dtype), "value")
+    _pad(node, lowering, x, widths=widths, mode=mode, value=value)
 
 
 @lowers("CenterCropPad")
-def lower_center_crop_pad(node: Node, low: Lowering) -> None:
-    x = low.input(node, 0)
-    _pad(node, low, x, center_widths(node, x.shape, static_ints(node, 1)), "constant", None)
+def lower_center_crop_pad(node: Node, lowering: Lowering) -> None:
+    x = lowering.input(node, 0)
+    _pad(node, lowering, x, widths=center_widths(node, x.shape, static_ints(node, 1)), mode="constant", value=None)
 
 
 def _pad(
-    node: Node, low: Lowering, x: Tensor, widths: Sequence[tuple[int, int]], mode: str, value: Tensor | None
+    node: Node, lowering: Lowering, x: Tensor, widths: Sequence[tuple[int, int]], mode: str, value: Tensor | None
 ) -> None:
     for axis, (before, after) in enumerate(widths):
-        removed = max(-before, 0)
-        x = x.slice(axis, removed, x.shape[axis] - removed - max(-after, 0))
+        crop = max(-before, 0)
+        x = x.slice(axis, crop, x.shape[axis] - crop - max(-after, 0))
     if x.shape == node.output.shape:
-        low.hand_on(node, x)
+        lowering.alias(node, x)
         return
     if value is None:
-        value = low.constant(np.zeros((), node.output.dtype), "value")
-    value = low.reshaped(value, ())
-    befores = [max(before, 0) for before, _ in widths]
-    y = low.output(node, order=x.order(), reads=[x, value])
+        value = lowering.constant(np.zeros((), node.output.dtype), "value")
+    value = lowering.reshape(value, ())
+    begin_pads = [max(before, 0) for before, _ in widths]
+    y = lowering.output(node, order=x.order(), reads=[x, value])
     if mode == "constant":
-        _pad_constant(low, x, y, befores, value)
+        _pad_constant(lowering, x, y, begin_pads=begin_pads, value=value)
     else:
-        _pad_from_edges(low, x, y, befores, mode)
+        _pad_from_edges(lowering, x, y, begin_pads=begin_pads, mode=mode)
 
 
-def _pad_constant(low: Lowering, x: Tensor, y: Tensor, befores: Sequence[int], value: Tensor) -> None:
+def _pad_constant(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequence[int], value: Tensor) -> None:
     if not x.size:
-        copy(value.broadcast_to(y.shape), y, low)
+        copy(value.broadcast_to(y.shape), y, lowering)
         return
-    walk = Walk(y)
-    positions = [_moved(place, -before) for place, before in zip(walk.positions, befores, strict=True)]
+    elements = ElementGrid(y)
+    positions = [
+        _shifted_position(position, -before) for position, before in zip(elements.positions, begin_pads, strict=True)
+    ]
     inside = [
         f"{position} >= 0 && {position} < {extent}"
-        for position, extent, wanted in zip(positions, x.shape, y.shape, strict=True)
-        if extent != wanted
+        for position, extent, target_extent in zip(positions, x.shape, y.shape, strict=True)
+        if extent != target_extent
     ]
-    source = _source(walk, x, befores, "constant")
-    reads = [walk.operand("value", value)]
-    pick(low, walk, source, positions, reads=reads, inside=" && ".join(inside), fill=value_of("value", value, []))
+    source = _source_operand(elements, x, begin_pads, "constant")
+    reads = [elements.operand("value", value)]
+    indexed_copy(
+        lowering,
+        elements,
+        source,
+        positions,
+        reads=reads,
+        inside=" && ".join(inside),
+        fill=value_of("value", value, []),
+    )
 
 
-def _pad_from_edges(low: Lowering, x: Tensor, y: Tensor, befores: Sequence[int], mode: str) -> None:
+def _pad_from_edges(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequence[int], mode: str) -> None:
     if not x.size:
-        raise UnsupportedError(f"{low.node.label}: mode '{mode}' of an empty tensor")
-    walk = Walk(y)
+        raise UnsupportedError(f"{lowering.node.label}: mode '{mode}' of an empty tensor")
+    elements = ElementGrid(y)
     positions, lines = [], []
-    for axis, (place, before) in enumerate(zip(walk.positions, befores, strict=True)):
+    for axis, (position, before) in enumerate(zip(elements.positions, begin_pads, strict=True)):
         extent = x.shape[axis]
         if extent == y.shape[axis]:
-            positions.append(place)
+            positions.append(position)
         elif extent == 1:
             positions.append("0")
         elif mode == "edge":
-            positions.append(f"clamp({_moved(place, -before)}, 0, {extent - 1})")
+            positions.append(f"clamp({_shifted_position(position, -before)}, 0, {extent - 1})")
         else:
             period = _period(extent, mode)
-            lines.append(f"let m{axis} = ({_moved(place, -before % period)}) % {period};")
+            lines.append(f"let m{axis} = ({_shifted_position(position, -before % period)}) % {period};")
             positions.append(f"m{axis}" if mode == "wrap" else f"min(m{axis}, {period} - m{axis})")
-    pick(low, walk, _source(walk, x, befores, mode), positions, lines=lines)
+    indexed_copy(lowering, elements, _source_operand(elements, x, begin_pads, mode), positions, lines=lines)
 
 
-def _moved(place: str, by: int) -> str:
-    return f"{place} + {by}" if by > 0 else f"{place} - {-by}" if by else place
+def _shifted_position(position: str, offset: int) -> str:
+    return f"{position} + {offset}" if offset > 0 else f"{position} - {-offset}" if offset else position
 
 
 def _period(extent: int, mode: str) -> int:
-    """After how many elements the edges repeat: reflect runs there and back, without the two ends twice."""
+    """The period of the padding, in elements: "reflect" runs forth and back, and has both ends once."""
     return extent if mode == "wrap" else max(1, 2 * (extent - 1))
 
 
-def _source(walk: Walk, x: Tensor, befores: Sequence[int], mode: str) -> Operand:
-    axis = walk.outer
+def _source_operand(elements: ElementGrid, x: Tensor, begin_pads: Sequence[int], mode: str) -> Operand:
+    axis = elements.outer
     if axis is None:
-        return walk.operand("x", x)
-    extent, before = x.shape[axis], befores[axis]
+        return elements.operand("x", x)
+    extent, before = x.shape[axis], begin_pads[axis]
 
     def span(first: int, last: int) -> tuple[int, int]:
         positions = np.arange(first, last) - before
@@ -118,6 +128,6 @@ def _source(walk: Walk, x: Tensor, befores: Sequence[int], mode: str) -> Operand
             positions = positions if mode == "wrap" else np.minimum(positions, _period(extent, mode) - positions)
         if not positions.size:
             return x.offset, x.offset
-        return slab(x, axis, int(positions.min()), int(positions.max()) + 1)
+        return slice_span(x, axis, int(positions.min()), int(positions.max()) + 1)
 
     return Operand("x", x, span)

@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool, LpPool and LRN: a window that slides over some axes, its elements joined."""
+"""MaxPool, AveragePool, LpPool and LRN: a reduction of the elements under a window that slides over some axes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch, Operand, Span
-from engine.gpu.kernels.addressing import Walk, address, box_span, slab
+from engine.gpu.kernels.addressing import ElementGrid, address, axis_span, slice_span
 from engine.gpu.kernels.elementwise import Tree, emit
 from engine.gpu.kernels.expressions import functions_in, kind_of, literal
-from engine.gpu.kernels.vec4 import ALIASES, in_items, item_operand, item_width, narrow, wide
+from engine.gpu.kernels.vec4 import ALIASES, compute_value, storage_value, vec4_items, vec4_operand, vec4_width
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor, channels_last
 from engine.graph.ir import Node
 from engine.ops.pool import lowest, pool_window
 from engine.ops.window import Window
 
-MOST_UNROLLED = 16
-"""Window positions up to which each has its own statement; the loads of them all are under way at once."""
+MAX_UNROLLED = 16
+"""Taps of a window up to which each is a statement of its own, so that all their loads are in flight at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """What becomes of the elements under a window.
+    """The reduction of the elements under a window, as WGSL.
 
-    ``step`` makes the next ``total`` of ``total`` and the element ``v``, beginning with ``start``; ``result`` is an
-    expression of the last total, and of ``count`` where that is asked for.
+    ``step`` computes the next ``total`` from ``total``, at first ``start``, and the element ``v``. ``result`` is an
+    expression of the last ``total``, and of ``count`` where ``pool`` counts elements.
     """
 
     start: str
@@ -39,31 +39,45 @@ class Join:
 
 
 @lowers("MaxPool")
-def lower_max_pool(node: Node, low: Lowering) -> None:
-    x = low.input(node, 0)
+def lower_max_pool(node: Node, lowering: Lowering) -> None:
+    x = lowering.input(node, 0)
     kind = kind_of(node.output.dtype)
     join = Join(literal(lowest(node.output.dtype), kind), "larger(total, v)" if kind == "F" else "max(total, v)")
     order = channels_last(x.rank)
-    y = low.output(node, order=order, reads=[x])
-    places = low.output(node, 1, order=order, reads=[x]) if low.wanted(node, 1) else None
+    y = lowering.output(node, order=order, reads=[x])
+    indices = lowering.output(node, 1, order=order, reads=[x]) if lowering.is_read(node, 1) else None
     column_major = bool(node.attr("storage_order", 0))
-    pool(low, x, y, pool_window(node, x.shape), join, places=places, column_major=column_major)
+    pool(lowering, x, y, window=pool_window(node, x.shape), join=join, indices=indices, column_major=column_major)
 
 
 @lowers("AveragePool")
-def lower_average_pool(node: Node, low: Lowering) -> None:
-    x = low.input(node, 0)
-    y = low.output(node, order=channels_last(x.rank), reads=[x])
-    window, padded = pool_window(node, x.shape), bool(node.attr("count_include_pad", 0))
-    pool(low, x, y, window, Join("F(0.0)", "total + v", "total / F(count)"), counted=True, count_padding=padded)
+def lower_average_pool(node: Node, lowering: Lowering) -> None:
+    x = lowering.input(node, 0)
+    y = lowering.output(node, order=channels_last(x.rank), reads=[x])
+    window, count_padding = pool_window(node, x.shape), bool(node.attr("count_include_pad", 0))
+    pool(
+        lowering,
+        x,
+        y,
+        window=window,
+        join=Join("F(0.0)", "total + v", "total / F(count)"),
+        count_elements=True,
+        count_padding=count_padding,
+    )
 
 
 @lowers("LpPool")
-def lower_lp_pool(node: Node, low: Lowering) -> None:
-    x = low.input(node, 0)
-    y = low.output(node, order=channels_last(x.rank), reads=[x])
+def lower_lp_pool(node: Node, lowering: Lowering) -> None:
+    x = lowering.input(node, 0)
+    y = lowering.output(node, order=channels_last(x.rank), reads=[x])
     p = node.attr("p", 2)
-    pool(low, x, y, pool_window(node, x.shape), Join("F(0.0)", f"total + {power('v', p)}", root("total", p)))
+    pool(
+        lowering,
+        x,
+        y,
+        window=pool_window(node, x.shape),
+        join=Join("F(0.0)", f"total + {power('v', p)}", root("total", p)),
+    )
 
 
 def power(value: str, p: int) -> str:
@@ -85,95 +99,119 @@ def root(value: str, p: int) -> str:
 
 
 @lowers("LRN")
-def lower_lrn(node: Node, low: Lowering) -> None:
-    x, size = low.input(node, 0), node.attr("size")
-    y = low.output(node, order=x.order(), reads=[x])
+def lower_lrn(node: Node, lowering: Lowering) -> None:
+    x, size = lowering.input(node, 0), node.attr("size")
+    y = lowering.output(node, order=x.order(), reads=[x])
     channels = x.shape[1]
-    window = Window((size,), (1,), (1,), ((size - 1) // 2,), (size // 2,), (channels,))
-    squares = low.scratch(x.shape, "f32", f"{node.output.name}:squares", y.order())
-    pool(low, x, squares, window, Join("F(0.0)", "total + v * v"), axes=(1,))
+    window = Window(
+        kernel=(size,), strides=(1,), dilations=(1,), begin=((size - 1) // 2,), end=(size // 2,), out=(channels,)
+    )
+    squares = lowering.scratch(x.shape, "f32", f"{node.output.name}:squares", y.order())
+    pool(lowering, x, squares, window=window, join=Join("F(0.0)", "total + v * v"), axes=(1,))
     scale, bias = literal(node.attr("alpha", 1e-4) / size), literal(node.attr("bias", 1.0))
     divisor = f"power({bias} + {scale} * a1, {literal(node.attr('beta', 0.75))})"
     tree = Tree(lines=[f"let value = a0 / {divisor};"], result="value")
-    emit(tree, [("a0", x, node.output.dtype), ("a1", squares, np.dtype(np.float32))], y, node.output.dtype, low)
+    emit(
+        tree,
+        [("a0", x, node.output.dtype), ("a1", squares, np.dtype(np.float32))],
+        y,
+        dtype=node.output.dtype,
+        lowering=lowering,
+    )
 
 
 def pool(
-    low: Lowering,
+    lowering: Lowering,
     x: Tensor,
     y: Tensor,
     window: Window,
     join: Join,
     *,
     axes: Sequence[int] | None = None,
-    counted: bool = False,
+    count_elements: bool = False,
     count_padding: bool = False,
-    places: Tensor | None = None,
+    indices: Tensor | None = None,
     column_major: bool = False,
 ) -> None:
-    """Add the dispatch that joins what of x lies under ``window``, which slides over ``axes`` (default: spatial ones).
+    """Add the dispatch that reduces x under ``window``, which slides over ``axes`` (default: the spatial ones).
 
-    ``places``, of the shape of y, takes the index of each largest element in the flattened x, its spatial part counted
-    with the first axis fastest if ``column_major``. ``counted`` counts the elements under the window, or, with
-    ``count_padding``, elements and padding.
+    ``indices``, of the shape of y, is for the index of each largest element in the flattened x, whose spatial part
+    counts the first axis fastest if ``column_major``. ``count_elements`` counts the elements under the window, or,
+    with ``count_padding``, elements and padding.
     """
     if not y.size:
         return
-    if y.shape[0] > 1 and max(x.nbytes, y.nbytes) > low.binding_limit and places is None:
-        # rows, by which ranges are cut, are whole images otherwise
+    if y.shape[0] > 1 and max(x.nbytes, y.nbytes) > lowering.binding_limit and indices is None:
+        # else a row of the dispatch, a position of the outermost axis, would be a whole image
         for image in range(y.shape[0]):
-            one, other = x.slice(0, image, 1), y.slice(0, image, 1)
-            pool(low, one, other, window, join, axes=axes, counted=counted, count_padding=count_padding)
+            x_image, y_image = x.slice(0, image, 1), y.slice(0, image, 1)
+            pool(
+                lowering,
+                x_image,
+                y_image,
+                window=window,
+                join=join,
+                axes=axes,
+                count_elements=count_elements,
+                count_padding=count_padding,
+            )
         return
     axes = range(2, x.rank) if axes is None else axes
-    width = 1 if places is not None or 1 in axes else item_width([x, y])
-    items = in_items(x, width)
-    walk = Walk(in_items(y, width))
-    moves = [_move(walk, items, window, at, axis, count_padding) for at, axis in enumerate(axes)]
-    unrolled = window.taps <= MOST_UNROLLED
+    width = 1 if indices is not None or 1 in axes else vec4_width([x, y])
+    x_items = vec4_items(x, width)
+    elements = ElementGrid(vec4_items(y, width))
+    axis_params = [
+        _axis_params(elements, x_items, window=window, window_axis=window_axis, axis=axis, count_padding=count_padding)
+        for window_axis, axis in enumerate(axes)
+    ]
+    is_unrolled = window.taps <= MAX_UNROLLED
     kind = ALIASES[x.dtype]
 
     def tap(offsets: dict[int, str]) -> dict[str, str]:
-        positions = list(walk.positions)
+        positions = list(elements.positions)
         for axis, offset in offsets.items():
             positions[axis] = f"o{axis}{offset}"
-        inside = [f"u32({positions[move['axis']]}) < {move['extent']}u" for move in moves if not move["whole"]]
+        inside = [
+            f"u32({positions[axis_param['axis']]}) < {axis_param['extent']}u"
+            for axis_param in axis_params
+            if not axis_param["whole"]
+        ]
         return {
             "inside": " && ".join(inside),
-            "element": wide(address("x", items, positions), x.dtype),
-            "place": _place(x, positions, column_major),
+            "element": compute_value(address("x", x_items, positions), x.dtype),
+            "place": _flat_index(x, positions, column_major),
         }
 
-    if unrolled:
+    if is_unrolled:
         steps = [[f" + {tap * d}" if tap else "" for tap in range(k)] for k, d in _taps(window)]
     else:
         steps = [[f" + t{axis} * {d}"] for axis, (_, d) in zip(axes, _taps(window), strict=True)]
-    planes = prod(x.shape[2:])
-    writes = [item_operand("y", y, width, _along(walk, walk.y))]
-    writes += [] if places is None else [Operand("places", places, _along(walk, places))]
-    low.dispatch(
+    plane_size = prod(x.shape[2:])
+    writes = [vec4_operand("y", y, width, _row_span(elements, elements.y))]
+    writes += [] if indices is None else [Operand("places", indices, _row_span(elements, indices))]
+    lowering.dispatch(
         Dispatch(
             kernel="pool",
             params={
-                **walk.params(),
+                **elements.params(),
                 "vec": width,
                 "type": kind,
-                "functions": functions_in([join.start, join.step, join.result, "" if places is None else "is_nan()"]),
-                "moves": moves,
-                "looped": not unrolled,
+                "functions": functions_in([join.start, join.step, join.result, "" if indices is None else "is_nan()"]),
+                "moves": axis_params,
+                "looped": not is_unrolled,
                 "taps": [tap(dict(zip(axes, offsets, strict=True))) for offsets in product(*steps)],
                 "start": join.start,
                 "join": join.step,
-                "counted": " * ".join(_count(move) for move in moves) if counted else "",
-                "target": address("y", walk.y, walk.positions),
-                "result": narrow(join.result, y.dtype, width),
-                "arg": "" if places is None else address("places", places, walk.positions),
-                "plane": f"({walk.positions[0]} * {x.shape[1]} + {walk.positions[1]}) * {planes}",
+                "counted": " * ".join(_count(axis_param) for axis_param in axis_params) if count_elements else "",
+                "target": address("y", elements.y, elements.positions),
+                "result": storage_value(join.result, y.dtype, width),
+                "arg": "" if indices is None else address("places", indices, elements.positions),
+                "plane": f"({elements.positions[0]} * {x.shape[1]} + {elements.positions[1]}) * {plane_size}",
             },
-            reads=[item_operand("x", x, width, _window_span(walk, items, window, list(axes)))],
+            reads=[vec4_operand("x", x, width, _window_span(elements, x_items, window, list(axes)))],
             writes=writes,
-            rows=walk.rows,
-            grid=walk.grid,
+            rows=elements.rows,
+            grid=elements.grid,
             flops=y.size * window.taps,
         )
     )
@@ -184,31 +222,33 @@ def _taps(window: Window) -> list[tuple[int, int]]:
     return list(zip(window.kernel, window.dilations, strict=True))
 
 
-def _move(walk: Walk, x: Tensor, window: Window, at: int, axis: int, count_padding: bool) -> dict[str, Any]:
-    """What the kernel is told of an axis along which the window moves."""
-    extent, begin = x.shape[axis], window.begin[at]
-    reach = (window.out[at] - 1) * window.strides[at] + window.extents[at] - begin
+def _axis_params(
+    elements: ElementGrid, x: Tensor, window: Window, window_axis: int, axis: int, count_padding: bool
+) -> dict[str, Any]:
+    """The template parameters of an axis along which the window slides."""
+    extent, begin = x.shape[axis], window.begin[window_axis]
+    reach = (window.out[window_axis] - 1) * window.strides[window_axis] + window.extents[window_axis] - begin
     return {
         "axis": axis,
-        "position": walk.positions[axis],
-        "stride": window.strides[at],
+        "position": elements.positions[axis],
+        "stride": window.strides[window_axis],
         "begin": begin,
-        "kernel": window.kernel[at],
-        "dilation": window.dilations[at],
+        "kernel": window.kernel[window_axis],
+        "dilation": window.dilations[window_axis],
         "extent": extent,
         "whole": begin <= 0 and reach <= extent,
         "low": -begin if count_padding else 0,
-        "high": extent + (window.end[at] if count_padding else 0),
+        "high": extent + (window.end[window_axis] if count_padding else 0),
     }
 
 
-def _count(move: dict[str, Any]) -> str:
-    """How many positions along an axis count."""
-    return str(move["kernel"]) if move["whole"] else f"count{move['axis']}"
+def _count(axis_param: dict[str, Any]) -> str:
+    """The number of positions along an axis that count, as WGSL."""
+    return str(axis_param["kernel"]) if axis_param["whole"] else f"count{axis_param['axis']}"
 
 
-def _place(x: Tensor, positions: Sequence[str], column_major: bool) -> str:
-    """The index of a position among the spatial ones, as WGSL."""
+def _flat_index(x: Tensor, positions: Sequence[str], column_major: bool) -> str:
+    """The index of a position in the flattened spatial axes, as WGSL."""
     axes = list(range(2, x.rank))
     terms, step = [], 1
     for axis in axes if column_major else reversed(axes):
@@ -217,21 +257,21 @@ def _place(x: Tensor, positions: Sequence[str], column_major: bool) -> str:
     return " + ".join(terms)
 
 
-def _along(walk: Walk, tensor: Tensor) -> Span | None:
-    return None if walk.outer is None else box_span(tensor, walk.outer)
+def _row_span(elements: ElementGrid, tensor: Tensor) -> Span | None:
+    return None if elements.outer is None else axis_span(tensor, elements.outer)
 
 
-def _window_span(walk: Walk, x: Tensor, window: Window, axes: list[int]) -> Span | None:
-    """What the windows of a range of rows touch of x."""
-    outer = walk.outer
+def _window_span(elements: ElementGrid, x: Tensor, window: Window, axes: list[int]) -> Span | None:
+    """The span of x: the elements under the windows of a range of rows."""
+    outer = elements.outer
     if outer is None or outer not in axes:
-        return _along(walk, x)
-    at, extent = axes.index(outer), x.shape[outer]
+        return _row_span(elements, x)
+    window_axis, extent = axes.index(outer), x.shape[outer]
 
     def span(first: int, last: int) -> tuple[int, int]:
-        low = first * window.strides[at] - window.begin[at]
-        high = (last - 1) * window.strides[at] - window.begin[at] + window.extents[at]
-        low = max(0, min(low, extent))
-        return slab(x, outer, low, max(low, min(high, extent)))
+        begin = first * window.strides[window_axis] - window.begin[window_axis]
+        end = (last - 1) * window.strides[window_axis] - window.begin[window_axis] + window.extents[window_axis]
+        begin = max(0, min(begin, extent))
+        return slice_span(x, outer, begin, max(begin, min(end, extent)))
 
     return span

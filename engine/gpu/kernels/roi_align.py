@@ -1,28 +1,28 @@
-"""Host of roi_align.wgsl: regions of a feature map resampled to one size."""
+"""RoiAlign, the host of roi_align.wgsl: regions of a feature map, resampled to one size."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from engine.gpu.dispatch import Dispatch
-from engine.gpu.kernels.addressing import Walk, address, clamped_index, value_of
+from engine.gpu.kernels.addressing import ElementGrid, address, clamped_index, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import channels_last
 from engine.graph.ir import Node
 
 
 @lowers("RoiAlign")
-def lower_roi_align(node: Node, low: Lowering) -> None:
-    x, rois, batch = (low.input(node, index) for index in range(3))
-    y = low.output(node, order=channels_last(4), reads=[x, rois, batch])
-    walk = Walk(y)
-    region, channel, bin_row, bin_column = walk.positions
+def lower_roi_align(node: Node, lowering: Lowering) -> None:
+    x, rois, batch = (lowering.input(node, index) for index in range(3))
+    y = lowering.output(node, order=channels_last(4), reads=[x, rois, batch])
+    elements = ElementGrid(y)
+    region, channel, bin_row, bin_column = elements.positions
     default = "half_pixel" if node.version >= 16 else "output_half_pixel"
-    low.dispatch(
+    lowering.dispatch(
         Dispatch(
             kernel="roi_align",
             params={
-                **walk.params(),
+                **elements.params(),
                 "rois": [value_of("rois", rois, [region, str(side)]) for side in range(4)],
                 "image": clamped_index(address("batch", batch, [region]), x.shape[0]),
                 "channel": channel,
@@ -36,16 +36,16 @@ def lower_roi_align(node: Node, low: Lowering) -> None:
                 "ratio": node.attr("sampling_ratio", 0),
                 "half_pixel": node.attr("coordinate_transformation_mode", default) == "half_pixel",
                 "largest": node.attr("mode", "avg") == "max",
-                "target": address("y", y, walk.positions),
+                "target": address("y", y, elements.positions),
                 "item": y.dtype,
             },
             reads=[
-                walk.shared("x", x, [None, 1, None, None]),
-                walk.shared("rois", rois, [0, None]),
-                walk.shared("batch", batch, [0]),
+                elements.mapped_operand("x", x, [None, 1, None, None]),
+                elements.mapped_operand("rois", rois, [0, None]),
+                elements.mapped_operand("batch", batch, [0]),
             ],
-            writes=[walk.target()],
-            rows=walk.rows,
-            grid=walk.grid,
+            writes=[elements.target()],
+            rows=elements.rows,
+            grid=elements.grid,
         )
     )

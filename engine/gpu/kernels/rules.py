@@ -1,8 +1,8 @@
 """The WGSL expression of each element-wise ONNX operator.
 
 Arithmetic and comparison are those of engine/ops: NaN spreads, 8- and 16-bit integers wrap, and what ONNX leaves open
-(an integer over 0, a float beyond the range of an integer) is as it is there. 64-bit integers are computed in 32 bits.
-Compilers may take for granted that no float is NaN: where an extreme or a choice could lose one, its bits decide.
+(an integer over 0, a float beyond the range of an integer) has the same result. 64-bit integers are computed in
+32 bits. Compilers may assume that no float is NaN: where an extreme or a selection could lose one, its bits are tested.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from math import pi, sqrt
 
 import numpy as np
 
-from engine.gpu.kernels.expressions import converted, kind_of, literal, wrapped
+from engine.gpu.kernels.expressions import conversion, kind_of, literal, wrap
 from engine.graph.ir import Node
 
 Rule = Callable[[Node, list[str]], str]
-"""The expression of a node's first output from names of its inputs, "" for one that is left out."""
+"""The expression of a node's first output from the names of its inputs; "" is the name of an absent input."""
 
 
 def expression(node: Node, args: Sequence[str]) -> str:
-    """The WGSL expression of ``node``; ``args`` are names, "" for an input that is left out."""
+    """The WGSL expression of ``node``; ``args`` are names, "" for an absent input."""
     text = RULES[node.op](node, list(args))
-    return text if node.op in CLOSED else wrapped(text, node.output.dtype)
+    return text if node.op in CLOSED else wrap(text, node.output.dtype)
 
 
 def _call(name: str) -> Rule:
@@ -35,7 +35,7 @@ def _infix(symbol: str) -> Rule:
 
 
 def _text(template: str) -> Rule:
-    """The expression of the one input, which ``template`` calls ``x``."""
+    """The expression ``template`` of the one input, ``x``."""
     return lambda _, args: template.format(x=args[0])
 
 
@@ -69,14 +69,14 @@ def _modulo(node: Node, args: list[str]) -> str:
 
 def _power(node: Node, args: list[str]) -> str:
     base, exponent = args
-    kind, other = _kind(node), kind_of(node.input(1).dtype)
-    if kind != "F" and other != "F":
-        y = f"integer_power({_as('I', kind, base)}, {_as('I', other, exponent)})"
-        return _as(kind, "I", y)
-    known = node.constant(1)
-    if kind == "F" and known is not None and known.size == 1 and float(known.item()) in _POWERS:
-        return _POWERS[float(known.item())].format(x=base)
-    y = f"power({_as('F', kind, base)}, {_as('F', other, exponent)})"
+    kind, exponent_kind = _kind(node), kind_of(node.input(1).dtype)
+    if kind != "F" and exponent_kind != "F":
+        y = f"integer_power({_convert_kind('I', kind, base)}, {_convert_kind('I', exponent_kind, exponent)})"
+        return _convert_kind(kind, "I", y)
+    constant = node.constant(1)
+    if kind == "F" and constant is not None and constant.size == 1 and float(constant.item()) in _POWERS:
+        return _POWERS[float(constant.item())].format(x=base)
+    y = f"power({_convert_kind('F', kind, base)}, {_convert_kind('F', exponent_kind, exponent)})"
     return y if kind == "F" else f"{'truncated' if kind == 'I' else 'truncated_unsigned'}({y})"
 
 
@@ -84,18 +84,18 @@ _POWERS = {
     1.0: "{x}",
     2.0: "({x} * {x})",
     3.0: "({x} * {x} * {x})",
-    0.5: "select(sqrt({x}), infinity(), is_inf({x}))",  # of -infinity too, of which there is no root
+    0.5: "select(sqrt({x}), infinity(), is_inf({x}))",  # infinity for -infinity too, which has no square root
     -1.0: "(F(1.0) / {x})",
 }
-"""Powers that are worth an expression of their own."""
+"""Exponents with a faster expression than ``power``."""
 
 
-def _as(kind: str, source: str, text: str) -> str:
+def _convert_kind(kind: str, source: str, text: str) -> str:
     return text if kind == source else f"{kind}({text})"
 
 
 def _extreme(function: str, spreading: str) -> Rule:
-    """The extreme of all inputs, of floats by a function in which NaN spreads."""
+    """The extreme of all inputs, for floats by the function ``spreading``, in which NaN spreads."""
 
     def rule(node: Node, args: list[str]) -> str:
         name = spreading if _kind(node) == "F" else function
@@ -107,8 +107,8 @@ def _extreme(function: str, spreading: str) -> Rule:
 LARGER, SMALLER = _extreme("max", "larger"), _extreme("min", "smaller")
 
 
-def _compared(symbol: str) -> Rule:
-    """A comparison, which with NaN never holds."""
+def _comparison(symbol: str) -> Rule:
+    """A comparison, which is false for NaN."""
 
     def rule(node: Node, args: list[str]) -> str:
         text = f"({args[0]} {symbol} {args[1]})"
@@ -144,15 +144,15 @@ def _shift(node: Node, args: list[str]) -> str:
 
 
 def _clip(node: Node, args: list[str]) -> str:
-    low, high = [*args[1:], "", ""][:2]
+    minimum, maximum = [*args[1:], "", ""][:2]
     if node.version < 11:
-        low, high = (literal(node.attr(name)) if name in node.attributes else "" for name in ("min", "max"))
-    y = LARGER(node, [args[0], low]) if low else args[0]
-    return SMALLER(node, [y, high]) if high else y
+        minimum, maximum = (literal(node.attr(name)) if name in node.attributes else "" for name in ("min", "max"))
+    y = LARGER(node, [args[0], minimum]) if minimum else args[0]
+    return SMALLER(node, [y, maximum]) if maximum else y
 
 
 def _cast(node: Node, args: list[str]) -> str:
-    return converted(args[0], node.input(0).dtype, node.output.dtype)
+    return conversion(args[0], node.input(0).dtype, node.output.dtype)
 
 
 def _where(_: Node, args: list[str]) -> str:
@@ -194,8 +194,8 @@ def _selu(node: Node, args: list[str]) -> str:
 
 def _celu(node: Node, args: list[str]) -> str:
     alpha = _number(node, "alpha", 1.0)
-    low, high = f"smaller(F(0.0), {alpha} * expm1({args[0]} / {alpha}))", f"larger({args[0]}, F(0.0))"
-    return f"({high} + {low})"
+    negative, positive = f"smaller(F(0.0), {alpha} * expm1({args[0]} / {alpha}))", f"larger({args[0]}, F(0.0))"
+    return f"({positive} + {negative})"
 
 
 def _thresholded_relu(node: Node, args: list[str]) -> str:
@@ -231,12 +231,12 @@ def _gelu(node: Node, args: list[str]) -> str:
 
 def _shrink(node: Node, args: list[str]) -> str:
     kind = _kind(node)
-    x = _as("F", kind, args[0])
+    x = _convert_kind("F", kind, args[0])
     lambd, bias, minus = _number(node, "lambd", 0.5), _number(node, "bias", 0.0), literal(-node.attr("lambd", 0.5))
     outside = f"select(F(0.0), {x} - {bias}, {x} > {lambd})"
     y = f"select({outside}, {x} + {bias}, {x} < {minus})"
     y = f"select({y}, F(0.0), is_nan({x}))" if kind == "F" else y
-    return y if kind == "F" else converted(y, np.dtype(np.float32), node.output.dtype)
+    return y if kind == "F" else conversion(y, np.dtype(np.float32), node.output.dtype)
 
 
 # --- quantisation ---------------------------------------------------------------------------------------------------
@@ -244,8 +244,8 @@ def _shrink(node: Node, args: list[str]) -> str:
 
 def _quantize(node: Node, args: list[str]) -> str:
     zero = f" + F({args[2]})" if len(args) > 2 and args[2] else ""
-    units = f"round({_as('F', _kind(node), args[0])} / {args[1]})"
-    return converted(f"{units}{zero}", np.dtype(np.float32), node.output.dtype)
+    units = f"round({_convert_kind('F', _kind(node), args[0])} / {args[1]})"
+    return conversion(f"{units}{zero}", np.dtype(np.float32), node.output.dtype)
 
 
 def _dequantize(_: Node, args: list[str]) -> str:
@@ -296,11 +296,11 @@ RULES: dict[str, Rule] = {
     "BitwiseOr": _infix("|"),
     "BitwiseXor": _infix("^"),
     "BitShift": _shift,
-    "Equal": _compared("=="),
-    "Greater": _compared(">"),
-    "Less": _compared("<"),
-    "GreaterOrEqual": _compared(">="),
-    "LessOrEqual": _compared("<="),
+    "Equal": _comparison("=="),
+    "Greater": _comparison(">"),
+    "Less": _comparison("<"),
+    "GreaterOrEqual": _comparison(">="),
+    "LessOrEqual": _comparison("<="),
     "And": _infix("&"),
     "Or": _infix("|"),
     "Xor": _infix("!="),
@@ -328,7 +328,7 @@ RULES: dict[str, Rule] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
 }
-"""By operator of the default domain. Those of the quantisation hold where one scale serves all of a tensor."""
+"""The rules by operator of the default domain. Those of quantisation are for one scale for all of a tensor."""
 
 CLOSED = {"Max", "Min", "Sign", "Where", "Clip", "Cast", "CastLike", "Relu", "QuantizeLinear"}
-"""Operators whose results never leave the range of their dtype, so that nothing need wrap."""
+"""Operators whose results are always in the range of their dtype, so that none is wrapped."""

@@ -1,4 +1,4 @@
-"""Tensors of which four channels lie side by side and aligned: kernels treat them as tensors of vec4 items."""
+"""Tensors as vec4 items: four channels that are adjacent and aligned in memory are one item of the kernel."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from engine.gpu.dispatch import Operand, Span
 from engine.gpu.tensor import Tensor
 
 CHANNELS = 1
-"""The axis of ``[N, C, *spatial]`` along which items hold four elements."""
+"""The axis of ``[N, C, *spatial]`` of which a vec4 item holds four elements."""
 
 
-def item_width(tensors: Sequence[Tensor]) -> int:
-    """4 where every tensor lies in fours of channels, else 1."""
-    return 4 if all(map(_lies_in_fours, tensors)) else 1
+def vec4_width(tensors: Sequence[Tensor]) -> int:
+    """Channels of an item: 4 where every tensor consists of vec4 items, else 1."""
+    return 4 if all(map(_has_vec4_channels, tensors)) else 1
 
 
-def _lies_in_fours(tensor: Tensor) -> bool:
+def _has_vec4_channels(tensor: Tensor) -> bool:
     if tensor.rank < 3 or tensor.shape[CHANNELS] % 4 or tensor.strides[CHANNELS] != 1 or tensor.offset % 4:
         return False
     others = zip(tensor.shape, tensor.strides, strict=True)
     return all(stride % 4 == 0 for axis, (extent, stride) in enumerate(others) if extent > 1 and axis != CHANNELS)
 
 
-def in_items(tensor: Tensor, width: int) -> Tensor:
-    """``tensor`` counted in items of ``width`` channels: shape, strides and offset are those of the items."""
+def vec4_items(tensor: Tensor, width: int) -> Tensor:
+    """``tensor`` as a tensor of items of ``width`` channels: shape, strides and offset count items."""
     if width == 1:
         return tensor
     strides = [
@@ -37,25 +37,25 @@ def in_items(tensor: Tensor, width: int) -> Tensor:
     return replace(tensor, shape=tuple(shape), strides=tuple(strides), offset=tensor.offset // width)
 
 
-def item_operand(name: str, tensor: Tensor, width: int, span: Span | None) -> Operand:
+def vec4_operand(name: str, tensor: Tensor, width: int, span: Span | None) -> Operand:
     """The operand of ``tensor`` in items of ``width``; ``span`` counts items."""
     if span is None or width == 1:
         return Operand(name, tensor, span, width)
-    items = span
+    item_span = span
 
-    def elements(first: int, last: int) -> tuple[int, int]:
-        low, high = items(first, last)
-        return low * width, high * width
+    def element_span(first: int, last: int) -> tuple[int, int]:
+        begin, end = item_span(first, last)
+        return begin * width, end * width
 
-    return Operand(name, tensor, elements, width)
+    return Operand(name, tensor, element_span, width)
 
 
-def wide(item: str, dtype: str) -> str:
+def compute_value(item: str, dtype: str) -> str:
     """``item`` of an operand of that storage type in the type that kernels compute in: float16 widens to f32."""
     return f"F({item})" if dtype == "f16" else item
 
 
-def narrow(value: str, dtype: str, width: int) -> str:
+def storage_value(value: str, dtype: str, width: int) -> str:
     """``value`` as an item of an operand of that storage type."""
     if dtype != "f16":
         return value

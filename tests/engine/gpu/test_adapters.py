@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import BackendError
 from engine.gpu import adapters as adapters_module
-from engine.gpu.adapters import LIMITS, adapters, available, card_count, choose, fresh_handle, no_adapter
+from engine.gpu.adapters import LIMITS, adapter_list, adapters, card_count, choose, fresh_handle, no_adapter
 from engine.gpu.listing import devices
 from engine.session import Session
 from tests.engine.gpu.gpu import device
@@ -45,8 +45,8 @@ Handles = Callable[[], list[Handle]]
 def _implementations(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Handles]]:
     """What each implementation lists; a test fills it in before it asks."""
     listed: dict[str, Handles] = {}
-    adapters_module._available.cache_clear()
-    monkeypatch.setattr(adapters_module, "installed", lambda: list(listed))
+    adapters_module._adapter_list.cache_clear()
+    monkeypatch.setattr(adapters_module, "installed_implementations", lambda: list(listed))
     monkeypatch.setattr(adapters_module, "note_use", lambda _: None)
 
     def module(implementation: str) -> Any:
@@ -54,7 +54,7 @@ def _implementations(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Hand
 
     monkeypatch.setattr(adapters_module, "implementation_module", module)
     yield listed
-    adapters_module._available.cache_clear()
+    adapters_module._adapter_list.cache_clear()
 
 
 def test_the_nth_of_equals_is_the_nth_again(implementations: dict[str, Handles]) -> None:
@@ -128,14 +128,14 @@ def _broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(str(tmp_path))
     names = {"broken": "wgpu_broken", **adapters_module.IMPLEMENTATIONS}
     monkeypatch.setattr(adapters_module, "IMPLEMENTATIONS", names)
-    adapters_module._available.cache_clear()
+    adapters_module._adapter_list.cache_clear()
     yield "broken cannot be loaded (OSError: libwgpu_native.so: cannot open shared object file)"
-    adapters_module._available.cache_clear()
+    adapters_module._adapter_list.cache_clear()
     sys.modules.pop("wgpu_broken", None)
 
 
 def test_a_broken_implementation_is_told_in_its_own_words(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapters_module, "installed", lambda: ["broken"])
+    monkeypatch.setattr(adapters_module, "installed_implementations", lambda: ["broken"])
     assert no_adapter() == f"no WebGPU adapter: {broken} (see 'Drivers' in the README)"
     assert devices().failures == {"broken": broken.removeprefix("broken ")}
     with pytest.raises(BackendError, match=re.escape(broken)):
@@ -147,7 +147,7 @@ def test_a_broken_implementation_is_told_in_its_own_words(broken: str, monkeypat
 
 def test_beside_one_that_works_a_broken_one_is_still_told(broken: str) -> None:
     device()
-    assert available().adapters
+    assert adapter_list().adapters
     with pytest.raises(BackendError, match=re.escape(broken)):
         choose("broken")
     if choose().adapter is None:

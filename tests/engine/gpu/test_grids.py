@@ -17,7 +17,7 @@ from onnx import NodeProto
 import shaders
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.dispatch import INVOCATIONS, folded
+from engine.gpu.dispatch import INVOCATIONS, fold_grid
 from engine.gpu.executor import GpuExecutor
 from engine.gpu.limits import GUARANTEED, LARGEST_INTEGER
 from engine.gpu.lowering import Lowering
@@ -304,6 +304,6 @@ def test_parameters_of_more_than_256_bytes_keep_apart() -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 1000))
 def test_folding_wastes_less_than_a_line(workgroups: int, most: int) -> None:
-    x, y, z = folded(workgroups, most)
+    x, y, z = fold_grid(workgroups, most)
     assert max(1, workgroups) <= x * y < max(1, workgroups) + y
     assert (x <= most, z) == (True, 1)

@@ -45,9 +45,9 @@ def test_slots_that_are_alive_together_do_not_overlap() -> None:
             first.setdefault(operand.tensor.slot, step)
             last[operand.tensor.slot] = step
     by_buffer = defaultdict(list)
-    for slot, place in plan.places.items():
-        by_buffer[place.buffer].append(
-            (place.offset, place.offset + slot.nbytes, first.get(slot, -1), last.get(slot, 0))
+    for slot, allocation in plan.allocations.items():
+        by_buffer[allocation.buffer].append(
+            (allocation.offset, allocation.offset + slot.nbytes, first.get(slot, -1), last.get(slot, 0))
         )
     for entries in by_buffer.values():
         for index, (begin, end, start, stop) in enumerate(entries):
@@ -67,7 +67,7 @@ def test_ranges_cover_every_row_once() -> None:
 def test_memory_is_shared() -> None:
     plan = u2netp()
     assert plan.peak_bytes <= plan.activation_bytes <= 1.5 * plan.peak_bytes
-    everything = sum(slot.nbytes for slot in plan.places if not slot.is_constant)
+    everything = sum(slot.nbytes for slot in plan.allocations if not slot.is_constant)
     assert plan.activation_bytes < 0.5 * everything
     assert u2netp(half=True).peak_bytes < 0.6 * plan.peak_bytes
 

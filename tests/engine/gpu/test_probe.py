@@ -37,7 +37,7 @@ def test_a_product_is_believed_only_when_right(monkeypatch: pytest.MonkeyPatch, 
         assert f"var<storage, read_write> c: array<{result}>" in source
         return product.reshape(-1).view(np.uint8)
 
-    monkeypatch.setattr(probe, "_computed", computed)
+    monkeypatch.setattr(probe, "_run_kernel", computed)
     found = probe._product(None, {**CONFIG, "result_component_type": result}, 32)
     assert found.works is works
     assert f"f16→{result} 16x16x16" in found.reason

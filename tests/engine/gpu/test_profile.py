@@ -12,7 +12,7 @@ from engine.errors import BackendError
 from engine.gpu import profile
 from engine.gpu.device import Device
 from engine.gpu.executor import GpuExecutor
-from engine.gpu.profile import gpu_seconds, timed
+from engine.gpu.profile import command_seconds, gpu_seconds
 from engine.kernel_time import kernel_time
 from tests.engine.gpu.gpu import device
 from tests.engine.models import feeds, loaded, model, node
@@ -41,7 +41,7 @@ def executor() -> Iterator[GpuExecutor]:
 
 def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
     executor.run(feeds(loaded(CHAIN)))
-    taken = timed(executor)
+    taken = command_seconds(executor)
     assert len(taken) == len(executor.plan.commands)
     assert all(0 <= seconds < 60 for seconds in taken)
     assert sum(taken) > 0
@@ -51,7 +51,7 @@ def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
 def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -> None:
     executor.run(feeds(loaded(CHAIN)))
     gpu_seconds(executor, 1)
-    whole, parts = min(gpu_seconds(executor, 5)), min(sum(timed(executor)) for _ in range(5))
+    whole, parts = min(gpu_seconds(executor, 5)), min(sum(command_seconds(executor)) for _ in range(5))
     assert len(gpu_seconds(executor, 2)) == 2
     assert whole > 0
     assert parts / 20 < whole < parts * 20
@@ -77,7 +77,7 @@ def test_a_device_without_timestamps_says_so(monkeypatch: pytest.MonkeyPatch) ->
     executor = GpuExecutor(loaded(CHAIN), device())
     monkeypatch.setattr(device(), "timestamps", False)
     with pytest.raises(BackendError, match="has no timestamp queries"):
-        timed(executor)
+        command_seconds(executor)
 
 
 class Ticks(Device):

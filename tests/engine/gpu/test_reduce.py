@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels.row_reduction import Rows
+from engine.gpu.kernels.row_reduction import RowLayout
 from engine.gpu.tensor import Slot, Tensor, strides_of
 from engine.ops.reduce import REDUCTIONS
 from tests.engine.gpu.gpu import compare, run, test_adapter
@@ -153,7 +153,7 @@ def test_global_pools_of_channels_last_memory(op: str, shape: list[int]) -> None
 )
 def test_tiles_of_rows_and_lanes(shape: list[int], axis: int, tile: tuple[int, int]) -> None:
     x = Tensor(Slot(0, "x"), "f32", tuple(shape), strides_of(tuple(shape)))
-    assert Rows({"x": x}, (axis,)).tile() == tile
+    assert RowLayout({"x": x}, (axis,)).tile() == tile
     compare(reduction("ReduceSum", shape, [axis]), rtol=1e-5, atol=1e-5, kernels=["row_reduction"])
 
 
