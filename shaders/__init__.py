@@ -1,1 +1,1 @@
-"""The home of the WGSL compute shaders, one file per kernel; the WebGPU executor that runs them is yet to come."""
+"""The home of the WGSL compute shaders, one file per kernel, on the frames of bases/."""

@@ -3,18 +3,9 @@
 // One element of y an invocation, which gathers what every window that covers it holds for it; spatial axes: {{ rank }}.
 // x is [N, C * taps, windows], y [N, C, *image], both by strides.
 // The host guarantees: count rows lie within every binding.
-{% include "parts/params.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% set vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% block element %}
   let origin = {{ origin }};
 {% for axis in range(rank) %}
   let p{{ axis }} = {{ positions[axis] }} + {{ begin[axis] }};
@@ -31,4 +22,4 @@ fn main(
   }
 {% endfor %}
   {{ target }} = {{ item }}({{ result }});
-}
+{% endblock %}

@@ -4,24 +4,13 @@
 //
 // x is [N, C, *spatial] and w is [M, C / groups, *kernel], both by strides that are constants here; spatial axes: {{ out | length }}.
 // The host guarantees: count pixels of y lie within every binding, and x's binding holds their images whole.
-{% include "parts/params.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% set vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
 {% set S = 'i32' if integer else 'f32' %}
 {% set rank = out | length %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) ids: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
+{% block main %}
   let channels_out = params.pixel_channels;
-  let index = linear_index(id, ids, local);
+  let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * channels_out) {
     return;
   }
@@ -59,8 +48,9 @@ fn main(
   }
 {% endfor %}
   store(m, c, 0, vec4<{{ S }}>(sum));
-}
-
+{% endblock %}
+{% block store %}
 fn store(m: i32, group: i32, n: i32, sums: vec4<{{ S }}>) {
 {% include "parts/epilogue.wgsl" %}
 }
+{% endblock %}

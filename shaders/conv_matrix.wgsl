@@ -9,38 +9,34 @@
 //
 // The host guarantees: count pixels lie within every binding; subgroups have {{ lanes }} invocations, side by side in the
 // workgroup; channels come in fours; w is padded to whole tiles with zeros. For Dawn alone: the feature is experimental.
-{% include "parts/params.wgsl" %}
-{% set threads = (bm // sm) * (bn // sn) * lanes %}
+{% extends "bases/kernel.wgsl" %}
+{% set invocations = (bm // sm) * (bn // sn) * lanes %}
 {% set k4s = bk // 4 %}
 {% set n4s = bn // 4 %}
-{% set a_loads = bm * k4s // threads %}
-{% set b_loads = bk * n4s // threads %}
-{% set a_step = threads // k4s %}
+{% set a_loads = bm * k4s // invocations %}
+{% set b_loads = bk * n4s // invocations %}
+{% set a_step = invocations // k4s %}
 {# eight elements more than it takes, so that rows begin in different banks #}
 {% set a_stride = bk + 8 %}
 {% set b_stride = bn + 8 %}
 {% set S = 'vec4<f32>' %}
 {% set integer = false %}
 {% set vec = 4 if vector else 1 %}
-{% include "parts/types.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
+{% block declarations %}
 
 // x: [m][k]
 var<workgroup> tile_a: array<f16, {{ bm * a_stride }}>;
 // w: [k][n]
 var<workgroup> tile_b: array<f16, {{ bk * b_stride }}>;
 // sums: [subgroup][m][n]
-var<workgroup> sums: array<f32, {{ threads // lanes * 256 }}>;
+var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
 
 {% include "parts/conv_loader.wgsl" %}
-
-@compute @workgroup_size({{ threads }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(local_invocation_index) local_index: u32,
-) {
+{% endblock %}
+{% block grid %}
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+{% endblock %}
+{% block main %}
 {% include "parts/conv_begin.wgsl" %}
 
   let subgroup = local / {{ lanes }};
@@ -51,12 +47,9 @@ fn main(
   var c{{ i }}_{{ j }}: subgroup_matrix_result<f32, 16, 16>;
 {% endfor %}
 {% endfor %}
-{% for l in range(a_loads) %}
-  var a_next{{ l }} = vec4<f16>();
-{% endfor %}
-{% for l in range(b_loads) %}
-  var b_next{{ l }} = vec4<f16>();
-{% endfor %}
+{% with item = 'vec4<f16>' %}
+{% include "parts/tile_ahead.wgsl" %}
+{% endwith %}
 
   // the loads of a step are under way while the step before it multiplies: the first round only loads
   for (var step = first_step - 1; step < last_step; step += 1) {
@@ -65,18 +58,9 @@ fn main(
       a_next{{ l }} = vec4<f16>(load_x(p{{ l }}, tap_y, tap_x, first_channel + channel));
 {% endfor %}
 {% for l in range(b_loads) %}
-      b_next{{ l }} = w[w_at + (local + {{ l * threads }}) / {{ n4s }} * w_row + (local + {{ l * threads }}) % {{ n4s }}];
+      b_next{{ l }} = w[w_at + (local + {{ l * invocations }}) / {{ n4s }} * w_row + (local + {{ l * invocations }}) % {{ n4s }}];
 {% endfor %}
-      w_at += {{ bk }} * w_row;
-      channel += {{ bk }};
-      while (channel >= params.channels) {
-        channel -= params.channels;
-        tap_x += 1;
-        if (tap_x == params.kernel_x) {
-          tap_x = 0;
-          tap_y += 1;
-        }
-      }
+{% include "parts/conv_advance.wgsl" %}
     }
     if (step >= first_step) {
 {% for kk in range(bk // 16) %}
@@ -104,7 +88,7 @@ fn main(
 {% endfor %}
 {% for l in range(b_loads) %}
     {
-      let at = (local + {{ l * threads }}) / {{ n4s }} * {{ b_stride }} + (local + {{ l * threads }}) % {{ n4s }} * 4;
+      let at = (local + {{ l * invocations }}) / {{ n4s }} * {{ b_stride }} + (local + {{ l * invocations }}) % {{ n4s }} * 4;
 {% for e in range(4) %}
       tile_b[at + {{ e }}] = b_next{{ l }}.{{ 'xyzw'[e] }};
 {% endfor %}
@@ -130,5 +114,7 @@ fn main(
   workgroupBarrier();
 {% endfor %}
 {% endfor %}
-}
+{% endblock %}
+{% block store %}
 {% include "parts/conv_store.wgsl" %}
+{% endblock %}

@@ -2,23 +2,12 @@
 //
 // x is [m, part, group, N up to a multiple of the tile], four channels an item. One invocation for four channels of one pixel.
 // The host guarantees: count pixels lie within every binding.
-{% include "parts/params.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% set vec = 4 if vector else 1 %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
 {% set S = 'vec4<i32>' if integer else 'vec4<f32>' %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) ids: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
+{% block main %}
   let n4s = params.n_padded / 4;
-  let index = linear_index(id, ids, local);
+  let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * n4s * {{ groups }}) {
     return;
   }
@@ -30,8 +19,9 @@ fn main(
     sums += x[params.base_x + ((m * {{ splits }} + part) * {{ groups }} + group) * n4s + index % n4s];
   }
   store(m, group, index % n4s * 4, sums);
-}
-
+{% endblock %}
+{% block store %}
 fn store(m: i32, group: i32, n: i32, sums: {{ S }}) {
 {% include "parts/epilogue.wgsl" %}
 }
+{% endblock %}

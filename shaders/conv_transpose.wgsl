@@ -8,21 +8,10 @@
 // x is [N, C, *spatial], w is [C, M / groups, *kernel], both by strides that are constants here.
 // Spatial axes: {{ rank }}.
 // The host guarantees: count pixels of y lie within every binding, and x's binding holds their images whole.
-{% include "parts/params.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% set vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) ids: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let index = linear_index(id, ids, local);
+{% block main %}
+  let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * {{ groups * outputs }}) {
     return;
   }
@@ -47,8 +36,9 @@ fn main(
   }
 {% endfor %}
   store(m, c, 0, vec4<f32>(sum));
-}
-
+{% endblock %}
+{% block store %}
 fn store(m: i32, group: i32, n: i32, sums: vec4<f32>) {
 {% include "parts/epilogue.wgsl" %}
 }
+{% endblock %}

@@ -2,16 +2,8 @@
 //
 // One invocation for each line along the axis, in order. Tensors have any strides.
 // The host guarantees: count rows lie within every binding; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
   var total = {{ neutral }};
   for (var step = 0; step < {{ extent }}; step += 1) {
     let k = {{ (extent - 1) ~ " - step" if reverse else "step" }};
@@ -23,4 +15,4 @@ fn main(
     {{ target }} = {{ item }}(total);
 {% endif %}
   }
-}
+{% endblock %}

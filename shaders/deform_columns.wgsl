@@ -7,18 +7,13 @@
 // one dense run.
 // Outside x stand zeros.
 // The host guarantees: every tensor lies whole within its binding. Offsets may be anything: sample() clamps indices.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% include "parts/sample.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% set rank = extents | length %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let linear = linear_index(group, groups, local);
+{% block declarations %}
+{% include "parts/sample.wgsl" %}
+{% endblock %}
+{% block main %}
+  let linear = linear_index(workgroup_id, num_workgroups, local_index);
   if (linear >= params.count * {{ taps * channels }}) {
     return;
   }
@@ -33,19 +28,19 @@ fn main(
   let inner = index - row * {{ taps * channels }};
   let tap = inner / {{ channels }};
   let channel = rest * {{ channels }} + inner - tap * {{ channels }};
-  let moved = channel / {{ offset_channels }} * {{ taps }} + tap;
-  var taps_left = tap;
+  let offset_tap = channel / {{ offset_channels }} * {{ taps }} + tap;
+  var rest_of_tap = tap;
 {% for axis in range(rank - 1, -1, -1) %}
 {% set first = 'params.first_out + ' if axis == 0 else '' %}
-  let still{{ axis }} = ({{ first }}o{{ axis }}) * {{ strides[axis] }} + taps_left % {{ kernel[axis] }} * {{ dilations[axis] }} - {{ begin[axis] }};
-  taps_left = taps_left / {{ kernel[axis] }};
+  let window{{ axis }} = ({{ first }}o{{ axis }}) * {{ strides[axis] }} + rest_of_tap % {{ kernel[axis] }} * {{ dilations[axis] }} - {{ begin[axis] }};
+  rest_of_tap = rest_of_tap / {{ kernel[axis] }};
 {% endfor %}
 {% for axis in range(rank) %}
-  let p{{ axis }} = f32(still{{ axis }}) + f32(offset[params.base_offset + (moved * {{ rank }} + {{ axis }}) * {{ offset_strides[1] }}{% for a in range(rank) %} + o{{ a }} * {{ offset_strides[a + 2] }}{% endfor %}]);
+  let p{{ axis }} = f32(window{{ axis }}) + f32(offset[params.base_offset + (offset_tap * {{ rank }} + {{ axis }}) * {{ offset_strides[1] }}{% for a in range(rank) %} + o{{ a }} * {{ offset_strides[a + 2] }}{% endfor %}]);
 {% endfor %}
   var value = sample(params.base_x + channel * {{ channel_step }}{% for axis in range(rank) %}, p{{ axis }}{% endfor %});
 {% if mask_strides %}
-  value *= f32(mask[params.base_mask + moved * {{ mask_strides[1] }}{% for a in range(rank) %} + o{{ a }} * {{ mask_strides[a + 2] }}{% endfor %}]);
+  value *= f32(mask[params.base_mask + offset_tap * {{ mask_strides[1] }}{% for a in range(rank) %} + o{{ a }} * {{ mask_strides[a + 2] }}{% endfor %}]);
 {% endif %}
   y[params.base_y + index] = value;
-}
+{% endblock %}

@@ -3,20 +3,9 @@
 // Iteration: {{ extents | length }} axes of extents {{ extents }} (the range cuts the first), in the order in which y lies
 // in memory, {{ vec }} element(s) at a time. Every operand has a stride for each axis, 0 where it repeats.
 // The host guarantees: count rows lie within every binding; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let index = linear_index(group, groups, local);
+{% extends "bases/elements.wgsl" %}
+{% block main %}
+  let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * {{ row_items }}) {
     return;
   }
@@ -33,4 +22,4 @@ fn main(
 {% for line in lines %}
   {{ line }}
 {% endfor %}
-}
+{% endblock %}

@@ -4,28 +4,20 @@
 // A part is {{ part }} of these items, for one workgroup; the last one is what is left of {{ total }}. x is strided, y is [parts, {{ vec }}, 2]:
 // elements at one place of an item have extremes of their own.
 // The host guarantees: count parts lie within every binding; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/types.wgsl" %}
-{% include "functions/is_nan.wgsl" %}
-{% include "functions/larger.wgsl" %}
-{% include "functions/smaller.wgsl" %}
-
+{% extends "bases/kernel.wgsl" %}
+{% set functions = ["is_nan", "larger", "smaller"] %}
 {% set S = 'vec4<f32>' if vec == 4 else 'f32' %}
+{% block declarations %}
 var<workgroup> least: array<{{ S }}, {{ invocations }}>;
 var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
+{% endblock %}
+{% block main %}
   // workgroups past the last part look through it once more: barriers want all invocations
-  let p = params.first + min(i32(group.y * groups.x + group.x), params.count - 1);
+  let p = params.first + min(i32(workgroup_id.y * num_workgroups.x + workgroup_id.x), params.count - 1);
   var low = F(0.0);
   var high = F(0.0);
   let end = min((p + 1) * {{ part }}, {{ total }});
-  for (var item = p * {{ part }} + i32(local); item < end; item += {{ invocations }}) {
+  for (var item = p * {{ part }} + i32(local_index); item < end; item += {{ invocations }}) {
     var rest = item;
 {% for axis in range(extents | length - 1, 0, -1) %}
     let i{{ axis }} = rest % {{ extents[axis] }};
@@ -36,13 +28,13 @@ fn main(
     low = smaller(low, value);
     high = larger(high, value);
   }
-  least[local] = low;
-  largest[local] = high;
+  least[local_index] = low;
+  largest[local_index] = high;
 {% include "parts/extremes.wgsl" %}
-  if (local == 0u) {
+  if (local_index == 0u) {
 {% for e in range(vec) %}
     y[params.base_y + (p * {{ vec }} + {{ e }}) * 2] = least[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
     y[params.base_y + (p * {{ vec }} + {{ e }}) * 2 + 1] = largest[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
 {% endfor %}
   }
-}
+{% endblock %}

@@ -2,17 +2,11 @@
 //
 // x is [N, C, *spatial], grid is [N, *out, rank] with the last axis of x first, from -1 to 1 across x; all by strides.
 // The host guarantees: count rows lie within every binding. Positions may lie anywhere: sample() clamps its indices.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block declarations %}
 {% include "parts/sample.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% endblock %}
+{% block element %}
 {% for point in points %}
 {% set extent = extents[loop.index0] %}
 {% if align %}
@@ -23,4 +17,4 @@ fn main(
 {% endfor %}
   let value = sample({{ origin }}{% for axis in range(extents | length) %}, p{{ axis }}{% endfor %});
   {{ target }} = {{ item }}(value);
-}
+{% endblock %}

@@ -4,16 +4,8 @@
 // where there are any. x and y have any strides; float types convert.
 // The host guarantees: where `inside` holds, s(i) lies in x, for which indices from the data are clamped; count rows lie
 // within every binding; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
 {% for line in lines %}
   {{ line }}
 {% endfor %}
@@ -26,4 +18,4 @@ fn main(
   let value = {{ source }};
 {% endif %}
   {{ target }} = {{ item }}(value);
-}
+{% endblock %}

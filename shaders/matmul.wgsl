@@ -7,33 +7,15 @@
 {% if codes %}
 // An element of b is {{ 'one of 16 levels' if levels else 'an integer' }}{{ ' less a zero point' if not levels }}{{ ', times a scale for each ' ~ block ~ ' of k' if scaled }}; rows of words, scales and zero points are padded to whole items.
 {% endif %}
-// Each workgroup computes a tile of {{ bm }} x {{ bn }}, each invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k. Named
-// accumulators, since compilers keep arrays in memory.
+// Each workgroup computes a tile of {{ bm }} x {{ bn }}, each invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k.
 //
 // Rows of the dispatch are rows of tiles, those of one z after the other; workgroups count the tiles along n first.
 // The host guarantees: the tiles of count rows lie within every binding; four elements at a time lie side by side, aligned,
 // and k or n is then a multiple of four.
-{% include "parts/params.wgsl" %}
-{% set threads = (bm // tm) * (bn // tn) %}
-{% set rows = bm // tm %}
-{% set columns = bn // tn %}
-{% set k4s = bk // 4 %}
-{% set n4s = bn // 4 %}
-{% set tn4 = tn // 4 %}
-{% set a_loads = bm * k4s // threads %}
-{% set b_loads = bk * n4s // threads %}
-{% set S = 'vec4<' ~ kind ~ '>' %}
-{% set vec = 4 if vector else 1 %}
-{% include "parts/types.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
-
-// a, four values of k for each m: [k / 4][m]; the low bits of m are mixed with k so that stores meet no bank twice
-var<workgroup> tile_a: array<{{ S }}, {{ bm * k4s * buffers }}>;
-// b: [k][n / 4]
-var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s * buffers }}>;
-
+{% extends "bases/tile.wgsl" %}
+{% set less_a_zero = ' - ' ~ kind ~ '(a_zero[params.base_a_zero])' if a_zero else '' %}
+{% set per_word = 8 if codes == 'u4' else 4 %}
+{% block loads %}
 // where this z begins in each operand
 var<private> a_origin: i32;
 var<private> b_origin: i32;
@@ -41,7 +23,6 @@ var<private> y_origin: i32;
 {% for axis in range(batch) %}
 var<private> z{{ axis }}: i32;
 {% endfor %}
-{% set less_a_zero = ' - ' ~ kind ~ '(a_zero[params.base_a_zero])' if a_zero else '' %}
 {% if a_vec == 4 %}
 
 fn load_a(m: i32, k: i32) -> {{ S }} {
@@ -61,7 +42,6 @@ fn load_a(m: i32, k: i32) -> {{ S }} {
 }
 {% endif %}
 {% if codes %}
-{% set per_word = 8 if codes == 'u4' else 4 %}
 {% if levels %}
 
 const levels = array<f32, 16>({{ levels | join(', ') }});
@@ -124,15 +104,10 @@ fn store_b(half_at: i32, item: i32, value: {{ S }}) {
   let n4 = item {{ '/ ' ~ bk if b_along_k else '% ' ~ n4s }};
   tile_b[half_at + k * {{ n4s }} + n4] = value;
 }
-
-@compute @workgroup_size({{ threads }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) ids: vec3<u32>,
-  @builtin(local_invocation_index) local_index: u32,
-) {
+{% endblock %}
+{% block main %}
   let local = i32(local_index);
-  let tile = i32(id.y * ids.x + id.x);
+  let tile = i32(workgroup_id.y * num_workgroups.x + workgroup_id.x);
   let tile_row = tile / params.tiles_n;
   if (tile_row >= params.count) {
     return;
@@ -159,14 +134,7 @@ fn main(
 {% endfor %}
 {% endif %}
 
-  // this invocation's part of the tile: rows m, m + {{ rows }}, … and columns 4 n4, 4 (n4 + {{ columns }}), …
-  let own_m = local / {{ columns }};
-  let own_n4 = local % {{ columns }};
-{% for i in range(tm) %}
-{% for j in range(tn4) %}
-  var c{{ i }}_{{ j }} = {{ S }}();
-{% endfor %}
-{% endfor %}
+{% include "parts/tile_begin.wgsl" %}
 {% set a_k = '/ ' ~ bm if a_along_m else '% ' ~ k4s %}
 {% set a_m = '% ' ~ bm if a_along_m else '/ ' ~ k4s %}
 {% set b_k = '% ' ~ bk if b_along_k else '/ ' ~ n4s %}
@@ -175,19 +143,16 @@ fn main(
 {% set ahead = a_loads * (4 // a_vec) + b_loads * (1 if codes else 4 // b_vec) <= 8 %}
 {% macro fetch(k) %}
 {% for l in range(a_loads) %}
-    a_next{{ l }} = load_a(tile_m + (local + {{ l * threads }}) {{ a_m }}, {{ k }} + (local + {{ l * threads }}) {{ a_k }} * 4);
+    a_next{{ l }} = load_a(tile_m + (local + {{ l * invocations }}) {{ a_m }}, {{ k }} + (local + {{ l * invocations }}) {{ a_k }} * 4);
 {% endfor %}
 {% for l in range(b_loads) %}
-    b_next{{ l }} = load_b({{ k }} + (local + {{ l * threads }}) {{ b_k }}, tile_n + (local + {{ l * threads }}) {{ b_n }} * 4);
+    b_next{{ l }} = load_b({{ k }} + (local + {{ l * invocations }}) {{ b_k }}, tile_n + (local + {{ l * invocations }}) {{ b_n }} * 4);
 {% endfor %}
 {% endmacro %}
 {% if ahead %}
-{% for l in range(a_loads) %}
-  var a_next{{ l }} = {{ S }}();
-{% endfor %}
-{% for l in range(b_loads) %}
-  var b_next{{ l }} = {{ S }}();
-{% endfor %}
+{% with item = S %}
+{% include "parts/tile_ahead.wgsl" %}
+{% endwith %}
 {{ fetch('0') }}
 {% endif %}
 {% if buffers == 2 %}
@@ -201,60 +166,33 @@ fn main(
 {% set at_b = 'half * ' ~ (bk * n4s) ~ ' + ' if buffers == 2 else '' %}
 {% if ahead %}
 {% for l in range(a_loads) %}
-    store_a({{ at_a }}0, local + {{ l * threads }}, a_next{{ l }});
+    store_a({{ at_a }}0, local + {{ l * invocations }}, a_next{{ l }});
 {% endfor %}
 {% for l in range(b_loads) %}
-    store_b({{ at_b }}0, local + {{ l * threads }}, b_next{{ l }});
+    store_b({{ at_b }}0, local + {{ l * invocations }}, b_next{{ l }});
 {% endfor %}
     workgroupBarrier();
     // the next step's loads are under way while this one multiplies; behind the last they read nothing
 {{ fetch('k + ' ~ bk) }}
 {% else %}
-    for (var item = local; item < {{ a_loads * threads }}; item += {{ threads }}) {
+    for (var item = local; item < {{ a_loads * invocations }}; item += {{ invocations }}) {
       store_a({{ at_a }}0, item, load_a(tile_m + item {{ a_m }}, k + item {{ a_k }} * 4));
     }
-    for (var item = local; item < {{ b_loads * threads }}; item += {{ threads }}) {
+    for (var item = local; item < {{ b_loads * invocations }}; item += {{ invocations }}) {
       store_b({{ at_b }}0, item, load_b(k + item {{ b_k }}, tile_n + item {{ b_n }} * 4));
     }
     workgroupBarrier();
 {% endif %}
-{% for k4 in range(k4s) %}
-    {
-{% for i in range(tm) %}
-      let a{{ i }} = tile_a[{{ at_a }}{{ k4 * bm }} + ((own_m + {{ i * rows }}) ^ {{ k4 * mix }})];
-{% endfor %}
-{% for kk in range(4) %}
-{% for j in range(tn4) %}
-      let b{{ kk }}_{{ j }} = tile_b[{{ at_b }}{{ (k4 * 4 + kk) * n4s + j * columns }} + own_n4];
-{% endfor %}
-{% for i in range(tm) %}
-{% for j in range(tn4) %}
-{% if kind == 'f32' %}
-      c{{ i }}_{{ j }} = fma(vec4<f32>(a{{ i }}.{{ 'xyzw'[kk] }}), b{{ kk }}_{{ j }}, c{{ i }}_{{ j }});
-{% else %}
-      c{{ i }}_{{ j }} += a{{ i }}.{{ 'xyzw'[kk] }} * b{{ kk }}_{{ j }};
-{% endif %}
-{% endfor %}
-{% endfor %}
-{% endfor %}
-    }
-{% endfor %}
+{% include "parts/tile_multiply.wgsl" %}
 {% if buffers == 2 %}
     half = 1 - half;
 {% endif %}
   }
-{% for i in range(tm) %}
-  {
-    let m = tile_m + own_m + {{ i * rows }};
-    if (m < params.m) {
-{% for j in range(tn4) %}
-      store(m, tile_n + (own_n4 + {{ j * columns }}) * 4, c{{ i }}_{{ j }});
-{% endfor %}
-    }
-  }
-{% endfor %}
-}
-
+{% with inside = 'm < params.m', row = 'm', part = '' %}
+{% include "parts/tile_store.wgsl" %}
+{% endwith %}
+{% endblock %}
+{% block store %}
 fn store(m: i32, first_n: i32, sums: {{ S }}) {
 {% if vector %}
   let n = first_n;
@@ -279,3 +217,4 @@ fn store(m: i32, first_n: i32, sums: {{ S }}) {
   }
 {% endif %}
 }
+{% endblock %}

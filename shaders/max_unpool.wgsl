@@ -4,16 +4,8 @@
 // more positions on an axis, or fewer: what stands there then falls away, as do indices outside. Of two that are equal
 // either is kept.
 // The host guarantees: count rows lie within every binding; y is bound whole.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
   var place = i32({{ chosen }});
   place += select(0, {{ size }}, place < 0);
   if (place < 0 || place >= {{ size }}) {
@@ -27,4 +19,4 @@ fn main(
   }
 {% endfor %}
   y[params.base_y{% for stride in y_strides %} + o{{ loop.index0 }} * {{ stride }}{% endfor %}] = {{ item }}({{ source }});
-}
+{% endblock %}

@@ -4,12 +4,7 @@
 // One invocation for each item of y, of {{ vec }} channel(s). The other positions of x are those of y. Tensors have any
 // strides. Terms are summed in f32.
 // The host guarantees: count rows lie within every binding, and their windows within that of x; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
+{% extends "bases/elements.wgsl" %}
 {% macro joined(tap) %}
   {{ "if (" ~ tap.inside ~ ") " if tap.inside }}{
     let v = {{ tap.element }};
@@ -24,13 +19,7 @@
 {% endif %}
   }
 {% endmacro %}
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% block element %}
 {% for move in moves %}
   let o{{ move.axis }} = {{ move.position }} * {{ move.stride }} - {{ move.begin }};
 {% endfor %}
@@ -62,4 +51,4 @@ fn main(
 {% if arg %}
   {{ arg }} = select(place + ({{ plane }}), -1, place < 0);
 {% endif %}
-}
+{% endblock %}

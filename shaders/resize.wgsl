@@ -6,20 +6,8 @@
 // Tensors have any strides; sums are formed in f32, and what is merely selected keeps its type.
 // The host guarantees: indices lie within x, and -1 marks a position; count rows lie within every binding, and their taps
 // within that of x; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/types.wgsl" %}
-{% include "parts/linear.wgsl" %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
 {% for step in steps if step.marked %}
   if (table[params.base_table + {{ step.first }} + {{ step.position }} * {{ step.pairs }}].x < 0) {
     {{ target }} = {{ fill }};
@@ -43,4 +31,4 @@ fn main(
   }
 {% endfor %}
   {{ target }} = {{ result }};
-}
+{% endblock %}

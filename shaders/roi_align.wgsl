@@ -4,16 +4,12 @@
 // strides. A point is the bilinear mean of four pixels; up to one pixel outside it takes the edge, beyond it weighs nothing.
 // The largest is that of the four weighted pixels around each point, not of their sums.
 // The host guarantees: count rows lie within every binding. Images and pixels are clamped, whatever the data holds.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
+{% extends "bases/elements.wgsl" %}
 {% if largest %}
-{% with vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% endwith %}
-{% include "functions/is_nan.wgsl" %}
-{% include "functions/larger.wgsl" %}
+{% set vec = 1 %}
+{% set functions = ["is_nan", "larger"] %}
 {% endif %}
-
+{% block declarations %}
 struct Axis {
   start: f32,
   bin: f32,
@@ -36,19 +32,13 @@ struct Point {
 fn point_at(axis: Axis, bin: i32, sample: i32, extent: i32) -> Point {
   let at = axis.start + (f32(bin) + (f32(sample) + 0.5) / f32(axis.samples)) * axis.bin;
   let inside = select(0.0, 1.0, at >= -1.0 && at <= f32(extent));
-  let kept = clamp(at, 0.0, f32(extent - 1));
-  let low = clamp(i32(floor(kept)), 0, extent - 1);
-  let fraction = kept - f32(low);
+  let clamped = clamp(at, 0.0, f32(extent - 1));
+  let low = clamp(i32(floor(clamped)), 0, extent - 1);
+  let fraction = clamped - f32(low);
   return Point(low, min(low + 1, extent - 1), (1.0 - fraction) * inside, fraction * inside);
 }
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% endblock %}
+{% block element %}
   let vertical = axis_of({{ rois[1] }} * {{ scale }}, {{ rois[3] }} * {{ scale }}, {{ bins[0] }});
   let horizontal = axis_of({{ rois[0] }} * {{ scale }}, {{ rois[2] }} * {{ scale }}, {{ bins[1] }});
   let origin = params.base_x + {{ image }} * {{ x_strides[0] }} + {{ channel }} * {{ x_strides[1] }};
@@ -82,4 +72,4 @@ fn main(
   value = value / f32(max(samples, 1));
 {% endif %}
   {{ target }} = {{ item }}(value);
-}
+{% endblock %}

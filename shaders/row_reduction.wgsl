@@ -7,19 +7,8 @@
 // joins the lanes, so that sums of long rows keep their accuracy. Neighbouring invocations read {{ "elements of a row" if inner else "rows" }} side by side.
 // Operands have a stride for each axis, 0 where they repeat; sums of floats are formed in f32.
 // The host guarantees: count * {{ outer_items }} rows lie within every binding; what is written overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% with vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% endwith %}
-{% for name in functions %}
-{% include "functions/" ~ name ~ ".wgsl" %}
-{% endfor %}
-{% if lanes > 1 %}
-{% for type in statistics | map(attribute="type") | unique %}
-
-var<workgroup> {{ type }}_parts: array<{{ type }}, {{ invocations }}>;
-{% endfor %}
-{% endif %}
+{% extends "bases/kernel.wgsl" %}
+{% set vec = 1 %}
 {% macro element(lines) %}
 {% for axis in range(extents | length - 1, 0, -1) %}
     let {{ "e" ~ axis }} = {{ "k" if loop.first else "k" ~ (axis + 1) }} % {{ extents[axis] }};
@@ -30,13 +19,15 @@ var<workgroup> {{ type }}_parts: array<{{ type }}, {{ invocations }}>;
     {{ line }}
 {% endfor %}
 {% endmacro %}
+{% block declarations %}
+{% if lanes > 1 %}
+{% for type in statistics | map(attribute="type") | unique %}
 
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local_index: u32,
-) {
+var<workgroup> {{ type }}_parts: array<{{ type }}, {{ invocations }}>;
+{% endfor %}
+{% endif %}
+{% endblock %}
+{% block main %}
   let local = i32(local_index);
 {% if inner %}
   let column = local / {{ lanes }};
@@ -45,10 +36,10 @@ fn main(
   let column = local % {{ columns }};
   let lane = local / {{ columns }};
 {% endif %}
-  let given = i32(group.y * groups.x + group.x) * {{ columns }} + column;
-  let live = given < params.count * {{ outer_items }};
+  let row_index = i32(workgroup_id.y * num_workgroups.x + workgroup_id.x) * {{ columns }} + column;
+  let live = row_index < params.count * {{ outer_items }};
   // those beyond the last row repeat it, since all must meet at the barriers, and write nothing
-  var rest = min(given, params.count * {{ outer_items }} - 1);
+  var rest = min(row_index, params.count * {{ outer_items }} - 1);
 {% for axis in range(outer | length - 1, 0, -1) %}
   let r{{ axis }} = rest % {{ outer[axis] }};
   rest = rest / {{ outer[axis] }};
@@ -96,4 +87,4 @@ fn main(
     }
   }
 {% endif %}
-}
+{% endblock %}

@@ -3,16 +3,8 @@
 // One invocation for each element of y. Tensors have any strides; float types convert.
 // The host guarantees: what claimed holds is 0 or the number of an update plus 1; count rows lie within every binding; y
 // overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
   let claim = {{ claim }};
   if (claim == 0u) {
     {{ target }} = {{ item }}({{ source }});
@@ -20,4 +12,4 @@ fn main(
     let number = i32(claim) - 1;
     {{ target }} = {{ item }}({{ update }});
   }
-}
+{% endblock %}

@@ -3,16 +3,8 @@
 //
 // One invocation for each target that the indices name. Targets outside of the data are passed over.
 // The host guarantees: claimed is 0 everywhere; count rows lie within every binding.
-{% include "parts/params.wgsl" %}
-{% include "parts/linear.wgsl" %}
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% extends "bases/elements.wgsl" %}
+{% block element %}
 {% for index in indices %}
   var p{{ loop.index0 }} = {{ index.item }};
   if (p{{ loop.index0 }} < 0) {
@@ -23,4 +15,4 @@ fn main(
   }
 {% endfor %}
   atomicMax(&{{ target }}, u32({{ number }}) + 1u);
-}
+{% endblock %}

@@ -3,12 +3,9 @@
 // One invocation for each element of y, which looks through all {{ count }} updates that could meet it, so that sums
 // are formed in the same order on every run. Tensors have any strides; float types convert.
 // The host guarantees: count rows lie within every binding; y overlaps no operand.
-{% include "parts/params.wgsl" %}
-{% with vec = 1 %}
-{% include "parts/types.wgsl" %}
-{% endwith %}
-{% include "parts/linear.wgsl" %}
-
+{% extends "bases/elements.wgsl" %}
+{% set vec = 1 %}
+{% block declarations %}
 fn combined(a: {{ dtype }}, b: {{ dtype }}) -> {{ dtype }} {
 {% if reduction == "add" %}
   return a + b;
@@ -27,14 +24,8 @@ fn combined(a: {{ dtype }}, b: {{ dtype }}) -> {{ dtype }} {
   return {{ reduction }}(a, b);
 {% endif %}
 }
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-{% include "parts/position.wgsl" %}
+{% endblock %}
+{% block element %}
   var value = {{ source }};
 {% if within %}
   if ({{ within }}) {
@@ -44,8 +35,8 @@ fn main(
     for (var k = 0; k < {{ count }}; k += 1) {
       var hit = true;
 {% for index in indices %}
-      let given{{ loop.index0 }} = {{ index.item }};
-      hit = hit && (given{{ loop.index0 }} == {{ index.position }} || given{{ loop.index0 }} + {{ index.extent }} == {{ index.position }});
+      let index{{ loop.index0 }} = {{ index.item }};
+      hit = hit && (index{{ loop.index0 }} == {{ index.position }} || index{{ loop.index0 }} + {{ index.extent }} == {{ index.position }});
 {% endfor %}
       if (hit) {
         value = combined(value, {{ update }});
@@ -53,4 +44,4 @@ fn main(
     }
   }
   {{ target }} = {{ item }}({{ result }});
-}
+{% endblock %}

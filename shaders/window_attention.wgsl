@@ -10,10 +10,10 @@
 // channels side by side. bias is [heads, keys, queries]: neighbours read what lies side by side. padding is what stands
 // outside of the grid. Rows of the dispatch are windows, those of one image after the other.
 // The host guarantees: every tensor lies whole within its bindings.
-{% include "parts/params.wgsl" %}
+{% extends "bases/kernel.wgsl" %}
 {% set fours = size // 4 %}
 {% set area = window * window %}
-
+{% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;
 {% if masked %}
 var<workgroup> region_of: array<i32, {{ area }}>;
@@ -57,15 +57,10 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
 {% endif %}
 {% endfor %}
 }
-
-@compute @workgroup_size({{ invocations }})
-fn main(
-  @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) ids: vec3<u32>,
-  @builtin(local_invocation_index) local_index: u32,
-) {
+{% endblock %}
+{% block main %}
   let local = i32(local_index);
-  let group = i32(id.y * ids.x + id.x);
+  let group = i32(workgroup_id.y * num_workgroups.x + workgroup_id.x);
   if (group >= params.count * {{ heads * blocks }}) {
     return;
   }
@@ -148,18 +143,18 @@ fn main(
 {% endfor %}
 {% endfor %}
 {% for i in range(queries) %}
-      let larger{{ i }} = max(largest{{ i }}, max(max(scores{{ i }}.x, scores{{ i }}.y), max(scores{{ i }}.z, scores{{ i }}.w)));
-      let shrink{{ i }} = exp(largest{{ i }} - larger{{ i }});
-      let weights{{ i }} = exp(scores{{ i }} - larger{{ i }});
-      largest{{ i }} = larger{{ i }};
-      total{{ i }} = total{{ i }} * shrink{{ i }} + dot(weights{{ i }}, vec4<f32>(1.0));
+      let new_largest{{ i }} = max(largest{{ i }}, max(max(scores{{ i }}.x, scores{{ i }}.y), max(scores{{ i }}.z, scores{{ i }}.w)));
+      let correction{{ i }} = exp(largest{{ i }} - new_largest{{ i }});
+      let weights{{ i }} = exp(scores{{ i }} - new_largest{{ i }});
+      largest{{ i }} = new_largest{{ i }};
+      total{{ i }} = total{{ i }} * correction{{ i }} + dot(weights{{ i }}, vec4<f32>(1.0));
 {% endfor %}
 {% for c in range(fours) %}
 {% for e in range(4) %}
       let v{{ c }}_{{ e }} = tile[at + {{ e * 2 * fours + fours + c }}];
 {% endfor %}
 {% for i in range(queries) %}
-      sum{{ i }}_{{ c }} = sum{{ i }}_{{ c }} * shrink{{ i }}{% for e in range(4) %} + weights{{ i }}.{{ 'xyzw'[e] }} * v{{ c }}_{{ e }}{% endfor %};
+      sum{{ i }}_{{ c }} = sum{{ i }}_{{ c }} * correction{{ i }}{% for e in range(4) %} + weights{{ i }}.{{ 'xyzw'[e] }} * v{{ c }}_{{ e }}{% endfor %};
 {% endfor %}
 {% endfor %}
     }
@@ -173,4 +168,4 @@ fn main(
 {% endfor %}
   }
 {% endfor %}
-}
+{% endblock %}

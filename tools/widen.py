@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from tools.narrow import element_types
+
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -18,7 +20,7 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     graph = wide.graph
-    types = _element_types(model)
+    types = element_types(model)
     nodes: list[NodeProto] = []
     replaced: dict[str, str] = {}
     for node in graph.node:
@@ -41,14 +43,6 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return wide
-
-
-def _element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of every value that has a known one."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = (*graph.input, *graph.output, *graph.value_info)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def _restore_outputs(graph: onnx.GraphProto, nodes: list[NodeProto], replaced: dict[str, str]) -> None:

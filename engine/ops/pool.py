@@ -97,9 +97,8 @@ def _tap_sum(window: Window, x: np.ndarray) -> np.ndarray:
     return y
 
 
-@operator("AveragePool")
-class AveragePool:
-    """The mean under the window, of the input alone or with ``count_include_pad`` of input and padding."""
+class _Pooling:
+    """What operators with one pooled output share."""
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
@@ -108,6 +107,11 @@ class AveragePool:
     @staticmethod
     def workspace(node: Node) -> int:
         return _padded_bytes(node)
+
+
+@operator("AveragePool")
+class AveragePool(_Pooling):
+    """The mean under the window, of the input alone or with ``count_include_pad`` of input and padding."""
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:
@@ -120,16 +124,8 @@ class AveragePool:
 
 
 @operator("LpPool", since=2)
-class LpPool:
+class LpPool(_Pooling):
     """The p-norm under the window; padding adds nothing."""
-
-    @staticmethod
-    def infer(node: Node) -> list[TensorType]:
-        return [_pooled(node)]
-
-    @staticmethod
-    def workspace(node: Node) -> int:
-        return _padded_bytes(node)
 
     @staticmethod
     def reference(node: Node, x: np.ndarray) -> np.ndarray:

@@ -30,9 +30,9 @@ fn corner(p: Pixel, row: i32, column: i32, channel: i32, weight: f32) -> vec4<f3
 fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> vec4<f32> {
   // behind the last tap the weights are zero, and any tap will do
   let tap = min(tap_y, params.kernel_y - 1) * params.kernel_x + tap_x;
-  let moved = params.base_offset + p.m * params.offset_pixel + 2 * tap * params.offset_channel;
-  let at_y = f32(p.row + tap_y * params.dilation_y) + f32(offset[moved]);
-  let at_x = f32(p.column + tap_x * params.dilation_x) + f32(offset[moved + params.offset_channel]);
+  let offset_at = params.base_offset + p.m * params.offset_pixel + 2 * tap * params.offset_channel;
+  let at_y = f32(p.row + tap_y * params.dilation_y) + f32(offset[offset_at]);
+  let at_x = f32(p.column + tap_x * params.dilation_x) + f32(offset[offset_at + params.offset_channel]);
   let inside = at_y > -1.0 && at_y < f32(params.height) && at_x > -1.0 && at_x < f32(params.width) && tap_y < params.kernel_y;
   let top = floor(select(-2.0, at_y, inside));
   let left = floor(select(-2.0, at_x, inside));

@@ -1,8 +1,8 @@
 {# The extremes that the invocations of a workgroup found in `least` and `largest` join in their first elements. #}
   for (var width = {{ invocations // 2 }}u; width > 0u; width /= 2u) {
     workgroupBarrier();
-    if (local < width) {
-      least[local] = smaller(least[local], least[local + width]);
-      largest[local] = larger(largest[local], largest[local + width]);
+    if (local_index < width) {
+      least[local_index] = smaller(least[local_index], least[local_index + width]);
+      largest[local_index] = larger(largest[local_index], largest[local_index + width]);
     }
   }

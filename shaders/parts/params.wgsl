@@ -1,5 +1,5 @@
-// What every kernel is given. The host cuts large dispatches into ranges of rows: this one computes `count` rows from
-// row `first` on. base_<operand> is where element 0 of that tensor lies, in items of the binding; it may be negative,
+// The parameters of every kernel. The host cuts large dispatches into ranges of rows: this one computes `count` rows
+// from row `first` on. base_<operand> is where element 0 of that tensor lies, in items of the binding; it may be negative,
 // since a binding begins at what the range touches first.
 {% if uses_f16 %}
 enable f16;

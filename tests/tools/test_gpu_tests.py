@@ -8,34 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine.gpu.adapters import Adapter
+from tests.engine.gpu.cards import CARD, DAWN_CARD
+from tests.engine.gpu.cards import FAKE as SLOW
 from tools import gpu_tests
 from tools.gpu_tests import Counts, counted
 
-
-def adapter(index: int, name: str, implementation: str, *, software: bool = False) -> Adapter:
-    return Adapter(
-        index=index,
-        implementation=implementation,
-        name=name,
-        backend="Vulkan",
-        driver="580",
-        software=software,
-        f16=True,
-        timestamps=True,
-        subgroup=None,
-        matrix_shapes=(),
-        limits={},
-        handle=None,
-    )
-
-
-SLOW, CARD, DAWN_CARD = (
-    adapter(0, "Slow", "wgpu", software=True),
-    adapter(1, "Card", "wgpu"),
-    adapter(2, "Card", "dawn"),
-)
-
-NAMES = {1: "1: Card (Vulkan, wgpu)", 2: "2: Card (Vulkan, dawn)"}
+NAMES = {1: "1: Fast Card 9 (Vulkan, wgpu)", 2: "2: Fast Card 9 (Vulkan, dawn)"}
 
 
 @pytest.fixture
@@ -104,7 +82,7 @@ def test_without_hardware_nothing_is_tested(
     monkeypatch.setattr(gpu_tests, "adapters", lambda: (SLOW,))
     assert gpu_tests.main([]) == 1
     said = capsys.readouterr().err
-    assert said == "NOTHING WAS TESTED: no hardware adapter; there are 0: Slow (Vulkan, wgpu, software)\n"
+    assert said == "NOTHING WAS TESTED: no hardware adapter; there are 0: Slow Rasterizer (Vulkan, wgpu, software)\n"
 
 
 def test_a_report_is_counted(tmp_path: Path) -> None:

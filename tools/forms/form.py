@@ -34,6 +34,9 @@ DEFAULTS: dict[str, Any] = {
 }
 """The interface of a form that says nothing else."""
 
+BYTES: dict[str, Any] = {"layout": "NHWC", "dtype": "uint8", "scale": 1, "mean": [0.0], "std": [1.0], "range": 255}
+"""What differs from that where photo and mask are what an image file holds: uint8, 0..255, channels last."""
+
 
 @dataclass(frozen=True)
 class Form:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from tools.forms.form import Forms
+from tools.forms.form import BYTES, Forms
 from tools.forms.net import Dims, Net
 
 FORMS = Forms()
@@ -78,16 +78,7 @@ def without_batch(net: Net) -> None:
     net.mask(net.op("Squeeze", mask, net.constant([0])), [1, *net.size])
 
 
-@FORMS.form(
-    "picture",
-    "uint8 [H,W,3] in, uint8 [H,W] out",
-    layout="NHWC",
-    dtype="uint8",
-    scale=1,
-    mean=[0.0],
-    std=[1.0],
-    range=255,
-)
+@FORMS.form("picture", "uint8 [H,W,3] in, uint8 [H,W] out", **BYTES)
 def picture(net: Net) -> None:
     x = net.op("Cast", net.input(net.interface["input"], [*net.size, 3], np.uint8), to=TensorProto.FLOAT)
     x = net.op("Div", net.op("Unsqueeze", net.transpose(x, 2, 0, 1), net.constant([0])), net.number(255))

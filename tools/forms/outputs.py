@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from tools.forms.form import Forms
+from tools.forms.form import BYTES, Forms
 from tools.forms.net import Net
 
 FORMS = Forms()
@@ -173,16 +173,7 @@ def nhwc_in(net: Net) -> None:
     net.mask(net.probability(net.transpose(net.image(), 0, 3, 1, 2)))
 
 
-@FORMS.form(
-    "mediapipe",
-    "uint8 NHWC in, uint8 NHWC out",
-    layout="NHWC",
-    dtype="uint8",
-    scale=1,
-    mean=[0.0],
-    std=[1.0],
-    range=255,
-)
+@FORMS.form("mediapipe", "uint8 NHWC in, uint8 NHWC out", **BYTES)
 def mediapipe(net: Net) -> None:
     x = net.transpose(net.op("Cast", net.image(), to=1), 0, 3, 1, 2)
     mask = net.probability(net.op("Div", x, net.number(255)), scale=1 / 255, mean=[0.0], std=[1.0])

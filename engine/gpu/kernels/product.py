@@ -303,7 +303,6 @@ def _product_dispatch(
         kernel="matmul",
         params={
             **{name: getattr(tile, name) for name in ("bm", "bn", "bk", "tm", "tn", "buffers")},
-            "mix": 8 // (tile.bk // 4),
             "kind": KINDS[dtype.kind],
             "batch": len(batch),
             "a_vec": a_vec,

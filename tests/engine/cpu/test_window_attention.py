@@ -10,20 +10,12 @@ from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention
 from tests.engine.cpu.kernels import compare_graph
 from tests.engine.models import execute, interpret
+from tests.engine.window_grids import GRIDS
 
 
 @pytest.mark.parametrize(
     "grid",
-    [
-        WindowGrid(6, 9, 3, 0),
-        WindowGrid(6, 9, 3, 1),
-        WindowGrid(7, 8, 3, 0),
-        WindowGrid(8, 7, 3, 1),
-        WindowGrid(4, 4, 4, 2),
-        WindowGrid(2, 5, 4, 2),
-        WindowGrid(12, 13, 2, 1),
-        WindowGrid(20, 33, 7, 3),
-    ],
+    [*GRIDS, WindowGrid(12, 13, 2, 1), WindowGrid(20, 33, 7, 3)],
     ids=str,
 )
 @pytest.mark.parametrize("masked", [-100.0, -np.inf])

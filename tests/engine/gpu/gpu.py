@@ -27,9 +27,9 @@ from tests.engine.models import feeds, interpret, loaded
 @cache
 def test_adapter() -> Adapter | None:
     """The adapter that tests run on, or None."""
-    wanted = os.environ.get("NSS_TEST_ADAPTER")
-    if wanted:
-        return choose(wanted).adapter
+    name = os.environ.get("NSS_TEST_ADAPTER")
+    if name:
+        return choose(name).adapter
     return adapters()[0] if adapters() else None
 
 
@@ -78,11 +78,11 @@ def compare(
 ) -> None:
     """Assert that the GPU gives the reference's outputs; ``kernels`` are those that must have run, in order."""
     graph = loaded(proto)
-    given = feeds(graph) if inputs is None else inputs
-    expected = interpret(graph, given)
-    results, ran = run(loaded(proto), given, limits=limits)
+    arrays = feeds(graph) if inputs is None else inputs
+    expected = interpret(graph, arrays)
+    results, kernels_run = run(loaded(proto), arrays, limits=limits)
     if kernels is not None:
-        assert ran == list(kernels)
-    for result, wanted in zip(results, expected, strict=True):
-        assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
-        np.testing.assert_allclose(result, wanted, rtol, atol)
+        assert kernels_run == list(kernels)
+    for result, reference in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
+        np.testing.assert_allclose(result, reference, rtol, atol)

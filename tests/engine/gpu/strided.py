@@ -26,9 +26,9 @@ def views(draw: st.DrawFn, shape: Sequence[int], name: str = "v") -> tuple[list[
     perm = draw(st.permutations(range(len(shape))))
     steps = [draw(st.sampled_from(STEPS)) for _ in shape]
     wide = [extent * abs(step) for extent, step in zip(shape, steps, strict=True)]
-    given = [0] * len(shape)
+    input_shape = [0] * len(shape)
     for axis, source in enumerate(perm):
-        given[source] = wide[axis]
+        input_shape[source] = wide[axis]
     if not shape:
         return [node("Identity", f"{name}_in", name)], [], {}
     constants = {
@@ -41,4 +41,4 @@ def views(draw: st.DrawFn, shape: Sequence[int], name: str = "v") -> tuple[list[
         node("Transpose", f"{name}_in", f"{name}_turned", perm=perm),
         node("Slice", " ".join([f"{name}_turned", *constants]), name),
     ]
-    return nodes, given, constants
+    return nodes, input_shape, constants

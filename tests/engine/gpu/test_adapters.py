@@ -61,19 +61,19 @@ def test_the_nth_of_equals_is_the_nth_again(implementations: dict[str, Handles])
     """The driver lists the same cards in the same order, as new handles each time."""
     other = {"device": "Older Card 8", "device_id": 1}
     implementations["wgpu"] = lambda: [Handle("first"), Handle("old", **other), Handle("second"), Handle("third")]
-    found = adapters()
-    assert [adapter.handle.card for adapter in found] == ["first", "old", "second", "third"]
-    assert [(adapter.ordinal, adapter.equals) for adapter in found] == [(0, 3), (0, 1), (1, 3), (2, 3)]
-    for adapter in found:
+    all_adapters = adapters()
+    assert [adapter.handle.card for adapter in all_adapters] == ["first", "old", "second", "third"]
+    assert [(adapter.ordinal, adapter.equals) for adapter in all_adapters] == [(0, 3), (0, 1), (1, 3), (2, 3)]
+    for adapter in all_adapters:
         again = fresh_handle(adapter)
         assert again is not adapter.handle
         assert again.card == adapter.handle.card
-    assert [str(adapter) for adapter in found[:3]] == [
+    assert [str(adapter) for adapter in all_adapters[:3]] == [
         "Fast Card 9 #1 (Vulkan, wgpu)",
         "Older Card 8 (Vulkan, wgpu)",
         "Fast Card 9 #2 (Vulkan, wgpu)",
     ]
-    assert choose(2).adapter is found[2]
+    assert choose(2).adapter is all_adapters[2]
 
 
 def test_a_card_that_is_gone_is_not_replaced_by_its_twin(implementations: dict[str, Handles]) -> None:
@@ -156,8 +156,8 @@ def test_beside_one_that_works_a_broken_one_is_still_told(broken: str) -> None:
 
 def test_an_adapter_by_its_number() -> None:
     index = device().adapter.index
-    for wanted in (index, str(index)):
-        with Session(SMALL, backend="webgpu", adapter=wanted) as session:
+    for number in (index, str(index)):
+        with Session(SMALL, backend="webgpu", adapter=number) as session:
             assert session.info.device == str(device().adapter)
             assert session.run({"x": IMAGES[0]})["y"].shape == (1, 8, 32, 32)
     with pytest.raises(BackendError, match="no adapter is '99'; there are 0: "):

@@ -37,47 +37,55 @@ DTYPES = st.sampled_from([np.float32, np.int32, np.uint8, np.int8])
 @few
 @given(st.data(), shapes(most=3, extent=6), st.sampled_from(["ArgMax", "ArgMin"]), DTYPES)
 def test_arg_extremes(data: st.DataObject, shape: tuple[int, ...], op: str, dtype: Any) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     options = {
         "axis": data.draw(st.integers(-len(shape), len(shape) - 1)),
         "keepdims": data.draw(st.integers(0, 1)),
         "select_last_index": data.draw(st.integers(0, 1)),
     }
-    proto = model([*nodes, node(op, "v", "y", **options)], {"v_in": (dtype, given)}, "y", constants)
-    compare(proto, inputs=[values(given, dtype, data.draw(st.integers(0, 99)))])
+    proto = model([*nodes, node(op, "v", "y", **options)], {"v_in": (dtype, input_shape)}, "y", constants)
+    compare(proto, inputs=[values(input_shape, dtype, data.draw(st.integers(0, 99)))])
 
 
 @few
 @given(st.data(), shapes(most=3, extent=6), DTYPES)
 def test_top_k(data: st.DataObject, shape: tuple[int, ...], dtype: Any) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     constants["k"] = np.array([data.draw(st.integers(0, shape[axis]))])
     largest = data.draw(st.integers(0, 1))
     nodes = [*nodes, node("TopK", "v k", "y i", axis=axis, largest=largest)]
-    proto = model(nodes, {"v_in": (dtype, given)}, "y i", constants, opset=min(24, onnx.defs.onnx_opset_version()))
-    compare(proto, inputs=[values(given, dtype, data.draw(st.integers(0, 99)))])
+    proto = model(
+        nodes, {"v_in": (dtype, input_shape)}, "y i", constants=constants, opset=min(24, onnx.defs.onnx_opset_version())
+    )
+    compare(proto, inputs=[values(input_shape, dtype, data.draw(st.integers(0, 99)))])
 
 
 @pytest.mark.parametrize(("op", "opset"), [("CumSum", 14), ("CumProd", 26)])
 @few
 @given(data=st.data(), shape=shapes(most=3, extent=6))
 def test_running_sums_and_products(data: st.DataObject, shape: tuple[int, ...], op: str, opset: int) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     constants["axis"] = np.int64(data.draw(st.integers(-len(shape), len(shape) - 1)))
     options = {"exclusive": data.draw(st.integers(0, 1)), "reverse": data.draw(st.integers(0, 1))}
     dtype = data.draw(st.sampled_from([np.float32, np.int32]))
-    proto = model([*nodes, node(op, "v axis", "y", **options)], {"v_in": (dtype, given)}, "y", constants, opset=opset)
+    proto = model(
+        [*nodes, node(op, "v axis", "y", **options)],
+        {"v_in": (dtype, input_shape)},
+        "y",
+        constants=constants,
+        opset=opset,
+    )
     compare(proto, rtol=1e-6, atol=1e-6)
 
 
 @few
 @given(st.data(), shapes(most=4), st.sampled_from([11, 13]))
 def test_hardmax(data: st.DataObject, shape: tuple[int, ...], opset: int) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     nodes = [*nodes, node("Hardmax", "v", "h", axis=axis), node("Concat", "h v", "y", axis=-1)]
-    compare(model(nodes, {"v_in": given}, "y", constants, opset=opset))
+    compare(model(nodes, {"v_in": input_shape}, "y", constants=constants, opset=opset))
 
 
 @pytest.mark.parametrize("op", ["ArgMax", "CumSum", "TopK"])

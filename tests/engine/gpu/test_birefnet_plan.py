@@ -63,11 +63,11 @@ def is_half(plan: Plan) -> bool:
 def test_every_pattern_is_fused(planned: Planned) -> None:
     graph, fired, plan = planned
     assert {name: fired[name] for name in FUSED} == FUSED
-    ops = Counter(made.op for made in graph.nodes)
+    ops = Counter(node.op for node in graph.nodes)
     assert (ops["WindowAttention"], ops["DeformConv"], ops["LayerNormalization"]) == (48, 20, 112)
     assert not {"Softmax", "GatherND", "Erf", "Pad", "Split", "BatchNormalization", "Sqrt"} & set(ops)
-    ran = Counter(command.dispatch.kernel for command in plan.commands)
-    assert ran["window_attention"] == 48
+    counts = Counter(command.dispatch.kernel for command in plan.commands)
+    assert counts["window_attention"] == 48
 
 
 def test_bindings_keep_the_limits(planned: Planned) -> None:

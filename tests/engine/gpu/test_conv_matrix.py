@@ -45,8 +45,8 @@ def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, 
     ],
 )
 def test_which_layers(channels: int, outputs: int, half: bool, lanes: int, expected: bool) -> None:
-    ran = {command.dispatch.kernel for command in commands(channels, outputs, half=half, lanes=lanes)}
-    assert ("conv_matrix" in ran) == expected
+    names = {command.dispatch.kernel for command in commands(channels, outputs, half=half, lanes=lanes)}
+    assert ("conv_matrix" in names) == expected
 
 
 @pytest.mark.parametrize("outputs", [64, 128])
@@ -55,9 +55,9 @@ def test_what_the_kernel_takes(outputs: int, size: int) -> None:
     """Workgroup memory as probed for, 256 invocations at most, both tiles loaded whole; small layers split."""
     (command, *rest) = (c for c in commands(64, outputs, size=size) if c.dispatch.kernel.startswith("conv"))
     source, params = command.source, command.dispatch.params
-    taken = footprint(source)
-    assert 0 < taken.workgroup_bytes <= KERNEL_BYTES
-    threads = taken.invocations
+    needs = footprint(source)
+    assert 0 < needs.workgroup_bytes <= KERNEL_BYTES
+    threads = needs.invocations
     assert threads <= 256
     loads = len(re.findall(r"a_next\d+ = vec4<f16>\(load_x", source)), len(re.findall(r"b_next\d+ = w\[", source))
     assert loads[0] * threads * 4 == params["bm"] * params["bk"]
@@ -67,7 +67,7 @@ def test_what_the_kernel_takes(outputs: int, size: int) -> None:
 
 
 def test_software_adapters_have_none() -> None:
-    found = device()
-    if not found.adapter.software:
-        pytest.skip(f"{found.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
-    assert matrix_lanes(found) == 0
+    gpu = device()
+    if not gpu.adapter.software:
+        pytest.skip(f"{gpu.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
+    assert matrix_lanes(gpu) == 0

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare
+from tests.engine.gpu.layers import constant_weights
 from tests.engine.models import model, node
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
@@ -50,9 +51,7 @@ def test_conv_transpose(
     layer: tuple[dict[str, Any], dict[str, list[int]]], bias: bool, constant: bool, relu: bool
 ) -> None:
     attributes, shapes = layer
-    constants = {}
-    if constant:
-        constants["w"] = np.random.default_rng(0).standard_normal(shapes.pop("w")).astype(np.float32)
+    constants = constant_weights(shapes) if constant else {}
     if not bias:
         del shapes["b"]
     names = "x w b" if bias else "x w"
@@ -142,7 +141,7 @@ def test_col2im(rank: int, channels: int, count: int, dtype: type, data: st.Data
     shape = [count, channels * int(np.prod(block)), int(np.prod(out))]
     constants = {"image": np.array(image, np.int64), "block": np.array(block, np.int64)}
     col2im = node("Col2Im", "x image block", "y", strides=strides, dilations=dilations, pads=pads * 2)
-    compare(model([col2im], {"x": (dtype, shape)}, "y", constants, opset=18), rtol=1e-5, atol=1e-5)
+    compare(model([col2im], {"x": (dtype, shape)}, "y", constants=constants, opset=18), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("target", [None, [2, 3, 9, 9], [2, 3, 7, 9]])

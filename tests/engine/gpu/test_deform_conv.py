@@ -50,39 +50,39 @@ def layer(
 def arrays(shapes: dict[str, list[int]], far: float = 1.5) -> list[np.ndarray]:
     """Random inputs; offsets of about ``far`` pixels."""
     random = np.random.default_rng(7)
-    made = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    made["offset"] = np.clip(made["offset"].astype(np.float64) * far, -3e38, 3e38).astype(np.float32)
-    return list(made.values())
+    by_name = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    by_name["offset"] = np.clip(by_name["offset"].astype(np.float64) * far, -3e38, 3e38).astype(np.float32)
+    return list(by_name.values())
 
 
 def compare(
     nodes: list[Any],
     shapes: dict[str, Any],
     constants: dict[str, np.ndarray],
-    wanted: str = "c",
+    outputs: str = "c",
     *,
     inputs: list[np.ndarray] | None = None,
     half: bool = False,
     close: dict[str, Any] = CLOSE,
 ) -> None:
     """Assert that the GPU gives the reference's outputs by the tiled kernel."""
-    proto = model(nodes, shapes, wanted, constants, opset=19)
-    given = arrays(shapes) if inputs is None else inputs
-    expected = interpret(loaded(proto), given)
-    results, kernels = run(loaded(proto), given, half=half)
+    proto = model(nodes, shapes, outputs, constants=constants, opset=19)
+    inputs = arrays(shapes) if inputs is None else inputs
+    expected = interpret(loaded(proto), inputs)
+    results, kernels = run(loaded(proto), inputs, half=half)
     assert "conv" in kernels
     assert "deform_columns" not in kernels
-    for result, right in zip(results, expected, strict=True):
-        assert (result.dtype, result.shape) == (right.dtype, right.shape)
-        np.testing.assert_allclose(result, right, **close)
+    for result, reference in zip(results, expected, strict=True):
+        assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
+        np.testing.assert_allclose(result, reference, **close)
 
 
 @pytest.mark.parametrize("mask", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("outputs", [5, 24, 72])
 def test_operands(mask: bool, bias: bool, outputs: int) -> None:
-    made, shapes, constants, _ = layer(mask=mask, bias=bias, outputs=outputs)
-    compare([made], shapes, constants)
+    deform, shapes, constants, _ = layer(mask=mask, bias=bias, outputs=outputs)
+    compare([deform], shapes, constants)
 
 
 @pytest.mark.parametrize(
@@ -101,44 +101,44 @@ def test_operands(mask: bool, bias: bool, outputs: int) -> None:
     ids=["1x1", "7x7", "2x3", "strides", "dilations", "all of these", "groups", "k is cut", "one pixel"],
 )
 def test_geometry(of: dict[str, Any]) -> None:
-    made, shapes, constants, _ = layer(**of)
-    compare([made], shapes, constants)
+    deform, shapes, constants, _ = layer(**of)
+    compare([deform], shapes, constants)
 
 
 @pytest.mark.parametrize("far", [0.0, 8.0, 1e4, 1e20, 3e38])
 def test_offsets_that_lead_far_outside(far: float) -> None:
-    made, shapes, constants, _ = layer()
-    compare([made], shapes, constants, inputs=arrays(shapes, far))
+    deform, shapes, constants, _ = layer()
+    compare([deform], shapes, constants, inputs=arrays(shapes, far))
 
 
 def test_offsets_on_the_edge() -> None:
     """Exactly on the last pixel, exactly one beyond, and within the last half pixel on either side."""
-    made, shapes, constants, _ = layer(extent=(4, 4), mask=False)
+    deform, shapes, constants, _ = layer(extent=(4, 4), mask=False)
     inputs = arrays(shapes)
     whole = np.random.default_rng(1).choice([-5, -4, -1.5, -1, -0.5, 0, 0.5, 1, 3, 4, 4.5], inputs[1].shape)
     inputs[1][:] = whole
-    compare([made], shapes, constants, inputs=inputs)
+    compare([deform], shapes, constants, inputs=inputs)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_offsets_that_are_no_numbers_read_zeros(value: float) -> None:
     """Like one that leads outside, whatever the reference does."""
-    made, shapes, constants, _ = layer()
+    deform, shapes, constants, _ = layer()
     inputs, outside = arrays(shapes), arrays(shapes)
-    chosen = np.random.default_rng(2).random(inputs[1].shape) < 0.2
-    inputs[1][chosen], outside[1][chosen] = value, 1e6
-    proto = model([made], shapes, "c", constants, opset=19)
+    places = np.random.default_rng(2).random(inputs[1].shape) < 0.2
+    inputs[1][places], outside[1][places] = value, 1e6
+    proto = model([deform], shapes, "c", constants=constants, opset=19)
     (expected,) = interpret(loaded(proto), outside)
     (result,), _ = run(loaded(proto), inputs)
     np.testing.assert_allclose(result, expected, **CLOSE)
 
 
 def test_activation_and_residual_run_in_its_epilogue() -> None:
-    made, shapes, constants, shape = layer(outputs=24)
-    nodes = [made, node("Relu", "c", "r"), node("Add", "r other", "y")]
+    deform, shapes, constants, shape = layer(outputs=24)
+    nodes = [deform, node("Relu", "c", "r"), node("Add", "r other", "y")]
     shapes = {**shapes, "other": shape}
     compare(nodes, shapes, constants, "y")
-    graph = loaded(model(nodes, shapes, "y", constants, opset=19))
+    graph = loaded(model(nodes, shapes, "y", constants=constants, opset=19))
     lowering = Lowering(graph)
     lowering.run()
     # a dispatch is called after the last node that it computes
@@ -147,26 +147,26 @@ def test_activation_and_residual_run_in_its_epilogue() -> None:
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_into_a_concat(axis: int) -> None:
-    made, shapes, constants, shape = layer(outputs=24)
-    nodes = [made, node("Relu", "c", "r"), node("Exp", "other", "e"), node("Concat", "e r", "y", axis=axis)]
+    deform, shapes, constants, shape = layer(outputs=24)
+    nodes = [deform, node("Relu", "c", "r"), node("Exp", "other", "e"), node("Concat", "e r", "y", axis=axis)]
     compare(nodes, {**shapes, "other": shape}, constants, "y")
 
 
 def test_behind_convolutions_that_make_what_moves_it() -> None:
     """As networks have it: offset and mask are channels-last, and of channels that are no multiple of four."""
     random = np.random.default_rng(4)
-    made, shapes, constants, _ = layer(outputs=24)
+    deform, shapes, constants, _ = layer(outputs=24)
     nodes = [
         node("Conv", "x wo", "offset", pads=[1, 1, 1, 1]),
         node("Conv", "x wm", "m", pads=[1, 1, 1, 1]),
         node("Sigmoid", "m", "mask"),
-        made,
+        deform,
         node("Relu", "c", "y"),
     ]
     constants["wo"] = random.standard_normal((18, 8, 3, 3)).astype(np.float32) / 6
     constants["wm"] = random.standard_normal((9, 8, 3, 3)).astype(np.float32) / 6
     inputs = [random.standard_normal(shapes["x"]).astype(np.float32)]
-    compare(nodes, {"x": shapes["x"]}, constants, "y", inputs=inputs)
+    compare(nodes, {"x": shapes["x"]}, constants=constants, outputs="y", inputs=inputs)
 
 
 def test_half_storage() -> None:
@@ -179,4 +179,6 @@ def test_half_storage() -> None:
     nodes = [node("Neg", name, f"{name}_half") for name in shapes]
     nodes.append(node("DeformConv", "x_half w offset_half b mask_half", "c", pads=[1, 1, 1, 1]))
     nodes.append(node("MaxPool", "c", "y", kernel_shape=[1, 1]))
-    compare(nodes, shapes, constants, "y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3})
+    compare(
+        nodes, shapes, constants=constants, outputs="y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3}
+    )

@@ -36,8 +36,8 @@ def test_the_first_hardware_adapter_is_chosen(monkeypatch: pytest.MonkeyPatch) -
     use(monkeypatch, FAKE, CARD, DAWN_CARD)
     assert choose().adapter is CARD
     assert choose().reason == "the first hardware adapter"
-    found = devices()
-    assert (found.chosen, len(found.adapters)) == (1, 3)
+    listing = devices()
+    assert (listing.chosen, len(listing.adapters)) == (1, 3)
 
 
 def test_a_software_adapter_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,17 +50,17 @@ def test_a_software_adapter_is_taken_only_when_asked_for(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("wanted", "index"), [("0", 0), ("2", 2), ("wgpu", 1), ("dawn", 2), ("fast card", 1), ("MESA", 0), ("580", None)]
+    ("name", "index"), [("0", 0), ("2", 2), ("wgpu", 1), ("dawn", 2), ("fast card", 1), ("MESA", 0), ("580", None)]
 )
 def test_an_adapter_is_asked_for_by_number_or_name(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, index: int | None
+    monkeypatch: pytest.MonkeyPatch, name: str, index: int | None
 ) -> None:
     use(monkeypatch, FAKE, CARD, DAWN_CARD)
     if index is None:  # digits alone are a number, not part of a name
         with pytest.raises(BackendError, match="no adapter is '580'; there are 0: Slow Rasterizer"):
-            choose(wanted)
+            choose(name)
     else:
-        adapter = choose(wanted).adapter
+        adapter = choose(name).adapter
         assert adapter is not None
         assert adapter.index == index
 
@@ -90,7 +90,7 @@ for options in ({"backend": "webgpu"}, {"backend": "webgpu", "adapter": "0"}, {"
         said[" ".join(options)] = str(error)
 print(json.dumps([len(found.adapters), found.reason, said]))
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
@@ -98,14 +98,14 @@ print(json.dumps([len(found.adapters), found.reason, said]))
         text=True,
         check=True,
     )
-    count, reason, said = json.loads(done.stdout)
+    count, reason, said = json.loads(process.stdout)
     assert count == 0
     assert reason.startswith("no WebGPU adapter: ")
     assert said["auto"] == ["numpy", reason]
     assert said["backend"].startswith("backend 'webgpu' cannot run here: no WebGPU adapter")
     assert said["backend adapter"].startswith("no adapter is '0'; there are no WebGPU adapter")
     assert said["precision"] == "precision 'f16' is not available: the CPU computes in f32; use 'f32'"
-    assert done.stderr == ""
+    assert process.stderr == ""
 
 
 def test_a_lost_device_is_left_behind() -> None:

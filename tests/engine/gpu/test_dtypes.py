@@ -37,7 +37,9 @@ def test_a_mask_of_booleans_is_resampled(attributes: dict[str, Any]) -> None:
 
 def test_columns_of_booleans_are_joined() -> None:
     constants = {"image": np.array([4, 5]), "block": np.array([2, 2])}
-    proto = model([node("Col2Im", "x image block", "y")], {"x": (np.bool_, [1, 8, 12])}, "y", constants, opset=18)
+    proto = model(
+        [node("Col2Im", "x image block", "y")], {"x": (np.bool_, [1, 8, 12])}, "y", constants=constants, opset=18
+    )
     compare(proto, inputs=[flags(1, 8, 12)])
 
 

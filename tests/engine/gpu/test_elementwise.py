@@ -175,7 +175,9 @@ def test_casts(source: type[np.generic]) -> None:
     nodes = [node("Cast", "x", f"y{index}", to=CODES[target]) for index, target in enumerate(targets)]
     nodes += [node("CastLike", "x like", "y_like")]
     names = " ".join(one.output[0] for one in nodes)
-    compare(model(nodes, {"x": (source, [x.size])}, names, {"like": np.zeros(1, np.int8)}, opset=19), inputs=[x])
+    compare(
+        model(nodes, {"x": (source, [x.size])}, names, constants={"like": np.zeros(1, np.int8)}, opset=19), inputs=[x]
+    )
 
 
 def test_a_float_saturates_at_32_bits() -> None:
@@ -214,9 +216,9 @@ def test_logic_and_choice() -> None:
     nodes += [node("Cast", "p", "f", to=1), node("Mul", "f a", "m")]
     spec: dict[str, Any] = {"p": (np.bool_, [3, 4]), "q": (np.bool_, [4]), "a": [4], "b": [3, 1]}
     random = np.random.default_rng(0)
-    given = [random.integers(0, 2, shape).astype(bool) for shape in ((3, 4), (4,))]
-    given += [random.standard_normal(shape).astype(np.float32) for shape in ((4,), (3, 1))]
-    compare(model(nodes, spec, "And Or Xor Equal n w v m", opset=17), inputs=given)
+    inputs = [random.integers(0, 2, shape).astype(bool) for shape in ((3, 4), (4,))]
+    inputs += [random.standard_normal(shape).astype(np.float32) for shape in ((4,), (3, 1))]
+    compare(model(nodes, spec, "And Or Xor Equal n w v m", opset=17), inputs=inputs)
 
 
 @few
@@ -224,23 +226,23 @@ def test_logic_and_choice() -> None:
 def test_a_chain_over_strided_and_repeated_operands(data: st.DataObject, shape: tuple[int, ...]) -> None:
     nodes, constants, spec = [], {}, {}
     for name in ("a", "b", "c"):
-        kept = tuple(extent if data.draw(st.booleans()) else 1 for extent in shape) if name != "a" else shape
-        kept = kept[data.draw(st.integers(0, len(kept))) :] if name != "a" else kept
-        parts, given_shape, more = data.draw(views(kept, name))
-        nodes += parts
-        constants |= more
-        spec[f"{name}_in"] = given_shape
+        operand_shape = tuple(extent if data.draw(st.booleans()) else 1 for extent in shape) if name != "a" else shape
+        operand_shape = operand_shape[data.draw(st.integers(0, len(operand_shape))) :] if name != "a" else operand_shape
+        view_nodes, input_shape, view_constants = data.draw(views(operand_shape, name))
+        nodes += view_nodes
+        constants |= view_constants
+        spec[f"{name}_in"] = input_shape
     nodes += [node("Mul", "a b", "d"), node("Sub", "d c", "e"), node("Relu", "e", "f"), node("Max", "f b a", "y")]
-    compare(model(nodes, spec, "y", constants, opset=13), rtol=1e-6, atol=1e-6)
+    compare(model(nodes, spec, "y", constants=constants, opset=13), rtol=1e-6, atol=1e-6)
 
 
 @few
 @given(st.data(), shapes(least=2, most=2))
 def test_a_chain_cut_in_ranges(data: st.DataObject, shape: tuple[int, ...]) -> None:
     shape = (*shape, 8 * data.draw(st.integers(3, 9)))
-    parts, given_shape, constants = data.draw(views(shape, "a"))
-    nodes = [*parts, node("Add", "a b", "c"), node("Mul", "c c", "y")]
-    proto = model(nodes, {"a_in": given_shape, "b": [shape[-1]]}, "y", constants, opset=13)
+    view_nodes, input_shape, constants = data.draw(views(shape, "a"))
+    nodes = [*view_nodes, node("Add", "a b", "c"), node("Mul", "c c", "y")]
+    proto = model(nodes, {"a_in": input_shape, "b": [shape[-1]]}, "y", constants=constants, opset=13)
     compare(proto, rtol=1e-6, limits=CUT)
 
 
@@ -279,7 +281,13 @@ def test_dropout_is_a_view_and_its_mask_ones(version: int) -> None:
 def test_literals_of_all_kinds(value: float) -> None:
     constants = {"c": np.array(value, np.float32)}
     compare(
-        model([node("Elu", "x", "a", alpha=value), node("Add", "a c", "y")], {"x": [3]}, "y", constants, opset=17),
+        model(
+            [node("Elu", "x", "a", alpha=value), node("Add", "a c", "y")],
+            {"x": [3]},
+            "y",
+            constants=constants,
+            opset=17,
+        ),
         rtol=1e-6,
         inputs=[np.array([1, 2, -1], np.float32)],
     )

@@ -27,7 +27,7 @@ def drawn(data: st.DataObject, low: int, high: int, shape: tuple[int, ...]) -> n
 def check(nodes: list[Any], shape: list[int], constants: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Compare a model whose inputs are ``v_in`` of that shape and ``arrays``."""
     inputs: dict[str, Any] = {"v_in": shape, **{name: (array.dtype, array.shape) for name, array in arrays.items()}}
-    proto = model(nodes, inputs, "y", constants, opset=18)
+    proto = model(nodes, inputs, "y", constants=constants, opset=18)
     compare(proto, inputs=[feeds(loaded(proto))[0], *arrays.values()], rtol=1e-6)
 
 
@@ -35,9 +35,9 @@ def check(nodes: list[Any], shape: list[int], constants: dict[str, Any], arrays:
 @given(st.data(), shapes(most=3), shapes(least=0, most=3, extent=3))
 def test_gather(data: st.DataObject, shape: tuple[int, ...], places: tuple[int, ...]) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     indices = drawn(data, -shape[axis], shape[axis], places)
-    check([*nodes, node("Gather", "v indices", "y", axis=axis)], given, constants, {"indices": indices})
+    check([*nodes, node("Gather", "v indices", "y", axis=axis)], input_shape, constants, {"indices": indices})
 
 
 @pytest.mark.parametrize("indices", [1, -1, [2], [1, 2], [2, 1, 0], [[-1], [-1]], [[0, 1], [2, 3]]])
@@ -53,11 +53,11 @@ def test_evenly_spaced_indices_that_are_known_are_a_view(indices: Any) -> None:
 @given(st.data(), shapes(most=3))
 def test_gather_elements(data: st.DataObject, shape: tuple[int, ...]) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    nodes, given, constants = data.draw(views(shape))
-    wanted = [data.draw(st.integers(1, extent)) for extent in shape]
-    wanted[axis] = data.draw(st.integers(1, 6))
-    indices = drawn(data, -shape[axis], shape[axis], tuple(wanted))
-    check([*nodes, node("GatherElements", "v indices", "y", axis=axis)], given, constants, {"indices": indices})
+    nodes, input_shape, constants = data.draw(views(shape))
+    indices_shape = [data.draw(st.integers(1, extent)) for extent in shape]
+    indices_shape[axis] = data.draw(st.integers(1, 6))
+    indices = drawn(data, -shape[axis], shape[axis], tuple(indices_shape))
+    check([*nodes, node("GatherElements", "v indices", "y", axis=axis)], input_shape, constants, {"indices": indices})
 
 
 @few
@@ -65,12 +65,12 @@ def test_gather_elements(data: st.DataObject, shape: tuple[int, ...]) -> None:
 def test_gather_nd(data: st.DataObject, shape: tuple[int, ...]) -> None:
     batch = data.draw(st.integers(0, len(shape) - 1))
     depth = data.draw(st.integers(1, len(shape) - batch))
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     lead = (*shape[:batch], *data.draw(shapes(least=0, most=2, extent=3)))
     parts = [drawn(data, -extent, extent, lead) for extent in shape[batch : batch + depth]]
     check(
         [*nodes, node("GatherND", "v indices", "y", batch_dims=batch)],
-        given,
+        input_shape,
         constants,
         {"indices": np.stack(parts, -1)},
     )
@@ -79,35 +79,35 @@ def test_gather_nd(data: st.DataObject, shape: tuple[int, ...]) -> None:
 @few
 @given(st.data(), shapes(least=2, most=4), st.integers(0, 1))
 def test_reverse_sequence(data: st.DataObject, shape: tuple[int, ...], time: int) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     lengths = drawn(data, 0, shape[time] + 1, (shape[1 - time],))
     nodes = [*nodes, node("ReverseSequence", "v lengths", "y", time_axis=time, batch_axis=1 - time)]
-    check(nodes, given, constants, {"lengths": lengths})
+    check(nodes, input_shape, constants, {"lengths": lengths})
 
 
 @few
 @given(st.data(), shapes(most=3), st.sampled_from(["none", "add", "mul", "max", "min"]))
 def test_scatter_elements(data: st.DataObject, shape: tuple[int, ...], reduction: str) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    nodes, given, constants = data.draw(views(shape))
-    wanted = [data.draw(st.integers(1, extent)) for extent in shape]
-    wanted[axis] = data.draw(st.integers(1, 6))
-    indices = drawn(data, -shape[axis], shape[axis], tuple(wanted))
-    updates = np.random.default_rng(1).standard_normal(wanted).astype(np.float32)
+    nodes, input_shape, constants = data.draw(views(shape))
+    indices_shape = [data.draw(st.integers(1, extent)) for extent in shape]
+    indices_shape[axis] = data.draw(st.integers(1, 6))
+    indices = drawn(data, -shape[axis], shape[axis], tuple(indices_shape))
+    updates = np.random.default_rng(1).standard_normal(indices_shape).astype(np.float32)
     nodes = [*nodes, node("ScatterElements", "v indices updates", "y", axis=axis, reduction=reduction)]
-    check(nodes, given, constants, {"indices": indices, "updates": updates})
+    check(nodes, input_shape, constants, {"indices": indices, "updates": updates})
 
 
 @few
 @given(st.data(), shapes(most=3), st.sampled_from(["none", "add", "mul", "max", "min"]))
 def test_scatter_nd(data: st.DataObject, shape: tuple[int, ...], reduction: str) -> None:
     depth = data.draw(st.integers(1, len(shape)))
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     lead = data.draw(shapes(least=1, most=2, extent=4))
     parts = [drawn(data, -extent, extent, lead) for extent in shape[:depth]]
     updates = np.random.default_rng(1).standard_normal((*lead, *shape[depth:])).astype(np.float32)
     nodes = [*nodes, node("ScatterND", "v indices updates", "y", reduction=reduction)]
-    check(nodes, given, constants, {"indices": np.stack(parts, -1), "updates": updates})
+    check(nodes, input_shape, constants, {"indices": np.stack(parts, -1), "updates": updates})
 
 
 @pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])

@@ -40,7 +40,7 @@ def graph_of(
 ) -> Graph:
     """The graph of nodes of which the last one makes ``y``."""
     nodes = nodes if isinstance(nodes, list) else [nodes]
-    return loaded(model(nodes, inputs, "y", constants, opset=18))
+    return loaded(model(nodes, inputs, "y", constants=constants, opset=18))
 
 
 def weights(*shape: int) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ CASES: dict[str, Callable[[int], Graph]] = {
             [node("DeformConv", "x w o", "y")],
             {"x": [1, 2, n, n], "o": [1, 8, n - 1, n - 1]},
             "y",
-            weights(16, 2, 2, 2),
+            constants=weights(16, 2, 2, 2),
             opset=19,
         )
     ),
@@ -144,12 +144,12 @@ def assert_held(plan: Plan, most: int) -> None:
     for command in plan.commands:
         assert max(command.grid) <= most, command.dispatch.label
         rows = round(command.share * command.dispatch.rows)
-        wanted = command.dispatch.grid(rows)
-        if isinstance(wanted, int):
-            assert wanted <= prod(command.grid) < wanted + command.grid[1]
+        grid = command.dispatch.grid(rows)
+        if isinstance(grid, int):
+            assert grid <= prod(command.grid) < grid + command.grid[1]
             assert prod(command.grid) * INVOCATIONS <= LARGEST_INTEGER
         else:
-            assert command.grid == wanted
+            assert command.grid == grid
     for commands in by_dispatch(plan):
         assert sum(command.share for command in commands) == pytest.approx(1)
 
@@ -168,8 +168,8 @@ def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
     assert_held(plan, most)
     changed = any(len(commands) > 1 or commands[0].grid[1] > 1 for commands in by_dispatch(plan))
     assert changed or case in ONE_WORKGROUP
-    for result, wanted in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-5)
+    for result, reference in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_no_kernel_is_without_a_case() -> None:

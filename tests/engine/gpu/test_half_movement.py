@@ -38,8 +38,8 @@ def test_in_half_storage(case: str) -> None:
     if adapter is not None and not adapter.f16:
         pytest.skip(f"{adapter} has no shader-f16")
     operator, constants = MOVED[case]
-    held: dict[str, Any] = {name: np.array(value) for name, value in constants.items()}
-    proto = model([operator], {"x": [30, 40]}, operator.output[0], held, opset=18)
+    tensors: dict[str, Any] = {name: np.array(value) for name, value in constants.items()}
+    proto = model([operator], {"x": [30, 40]}, operator.output[0], constants=tensors, opset=18)
     x = np.random.default_rng(0).integers(-30, 30, (30, 40)).astype(np.float32)
     (expected,) = interpret(loaded(proto), [x])
     (result,), _ = run(loaded(proto), [x], half=True)

@@ -180,8 +180,8 @@ def test_a_known_matrix_is_bound_whole_or_cut(limit: int, kernel: str) -> None:
     matrix = np.random.default_rng(3).standard_normal((64, 300)).astype(np.float32)
     proto = model([node("MatMul", "x w", "y")], {"x": [40, 64]}, "y", {"w": matrix})
     graph = loaded(proto)
-    given = feeds(graph)
-    expected = interpret(graph, given)
-    results, ran = run(loaded(proto), given, limits={"max-storage-buffer-binding-size": limit})
-    assert ran[0] == kernel
+    inputs = feeds(graph)
+    expected = interpret(graph, inputs)
+    results, kernels = run(loaded(proto), inputs, limits={"max-storage-buffer-binding-size": limit})
+    assert kernels[0] == kernel
     np.testing.assert_allclose(results[0], expected[0], **CLOSE)

@@ -45,15 +45,15 @@ def _factors(extent: int) -> list[int]:
 def test_a_reshaped_view_is_numpys(data: st.DataObject, shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).transpose(data.draw(st.permutations(range(len(shape)))))
     strides = tuple(step // array.itemsize for step in array.strides)
-    wanted = reshaped(array.shape, data)
-    view = Tensor(Slot(4 * array.size, "x"), "i32", array.shape, strides).reshape(wanted)
+    new_shape = reshaped(array.shape, data)
+    view = Tensor(Slot(4 * array.size, "x"), "i32", array.shape, strides).reshape(new_shape)
     if view is None:
         with pytest.raises(AttributeError, match="ncompatible shape"):
-            _in_place(array, wanted)
+            _in_place(array, new_shape)
         return
-    positions = np.indices(wanted).reshape(len(wanted), array.size)
-    found = np.array(view.strides, int) @ positions
-    np.testing.assert_array_equal(found, array.reshape(-1))
+    positions = np.indices(new_shape).reshape(len(new_shape), array.size)
+    offsets = np.array(view.strides, int) @ positions
+    np.testing.assert_array_equal(offsets, array.reshape(-1))
 
 
 def _in_place(array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -91,8 +91,8 @@ def moved(data: st.DataObject, shape: tuple[int, ...]) -> Step:
         extent = shape[axis]
         part = data.draw(st.slices(extent).filter(lambda part: len(range(*part.indices(extent))) > 0))
         first, stop, step = part.indices(extent)
-        held = {"starts": [first], "ends": [stop if stop >= 0 else -(2**31)], "axes": [axis], "steps": [step]}
-        return kind, held, {}, (*shape[:axis], len(range(first, stop, step)), *shape[axis + 1 :])
+        further_inputs = {"starts": [first], "ends": [stop if stop >= 0 else -(2**31)], "axes": [axis], "steps": [step]}
+        return kind, further_inputs, {}, (*shape[:axis], len(range(first, stop, step)), *shape[axis + 1 :])
     if kind == "Pad":
         pads = [data.draw(st.integers(0, 2)) for _ in range(2 * rank)]
         mode = data.draw(st.sampled_from(["constant", "edge"]))
@@ -103,22 +103,22 @@ def moved(data: st.DataObject, shape: tuple[int, ...]) -> Step:
     if kind == "Expand":
         wide = (2, *(3 if extent == 1 else extent for extent in shape))
         return kind, {"shape": wide}, {}, wide
-    wanted = reshaped(shape, data)
-    return kind, {"shape": wanted}, {}, wanted
+    new_shape = reshaped(shape, data)
+    return kind, {"shape": new_shape}, {}, new_shape
 
 
 @few
 @given(st.data(), shapes(most=4))
 def test_a_chain_of_movements(data: st.DataObject, shape: tuple[int, ...]) -> None:
-    nodes, constants, given = [], {}, shape
+    nodes, constants, input_shape = [], {}, shape
     for step in range(data.draw(st.integers(1, 5))):
         if np.prod(shape) > 1000:
             break
-        op, held, attributes, shape = moved(data, shape)
-        names = {f"{name}{step}": np.array(value, np.int64) for name, value in held.items()}
+        op, further_inputs, attributes, shape = moved(data, shape)
+        names = {f"{name}{step}": np.array(value, np.int64) for name, value in further_inputs.items()}
         constants |= names
         nodes.append(node(op, " ".join([f"t{step}", *names]), f"t{step + 1}", **attributes))
-    compare(model(nodes, {"t0": list(given)}, f"t{len(nodes)}", constants, opset=21))
+    compare(model(nodes, {"t0": list(input_shape)}, f"t{len(nodes)}", constants=constants, opset=21))
 
 
 @few
@@ -130,22 +130,22 @@ def test_concat_of_views_constants_repeats_and_producers(data: st.DataObject, sh
     constants: dict[str, Any] = {}
     parts: list[str] = []
     for index in range(data.draw(st.integers(1, 4))):
-        own = (*shape[:axis], data.draw(st.integers(0 if index else 1, 4)), *shape[axis + 1 :])
+        part_shape = (*shape[:axis], data.draw(st.integers(0 if index else 1, 4)), *shape[axis + 1 :])
         name = f"v{index}"
         kind = data.draw(st.sampled_from(["view", "producer", "constant", "input", "repeat"]))
         if kind == "constant":
-            constants[name] = np.random.default_rng(index).standard_normal(own).astype(np.float32)
+            constants[name] = np.random.default_rng(index).standard_normal(part_shape).astype(np.float32)
         elif kind == "input":
-            inputs[name] = list(own)
+            inputs[name] = list(part_shape)
         elif kind == "repeat" and parts:
             name = parts[-1]
-        elif kind == "view" and 0 not in own:
-            more, given, held = data.draw(views(own, name))
-            nodes += more
-            inputs[f"{name}_in"] = given
-            constants |= held
+        elif kind == "view" and 0 not in part_shape:
+            view_nodes, input_shape, view_constants = data.draw(views(part_shape, name))
+            nodes += view_nodes
+            inputs[f"{name}_in"] = input_shape
+            constants |= view_constants
         else:
-            inputs[f"{name}_in"] = list(own)
+            inputs[f"{name}_in"] = list(part_shape)
             nodes.append(node("Relu", f"{name}_in", name))
         parts.append(name)
     nodes.append(node("Concat", " ".join(parts), "y", axis=axis))
@@ -173,19 +173,19 @@ def test_a_view_of_a_concat_goes_into_it_again() -> None:
 @few
 @given(st.data(), shapes(least=1, most=3), st.sampled_from(["constant", "reflect", "edge", "wrap"]))
 def test_pad(data: st.DataObject, shape: tuple[int, ...], mode: str) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     # reflections and repeats go on past the opposite edge
     widths = [(data.draw(st.integers(1 - extent, 7)), data.draw(st.integers(0, 7))) for extent in shape]
     pads = np.array(widths).T.reshape(-1)
     value = {"value": np.float32(2.5)} if data.draw(st.booleans()) and mode == "constant" else {}
     nodes = [*nodes, node("Pad", f"v pads {'value' if value else '-'}", "y", mode=mode)]
-    compare(model(nodes, {"v_in": given}, "y", {**constants, "pads": pads, **value}, opset=21))
+    compare(model(nodes, {"v_in": input_shape}, "y", constants={**constants, "pads": pads, **value}, opset=21))
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
 def test_pad_in_ranges(mode: str) -> None:
     constants = {"pads": [3, 2, 4, 1]}
-    proto = model([node("Pad", "x pads", "y", mode=mode)], {"x": [64, 17]}, "y", constants, opset=21)
+    proto = model([node("Pad", "x pads", "y", mode=mode)], {"x": [64, 17]}, "y", constants=constants, opset=21)
     compare(proto, limits=CUT)
 
 
@@ -200,33 +200,33 @@ def test_pad_with_a_value_that_only_the_run_knows_and_of_nothing() -> None:
 @few
 @given(st.data(), shapes(least=1, most=4, extent=3))
 def test_tile(data: st.DataObject, shape: tuple[int, ...]) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     constants["repeats"] = np.array([data.draw(st.integers(0, 3)) for _ in shape])
-    compare(model([*nodes, node("Tile", "v repeats", "y")], {"v_in": given}, "y", constants))
+    compare(model([*nodes, node("Tile", "v repeats", "y")], {"v_in": input_shape}, "y", constants))
 
 
 @few
 @given(st.data(), st.sampled_from(["DCR", "CRD"]), st.integers(1, 3))
 def test_depth_and_space(data: st.DataObject, mode: str, block: int) -> None:
     n, c, h, w = (data.draw(st.integers(1, 3)) for _ in range(4))
-    nodes, given, constants = data.draw(views((n, c * block**2, h, w)))
+    nodes, input_shape, constants = data.draw(views((n, c * block**2, h, w)))
     nodes += [
         node("DepthToSpace", "v", "y", blocksize=block, mode=mode),
         node("SpaceToDepth", "y", "z", blocksize=block),
     ]
-    compare(model(nodes, {"v_in": given}, "y z", constants, opset=17))
+    compare(model(nodes, {"v_in": input_shape}, "y z", constants=constants, opset=17))
 
 
 @few
 @given(st.data(), shapes(least=2, most=4), st.integers(-7, 7), st.booleans())
 def test_trilu(data: st.DataObject, shape: tuple[int, ...], k: int, upper: bool) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     nodes = [*nodes, node("Trilu", "v k", "y", upper=int(upper))]
     if data.draw(st.booleans()):
-        compare(model(nodes, {"v_in": given}, "y", {**constants, "k": np.int64(k)}))
+        compare(model(nodes, {"v_in": input_shape}, "y", {**constants, "k": np.int64(k)}))
     else:
-        inputs = [np.random.default_rng(0).standard_normal(given).astype(np.float32), np.array(k)]
-        compare(model(nodes, {"v_in": given, "k": (np.int64, [])}, "y", constants), inputs=inputs)
+        inputs = [np.random.default_rng(0).standard_normal(input_shape).astype(np.float32), np.array(k)]
+        compare(model(nodes, {"v_in": input_shape, "k": (np.int64, [])}, "y", constants), inputs=inputs)
 
 
 def test_trilu_in_ranges_moves_infinities_and_nan() -> None:
@@ -238,11 +238,11 @@ def test_trilu_in_ranges_moves_infinities_and_nan() -> None:
 @given(st.data(), shapes(least=0, most=3, extent=3), st.sampled_from([np.float32, np.int64, np.bool_]))
 def test_one_hot(data: st.DataObject, shape: tuple[int, ...], dtype: Any) -> None:
     axis = data.draw(st.integers(-len(shape) - 1, len(shape)))
-    nodes, given, constants = data.draw(views(shape))
-    indices = np.random.default_rng(0).integers(-6, 6, given)
+    nodes, input_shape, constants = data.draw(views(shape))
+    indices = np.random.default_rng(0).integers(-6, 6, input_shape)
     constants |= {"depth": np.int64(4), "values": np.array([0, 1], dtype)}
     proto = model(
-        [*nodes, node("OneHot", "v depth values", "y", axis=axis)], {"v_in": (np.int64, given)}, "y", constants
+        [*nodes, node("OneHot", "v depth values", "y", axis=axis)], {"v_in": (np.int64, input_shape)}, "y", constants
     )
     compare(proto, inputs=[indices])
 

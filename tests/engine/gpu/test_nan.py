@@ -74,11 +74,11 @@ LAYERS: dict[str, tuple[Any, list[int], list[int], list[str]]] = {
 @pytest.mark.parametrize("op", ["Relu", "Clip"])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_epilogues_keep_nan(layer: str, op: str) -> None:
-    made, shape, weights, kernels = LAYERS[layer]
+    product, shape, weights, kernels = LAYERS[layer]
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     x[0, 0] = np.resize(VALUES, x[0, 0].shape) if layer != "product" else np.nan
     constants = {"w": np.random.default_rng(1).standard_normal(weights).astype(np.float32)}
-    proto = model([made, activation(op, "c", "y")], {"x": shape}, "y", constants, opset=opset(op))
+    proto = model([product, activation(op, "c", "y")], {"x": shape}, "y", constants=constants, opset=opset(op))
     compare(proto, inputs=[x], kernels=kernels, rtol=1e-4, atol=1e-4)
 
 

@@ -77,20 +77,20 @@ def resident() -> int:
 
 def test_runs_are_identical_and_leave_no_memory() -> None:
     with open_session() as session:
-        given = [feeds(session, seed) for seed in range(2)]
-        first = [next(iter(session.run(one).values())) for one in given]
+        inputs = [feeds(session, seed) for seed in range(2)]
+        first = [next(iter(session.run(one).values())) for one in inputs]
         for index in range(20):
-            session.run(given[index % 2])
+            session.run(inputs[index % 2])
         before = resident()
         for index in range(180):
-            (mask,) = session.run(given[index % 2]).values()
+            (mask,) = session.run(inputs[index % 2]).values()
             np.testing.assert_array_equal(mask, first[index % 2])
         assert resident() - before < 8 << 20
 
 
 @pytest.mark.long(reason="opens 20 sessions; that runs leave no memory is tested in any case")
 def test_sessions_leave_no_memory() -> None:
-    held = device()  # the sessions share it, as they do in a process that keeps one open
+    gpu = device()  # the sessions share it, as they do in a process that keeps one open
     sizes = []
     for _ in range(20):
         with open_session() as session:
@@ -98,5 +98,5 @@ def test_sessions_leave_no_memory() -> None:
         del session
         gc.collect()
         sizes.append(resident())
-    assert held.lost is None
+    assert gpu.lost is None
     assert sizes[-1] - sizes[4] < 16 << 20

@@ -23,9 +23,9 @@ CUT = {"max-storage-buffer-binding-size": 2048}
 @few
 @given(st.data(), shapes(), st.sampled_from(["Softmax", "LogSoftmax"]), st.sampled_from([11, 13]))
 def test_any_softmax(data: st.DataObject, shape: tuple[int, ...], op: str, opset: int) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    proto = model([*nodes, node(op, "v", "y", axis=axis)], {"v_in": given}, "y", constants, opset=opset)
+    proto = model([*nodes, node(op, "v", "y", axis=axis)], {"v_in": input_shape}, "y", constants=constants, opset=opset)
     compare(proto, rtol=RTOL, atol=ATOL)
 
 
@@ -45,23 +45,23 @@ def test_long_rows(op: str, shape: list[int]) -> None:
 @few
 @given(st.data(), shapes(), st.sampled_from(["y", "y mean inverse"]), st.booleans())
 def test_any_layer_normalization(data: st.DataObject, shape: tuple[int, ...], outputs: str, bias: bool) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     names = ["v", "scale", *(["b"] if bias else [])]
     random = np.random.default_rng(0)
     constants |= {name: random.standard_normal(shape[axis:]).astype(np.float32) for name in names[1:]}
     nodes = [*nodes, node("LayerNormalization", " ".join(names), outputs, axis=axis, epsilon=0.01)]
-    compare(model(nodes, {"v_in": given}, outputs, constants), rtol=1e-5, atol=1e-5)
+    compare(model(nodes, {"v_in": input_shape}, outputs, constants), rtol=1e-5, atol=1e-5)
 
 
 @few
 @given(st.data(), shapes())
 def test_any_rms_normalization(data: st.DataObject, shape: tuple[int, ...]) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     constants["scale"] = np.random.default_rng(0).standard_normal(shape[axis:]).astype(np.float32)
     nodes = [*nodes, node("RMSNormalization", "v scale", "y", axis=axis)]
-    compare(model(nodes, {"v_in": given}, "y", constants, opset=23), rtol=RTOL, atol=ATOL)
+    compare(model(nodes, {"v_in": input_shape}, "y", constants=constants, opset=23), rtol=RTOL, atol=ATOL)
 
 
 def channels(shape: list[int], names: str, count: int) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_normalizations_with_numbers_for_each_channel(data: st.DataObject, op: s
     groups = data.draw(st.integers(1, 3))
     count = groups * data.draw(st.integers(1, 4))
     shape = [data.draw(st.integers(1, 2)), count, *data.draw(st.lists(st.integers(2, 5), min_size=1, max_size=2))]
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     options: dict[str, Any] = {"epsilon": 0.01}
     opset = 21
     names = "scale b"
@@ -85,22 +85,22 @@ def test_normalizations_with_numbers_for_each_channel(data: st.DataObject, op: s
     if op == "BatchNormalization":
         names += " mean var"
     parameters = channels(shape, names, groups if opset == 18 else count)
-    inputs: dict[str, Any] = {"v_in": given}
+    inputs: dict[str, Any] = {"v_in": input_shape}
     if data.draw(st.booleans()):
         constants |= parameters
         arrays = []
     else:
         inputs |= {name: list(array.shape) for name, array in parameters.items()}
         arrays = list(parameters.values())
-    proto = model([*nodes, node(op, f"v {names}", "y", **options)], inputs, "y", constants, opset=opset)
-    x = np.random.default_rng(0).standard_normal(given).astype(np.float32)
+    proto = model([*nodes, node(op, f"v {names}", "y", **options)], inputs, "y", constants=constants, opset=opset)
+    x = np.random.default_rng(0).standard_normal(input_shape).astype(np.float32)
     compare(proto, inputs=[x, *arrays], rtol=1e-5, atol=1e-5)
 
 
 @few
 @given(st.data(), shapes())
 def test_lp_and_mean_variance_normalization(data: st.DataObject, shape: tuple[int, ...]) -> None:
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     axes = data.draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=len(shape), unique=True))
     p = data.draw(st.integers(1, 2))
@@ -109,7 +109,7 @@ def test_lp_and_mean_variance_normalization(data: st.DataObject, shape: tuple[in
         node("LpNormalization", "v", "y", axis=axis, p=p),
         node("MeanVarianceNormalization", "v", "z", axes=axes),
     ]
-    proto = model(nodes, {"v_in": given}, "y z", constants)
+    proto = model(nodes, {"v_in": input_shape}, "y z", constants)
     # whole numbers: the variance of equal ones is 0, and 1e-9 divides what rounding leaves otherwise
     shape_in = loaded(proto).inputs[0].shape
     x = np.random.default_rng(0).integers(-3, 4, shape_in).astype(np.float32)
@@ -148,10 +148,10 @@ def test_long_rows_take_a_step_for_each_statistic(op: str, turned: bool) -> None
         constants = {name: array.reshape(4, 1, 1) for name, array in constants.items()}
     nodes = [node("Transpose", "x", "c", perm=[0, 3, 1, 2] if turned else [0, 1, 2, 3])]
     nodes.append(node(op, "c scale b", outputs, **options))
-    given = [1, 160, 180, 4] if turned else shape
-    proto = model(nodes, {"x": given}, outputs, constants, opset=21)
+    input_shape = [1, 160, 180, 4] if turned else shape
+    proto = model(nodes, {"x": input_shape}, outputs, constants=constants, opset=21)
     graph = loaded(proto)
-    x = np.random.default_rng(0).standard_normal(given).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal(input_shape).astype(np.float32)
     results, kernels = run(loaded(proto), [x])
     assert kernels.count("row_reduction") >= 4
     for result, expected in zip(results, interpret(graph, [x]), strict=True):

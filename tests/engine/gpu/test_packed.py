@@ -96,9 +96,9 @@ def test_a_long_chain_keeps_to_the_buffers_that_every_adapter_has() -> None:
     inputs = {name: (np.float32, [9, 32]) for name in names}
     proto = nbits([9, 32], 32, zero="packed", bias=True, chain=tuple(chain), inputs=inputs)
     graph = loaded(proto)
-    low = Lowering(graph)
-    ends = low.run()
-    for command in make_plan(low.dispatches, *ends, SIZES).commands:
+    lowering = Lowering(graph)
+    ends = lowering.run()
+    for command in make_plan(lowering.dispatches, *ends, SIZES).commands:
         assert_within_limits(command.source, command.dispatch.label)
     compare(proto, **CLOSE)
 
@@ -107,7 +107,7 @@ def test_views_of_the_left_side() -> None:
     proto = nbits([2, 5, 24], 10, bias=True)
     turn = node("Transpose", "x", "a", perm=[1, 0, 2])
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    turned = model([turn, *proto.graph.node], {"x": [5, 2, 24]}, "y", constants, domains=DOMAINS)
+    turned = model([turn, *proto.graph.node], {"x": [5, 2, 24]}, "y", constants=constants, domains=DOMAINS)
     compare(turned, kernels=["matmul"], **CLOSE)
 
 
@@ -137,11 +137,11 @@ def test_weights_take_their_bits_and_are_there_once() -> None:
     again.input[0], again.output[0] = "y", "z"
     proto.graph.node.append(again)
     proto.graph.output[0].name = "z"
-    low = Lowering(loaded(proto))
-    low.run()
-    assert [dispatch.kernel for dispatch in low.dispatches] == ["matmul"] * 2
-    read = {operand.tensor.slot for dispatch in low.dispatches for operand in dispatch.reads}
-    assert sum(slot.nbytes for slot in read if slot.is_constant) == 512 * 512 // 2 + 512 * 16 * 4
+    lowering = Lowering(loaded(proto))
+    lowering.run()
+    assert [dispatch.kernel for dispatch in lowering.dispatches] == ["matmul"] * 2
+    slots = {operand.tensor.slot for dispatch in lowering.dispatches for operand in dispatch.reads}
+    assert sum(slot.nbytes for slot in slots if slot.is_constant) == 512 * 512 // 2 + 512 * 16 * 4
 
 
 def test_weights_that_only_a_run_knows_are_refused() -> None:

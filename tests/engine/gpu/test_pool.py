@@ -42,16 +42,16 @@ def windows(draw: st.DrawFn, channels: int = 6) -> tuple[list[int], dict[str, An
 def pooled(op: str, x: list[int], *, outputs: str = "y", **attributes: Any) -> Any:
     """A model of a pooling over channels-last memory."""
     rank = len(x)
-    given = [x[0], *x[2:], x[1]]
+    input_shape = [x[0], *x[2:], x[1]]
     turned = node("Transpose", "x", "c", perm=[0, rank - 1, *range(1, rank - 1)])
-    return model([turned, node(op, "c", outputs, **attributes)], {"x": given}, outputs, opset=19)
+    return model([turned, node(op, "c", outputs, **attributes)], {"x": input_shape}, outputs, opset=19)
 
 
 @few
 @given(st.data(), windows(), st.sampled_from([np.float32, np.int8, np.uint8]))
 def test_any_max_pool(data: st.DataObject, window: tuple[list[int], dict[str, Any]], dtype: Any) -> None:
     shape, attributes = window
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     attributes["storage_order"] = data.draw(st.integers(0, 1))
     outputs = data.draw(st.sampled_from(["y", "y i"]))
     if np.dtype(dtype).kind == "f":
@@ -59,8 +59,10 @@ def test_any_max_pool(data: st.DataObject, window: tuple[list[int], dict[str, An
     else:
         limits = np.iinfo(dtype)
         numbers = np.array([limits.min, limits.max, 0, 1, 2], dtype)
-    x = np.random.default_rng(data.draw(st.integers(0, 99))).choice(numbers, given)
-    proto = model([*nodes, node("MaxPool", "v", outputs, **attributes)], {"v_in": (dtype, given)}, outputs, constants)
+    x = np.random.default_rng(data.draw(st.integers(0, 99))).choice(numbers, input_shape)
+    proto = model(
+        [*nodes, node("MaxPool", "v", outputs, **attributes)], {"v_in": (dtype, input_shape)}, outputs, constants
+    )
     compare(proto, inputs=[x])
 
 
@@ -68,12 +70,12 @@ def test_any_max_pool(data: st.DataObject, window: tuple[list[int], dict[str, An
 @given(st.data(), windows(), st.sampled_from(["AveragePool", "LpPool"]))
 def test_any_sum_pool(data: st.DataObject, window: tuple[list[int], dict[str, Any]], op: str) -> None:
     shape, attributes = window
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     if op == "AveragePool":
         attributes["count_include_pad"] = data.draw(st.integers(0, 1))
     else:
         attributes["p"] = data.draw(st.integers(1, 4))
-    proto = model([*nodes, node(op, "v", "y", **attributes)], {"v_in": given}, "y", constants, opset=19)
+    proto = model([*nodes, node(op, "v", "y", **attributes)], {"v_in": input_shape}, "y", constants=constants, opset=19)
     compare(proto, rtol=3e-6, atol=1e-6)
 
 
@@ -121,9 +123,11 @@ def test_a_window_on_padding_alone() -> None:
 @given(st.data(), st.integers(1, 6), st.integers(1, 7))
 def test_lrn(data: st.DataObject, size: int, channels: int) -> None:
     shape = [2, channels, *data.draw(st.lists(st.integers(1, 4), max_size=2))]
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     options = {"alpha": data.draw(st.sampled_from([1e-4, 0.5])), "beta": data.draw(st.sampled_from([0.75, 0.5]))}
-    proto = model([*nodes, node("LRN", "v", "y", size=size, bias=2.0, **options)], {"v_in": given}, "y", constants)
+    proto = model(
+        [*nodes, node("LRN", "v", "y", size=size, bias=2.0, **options)], {"v_in": input_shape}, "y", constants
+    )
     compare(proto, rtol=3e-6, atol=1e-7)
 
 

@@ -48,12 +48,12 @@ def test_units_that_are_listed_and_refused() -> None:
         raise RuntimeError("experimental features\nare not enabled")
 
     handle = SimpleNamespace(features={"cooperative-matrix"}, request_device_sync=refuse)
-    found = probe_matrix_units(replace(CARD, handle=handle))
-    assert found.works is False
-    assert found.reason == "listed, but refused: experimental features are not enabled"
+    verdict = probe_matrix_units(replace(CARD, handle=handle))
+    assert verdict.works is False
+    assert verdict.reason == "listed, but refused: experimental features are not enabled"
 
 
 def test_an_adapter_without_them() -> None:
-    found = probe_matrix_units(replace(CARD, handle=SimpleNamespace(features=set())))
-    assert found.works is None
-    assert found.reason.startswith("wgpu lists none on this adapter")
+    verdict = probe_matrix_units(replace(CARD, handle=SimpleNamespace(features=set())))
+    assert verdict.works is None
+    assert verdict.reason.startswith("wgpu lists none on this adapter")

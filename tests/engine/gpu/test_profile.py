@@ -34,9 +34,9 @@ CHAIN = model(
 def executor() -> Iterator[GpuExecutor]:
     if not device().timestamps:
         pytest.skip(f"{device().adapter} has no timestamps: TIMING IS NOT TESTED")
-    made = GpuExecutor(loaded(CHAIN), device())
-    yield made
-    made.close()
+    executor = GpuExecutor(loaded(CHAIN), device())
+    yield executor
+    executor.close()
 
 
 def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
@@ -59,18 +59,18 @@ def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -
 
 def test_observing_changes_no_result(executor: GpuExecutor) -> None:
     inputs = feeds(loaded(CHAIN))
-    seen: list[tuple[str, str, float]] = []
+    rows: list[tuple[str, str, float]] = []
     (plain,) = executor.run(inputs)
-    (observed,) = executor.run(inputs, lambda *row: seen.append(row))
+    (observed,) = executor.run(inputs, lambda *row: rows.append(row))
     assert np.array_equal(plain, observed)
-    assert {"first", "middle", "last"} <= {name for _, name, _ in seen}
+    assert {"first", "middle", "last"} <= {name for _, name, _ in rows}
 
 
 def test_more_passes_than_one_query_set_holds(executor: GpuExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "QUERIES", 64)  # resolved at multiples of 256 bytes
-    taken = gpu_seconds(executor, 70)
-    assert len(taken) == 70
-    assert min(taken) > 0
+    seconds = gpu_seconds(executor, 70)
+    assert len(seconds) == 70
+    assert min(seconds) > 0
 
 
 def test_a_device_without_timestamps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

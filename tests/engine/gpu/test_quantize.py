@@ -29,7 +29,7 @@ def test_one_scale_is_part_of_a_chain(dtype: type[np.generic], shape: tuple[int,
         node("Relu", "d", "r"),
         node("QuantizeLinear", "r scale zero", "y"),
     ]
-    compare(model(nodes, {"x": [4, 9]}, "y", constants, opset=21), kernels=["elementwise"])
+    compare(model(nodes, {"x": [4, 9]}, "y", constants=constants, opset=21), kernels=["elementwise"])
 
 
 def test_values_saturate_round_to_even_and_may_be_infinite() -> None:
@@ -67,7 +67,7 @@ def test_scales_along_an_axis(
         node("QuantizeLinear", f"x {names}", "q", **attributes),
         node("DequantizeLinear", f"q {names}", "y", **attributes),
     ]
-    compare(model(nodes, {"x_in": given_shape}, "q y", constants, opset=21), rtol=1e-6)
+    compare(model(nodes, {"x_in": given_shape}, "q y", constants=constants, opset=21), rtol=1e-6)
 
 
 @few

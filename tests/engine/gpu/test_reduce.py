@@ -25,18 +25,20 @@ EXACT = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Red
 
 
 def reduction(op: str, shape: list[int], axes: list[int], dtype: Any = np.float32) -> Any:
-    return model([node(op, "x axes", "y")], {"x": (dtype, shape)}, "y", {"axes": np.array(axes)}, opset=20)
+    return model([node(op, "x axes", "y")], {"x": (dtype, shape)}, "y", constants={"axes": np.array(axes)}, opset=20)
 
 
 @st.composite
 def reductions(draw: st.DrawFn, dtype: Any, op: str) -> Any:
     """A model that reduces some axes of a strided view."""
     shape = draw(shapes(most=4, extent=6))
-    nodes, given, constants = draw(views(shape))
+    nodes, input_shape, constants = draw(views(shape))
     axes = draw(st.lists(st.integers(0, len(shape) - 1), max_size=len(shape), unique=True))
     constants["axes"] = np.array(axes, np.int64)
     options = {"keepdims": draw(st.integers(0, 1)), "noop_with_empty_axes": draw(st.integers(0, 1))}
-    return model([*nodes, node(op, "v axes", "y", **options)], {"v_in": (dtype, given)}, "y", constants, opset=20)
+    return model(
+        [*nodes, node(op, "v axes", "y", **options)], {"v_in": (dtype, input_shape)}, "y", constants=constants, opset=20
+    )
 
 
 @few

@@ -24,8 +24,8 @@ def resized(shape: list[int], sizes: list[int], dtype: Any = np.float32, **attri
     """A model of a Resize of the spatial axes of channels-last memory."""
     turned = node("Transpose", "x", "c", perm=[0, 3, 1, 2])
     nodes = [turned, node("Resize", "c - - sizes", "y", **attributes)]
-    given = [shape[0], shape[2], shape[3], shape[1]]
-    return model(nodes, {"x": (dtype, given)}, "y", {"sizes": np.array([*shape[:2], *sizes])}, opset=19)
+    input_shape = [shape[0], shape[2], shape[3], shape[1]]
+    return model(nodes, {"x": (dtype, input_shape)}, "y", constants={"sizes": np.array([*shape[:2], *sizes])}, opset=19)
 
 
 @few
@@ -33,7 +33,7 @@ def resized(shape: list[int], sizes: list[int], dtype: Any = np.float32, **attri
 def test_any_resize(data: st.DataObject, mode: str, dtype: Any) -> None:
     shape = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
     axes = data.draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=3, unique=True))
-    nodes, given, constants = data.draw(views(shape))
+    nodes, input_shape, constants = data.draw(views(shape))
     constants["sizes"] = np.array(data.draw(st.lists(st.integers(1, 9), min_size=len(axes), max_size=len(axes))))
     options: dict[str, Any] = {"coordinate_transformation_mode": data.draw(st.sampled_from(TRANSFORMATIONS))}
     if mode == "nearest":
@@ -42,7 +42,7 @@ def test_any_resize(data: st.DataObject, mode: str, dtype: Any) -> None:
         options["antialias"] = data.draw(st.integers(0, 1))
         options["exclude_outside"] = data.draw(st.integers(0, 1)) if mode == "cubic" else 0
     nodes = [*nodes, node("Resize", "v - - sizes", "y", mode=mode, axes=axes, **options)]
-    proto = model(nodes, {"v_in": (dtype, given)}, "y", constants, opset=19)
+    proto = model(nodes, {"v_in": (dtype, input_shape)}, "y", constants=constants, opset=19)
     # a sum that lies on a half may be rounded either way
     compare(proto, rtol=0 if mode == "nearest" else 3e-6, atol=(1 if dtype == np.uint8 else 3e-6) * (mode != "nearest"))
 
@@ -63,7 +63,7 @@ def test_cropping_fills_what_lies_outside(data: st.DataObject, mode: str, antial
         extrapolation_value=7.5,
         antialias=antialias if mode != "nearest" else 0,
     )
-    proto = model([crop], {"x": shape}, "y", constants, opset=19)
+    proto = model([crop], {"x": shape}, "y", constants=constants, opset=19)
     compare(proto, rtol=3e-6, atol=3e-6)
 
 
@@ -96,7 +96,9 @@ def test_many_taps_take_a_pass_for_each_axis() -> None:
 
 def test_three_axes_in_one_pass() -> None:
     constants = {"sizes": np.array([1, 3, 6, 8, 10])}
-    proto = model([node("Resize", "x - - sizes", "y", mode="linear")], {"x": [1, 3, 3, 4, 5]}, "y", constants, opset=19)
+    proto = model(
+        [node("Resize", "x - - sizes", "y", mode="linear")], {"x": [1, 3, 3, 4, 5]}, "y", constants=constants, opset=19
+    )
     compare(proto, atol=2e-6, kernels=["resize", "elementwise"])
 
 
@@ -106,7 +108,11 @@ def test_an_infinity_stays_where_it_is() -> None:
     # an odd number of taps
     constants = {"sizes": np.array([1, 1, 3, 1])}
     proto = model(
-        [node("Resize", "x - - sizes", "y", mode="linear", antialias=1)], {"x": list(x.shape)}, "y", constants, opset=19
+        [node("Resize", "x - - sizes", "y", mode="linear", antialias=1)],
+        {"x": list(x.shape)},
+        "y",
+        constants=constants,
+        opset=19,
     )
     with np.errstate(invalid="ignore"):
         compare(proto, inputs=[x], atol=1e-6)
@@ -118,20 +124,24 @@ def test_integers_round_half_to_even_and_saturate(dtype: Any, most: int) -> None
     constants = {"scales": np.array([1, 1, 2, 1], np.float32)}
     for mode in ("linear", "cubic"):
         resize = node("Resize", "x - scales", "y", mode=mode, coordinate_transformation_mode="align_corners")
-        proto = model([resize], {"x": (dtype, list(x.shape))}, "y", constants, opset=19)
+        proto = model([resize], {"x": (dtype, list(x.shape))}, "y", constants=constants, opset=19)
         compare(proto, inputs=[x])
 
 
 def test_upsample() -> None:
     for mode in ("nearest", "linear"):
         scales = {"scales": np.array([1, 1, 2, 3], np.float32)}
-        proto = model([node("Upsample", "x scales", "y", mode=mode)], {"x": [1, 2, 3, 4]}, "y", scales, opset=9)
+        proto = model(
+            [node("Upsample", "x scales", "y", mode=mode)], {"x": [1, 2, 3, 4]}, "y", constants=scales, opset=9
+        )
         compare(proto, atol=2e-6, kernels=["resize", "elementwise"])
 
 
 def test_nothing_to_do_runs_nothing() -> None:
     same = {"scales": np.ones(4, np.float32)}
-    proto = model([node("Resize", "x - scales", "r"), node("Neg", "r", "y")], {"x": [1, 2, 3, 4]}, "y", same, opset=19)
+    proto = model(
+        [node("Resize", "x - scales", "r"), node("Neg", "r", "y")], {"x": [1, 2, 3, 4]}, "y", constants=same, opset=19
+    )
     compare(proto, kernels=["elementwise"])
 
 
@@ -142,7 +152,7 @@ def test_into_a_part_of_a_concat() -> None:
         node("Resize", "b - - sizes", "r", mode="linear"),
         node("Concat", "r c", "y", axis=1),
     ]
-    compare(model(nodes, {"a": [1, 4, 3, 4], "c": [1, 3, 6, 8]}, "y", constants, opset=19), atol=2e-6)
+    compare(model(nodes, {"a": [1, 4, 3, 4], "c": [1, 3, 6, 8]}, "y", constants=constants, opset=19), atol=2e-6)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])

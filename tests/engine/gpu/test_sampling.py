@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.gpu.kernels import deform_conv
 from tests.engine.gpu.gpu import compare
+from tests.engine.gpu.layers import constant_weights
 from tests.engine.models import model, node
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
@@ -60,7 +61,7 @@ def test_positions_far_outside_read_nothing_wrong(value: float) -> None:
         [sample, node("Slice", "y zero one axes", "z")],
         {"x": [1, 1, 4, 4], "grid": [1, 1, 2, 2]},
         "z",
-        {"zero": np.array([0]), "one": np.array([1]), "axes": np.array([3])},
+        constants={"zero": np.array([0]), "one": np.array([1]), "axes": np.array([3])},
         opset=20,
     )
     compare(proto, inputs=[x, grid])
@@ -105,15 +106,13 @@ def test_deform_conv(
     layer: tuple[dict[str, Any], dict[str, list[int]]], bias: bool, masked: bool, constant: bool
 ) -> None:
     attributes, shapes = layer
-    constants = {}
-    if constant:
-        constants["w"] = np.random.default_rng(0).standard_normal(shapes.pop("w")).astype(np.float32)
+    constants = constant_weights(shapes) if constant else {}
     if not bias:
         del shapes["b"]
     if not masked:
         del shapes["mask"]
     names = " ".join(["x w offset", "b" if bias else "-", "mask" if masked else "-"])
-    compare(model([node("DeformConv", names, "y", **attributes)], shapes, "y", constants, opset=19), **CLOSE)
+    compare(model([node("DeformConv", names, "y", **attributes)], shapes, "y", constants=constants, opset=19), **CLOSE)
 
 
 @pytest.mark.parametrize("axis", [1, 2, 3])

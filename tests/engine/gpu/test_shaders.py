@@ -23,7 +23,7 @@ PER_DIMENSION = "max-compute-workgroups-per-dimension"
 
 def sources_of_node_tests() -> dict[str, str]:
     """The source of each dispatch, and its label, of every node test that loads without values for its inputs."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for name in implemented():
         test = node_test(name)
         shapes = {key: array.shape for key, array in test.inputs.items()}
@@ -38,8 +38,8 @@ def sources_of_node_tests() -> dict[str, str]:
         # no grid of a node test is so long that the plan could not fold or cut it
         for command in make_plan(lowering.dispatches, inputs, outputs, SIZES | {PER_DIMENSION: 16}).commands:
             assert max(command.grid) <= 16, command.dispatch.label
-            found.setdefault(command.source, command.dispatch.label)
-    return found
+            sources.setdefault(command.source, command.dispatch.label)
+    return sources
 
 
 def test_every_kernel_keeps_the_limits() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_a_signal_is_one_line_at_every_moment(
     assert [path.name for path in tmp_path.iterdir()] in ([], ["out.png"])
 
 
+def assert_interrupted(
+    work: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Assert that the command, with ``work`` to do, ends by the SIGINT that comes in it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(main, "app", work)
+    try:
+        assert main.main([]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+
+
 def test_nothing_is_raised_within_an_import(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -96,7 +110,6 @@ def test_nothing_is_raised_within_an_import(
         "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.1)\nwhole = True\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     imported: list[bool] = []
 
     def work(*_: object, **__: object) -> None:
@@ -106,12 +119,7 @@ def test_nothing_is_raised_within_an_import(
             time.sleep(0.01)
         imported.append(False)
 
-    monkeypatch.setattr(main, "app", work)
-    try:
-        assert main.main([]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+    assert_interrupted(work, monkeypatch, capsys)
     assert imported == [True]
 
 
@@ -122,7 +130,6 @@ def test_what_an_import_makes_of_a_signal_does_not_count(
 ) -> None:
     """A bare ``except`` around the import, as numpy and others have it, and code that turns any error into its own."""
     monkeypatch.setattr(stop_signals, "INSIST_S", 0.05)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     at_work = []
 
     def work(*_: object, **__: object) -> None:
@@ -136,12 +143,7 @@ def test_what_an_import_makes_of_a_signal_does_not_count(
                 time.sleep(0.01)
             at_work.append(True)
 
-    monkeypatch.setattr(main, "app", work)
-    try:
-        assert main.main([]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "nss-wgpu: interrupted\n"
+    assert_interrupted(work, monkeypatch, capsys)
     assert not at_work
 
 
