@@ -174,7 +174,7 @@ class _Walk:
         inputs = [value for value in dict.fromkeys(node.used_inputs()) if not value.is_constant]
         alone = Graph(inputs, values, [node], node.name)
         arrays = [self._arrays[value] for value in inputs]
-        expected, results = self._ran(self._oracle, alone, arrays), self._ran(self._candidate, alone, arrays)
+        expected, results = self._run(self._oracle, alone, arrays), self._run(self._candidate, alone, arrays)
         for value, array, other in zip(values, expected, results, strict=True):
             self._arrays[value] = array
             self._pending.append((len(self._rows), value, array))
@@ -188,11 +188,11 @@ class _Walk:
         values = [value for _, value, _ in self._pending]
         part = Graph(self._graph.inputs, values, self._graph.nodes[:steps], self._graph.name)
         for (row, _, expected), result in zip(
-            self._pending, self._ran(self._candidate, part, self._inputs), strict=True
+            self._pending, self._run(self._candidate, part, self._inputs), strict=True
         ):
             self._rows[row] = replace(self._rows[row], drift=difference(result, expected))
         self._pending = []
 
-    def _ran(self, session: Session, part: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run(self, session: Session, part: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with closing(session.executor(part, self._graph)) as executor:
             return executor.run(inputs)

@@ -118,15 +118,15 @@ class Session:
         adapter: str | int | None = None,
     ) -> None:
         target = _resolve(backend, precision, adapter)
-        self._gate = Gate(_closed)
+        self._gate = Gate(_closed_error)
         file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
-            in_file = len(file.proto.graph.node)
+            nodes_in_file = len(file.proto.graph.node)
             del file  # its weights, where no one else holds it, before the executor makes its own
             self.inputs = _infos(graph.inputs)
             self.outputs = _infos(graph.outputs)
-            loaded = len(graph.nodes)
+            nodes_loaded = len(graph.nodes)
             passes = {} if target.backend == "reference" else optimize(graph)
             self._target, self._precision = target, precision
             self._executor, device = _executor(graph, target, precision)
@@ -135,8 +135,8 @@ class Session:
             device=device,
             reason=target.reason,
             precision=precision,
-            nodes_in_file=in_file,
-            nodes_loaded=loaded,
+            nodes_in_file=nodes_in_file,
+            nodes_loaded=nodes_loaded,
             nodes_planned=len(graph.nodes),
             weight_bytes=self._executor.weight_bytes,
             peak_activation_bytes=self._executor.peak_bytes,
@@ -195,7 +195,7 @@ class Session:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
-        return [_fitting(info, inputs.get(info.name), allow_nan) for info in self.inputs]
+        return [_input_array(info, inputs.get(info.name), allow_nan) for info in self.inputs]
 
     def close(self) -> None:
         """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards."""
@@ -218,7 +218,7 @@ class _Target:
     adapter: Adapter | None = None
 
 
-def _closed() -> BackendError:
+def _closed_error() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
 
 
@@ -269,7 +269,7 @@ def _infos(values: Sequence[Value]) -> list[TensorInfo]:
     return [TensorInfo(value.name, value.dtype, value.shape) for value in values]
 
 
-def _fitting(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:
+def _input_array(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:
     if value is None:
         raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
     try:

@@ -40,7 +40,7 @@ class Terminated(BaseException):
         self.exit_code = 128 + signal_number
 
 
-def stopped(stop: BaseException) -> tuple[str, int]:
+def describe_stop(stop: BaseException) -> tuple[str, int]:
     """The word and the exit status of an end that came from outside, for whoever says it and ends."""
     forget_stop()
     return (stop.word, stop.exit_code) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
@@ -51,7 +51,7 @@ def raise_stop(number: int, frame: FrameType | None) -> None:
 
     A signal in the middle of an import comes again when that is over: extension modules may crash where something is
     raised as they are imported, and others drop it. What is raised elsewhere and lost comes again, too, until
-    `stopped` or `forget_stop` is called, or the block is left.
+    `describe_stop` or `forget_stop` is called, or the block is left.
     """
     if not _pending:
         _thread.start_new_thread(_insist, (number,))

@@ -34,7 +34,7 @@ def pool_window(node: Node, shape: tuple[int, ...]) -> Window:
     return window
 
 
-def _pooled(node: Node) -> TensorType:
+def _output_type(node: Node) -> TensorType:
     x = node.input(0)
     return TensorType(x.dtype, (*x.shape[:2], *pool_window(node, x.shape).out))
 
@@ -60,7 +60,7 @@ class MaxPool:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        y = _pooled(node)
+        y = _output_type(node)
         return [y, TensorType(np.dtype(np.int64), y.shape)]
 
     @staticmethod
@@ -102,7 +102,7 @@ class _Pooling:
 
     @staticmethod
     def infer(node: Node) -> list[TensorType]:
-        return [_pooled(node)]
+        return [_output_type(node)]
 
     @staticmethod
     def workspace(node: Node) -> int:

@@ -65,7 +65,7 @@ class Job:
         return self.target is None and self.error is None
 
     @property
-    def asked_for(self) -> Path | None:
+    def explicit_target(self) -> Path | None:
         """The target, where it is a name that the user gave."""
         return self.target if self.output_name and self.output_name.is_explicit else None
 
@@ -326,19 +326,19 @@ def _keep_extensions(jobs: dict[str, Job], keys: PathKeys, notify: Callable[[str
 
 def _refuse_collisions(jobs: Mapping[str, Job], keys: PathKeys) -> None:
     """``jobs`` by the key of their source."""
-    taken: dict[str, str] = {}
+    targets: dict[str, str] = {}
     for job in jobs.values():
         if job.target is None:
             continue
         target = keys.of(job.target)
         if target in jobs:
             raise UsageError(f"{job.target}: is an input itself, which is never overwritten; give another output")
-        if target in taken:
+        if target in targets:
             raise UsageError(
-                f"{taken[target]} and {job.name} would both be written to {job.target}; "
+                f"{targets[target]} and {job.name} would both be written to {job.target}; "
                 "run them one at a time with -o, or number the outputs with --exists rename"
             )
-        taken[target] = job.name
+        targets[target] = job.name
 
 
 def _check_job(job: Job, exists: Exists, sidecar: bool) -> Job:

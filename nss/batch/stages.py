@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nss import pipes
 from nss.batch.output_names import stems
-from nss.cutouts.compose import Composed, Cutout
+from nss.cutouts.compose import ComposedPicture, Cutout
 from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError
 from nss.masks import sanity
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
 """What follows a photo's stem in the name of its mask, in a directory of masks."""
 
-Write = Callable[["Job", Cutout], "tuple[Composed, bytes | Path] | None"]
+Write = Callable[["Job", Cutout], "tuple[ComposedPicture, bytes | Path] | None"]
 """Composes a cut-out and writes it; gives the path that the file has taken, or its bytes where the calling thread is to
 write them, to standard output for instance, or None where the output has come into being meanwhile and is skipped."""
 
@@ -43,7 +43,7 @@ class Result:
         info: what made the cut-out, and in which time.
         coverage: the mean of the mask, 0 to 1.
         nothing_found: as :class:`nss.Cutout` has it.
-        written: the file's path, or its bytes where the calling thread is to write them.
+        output: the file's path, or its bytes where the calling thread is to write them.
     """
 
     width: int
@@ -53,7 +53,7 @@ class Result:
     info: RunInfo
     coverage: float
     nothing_found: bool
-    written: bytes | Path
+    output: bytes | Path
 
 
 class NothingFoundError(ImageError):
@@ -126,7 +126,7 @@ class Work:
         outcome = self._write(job, cutout)
         if outcome is None:
             return None
-        picture, written = outcome
+        picture, output = outcome
         height, width = cutout.mask.shape
         return Result(
             width=width,
@@ -136,7 +136,7 @@ class Work:
             info=cutout.info,
             coverage=cutout.coverage,
             nothing_found=cutout.nothing_found,
-            written=written,
+            output=output,
         )
 
 

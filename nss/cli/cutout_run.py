@@ -14,7 +14,7 @@ from nss.cli.option_groups import BatchOptions, MaskSource
 from nss.cli.report import Report
 from nss.cli.terminal import complain, describe, write_standard_output
 from nss.errors import ImageError, NssError
-from nss.stop_signals import Terminated, stopped
+from nss.stop_signals import Terminated, describe_stop
 
 if TYPE_CHECKING:
     from nss.batch.pipeline import Stop
@@ -133,12 +133,12 @@ class CutoutRun:
             ):
                 self._work_through(progress, stop)
         except (KeyboardInterrupt, Terminated) as stop_signal:
-            word, status = stopped(stop_signal)
+            word, status = describe_stop(stop_signal)
         else:
             if not stop.requested:
                 self._say_summary(time.perf_counter() - start)
                 return 1 if self.report.failed else 0
-            word, status = stopped(KeyboardInterrupt())
+            word, status = describe_stop(KeyboardInterrupt())
         complain(f"{word}: {self.report.written} of {total} images written")
         return status
 
@@ -154,9 +154,9 @@ class CutoutRun:
             nonlocal finished
             finished += 1
             with progress.paused():
-                if isinstance(result, Result) and isinstance(result.written, bytes):
+                if isinstance(result, Result) and isinstance(result.output, bytes):
                     try:
-                        _deliver(result.written, job.target, stop)
+                        _deliver(result.output, job.target, stop)
                     except ImageError as error:
                         result = error
                 if isinstance(result, Exception):

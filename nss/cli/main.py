@@ -32,7 +32,7 @@ from nss.cli.terminal import (
 from nss.errors import EXIT_STATUS, NssError, one_line
 from nss.notices import displays
 from nss.photos import codec_messages
-from nss.stop_signals import Terminated, raise_if_stopped, stop_signals, stopped
+from nss.stop_signals import Terminated, describe_stop, raise_if_stopped, stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with stop_signals(), codec_messages.capture(lambda name, note: notify(f"{name}: {note}")):
                 return _run(arguments)
         except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
-            word, status = stopped(stop)
+            word, status = describe_stop(stop)
             complain(word)
             return status
 

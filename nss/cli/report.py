@@ -62,7 +62,7 @@ class Report:
         self._say(job, result)
         if not (self.as_json or self.quiet):
             info, seconds = result.info, sum(result.info.milliseconds.values()) / 1000
-            target = result.written if isinstance(result.written, Path) else job.target_name
+            target = result.output if isinstance(result.output, Path) else job.target_name
             how = f"{info.model} on {info.backend}" if info.model else f"mask {info.mask}"
             self._line(f"{job.name} -> {target} ({result.width} x {result.height}, {how}, {seconds:.2f} s)")
         if self.verbose:
@@ -77,7 +77,7 @@ class Report:
         complain(f"{job.name}: {', '.join(f'{name} {time:.0f} ms' for name, time in info.milliseconds.items())}")
 
     def _notes(self, job: Job, result: Result | None) -> list[str]:
-        target = result.written if result and isinstance(result.written, Path) else job.target
+        target = result.output if result and isinstance(result.output, Path) else job.target
         notes = [*(job.notes(target) if target else ()), *(result.notes if result else ())]
         return [in_options(note) for note in notes]
 
@@ -112,7 +112,7 @@ class Report:
         if not self.as_json:
             return
         info = result.info if result else None
-        target = result.written if result and isinstance(result.written, Path) else job.target
+        target = result.output if result and isinstance(result.output, Path) else job.target
         is_output = (result is not None or planned) and target is not None
         line: dict[str, Any] = {
             "input": job.name,

@@ -111,10 +111,10 @@ def over(
             return _over_translucent(rgb, alpha, behind, colour.alpha)
     else:
         behind = _image(background, size, icc, notes)
-    return mixed(rgb, alpha, behind)
+    return blend(rgb, alpha, behind)
 
 
-def mixed(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+def blend(rgb: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
     out = np.empty(rgb.shape, np.uint8)
 
     def work(tile: Tile) -> None:

@@ -91,7 +91,7 @@ class Composition:
 
 
 @dataclass(frozen=True, eq=False)
-class Composed:
+class ComposedPicture:
     """The picture of a cut-out, ready for a file.
 
     Attributes:
@@ -207,7 +207,7 @@ class Cutout:
         mask = refinement.apply(self.mask, self.rgb, times)
         return replace(self, mask=mask, info=self.info.timed(times))
 
-    def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> Composed:
+    def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> ComposedPicture:
         """The pixels of a file; the time they take is the stage "compose".
 
         Args:
@@ -221,14 +221,14 @@ class Cutout:
         with self.timed("compose"):
             return self._compose(composition or self.composition or Composition(), opaque)
 
-    def _compose(self, composition: Composition, opaque: bool) -> Composed:
+    def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:
         notes: list[str] = []
         alpha = self.alpha(invert=composition.invert)
         rows, columns = _subject(alpha, composition.crop, notes)
         box = columns.start, rows.start, columns.stop, rows.stop
         alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
         if composition.mask_only:
-            return Composed(Picture(quantise(alpha, composition.mask_bits)), box, tuple(notes))
+            return ComposedPicture(Picture(quantise(alpha, composition.mask_bits)), box, tuple(notes))
         rgb = photo
         if composition.decontaminate:
             from nss.cutouts.foreground import decontaminate
@@ -246,7 +246,7 @@ class Cutout:
             pixels = pack_rgba(_hide(rgb, alpha8, composition.hidden), alpha8)
         else:
             pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
-        return Composed(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
+        return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
 
     @overload
     def save(

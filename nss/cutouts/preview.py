@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nss.arrays.resample import resize_bilinear
-from nss.cutouts.background import is_none, mixed, over, to_profile
-from nss.cutouts.compose import Composed, Composition, Cutout
+from nss.cutouts.background import blend, is_none, over, to_profile
+from nss.cutouts.compose import ComposedPicture, Composition, Cutout
 from nss.files.picture import Picture
 
 MARGIN = 12
@@ -19,7 +19,7 @@ _SQUARES = (12, 255, 205)
 """The checkerboard: the side of a square in pixels, and its two greys."""
 
 
-def sheet(cutout: Cutout, longest: int, composition: Composition | None = None) -> Composed:
+def sheet(cutout: Cutout, longest: int, composition: Composition | None = None) -> ComposedPicture:
     """Photo, mask, and the cut-out on a checkerboard, on black and on white, each with its name above.
 
     Where the composition has a background, the cut-out on that too. Reduced with antialias, and never enlarged; the
@@ -39,43 +39,43 @@ def sheet(cutout: Cutout, longest: int, composition: Composition | None = None) 
     """
     composition = composition or Composition()
     straight = Composition(decontaminate=composition.decontaminate, invert=composition.invert, crop=composition.crop)
-    composed = cutout.composed(straight)
-    left, top, right, bottom = composed.box
-    rgb, alpha = composed.picture.pixels[..., :3], composed.picture.pixels[..., 3] * np.float32(1 / 255)
+    full_size = cutout.composed(straight)
+    left, top, right, bottom = full_size.box
+    rgb, alpha = full_size.picture.pixels[..., :3], full_size.picture.pixels[..., 3] * np.float32(1 / 255)
     photo = cutout.rgb[top:bottom, left:right]
     height, width = alpha.shape
     scale = min(1.0, longest / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    notes = list(composed.notes)
+    notes = list(full_size.notes)
 
-    def reduced(pixels: np.ndarray) -> np.ndarray:
+    def reduce(pixels: np.ndarray) -> np.ndarray:
         small = resize_bilinear(pixels, size, antialias=True)
         return np.rint(small, out=small).astype(np.uint8)
 
-    def shown(pixels: np.ndarray) -> np.ndarray:
-        return to_profile(reduced(pixels), cutout.icc, None, notes)
+    def to_srgb(pixels: np.ndarray) -> np.ndarray:
+        return to_profile(reduce(pixels), cutout.icc, None, notes)
 
     def on(grey: int) -> np.ndarray:
-        return shown(mixed(rgb, alpha, np.broadcast_to(np.uint8(grey), rgb.shape)))
+        return to_srgb(blend(rgb, alpha, np.broadcast_to(np.uint8(grey), rgb.shape)))
 
     squares = _checkerboard(size)
     # the squares keep their size on the sheet: only there is the cut-out laid over them
     small_alpha = resize_bilinear(alpha, size, antialias=True)
-    premultiplied = resize_bilinear(mixed(rgb, alpha, np.broadcast_to(np.uint8(0), rgb.shape)), size, antialias=True)
-    laid = premultiplied + squares * (1 - small_alpha[..., None])
-    checkered = to_profile(np.rint(np.clip(laid, 0, 255)).astype(np.uint8), cutout.icc, None, notes)
-    mask = reduced(alpha * np.float32(255))
+    premultiplied = resize_bilinear(blend(rgb, alpha, np.broadcast_to(np.uint8(0), rgb.shape)), size, antialias=True)
+    over_squares = premultiplied + squares * (1 - small_alpha[..., None])
+    on_squares = to_profile(np.rint(np.clip(over_squares, 0, 255)).astype(np.uint8), cutout.icc, None, notes)
+    mask = reduce(alpha * np.float32(255))
     panels = [
-        ("photo", shown(photo)),
+        ("photo", to_srgb(photo)),
         ("mask", np.repeat(mask[..., None], 3, axis=2)),
-        ("cut-out", checkered),
+        ("cut-out", on_squares),
         ("on black", on(0)),
         ("on white", on(255)),
     ]
     if not is_none(composition.background):
         pixels = over(rgb, alpha, composition.background, photo=photo, icc=cutout.icc, notes=notes, opaque=True)
-        panels.append(("on the background", shown(pixels)))
-    return Composed(Picture(_laid_out(panels, size)), composed.box, tuple(dict.fromkeys(notes)))
+        panels.append(("on the background", to_srgb(pixels)))
+    return ComposedPicture(Picture(_lay_out(panels, size)), full_size.box, tuple(dict.fromkeys(notes)))
 
 
 def _checkerboard(size: tuple[int, int]) -> np.ndarray:
@@ -85,7 +85,7 @@ def _checkerboard(size: tuple[int, int]) -> np.ndarray:
     return np.where(odd, np.float32(dark), np.float32(light))[..., None]
 
 
-def _laid_out(panels: list[tuple[str, np.ndarray]], size: tuple[int, int]) -> np.ndarray:
+def _lay_out(panels: list[tuple[str, np.ndarray]], size: tuple[int, int]) -> np.ndarray:
     from PIL import Image, ImageDraw, ImageFont
 
     cell = size[0] + LABEL + MARGIN, size[1] + MARGIN

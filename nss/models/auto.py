@@ -71,17 +71,17 @@ def say_choice(model: ResolvedModel, *, quiet: bool, notify: Notify | None) -> N
         model_store.mark_licence_shown(spec.name)
 
 
-def hint(resolved: ResolvedModel) -> str | None:
+def hint(model: ResolvedModel) -> str | None:
     """How to get a larger model and under which licence, in one line; None unless "auto" ended at the built-in.
 
     First comes what may be used commercially, unless it is here already, and "auto" did not take it.
     """
-    if resolved.requested != "auto" or resolved.source != "builtin":
+    if model.requested != "auto" or model.source != "builtin":
         return None
-    free = next((spec for spec in map(CATALOGUE.__getitem__, catalogue.HINTED) if not _is_here(spec)), None)
+    free = next((spec for spec in map(CATALOGUE.__getitem__, catalogue.HINTS) if not _is_here(spec)), None)
     other = next((spec for spec in CATALOGUE.values() if spec.mode and not spec.gated and not _is_here(spec)), None)
     pulls = " or ".join(_pull(spec) for spec in (free, other) if spec)
-    return f"used the built-in {resolved.spec.title}; larger, with a 1024² mask: {pulls}" if pulls else None
+    return f"used the built-in {model.spec.title}; larger, with a 1024² mask: {pulls}" if pulls else None
 
 
 def _pull(spec: ModelSpec) -> str:

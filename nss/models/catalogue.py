@@ -341,7 +341,7 @@ AUTO_ORDER = (
 before 320², larger before smaller. Models for one kind of subject are not in it, nor RMBG-2.0, whose licence each
 account has to accept."""
 
-HINTED = ("birefnet-general-lite", "isnet-general-use")
+HINTS = ("birefnet-general-lite", "isnet-general-use")
 """Models to point to where the built-in one was used: in the order of ``auto`` those that may be used commercially
 and are no larger than a user may want to fetch unasked for."""
 

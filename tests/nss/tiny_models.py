@@ -24,7 +24,7 @@ WEIGHTS: dict[str, Any] = {
 }
 
 
-def saved(
+def save_model(
     path: Path,
     nodes: Sequence[NodeProto],
     outputs: Mapping[str, list[Any] | None] | None = None,
@@ -51,12 +51,12 @@ def probability(image: str = "x", output: str = "y") -> list[NodeProto]:
     return [node("Conv", f"{image} w", "logits"), node("Sigmoid", "logits", output)]
 
 
-def opened(path: Path) -> tuple[engine.ModelFile, ResolvedModel]:
+def open_model(path: Path) -> tuple[engine.ModelFile, ResolvedModel]:
     """What `nss.removal.description.interface_of` takes."""
     return engine.ModelFile.read(path), resolve.resolve(path, allow_fetch=False, quiet=True)
 
 
-def renamed(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
+def rename_tensors(proto: onnx.ModelProto, names: Mapping[str, str] | None = None) -> None:
     """Give every tensor another name, in place; or those of ``names`` the names that it has for them."""
 
     def name(old: str) -> str:

@@ -11,7 +11,7 @@ from engine.gpu.kernels.diagonal import one_hot
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
-from engine.ops.topk import k_of as wanted
+from engine.ops.topk import k_of
 from engine.ops.types import normalize_axis
 
 
@@ -83,7 +83,7 @@ def lower_hardmax(node: Node, lowering: Lowering) -> None:
 @lowers("TopK")
 def lower_top_k(node: Node, lowering: Lowering) -> None:
     x = lowering.input(node, 0)
-    axis, k = normalize_axis(node.attr("axis", -1), x.rank), wanted(node)
+    axis, k = normalize_axis(node.attr("axis", -1), x.rank), k_of(node)
     largest = bool(node.attr("largest", 1))
     y = lowering.output(node, reads=[x], order=x.order())
     indices = lowering.output(node, 1, reads=[x], order=x.order()) if any(node.outputs[1:]) else None

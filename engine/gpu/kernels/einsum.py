@@ -18,8 +18,7 @@ from engine.gpu.kernels.product import multiply
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node
-from engine.ops.einsum import Label, label_extents
-from engine.ops.einsum import axis_labels as labelled
+from engine.ops.einsum import Label, axis_labels, label_extents
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Term:
 @lowers("Einsum")
 def lower_einsum(node: Node, lowering: Lowering) -> None:
     tensors = [lowering.input(node, index) for index in range(len(node.inputs))]
-    labels, result = labelled(node.attr("equation", ""), [tensor.rank for tensor in tensors])
+    labels, result = axis_labels(node.attr("equation", ""), [tensor.rank for tensor in tensors])
     extents = label_extents(labels, [tensor.shape for tensor in tensors])
     terms = [_term(term_labels, tensor, extents) for term_labels, tensor in zip(labels, tensors, strict=True)]
     if len(terms) == 1 and set(terms[0].labels) <= set(result):

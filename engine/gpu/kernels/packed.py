@@ -17,8 +17,7 @@ from engine.gpu.tensor import Tensor
 from engine.graph.ir import Node, Value
 from engine.ops.integer_products import place
 from engine.ops.matmul_bnb4 import LEVELS, codes
-from engine.ops.matmul_nbits import blocks_of, zero_points
-from engine.ops.matmul_nbits import unpack as unpacked
+from engine.ops.matmul_nbits import blocks_of, unpack, zero_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def pack_nbits(lowering: Lowering, node: Node) -> list[PackedColumns]:
     blocks = blocks_of(node)
     points = zero_points(node, node.constant(3))
     rows = [scales.reshape(n, blocks)] if points is None else [scales.reshape(n, blocks), points]
-    integers = unpacked(weights.reshape(n, blocks, -1), bits).reshape(n, -1)[:, :k]
+    integers = unpack(weights.reshape(n, blocks, -1), bits).reshape(n, -1)[:, :k]
 
     def pack(first: int, last: int) -> PackedColumns:
         table = np.stack([row[first:last].T for row in rows], 1)

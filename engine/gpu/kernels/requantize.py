@@ -11,8 +11,7 @@ from engine.gpu.kernels.expressions import conversion
 from engine.gpu.lowering import Lowering
 from engine.gpu.tensor import Shape, Tensor
 from engine.graph.ir import Node, Value
-from engine.ops.integer_products import INT32, place
-from engine.ops.integer_products import parameter_shape as placed
+from engine.ops.integer_products import INT32, parameter_shape, place
 from engine.ops.types import broadcast
 
 SINGLE = np.dtype(np.float32)
@@ -23,7 +22,7 @@ Parameter = tuple[Value, int, int]
 
 def parameter(lowering: Lowering, value: Value, axis: int, rank: int) -> Tensor:
     """The tensor of a scale or zero point, with axes that broadcast to a tensor of ``rank`` axes."""
-    return lowering.reshape(lowering.tensor(value), placed(value.shape, axis, rank))
+    return lowering.reshape(lowering.tensor(value), parameter_shape(value.shape, axis, rank))
 
 
 def less_zero_point(lowering: Lowering, x: Value, zero: Value | None, axis: int) -> Tensor:
@@ -46,7 +45,7 @@ def less_zero_point(lowering: Lowering, x: Value, zero: Value | None, axis: int)
 def factor(lowering: Lowering, scales: Sequence[Parameter], y_scale: Parameter) -> Tensor:
     """The product of ``scales`` over ``y_scale``, float32: a sum times it has the scale of the output."""
     parameters = [*scales, y_scale]
-    shape: Shape = broadcast(*(placed(value.shape, axis, rank) for value, axis, rank in parameters))
+    shape: Shape = broadcast(*(parameter_shape(value.shape, axis, rank) for value, axis, rank in parameters))
     constants = [place(value.data, axis, rank) for value, axis, rank in parameters if value.data is not None]
     if len(constants) == len(parameters):
         arrays = [array.astype(np.float64) for array in constants]

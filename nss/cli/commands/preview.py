@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nss.batch.planning import Job
-    from nss.cutouts.compose import Composed, Composition, Cutout
+    from nss.cutouts.compose import ComposedPicture, Composition, Cutout
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
 
@@ -78,12 +78,12 @@ def preview(
     plan = batch.plan(inputs, output, suffix=".preview" + encoding.suffix)
     if any(job.to_standard_output for job in plan):
         raise UsageError("a preview goes to a file; give it a name with -o")
-    file_encoding = encoding.encoding(plan[0].asked_for if len(plan) == 1 else None)
+    file_encoding = encoding.encoding(plan[0].explicit_target if len(plan) == 1 else None)
     input_paths = input_files(plan, source, composition.background)
     planning.refuse_inputs(plan, input_paths)
     files = OutputFiles(file_encoding, input_paths, batch)
 
-    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | Path] | None:
+    def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
         composed = sheet(cutout, size, composition)
         with cutout.timed("encode"):
             written = files.write(job, composed.picture)

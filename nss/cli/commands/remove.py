@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nss.batch.planning import Job
-    from nss.cutouts.compose import Composed, Composition, Cutout
+    from nss.cutouts.compose import ComposedPicture, Composition, Cutout
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
 
@@ -67,7 +67,7 @@ def remove(
     source = source.described(model_config)
     suffix = (".mask" if composition.mask_only else ".cutout") + encoding.suffix
     plan = batch.plan(inputs, output, suffix=suffix)
-    file_encoding = encoding.encoding(plan[0].asked_for if len(plan) == 1 else None)
+    file_encoding = encoding.encoding(plan[0].explicit_target if len(plan) == 1 else None)
     formats.check_bits(file_encoding, composition.mask_bits)
     piped = any(job.to_standard_output for job in plan)
     if piped:
@@ -76,7 +76,7 @@ def remove(
     planning.refuse_inputs(plan, input_paths, sidecar=batch.sidecar)
     files = OutputFiles(file_encoding, input_paths, batch)
 
-    def write(job: Job, cutout: Cutout) -> tuple[Composed, bytes | Path] | None:
+    def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
         composed = cutout.composed(composition, opaque=not file_encoding.has_alpha)
         with cutout.timed("encode"):
             written = files.write(job, composed.picture)

@@ -11,7 +11,7 @@ import pytest
 from engine import Session
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from nss.interfaces.interface import completed
+from nss.interfaces.interface import complete
 from nss.models.catalogue import CATALOGUE
 from nss.photos import image_io
 from nss.removal import preprocess
@@ -32,7 +32,7 @@ def open_session(side: int = 32, precision: str = "f32") -> Session:
 
 
 def test_u2netp_on_a_photo() -> None:
-    x = preprocess.prepare(image_io.load(PHOTO).rgb, completed(CATALOGUE["u2netp"].interface))
+    x = preprocess.prepare(image_io.load(PHOTO).rgb, complete(CATALOGUE["u2netp"].interface))
     with Session(U2NETP, backend="reference") as oracle:
         (expected,) = oracle.run({oracle.inputs[0].name: x}).values()
     with Session(U2NETP, backend="webgpu", adapter=str(device().adapter.index)) as session:

@@ -18,7 +18,9 @@ from tests.engine.gpu.plans import SIZES, assert_within_limits
 from tests.engine.models import feeds, interpret, loaded, model, node
 from tests.engine.packed import DOMAINS, bnb4, nbits
 
-CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-4}
+"""Measured: 3.2e-5 on sums of 70 products that reach 60 on the way."""
+
 CHAIN = (node("Add", "p c", "s"), node("Relu", "s", "y"))
 
 # the tiles of few and of some rows: the widest, which compiles for long, has a test of its own

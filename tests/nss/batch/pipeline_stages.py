@@ -13,7 +13,7 @@ def identity(_: Any, value: Any) -> Any:
     return value
 
 
-class Reported(list):
+class Reports(list):
     """Hears what became of each job: a list of (job, result), errors as their text."""
 
     def __call__(self, job: Any, result: Any) -> None:

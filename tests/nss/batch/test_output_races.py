@@ -45,13 +45,13 @@ def taken_meanwhile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     fsync = os.fsync
 
     def take(*paths: Path) -> None:
-        def written(descriptor: int) -> None:
+        def write(descriptor: int) -> None:
             for path in paths:
                 path.write_bytes(b"theirs")
             monkeypatch.setattr(os, "fsync", fsync)
             fsync(descriptor)
 
-        monkeypatch.setattr(os, "fsync", written)
+        monkeypatch.setattr(os, "fsync", write)
 
     return take
 
@@ -61,17 +61,17 @@ def test_a_name_taken_meanwhile_is_skipped(
 ) -> None:
     target = photo.with_name("photo.cutout.png")
     taken_meanwhile(target)
-    done = command("remove", photo, "--mask", mask, "--skip-existing", "--sidecar")
-    assert (done.status, done.err) == (0, [])
-    assert done.out == [f"{photo} skipped: {target} exists"]
+    outcome = command("remove", photo, "--mask", mask, "--skip-existing", "--sidecar")
+    assert (outcome.status, outcome.err) == (0, [])
+    assert outcome.out == [f"{photo} skipped: {target} exists"]
     assert target.read_bytes() == b"theirs"
     assert listing(photo.parent) == ["photo.cutout.png", "photo.png"]
     # without being asked it is an error as before
     target.unlink()
     taken_meanwhile(target)
-    done = command("remove", photo, "--mask", mask)
-    assert (done.status, done.out) == (1, [])
-    assert done.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
+    outcome = command("remove", photo, "--mask", mask)
+    assert (outcome.status, outcome.out) == (1, [])
+    assert outcome.err == [f"nss-wgpu: {target}: exists already; pass --exists overwrite to replace it"]
     assert target.read_bytes() == b"theirs"
 
 
@@ -81,10 +81,10 @@ def test_a_number_taken_meanwhile_gives_the_next_one_to_the_record_too(
     first, third = photo.with_name("photo.cutout.png"), photo.with_name("photo.cutout-3.png.json")
     third.write_bytes(b"of an output that is gone")
     taken_meanwhile(first, photo.with_name("photo.cutout-2.png"))
-    done = command("remove", photo, "--mask", mask, "--rename", "--sidecar", "--json")
-    assert (done.status, done.err) == (0, [])
+    outcome = command("remove", photo, "--mask", mask, "--rename", "--sidecar", "--json")
+    assert (outcome.status, outcome.err) == (0, [])
     output = photo.with_name("photo.cutout-4.png")
-    assert json.loads(done.out[0])["output"] == str(output)
+    assert json.loads(outcome.out[0])["output"] == str(output)
     assert json.loads(output.with_name(f"{output.name}.json").read_text())["output"]["path"] == str(output)
     assert Image.open(output).mode == "RGBA"
     assert first.read_bytes() == b"theirs"
@@ -100,8 +100,8 @@ def test_the_number_that_was_taken_is_said(
     command: Command, photo: Path, mask: Path, taken_meanwhile: Callable[..., None]
 ) -> None:
     taken_meanwhile(photo.with_name("photo.cutout.png"))
-    done = command("remove", photo, "--mask", mask, "--rename")
-    assert done.out[0].startswith(f"{photo} -> {photo.with_name('photo.cutout-2.png')} (")
+    outcome = command("remove", photo, "--mask", mask, "--rename")
+    assert outcome.out[0].startswith(f"{photo} -> {photo.with_name('photo.cutout-2.png')} (")
 
 
 def test_a_record_that_comes_into_being_between_the_checks_is_of_an_output_that_is_skipped(
@@ -117,8 +117,8 @@ def test_a_record_that_comes_into_being_between_the_checks_is_of_an_output_that_
             target.with_name(name).write_bytes(b"theirs")
 
     monkeypatch.setattr(output_file, "check", meanwhile)
-    done = command("remove", photo, "--mask", mask, "--skip-existing", "--sidecar")
-    assert (done.status, done.out) == (0, [f"{photo} skipped: {target} exists"])
+    outcome = command("remove", photo, "--mask", mask, "--skip-existing", "--sidecar")
+    assert (outcome.status, outcome.out) == (0, [f"{photo} skipped: {target} exists"])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -137,15 +137,15 @@ def test_an_output_folder_that_is_renamed_gets_nothing_more(
     out.mkdir()
     photo.with_name("second.png").write_bytes(photo.read_bytes())
 
-    def renamed(descriptor: int) -> None:
+    def rename(descriptor: int) -> None:
         with suppress(OSError):  # the other thread's may have come first
             out.rename(tmp_path / "moved")
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", renamed)
-    done = command("remove", photo.parent, "--mask", mask, "-o", out, "--jobs", jobs)
-    assert (done.status, done.out) == (1, [])
-    *errors, _ = done.err
+    monkeypatch.setattr(os, "fsync", rename)
+    outcome = command("remove", photo.parent, "--mask", mask, "-o", out, "--jobs", jobs)
+    assert (outcome.status, outcome.out) == (1, [])
+    *errors, _ = outcome.err
     assert [line.split(": ")[1] for line in errors] == [str(out / f"{n}.cutout.png") for n in ("photo", "second")]
     if jobs == 1:
         assert errors[0].endswith(f": the directory {out} was moved or removed meanwhile")
@@ -192,9 +192,9 @@ def test_two_processes_into_one_folder(tmp_path: Path, listing: Listing, exists:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    done = [process.communicate(timeout=120) for process in processes]
-    assert [(process.returncode, err) for process, (_, err) in zip(processes, done, strict=True)] == [(0, "")] * 2
-    records = [json.loads(line) for out_, _ in done for line in out_.splitlines()]
+    outcome = [process.communicate(timeout=120) for process in processes]
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, outcome, strict=True)] == [(0, "")] * 2
+    records = [json.loads(line) for out_, _ in outcome for line in out_.splitlines()]
     assert len(records) == 2 * COUNT
     outputs = [record["output"] for record in records if not record["skipped"]]
     assert len(outputs) == (COUNT if exists == "--skip-existing" else 2 * COUNT)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from nss.batch.pipeline import Pipeline
-from tests.nss.batch.pipeline_stages import WORKERS, Reported, identity, nap
+from tests.nss.batch.pipeline_stages import WORKERS, Reports, identity, nap
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -20,18 +20,18 @@ def test_results_and_their_order_do_not_depend_on_workers(workers: int) -> None:
         nap((workers, job))
         return job * job
 
-    def finish(job: int, inferred: int) -> tuple[int, str]:
+    def finish(job: int, outputs: int) -> tuple[int, str]:
         nap((job, workers))
-        return job, str(inferred)
+        return job, str(outputs)
 
-    reported, threads = Reported(), set()
+    reports, threads = Reports(), set()
 
-    def infer(_: int, loaded: int) -> int:
+    def infer(_: int, inputs: int) -> int:
         threads.add(threading.current_thread())
-        return loaded + 1
+        return inputs + 1
 
-    Pipeline(load, infer, finish, reported).run(iter(range(40)), workers)
-    assert reported == [(n, (n, str(n * n + 1))) for n in range(40)]
+    Pipeline(load, infer, finish, reports).run(iter(range(40)), workers)
+    assert reports == [(n, (n, str(n * n + 1))) for n in range(40)]
     assert threads == {threading.current_thread()}
 
 
@@ -74,9 +74,9 @@ def test_a_failure_in_any_stage_is_that_of_its_job_alone(workers: int) -> None:
 
         return stage
 
-    reported = Reported()
-    Pipeline(failing(1), failing(2), failing(3), reported).run(range(20), workers)
-    assert reported == [(n, f"{n} in {n % 4}" if n % 4 else n + 2) for n in range(20)]
+    reports = Reports()
+    Pipeline(failing(1), failing(2), failing(3), reports).run(range(20), workers)
+    assert reports == [(n, f"{n} in {n % 4}" if n % 4 else n + 2) for n in range(20)]
 
 
 @pytest.mark.wall_clock
@@ -113,14 +113,14 @@ def test_what_is_alive_at_a_time_does_not_grow_with_the_batch(workers: int, slow
             self.most = max(self.most, len(self.alive))
             return pixels
 
-    decoded, masks, results = Kind(), Kind(), Kind()
+    photos, masks, results = Kind(), Kind(), Kind()
 
     def late(stage: str, job: int) -> None:
         if stage == slow or (slow == "first finish" and stage == "finish" and job == 0):
             time.sleep(0.05 if job == 0 else 0.001)
 
     def load(job: int) -> Kind.Pixels:
-        pixels = decoded.make()
+        pixels = photos.make()
         late("load", job)
         return pixels
 
@@ -138,15 +138,15 @@ def test_what_is_alive_at_a_time_does_not_grow_with_the_batch(workers: int, slow
     gc.disable()  # what only a collection would free counts as alive
     try:
         Pipeline(load, infer, finish, lambda job, _: late("report", job)).run(range(36), workers)
-        left = [len(kind.alive) for kind in (decoded, masks, results)]
+        leaks = [len(kind.alive) for kind in (photos, masks, results)]
     finally:
         gc.enable()
     ahead = 1 if workers == 1 else workers + 1
-    assert decoded.most <= ahead
+    assert photos.most <= ahead
     # a failed one keeps its mask, in the traceback, until it is reported
     assert masks.most <= (3 * workers if slow == "all fail" else ahead)
     assert results.most <= 3 * workers + 1
-    assert left == [0, 0, 0]
+    assert leaks == [0, 0, 0]
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -165,13 +165,13 @@ def test_what_the_network_was_given_is_let_go_before_the_rest_is_done(workers: i
         time.sleep(0.005)  # for the calling thread to get there
         return pixels_of[job]() is None
 
-    reported = Reported()
-    Pipeline(load, lambda job, _: job, finish, reported).run(range(9), workers)
-    assert reported == [(n, True) for n in range(9)]
+    reports = Reports()
+    Pipeline(load, lambda job, _: job, finish, reports).run(range(9), workers)
+    assert reports == [(n, True) for n in range(9)]
 
 
 def test_each_is_reported_as_soon_as_it_can_be() -> None:
-    release, reported = threading.Event(), Reported()
+    release, reports = threading.Event(), Reports()
 
     def load(job: int) -> int:
         if job == 1:
@@ -179,8 +179,8 @@ def test_each_is_reported_as_soon_as_it_can_be() -> None:
         return job
 
     def report(job: int, result: int) -> None:
-        reported(job, result)
+        reports(job, result)
         release.set()  # so that the second is loaded only when the first has been reported
 
     Pipeline(load, identity, identity, report).run(range(2), 2)
-    assert reported == [(0, 0), (1, 1)]
+    assert reports == [(0, 0), (1, 1)]

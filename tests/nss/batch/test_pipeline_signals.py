@@ -75,8 +75,8 @@ def outcome(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
     out, err = process.communicate(timeout=30)
     assert err == ""
     assert process.returncode == 0
-    word, *reported = out.splitlines()[-1].split()
-    return word, [f"{int(n):03}.png" for n in reported]
+    word, *reports = out.splitlines()[-1].split()
+    return word, [f"{int(n):03}.png" for n in reports]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -86,10 +86,10 @@ def test_a_real_ctrl_c_finishes_the_files_in_hand(tmp_path: Path, listing: Listi
     read_until(process, f"writing {workers}")
     process.send_signal(signal.SIGINT)
     read_until(process, "finishing")
-    word, reported = outcome(process)
+    word, reports = outcome(process)
     assert word == "requested"
-    assert reported == listing(tmp_path) == [f"{n:03}.png" for n in range(len(reported))]
-    assert workers < len(reported) <= 3 * workers + 1
+    assert reports == listing(tmp_path) == [f"{n:03}.png" for n in range(len(reports))]
+    assert workers < len(reports) <= 3 * workers + 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -104,14 +104,14 @@ def test_a_second_signal_ends_at_once_without_a_half_file(
     for _ in range(1 if workers == 1 else 4):  # more of them change nothing
         process.send_signal(getattr(signal, then))
         time.sleep(0.02)
-    word, reported = outcome(process)
+    word, reports = outcome(process)
     assert word == "Terminated"
     files = listing(tmp_path)
     if (
         workers == 1
     ):  # the script's own finish is interrupted in the calling thread; nss.files.export removes its file then
         files = [name for name in files if not name.endswith(".tmp")]
-    assert reported == files
+    assert reports == files
 
 
 @pytest.mark.wall_clock

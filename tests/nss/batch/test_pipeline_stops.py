@@ -11,16 +11,16 @@ from itertools import count
 import pytest
 
 from nss.batch.pipeline import Pipeline, Stop, finish_on_interrupt
-from tests.nss.batch.pipeline_stages import WORKERS, Reported, identity
+from tests.nss.batch.pipeline_stages import WORKERS, Reports, identity
 from tests.wall_clock import within
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_stop_finishes_what_is_in_hand_and_begins_nothing(workers: int) -> None:
-    stop, reported, inferred, loaded = Stop(), Reported(), [], []
+    stop, reports, outputs, inputs = Stop(), Reports(), [], []
 
     def infer(job: int, _: None) -> int:
-        inferred.append(job)
+        outputs.append(job)
         assert stop.in_hand >= 1
         if job == 5:
             stop.requested = True
@@ -30,17 +30,17 @@ def test_stop_finishes_what_is_in_hand_and_begins_nothing(workers: int) -> None:
         time.sleep(0.01)
         return job
 
-    Pipeline(loaded.append, infer, finish, reported).run(count(), workers, stop)
-    assert inferred == list(range(6))
-    assert reported == [(n, n) for n in range(6)]
+    Pipeline(inputs.append, infer, finish, reports).run(count(), workers, stop)
+    assert outputs == list(range(6))
+    assert reports == [(n, n) for n in range(6)]
     assert stop.in_hand == 0
-    assert len(loaded) <= 6 + workers
+    assert len(inputs) <= 6 + workers
 
 
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("workers", [2, 4])
 def test_stop_does_not_wait_for_a_load(workers: int) -> None:
-    stop, reported, never = Stop(), Reported(), threading.Event()
+    stop, reports, never = Stop(), Reports(), threading.Event()
 
     def load(job: int) -> int:
         if job:
@@ -53,8 +53,8 @@ def test_stop_does_not_wait_for_a_load(workers: int) -> None:
         return job
 
     with within(5):
-        Pipeline(load, identity, finish, reported).run(range(9), workers, stop)
-    assert reported == [(0, 0)]
+        Pipeline(load, identity, finish, reports).run(range(9), workers, stop)
+    assert reports == [(0, 0)]
     never.set()
 
 
@@ -63,7 +63,7 @@ def test_stop_does_not_wait_for_a_load(workers: int) -> None:
 def test_an_interrupt_leaves_no_finish_half_done_and_reports_those_that_are(
     workers: int, kind: type[BaseException]
 ) -> None:
-    reported, starts, ends = Reported(), [], []
+    reports, starts, ends = Reports(), [], []
 
     def infer(job: int, value: int) -> int:
         if job == 4:
@@ -77,19 +77,19 @@ def test_an_interrupt_leaves_no_finish_half_done_and_reports_those_that_are(
         return value
 
     with pytest.raises(kind):
-        Pipeline(lambda job: job, infer, finish, reported).run(range(20), workers)
+        Pipeline(lambda job: job, infer, finish, reports).run(range(20), workers)
     assert sorted(starts) == sorted(ends)
-    assert reported == [(n, n) for n in sorted(starts)]
+    assert reports == [(n, n) for n in sorted(starts)]
     time.sleep(0.05)
     assert max(starts, default=0) < 4
 
 
 def test_an_interrupt_begins_no_load() -> None:
-    loaded: list[int] = []
+    inputs: list[int] = []
     busy = threading.Semaphore(0)
 
     def load(job: int) -> int:
-        loaded.append(job)
+        inputs.append(job)
         if job == 3:
             busy.release()
             time.sleep(0.2)
@@ -109,12 +109,12 @@ def test_an_interrupt_begins_no_load() -> None:
     with pytest.raises(KeyboardInterrupt):
         Pipeline(load, infer, finish, lambda *_: None).run(range(9), 3)
     time.sleep(0.02)
-    assert sorted(loaded) == [0, 1, 2, 3]
+    assert sorted(inputs) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_report_that_raises_ends_the_run(workers: int) -> None:
-    starts, ends, reported = [], [], []
+    starts, ends, reports = [], [], []
 
     def finish(job: int, _: int) -> None:
         starts.append(job)
@@ -122,12 +122,12 @@ def test_a_report_that_raises_ends_the_run(workers: int) -> None:
         ends.append(job)
 
     def report(job: int, _: object) -> None:
-        reported.append(job)
+        reports.append(job)
         raise OSError("standard output is gone")
 
     with pytest.raises(OSError, match="is gone"):
         Pipeline(lambda job: job, identity, finish, report).run(range(50), workers)
-    assert reported == [0]
+    assert reports == [0]
     assert sorted(starts) == sorted(ends)
     assert len(starts) <= 2 * workers
 
@@ -143,15 +143,15 @@ def test_what_is_no_exception_ends_the_run_from_any_thread(workers: int, stage: 
 
         return call
 
-    reported = Reported()
+    reports = Reports()
     with pytest.raises(SystemExit):
-        Pipeline(ending("load"), identity, ending("finish"), reported).run(range(20), workers)
-    assert reported[:3] == [(0, 0), (1, 1), (2, 2)]
-    assert 3 not in [job for job, _ in reported]
+        Pipeline(ending("load"), identity, ending("finish"), reports).run(range(20), workers)
+    assert reports[:3] == [(0, 0), (1, 1), (2, 2)]
+    assert 3 not in [job for job, _ in reports]
 
 
 @pytest.fixture
-def handled() -> Iterator[None]:
+def default_handler() -> Iterator[None]:
     """Python's own handler of Ctrl-C, before and after."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -159,38 +159,38 @@ def handled() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("handled")
+@pytest.mark.usefixtures("default_handler")
 def test_ctrl_c_asks_once_and_then_interrupts() -> None:
-    said = threading.Event()
-    with finish_on_interrupt(said.set) as stop:
+    notice = threading.Event()
+    with finish_on_interrupt(notice.set) as stop:
         with pytest.raises(KeyboardInterrupt):  # nothing is in hand
             signal.raise_signal(signal.SIGINT)
         assert not stop.requested
         stop.in_hand = 1
         signal.raise_signal(signal.SIGINT)
         assert stop.requested
-        assert said.wait(5)
+        assert notice.wait(5)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.usefixtures("handled")
+@pytest.mark.usefixtures("default_handler")
 def test_the_notice_may_need_a_lock_that_is_held_where_the_signal_comes() -> None:
-    lock, said = threading.Lock(), threading.Event()
+    lock, notice = threading.Lock(), threading.Event()
 
     def notify() -> None:
         with lock:
-            said.set()
+            notice.set()
 
     with finish_on_interrupt(notify) as stop:
         stop.in_hand = 1
         with lock:
             signal.raise_signal(signal.SIGINT)
-            assert not said.is_set()
-        assert said.wait(5)
+            assert not notice.is_set()
+        assert notice.wait(5)
 
 
-@pytest.mark.usefixtures("handled")
+@pytest.mark.usefixtures("default_handler")
 def test_the_handler_goes_with_an_error() -> None:
     with pytest.raises(ZeroDivisionError), finish_on_interrupt(lambda: None):
         raise ZeroDivisionError

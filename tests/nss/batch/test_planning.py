@@ -70,9 +70,9 @@ def test_standard_input_and_output() -> None:
 def test_what_is_refused_before_any_work(names: list[str], output: str | None, message: str, exists: str) -> None:
     make("a.png", "b.png", "a.jpg", "in/a.png", "in/b.png", "in3/b.png", "a.cutout.png", "a.mask-2.webp")
     Path("out").mkdir()
-    with pytest.raises(UsageError) as refused:
+    with pytest.raises(UsageError) as failure:
         plan(names, output, exists=exists)
-    assert message in str(refused.value)
+    assert message in str(failure.value)
 
 
 @pytest.mark.usefixtures("folder")
@@ -89,12 +89,12 @@ def test_existing_outputs() -> None:
     make("a.png", "b.png", "c.png", "a.cutout.png", "b.cutout.webp", "x.png")
     Path("c.cutout.png").mkdir()
     names = ["a.png", "b.png", "c.png", "gone.png"]
-    gone, directory = "gone.png: no such file", "c.cutout.png: is a directory; give the output another name"
-    assert errors(plan(names, None))[1:] == [directory, gone]
+    missing_file, directory = "gone.png: no such file", "c.cutout.png: is a directory; give the output another name"
+    assert errors(plan(names, None))[1:] == [directory, missing_file]
     assert "a.cutout.png: exists already" in errors(plan(names, None))[0]
     for exists in ("overwrite", "skip"):
         jobs = plan(names, None, exists=exists)
-        assert errors(jobs) == [directory, gone]
+        assert errors(jobs) == [directory, missing_file]
         assert [job.skipped for job in jobs] == [exists == "skip", False, False, False]
     assert plan(["-"], "x.png", exists="skip") == [Job(None, Path("x.png"), skipped=True)]
     assert [job.skipped for job in plan(["b.png"], None, exists="skip", suffix=".cutout.webp")] == [True]
@@ -112,8 +112,8 @@ def test_a_second_run_continues() -> None:
     assert [job.skipped for job in jobs] == [True, True, False]
     # with a pattern that the shell expands, outputs are among the names
     make("in/a.cutout.png")
-    named = plan(["in/a.cutout.png", "in/a.png"], None, exists="skip")
-    assert [(job.name, job.skipped) for job in named] == [(str(Path("in/a.png")), True)]
+    explicit = plan(["in/a.cutout.png", "in/a.png"], None, exists="skip")
+    assert [(job.name, job.skipped) for job in explicit] == [(str(Path("in/a.png")), True)]
 
 
 @pytest.mark.usefixtures("folder")

@@ -16,7 +16,7 @@ from nss.errors import UsageError
 from nss.interfaces.interface import Description, EdgeSize, FixedSize, as_json
 from tests.engine.models import node
 from tests.nss.conftest import Outcome
-from tests.nss.tiny_models import SIDE, probability, saved
+from tests.nss.tiny_models import SIDE, probability, save_model
 
 WHOLE: dict[str, Any] = {
     "model_input": "x",
@@ -122,7 +122,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    return saved(tmp_path / "tiny.onnx", probability(), {"y": [1, 1, SIDE, SIDE]})
+    return save_model(tmp_path / "tiny.onnx", probability(), {"y": [1, 1, SIDE, SIDE]})
 
 
 def test_remove_uses_them_and_says_where_each_value_is_from(
@@ -202,7 +202,7 @@ def test_a_size_that_was_guessed_is_blamed_where_the_model_does_not_run_at_it(
 ) -> None:
     fixed = [node("Conv", "x w", "a"), node("Reshape", "a shape", "b"), node("Sigmoid", "b", "y")]
     shape = {"shape": np.array([1, 1, 64, 64])}
-    path = saved(tmp_path / "m.onnx", fixed, {"y": [1, 1, "h", "w"]}, {"x": [1, 3, "h", "w"]}, shape)
+    path = save_model(tmp_path / "m.onnx", fixed, {"y": [1, 1, "h", "w"]}, {"x": [1, 3, "h", "w"]}, shape)
     refused = run(command, path)
     assert refused.status == 3
     assert refused.err[-1].endswith("1024x1024 is a guess: say by --model-size what the model was made for")

@@ -40,16 +40,16 @@ class Scene:
         self.alpha = disc() if alpha is None else alpha
         self.opacity = self.alpha[..., None] / 255
         self.foreground = np.rint(colour(foreground, noise)).astype(np.uint8)
-        seen = self.opacity * colour(foreground, noise) + (1 - self.opacity) * colour(background, noise)
-        self.photo = np.rint(seen).astype(np.uint8)
+        pixels = self.opacity * colour(foreground, noise) + (1 - self.opacity) * colour(background, noise)
+        self.photo = np.rint(pixels).astype(np.uint8)
 
-    def kept(self) -> np.ndarray:
+    def kept_colours(self) -> np.ndarray:
         return np.dstack([self.photo, self.alpha])
 
     def zero(self) -> np.ndarray:
-        return self.kept() * np.uint8(self.opacity > 0)
+        return self.kept_colours() * np.uint8(self.opacity > 0)
 
-    def freed(self) -> np.ndarray:
+    def freed_colours(self) -> np.ndarray:
         """Without the background's colour, and nothing hidden."""
         return np.dstack([self.foreground, self.alpha]) * np.uint8(self.opacity > 0)
 
@@ -59,8 +59,8 @@ class Scene:
         return np.asarray(Image.composite(photo, Image.new("RGBA", photo.size, 0), Image.fromarray(self.alpha)))
 
     def photo_file(self) -> bytes:
-        return encoded(self.photo)
+        return encode(self.photo)
 
 
-def encoded(pixels: np.ndarray, encoding: Encoding = PNG) -> bytes:
+def encode(pixels: np.ndarray, encoding: Encoding = PNG) -> bytes:
     return export.encode(Picture(np.ascontiguousarray(pixels)), encoding)

@@ -17,13 +17,13 @@ from nss.files import export
 from nss.files.formats import Encoding
 from nss.files.picture import Picture
 from nss.photos import image_io
-from tests.nss.evaluation.scenes import COLOURS, HEIGHT, PNG, WIDTH, Scene, colour, disc, encoded
+from tests.nss.evaluation.scenes import COLOURS, HEIGHT, PNG, WIDTH, Scene, colour, disc, encode
 from tests.nss.pictures import SRGB
 
 LOSSY = Encoding("webp", 90)
 
 
-def saved(pixels: np.ndarray, format_: str, **options: Any) -> bytes:
+def save(pixels: np.ndarray, format_: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format_, **options)
     return file.getvalue()
@@ -43,10 +43,10 @@ BRIGHT = [pair for pair in PAIRS if pair[1] != "black"]
 def test_straight_files(encoding: Encoding, with_photo: bool) -> None:
     for foreground, background in BRIGHT[:: 2 if encoding == PNG else 4]:
         scene = Scene(foreground, background)
-        for pixels in (scene.kept(), scene.zero(), scene.freed()):
-            found = examine(encoded(pixels, encoding), scene.photo_file() if with_photo else None)
-            assert found.alpha == "straight", (foreground, background, found)
-            assert found.passed
+        for pixels in (scene.kept_colours(), scene.zero(), scene.freed_colours()):
+            examination = examine(encode(pixels, encoding), scene.photo_file() if with_photo else None)
+            assert examination.alpha == "straight", (foreground, background, examination)
+            assert examination.passed
 
 
 @pytest.mark.parametrize("softness", [4, 20])
@@ -55,14 +55,14 @@ def test_the_default_of_rembg_is_premultiplied(softness: float, with_photo: bool
     for foreground, background in PAIRS[::2]:
         scene = Scene(foreground, background, disc(softness))
         photo = scene.photo_file() if with_photo else None
-        files = [saved(scene.rembg(), "PNG"), saved(scene.rembg(), "WEBP", lossless=True)]
+        files = [save(scene.rembg(), "PNG"), save(scene.rembg(), "WEBP", lossless=True)]
         if (foreground, background) in (("mid", "light"), ("light", "black"), ("dark", "white")):
-            files.append(saved(scene.rembg(), "WEBP", quality=90))
+            files.append(save(scene.rembg(), "WEBP", quality=90))
         for file in files:
-            found = examine(file, photo)
-            assert found.alpha == "premultiplied", (foreground, background, found)
-            assert not found.passed
-            assert found.over == 0 or found.format == "WEBP"
+            examination = examine(file, photo)
+            assert examination.alpha == "premultiplied", (foreground, background, examination)
+            assert not examination.passed
+            assert examination.over == 0 or examination.format == "WEBP"
 
 
 def test_a_photo_and_its_premultiplied_cut_out() -> None:
@@ -74,56 +74,56 @@ def test_a_photo_and_its_premultiplied_cut_out() -> None:
     straight = np.dstack([photo, alpha])
     multiplied = np.dstack([np.rint(photo * (alpha[..., None] / 255)).astype(np.uint8), alpha])
     for reference in (None, path, image_io.load(path)):
-        assert examine(encoded(straight), reference).alpha == "straight"
-        assert examine(encoded(multiplied), reference).alpha == "premultiplied"
-    assert examine(encoded(straight), path).slope == pytest.approx(1, abs=1e-6)
-    assert examine(encoded(multiplied), path).slope == pytest.approx(0, abs=1e-3)
+        assert examine(encode(straight), reference).alpha == "straight"
+        assert examine(encode(multiplied), reference).alpha == "premultiplied"
+    assert examine(encode(straight), path).slope == pytest.approx(1, abs=1e-6)
+    assert examine(encode(multiplied), path).slope == pytest.approx(0, abs=1e-3)
 
 
 def test_colours_kept_from_a_black_background_need_the_photo() -> None:
     scene = Scene("mid", "void", noise=0)
-    assert examine(encoded(scene.zero())).alpha == "premultiplied"
-    assert examine(encoded(scene.zero()), scene.photo_file()).alpha == "straight"
-    assert examine(encoded(scene.freed())).alpha == "straight"
+    assert examine(encode(scene.zero())).alpha == "premultiplied"
+    assert examine(encode(scene.zero()), scene.photo_file()).alpha == "straight"
+    assert examine(encode(scene.freed_colours())).alpha == "straight"
 
 
 def test_hidden_colour_alone_shows_that_nothing_was_multiplied() -> None:
     hard = np.dstack([colour("mid").astype(np.uint8), np.where(disc() > 127, 255, 0).astype(np.uint8)])
-    assert examine(encoded(hard)).alpha == "straight"
-    assert examine(encoded(hard, LOSSY)).alpha == "undecided"
+    assert examine(encode(hard)).alpha == "straight"
+    assert examine(encode(hard, LOSSY)).alpha == "undecided"
     hard[hard[..., 3] == 0] = 0
-    found = examine(encoded(hard))
-    assert (found.alpha, found.soft, found.fringe) == ("undecided", 0, None)
-    assert found.passed
+    examination = examine(encode(hard))
+    assert (examination.alpha, examination.soft, examination.fringe) == ("undecided", 0, None)
+    assert examination.passed
 
 
 @pytest.mark.parametrize("multiplied", [False, True])
 def test_a_black_foreground_is_undecided(multiplied: bool) -> None:
     scene = Scene("black", "mid", noise=0)
-    pixels = scene.freed().astype(float)
+    pixels = scene.freed_colours().astype(float)
     if multiplied:
         pixels[..., :3] *= scene.opacity
     for photo in (None, scene.photo_file()):
-        found = examine(encoded(np.rint(pixels).astype(np.uint8)), photo)
-        assert (found.alpha, found.passed) == ("undecided", True)
+        examination = examine(encode(np.rint(pixels).astype(np.uint8)), photo)
+        assert (examination.alpha, examination.passed) == ("undecided", True)
 
 
 def test_a_black_foreground_with_its_background_multiplied_needs_the_photo() -> None:
     """What is left of the background outweighs what the foreground would say."""
     scene = Scene("black", "light", disc(6), noise=14)
-    found = examine(encoded(scene.rembg()))
-    assert found.slope is not None
-    assert found.slope > 1.5
-    assert found.alpha == "undecided"
-    assert examine(encoded(scene.rembg()), scene.photo_file()).alpha == "premultiplied"
+    examination = examine(encode(scene.rembg()))
+    assert examination.slope is not None
+    assert examination.slope > 1.5
+    assert examination.alpha == "undecided"
+    assert examine(encode(scene.rembg()), scene.photo_file()).alpha == "premultiplied"
 
 
 def test_too_few_soft_pixels_are_undecided() -> None:
     alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
     alpha[100, 50:55] = 200
     pixels = np.dstack([colour("mid").astype(np.uint8), alpha])
-    found = examine(encoded(pixels))
-    assert (found.alpha, found.soft, found.slope) == ("undecided", 5, None)
+    examination = examine(encode(pixels))
+    assert (examination.alpha, examination.soft, examination.slope) == ("undecided", 5, None)
 
 
 @pytest.mark.parametrize("opacity", [160, 200])
@@ -134,9 +134,9 @@ def test_a_pane_without_a_faint_rim(opacity: int) -> None:
     colours = colour("mid", 3)
     straight = np.dstack([np.rint(colours).astype(np.uint8), alpha])
     multiplied = np.dstack([np.rint(colours * (alpha[..., None] / 255)).astype(np.uint8), alpha])
-    found = examine(encoded(straight))
-    assert (found.alpha, found.over) == ("straight", 0)
-    assert examine(encoded(multiplied)).alpha == "premultiplied"
+    examination = examine(encode(straight))
+    assert (examination.alpha, examination.over) == ("straight", 0)
+    assert examine(encode(multiplied)).alpha == "premultiplied"
 
 
 def test_colours_over_their_alpha_count_more_than_a_photo_that_fits_by_chance() -> None:
@@ -146,60 +146,71 @@ def test_colours_over_their_alpha_count_more_than_a_photo_that_fits_by_chance() 
     alpha[38:40, 20:140] = 10
     photo = np.rint(40 * (alpha / 255) + 161 * (1 - alpha / 255)).astype(np.uint8)[..., None].repeat(3, axis=2)
     freed = np.dstack([np.full((HEIGHT, WIDTH, 3), 40, np.uint8), alpha])
-    found = examine(encoded(freed), encoded(photo))
-    assert found.slope == pytest.approx(0, abs=0.01)
-    assert found.alpha == "straight"
+    examination = examine(encode(freed), encode(photo))
+    assert examination.slope == pytest.approx(0, abs=0.01)
+    assert examination.alpha == "straight"
     alpha[38:40, 20:140] = 85
     freed[..., 3] = alpha
-    assert examine(encoded(freed), encoded(photo)).alpha == "premultiplied"
+    assert examine(encode(freed), encode(photo)).alpha == "premultiplied"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "1"])
 def test_opaque_files(mode: str) -> None:
     file = io.BytesIO()
     Image.fromarray(colour("mid").astype(np.uint8)).convert(mode).save(file, "PNG")
-    found = examine(file.getvalue())
-    assert (found.alpha, found.hidden, found.fringe, found.slope, found.passed) == ("opaque", "none", None, None, True)
+    examination = examine(file.getvalue())
+    assert (examination.alpha, examination.hidden, examination.fringe, examination.slope, examination.passed) == (
+        "opaque",
+        "none",
+        None,
+        None,
+        True,
+    )
 
 
 def test_what_else_is_told(tmp_path: Path) -> None:
     scene = Scene("mid", "light")
-    path = export.write(Picture(scene.kept(), SRGB), tmp_path / "out.tif")
-    found = examine(path)
-    assert isinstance(found, Examination)
-    assert (found.name, found.format, found.width, found.height) == (str(path), "TIFF", WIDTH, HEIGHT)
-    assert (found.bits, found.icc, found.hidden) == (8, True, "colour")
-    assert found.soft == int(((scene.alpha > 0) & (scene.alpha < 255)).sum())
-    found = examine(encoded(scene.zero()))
-    assert (found.icc, found.hidden, found.name) == (False, "zero", "<PNG image>")
-    everything = scene.freed()
+    path = export.write(Picture(scene.kept_colours(), SRGB), tmp_path / "out.tif")
+    examination = examine(path)
+    assert isinstance(examination, Examination)
+    assert (examination.name, examination.format, examination.width, examination.height) == (
+        str(path),
+        "TIFF",
+        WIDTH,
+        HEIGHT,
+    )
+    assert (examination.bits, examination.icc, examination.hidden) == (8, True, "colour")
+    assert examination.soft == int(((scene.alpha > 0) & (scene.alpha < 255)).sum())
+    examination = examine(encode(scene.zero()))
+    assert (examination.icc, examination.hidden, examination.name) == (False, "zero", "<PNG image>")
+    everything = scene.freed_colours()
     everything[..., 3] = np.maximum(everything[..., 3], 1)
-    assert examine(encoded(everything)).hidden == "none"
-    assert examine(encoded(scene.alpha.astype(np.uint16) * 257)).bits == 16
+    assert examine(encode(everything)).hidden == "none"
+    assert examine(encode(scene.alpha.astype(np.uint16) * 257)).bits == 16
 
 
 def test_the_fringe_is_the_weighted_distance_from_the_foreground() -> None:
     alpha = disc()
     flat = np.dstack([np.full((HEIGHT, WIDTH, 3), (120, 130, 110), np.uint8), alpha])
-    assert examine(encoded(flat)).fringe == 0
+    assert examine(encode(flat)).fringe == 0
     off = flat.copy()
     off[(alpha > 0) & (alpha < 245)] += np.uint8([12, 0, 6, 0])
-    assert examine(encoded(off)).fringe == pytest.approx(6, abs=0.4)  # those above 244 are foreground
+    assert examine(encode(off)).fringe == pytest.approx(6, abs=0.4)  # those above 244 are foreground
     mixed = flat.astype(float)
     mixed[..., :3] += (1 - alpha[..., None] / 255) * 60
     opacity = alpha[(alpha > 0) & (alpha < 255)] / 255
     weight = opacity * (1 - opacity)
     expected = (weight * 60 * (1 - opacity)).sum() / weight.sum()
-    assert examine(encoded(np.rint(mixed).astype(np.uint8))).fringe == pytest.approx(expected, abs=1)
+    assert examine(encode(np.rint(mixed).astype(np.uint8))).fringe == pytest.approx(expected, abs=1)
 
 
 @pytest.mark.parametrize(("foreground", "background"), [("mid", "white"), ("light", "dark"), ("red", "mid")])
 def test_a_fringe_shows(foreground: str, background: str) -> None:
     scene = Scene(foreground, background)
-    clean = examine(encoded(scene.freed())).fringe
-    contaminated = examine(encoded(scene.zero())).fringe
+    clean = examine(encode(scene.freed_colours())).fringe
+    contaminated = examine(encode(scene.zero())).fringe
     faded = np.concatenate([scene.foreground * scene.opacity, scene.alpha[..., None]], axis=2)
-    multiplied = examine(encoded(np.rint(faded).astype(np.uint8))).fringe
+    multiplied = examine(encode(np.rint(faded).astype(np.uint8))).fringe
     assert clean is not None
     assert contaminated is not None
     assert multiplied is not None
@@ -213,16 +224,16 @@ def test_far_from_the_foreground_there_is_no_fringe() -> None:
     alpha[:, :10] = 255
     pixels = np.dstack([np.full((HEIGHT, WIDTH, 3), 120, np.uint8), alpha])
     pixels[:, 40:, :3] = 240  # another object, out of reach
-    assert examine(encoded(pixels)).fringe == 0
+    assert examine(encode(pixels)).fringe == 0
     pixels[:, 30:, :3] = 240
-    assert examine(encoded(pixels)).fringe > 10
+    assert examine(encode(pixels)).fringe > 10
     pixels[:, :10, 3] = 100
-    assert examine(encoded(pixels)).fringe is None
+    assert examine(encode(pixels)).fringe is None
 
 
 def test_a_photo_of_another_size() -> None:
     with pytest.raises(ImageError, match="<PNG image>: is 160 x 120, and the photo 120 x 160"):
-        examine(encoded(Scene("mid", "red").kept()), encoded(np.zeros((160, 120, 3), np.uint8)))
+        examine(encode(Scene("mid", "red").kept_colours()), encode(np.zeros((160, 120, 3), np.uint8)))
 
 
 @pytest.mark.parametrize("data", [b"", b"no image at all, only words"])

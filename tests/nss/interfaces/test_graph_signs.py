@@ -13,7 +13,7 @@ import pytest
 import engine
 from nss.interfaces.graph_signs import TRUNKS, Signs
 from tests.engine.models import U2NETP, node
-from tests.nss.tiny_models import probability, saved
+from tests.nss.tiny_models import probability, save_model
 from tools.make_birefnet import FORMS, SIZES, BiRefNet
 
 PIXELS = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
@@ -67,22 +67,22 @@ def test_normalisation_behind_the_input_says_what_it_wants(
     nodes: list[onnx.NodeProto], answer: dict[str, Any], tmp_path: Path
 ) -> None:
     constants = {**CONSTANTS, "gain1": 1 / (255 * STD)}
-    path = saved(tmp_path / "m.onnx", [*nodes, *probability("n")], constants=constants)
+    path = save_model(tmp_path / "m.onnx", [*nodes, *probability("n")], constants=constants)
     assert signs(path).normalisation("x") == answer
 
 
 def test_constants_may_be_nodes_and_the_shape_may_be_read(tmp_path: Path) -> None:
     half = onnx.helper.make_node("Constant", [], ["half"], value_float=127.5)
     nodes = [half, node("Shape", "x", "s"), node("Sub", "x half", "a"), node("Div", "a half", "n"), *probability("n")]
-    assert signs(saved(tmp_path / "m.onnx", nodes)).normalisation("x") == PIXELS
+    assert signs(save_model(tmp_path / "m.onnx", nodes)).normalisation("x") == PIXELS
 
 
 def test_a_transpose_of_the_input_is_nhwc(tmp_path: Path) -> None:
     dims = {"x": ["n", "a", "b", "c"]}
     to_nchw = [node("Cast", "x", "f", to=1), node("Transpose", "f", "t", perm=[0, 3, 1, 2])]
-    graph_signs = signs(saved(tmp_path / "nhwc.onnx", [*to_nchw, *probability("t")], inputs=dims))
+    graph_signs = signs(save_model(tmp_path / "nhwc.onnx", [*to_nchw, *probability("t")], inputs=dims))
     assert (graph_signs.transposes("x"), graph_signs.channels("x")) == (True, 3)
-    plain = signs(saved(tmp_path / "nchw.onnx", probability(), inputs=dims))
+    plain = signs(save_model(tmp_path / "nchw.onnx", probability(), inputs=dims))
     assert (plain.transposes("x"), plain.channels("x")) == (False, 3)
 
 
@@ -115,7 +115,7 @@ def test_the_end_of_the_graph_says_the_activation_where_it_bounds_the_output(
         "w4": np.ones((4, 3, 1, 1), np.float32),
     }
     convolutions = [node("Conv", "x w", "l"), node("Conv", "x w4", "l4")]
-    assert signs(saved(tmp_path / "m.onnx", [*convolutions, *nodes], constants=constants)).ending("y") == answer
+    assert signs(save_model(tmp_path / "m.onnx", [*convolutions, *nodes], constants=constants)).ending("y") == answer
 
 
 def test_a_map_of_classes_names_its_votes(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_map_of_classes_names_its_votes(tmp_path: Path) -> None:
         node("ArgMax", "c", "a", axis=1),
         node("Cast", "a", "y", to=1),
     ]
-    graph_signs = signs(saved(tmp_path / "m.onnx", nodes))
+    graph_signs = signs(save_model(tmp_path / "m.onnx", nodes))
     assert (graph_signs.votes("y"), graph_signs.votes("c")) == (("c", 1), None)
 
 
@@ -155,10 +155,10 @@ def test_birefnet_is_known_in_any_form(form: str, tmp_path: Path) -> None:
 
 
 def test_others_are_not_taken_for_a_known_network(tmp_path: Path) -> None:
-    assert signs(saved(tmp_path / "m.onnx", probability())).family() is None
+    assert signs(save_model(tmp_path / "m.onnx", probability())).family() is None
     one_pyramid = [node("Conv", "x offsets", "o"), node("Conv", "x modulators", "m"), *probability()]
     weights = {"offsets": np.ones((98, 3, 7, 7), np.float32), "modulators": np.ones((49, 3, 7, 7), np.float32)}
-    assert signs(saved(tmp_path / "m.onnx", one_pyramid, constants=weights)).family() is None
+    assert signs(save_model(tmp_path / "m.onnx", one_pyramid, constants=weights)).family() is None
 
 
 def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_graph_that_is_none_says_nothing(tmp_path: Path) -> None:
     short = [node("Conv", "x", "l"), node("BatchNormalization", "x gain", "n"), node("ArgMax", "", "z")]
     twice = [node("Identity", "x", "b"), node("Identity", "c", "x"), node("Identity", "b", "c")]
     mistyped = [node("Transpose", "x", "t", perm=3), node("ArgMax", "x", "m", axis=[1])]
-    path = saved(tmp_path / "m.onnx", [*circle, *short, *twice, *mistyped], constants=CONSTANTS)
+    path = save_model(tmp_path / "m.onnx", [*circle, *short, *twice, *mistyped], constants=CONSTANTS)
     graph_signs = signs(path)
     assert graph_signs.normalisation("x") == graph_signs.ending("y") == graph_signs.ending("x") == {}
     assert (graph_signs.transposes("x"), graph_signs.channels("x"), graph_signs.family()) == (False, None, None)

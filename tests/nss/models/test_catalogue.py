@@ -100,14 +100,14 @@ def test_the_catalogue_has_no_other_models_and_one_that_is_built_in() -> None:
     assert set(CATALOGUE) == {*PUBLISHED, "modnet"}
     assert [spec.name for spec in CATALOGUE.values() if spec.builtin] == ["u2netp"]
     assert {spec.name for spec in CATALOGUE.values() if spec.gated} == {"rmbg-2.0"}
-    assert set(catalogue.AUTO_ORDER) | set(catalogue.HINTED) <= set(CATALOGUE)
+    assert set(catalogue.AUTO_ORDER) | set(catalogue.HINTS) <= set(CATALOGUE)
 
 
 def test_commercial_use_is_yes_no_or_to_be_asked() -> None:
     uses = {spec.name: spec.commercial for spec in CATALOGUE.values()}
     assert {name for name, use in uses.items() if use != "yes"} == {"rmbg-1.4", "rmbg-2.0"}
     assert (uses["rmbg-1.4"], uses["rmbg-2.0"]) == ("no", "ask")
-    assert all(CATALOGUE[name].commercial == "yes" for name in catalogue.HINTED)
+    assert all(CATALOGUE[name].commercial == "yes" for name in catalogue.HINTS)
 
 
 def test_a_file_of_which_nothing_is_known_has_an_unknown_licence(tmp_path: Path) -> None:

@@ -15,25 +15,25 @@ from nss.models import resolve
 from nss.removal import description
 from tests.fetched import fetched
 from tests.nss.conftest import EXAMPLES
-from tests.nss.tiny_models import opened, renamed
+from tests.nss.tiny_models import open_model, rename_tensors
 
 pytestmark = pytest.mark.models
 
 
 @pytest.mark.parametrize("name", ["isnet_f32", "isnet_f16", "isnet_int8"])
 def test_isnet_is_known_in_every_precision(name: str) -> None:
-    file, resolved = opened(fetched(name))
+    file, resolved = open_model(fetched(name))
     assert Signs(file).family() == "IS-Net"
-    known = description.interface_of(file, resolved)
-    assert (known.interface.mean, known.interface.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
-    assert (known.origins["mean"], known.guesses) == ("catalogue (names)", ())
+    resolved_interface = description.interface_of(file, resolved)
+    assert (resolved_interface.interface.mean, resolved_interface.interface.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+    assert (resolved_interface.origins["mean"], resolved_interface.guesses) == ("catalogue (names)", ())
 
 
 @pytest.mark.long(reason="four runs of IS-Net; that it is recognised, and prepared alike, is tested in any case")
 def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
     path = fetched("isnet_f32")
     proto = onnx.load(path)
-    renamed(proto)
+    rename_tensors(proto)
     onnx.save(proto, tmp_path / "mine.onnx")
     del proto
     cutouts: list[list[nss.Cutout]] = []
@@ -45,10 +45,14 @@ def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
     for theirs, mine in zip(*cutouts, strict=True):
         assert 0.1 < theirs.mask.mean() < 0.9
         assert float(np.abs(theirs.mask - mine.mask).mean()) == 0
-    known, other = (of_one[0].info.model_config for of_one in cutouts)
-    assert known is not None
+    resolved_interface, other = (of_one[0].info.model_config for of_one in cutouts)
+    assert resolved_interface is not None
     assert other is not None
-    assert [known["values"][key] == other["values"][key] for key in ("mean", "filter", "output")] == [True, True, False]
+    assert [resolved_interface["values"][key] == other["values"][key] for key in ("mean", "filter", "output")] == [
+        True,
+        True,
+        False,
+    ]
     assert ["is an IS-Net by its graph" in line for line in lines] == [True]
 
 

@@ -58,8 +58,8 @@ class GpuSession(BrightnessSession):
 def _gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[GpuSession]:
     request.getfixturevalue("network")
     monkeypatch.setitem(vars(engine), "Session", GpuSession)
-    found = engine.Devices((CARD,), 0, "the first hardware adapter")  # type: ignore[arg-type]
-    monkeypatch.setitem(vars(engine), "devices", lambda *_, **__: found)
+    devices_of = engine.Devices((CARD,), 0, "the first hardware adapter")  # type: ignore[arg-type]
+    monkeypatch.setitem(vars(engine), "devices", lambda *_, **__: devices_of)
     for name, value in (("lost_runs", set()), ("lost_openings", set()), ("runs", 0), ("log", [])):
         monkeypatch.setattr(GpuSession, name, value)
     return GpuSession
@@ -67,33 +67,33 @@ def _gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> typ
 
 def test_the_image_is_tried_again_on_a_new_device(gpu: type[GpuSession], rgb: np.ndarray) -> None:
     gpu.lost_runs = {2}
-    said: list[str] = []
-    with Remover("u2netp", notify=said.append, quiet=True) as remover:
+    notices: list[str] = []
+    with Remover("u2netp", notify=notices.append, quiet=True) as remover:
         first, second, third = (remover.remove(rgb) for _ in range(3))
     assert gpu.log == ["open auto", "close", "open auto", "close"]
     assert first.notes == third.notes == ()
     assert second.notes == ("the GPU was lost; computed on a new device",)
     assert np.array_equal(first.mask, second.mask)
-    assert said == ["<array image>: reading back: the device is lost (pulled out); trying once more on a new device"]
+    assert notices == ["<array image>: reading back: the device is lost (pulled out); trying once more on a new device"]
     assert first.info.backend_reason == "the first hardware adapter"
     assert second.info.backend == "webgpu"
-    lost = "after the GPU was lost (reading back: the device is lost (pulled out))"
-    assert second.info.backend_reason == third.info.backend_reason == lost
+    loss = "after the GPU was lost (reading back: the device is lost (pulled out))"
+    assert second.info.backend_reason == third.info.backend_reason == loss
 
 
 @pytest.mark.parametrize("again", ["run", "opening"])
 def test_lost_twice_goes_on_with_numpy(gpu: type[GpuSession], rgb: np.ndarray, again: str) -> None:
     gpu.lost_runs = {1, 2} if again == "run" else {1}
     gpu.lost_openings = {2} if again == "opening" else set()
-    said: list[str] = []
-    with Remover("u2netp", notify=said.append, precision="f16") as remover:
+    notices: list[str] = []
+    with Remover("u2netp", notify=notices.append, precision="f16") as remover:
         first, second = remover.remove(rgb), remover.remove(rgb)
     assert first.info.backend == second.info.backend == "numpy"
     assert first.info.precision == "f32"
     assert first.notes == ("the GPU was lost; computed on NumPy",)
     assert second.notes == ()
     assert second.info.backend_reason.startswith("after the GPU was lost (")
-    assert [line.rsplit("; ", 1)[1] for line in said] == ["trying once more on a new device", "going on with NumPy"]
+    assert [line.rsplit("; ", 1)[1] for line in notices] == ["trying once more on a new device", "going on with NumPy"]
 
 
 @pytest.mark.parametrize("demand", [{"backend": "webgpu"}, {"require_gpu": True}])
@@ -101,8 +101,8 @@ def test_a_gpu_that_was_asked_for_is_not_replaced(
     gpu: type[GpuSession], rgb: np.ndarray, demand: dict[str, Any]
 ) -> None:
     gpu.lost_runs = {1, 2}
-    said: list[str] = []
-    with Remover("u2netp", notify=said.append, **demand) as remover:
+    notices: list[str] = []
+    with Remover("u2netp", notify=notices.append, **demand) as remover:
         with pytest.raises(
             ImageError, match=r"a new device failed too: .*; not computed on NumPy, since the GPU was asked"
         ):
@@ -111,7 +111,7 @@ def test_a_gpu_that_was_asked_for_is_not_replaced(
     assert back.info.backend == "webgpu"
     assert back.notes == ("the GPU was lost; computed on a new device",)
     assert "open numpy" not in gpu.log
-    assert len(said) == 2
+    assert len(notices) == 2
 
 
 def test_other_failures_are_not_tried_again(
@@ -130,14 +130,14 @@ def test_the_command_says_it_aloud(gpu: type[GpuSession], command: Callable[...,
     for name in ("b.png", "c.png"):
         photo.with_name(name).write_bytes(photo.read_bytes())
     gpu.lost_runs = {2, 3}
-    done = command("remove", photo.parent, "--json", "--quiet", "--model", "u2netp")
-    assert done.status == 0
-    records = [json.loads(line) for line in done.out]
+    outcome = command("remove", photo.parent, "--json", "--quiet", "--model", "u2netp")
+    assert outcome.status == 0
+    records = [json.loads(line) for line in outcome.out]
     assert [record["backend"] for record in records] == ["webgpu", "numpy", "numpy"]
     assert records[0]["backend_reason"] == "the first hardware adapter"
     assert "lost" in records[1]["backend_reason"]
     assert records[1]["notes"] == ["the GPU was lost; computed on NumPy"]
-    assert [("trying once more" in line, "going on with NumPy" in line) for line in done.err] == [
+    assert [("trying once more" in line, "going on with NumPy" in line) for line in outcome.err] == [
         (True, False),
         (False, True),
     ]
@@ -148,10 +148,10 @@ def test_one_image_fails_where_the_gpu_is_required(
 ) -> None:
     photo.with_name("z.png").write_bytes(photo.read_bytes())
     gpu.lost_runs = {1, 2}
-    done = command("remove", photo.parent, "--require-gpu", "--model", "u2netp")
-    assert done.status == 1
-    assert len(done.out) == 1
-    assert sum("not computed on NumPy" in line for line in done.err) == 1
+    outcome = command("remove", photo.parent, "--require-gpu", "--model", "u2netp")
+    assert outcome.status == 1
+    assert len(outcome.out) == 1
+    assert sum("not computed on NumPy" in line for line in outcome.err) == 1
 
 
 @pytest.mark.usefixtures("gpu")
@@ -161,7 +161,7 @@ def test_lost_while_opening(rgb: np.ndarray) -> None:
         nss.remove(rgb, model="u2netp")
 
 
-def found(*adapters: object, chosen: int | None = None, reason: str = "no WebGPU adapter") -> Callable[..., Any]:
+def devices_of(*adapters: object, chosen: int | None = None, reason: str = "no WebGPU adapter") -> Callable[..., Any]:
     return lambda *_, **__: engine.Devices(adapters, chosen, reason)  # type: ignore[arg-type]
 
 
@@ -171,14 +171,14 @@ def test_require_gpu_is_status_4_before_anything_is_opened(
 ) -> None:
     software = SimpleNamespace(index=0, software=True, name="Rasterizer")
     for devices, message in (
-        (found(), "a GPU is required: no WebGPU adapter"),
-        (found(software, reason="only software"), "a GPU is required: only software"),
-        (found(software, chosen=0), "a GPU is required, and Rasterizer is a software adapter"),
+        (devices_of(), "a GPU is required: no WebGPU adapter"),
+        (devices_of(software, reason="only software"), "a GPU is required: only software"),
+        (devices_of(software, chosen=0), "a GPU is required, and Rasterizer is a software adapter"),
     ):
         monkeypatch.setitem(vars(engine), "devices", devices)
-        done = command("remove", photo, "--require-gpu", "--device", "0")
-        assert (done.status, done.err) == (4, [f"nss-wgpu: {message}"])
-        assert done.out == []
+        outcome = command("remove", photo, "--require-gpu", "--device", "0")
+        assert (outcome.status, outcome.err) == (4, [f"nss-wgpu: {message}"])
+        assert outcome.out == []
     assert GpuSession.log == []
 
 
@@ -209,10 +209,10 @@ def test_a_real_device_is_lost_between_two_images(
     weights = {"w": np.full((1, 3, 3, 3), 0.1, np.float32)}
     nodes = [node("Conv", "x w", "a", pads=[1] * 4), node("Sigmoid", "a", "y")]
     onnx.save(model(nodes, {"x": [1, 3, 32, 32]}, "y", weights), path)
-    said: list[str] = []
+    notices: list[str] = []
     with (
         own_device(monkeypatch) as own,
-        Remover(path, backend="webgpu", device=str(adapter.index), notify=said.append, quiet=True) as remover,
+        Remover(path, backend="webgpu", device=str(adapter.index), notify=notices.append, quiet=True) as remover,
     ):
         before = remover.remove(rgb)
         own.lose("pulled out")
@@ -220,21 +220,21 @@ def test_a_real_device_is_lost_between_two_images(
         assert device() is not own
     assert np.array_equal(before.mask, after.mask)
     assert after.notes == ("the GPU was lost; computed on a new device",)
-    assert "pulled out" in said[0]
+    assert "pulled out" in notices[0]
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("is_told", [True, False])
 def test_a_program_hears_of_it_or_finds_it_noted(
-    gpu: type[GpuSession], rgb: np.ndarray, told: bool, capsys: pytest.CaptureFixture[str]
+    gpu: type[GpuSession], rgb: np.ndarray, is_told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gpu.lost_runs = {1, 2}
     lines: list[str] = []
-    with Remover("u2netp", notify=lines.append if told else None) as remover:
+    with Remover("u2netp", notify=lines.append if is_told else None) as remover:
         cutout = remover.remove(rgb)
     assert cutout.notes == ("the GPU was lost; computed on NumPy",)
     assert [("trying once more" in line, "going on with NumPy" in line) for line in remover.notes] == [
         (True, False),
         (False, True),
     ]
-    assert lines == list(remover.notes if told else ())
+    assert lines == list(remover.notes if is_told else ())
     assert capsys.readouterr() == ("", "")

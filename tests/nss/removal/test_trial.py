@@ -18,14 +18,14 @@ from nss.models.weights import model_store
 from nss.removal import description, trial
 from nss.removal.description import ResolvedInterface
 from tests.engine.models import node
-from tests.nss.tiny_models import SIDE, opened, probability, saved
+from tests.nss.tiny_models import SIDE, open_model, probability, save_model
 
 LOGITS = node("Conv", "x w", "l")
 GREY = {"channels": "grey", "mean": (0.5,), "std": (1.0,)}
 
 
 def interface_of(path: Path, **keys: Any) -> ResolvedInterface:
-    return description.interface_of(*opened(path), keys)  # type: ignore[arg-type]
+    return description.interface_of(*open_model(path), keys)  # type: ignore[arg-type]
 
 
 def mask_keys(result: ResolvedInterface) -> tuple[object, ...]:
@@ -143,17 +143,17 @@ def test_what_the_outputs_are(
         "nothing": np.float32(0),
         "axes": np.array([0, 1]),
     }
-    path = saved(tmp_path / "m.onnx", nodes, dict.fromkeys(outputs.split()), constants=constants)
+    path = save_model(tmp_path / "m.onnx", nodes, dict.fromkeys(outputs.split()), constants=constants)
     assert mask_keys(interface_of(path)) == answer
 
 
 def test_of_more_channels_none_is_known_until_one_is_named(tmp_path: Path) -> None:
-    path = saved(tmp_path / "m.onnx", [LOGITS, node("Conv", "l w3", "y")])
+    path = save_model(tmp_path / "m.onnx", [LOGITS, node("Conv", "l w3", "y")])
     assert interface_of(path).origins["channel"] == "guess"  # and the model is refused where it is opened
     with pytest.raises(ModelUnavailableError, match="gives y of float32"):
         nss.Remover(path, backend="numpy", quiet=True)
     assert mask_keys(interface_of(path, channel=1)) == ("y", 1, "softmax", 1)
-    classes = saved(tmp_path / "c.onnx", [LOGITS, node("Conv", "l w3", "c"), node("ArgMax", "c", "y", axis=1)])
+    classes = save_model(tmp_path / "c.onnx", [LOGITS, node("Conv", "l w3", "c"), node("ArgMax", "c", "y", axis=1)])
     with pytest.raises(ModelUnavailableError, match=r"gives y, a map of several classes; .*by 'channel'"):
         interface_of(classes)
     assert mask_keys(interface_of(classes, channel=2)) == ("y", 2, "none", 1)
@@ -161,12 +161,12 @@ def test_of_more_channels_none_is_known_until_one_is_named(tmp_path: Path) -> No
 
 def test_what_is_asked_for_stands(tmp_path: Path) -> None:
     nodes = [*probability(output="a"), node("Identity", "logits", "b")]
-    path = saved(tmp_path / "m.onnx", nodes, {"a": None, "b": None})
+    path = save_model(tmp_path / "m.onnx", nodes, {"a": None, "b": None})
     assert mask_keys(interface_of(path)) == ("a", 0, "none", 1)
     assert mask_keys(interface_of(path, output="b")) == ("b", 0, "sigmoid", 1)
     assert mask_keys(interface_of(path, output=-1, activation="none")) == ("b", 0, "none", 1)
     levels = [*probability(output="p"), node("Sqrt", "p", "s"), node("Mul", "s 255", "y")]
-    path = saved(tmp_path / "levels.onnx", levels, constants={"255": np.float32(255)})
+    path = save_model(tmp_path / "levels.onnx", levels, constants={"255": np.float32(255)})
     for activation, range_ in (("none", 255), ("sigmoid", 1), ("softmax", 1)):  # the last two give 0..1
         assert mask_keys(interface_of(path, activation=activation)) == ("y", 0, activation, range_)
 
@@ -181,14 +181,16 @@ def test_open_sizes_are_tried_from_the_least_that_runs(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(trial, "_run", note_size)
     shape = {"x": [1, 3, "h", "w"]}
-    interface_of(saved(tmp_path / "any.onnx", [LOGITS, node("Identity", "l", "y")], inputs=shape))
+    interface_of(save_model(tmp_path / "any.onnx", [LOGITS, node("Identity", "l", "y")], inputs=shape))
     assert sizes == [(64, 64)]
     halves = [node("Split", "x parts", "top bottom", axis=2), node("Add", "top bottom", "s"), node("Conv", "s w", "y")]
     constants = {"parts": np.array([128, 128])}  # runs at 256 alone
-    path = saved(tmp_path / "one.onnx", halves, inputs=shape, constants=constants)
+    path = save_model(tmp_path / "one.onnx", halves, inputs=shape, constants=constants)
     assert mask_keys(interface_of(path)) == ("y", 0, "sigmoid", 1)
     assert sizes[1:] == [(64, 64), (128, 128), (256, 256)]
-    interface_of(saved(tmp_path / "fixed.onnx", [LOGITS, node("Identity", "l", "y")], inputs={"x": [1, 3, SIDE, SIDE]}))
+    interface_of(
+        save_model(tmp_path / "fixed.onnx", [LOGITS, node("Identity", "l", "y")], inputs={"x": [1, 3, SIDE, SIDE]})
+    )
     assert sizes[4:] == [(SIDE, SIDE)]
 
 
@@ -197,7 +199,7 @@ def test_what_cannot_be_tried_is_guessed_by_its_last_operator(tmp_path: Path, mo
         raise engine.TooLargeError("no memory")
 
     monkeypatch.setitem(vars(engine), "Session", fail)
-    result = interface_of(saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")]))
+    result = interface_of(save_model(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")]))
     assert mask_keys(result) == ("y", 0, "sigmoid", 1)
     assert result.origins["activation"] == "guess"
     assert "'activation'" in result.guesses[-1]
@@ -219,7 +221,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_trial_is_remembered_for_the_file_and_the_preparation(tmp_path: Path, tries: list[str]) -> None:
-    path = saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
+    path = save_model(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
     first = interface_of(path)
     assert first == interface_of(path)
     assert len(tries) == 1
@@ -240,7 +242,7 @@ def test_a_trial_is_remembered_for_the_file_and_the_preparation(tmp_path: Path, 
     ],
 )
 def test_a_damaged_record_is_tried_anew(damage: Callable[[str], str], tmp_path: Path, tries: list[str]) -> None:
-    path = saved(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
+    path = save_model(tmp_path / "m.onnx", [LOGITS, node("Identity", "l", "y")])
     first = interface_of(path)
     (record,) = (model_store.state_dir() / "trials").iterdir()
     record.write_text(damage(record.read_text()))
@@ -256,7 +258,7 @@ def test_a_photo_that_contradicts_the_trial_is_said_and_the_trial_forgotten(tmp_
         *probability(output="p"),
         node("Add", "p r", "y"),
     ]
-    path = saved(tmp_path / "m.onnx", nodes)
+    path = save_model(tmp_path / "m.onnx", nodes)
     lines: list[str] = []
     with nss.Remover(path, backend="numpy", notify=lines.append) as remover:
         ordinary = remover.remove(trial.photos(40, 60)[0])

@@ -26,7 +26,7 @@ def files(tmp_path: Path) -> Path:
         ("opaque.png", scene.photo),
         ("undecided.png", np.dstack([scene.photo * 0, scene.alpha])),
         ("photo.png", scene.photo),
-        ("-odd näme\n.png", scene.kept()),
+        ("-odd näme\n.png", scene.kept_colours()),
     ):
         Image.fromarray(pixels).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
