@@ -20,10 +20,10 @@ def environment(backend: str | None = None, device: str | None = None) -> dict[s
         ``"onnx"``; where it ran on ``"webgpu"``, the package of the implementation (``"wgpu"`` or ``"wgpudawn"``) and
         ``"driver"``.
     """
-    versions = {"numpy": version("numpy"), "blas": blas.libraries() or "unknown"}
+    versions = {"numpy": _version("numpy"), "blas": blas.libraries() or "unknown"}
     if backend is None:
         return versions
-    versions["onnx"] = version("onnx")
+    versions["onnx"] = _version("onnx")
     if backend == "webgpu":
         # equal cards have one description and one driver
         adapter = next((adapter for adapter in adapters() if str(adapter) == device), None)
@@ -34,6 +34,7 @@ def environment(backend: str | None = None, device: str | None = None) -> dict[s
 
 
 def _version(package: str) -> str:
+    """The version of an installed package; "unknown" where it comes without its metadata, as in a bundle."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -8,6 +8,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
+from engine.forks import numerics
+
 
 def describe(threads: int) -> str:
     """The processor, the threads and the BLAS kernels in use, for a report."""
@@ -24,7 +26,8 @@ def libraries() -> str:
 
 
 def _libraries() -> list[dict[str, Any]]:
-    return [info for info in threadpool_info() if info.get("user_api") == "blas"]
+    with numerics.shared():
+        return [info for info in threadpool_info() if info.get("user_api") == "blas"]
 
 
 def _processor() -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,8 @@ def write(
     overwrite: bool,
 ) -> Path:
     """Write the record of the file ``target``; returns its path. None of ``inputs`` is overwritten.
-    ``notes``: those of the cut-out, in the words of whoever made it.
+
+    ``notes`` are those of the cut-out, in the words of whoever made it.
 
     It holds names and SHA-256 of input and output, model, mask and background, what ran where, every setting that
     differs from its default, and the versions that the result depends on (`engine.environment`, Python's and Pillow's).
@@ -71,12 +71,20 @@ def write(
             "nss-wgpu": engine.__version__,
             "python": platform.python_version(),
             "pillow": version("pillow"),
-            **({"pillow-heif": version("pillow-heif")} if "pillow_heif" in sys.modules else {}),
+            **_heif_version(),
             **engine.environment(info.backend, info.device),
         },
     }
     text = json.dumps(record, indent=2) + "\n"
     return export.write_bytes(text.encode(), path_for(target), inputs=inputs, overwrite=overwrite)
+
+
+def _heif_version() -> dict[str, str]:
+    """Where it is installed, whether or not a HEIC of the same batch has loaded it yet: a record says one thing."""
+    try:
+        return {"pillow-heif": version("pillow-heif")}
+    except PackageNotFoundError:
+        return {}
 
 
 def _background(composition: Composition) -> dict[str, str] | None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 CONTEXT_AWARE = bool(getattr(sys.flags, "context_aware_warnings", False))
@@ -41,8 +41,11 @@ def quiet() -> Iterator[None]:
             yield
         return
     # other filters are put in front too, and catch_warnings may end with a list from before
-    if not warnings.filters or warnings.filters[0] is not _FILTER:
-        warnings.filters.insert(0, _FILTER)  # type: ignore[attr-defined]
+    filters: Any = warnings.filters
+    if not filters or filters[0] is not _FILTER:
+        with suppress(ValueError):
+            filters.remove(_FILTER)  # or a program that puts filters in front again and again would find ever more
+        filters.insert(0, _FILTER)
     _within.depth += 1
     try:
         yield

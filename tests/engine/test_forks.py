@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine import Session
+from engine.cpu import blas
 from engine.cpu.threads import single_threaded_blas
 from engine.forks import ForkLock, numerics
 from tests.engine.forking import SOON_S, outcome_of_child
@@ -73,6 +74,24 @@ def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> Non
         assert outcome_of_child(_in_a_thread) == "True"  # nobody of the parent's is inside
     other.join()
     assert _in_a_thread()  # and the lock is open again
+
+
+def test_a_fork_waits_for_a_thread_that_asks_which_blas_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread of a batch that writes records does, and threadpoolctl walks the libraries of the process for it."""
+    inside, order = threading.Event(), []
+
+    def threadpool_info() -> list[dict[str, str]]:
+        inside.set()
+        time.sleep(0.3)
+        order.append("out")
+        return []
+
+    monkeypatch.setattr(blas, "threadpool_info", threadpool_info)
+    other = threading.Thread(target=blas.describe, args=(1,))
+    other.start()
+    inside.wait(10)
+    assert outcome_of_child(lambda: order) == "['out']"
+    other.join()
 
 
 def test_a_fork_waits_for_what_is_computed_on_one_thread_of_blas() -> None:

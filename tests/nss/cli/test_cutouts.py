@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,20 @@ def test_the_sidecar_says_what_a_network_and_a_background_came_from(
     assert "onnx" in record["versions"]
     assert command("remove", photo, "--background", "teal", "--sidecar", "--overwrite").status == 0
     assert json.loads(photo.with_name("photo.cutout.png.json").read_text())["background"] is None
+
+
+def test_a_sidecar_does_not_depend_on_what_else_has_been_read(
+    command: Command, photo: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A HEIC of the same batch, before this photo or after it, showed in the record's versions."""
+    records = []
+    for is_loaded in (False, True):
+        monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
+        if is_loaded:
+            monkeypatch.setitem(sys.modules, "pillow_heif", ModuleType("pillow_heif"))
+        assert command("remove", photo, "--mask", mask, "--sidecar", "--exists", "overwrite").status == 0
+        records.append(photo.with_name("photo.cutout.png.json").read_bytes())
+    assert records[0] == records[1]
 
 
 def test_skip_rename_and_a_second_run(command: Command, photo: Path, listing: Listing) -> None:

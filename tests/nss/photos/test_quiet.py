@@ -105,3 +105,12 @@ def test_filters_do_not_pile_up() -> None:
         for thread in threads:
             thread.join()
         assert len(warnings.filters) == count
+
+
+def test_a_program_that_sets_filters_again_and_again_finds_one_of_ours() -> None:
+    with warnings.catch_warnings():
+        for _ in range(3):
+            warnings.simplefilter("ignore")
+            with quiet():
+                pass
+        assert sum(entry is quiet_module._FILTER for entry in warnings.filters) == 1
