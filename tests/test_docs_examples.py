@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("engine", "shaders", "nss", "tests/engine")
 """What the examples change, or their tests need."""
 
+GRIDS = ("test_no_kernel_is_without_a_case", "test_a_grid_that_is_too_long_is_folded_or_cut[affine grid]")
+"""The tests that the GPU kernel's case is for."""
+
 
 def test_the_guide_can_be_followed(tmp_path: Path) -> None:
     for name in COPIED:
@@ -25,8 +28,9 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
     examples = [step for page in GUIDE for step in steps((ROOT / page).read_text("utf-8"))]
     for step in examples:
         step.follow(tmp_path)
-    tests = [step.path for step in examples if Path(step.path).name.startswith("test_")]
+    tests = [step.path for step in examples if step.language != "diff" and Path(step.path).name.startswith("test_")]
     assert len(tests) == 5
+    tests += [f"tests/engine/gpu/test_grids.py::{test}" for test in GRIDS]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tmp_path,

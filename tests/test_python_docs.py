@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from PIL import Image
 
-import nss
 from tests.engine.models import model, node
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +23,7 @@ def blocks(name: str) -> list[str]:
 
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the texts take for granted: files of these names in the current folder, ``photos`` and ``array``."""
+    """What the texts take for granted: files of these names in the current folder."""
     for variable in ("NSS_STATE_DIR", "NSS_MODEL_DIR", "HF_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -34,8 +32,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     photos = [Path("a.jpg"), Path("b.jpg")]
     for photo in photos:
         shutil.copy("photo.jpg", photo)
-    onnx.save(model([node("Relu", "input", "output")], {"input": [1, 3, "h", "w"]}, "output"), "model.onnx")
-    return {"photos": photos, "array": np.zeros((1, 3, 1024, 1024), np.float32)}
+    onnx.save(model([node("Relu", "input", "output")], {"input": [1, 3, "height", "width"]}, "output"), "model.onnx")
+    return {}
 
 
 def run_blocks(name: str, names: dict[str, Any]) -> None:
@@ -43,23 +41,14 @@ def run_blocks(name: str, names: dict[str, Any]) -> None:
         exec(compile(part, name, "exec"), names)
 
 
-def test_the_page_on_python_runs_as_written(
-    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    remover = nss.Remover
-
-    def small(model: str, **more: Any) -> nss.Remover:
-        """Another one for the model that is 176 MB, which no test fetches."""
-        assert model in ("rmbg-1.4", "auto")
-        return remover("u2netp" if model == "rmbg-1.4" else model, **more)
-
-    monkeypatch.setitem(vars(nss), "Remover", small)
+def test_the_page_on_python_runs_as_written(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run_blocks("docs/python.md", names)
     assert len(blocks("docs/python.md")) >= 6
     assert Image.open("photo.png").size
     assert Image.open("photo.webp").mode == "RGBA"
     assert [photo.with_suffix(".cutout.png").is_file() for photo in names["photos"]] == [True, True]
     assert [Image.open(photo.with_suffix(".mask.png")).mode for photo in names["photos"]] == ["L", "L"]
+    assert len(names["photos"]) == 2
     assert names["mask"].mode == "L"
     # one block prints an error; the library prints nothing
     assert re.fullmatch(r"<image bytes>: is not an image \(PNG, JPEG,.*\n", capsys.readouterr().out)

@@ -1,4 +1,7 @@
-"""The ONNX node tests of every operator that the engine has, on every backend; the exclusions are in exclusions.py."""
+"""The ONNX node tests of every operator that the engine has, on every backend.
+
+The exclusions are in tools/node_test_exclusions.py.
+"""
 
 from __future__ import annotations
 
