@@ -14,7 +14,7 @@ NssError                                     1
   `nss.cli.terminal.ReaderGoneError`         141
 ============================================ ======
 
-Every status of the command stands in ``EXIT_STATUS``, and in the README. A signal ends it by
+Every status of the command stands in ``EXIT_STATUS``, and in docs/commands.md. A signal ends it by
 `nss.stop_signals.Terminated`, and leaves no temporary file.
 
 The text of an error is one line: what is wrong, with what, what to do. It names parameters in single quotes;

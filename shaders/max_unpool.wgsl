@@ -6,7 +6,7 @@
 // The host guarantees: count rows lie within every binding; y is bound whole.
 {% extends "bases/elements.wgsl" %}
 {% block element %}
-  var place = i32({{ chosen }});
+  var place = i32({{ index }});
   place += select(0, {{ size }}, place < 0);
   if (place < 0 || place >= {{ size }}) {
     return;

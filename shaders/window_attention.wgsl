@@ -15,7 +15,7 @@
 {% set area = window * window %}
 {% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;
-{% if masked %}
+{% if mask_value %}
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
 // [key][k, v][channel / 4]
@@ -27,7 +27,7 @@ fn token_at(down: i32, across: i32, place: i32) -> i32 {
   let column = (across * {{ window }} + place % {{ window }} + {{ shift }}) % {{ across * window }};
   return select(-1, row * {{ width }} + column, row < {{ height }} && column < {{ width }});
 }
-{% if masked %}
+{% if mask_value %}
 
 // 0 where no edge comes near, 1 and 2 for what the roll brought together in the last window
 fn band(at: i32, size: i32) -> i32 {
@@ -71,7 +71,7 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
   let across = row % {{ across }};
   for (var place = local; place < {{ area }}; place += {{ invocations }}) {
     token_of[place] = token_at(down, across, place);
-{% if masked %}
+{% if mask_value %}
     region_of[place] = region_at(down, across, place);
 {% endif %}
   }
@@ -82,7 +82,7 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
   // beyond the window a query is computed like its last one, and not stored
   let query{{ i }} = min(place{{ i }}, {{ area - 1 }});
   let token{{ i }} = token_of[query{{ i }}];
-{% if masked %}
+{% if mask_value %}
   let region{{ i }} = region_of[query{{ i }}];
 {% endif %}
 {% for c in range(fours) %}
@@ -128,10 +128,10 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
 {% endif %}
 {% endfor %}
 {% endfor %}
-{% if masked %}
+{% if mask_value %}
       let regions = vec4<i32>({% for e in range(4) %}region_of[{{ 'min(first + key + ' ~ e ~ ', ' ~ (area - 1) ~ ')' if area % 4 else 'first + key + ' ~ e }}]{{ ', ' if not loop.last }}{% endfor %});
 {% for i in range(queries) %}
-      scores{{ i }} += select(vec4<f32>(), vec4<f32>({{ masked }}), regions != vec4<i32>(region{{ i }}));
+      scores{{ i }} += select(vec4<f32>(), vec4<f32>({{ mask_value }}), regions != vec4<i32>(region{{ i }}));
 {% endfor %}
 {% endif %}
 {% for c in range(fours) %}

@@ -10,7 +10,7 @@ import pytest
 from tools import fetch_models
 
 
-def fetched(name: str) -> Path:
+def model_file(name: str) -> Path:
     """The model's file; skips the test where it is not there, or fails it if NSS_REQUIRE_MODELS is 1, as CI sets it."""
     path = fetch_models.folder() / f"{name}.onnx"
     if not path.is_file():

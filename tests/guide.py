@@ -37,9 +37,9 @@ def steps(guide: str) -> Iterator[Step]:
     """The blocks in their order: each behind the name of its file, or behind another change of the same file."""
     path = None
     for text, language, block in re.findall(r"(.*?)^```(\w*)\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL):
-        named = re.search(r"^`([\w./]+)`(?:, new)?:\n\n\Z", text, re.MULTILINE)
-        if named:
-            path = named[1]
+        heading = re.search(r"^`([\w./]+)`(?:, new)?:\n\n\Z", text, re.MULTILINE)
+        if heading:
+            path = heading[1]
         elif text.strip():
             path = None
         if language in ("python", "wgsl", "diff"):

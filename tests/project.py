@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 """The folder of the project."""
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
+def imports(path: Path) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of everything that a file imports, at its top or within functions."""
     package = path.relative_to(ROOT).parts[:-1]
     for entry in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -15,8 +15,8 @@ import pytest
 from nss.models.catalogue import CATALOGUE
 from nss.models.weights.transfer import format_size
 from tests.guide import GUIDE, steps
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 SCREEN = 80
 """Lines that the README may have."""
 
@@ -89,18 +89,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    reached, ahead = set(), [ROOT / "README.md"]
+    visited, ahead = set(), [ROOT / "README.md"]
     while ahead:
         page = ahead.pop()
-        if page in reached or page.suffix != ".md":
+        if page in visited or page.suffix != ".md":
             continue
-        reached.add(page)
+        visited.add(page)
         paths = [urlsplit(link).path for link in links(page) if not urlsplit(link).scheme]
         ahead += [(page.parent / path).resolve() for path in paths if path]
-    assert [name_of(page) for page in PAGES if page not in reached] == []
+    assert [name_of(page) for page in PAGES if page not in visited] == []
     index = ROOT / "docs" / "README.md"
-    listed = {index, *((ROOT / "docs" / link).resolve() for link in links(index))}
-    assert [name_of(page) for page in (ROOT / "docs").rglob("*.md") if page not in listed] == []
+    indexed_pages = {index, *((ROOT / "docs" / link).resolve() for link in links(index))}
+    assert [name_of(page) for page in (ROOT / "docs").rglob("*.md") if page not in indexed_pages] == []
 
 
 @cache
@@ -164,27 +164,27 @@ def test_the_room_tables_name_every_file_of_nss() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(nss/[\w/]+)/` \| (.+) \|$", text, re.MULTILINE))
     for room, words in rows.items():
-        named = set(re.findall(r"`(\w+)(?:\.\w+)?/?`", words))
+        model_names = set(re.findall(r"`(\w+)(?:\.\w+)?/?`", words))
         entries = {path.stem for path in (ROOT / room).glob("*.py") if path.stem != "__init__"}
-        assert named <= entries | {path.name.split(".")[0] for path in (ROOT / room).iterdir()}, room
+        assert model_names <= entries | {path.name.split(".")[0] for path in (ROOT / room).iterdir()}, room
         if room != "nss/cli":
-            assert entries <= named, room
+            assert entries <= model_names, room
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
 def test_models_have_the_size_and_the_licence_of_the_catalogue(name: str) -> None:
-    named = []
+    model_names = []
     for row in re.findall(r"^\| `.* \|$", (ROOT / name).read_text("utf-8"), re.MULTILINE):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         specs = [CATALOGUE[word] for word in re.findall(r"`([\w.-]+)`", cells[0]) if word in CATALOGUE]
         if not specs or len(cells) < 5:
             continue
-        named += [spec.name for spec in specs]
+        model_names += [spec.name for spec in specs]
         assert {spec.licence for spec in specs} == {cells[3]}, row
         assert {spec.commercial for spec in specs} == {cells[4].split(":")[0]}, row
         sizes = [f"{number} {cells[1].split()[-1]}" for number in re.findall(r"[\d.]+", cells[1])]
         assert sizes in ([format_size(spec.size) for spec in specs], [] if specs[0].size is None else None), row
-    assert {"u2netp", "isnet-general-use", "birefnet-general", "rmbg-1.4", "rmbg-2.0"} <= set(named)
+    assert {"u2netp", "isnet-general-use", "birefnet-general", "rmbg-1.4", "rmbg-2.0"} <= set(model_names)
 
 
 def test_the_readme_is_one_screen_and_has_the_two_commands_of_ci() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.guide import GUIDE, steps
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[1]
-COPIED = ("engine", "shaders", "nss", "tests/engine")
+FOLDERS = ("engine", "shaders", "nss", "tests/engine")
 """What the examples change, or their tests need."""
 
 GRIDS = ("test_no_kernel_is_without_a_case", "test_a_grid_that_is_too_long_is_folded_or_cut[affine grid]")
@@ -21,9 +21,9 @@ GRIDS = ("test_no_kernel_is_without_a_case", "test_a_grid_that_is_too_long_is_fo
 
 
 def test_the_guide_can_be_followed(tmp_path: Path) -> None:
-    for name in COPIED:
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("tests/__init__.py", "pyproject.toml"):
+    for name in ("tests/__init__.py", "tests/project.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     examples = [step for page in GUIDE for step in steps((ROOT / page).read_text("utf-8"))]
     for step in examples:
@@ -31,7 +31,7 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
     tests = [step.path for step in examples if step.language != "diff" and Path(step.path).name.startswith("test_")]
     assert len(tests) == 5
     tests += [f"tests/engine/gpu/test_grids.py::{test}" for test in GRIDS]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -39,6 +39,6 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
         text=True,
         timeout=240,
     )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    if "IS NOT TESTED" in done.stdout:
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
+    if "IS NOT TESTED" in process.stdout:
         pytest.skip("the examples for the GPU need an adapter: THEY ARE NOT TESTED")

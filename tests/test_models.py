@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine import Session
-from tests.fetched import fetched
+from tests.fetched import model_file
 from tools.fixtures import NETWORKS, Network, onnxruntime_session
 
 
@@ -28,28 +28,28 @@ class Case:
     network: Network
     masks: list[np.ndarray]
     expected: np.ndarray
-    held: list[int]
+    traced_bytes: list[int]
 
 
 def _case(network: Network, backend: str) -> Case:
     x = network.photo_input()
     theirs = onnxruntime_session(network.path)
-    (given, *_), (output, *_) = theirs.get_inputs(), theirs.get_outputs()
-    (expected,) = theirs.run([output.name], {given.name: x})
+    (input_info, *_), (output, *_) = theirs.get_inputs(), theirs.get_outputs()
+    (expected,) = theirs.run([output.name], {input_info.name: x})
     del theirs
-    masks, held = [], []
+    masks, traced_bytes = [], []
     runs = 8 if network.shipped and backend == "numpy" else 3  # the others take seconds
     with Session(network.path, backend=backend) as session:
-        masks.append(session.run({given.name: x})[output.name])
+        masks.append(session.run({input_info.name: x})[output.name])
         tracemalloc.start()
         try:
             for _ in range(runs - 1):
-                masks.append(session.run({given.name: x})[output.name])
+                masks.append(session.run({input_info.name: x})[output.name])
                 gc.collect()
-                held.append(tracemalloc.get_traced_memory()[0])
+                traced_bytes.append(tracemalloc.get_traced_memory()[0])
         finally:
             tracemalloc.stop()
-    return Case(network, masks, expected, held)
+    return Case(network, masks, expected, traced_bytes)
 
 
 @pytest.fixture(
@@ -65,7 +65,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     name, backend = request.param
     network = NETWORKS[name]
     if not network.shipped:
-        fetched(name)
+        model_file(name)
     return _case(network, backend)
 
 
@@ -84,8 +84,8 @@ def test_every_run_gives_the_same_bits(case: Case) -> None:
 
 def test_runs_leave_no_memory_behind(case: Case) -> None:
     # each run adds the mask that the test keeps, and nothing else but small change of the interpreter
-    kept = case.masks[0].nbytes
-    growth = case.held[-1] - case.held[0] - kept * (len(case.held) - 1)
+    mask_bytes = case.masks[0].nbytes
+    growth = case.traced_bytes[-1] - case.traced_bytes[0] - mask_bytes * (len(case.traced_bytes) - 1)
     assert abs(growth) <= 64 << 10
 
 
@@ -95,16 +95,16 @@ def test_all_seven_outputs_of_u2netp(backend: str) -> None:
     x = network.photo_input()
     theirs = onnxruntime_session(network.path)
     names = [output.name for output in theirs.get_outputs()]
-    given = theirs.get_inputs()[0].name
-    expected = dict(zip(names, theirs.run(None, {given: x}), strict=True))
+    input_name = theirs.get_inputs()[0].name
+    expected = dict(zip(names, theirs.run(None, {input_name: x}), strict=True))
     with Session(network.path, backend=backend, outputs="all") as session:
         assert [info.name for info in session.outputs] == names
-        got = session.run({given: x})
-    assert len(got) == 7
-    assert list(got) == names
+        results = session.run({input_name: x})
+    assert len(results) == 7
+    assert list(results) == names
     for name in names:
         # the worst is a side output, 1e-4 from ONNX Runtime by either backend (reference: 8e-5)
-        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=3e-4, err_msg=name)
+        np.testing.assert_allclose(results[name], expected[name], rtol=0, atol=3e-4, err_msg=name)
 
 
 def test_only_the_outputs_asked_for_are_computed() -> None:

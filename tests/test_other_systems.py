@@ -75,7 +75,7 @@ if platform == "win32":
     ctypes.windll = SimpleNamespace(kernel32=SimpleNamespace(GlobalMemoryStatusEx=memory))
 
     # an open file can be neither renamed, nor replaced, nor removed
-    def held(call):
+    def refuse_open_files(call):
         def checked(*paths, **options):
             for number in os.listdir("/proc/self/fd"):
                 try:
@@ -87,7 +87,7 @@ if platform == "win32":
             return call(*paths, **options)
         return checked
 
-    os.replace, os.rename, os.unlink, os.remove = map(held, (os.replace, os.rename, os.unlink, os.remove))
+    os.replace, os.rename, os.unlink, os.remove = map(refuse_open_files, (os.replace, os.rename, os.unlink, os.remove))
 
 print(len(load()))
 import numpy as np
@@ -117,7 +117,7 @@ print(sorted(os.listdir(folder)))
 def test_every_module_is_imported_and_files_are_written(platform: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(SMALL)
     (tmp_path / "out").mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, "-c", f"MISSING = {MISSING!r}\n{PROGRAM}"),
             *(platform, str(tmp_path / "model.onnx"), str(tmp_path / "out")),
@@ -127,11 +127,11 @@ def test_every_module_is_imported_and_files_are_written(platform: str, tmp_path:
         capture_output=True,
         text=True,
     )
-    assert done.stderr == ""
-    count, machine, taken, names = done.stdout.splitlines()
+    assert process.stderr == ""
+    count, machine, error_line, names = process.stdout.splitlines()
     assert int(count) > 200
     assert machine == f"True True {2 if platform == 'win32' else 3}"
-    assert taken.startswith(f"{tmp_path / 'out' / 'a.png'}: exists already")
+    assert error_line.startswith(f"{tmp_path / 'out' / 'a.png'}: exists already")
     assert names == "['a.jpg', 'a.png', 'a.tiff', 'a.webp']"
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests import wall_clock
-from tests.project import ROOT, imported
+from tests.project import ROOT, imports
 
 TEST_FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "tests").rglob("test_*.py")
@@ -21,7 +21,7 @@ def test_no_test_file_is_imported() -> None:
     breaches = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in files
-        for line, name in imported(path)
+        for line, name in imports(path)
         if name in TEST_FILES
     ]
     # programs that tests write as text, for another process
@@ -36,14 +36,14 @@ def test_no_test_file_is_imported() -> None:
 
 def reaches(source: str) -> list[str]:
     """Where a private attribute of what is itself private is asked for, or one that a session or Remover hides."""
-    found = []
+    accesses = []
     for entry in ast.walk(ast.parse(source)):
         if isinstance(entry, ast.Attribute) and _is_private(entry.attr):
             inner = entry.value
             own = isinstance(inner, ast.Name) and inner.id in ("self", "cls")
             if entry.attr == "_executor" or (isinstance(inner, ast.Attribute) and _is_private(inner.attr) and not own):
-                found.append(ast.unparse(entry))
-    return found
+                accesses.append(ast.unparse(entry))
+    return accesses
 
 
 def _is_private(name: str) -> bool:
@@ -53,7 +53,7 @@ def _is_private(name: str) -> bool:
 def test_nobody_reaches_through_private_attributes() -> None:
     files = [path for room in ("tests", "tools") for path in (ROOT / room).rglob("*.py")]
     breaches = {str(path.relative_to(ROOT)): reaches(path.read_text("utf-8")) for path in files}
-    assert {name: found for name, found in breaches.items() if found} == {}
+    assert {name: places for name, places in breaches.items() if places} == {}
     assert reaches("session._executor.device") == ["session._executor"]
     assert reaches("remover._network._opened.sessions") == ["remover._network._opened"]
 
@@ -71,8 +71,12 @@ def test_tools_use_what_is_public() -> None:
 
 def calls(entry: ast.AST) -> set[str]:
     """The names of the functions and methods that are called within."""
-    named = (call.func for call in ast.walk(entry) if isinstance(call, ast.Call))
-    return {f.attr if isinstance(f, ast.Attribute) else f.id for f in named if isinstance(f, ast.Attribute | ast.Name)}
+    functions = (call.func for call in ast.walk(entry) if isinstance(call, ast.Call))
+    return {
+        function.attr if isinstance(function, ast.Attribute) else function.id
+        for function in functions
+        if isinstance(function, ast.Attribute | ast.Name)
+    }
 
 
 def untrustworthy(source: str) -> list[str]:
@@ -95,7 +99,7 @@ def untrustworthy(source: str) -> list[str]:
 
 def test_assertions_on_time_are_marked_and_bear_a_busy_machine() -> None:
     breaches = {name: untrustworthy(path.read_text("utf-8")) for name, path in TEST_FILES.items()}
-    assert {name: found for name, found in breaches.items() if found} == {}
+    assert {name: places for name, places in breaches.items() if places} == {}
     assert untrustworthy("def test_a():\n assert time.perf_counter() - start < 5") == [
         "assert time.perf_counter() - start < 5"
     ]
@@ -123,4 +127,4 @@ def test_a_limit_is_longer_on_a_busy_machine_and_is_one(monkeypatch: pytest.Monk
 
 def test_a_breach_would_be_seen() -> None:
     assert TEST_FILES["tests.test_project"].is_file()
-    assert "tests.project.ROOT" in {name for _, name in imported(ROOT / "tests" / "test_project.py")}
+    assert "tests.project.ROOT" in {name for _, name in imports(ROOT / "tests" / "test_project.py")}

@@ -11,17 +11,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
 
-from tests.project import imported
+from tests.project import ROOT, imports
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
-BROUGHT = {"protobuf": "onnx"}
+BUNDLED_BY = {"protobuf": "onnx"}
 """Distributions that are imported and come with another one, in the version that it needs."""
 
 
@@ -44,12 +42,12 @@ def test_what_is_imported_is_declared() -> None:
     missing = set()
     for package in ("engine", "shaders", "nss"):
         for path in (ROOT / package).rglob("*.py"):
-            for _, name in imported(path):
+            for _, name in imports(path):
                 top = name.split(".")[0]
                 if top in sys.stdlib_module_names or top in ("engine", "shaders", "nss"):
                     continue
-                brought = {d.lower().replace("_", "-") for d in distributions.get(top, [top])}
-                if not {BROUGHT.get(d, d) for d in brought} & declared:
+                providers = {d.lower().replace("_", "-") for d in distributions.get(top, [top])}
+                if not {BUNDLED_BY.get(d, d) for d in providers} & declared:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
     assert missing == set()
 
@@ -57,15 +55,15 @@ def test_what_is_imported_is_declared() -> None:
 def test_the_packages_are_typed_and_their_version_stands_in_one_place() -> None:
     assert [(ROOT / package / "py.typed").is_file() for package in ("engine", "nss")] == [True, True]
     assert "version" not in PROJECT
-    written = [
+    files = [
         path.relative_to(ROOT).as_posix()
         for package in ("engine", "shaders", "nss")
         for path in (ROOT / package).rglob("*.py")
         if re.search(r"^__version__ = [\"']", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert written == ["engine/version.py"]
+    assert files == ["engine/version.py"]
 
 
 def test_the_run_of_ci_knows_one_argument() -> None:
-    done = subprocess.run(["bash", ROOT / ".ci" / "run", "short"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "usage: .ci/run [long]\n")
+    process = subprocess.run(["bash", ROOT / ".ci" / "run", "short"], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (2, "", "usage: .ci/run [long]\n")

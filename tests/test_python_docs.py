@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.engine.models import model, node
-
-ROOT = Path(__file__).parents[1]
+from tests.project import ROOT
 
 
 def blocks(name: str) -> list[str]:

@@ -30,8 +30,8 @@ def within(seconds: float) -> Iterator[None]:
     start = time.perf_counter()
     yield
     elapsed = time.perf_counter() - start
-    allowed = seconds * max(busy, busyness())
-    assert elapsed <= allowed, f"it took {elapsed:.2f} s; {allowed:.2f} s are allowed on this machine now"
+    limit = seconds * max(busy, busyness())
+    assert elapsed <= limit, f"it took {elapsed:.2f} s; {limit:.2f} s are allowed on this machine now"
 
 
 @contextmanager
@@ -39,8 +39,8 @@ def computed_within(seconds: float) -> Iterator[None]:
     """Assert that the block takes at most so many seconds on the cores, of all threads of this process together."""
     start = time.process_time()
     yield
-    taken = time.process_time() - start
-    assert taken <= seconds, f"it took {taken:.2f} s on the cores; {seconds:.2f} s are allowed"
+    cpu_seconds = time.process_time() - start
+    assert cpu_seconds <= seconds, f"it took {cpu_seconds:.2f} s on the cores; {seconds:.2f} s are allowed"
 
 
 def child_seconds(run: Callable[[], object]) -> float:
@@ -48,5 +48,5 @@ def child_seconds(run: Callable[[], object]) -> float:
     start, before = time.perf_counter(), os.times()
     run()
     after = os.times()
-    taken = after.children_user + after.children_system - before.children_user - before.children_system
-    return taken or time.perf_counter() - start
+    cpu_seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return cpu_seconds or time.perf_counter() - start

@@ -86,8 +86,8 @@ def duel(model: Path | bytes, x: np.ndarray, runs: int) -> Duel:
             lambda: theirs.run([output], {input_name: x})[0],
         ]
         times = alternate(contenders, runs)
-        got, expected = (contender() for contender in contenders)
-    return Duel(times[0], times[1], np.abs(got.astype(np.float64) - expected), float(np.abs(expected).max()))
+        mask, expected = (contender() for contender in contenders)
+    return Duel(times[0], times[1], np.abs(mask.astype(np.float64) - expected), float(np.abs(expected).max()))
 
 
 def network_records(networks: Sequence[Network], runs: int) -> Iterator[Record]:
@@ -161,8 +161,8 @@ def header(facts: Record) -> str:
     environment = facts["openblas_environment"]
     assert isinstance(environment, dict)
     if environment:
-        said = " ".join(f"{name}={value}" for name, value in environment.items())
-        lines.append(f"WARNING: {said} is set; a forced kernel type can halve the speed of NumPy's products")
+        settings = " ".join(f"{name}={value}" for name, value in environment.items())
+        lines.append(f"WARNING: {settings} is set; a forced kernel type can halve the speed of NumPy's products")
     if facts["set_aside"]:
         lines.append(f"set aside: {facts['set_aside']} (--keep-openblas measures with it)")
     return "\n".join(lines)
@@ -195,9 +195,9 @@ COLUMNS = {
 
 def report(section: str, records: Sequence[Record]) -> str:
     """The section's table."""
-    shown = [key for key in COLUMNS if key in records[0]]
-    rows = [[COLUMNS[key][1].format(record[key]) for key in shown] for record in records]
-    return table(TITLES[section], [COLUMNS[key][0] for key in shown], rows)
+    keys = [key for key in COLUMNS if key in records[0]]
+    rows = [[COLUMNS[key][1].format(record[key]) for key in keys] for record in records]
+    return table(TITLES[section], [COLUMNS[key][0] for key in keys], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = machine()
     if not options.json:
         print(header(facts), flush=True)
-    measured: dict[str, list[Record]] = {}
+    records_by_section: dict[str, list[Record]] = {}
     for section in sections:
         source = {
             "networks": lambda: network_records(networks, options.runs),
@@ -230,13 +230,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "memory": lambda: memory_records(networks),
             "command": lambda: command_records(options.runs),
         }[section]()
-        measured[section] = list(source)
-        if measured[section] and not options.json:
-            print(f"\n{report(section, measured[section])}", flush=True)
+        records_by_section[section] = list(source)
+        if records_by_section[section] and not options.json:
+            print(f"\n{report(section, records_by_section[section])}", flush=True)
     if options.json:
-        print(json.dumps({"machine": facts, **measured}, indent=2, ensure_ascii=False))
+        print(json.dumps({"machine": facts, **records_by_section}, indent=2, ensure_ascii=False))
     beyond = [
-        record["case"] for records in measured.values() for record in records if not record.get("within_limits", True)
+        record["case"]
+        for records in records_by_section.values()
+        for record in records
+        if not record.get("within_limits", True)
     ]
     for case in beyond:
         print(f"bench: {case}: the difference from ONNX Runtime is beyond the limit", file=sys.stderr)
@@ -252,11 +255,11 @@ def _runs(text: str) -> int:
 
 def without_openblas(environment: dict[str, str]) -> dict[str, str] | None:
     """The environment without its OPENBLAS_* variables, which it names instead; None where there are none."""
-    forced = {name: value for name, value in sorted(environment.items()) if name.startswith("OPENBLAS_")}
-    if not forced:
+    variables = {name: value for name, value in sorted(environment.items()) if name.startswith("OPENBLAS_")}
+    if not variables:
         return None
-    others = {name: value for name, value in environment.items() if name not in forced}
-    return others | {SET_ASIDE: " ".join(f"{name}={value}" for name, value in forced.items())}
+    others = {name: value for name, value in environment.items() if name not in variables}
+    return others | {SET_ASIDE: " ".join(f"{name}={value}" for name, value in variables.items())}
 
 
 if __name__ == "__main__":

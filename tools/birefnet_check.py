@@ -75,7 +75,7 @@ def _check(model: bytes, x: np.ndarray, expected: np.ndarray, precision: str, ar
         adapter=arguments.adapter,
         input_shapes={"pixel_values": x.shape},
     ) as session:
-        loaded = time.perf_counter() - start
+        load_seconds = time.perf_counter() - start
         feeds = {"pixel_values": x}
         (mask,) = session.run(feeds).values()
         difference = float(np.abs(mask - expected).max() / np.ptp(expected))
@@ -90,7 +90,7 @@ def _check(model: bytes, x: np.ndarray, expected: np.ndarray, precision: str, ar
         info = session.info
         print(
             f"{info.device} {precision}: largest difference {difference:.1e} of the spread; run() {median(wall):.1f} "
-            f"ms (least {min(wall):.1f}); load {loaded:.1f} s; {info.nodes_in_file:,} nodes in the file, "
+            f"ms (least {min(wall):.1f}); load {load_seconds:.1f} s; {info.nodes_in_file:,} nodes in the file, "
             f"{info.nodes_loaded:,} loaded, {info.nodes_planned:,} planned; activations "
             f"{info.peak_activation_bytes >> 20} MiB at most, {info.activation_buffer_bytes >> 20} MiB allocated, "
             f"weights {info.weight_bytes >> 20} MiB",

@@ -49,13 +49,13 @@ class Weights:
             return name
         if self.builder.weights_file is not None and 4 * np.prod(shape) > SMALLEST_HOLLOW:
             return self.builder.hollow(name, shape)
-        drawn = self.random.standard_normal(shape, np.float32)
-        return self.builder.weight(name, drawn * np.float32(scale) + np.float32(mean))
+        deviates = self.random.standard_normal(shape, np.float32)
+        return self.builder.weight(name, deviates * np.float32(scale) + np.float32(mean))
 
     def variance(self, name: str, channels: int) -> str:
         """Variances around 1."""
-        drawn = self.random.uniform(0.7, 1.3, channels)
-        return self.builder.weight(name, drawn.astype(np.float32))
+        values = self.random.uniform(0.7, 1.3, channels)
+        return self.builder.weight(name, values.astype(np.float32))
 
 
 class Layers:

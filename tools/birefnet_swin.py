@@ -65,7 +65,7 @@ class Swin(Layers):
         x = g.reshape(g.transpose(x, 0, 1, 3, 2, 4, 5), [-1, window, window, channels])
         x = g.reshape(x, [-1, window * window, channels])
         with g.scope("attn"):
-            x = self.attention(f"{name}.attn", x, c, heads, self.mask(padded, shift))
+            x = self.attention(f"{name}.attn", x, c=c, heads=heads, mask=self.mask(padded, shift))
         x = g.reshape(x, [-1, window, window, c])
         x = g.reshape(x, [batch, down, across, window, window, -1])
         x = g.reshape(g.transpose(x, 0, 1, 3, 2, 4, 5), [batch, *self.padded_dims(down, across), -1])

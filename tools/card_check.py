@@ -35,11 +35,11 @@ def main() -> int:
     if not cards:
         print("no hardware adapter: NOTHING WAS CHECKED")
         return 2
-    listed = engine.devices()
-    print(f"the drivers have {listed.cards} cards; implementations that show none: {dict(listed.failures) or 'none'}")
-    checks = [_told_apart(model, cards)]
+    listing = engine.devices()
+    print(f"the drivers have {listing.cards} cards; implementations that show none: {dict(listing.failures) or 'none'}")
+    checks = [_check_identities(model, cards)]
     for card in cards:
-        checks += [_threads(model, card), _lost(model, card)]
+        checks += [_check_threads(model, card), _check_loss(model, card)]
     ok = all(checks)
     print("all as it should be" if ok else "NOT AS IT SHOULD BE")
     return 0 if ok else 1
@@ -60,7 +60,7 @@ def _run(session: engine.Session, image: dict[str, np.ndarray]) -> np.ndarray:
     return next(iter(session.run(image).values()))
 
 
-def _threads(model: str, card: Adapter) -> bool:
+def _check_threads(model: str, card: Adapter) -> bool:
     """Two sessions on one device, in 8 threads of 20 runs each, against one thread."""
     with _session(model, card) as one, _session(model, card) as two:
         images = _images(one, 4)
@@ -77,14 +77,14 @@ def _threads(model: str, card: Adapter) -> bool:
                 except Exception as error:
                     wrong.append(f"{type(error).__name__}: {error}")
 
-        started = time.perf_counter()
+        start = time.perf_counter()
         _together(work, lambda: None)
-        took = time.perf_counter() - started
+        took = time.perf_counter() - start
     text = f"{THREADS} threads x {RUNS} runs on two sessions, {took:.1f} s, {len(wrong)} not bit-equal {wrong[:2]}"
     return _report(not wrong, f"{card}: {text}")
 
 
-def _lost(model: str, card: Adapter) -> bool:
+def _check_loss(model: str, card: Adapter) -> bool:
     """A device is destroyed while threads run: each gets DeviceLostError, and the next session a new device."""
     session = _session(model, card)
     (image,) = _images(session, 1)
@@ -113,7 +113,7 @@ def _lost(model: str, card: Adapter) -> bool:
     return _report(kinds == {"DeviceLostError"} and len(errors) == THREADS and again, text)
 
 
-def _told_apart(model: str, cards: Sequence[Adapter]) -> bool:
+def _check_identities(model: str, cards: Sequence[Adapter]) -> bool:
     """A session on each of several equal cards takes memory on each; shown by nvidia-smi."""
     twins = [card for card in cards if card.equals > 1]
     if not twins:
@@ -125,9 +125,9 @@ def _told_apart(model: str, cards: Sequence[Adapter]) -> bool:
         session = _session(model, card)
         _run(session, _images(session, 1)[0])
         sessions.append(session)
-        grown = [now - then for now, then in zip(_memory(), before, strict=True)]
-        used = sum(mib > 50 for mib in grown)
-        text = f"{card}: memory of the cards grew by {grown} MiB with {len(sessions)} sessions"
+        growth = [now - then for now, then in zip(_memory(), before, strict=True)]
+        used = sum(mib > 50 for mib in growth)
+        text = f"{card}: memory of the cards grew by {growth} MiB with {len(sessions)} sessions"
         ok &= _report(used == len(sessions), text)
     for session in sessions:
         session.close()

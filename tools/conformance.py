@@ -17,12 +17,12 @@ import onnx
 
 from engine.gpu.adapters import adapters, no_adapter
 from tools.node_test_exclusions import EXCLUSIONS, exclusion_of
-from tools.node_tests import BACKENDS, all_tests, check, implemented, operators_missing
+from tools.node_tests import BACKENDS, all_tests, check, missing_operator_counts, runnable_tests
 
 
 def main() -> int:
     """Print the counts. Returns the exit code."""
-    names = implemented()
+    names = runnable_tests()
     print(f"onnx {onnx.__version__}: {len(all_tests())} node tests, {len(names)} of operators that the engine has")
     failures = []
     for backend in BACKENDS:
@@ -50,7 +50,7 @@ def main() -> int:
         where = "" if entry.backends == BACKENDS else f" (on {', '.join(entry.backends)} alone)"
         print(f"  {count:4} {entry.reason}{where}")
     print("operators that the engine does not have, and how many node tests use them:")
-    for operator, count in sorted(operators_missing().items(), key=lambda item: (-item[1], item[0])):
+    for operator, count in sorted(missing_operator_counts().items(), key=lambda item: (-item[1], item[0])):
         print(f"  {count:4} {operator}")
     for failure in failures:
         print(failure, file=sys.stderr)

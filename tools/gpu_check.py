@@ -84,7 +84,7 @@ def _check(
 ) -> bool:
     start = time.perf_counter()
     with Session(model, backend="webgpu", adapter=str(adapter.index), precision=precision) as session:
-        loaded = time.perf_counter() - start
+        load_seconds = time.perf_counter() - start
         feeds = {session.inputs[0].name: x}
         start = time.perf_counter()
         (mask,) = session.run(feeds).values()
@@ -100,12 +100,12 @@ def _check(
             wall.append((time.perf_counter() - start) * 1e3)
             parts.append(session.milliseconds)
         gpu = session.gpu_seconds(arguments.runs)
-        split = ", ".join(f"{part} {median(p[part] for p in parts):.2f}" for part in parts[0])
+        shares = ", ".join(f"{part} {median(p[part] for p in parts):.2f}" for part in parts[0])
         info = session.info
         print(
             f"{name} {precision}: largest difference {difference.max():.2e}, mean {difference.mean():.2e}; run() "
-            f"{median(wall):.2f} ms (least {min(wall):.2f}; {split}), GPU {median(gpu) * 1e3:.2f} ms "
-            f"(least {min(gpu) * 1e3:.2f}); load {loaded:.2f} s, first run {first * 1e3:.0f} ms; activations "
+            f"{median(wall):.2f} ms (least {min(wall):.2f}; {shares}), GPU {median(gpu) * 1e3:.2f} ms "
+            f"(least {min(gpu) * 1e3:.2f}); load {load_seconds:.2f} s, first run {first * 1e3:.0f} ms; activations "
             f"{info.peak_activation_bytes >> 20} MiB, weights {info.weight_bytes >> 20} MiB",
             flush=True,
         )
@@ -137,9 +137,9 @@ def _endure(adapter: Adapter, model: bytes, x: np.ndarray, arguments: argparse.N
         with Session(model, backend="webgpu", adapter=str(adapter.index)) as session:
             session.run(feeds)
         memory.append((_gpu_mebibytes(), _resident_mebibytes()))
-    settled = memory[2:] or memory
-    flat = all(last - first <= 64 for first, last in zip(settled[0], settled[-1], strict=True))
-    print(f"{arguments.sessions} sessions: GPU and process MiB {memory[0]} … {settled[0]} … {memory[-1]}; flat {flat}")
+    later = memory[2:] or memory
+    flat = all(last - first <= 64 for first, last in zip(later[0], later[-1], strict=True))
+    print(f"{arguments.sessions} sessions: GPU and process MiB {memory[0]} … {later[0]} … {memory[-1]}; flat {flat}")
     return same and flat
 
 

@@ -66,10 +66,10 @@ def run_on(adapter: Adapter, paths: Sequence[str], workers: int, options: Sequen
             "NSS_REQUIRE_ADAPTER": "1",
         }
         process = subprocess.run([*command, *options, *paths], cwd=ROOT, env=environment, check=False)
-        return counted(report, log, process.returncode)
+        return read_counts(report, log, process.returncode)
 
 
-def counted(report: Path, log: Path, status: int) -> Counts:
+def read_counts(report: Path, log: Path, status: int) -> Counts:
     """The counts of a run of pytest, by its JUnit report, the log of adapters and its exit status."""
     ran_on = frozenset(log.read_text(encoding="utf-8").splitlines()) if log.exists() else frozenset()
     if not report.exists():  # pytest did not come so far
@@ -101,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = "adapter" if selection.software else "hardware adapter"
         print(f"NOTHING WAS TESTED: no {kind}; " + (no_adapter() if not adapters() else _listed()), file=sys.stderr)
         return 1
-    reached = {adapter.implementation for adapter in fitting}
-    missing = [name for name in installed_implementations() if selection.only in (None, name) and name not in reached]
+    covered = {adapter.implementation for adapter in fitting}
+    missing = [name for name in installed_implementations() if selection.only in (None, name) and name not in covered]
     results: list[tuple[Adapter, Counts]] = []
     for adapter in fitting:
         print(f"\n=== {named(adapter)}: {adapter.driver}", flush=True)

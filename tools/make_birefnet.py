@@ -180,9 +180,9 @@ class BiRefNet(Swin):
         for factor, row, column in zip(factors, (top, bottom, bottom, top), (left, right, left, right), strict=True):
             flat = [g.reshape(edge, [1, 1, taps * side * side, 1]) for edge in (row, column)]
             index = g.op("Concat", *flat, axis=3)
-            picked = g.op("GatherND", g.transpose(data, 0, 1, 3, 4, 2), index, batch_dims=2)
-            picked = g.reshape(g.transpose(picked, 0, 1, 3, 2), [1, 1, x.channels, taps, side, side])
-            corners.append(g.op("Mul", factor, picked))
+            corner = g.op("GatherND", g.transpose(data, 0, 1, 3, 4, 2), index, batch_dims=2)
+            corner = g.reshape(g.transpose(corner, 0, 1, 3, 2), [1, 1, x.channels, taps, side, side])
+            corners.append(g.op("Mul", factor, corner))
         y = g.op("Mul", g.op("Sum", *corners), g.reshape(mask, [1, 1, 1, taps, side, side]))
         y = g.reshape(y, [1, x.channels, kernel, kernel, side, side])
         y = g.reshape(g.transpose(y, 0, 1, 4, 2, 5, 3), [1, x.channels, side * kernel, side * kernel])

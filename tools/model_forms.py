@@ -48,7 +48,9 @@ def backends() -> dict[str, tuple[str, int | None]]:
     return {name: (name, None) for name in PROCESSOR} | {name: ("webgpu", n) for name, n in sorted(numbers.items())}
 
 
-def judged(form: Form, folder: Path, photo: Path, backends: dict[str, tuple[str, int | None]]) -> dict[str, Verdict]:
+def judge_form(
+    form: Form, folder: Path, photo: Path, backends: dict[str, tuple[str, int | None]]
+) -> dict[str, Verdict]:
     """What became of a form, by backend; its files stay in a folder of its own in ``folder``."""
     with Image.open(photo) as image:
         expected = truth.mask(form, np.asarray(image))
@@ -70,10 +72,10 @@ def rows(form: Form, verdicts: dict[str, Verdict]) -> list[list[str]]:
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     then = "" if verdict.then is None else "right" if verdict.then.right else "WRONG"
     whole = "" if verdict.whole is None else "right" if verdict.whole.right else "WRONG"
-    return (verdict.fault and "FAILED") or verdict.outcome, " ".join(verdict.followed), then, whole
+    return (verdict.fault and "FAILED") or verdict.outcome, " ".join(verdict.named_keys), then, whole
 
 
-def explained(verdict: Verdict) -> str:
+def explain(verdict: Verdict) -> str:
     """What is wrong, and what each run said."""
     lines = [str(verdict.fault)]
     for title, run in (("nothing said", verdict.alone), ("as asked", verdict.then), ("all", verdict.whole)):
@@ -108,11 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table: list[list[str]] = [list(HEADS)]
         failures: dict[str, list[str]] = {}
         for form in (FORMS[name] for name in options.names or FORMS):
-            verdicts = judged(form, folder, folder / "photo.png", targets)
+            verdicts = judge_form(form, folder, folder / "photo.png", targets)
             table += rows(form, verdicts)
             for backend, verdict in verdicts.items():
                 if verdict.fault:
-                    failures.setdefault(f"{form.name}: {explained(verdict)}", []).append(backend)
+                    failures.setdefault(f"{form.name}: {explain(verdict)}", []).append(backend)
     print("\n".join(aligned(table)))
     for what, names in failures.items():
         print(f"\n{what}\n    on {', '.join(names)}")

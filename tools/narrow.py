@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
-KEPT = ("CumSum", "Max", "Min", "NonMaxSuppression", "Range", "Resize", "RoiAlign", "TopK", "Upsample")
+FLOAT32_OPERATORS = ("CumSum", "Max", "Min", "NonMaxSuppression", "Range", "Resize", "RoiAlign", "TopK", "Upsample")
 """Operators that stay float32, between Casts: of that package's list those that a vision model may hold."""
 
 SMALLEST, LARGEST = 1e-7, 1e4
@@ -16,7 +16,8 @@ SMALLEST, LARGEST = 1e-7, 1e4
 
 
 def narrow(model: onnx.ModelProto, types: dict[str, int]) -> onnx.ModelProto:
-    """A copy of ``model`` whose float32 tensors are float16, with Casts at its inputs and outputs and around KEPT.
+    """A copy of ``model`` whose float32 tensors are float16, with Casts at its inputs and outputs and around
+    FLOAT32_OPERATORS.
 
     ``types`` are the element types of its values (``element_types``). Raises ValueError for a model with subgraphs,
     whose values are not looked into.
@@ -40,7 +41,7 @@ def narrow(model: onnx.ModelProto, types: dict[str, int]) -> onnx.ModelProto:
     for node in graph.node:
         if any(entry.type in (entry.GRAPH, entry.GRAPHS) for entry in node.attribute):
             raise ValueError(f"{node.op_type} '{node.name}' holds a subgraph; narrow a model without control flow")
-        stays_wide = node.op_type in KEPT and not node.domain
+        stays_wide = node.op_type in FLOAT32_OPERATORS and not node.domain
         float_inputs, float_outputs = (
             [name for name in names if types.get(name) == FLOAT] for names in (node.input, node.output)
         )
@@ -81,7 +82,7 @@ def _cast(source: str, target: str, to: int) -> NodeProto:
 def _narrow_attributes(node: NodeProto) -> None:
     for entry in node.attribute:
         if entry.type == entry.TENSOR and entry.t.data_type == FLOAT:
-            entry.t.CopyFrom(_narrowed(entry.t))
+            entry.t.CopyFrom(_narrow_tensor(entry.t))
         elif entry.name == "to" and node.op_type == "Cast" and entry.i == FLOAT:
             entry.i = HALF
 
@@ -94,14 +95,14 @@ def _tensors(graph: onnx.GraphProto, input_names: set[str]) -> list[TensorProto]
             tensors.append(tensor)
             continue
         if tensor.name in input_names:
-            tensors.append(_narrowed(tensor))
+            tensors.append(_narrow_tensor(tensor))
         if f"{tensor.name}:f32" in input_names:
             tensors.append(numpy_helper.from_array(numpy_helper.to_array(tensor), f"{tensor.name}:f32"))
     return tensors
 
 
-def _narrowed(tensor: TensorProto) -> TensorProto:
+def _narrow_tensor(tensor: TensorProto) -> TensorProto:
     array = numpy_helper.to_array(tensor)
     size = np.where(np.isfinite(array), np.clip(np.abs(array), SMALLEST, LARGEST), np.abs(array))
-    moved = np.where(array == 0, array, np.copysign(size, array))
-    return numpy_helper.from_array(np.asarray(moved, np.float16), tensor.name)
+    magnitudes = np.where(array == 0, array, np.copysign(size, array))
+    return numpy_helper.from_array(np.asarray(magnitudes, np.float16), tensor.name)

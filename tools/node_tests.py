@@ -30,7 +30,7 @@ BACKENDS = ("reference", "numpy", "webgpu")
 RTOL = 1e-5
 """For float32 and float64 results, with the test's own absolute tolerance; the tests themselves allow 1e-3."""
 
-ROUNDED = {
+FOUR_DECIMALS = {
     "test_averagepool_2d_ceil_last_window_starts_on_pad",
     "test_gridsample_bicubic",
     "test_roialign_aligned_false",
@@ -65,12 +65,12 @@ def missing_operators() -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(set(_missing(case.model)))) for name, case in all_tests().items()}
 
 
-def implemented() -> list[str]:
+def runnable_tests() -> list[str]:
     """The names of the node tests that use only operators that the engine has, in one order for every process."""
     return sorted(name for name, missing in missing_operators().items() if not missing)
 
 
-def operators_missing() -> Counter[str]:
+def missing_operator_counts() -> Counter[str]:
     """For each operator that the engine does not have, how many node tests use it."""
     return Counter(op for missing in missing_operators().values() for op in missing)
 
@@ -94,34 +94,41 @@ def open_session(test: NodeTest, backend: str) -> tuple[Session, dict[str, np.nd
     """A session of the test's model, and the inputs that remain for its run."""
     file = ModelFile.read(test.model.SerializeToString())
 
-    def attempt(bound: dict[str, np.ndarray], backend: str = "reference") -> Session:
-        shapes = {name: array.shape for name, array in test.inputs.items() if name not in bound}
+    def attempt(input_values: dict[str, np.ndarray], backend: str = "reference") -> Session:
+        shapes = {name: array.shape for name, array in test.inputs.items() if name not in input_values}
         adapter = os.environ.get("NSS_TEST_ADAPTER", "0") if backend == "webgpu" else None
-        return Session(file, backend=backend, outputs="all", input_shapes=shapes, input_values=bound, adapter=adapter)
+        return Session(
+            file,
+            backend=backend,
+            outputs="all",
+            input_shapes=shapes,
+            input_values=input_values,
+            adapter=adapter,
+        )
 
-    bound = _fewest_bound(test, attempt)
+    input_values = _fewest_input_values(test, attempt)
     # what to bind is for the loader to say: a backend that refuses the test must not have it folded away
-    session = attempt(bound, backend)
-    return session, {name: array for name, array in test.inputs.items() if name not in bound}
+    session = attempt(input_values, backend)
+    return session, {name: array for name, array in test.inputs.items() if name not in input_values}
 
 
-def _fewest_bound(test: NodeTest, attempt: Callable[[dict[str, np.ndarray]], Session]) -> dict[str, np.ndarray]:
+def _fewest_input_values(test: NodeTest, attempt: Callable[[dict[str, np.ndarray]], Session]) -> dict[str, np.ndarray]:
     """The fewest inputs, by name, that must be bound to their values for the test's model to load."""
     try:
         attempt({}).close()
     except EngineError:
-        bound = dict(test.inputs)
+        input_values = dict(test.inputs)
     else:
         return {}
     # floats first: what decides a shape is an integer, mostly
-    for name in sorted(bound, key=lambda name: (bound[name].dtype.kind != "f", -bound[name].ndim)):
-        fewer = {key: array for key, array in bound.items() if key != name}
+    for name in sorted(input_values, key=lambda name: (input_values[name].dtype.kind != "f", -input_values[name].ndim)):
+        fewer = {key: array for key, array in input_values.items() if key != name}
         try:
             attempt(fewer).close()
         except EngineError:
             continue
-        bound = fewer
-    return bound
+        input_values = fewer
+    return input_values
 
 
 def check(name: str, backend: str) -> bool:
@@ -134,7 +141,7 @@ def check(name: str, backend: str) -> bool:
     session, inputs = open_session(test, backend)
     with session:
         results = session.run(inputs, allow_nan=True)
-        computed = session.info.nodes_loaded > 0
+        has_nodes = session.info.nodes_loaded > 0
     assert list(results) == list(test.expected)
     for key, expected in test.expected.items():
         result = results[key]
@@ -142,9 +149,9 @@ def check(name: str, backend: str) -> bool:
         if expected.dtype.kind != "f":
             np.testing.assert_array_equal(result, expected, key)
             continue
-        coarse = expected.dtype == np.float16 or name in ROUNDED
+        coarse = expected.dtype == np.float16 or name in FOUR_DECIMALS
         np.testing.assert_allclose(result, expected, test.rtol if coarse else RTOL, test.atol, err_msg=key)
-    return computed
+    return has_nodes
 
 
 def _array(value: Any) -> np.ndarray:

@@ -94,7 +94,7 @@ def specked(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mask = exact(alpha, rng)
     for _ in range(2):
         # ten pixels from what is there a speck stands alone
-        places = np.argwhere(spread(mask, 10) == 0)
+        places = np.argwhere(dilate(mask, 10) == 0)
         for place in places[rng.integers(len(places), size=20)] if len(places) else ():
             synthetic.speck(mask, place, 1 + 4 * rng.random())
         mask = 1 - mask
@@ -121,15 +121,15 @@ def hard(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def wide(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Contours two pixels too far out."""
-    return spread(exact(alpha, rng), 2)
+    return dilate(exact(alpha, rng), 2)
 
 
 def narrow(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Contours two pixels too far in."""
-    return 1 - spread(1 - exact(alpha, rng), 2)
+    return 1 - dilate(1 - exact(alpha, rng), 2)
 
 
-def spread(mask: np.ndarray, radius: int) -> np.ndarray:
+def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
     """The largest value among the pixels whose centres lie within ``radius``, float32 HxW."""
     height, width = mask.shape
     padded = np.pad(mask, radius, mode="edge")
@@ -197,30 +197,30 @@ def rows(out: Path, names: Sequence[str], defects: Sequence[Defect] = DEFECTS, *
     """The table's rows, over the photos and truths of these names below ``out``; those without photos are left out."""
     result = []
     for defect in defects:
-        before, *after = measured(out, names, defect, seed)
-        for tried, scores in zip(defect.steps, after, strict=True):
-            for group in tried.photos:
+        before, *after = measure(out, names, defect, seed)
+        for step, scores in zip(defect.steps, after, strict=True):
+            for group in step.photos:
                 means = [mean(figures, group) for figures in (before, scores)]
                 if means[0] and means[1]:
                     cells = [change(getattr(means[0], name), getattr(means[1], name)) for name in MEASURES]
-                    result.append([defect.name, f"`{tried.name}`", ", ".join(group) or "all", *cells])
+                    result.append([defect.name, f"`{step.name}`", ", ".join(group) or "all", *cells])
     return result
 
 
-def measured(out: Path, names: Sequence[str], defect: Defect, seed: int) -> list[dict[str, Scores]]:
+def measure(out: Path, names: Sequence[str], defect: Defect, seed: int) -> list[dict[str, Scores]]:
     """The scores by image with the defect as it is, then after each step; the cut-outs stay below ``out``."""
-    tried = (Step(), *defect.steps)
-    folders = [out / "pred" / f"{defect.folder}-{step.folder}" for step in tried]
+    steps = (Step(), *defect.steps)
+    folders = [out / "pred" / f"{defect.folder}-{step.folder}" for step in steps]
     for name in names:
         rng = np.random.default_rng([seed, int(name.split("-")[0])])
         photo = np.asarray(Image.open(out / "photos" / f"{name}.png"))
         mask = defect.make(np.asarray(Image.open(out / "truth" / f"{name}.png")), rng)
-        for step, folder in zip(tried, folders, strict=True):
+        for step, folder in zip(steps, folders, strict=True):
             synthetic.save_rgb(folder / f"{name}.cutout.png", step.cutout(photo, mask))
-    return [evaluated(folder, out / "truth", names) for folder in folders]
+    return [evaluate(folder, out / "truth", names) for folder in folders]
 
 
-def evaluated(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores]:
+def evaluate(pred: Path, truth: Path, names: Sequence[str]) -> dict[str, Scores]:
     """What ``nss-wgpu eval`` gives for the images of these names in a folder."""
     pairs, _ = evaluation.match_pairs(pred, truth)
     comparisons = list(evaluation.compare_pairs(pairs))

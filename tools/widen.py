@@ -22,18 +22,18 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = wide.graph
     types = element_types(model)
     nodes: list[NodeProto] = []
-    replaced: dict[str, str] = {}
+    replacements: dict[str, str] = {}
     for node in graph.node:
         if any(entry.type in (entry.GRAPH, entry.GRAPHS) for entry in node.attribute):
             raise ValueError(f"{node.op_type} '{node.name}' holds a subgraph; widen a model without control flow")
         if node.op_type == "Cast" and types.get(node.input[0]) in FLOATS and types.get(node.output[0]) in FLOATS:
-            replaced[node.output[0]] = replaced.get(node.input[0], node.input[0])
+            replacements[node.output[0]] = replacements.get(node.input[0], node.input[0])
         else:
             nodes.append(node)
     for node in nodes:
-        node.input[:] = [replaced.get(name, name) for name in node.input]
+        node.input[:] = [replacements.get(name, name) for name in node.input]
         _widen_attributes(node)
-    _restore_outputs(graph, nodes, replaced)
+    _restore_outputs(graph, nodes, replacements)
     for tensor in graph.initializer:
         _widen_tensor(tensor)
     for value in (*graph.input, *graph.output):
@@ -45,12 +45,12 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     return wide
 
 
-def _restore_outputs(graph: onnx.GraphProto, nodes: list[NodeProto], replaced: dict[str, str]) -> None:
+def _restore_outputs(graph: onnx.GraphProto, nodes: list[NodeProto], replacements: dict[str, str]) -> None:
     """Give the graph's outputs that came from a dropped Cast their names back."""
     names = {output.name for output in graph.output}
     producers = {name: node for node in nodes for name in node.output}
     for output in graph.output:
-        source = replaced.get(output.name)
+        source = replacements.get(output.name)
         if source is None:
             continue
         if source not in producers or source in names:
@@ -62,7 +62,8 @@ def _restore_outputs(graph: onnx.GraphProto, nodes: list[NodeProto], replaced: d
         producer = producers.pop(source)
         producer.output[:] = [output.name if name == source else name for name in producer.output]
         producers[output.name] = producer
-        replaced.update({name: output.name for name, old in replaced.items() if old == source and name != output.name})
+        renamed = [name for name, old in replacements.items() if old == source and name != output.name]
+        replacements.update(dict.fromkeys(renamed, output.name))
 
 
 def _widen_attributes(node: NodeProto) -> None:

@@ -32,8 +32,8 @@ class WindowAttentionKernel(KernelBase):
         self.scale = np.float32(node.attributes["scale"])
         self.tokens = grid.tokens().astype(np.intp)
         # a mask that raises scores may take them out of what exp holds
-        self.may_be_safe = node.attributes["masked"] <= 0
-        self.masks = _masks(grid.regions(), node.attributes["masked"]) if grid.shift else {}
+        self.may_be_safe = node.attributes["mask_value"] <= 0
+        self.masks = _masks(grid.regions(), node.attributes["mask_value"]) if grid.shift else {}
         self.ones = np.ones(self.area, np.float32)
         self.group = max(1, min(grid.count, STRIP_BYTES // (4 * self._parts(1)[-1])))
         self.scratch = self._parts(self.group)[-1]
@@ -105,13 +105,13 @@ class WindowAttentionKernel(KernelBase):
             y[tokens] = flat
 
 
-def _masks(regions: np.ndarray, masked: float) -> dict[int, np.ndarray]:
+def _masks(regions: np.ndarray, mask_value: float) -> dict[int, np.ndarray]:
     """What is added to the scores of each window of several regions, ``[area, area]``; equal ones are one array."""
     masks: dict[int, np.ndarray] = {}
     by_pattern: dict[bytes, np.ndarray] = {}
     for window, places in enumerate(regions):
         separate = places[:, None] != places
         if separate.any():
-            mask = np.where(separate, np.float32(masked), np.float32(0))
+            mask = np.where(separate, np.float32(mask_value), np.float32(0))
             masks[window] = by_pattern.setdefault(separate.tobytes(), mask)
     return masks

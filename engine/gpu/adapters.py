@@ -306,4 +306,4 @@ def no_adapter() -> str:
     if not failures:
         return "no WebGPU implementation is installed; pip install wgpu"
     words = " and ".join(f"{name} {failure}" for name, failure in failures.items())
-    return f"no WebGPU adapter: {words} (see 'Drivers' in the README)"
+    return f"no WebGPU adapter: {words} (see 'Drivers' in docs/install.md)"

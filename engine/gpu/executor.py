@@ -129,8 +129,8 @@ class GpuExecutor:
         Raises BackendError where the device has no timestamps.
         """
         seconds: list[float] = []
-        self.run(inputs, lambda _op, _node, taken: seconds.append(taken))
-        return [kernel_time(command, taken) for command, taken in zip(self.plan.commands, seconds, strict=True)]
+        self.run(inputs, lambda _op, _node, duration: seconds.append(duration))
+        return [kernel_time(command, duration) for command, duration in zip(self.plan.commands, seconds, strict=True)]
 
     def gpu_seconds(self, runs: int = 1) -> list[float]:
         """What each of ``runs`` runs takes by the GPU's own clock, on the inputs of the last one.

@@ -2,7 +2,7 @@
 
 arXiv:2103.14030. Tokens lie on a grid, which is padded to whole windows, rolled by ``-shift`` along both axes and cut
 into windows; each token attends to those of its window, with a bias for each pair of places in it. Tokens that the roll
-brought together from opposite edges get ``masked`` added to their score. The result lies where the tokens lay.
+brought together from opposite edges get ``mask_value`` added to their score. The result lies where the tokens lay.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class WindowAttention:
 
     Inputs: the projections ``[B, height * width, 3 C]``, along the last axis q, k and v, each head after head; the bias
     ``[heads, area, area]``; and where the grid is padded the projection of a token outside of it, ``[3 C]``. float16 is
-    computed in float32. Attributes: ``heads``, ``scale``, ``masked``, and those of ``WindowGrid``.
+    computed in float32. Attributes: ``heads``, ``scale``, ``mask_value``, and those of ``WindowGrid``.
     """
 
     @staticmethod
@@ -115,7 +115,7 @@ class WindowAttention:
                 q, k, v = with_padding[tokens].reshape(grid.area, 3, heads, size).transpose(1, 2, 0, 3)
                 scores = q @ k.swapaxes(1, 2) * wide_dtype.type(node.attributes["scale"]) + bias.astype(wide_dtype)
                 if grid.shift:
-                    scores += np.where(apart, wide_dtype.type(node.attributes["masked"]), 0)
+                    scores += np.where(apart, wide_dtype.type(node.attributes["mask_value"]), 0)
                 scores = np.exp(scores - scores.max(-1, keepdims=True))
                 heads_out = (scores / scores.sum(-1, keepdims=True)) @ v
                 inside = tokens >= 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
@@ -12,18 +10,31 @@ from engine.ops.window_attention import WindowGrid
 
 
 def attention(
-    grid: WindowGrid, *, heads: int = 2, size: int = 3, batch: tuple[int, ...] = (1,), masked: float = -100, **of: Any
+    grid: WindowGrid,
+    *,
+    heads: int = 2,
+    size: int = 3,
+    batch: tuple[int, ...] = (1,),
+    mask_value: float = -100,
+    bias_scale: float = 1,
+    dtype: type[np.generic] = np.float32,
 ) -> Graph:
-    """A graph of one WindowAttention; ``loud`` scales its bias, ``dtype`` is that of all."""
-    dtype, random = np.dtype(of.get("dtype", np.float32)), np.random.default_rng(5)
-    x = Value("x", TensorType(dtype, (*batch, grid.height * grid.width, 3 * heads * size)))
-    bias = random.standard_normal((heads, grid.area, grid.area)) * of.get("loud", 1)
+    """A graph of one WindowAttention; ``bias_scale`` scales its bias, ``dtype`` is that of all."""
+    random = np.random.default_rng(5)
+    x = Value("x", TensorType(np.dtype(dtype), (*batch, grid.height * grid.width, 3 * heads * size)))
+    bias = random.standard_normal((heads, grid.area, grid.area)) * bias_scale
     inputs: list[Value | None] = [x, Value.constant("bias", bias.astype(dtype))]
     if grid.is_padded:
         inputs.append(Value.constant("padding", random.standard_normal(3 * heads * size).astype(dtype)))
-    attributes = {"heads": heads, "scale": size**-0.5, "masked": masked, "window": grid.window, "shift": grid.shift}
+    attributes = {
+        "heads": heads,
+        "scale": size**-0.5,
+        "mask_value": mask_value,
+        "window": grid.window,
+        "shift": grid.shift,
+    }
     attributes |= {"height": grid.height, "width": grid.width}
-    node = Node("WindowAttention", inputs, [], attributes, INTERNAL_DOMAIN)
+    node = Node("WindowAttention", inputs, [], attributes, domain=INTERNAL_DOMAIN)
     y = Value("y", infer(node)[0])
     node.outputs.append(y)
     return Graph([x], [y], [node])

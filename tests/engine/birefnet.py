@@ -36,9 +36,9 @@ def parity(size: str, form: str, side: int, tolerance: float, *, backend: str = 
     shapes = {"pixel_values": (1, 3, side, side)}
     with Session(proto(size, form, side), backend=backend, input_shapes=shapes, **options) as session:
         mask = session.run(photo(side))["alphas"]
-    wanted = expected(size, form, side)
-    assert mask.shape == wanted.shape == (1, 1, side, side)
+    reference = expected(size, form, side)
+    assert mask.shape == reference.shape == (1, 1, side, side)
     # weights are random, but no mask of a constant would pass
-    assert wanted.std() > 0.01
-    error = np.abs(mask - wanted).max() / (wanted.max() - wanted.min())
+    assert reference.std() > 0.01
+    error = np.abs(mask - reference).max() / (reference.max() - reference.min())
     assert error <= tolerance

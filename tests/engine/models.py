@@ -15,10 +15,11 @@ from engine.cpu.executor import NumpyExecutor
 from engine.cpu.interpreter import ReferenceExecutor
 from engine.graph.ir import Graph
 from engine.graph.load import load
+from tests.project import ROOT
 
 IR_VERSION = 10
 
-U2NETP = Path(__file__).parents[2] / "nss" / "models" / "weights" / "u2netp.onnx"
+U2NETP = ROOT / "nss" / "models" / "weights" / "u2netp.onnx"
 """The real model that is in the repository; its input is 320 pixels a side."""
 
 Dims = list[Any]
@@ -71,7 +72,7 @@ def branch(nodes: Sequence[NodeProto], outputs: str, constants: Mapping[str, Any
     return model(nodes, {}, outputs, constants).graph
 
 
-def shrunk(path: Path, side: int) -> bytes:
+def with_image_side(path: Path, side: int) -> bytes:
     """A model with one image input of fixed size, for images of another; the sizes inside follow from the input's."""
     proto = onnx.load(path)
     for dim in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
@@ -79,7 +80,7 @@ def shrunk(path: Path, side: int) -> bytes:
     return proto.SerializeToString()
 
 
-def loaded(proto: onnx.ModelProto, **options: Any) -> Graph:
+def load_graph(proto: onnx.ModelProto, **options: Any) -> Graph:
     """The graph of a model; every output is kept unless ``outputs`` says otherwise."""
     return load(proto.SerializeToString(), **{"outputs": "all", **options})
 

@@ -55,14 +55,7 @@ def nbits(
     names = f"a b scales {'zero' if zero else '-'} - {'bias' if bias else '-'}"
     attributes = {"K": k, "N": n, "bits": bits, "block_size": block, "accuracy_level": 1}
     return _model(
-        "MatMulNBits",
-        names,
-        constants,
-        shape=shape,
-        dtype=dtype,
-        attributes=attributes,
-        chain=chain,
-        inputs=inputs,
+        "MatMulNBits", names, constants, shape=shape, dtype=dtype, attributes=attributes, chain=chain, inputs=inputs
     )
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,7 @@ from engine.forks import ForkLock, numerics
 from tests.engine.forking import SOON_S, outcome_of_child
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
-
-ROOT = Path(__file__).parents[2]
+from tests.project import ROOT
 
 REFUSAL = (
     "WebGPU was in use before this process was forked, and does not survive that; make it after the fork, or use spawn"
@@ -115,7 +113,7 @@ def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_th
     locks: list[ForkLock] = []
     inside: list[bool] = []
 
-    def come() -> None:
+    def block_each_lock() -> None:
         for lock in locks:
             late = threading.Thread(target=lambda lock=lock: inside.append(_enter(lock)), daemon=True)
             late.start()
@@ -124,7 +122,7 @@ def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_th
             threading.Thread(target=_hold_for_a_moment, args=(lock, holding), daemon=True).start()
             holding.wait(10)
 
-    os.register_at_fork(before=come)  # the first to be registered is the last to be called
+    os.register_at_fork(before=block_each_lock)  # the first to be registered is the last to be called
     lock = ForkLock()
     locks.append(lock)
     try:

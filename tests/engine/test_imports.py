@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.project import ROOT, imported
+from tests.project import ROOT, imports
 
 FORBIDDEN = {
     "engine": ("nss", "tests", "tools"),
@@ -31,8 +31,8 @@ def breaches(room: str) -> list[str]:
     return [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in ([place] if place.suffix else sorted(place.rglob("*.py")))
-        for line, name in imported(path)
-        if any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN[room])
+        for line, name in imports(path)
+        if any(name == package or name.startswith(f"{package}.") for package in FORBIDDEN[room])
     ]
 
 
@@ -43,19 +43,19 @@ def test_room(room: str) -> None:
 
 
 def test_a_breach_would_be_seen() -> None:
-    names = {name for _, name in imported(ROOT / "tests" / "project.py")}
+    names = {name for _, name in imports(ROOT / "tests" / "project.py")}
     assert {"ast", "pathlib.Path", "collections.abc"} <= names
-    assert any(name.startswith("engine.cpu") for _, name in imported(ROOT / "engine" / "session.py"))
+    assert any(name.startswith("engine.cpu") for _, name in imports(ROOT / "engine" / "session.py"))
 
 
 @pytest.mark.parametrize("package", ["engine", "nss", "shaders"])
 def test_import_is_light(package: str) -> None:
     script = f"import sys, {package}; print(*(name for name in {HEAVY} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.split() == []
 
 
 def test_names_come_when_they_are_asked_for() -> None:
     script = "import sys, engine; engine.Session; print('numpy' in sys.modules, 'PIL' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"]
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["True", "False"]

@@ -91,9 +91,9 @@ def test_auto_is_numpy() -> None:
     ],
 )
 def test_backend_errors_come_before_the_model_is_read(options: dict[str, str], message: str) -> None:
-    with pytest.raises(BackendError) as caught:
+    with pytest.raises(BackendError) as failure:
         Session("no such file.onnx", **options)
-    assert str(caught.value) == message
+    assert str(failure.value) == message
 
 
 NAN = X.copy()
@@ -115,9 +115,9 @@ NAN[0, 1, 2, 3] = np.nan
 )
 def test_inputs_that_do_not_fit(backend: str, inputs: dict[str, Any], message: str) -> None:
     with Session(SMALL, backend=backend) as session:
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError) as failure:
             session.run(inputs)
-        assert str(caught.value) == message
+        assert str(failure.value) == message
         assert session.run({"x": X})["y"].shape == (1, 3, 6, 6)  # and it still runs
 
 

@@ -20,8 +20,9 @@ import engine
 from nss.interfaces import model_metadata
 from nss.interfaces.interface import USUAL, as_json
 from tests.engine.models import model, node
+from tests.project import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 class BrightnessSession:

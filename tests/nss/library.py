@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nss
-from tests.project import ROOT, imported
+from tests.project import ROOT, imports
 
 PUBLIC = ("nss/__init__.py", "nss/compat")
 """What a program imports; all that this imports is the library, and every other file of ``nss`` is the command's."""
@@ -20,7 +20,7 @@ def library() -> set[Path]:
         if path in files:
             continue
         files.add(path)
-        for _, name in imported(path):
+        for _, name in imports(path):
             stem = ROOT.joinpath(*name.split("."))
             pending += [f for f in (stem.with_suffix(".py"), stem / "__init__.py") if name[:3] == "nss" and f.is_file()]
     return files

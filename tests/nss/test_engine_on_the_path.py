@@ -11,7 +11,7 @@ import pytest
 from tests.project import ROOT
 
 
-def imported(program: str, *path: Path) -> subprocess.CompletedProcess[str]:
+def run_program(program: str, *path: Path) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path[:0] = sys.argv[1:]; {program}"
     command = [sys.executable, "-c", code, *map(str, path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": ""})
@@ -25,7 +25,7 @@ def test_another_engine_is_named_in_one_sentence(tmp_path: Path, form: str, prog
     other = tmp_path / form
     other.parent.mkdir(exist_ok=True)
     other.write_text("print('engine of another package')")
-    process = imported(program, tmp_path, ROOT)
+    process = run_program(program, tmp_path, ROOT)
     last = process.stderr.splitlines()[-1]
     assert process.returncode == 1
     assert last.startswith(
@@ -56,13 +56,13 @@ def test_the_command_says_it_without_a_traceback(tmp_path: Path, script: bool) -
 
 def test_one_that_comes_later_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text("raise RuntimeError")
-    process = imported("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
+    process = run_program("import nss, engine; print(engine.__version__ == nss.__version__)", ROOT, tmp_path)
     assert (process.stdout, process.stderr) == ("True\n", "")
 
 
 def test_a_folder_of_that_name_that_is_no_package_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
-    process = imported("import nss; print(nss.__version__)", tmp_path, ROOT)
+    process = run_program("import nss; print(nss.__version__)", tmp_path, ROOT)
     assert process.stderr == ""
 
 
@@ -71,5 +71,5 @@ def test_a_link_to_the_tree_is_the_tree(tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(ROOT)
     except OSError as error:
         pytest.skip(f"no symbolic links can be made here: {error}")
-    process = imported("import nss; print(nss.__version__)", tmp_path / "link")
+    process = run_program("import nss; print(nss.__version__)", tmp_path / "link")
     assert process.stderr == ""

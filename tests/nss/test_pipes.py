@@ -22,8 +22,9 @@ import nss
 from nss.errors import ModelUnavailableError
 from nss.models import resolve
 from nss.photos import image_io
+from tests.nss.child import run_child
+from tests.project import ROOT
 
-ROOT = Path(nss.__file__).parents[1]
 Command = Callable[..., Any]
 Pipe = Callable[[Path | bytes], Path]
 
@@ -157,14 +158,7 @@ def test_substitution_as_shells_make_it(small: Path, photo: Path, tmp_path: Path
     """All of it through the real command: `remove <(cat photo) --model <(cat model)`."""
 
     def shell(script: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-c", script, sys.executable],
-            cwd=photo.parent,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_child(["bash", "-c", script, sys.executable], folder=photo.parent)
 
     outcome = shell(
         '"$0" -m nss remove <(cat photo.png) --model <(cat ../small.onnx) --background <(cat photo.png) -o ../out.png '

@@ -40,11 +40,11 @@ def test_type_hints_can_be_asked_for_and_name_what_is_exported(name: str) -> Non
     for part in name.split("."):
         member = getattr(member, part)
     hints = typing.get_type_hints(member)
-    exported = [getattr(nss, name) for name in nss.__all__]
+    exports = [getattr(nss, name) for name in nss.__all__]
     for parameter, hint in hints.items():
         for kind in typing.get_args(hint) or (hint,):
             own = getattr(kind, "__module__", "").startswith("nss")
-            assert not own or kind in exported or kind is image_io.Photo, parameter
+            assert not own or kind in exports or kind is image_io.Photo, parameter
 
 
 def test_what_the_signatures_take_is_the_same() -> None:
@@ -68,14 +68,14 @@ class Unseekable(io.RawIOBase):
         return self._rest.readinto(memoryview(buffer)[:1000])
 
 
-def archived(data: bytes) -> typing.IO[bytes]:
+def zip_member(data: bytes) -> typing.IO[bytes]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("photo.png", data)
     return zipfile.ZipFile(buffer).open("photo.png")
 
 
-def spooled(data: bytes) -> typing.IO[bytes]:
+def spooled_file(data: bytes) -> typing.IO[bytes]:
     file = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - whoever gets it reads it
     file.write(data)
     file.seek(0)
@@ -92,8 +92,8 @@ FORMS: dict[str, Callable[[Path], Any]] = {
     "file": lambda p: p.open("rb"),
     "raw file": lambda p: p.open("rb", buffering=0),
     "unseekable": lambda p: Unseekable(p.read_bytes()),
-    "archive": lambda p: archived(p.read_bytes()),
-    "spooled": lambda p: spooled(p.read_bytes()),
+    "archive": lambda p: zip_member(p.read_bytes()),
+    "spooled": lambda p: spooled_file(p.read_bytes()),
     "PIL": Image.open,
     "array": lambda p: np.asarray(Image.open(p)),
     "float array": lambda p: np.asarray(Image.open(p)) / 255,
@@ -104,14 +104,14 @@ FORMS: dict[str, Callable[[Path], Any]] = {
 def test_each_form_of_a_photo_gives_the_same_cut_out(form: str, photo: Path) -> None:
     expected = nss.remove(photo).rgba
     before = photo.read_bytes()
-    given = FORMS[form](photo)
-    copy = given.copy() if isinstance(given, np.ndarray) else None
-    assert np.array_equal(nss.remove(given).rgba, expected)
+    source = FORMS[form](photo)
+    copy = source.copy() if isinstance(source, np.ndarray) else None
+    assert np.array_equal(nss.remove(source).rgba, expected)
     assert photo.read_bytes() == before
     if copy is not None:
-        assert np.array_equal(given, copy)
-    if hasattr(given, "closed"):
-        assert not given.closed
+        assert np.array_equal(source, copy)
+    if hasattr(source, "closed"):
+        assert not source.closed
     with nss.Remover() as remover:
         assert np.array_equal(remover.remove(FORMS[form](photo)).rgba, expected)
 
@@ -246,14 +246,14 @@ def test_a_mask_alone_is_a_picture_an_array_and_shown(photo: Path) -> None:
         assert Image.open(io.BytesIO(cutout._repr_png_())).mode == "L"
 
 
-def masked(photo: Path, **options: Any) -> nss.Cutout:
+def cutout_by_mask(photo: Path, **options: Any) -> nss.Cutout:
     return nss.apply_mask(photo, np.ones((40, 60)), **options)
 
 
 def test_a_cut_out_is_one_line_in_a_console(photo: Path) -> None:
     cutout = nss.remove(photo)
     assert repr(cutout) == f"<Cutout 60 x 40, u2netp on {cutout.info.backend}, coverage {cutout.coverage:.3f}>"
-    assert repr(masked(photo)) == "<Cutout 60 x 40, with a given mask, coverage 1.000>"
+    assert repr(cutout_by_mask(photo)) == "<Cutout 60 x 40, with a given mask, coverage 1.000>"
 
 
 @pytest.mark.parametrize(
@@ -264,11 +264,11 @@ def test_a_cut_out_is_one_line_in_a_console(photo: Path) -> None:
         (lambda photo: nss.remove(photo, notify=3), "'notify' is a function that takes a line, not int"),
         (lambda photo: nss.remove(photo, max_pixels="many"), "'max_pixels' \"many\": a number is wanted"),
         (
-            lambda photo: masked(photo, refinement={"feather": 1}),
+            lambda photo: cutout_by_mask(photo, refinement={"feather": 1}),
             "'refinement' is an nss.Refinement, not",
         ),
         (
-            lambda photo: masked(photo, composition="white"),
+            lambda photo: cutout_by_mask(photo, composition="white"),
             "'composition' is an nss.Composition, not str",
         ),
         (lambda _: nss.Refinement(feather="much"), "'feather' \"much\": a number is wanted"),

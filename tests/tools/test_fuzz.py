@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from engine.graph.load import load
 from engine.ops import evaluate
+from tests.project import ROOT
 from tools import fuzz
 from tools.fuzzing import image_mutations, onnx_mutations
 from tools.fuzzing.explanations import Run, differing, explanation
@@ -24,8 +25,6 @@ from tools.fuzzing.image_seeds import seeds
 from tools.fuzzing.onnx_cases import work
 from tools.fuzzing.onnx_seeds import NETWORKS, mask_network, networks
 from tools.fuzzing.verdict import Verdict, misworded, place_in_dump, report
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +75,8 @@ def test_a_hang_and_a_crash_are_placed(planted: dict[str, list[str]]) -> None:
 def test_the_same_seed_damages_a_model_alike() -> None:
     model = mask_network()
     before = model.SerializeToString()
-    mutations = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
-    again = [onnx_mutations.mutated(model, random.Random(f"{seed}")) for seed in range(60)]
+    mutations = [onnx_mutations.mutate(model, random.Random(f"{seed}")) for seed in range(60)]
+    again = [onnx_mutations.mutate(model, random.Random(f"{seed}")) for seed in range(60)]
     assert mutations == again
     assert len(set(mutations)) > 50
     assert model.SerializeToString() == before
@@ -108,7 +107,7 @@ def test_each_mutation_of_a_model_changes_something(mutation: Any) -> None:
 
 def test_most_damaged_images_still_begin_as_what_they_are() -> None:
     for name, data in seeds().items():
-        mutations = [image_mutations.mutated(name, data, random.Random(seed)) for seed in range(30)]
+        mutations = [image_mutations.mutate(name, data, random.Random(seed)) for seed in range(30)]
         assert sum(item != data for item in mutations) > 20, name
         assert sum(item[:3] == data[:3] for item in mutations) > 15, name
 

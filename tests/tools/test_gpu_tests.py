@@ -11,7 +11,7 @@ from engine.gpu.adapters import Adapter
 from tests.engine.gpu.cards import CARD, DAWN_CARD
 from tests.engine.gpu.cards import FAKE as SLOW
 from tools import gpu_tests
-from tools.gpu_tests import Counts, counted
+from tools.gpu_tests import Counts, read_counts
 
 NAMES = {1: "1: Fast Card 9 (Vulkan, wgpu)", 2: "2: Fast Card 9 (Vulkan, dawn)"}
 
@@ -81,19 +81,19 @@ def test_without_hardware_nothing_is_tested(
 ) -> None:
     monkeypatch.setattr(gpu_tests, "adapters", lambda: (SLOW,))
     assert gpu_tests.main([]) == 1
-    said = capsys.readouterr().err
-    assert said == "NOTHING WAS TESTED: no hardware adapter; there are 0: Slow Rasterizer (Vulkan, wgpu, software)\n"
+    err = capsys.readouterr().err
+    assert err == "NOTHING WAS TESTED: no hardware adapter; there are 0: Slow Rasterizer (Vulkan, wgpu, software)\n"
 
 
 def test_a_report_is_counted(tmp_path: Path) -> None:
     report, log = tmp_path / "report.xml", tmp_path / "log"
-    assert counted(report, log, 4) == Counts(0, 1, 0, frozenset())
+    assert read_counts(report, log, 4) == Counts(0, 1, 0, frozenset())
     suite = '<testsuite name="pytest" tests="9" failures="1" errors="2" skipped="3"/>'
     report.write_text(f"<testsuites>{suite}</testsuites>")
     log.write_text("1: a card\n1: a card\n")
-    assert counted(report, log, 1) == Counts(3, 3, 3, frozenset({"1: a card"}))
+    assert read_counts(report, log, 1) == Counts(3, 3, 3, frozenset({"1: a card"}))
     report.write_text('<testsuites><testsuite tests="2"/></testsuites>')
-    assert counted(report, log, 3).failed == 1
+    assert read_counts(report, log, 3).failed == 1
 
 
 WRITTEN = """

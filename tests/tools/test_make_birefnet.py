@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pytest
 
 from engine.graph.load import load
-from tools import make_birefnet as tool
+from tests.project import ROOT
 from tools.make_birefnet import FORMS, SIZES, BiRefNet, Size, make_birefnet
 
 NODES = {"opset14": 11398, "opset17": 3951, "opset20": 1286}
@@ -85,10 +85,9 @@ def test_seeds() -> None:
 def test_command(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     command = [sys.executable, "tools/make_birefnet.py", str(path), "--form", "opset20", "--image", "64", "--seed", "5"]
-    root = Path(tool.__file__).parents[1]
-    said = subprocess.run(command, check=True, cwd=root, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
     assert onnx.load(path) == make_birefnet("tiny", "opset20", image=64, seed=5)
-    assert f"{path.stat().st_size:,} bytes" in said
+    assert f"{path.stat().st_size:,} bytes" in output
 
 
 def test_hollow_weights_take_no_room(tmp_path: Path) -> None:

@@ -122,11 +122,11 @@ def test_all_else_is_a_failure(
 
 
 def test_an_unknown_name_and_backend_are_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, said in ((["logit"], "no network logit here"), (["--backend", "cuda"], "no backend cuda here")):
-        with pytest.raises(SystemExit) as ended:
+    for arguments, message in ((["logit"], "no network logit here"), (["--backend", "cuda"], "no backend cuda here")):
+        with pytest.raises(SystemExit) as failure:
             model_forms.main(arguments)
-        assert ended.value.code == 2
-        assert said in capsys.readouterr().err
+        assert failure.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 def test_there_are_enough_forms_and_each_says_itself_apart() -> None:

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.engine.models import execute, loaded, model, node
+from tests.engine.models import execute, load_graph, model, node
+from tests.project import ROOT
 from tools.fixtures import onnxruntime_session
 from tools.quantize_model import FORMS, quantize
 
-ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(5)
 PHOTO = RNG.standard_normal((1, 8, 12, 12)).astype(np.float32)
 
@@ -69,7 +69,7 @@ def test_the_engine_computes_what_onnx_runtime_does(form: str) -> None:
     small = quantize(NETWORK, form)
     assert [entry.name for entry in small.graph.output] == ["y", "z"]
     theirs, truth = outputs(small), outputs(NETWORK)
-    for ours, reference, true in zip(execute(loaded(small), [PHOTO]), theirs, truth, strict=True):
+    for ours, reference, true in zip(execute(load_graph(small), [PHOTO]), theirs, truth, strict=True):
         assert (ours.dtype, ours.shape) == (reference.dtype, reference.shape)
         size = np.abs(true).max()
         assert np.abs(ours - reference).max() < NEAR[form] * size
@@ -127,6 +127,6 @@ def test_the_command(tmp_path: Path) -> None:
     wide, small = tmp_path / "wide.onnx", tmp_path / "small.onnx"
     onnx.save(NETWORK, wide)
     command = [sys.executable, str(ROOT / "tools" / "quantize_model.py"), str(wide), str(small), "--form", "q4"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said == f"{small}: {small.stat().st_size:,} of {wide.stat().st_size:,} bytes\n"
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output == f"{small}: {small.stat().st_size:,} of {wide.stat().st_size:,} bytes\n"
     assert small.stat().st_size < wide.stat().st_size

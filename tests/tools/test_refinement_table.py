@@ -31,13 +31,13 @@ def defect(folder: str) -> refinement_table.Defect:
 def test_a_step_mends_the_defect_it_is_for(photos: tuple[Path, list[str]], folder: str) -> None:
     before, *after = (
         refinement_table.mean(scores, ("discs",))
-        for scores in refinement_table.measured(*photos, defect(folder), seed=0)
+        for scores in refinement_table.measure(*photos, defect(folder), seed=0)
     )
     assert min(scores.mae for scores in after) < 0.95 * before.mae
 
 
 def test_decontamination_halves_the_colour_error_before_a_strong_colour(photos: tuple[Path, list[str]]) -> None:
-    before, after, *_ = refinement_table.measured(*photos, defect("exact"), seed=0)
+    before, after, *_ = refinement_table.measure(*photos, defect("exact"), seed=0)
     strong = [name for name in before if name.endswith(synthetic.STRONG)]
     assert [name.split("-")[2] for name in strong] == ["green", "red"]
     for name in strong:
@@ -71,7 +71,7 @@ def test_a_row_is_over_the_photos_that_it_names(photos: tuple[Path, list[str]]) 
     ]
     alone = refinement_table.rows(out, names[1:2], [defect("hard")])
     assert alone == [rows[0], rows[2]]
-    before, *_ = refinement_table.measured(out, names, defect("hard"), seed=0)
+    before, *_ = refinement_table.measure(out, names, defect("hard"), seed=0)
     assert refinement_table.mean(before, ("red", "hair")).sad == pytest.approx(
         (before[names[0]].sad + before[names[2]].sad) / 2
     )
@@ -80,7 +80,7 @@ def test_a_row_is_over_the_photos_that_it_names(photos: tuple[Path, list[str]]) 
 def test_missing_images_are_no_mean(photos: tuple[Path, list[str]], tmp_path: Path) -> None:
     out, names = photos
     with pytest.raises(SystemExit, match="00-hair-green, 01-discs-noise, 02-glass-red: missing"):
-        refinement_table.evaluated(tmp_path, out / "truth", names)
+        refinement_table.evaluate(tmp_path, out / "truth", names)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_spread_is_by_a_disc() -> None:
     point = np.zeros((9, 9), np.float32)
     point[4, 4] = 0.5
     rows, columns = np.indices(point.shape) - 4
-    assert np.array_equal(refinement_table.spread(point, 3), np.where(rows**2 + columns**2 <= 9, np.float32(0.5), 0))
+    assert np.array_equal(refinement_table.dilate(point, 3), np.where(rows**2 + columns**2 <= 9, np.float32(0.5), 0))
 
 
 def test_names() -> None:

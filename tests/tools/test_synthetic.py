@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.project import ROOT
 from tools import synthetic
 
 SMALL = (96, 144)
@@ -25,8 +26,7 @@ def test_two_runs_are_the_same_to_the_bit(tmp_path: Path) -> None:
     # one of them in a process of its own, by the command line
     names = synthetic.write(tmp_path / "a", seed=3, count=2, size=SMALL)
     command = [sys.executable, "tools/synthetic.py", tmp_path / "b", "--seed", "3", "--count", "2", "--size", "144x96"]
-    root = Path(synthetic.__file__).parents[1]
-    subprocess.run(command, check=True, cwd=root, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     first = digests(tmp_path / "a")
     assert first == digests(tmp_path / "b")
     assert list(first) == sorted(

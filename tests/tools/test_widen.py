@@ -61,8 +61,8 @@ def outputs(proto: onnx.ModelProto) -> list[np.ndarray]:
 def test_the_numbers_are_those_of_the_float32_model() -> None:
     wide = widen(network(half=True))
     onnx.checker.check_model(wide, full_check=True)
-    for got, expected in zip(outputs(wide), outputs(network(half=False)), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for ours, expected in zip(outputs(wide), outputs(network(half=False)), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_no_float16_and_no_cast_between_floats_is_left() -> None:

@@ -66,14 +66,14 @@ class Verdict:
 
     Attributes:
         alone: the run in which nobody said anything.
-        followed: the keys that its lines named, and those of the runs with them.
+        named_keys: the keys that its lines named, and those of the runs with them.
         then: the run with these; None where nothing was named or ``alone`` is right.
         whole: the run with the whole interface; None where it was not asked for.
         fault: why this is a failure; None where it is none.
     """
 
     alone: Run
-    followed: tuple[str, ...]
+    named_keys: tuple[str, ...]
     then: Run | None
     whole: Run | None
     fault: str | None
@@ -136,23 +136,22 @@ def judge(
         keys |= (then or alone).keys
         then = result({key: form.interface[key] for key in keys})
     everything = result(form.interface) if whole else None
-    followed = tuple(key for key in form.interface if key in keys)
-    return Verdict(
-        alone, followed, then, everything, _fault(form, alone, followed=followed, then=then, whole=everything)
-    )
+    named_keys = tuple(key for key in form.interface if key in keys)
+    fault = _fault(form, alone, named_keys=named_keys, then=then, whole=everything)
+    return Verdict(alone=alone, named_keys=named_keys, then=then, whole=everything, fault=fault)
 
 
-def _fault(form: Form, alone: Run, followed: tuple[str, ...], then: Run | None, whole: Run | None) -> str | None:
+def _fault(form: Form, alone: Run, named_keys: tuple[str, ...], then: Run | None, whole: Run | None) -> str | None:
     if any(run.crash for run in (alone, then, whole) if run):
         return "it crashes"
     if not alone.right:
         if alone.error is not None and not alone.keys & form.untold:
             detail = f"no line names {_listed(form.untold)}" if form.untold else "its files say what it wants"
             return f"silently wrong: {detail}"
-        if not followed or then is None:
+        if not named_keys or then is None:
             return "refused by a line that names no key"
         if not then.right:
-            return f"the lines name {_listed(followed)}, and with that it is: {then}"
+            return f"the lines name {_listed(named_keys)}, and with that it is: {then}"
     if whole and not whole.right:
         return f"with its whole interface given it is: {whole}"
     outcome: Outcome = "right" if alone.right else "refused" if alone.error is None else "said"

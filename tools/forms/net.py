@@ -88,12 +88,12 @@ class Net(GraphBuilder):
         constants = [self.constant(np.asarray(operand, self.dtype), self.dtype.type) for operand in operands]
         return self.op("Conv", x, *constants, **attributes)
 
-    def distances(self, x: str, **trained: Any) -> str:
+    def distances(self, x: str, **preparation: Any) -> str:
         """How far each channel is above and below its target, blurred: ``[1, 2 * channels, H, W]``, for an NCHW input.
 
-        ``trained`` are the scale, mean and standard deviation that ``x`` had, where not the interface's.
+        ``preparation`` is the scale, mean and standard deviation that ``x`` had, where not the interface's.
         """
-        how = {**self.interface, **trained}
+        how = {**self.interface, **preparation}
         target = np.asarray(TARGETS[how["channels"]])
         channels = len(target)
         # the photo's 0..1 by the input: slope * x + offset
@@ -110,13 +110,13 @@ class Net(GraphBuilder):
         """Logits ``[1, 1, H, W]`` of what `distances` gave for so many channels."""
         return self.conv(distances, np.full((1, 2 * channels, 1, 1), -steepness), [steepness * radius * channels / 3])
 
-    def logits(self, x: str, **trained: Any) -> str:
+    def logits(self, x: str, **preparation: Any) -> str:
         """Logits ``[1, 1, H, W]`` for an NCHW input; ``trained`` as `distances` has it."""
-        return self.head(self.distances(x, **trained), len(TARGETS[self.interface["channels"]]))
+        return self.head(self.distances(x, **preparation), len(TARGETS[self.interface["channels"]]))
 
-    def probability(self, x: str, **trained: Any) -> str:
+    def probability(self, x: str, **preparation: Any) -> str:
         """The mask in 0..1, ``[1, 1, H, W]``, likewise."""
-        return self.op("Sigmoid", self.logits(x, **trained))
+        return self.op("Sigmoid", self.logits(x, **preparation))
 
     def pooled(self, x: str, factor: int) -> str:
         """``x`` at a fraction of its height and width."""

@@ -88,7 +88,7 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 )
 
 
-def mutated(data: bytes, rng: random.Random, *, first: int = 0) -> bytes:
+def mutate(data: bytes, rng: random.Random, *, first: int = 0) -> bytes:
     """One to four mutations, one after the other, behind the first ``first`` bytes."""
     head, rest = data[:first], bytearray(data[first:])
     for _ in range(rng.choice((1, 1, 2, 4))):

@@ -117,7 +117,7 @@ class _Child:
             time.sleep(POLL_S)
             os.kill(self.pid, signal.SIGKILL)
 
-    def ended(self) -> Verdict:
+    def verdict_of_end(self) -> Verdict:
         """What to make of it that the child has ended within a case."""
         _, status = os.waitpid(self.pid, 0)
         dump = (self.folder / "dump").read_text(errors="replace")
@@ -126,8 +126,8 @@ class _Child:
             return Verdict(self.stopped, f"in {self.stage}", place, dump)
         code = os.waitstatus_to_exitcode(status)
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
-        said = (self.folder / "output").read_bytes()[:1000].decode(errors="backslashreplace")
-        return Verdict("crash", f"{how} in {self.stage}", place, f"{said}\n{dump}")
+        output = (self.folder / "output").read_bytes()[:1000].decode(errors="backslashreplace")
+        return Verdict("crash", f"{how} in {self.stage}", place, f"{output}\n{dump}")
 
 
 def run_cases(
@@ -162,10 +162,10 @@ def run_cases(
                     return
                 select.select([child.pipe for child in children], [], [], POLL_S)
                 for child in list(children):
-                    yield from _heard(child)
+                    yield from _receive(child)
                     if not child.open:
                         children.remove(child)
-                        yield from _settled(child, again)
+                        yield from _reap(child, again)
                     elif child.current is not None and not child.stopped:
                         if child.resident() > RESIDENT * limits.memory:
                             child.stop("memory")
@@ -179,7 +179,7 @@ def run_cases(
                 os.close(child.pipe)
 
 
-def _heard(child: _Child) -> Iterator[tuple[int, Verdict]]:
+def _receive(child: _Child) -> Iterator[tuple[int, Verdict]]:
     for message in child.messages():
         if "begin" in message:
             child.current, child.began, child.stage = child.cases.popleft(), time.monotonic(), "start"
@@ -190,13 +190,13 @@ def _heard(child: _Child) -> Iterator[tuple[int, Verdict]]:
             yield index, Verdict(**message)  # type: ignore[arg-type]
 
 
-def _settled(child: _Child, again: deque[tuple[deque[int], bool]]) -> Iterator[tuple[int, Verdict]]:
+def _reap(child: _Child, again: deque[tuple[deque[int], bool]]) -> Iterator[tuple[int, Verdict]]:
     """Take leave of a child that has closed its pipe."""
     os.close(child.pipe)
     if child.current is None:
         os.waitpid(child.pid, 0)
     else:
-        verdict = child.ended()
+        verdict = child.verdict_of_end()
         if child.alone:
             yield child.current, verdict
         else:

@@ -182,12 +182,12 @@ def conditioning(run: Run, values: Arrays) -> bool:
 def _moves_as_far(run: Run, values: Arrays, noise: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Whether noise on each result of the reference moves what differs as far as it differs."""
     names = [value.name for value in run.graph.outputs if not same(run.results[value.name], values[value.name])]
-    moved = dict.fromkeys(names, 0.0)
+    movements = dict.fromkeys(names, 0.0)
     for _ in range(TRIES):
-        tried = run.values(noise)
+        trial = run.values(noise)
         for name in names:
-            moved[name] = max(moved[name], difference(tried[name], values[name]).absolute)
-        if all(difference(run.results[name], values[name]).absolute <= AMPLIFIED * moved[name] for name in names):
+            movements[name] = max(movements[name], difference(trial[name], values[name]).absolute)
+        if all(difference(run.results[name], values[name]).absolute <= AMPLIFIED * movements[name] for name in names):
             return True
     return False
 

@@ -78,23 +78,23 @@ class ImageCases:
 
     def make(self, index: int, folder: Path) -> str:
         """Write the case's file; returns the name of what it was made from."""
-        return self._made(index, folder)[0]
+        return self._damaged_file(index, folder)[0]
 
     def judge(self, index: int, context: Context) -> Verdict:
         """Take the case's image on its way, and look at what is left."""
-        _, path, rng = self._made(index, context.folder)
+        _, path, rng = self._damaged_file(index, context.folder)
         way = rng.choices(list(WAYS), list(WAYS.values()))[0]
-        return watched(path, context, lambda: judged(path, way, rng, context), way)
+        return watch(path, context, lambda: judge_image(path, way, rng, context), way)
 
-    def _made(self, index: int, folder: Path) -> tuple[str, Path, random.Random]:
+    def _damaged_file(self, index: int, folder: Path) -> tuple[str, Path, random.Random]:
         rng = random.Random(f"{self.seed}/images/{index}")
         name = rng.choice(sorted(seeds()))
         path = folder / f"damaged.{name.split('-')[0]}"
-        path.write_bytes(image_mutations.mutated(name, seeds()[name], rng))
+        path.write_bytes(image_mutations.mutate(name, seeds()[name], rng))
         return name, path, rng
 
 
-def watched(path: Path, context: Context, go: Callable[[], Verdict], way: str) -> Verdict:
+def watch(path: Path, context: Context, go: Callable[[], Verdict], way: str) -> Verdict:
     """What comes of ``go``, unless it leaves something behind or touches the image."""
     before = path.read_bytes()
     try:
@@ -114,12 +114,12 @@ def watched(path: Path, context: Context, go: Callable[[], Verdict], way: str) -
     return replace(verdict, why=f"{verdict.why}, decoder wrote lines") if lines else verdict
 
 
-def judged(path: Path, way: str, rng: random.Random, context: Context) -> Verdict:
+def judge_image(path: Path, way: str, rng: random.Random, context: Context) -> Verdict:
     """What becomes of an image on one of WAYS."""
     context.stage("header")
     try:
-        with open_image(path) as opened:
-            width, height = opened.image.size
+        with open_image(path) as handle:
+            width, height = handle.image.size
         if width * height > MOST_PIXELS:
             return Verdict("too much work")
         if way in ("library", "mask", "background", "check"):
@@ -152,10 +152,10 @@ def _through_library(path: Path, way: str, rng: random.Random, context: Context)
         context.stage("refine")
         cutout = cutout.refined(Refinement(guided=2.0, smooth=1.0, feather=1.0))
     context.stage("save")
-    return _saved(cutout, composition, target, way)
+    return _save(cutout, composition, target, way)
 
 
-def _saved(cutout: Cutout, composition: Composition, target: Path, way: str) -> Verdict:
+def _save(cutout: Cutout, composition: Composition, target: Path, way: str) -> Verdict:
     try:
         cutout.save(target, composition=composition)
     except NssError:
@@ -189,7 +189,7 @@ def _through_command(path: Path, way: str, rng: random.Random, context: Context)
             status = _with_input(file.fileno(), arguments)
     else:
         status = main.main(arguments)
-    return _told(status, context.written(), target, way)
+    return _judge_command(status, context.written(), target, way)
 
 
 def _with_input(descriptor: int, arguments: list[str]) -> int:
@@ -205,7 +205,7 @@ def _with_input(descriptor: int, arguments: list[str]) -> int:
         os.close(standard_input)
 
 
-def _told(status: int, lines: str, target: Path, way: str) -> Verdict:
+def _judge_command(status: int, lines: str, target: Path, way: str) -> Verdict:
     """Whether what the command has printed, its status and its output belong together."""
     for line in lines.splitlines():
         if line.startswith("{"):

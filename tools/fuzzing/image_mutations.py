@@ -12,19 +12,19 @@ SIDES = (0, 1, 2, 3, 41, 255, 256, 4000, 16384, 17000, 65535, 65536, 2**31 - 1, 
 """What widths and heights are set to."""
 
 
-def mutated(name: str, data: bytes, rng: random.Random) -> bytes:
+def mutate(name: str, data: bytes, rng: random.Random) -> bytes:
     """A damaged copy of the file whose name begins with its format."""
     structured = {"png": _png, "apng": _png, "jpeg": _jpeg, "mpo": _jpeg, "tiff": _tiff, "webp": _boxes, "gif": _gif}
     structured |= {"heic": _boxes, "avif": _boxes, "jp2": _boxes, "bmp": _bmp}
     damage = structured.get(name.split("-")[0])
     kind = rng.random()
     if kind < 0.08 and (place := data.find(b"Exif\0\0")) >= 0:
-        return byte_mutations.mutated(data, rng, first=place + 6)
+        return byte_mutations.mutate(data, rng, first=place + 6)
     if kind < 0.5 and damage is not None:
         data = damage(data, rng)
-        return data if rng.random() < 0.8 else byte_mutations.mutated(data, rng, first=8)
+        return data if rng.random() < 0.8 else byte_mutations.mutate(data, rng, first=8)
     # behind the signature mostly: without it a file is no image, and that is all there is to find
-    return byte_mutations.mutated(data, rng, first=rng.choice((0, 12, 12, 12, 32)))
+    return byte_mutations.mutate(data, rng, first=rng.choice((0, 12, 12, 12, 32)))
 
 
 def _rearranged(parts: list[bytes], rng: random.Random) -> None:
@@ -41,7 +41,7 @@ def _rearranged(parts: list[bytes], rng: random.Random) -> None:
     elif action == 3:
         rng.shuffle(parts)
     else:
-        parts[place] = byte_mutations.mutated(parts[place], rng)
+        parts[place] = byte_mutations.mutate(parts[place], rng)
 
 
 def _png(data: bytes, rng: random.Random) -> bytes:
@@ -93,11 +93,11 @@ def _tiff(data: bytes, rng: random.Random) -> bytes:
     out, order = bytearray(data), "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     if data[2:4] not in (b"*\0", b"\0*") or start + 2 > len(data):
-        return byte_mutations.mutated(data, rng, first=4)
+        return byte_mutations.mutate(data, rng, first=4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
     entry = start + 2 + 12 * rng.randrange(max(1, count))
     if entry + 12 > len(data):
-        return byte_mutations.mutated(data, rng, first=4)
+        return byte_mutations.mutate(data, rng, first=4)
     action = rng.randrange(5)
     if action == 0:
         struct.pack_into(f"{order}H", out, entry, rng.choice((*range(254, 340), 34675, 34665, 700, 33432)))

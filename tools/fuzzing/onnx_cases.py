@@ -50,9 +50,9 @@ class OnnxCases:
         """Write the case's files; returns the name of what it was made from."""
         rng = random.Random(f"{self.seed}/onnx/{index}")
         seed: Seed = rng.choice(networks() if rng.random() < 0.35 else node_tests())
-        (folder / "model.onnx").write_bytes(onnx_mutations.mutated(seed.model, rng))
+        (folder / "model.onnx").write_bytes(onnx_mutations.mutate(seed.model, rng))
         for name, data in seed.files.items():
-            damaged = byte_mutations.mutated(data, rng) if rng.random() < 0.3 else data
+            damaged = byte_mutations.mutate(data, rng) if rng.random() < 0.3 else data
             (folder / name).write_bytes(damaged)
         return seed.name
 
@@ -60,18 +60,18 @@ class OnnxCases:
         """Load the case's model and run it on each backend."""
         self.make(index, context.folder)
         on_gpu = bool(self.webgpu) and index // BATCH % self.webgpu == 0
-        return judged(context.folder / "model.onnx", context, on_gpu=on_gpu, as_bytes=index % 4 == 3)
+        return judge_model(context.folder / "model.onnx", context, on_gpu=on_gpu, as_bytes=index % 4 == 3)
 
 
-def judged(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False) -> Verdict:
+def judge_model(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False) -> Verdict:
     """What the engine makes of a model file."""
     context.stage("load")
     try:
         file = ModelFile.read(path.read_bytes() if as_bytes else path)
-        shapes = {name: _bound(dims) for name, dims in file.inputs.items() if _open(dims)}
+        shapes = {name: _fixed_shape(dims) for name, dims in file.inputs.items() if _open(dims)}
         graph = load(file, input_shapes=shapes, outputs="all")
     except EngineError as error:
-        return _refused(error, "at load")
+        return _judge_refusal(error, "at load")
     amount = work(graph)
     if amount > MOST_WORK:
         return Verdict("too much work")
@@ -90,7 +90,7 @@ def judged(path: Path, context: Context, *, on_gpu: bool, as_bytes: bool = False
                 return Verdict("message", f"{wrong} from {backend}", detail=str(error))
             results[backend] = error
     context.stage("comparison")
-    return _compared(graph, feeds, results, path)
+    return _compare(graph, feeds, results, path)
 
 
 def work(graph: Graph) -> int:
@@ -115,18 +115,18 @@ def _open(dims: Sequence[int | str]) -> bool:
     return any(isinstance(dim, str) for dim in dims)
 
 
-def _bound(dims: Sequence[int | str]) -> list[int]:
+def _fixed_shape(dims: Sequence[int | str]) -> list[int]:
     """A size for each symbolic dimension: that of the seed that has them."""
     return [dim if isinstance(dim, int) else (1, 4, 6, 8)[place % 4] for place, dim in enumerate(dims)]
 
 
-def _refused(error: EngineError, when: str) -> Verdict:
+def _judge_refusal(error: EngineError, when: str) -> Verdict:
     if wrong := misworded(str(error)):
         return Verdict("message", f"{wrong} {when}", detail=str(error))
     return Verdict("refused", f"{type(error).__name__} {when}", detail=str(error))
 
 
-def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Outcome], path: Path) -> Verdict:
+def _compare(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Outcome], path: Path) -> Verdict:
     reference = results["reference"]
     if isinstance(reference, EngineError):
         if "reference gave" in str(reference):
@@ -135,7 +135,7 @@ def _compared(graph: Graph, feeds: dict[str, np.ndarray], results: dict[str, Out
         # a kernel on a GPU cannot say that an index is out of its range
         if [backend for backend in runs if backend != "webgpu"]:
             return Verdict("one-sided", f"reference refuses, {runs[0]} runs", detail=str(reference))
-        return _refused(reference, "in a run")
+        return _judge_refusal(reference, "in a run")
     half = Run(graph, feeds, "", {}).half()
     verdict = Verdict("ok", f"on {len(results)} backends")
     for backend, result in results.items():

@@ -52,17 +52,17 @@ FLOAT_KINDS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
 Field = tuple[Any, FieldDescriptor]
 
 
-def mutated(model: onnx.ModelProto, rng: random.Random) -> bytes:
+def mutate(model: onnx.ModelProto, rng: random.Random) -> bytes:
     """The bytes of a damaged copy: one to four mutations, of a kind for most, or of the bytes alone."""
     if rng.random() < 0.15:
-        return byte_mutations.mutated(model.SerializeToString(), rng)
+        return byte_mutations.mutate(model.SerializeToString(), rng)
     damaged = onnx.ModelProto()
     damaged.CopyFrom(model)
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
         with suppress(DecodeError):  # nested deeper than protobuf copies
             rng.choice(MUTATIONS)(damaged, rng)
     data = damaged.SerializeToString()
-    return byte_mutations.mutated(data, rng) if rng.random() < 0.03 else data
+    return byte_mutations.mutate(data, rng) if rng.random() < 0.03 else data
 
 
 def any_field(model: onnx.ModelProto, rng: random.Random) -> None:
@@ -161,13 +161,13 @@ def nodes(model: onnx.ModelProto, rng: random.Random) -> None:
     """A node is missing, doubled, or elsewhere in the order."""
     if not model.graph.node:
         return
-    node, copied = rng.choice(model.graph.node), onnx.NodeProto()
-    copied.CopyFrom(node)
+    node, copy = rng.choice(model.graph.node), onnx.NodeProto()
+    copy.CopyFrom(node)
     action = rng.randrange(3)
     if action != 1:
         model.graph.node.remove(node)
     if action != 0:
-        model.graph.node.insert(rng.randrange(len(model.graph.node) + 1), copied)
+        model.graph.node.insert(rng.randrange(len(model.graph.node) + 1), copy)
 
 
 def versions(model: onnx.ModelProto, rng: random.Random) -> None:
@@ -217,7 +217,7 @@ def external(model: onnx.ModelProto, rng: random.Random) -> None:
         item.external_data.add(key=name, value=value)
 
 
-def nested(model: onnx.ModelProto, rng: random.Random) -> None:
+def nest(model: onnx.ModelProto, rng: random.Random) -> None:
     """The graph within branches within branches, deeper than parsers like."""
     inner = onnx.GraphProto()
     inner.CopyFrom(model.graph)
@@ -244,7 +244,7 @@ MUTATIONS: tuple[Callable[[onnx.ModelProto, random.Random], None], ...] = (
     nodes,
     versions,
     external,
-    nested,
+    nest,
 )
 
 
@@ -259,7 +259,7 @@ def _damage_tensor(item: onnx.TensorProto, rng: random.Random) -> None:
         del item.dims[:]
         item.dims.extend(rng.choice(((), (0,), (0, 2**62), (2**31, 2**31, 2**31), (1,) * 70, (-1,), (3, 5))))
     elif item.raw_data:
-        item.raw_data = byte_mutations.mutated(item.raw_data, rng)
+        item.raw_data = byte_mutations.mutate(item.raw_data, rng)
 
 
 def _integer(now: int, rng: random.Random) -> int:
@@ -292,7 +292,7 @@ def _other(field: FieldDescriptor, now: Any, rng: random.Random) -> Any:
     if kind == FieldDescriptor.CPPTYPE_ENUM:
         return rng.choice([value.number for value in field.enum_type.values])  # type: ignore[union-attr]
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return byte_mutations.mutated(now, rng) if now else b"\0" * rng.choice((1, 4, 64))
+        return byte_mutations.mutate(now, rng) if now else b"\0" * rng.choice((1, 4, 64))
     return rng.choice((*NAMES, now[:-1], now + "x"))
 
 

@@ -64,11 +64,11 @@ class Verdict:
 def foreign(error: BaseException, stage: str) -> Verdict:
     """An exception that should not have come out; in the stage "start" it is the fuzzer's own."""
     kind = "fuzzer" if stage == "start" else "memory" if isinstance(error, MemoryError) else "foreign"
-    said = str(error).strip().splitlines()
+    message_lines = str(error).strip().splitlines()
     frames = [(frame.filename, frame.lineno or 0) for frame in reversed(traceback.extract_tb(error.__traceback__))]
     why = f"{type(error).__name__} in {stage}"
     detail = "".join(traceback.format_exception(error))
-    return Verdict(kind, why, place_of(frames), f"{said[0] if said else ''}\n{detail}")
+    return Verdict(kind, why, place_of(frames), f"{message_lines[0] if message_lines else ''}\n{detail}")
 
 
 def misworded(message: str) -> str:
@@ -107,7 +107,7 @@ def report(title: str, verdicts: Mapping[int, Verdict]) -> str:
     rows = [[": ".join(filter(None, kind)), str(count)] for kind, count in sorted(counts.items())]
     lines = [table(title, ["verdict", "cases"], [*rows, ["all", str(len(verdicts))]])]
     for (kind, why, place), cases in sorted(faults.items(), key=lambda item: (item[0][0], -len(item[1]))):
-        shown = ", ".join(map(str, cases[:5])) + (", …" if len(cases) > 5 else "")
+        numbers = ", ".join(map(str, cases[:5])) + (", …" if len(cases) > 5 else "")
         first = next(iter(verdicts[cases[0]].detail.splitlines()), "")[:300]
-        lines.append(f"{Verdict(kind, why, place)}; {len(cases)} times, case {shown}\n    {first}")
+        lines.append(f"{Verdict(kind, why, place)}; {len(cases)} times, case {numbers}\n    {first}")
     return "\n".join(lines)

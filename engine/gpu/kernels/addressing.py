@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.gpu.dispatch import INVOCATIONS, Operand, Span
+from engine.gpu.dispatch import INVOCATIONS, Dispatch, Operand, Span
 from engine.gpu.tensor import Tensor, span_of
 
 
@@ -56,6 +56,26 @@ class ElementGrid:
     def grid(self, rows: int) -> int:
         """The workgroups of ``rows`` rows."""
         return -(-rows * self.row_items // INVOCATIONS)
+
+    def dispatch(self, kernel: str, params: Mapping[str, Any], reads: Sequence[Operand], flops: int = 0) -> Dispatch:
+        """The dispatch of a kernel that writes ``y``, with ``params`` beside those that every such kernel has.
+
+        These are ``params()``, ``target``, the element of y that an invocation writes, and ``item``, its WGSL type.
+        """
+        return Dispatch(
+            kernel=kernel,
+            params={
+                **self.params(),
+                "target": address("y", self.y, self.positions),
+                "item": self.y.dtype,
+                **params,
+            },
+            reads=reads,
+            writes=[self.target()],
+            rows=self.rows,
+            grid=self.grid,
+            flops=flops,
+        )
 
     def operand(self, name: str, tensor: Tensor, row_axis: int | None = None) -> Operand:
         """An operand of which row ``r`` touches position ``r`` of ``row_axis``, or where that is None all of it."""

@@ -40,22 +40,17 @@ def arg_extreme(
     if x.rank:
         element_positions[axis] = "k"
     lowering.dispatch(
-        Dispatch(
-            kernel="arg_extreme",
+        elements.dispatch(
+            "arg_extreme",
             params={
-                **elements.params(),
                 "extent": x.shape[axis] if x.rank else 1,
                 "element": value_of("x", x, element_positions),
-                "target": address("y", y, elements.positions),
                 "dtype": "f32" if x.dtype == "f16" else x.dtype,
                 "largest": largest,
                 "last": last,
                 "nan_above": largest,
             },
             reads=[elements.operand("x", x, elements.outer)],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
         )
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.gpu.dispatch import Dispatch
-from engine.gpu.kernels.addressing import ElementGrid, address
+from engine.gpu.kernels.addressing import ElementGrid
 from engine.gpu.kernels.expressions import wrap
 from engine.gpu.kernels.product import KINDS
 from engine.gpu.lowering import Lowering, lowers
@@ -22,10 +21,9 @@ def lower_col2im(node: Node, lowering: Lowering) -> None:
     image, channel, *positions = elements.positions
     channels = f"{channel} * {window.taps * x.strides[1]}"
     lowering.dispatch(
-        Dispatch(
-            kernel="col2im",
+        elements.dispatch(
+            "col2im",
             params={
-                **elements.params(),
                 "rank": rank,
                 "origin": f"params.base_x + {image} * {x.strides[0]} + {channels}",
                 "positions": positions,
@@ -38,13 +36,8 @@ def lower_col2im(node: Node, lowering: Lowering) -> None:
                 "kind": "u32" if boolean else KINDS[node.output.dtype.kind],
                 # as in NumPy, the sum of booleans is whether one of them is true
                 "result": "min(sum, 1u)" if boolean else wrap("sum", node.output.dtype),
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[elements.mapped_operand("x", x, [0, None, None])],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
             flops=x.size,
         )
     )

@@ -29,8 +29,8 @@ from engine.ops.window import Window
 class Tile:
     """Pixels bm and channels bn of a workgroup, step bk along k, the register tile tm x tn of an invocation.
 
-    ``buffers`` tiles of each operand are in flight. Workgroup memory is 4 (bm + bn) bk bytes for each of them, 16 KiB
-    at most. There are (bm / tm) (bn / tn) invocations, 256 at most, and each loads at least one item of both operands.
+    Workgroup memory is 4 (bm + bn) bk bytes for a tile of both operands, 16 KiB at most. There are (bm / tm) (bn / tn)
+    invocations, 256 at most, and each loads at least one item of both operands.
     """
 
     bm: int
@@ -38,17 +38,16 @@ class Tile:
     bk: int
     tm: int
     tn: int
-    buffers: int
 
 
-WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8, buffers=1)
-MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4, buffers=1)
-NARROW = Tile(bm=64, bn=16, bk=16, tm=4, tn=4, buffers=1)
+WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4)
+NARROW = Tile(bm=64, bn=16, bk=16, tm=4, tn=4)
 
-SCALAR = Tile(bm=64, bn=64, bk=16, tm=4, tn=4, buffers=1)
+SCALAR = Tile(bm=64, bn=64, bk=16, tm=4, tn=4)
 """For channels that are loaded one by one, as in a network's first layer: few loads an invocation, as each is long."""
 
-DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8, buffers=1)
+DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 """For DeformConv, where each load reads four pixels: as many channels as can share a load."""
 
 TILES = (WIDE, MIDDLE, NARROW, SCALAR, DEFORMABLE)

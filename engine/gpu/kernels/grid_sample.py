@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.gpu.dispatch import Dispatch
-from engine.gpu.kernels.addressing import ElementGrid, address, value_of
+from engine.gpu.kernels.addressing import ElementGrid, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import channels_last
 from engine.graph.ir import Node
@@ -38,23 +37,17 @@ def lower_grid_sample(node: Node, lowering: Lowering) -> None:
     axes = [0, *range(2, x.rank)]
     padding, align = node.attr("padding_mode", "zeros"), bool(node.attr("align_corners", 0))
     lowering.dispatch(
-        Dispatch(
-            kernel="grid_sample",
+        elements.dispatch(
+            "grid_sample",
             params={
-                **elements.params(),
                 **sampler(x.shape[2:], x.strides[2:], mode=MODES.get(mode, mode), padding=padding, align=align),
                 # the grid holds the last axis first
                 "points": [value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
                 "origin": f"params.base_x + {image} * {x.strides[0]} + {channel} * {x.strides[1]}",
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[
                 elements.mapped_operand("x", x, [0, 1, *(None,) * rank]),
                 elements.mapped_operand("grid", grid, [*axes, None]),
             ],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
         )
     )

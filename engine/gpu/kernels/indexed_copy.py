@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.gpu.dispatch import Dispatch, Operand
-from engine.gpu.kernels.addressing import ElementGrid, address, value_of
+from engine.gpu.dispatch import Operand
+from engine.gpu.kernels.addressing import ElementGrid, value_of
 from engine.gpu.lowering import Lowering
 
 ZERO = {"f32": "0.0", "f16": "0.0", "i32": "0", "u32": "0u"}
@@ -32,20 +32,14 @@ def indexed_copy(
     if not y.size:
         return
     lowering.dispatch(
-        Dispatch(
-            kernel="indexed_copy",
+        elements.dispatch(
+            "indexed_copy",
             params={
-                **elements.params(),
                 "lines": lines,
                 "source": value_of(x.name, x.tensor, positions),
                 "inside": inside,
                 "fill": fill,
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[x, *reads],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
         )
     )

@@ -31,7 +31,7 @@ def lower_max_unpool(node: Node, lowering: Lowering) -> None:
                 "size": prod(shape),
                 "extents": y.shape,
                 "y_strides": y.strides,
-                "chosen": address("indices", indices, elements.positions),
+                "index": address("indices", indices, elements.positions),
                 "source": value_of("x", x, elements.positions),
                 "item": y.dtype,
             },

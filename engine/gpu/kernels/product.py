@@ -7,7 +7,7 @@ columns is computed transposed, as one with few rows; so is one whose b is large
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 
 import numpy as np
@@ -22,9 +22,17 @@ from engine.gpu.kernels.packed import PackedColumns
 from engine.gpu.lowering import Lowering
 from engine.gpu.tensor import Shape, Tensor, span_of
 
-WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8, buffers=2)
-SMALL = Tile(bm=32, bn=32, bk=16, tm=4, tn=4, buffers=2)
-FLAT = Tile(bm=4, bn=32, bk=64, tm=1, tn=4, buffers=1)
+
+@dataclass(frozen=True, slots=True)
+class ProductTile(Tile):
+    """A tile of matmul.wgsl, with workgroup memory for ``buffers`` tiles of both operands: the next loads meanwhile."""
+
+    buffers: int
+
+
+WIDE = ProductTile(bm=64, bn=64, bk=16, tm=8, tn=8, buffers=2)
+SMALL = ProductTile(bm=32, bn=32, bk=16, tm=4, tn=4, buffers=2)
+FLAT = ProductTile(bm=4, bn=32, bk=64, tm=1, tn=4, buffers=1)
 
 MAX_FLAT_EXTENT = 8
 """Rows or columns up to which they are too few for a square tile."""
@@ -33,7 +41,7 @@ KINDS = {"f": "f32", "i": "i32", "u": "u32"}
 """The WGSL type of the sums for each kind of dtype: floats are added in f32, whatever their storage type."""
 
 
-def tile_for(m: int, n: int) -> Tile:
+def tile_for(m: int, n: int) -> ProductTile:
     """The tile of a product of m rows and n columns."""
     if m <= MAX_FLAT_EXTENT:
         return FLAT
@@ -302,7 +310,7 @@ def _product_dispatch(
     return Dispatch(
         kernel="matmul",
         params={
-            **{name: getattr(tile, name) for name in ("bm", "bn", "bk", "tm", "tn", "buffers")},
+            **asdict(tile),
             "kind": KINDS[dtype.kind],
             "batch": len(batch),
             "a_vec": a_vec,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.gpu.dispatch import Dispatch
 from engine.gpu.kernels.addressing import ElementGrid, address, clamped_index, value_of
 from engine.gpu.lowering import Lowering, lowers
 from engine.gpu.tensor import channels_last
@@ -19,10 +18,9 @@ def lower_roi_align(node: Node, lowering: Lowering) -> None:
     region, channel, bin_row, bin_column = elements.positions
     default = "half_pixel" if node.version >= 16 else "output_half_pixel"
     lowering.dispatch(
-        Dispatch(
-            kernel="roi_align",
+        elements.dispatch(
+            "roi_align",
             params={
-                **elements.params(),
                 "rois": [value_of("rois", rois, [region, str(side)]) for side in range(4)],
                 "image": clamped_index(address("batch", batch, [region]), x.shape[0]),
                 "channel": channel,
@@ -36,16 +34,11 @@ def lower_roi_align(node: Node, lowering: Lowering) -> None:
                 "ratio": node.attr("sampling_ratio", 0),
                 "half_pixel": node.attr("coordinate_transformation_mode", default) == "half_pixel",
                 "largest": node.attr("mode", "avg") == "max",
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[
                 elements.mapped_operand("x", x, [None, 1, None, None]),
                 elements.mapped_operand("rois", rois, [0, None]),
                 elements.mapped_operand("batch", batch, [0]),
             ],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
         )
     )

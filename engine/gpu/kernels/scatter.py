@@ -147,24 +147,18 @@ def _choose(lowering: Lowering, x: Tensor, updates: _Updates, claims: Tensor, y:
     elements = ElementGrid(y)
     axes = _claim_axes(x, updates)
     lowering.dispatch(
-        Dispatch(
-            kernel="scatter_choose",
+        elements.dispatch(
+            "scatter_choose",
             params={
-                **elements.params(),
                 "claim": address("claimed", claims, [elements.positions[axis] for axis in axes]),
                 "source": value_of("x", x, elements.positions),
                 "update": value_of("updates", updates.values, updates.value_positions(elements.positions, "number")),
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[
                 elements.operand("x", x, elements.outer),
                 elements.mapped_operand("claimed", claims, axes),
                 elements.mapped_operand("updates", updates.values, updates.value_axes),
             ],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
         )
     )
 
@@ -195,10 +189,9 @@ def _reduce(node: Node, lowering: Lowering, x: Tensor, updates: _Updates, y: Ten
     reads = [elements.mapped_operand("indices", updates.indices, index_axes)] if indices else []
     result = "value" if node.output.dtype == np.bool_ else wrap("value", node.output.dtype)
     lowering.dispatch(
-        Dispatch(
-            kernel="scatter_reduce",
+        elements.dispatch(
+            "scatter_reduce",
             params={
-                **elements.params(),
                 "reduction": reduction,
                 "dtype": dtype,
                 "count": updates.values.shape[updates.update_axis],
@@ -207,17 +200,12 @@ def _reduce(node: Node, lowering: Lowering, x: Tensor, updates: _Updates, y: Ten
                 "source": value_of("x", x, elements.positions),
                 "update": value_of("updates", updates.values, updates.value_positions(elements.positions, "k")),
                 "result": result,
-                "target": address("y", y, elements.positions),
-                "item": y.dtype,
             },
             reads=[
                 elements.operand("x", x, elements.outer),
                 *reads,
                 elements.mapped_operand("updates", updates.values, updates.value_axes),
             ],
-            writes=[elements.target()],
-            rows=elements.rows,
-            grid=elements.grid,
             flops=y.size * updates.values.shape[updates.update_axis],
         )
     )

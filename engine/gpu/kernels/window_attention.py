@@ -73,7 +73,9 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
                 "channels": channels // 3,
                 "scale": repr(float(node.attributes["scale"])),
                 # WGSL has no literal for infinity, and no score is near this number
-                "masked": repr(max(-1e30, float(node.attributes["masked"]))) if node.attributes["masked"] else "",
+                "mask_value": repr(max(-1e30, float(node.attributes["mask_value"])))
+                if node.attributes["mask_value"]
+                else "",
                 "has_padding": padding is not None and grid.is_padded,
                 "queries": queries,
                 "blocks": blocks,

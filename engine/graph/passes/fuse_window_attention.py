@@ -184,7 +184,7 @@ class _Attention:
             "shift": grid.shift,
             "heads": self.heads,
             "scale": self.scale,
-            "masked": self.mask_value,
+            "mask_value": self.mask_value,
         }
         attention = Node(
             "WindowAttention", inputs, [None], attributes=attributes, domain=INTERNAL_DOMAIN, name=f"{name}/attention"

@@ -100,14 +100,14 @@ def _measure(model: Any, options: Any, runs: int, *, model_config: Description, 
     from nss.removal.network import opening, read
 
     def timed(session: engine.Session) -> float:
-        started = time.perf_counter()
+        start = time.perf_counter()
         session.run(inputs)
-        return (time.perf_counter() - started) * 1e3
+        return (time.perf_counter() - start) * 1e3
 
     if options.backend in ("auto", "webgpu"):
         with opening(model.path):
             engine.devices()  # finding the adapters is no part of loading a model
-    started = time.perf_counter()
+    start = time.perf_counter()
     with opening(model.path):
         file, resolved_interface = read(model, model_config)
     for line in resolved_interface.guesses:
@@ -117,7 +117,7 @@ def _measure(model: Any, options: Any, runs: int, *, model_config: Description, 
         opening(model.path),
         options.session(file, resolved_interface.interface) as session,
     ):
-        load = (time.perf_counter() - started) * 1e3
+        load = (time.perf_counter() - start) * 1e3
         del file
         inputs = engine.deviates(session.inputs)
         first = timed(session)

@@ -63,9 +63,9 @@ def _cards(listing: Devices) -> list[str]:
     return [*cards, *(f"{name}: {failure}" for name, failure in listing.failures.items() if listing.adapters)]
 
 
-def _row(adapter: DeviceInfo, chosen: bool) -> list[str]:
+def _row(adapter: DeviceInfo, is_chosen: bool) -> list[str]:
     return [
-        "*" if chosen else "",
+        "*" if is_chosen else "",
         str(adapter.index),
         f"{adapter.name} #{adapter.ordinal + 1}" if adapter.equals > 1 else adapter.name,
         adapter.implementation,

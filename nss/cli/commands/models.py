@@ -107,8 +107,8 @@ def verify(
             typer.echo(f"{spec.name}  BAD  {file}")
             continue
         digest = local_models.expected_digest(spec, source)
-        compared = [*(["size"] if spec.size else []), *(digest[:1] if digest else [])]
-        what = " and ".join(compared) + ("" if digest else "; no sha256 is known")
+        checks = [*(["size"] if spec.size else []), *(digest[:1] if digest else [])]
+        what = " and ".join(checks) + ("" if digest else "; no sha256 is known")
         typer.echo(f"{spec.name}  ok ({what})  {file}")
     if faults:
         raise ModelUnavailableError("; ".join(faults))
@@ -125,8 +125,8 @@ def remove(name: _Name) -> None:
     spec = _named(name)
     if spec.builtin:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
-    freed = hub.discard(spec) + release.discard(spec)
-    typer.echo(f"{spec.name}: {format_size(freed)} freed" if freed else f"{spec.name}: nothing in the cache")
+    nbytes = hub.discard(spec) + release.discard(spec)
+    typer.echo(f"{spec.name}: {format_size(nbytes)} freed" if nbytes else f"{spec.name}: nothing in the cache")
     if (remaining := local_models.locate(spec)) is not None:
         whose = "rembg's" if remaining[0] == "rembg" else "your own"
         complain(f"{whose} file stays: {remaining[1]}")

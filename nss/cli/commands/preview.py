@@ -86,8 +86,8 @@ def preview(
     def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
         composed = sheet(cutout, size, composition)
         with cutout.timed("encode"):
-            written = files.write(job, composed.picture)
-        return None if written is None else (composed, written)
+            file = files.write(job, composed.picture)
+        return None if file is None else (composed, file)
 
     run = CutoutRun(
         plan=plan,

@@ -79,12 +79,12 @@ def remove(
     def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
         composed = cutout.composed(composition, opaque=not file_encoding.has_alpha)
         with cutout.timed("encode"):
-            written = files.write(job, composed.picture)
-        if written is None:
+            file = files.write(job, composed.picture)
+        if file is None:
             return None
-        if batch.sidecar and not isinstance(written, bytes):
+        if batch.sidecar and not isinstance(file, bytes):
             sidecars.write(
-                target=written,
+                target=file,
                 source=job.source,
                 cutout=cutout,
                 refinement=refinement,
@@ -94,7 +94,7 @@ def remove(
                 inputs=input_paths,
                 overwrite=batch.exists == "overwrite",
             )
-        return composed, written
+        return composed, file
 
     run = CutoutRun(
         plan=plan,

@@ -15,7 +15,7 @@ import engine.cpu
 from engine.cpu import threads
 from engine.cpu.lower import lower
 from engine.graph.ir import Graph
-from tests.engine.models import execute, feeds, interpret, loaded
+from tests.engine.models import execute, feeds, interpret, load_graph
 
 THREADS = 3
 
@@ -39,7 +39,7 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
     Runs whole and finely cut, on one thread and on several. Integers and, with tolerances of 0, floats must be equal.
     ``kernel`` is the name of the class that must run one of the nodes.
     """
-    graph = loaded(proto)
+    graph = load_graph(proto)
     compare_graph(graph, rtol=rtol, atol=atol, kernel=kernel)
     return graph
 

@@ -20,7 +20,7 @@ from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
 from engine.graph.passes import optimize
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
-from tests.engine.models import execute, feeds, interpret, loaded, model, node
+from tests.engine.models import execute, feeds, interpret, load_graph, model, node
 
 ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
 """For each algorithm, whether kn2row and Winograd are made to look faster."""
@@ -66,7 +66,7 @@ def convolution(
 
 def check(proto: onnx.ModelProto, algorithm: str) -> None:
     """Run under the algorithm after the passes, whole and finely cut, against the reference."""
-    plain, graph = loaded(proto), loaded(proto)
+    plain, graph = load_graph(proto), load_graph(proto)
     optimize(graph)
     inputs = feeds(graph)
     (expected,) = interpret(plain, inputs)
@@ -137,7 +137,7 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
     ],
 )
 def test_choice(options: dict[str, Any], algorithm: str) -> None:
-    kernel = lower(loaded(convolution(**options)).nodes[0])
+    kernel = lower(load_graph(convolution(**options)).nodes[0])
     assert isinstance(kernel, ConvKernel)
     assert type(kernel.algorithm).__name__ == algorithm
 
@@ -168,7 +168,7 @@ def test_what_the_algorithms_do_not_take_runs_by_the_reference() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_nan_and_infinity_stay_near_where_they_are(algorithm: str, value: float) -> None:
-    graph = loaded(convolution((1, 4, 30, 30), 5, (3, 3), pads=[1, 1, 1, 1]))
+    graph = load_graph(convolution((1, 4, 30, 30), 5, (3, 3), pads=[1, 1, 1, 1]))
     (x,) = feeds(graph)
     x[0, 1, 7, 8] = value
     (expected,) = interpret(graph, [x])
@@ -191,7 +191,7 @@ def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
     proto = convolution(
         (1, 64, size, size), outputs, (kernel, kernel), pads=[extent // 2] * 4, dilations=[dilation] * 2
     )
-    (layer,) = loaded(proto).nodes
+    (layer,) = load_graph(proto).nodes
     conv_kernel = ConvKernel(layer)
     assert not isinstance(conv_kernel.algorithm, Kn2row)
     assert conv_kernel.scratch * 4 < 64 << 20
@@ -220,7 +220,7 @@ def test_random_depthwise_convolutions(data: st.DataObject) -> None:
         strides=strides,
         pads=pads,
     )
-    graph = loaded(proto)
+    graph = load_graph(proto)
     optimize(graph)
     assert isinstance(ConvKernel(graph.nodes[0]).algorithm, Depthwise)
     # measured: 1e-6
@@ -229,5 +229,5 @@ def test_random_depthwise_convolutions(data: st.DataObject) -> None:
 
 def test_channels_that_share_their_input_are_not_depthwise() -> None:
     for shape, outputs, group in [((1, 4, 9, 9), 8, 4), ((1, 4, 9, 9), 4, 2), ((1, 1, 9, 9), 1, 1)]:
-        (layer,) = loaded(convolution(shape, outputs, (3, 3), group=group)).nodes
+        (layer,) = load_graph(convolution(shape, outputs, (3, 3), group=group)).nodes
         assert not isinstance(ConvKernel(layer).algorithm, Depthwise)

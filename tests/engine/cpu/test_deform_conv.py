@@ -13,7 +13,7 @@ from onnx import ModelProto
 from engine.cpu import deform_conv
 from engine.cpu.lower import lower
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
-from tests.engine.models import execute, feeds, interpret, loaded, model, node
+from tests.engine.models import execute, feeds, interpret, load_graph, model, node
 
 
 def deform(
@@ -26,7 +26,7 @@ def deform(
     plain_conv = node(
         "Conv", "x w", "y", **{name: value for name, value in attributes.items() if name != "offset_group"}
     )
-    out = loaded(model([plain_conv], {"x": x}, "y", {"w": w})).outputs[0].shape[2:]
+    out = load_graph(model([plain_conv], {"x": x}, "y", {"w": w})).outputs[0].shape[2:]
     taps = offset_group * int(np.prod(kernel))
     inputs: dict[str, Any] = {"x": x, "o": [x[0], taps * len(kernel), *out]}
     constants = {"w": w}
@@ -67,7 +67,7 @@ def test_as_decoders_use_it(kernel: int) -> None:
 
 @pytest.mark.parametrize("scale", [5, 1e9])
 def test_offsets_that_lead_far_outside(scale: float) -> None:
-    graph = loaded(deform([1, 3, 6, 7], [3, 3], pads=[1, 1, 1, 1]))
+    graph = load_graph(deform([1, 3, 6, 7], [3, 3], pads=[1, 1, 1, 1]))
     x, offset, mask = feeds(graph)
     far = [x, offset * np.float32(scale), mask]
     with small_strips():
@@ -76,7 +76,7 @@ def test_offsets_that_lead_far_outside(scale: float) -> None:
 
 
 def test_offsets_of_infinity_lead_to_zeros() -> None:
-    graph = loaded(deform([1, 3, 6, 7], [3, 3], pads=[1, 1, 1, 1], bias=False))
+    graph = load_graph(deform([1, 3, 6, 7], [3, 3], pads=[1, 1, 1, 1], bias=False))
     x, offset, mask = feeds(graph)
     (result,) = execute(graph, [x, np.copysign(np.float32(np.inf), offset), mask])
     assert not result.any()
@@ -96,6 +96,6 @@ def test_what_runs_by_the_reference(x: list[int], kernel: list[int], attributes:
 
 
 def test_scratch_stays_small() -> None:
-    graph = loaded(deform([1, 64, 256, 256], [7, 7], outputs=8, pads=[3] * 4))
+    graph = load_graph(deform([1, 64, 256, 256], [7, 7], outputs=8, pads=[3] * 4))
     # indices and weights besides: the columns of all positions would be 784 MiB
     assert lower(graph.nodes[0]).scratch * 4 < 2 * (deform_conv.STRIP_BYTES + deform_conv.CORNER_BYTES)

@@ -15,11 +15,11 @@ from engine.cpu.executor import NumpyExecutor
 from engine.graph.ir import Graph
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.models import U2NETP, feeds, interpret, loaded, model, node, shrunk
+from tests.engine.models import U2NETP, feeds, interpret, load_graph, model, node, with_image_side
 
 
 def real_graph() -> Graph:
-    graph = load(shrunk(U2NETP, 96))
+    graph = load(with_image_side(U2NETP, 96))
     optimize(graph)
     return graph
 
@@ -37,7 +37,7 @@ def images(count: int) -> list[np.ndarray]:
 
 def test_real_model_equals_the_reference(executor: NumpyExecutor) -> None:
     (x,) = images(1)
-    (expected,) = interpret(load(shrunk(U2NETP, 96)), [x])
+    (expected,) = interpret(load(with_image_side(U2NETP, 96)), [x])
     # measured: 2e-7
     np.testing.assert_allclose(executor.run([x])[0], expected, rtol=0, atol=2e-6)
 
@@ -69,7 +69,7 @@ def test_inputs_are_left_alone(executor: NumpyExecutor) -> None:
 
 
 def test_output_that_is_an_input_is_a_copy() -> None:
-    graph = loaded(model([node("Relu", "x", "y")], {"x": [3]}, "x y"))
+    graph = load_graph(model([node("Relu", "x", "y")], {"x": [3]}, "x y"))
     executor = NumpyExecutor(graph, 1)
     x = np.ones(3, np.float32)
     results = executor.run([x])
@@ -131,14 +131,14 @@ def test_views_are_no_steps() -> None:
         [node("Relu", "x", "a"), node("Reshape", "a s", "b"), node("Exp", "b", "y")], {"x": [4]}, "y", {"s": [2, 2]}
     )
     steps: list[str] = []
-    executor = NumpyExecutor(loaded(proto), 1)
+    executor = NumpyExecutor(load_graph(proto), 1)
     executor.run([np.ones(4, np.float32)], lambda op, *_: steps.append(op))
     assert steps == ["Relu", "Exp"]
 
 
 def test_executor_runs_after_a_failed_run() -> None:
     proto = model([node("Gather", "x i", "g"), node("Relu", "g", "y")], {"x": [3], "i": (np.int64, [2])}, "y")
-    executor = NumpyExecutor(loaded(proto), 2)
+    executor = NumpyExecutor(load_graph(proto), 2)
     x = np.arange(3, dtype=np.float32)
     with pytest.raises(ModelError, match=r"Gather 'g': inputs \(float32\[3\], int64\[2\]\) do not fit the operator"):
         executor.run([x, np.array([0, 9])])
@@ -162,7 +162,7 @@ NONFINITE = [
 def test_infinities_and_nan_make_no_noise(nodes: list[onnx.NodeProto], threads: int) -> None:
     """They are results, as IEEE 754 has them; NumPy's warnings would reach the user's terminal."""
     shape = [1, 2, 64, 400]
-    graph = loaded(model(nodes, {"x": shape}, "y", {"w": np.ones((3, 2, 1, 1), np.float32)}))
+    graph = load_graph(model(nodes, {"x": shape}, "y", {"w": np.ones((3, 2, 1, 1), np.float32)}))
     optimize(graph)
     x = np.resize(np.array([0, -np.inf, np.inf, np.nan, -1, 1e38], np.float32), shape)
     executor = NumpyExecutor(graph, threads)
@@ -174,7 +174,7 @@ def test_infinities_and_nan_make_no_noise(nodes: list[onnx.NodeProto], threads: 
 
 
 def test_error_state_of_the_caller_is_left_as_it_is() -> None:
-    executor = NumpyExecutor(loaded(model([node("Log", "x", "y")], {"x": [3]}, "y")), 1)
+    executor = NumpyExecutor(load_graph(model([node("Log", "x", "y")], {"x": [3]}, "y")), 1)
     with np.errstate(divide="raise"):
         executor.run([np.zeros(3, np.float32)])
         with pytest.raises(FloatingPointError):
@@ -183,7 +183,7 @@ def test_error_state_of_the_caller_is_left_as_it_is() -> None:
 
 def test_graph_without_nodes() -> None:
     limits = {"a": np.array(0), "b": np.array(3), "c": np.array(1)}
-    graph = loaded(model([node("Range", "a b c", "y")], {"x": [2]}, "y x", limits))
+    graph = load_graph(model([node("Range", "a b c", "y")], {"x": [2]}, "y x", limits))
     result, same = NumpyExecutor(graph, 2).run(feeds(graph))
     np.testing.assert_array_equal(result, [0, 1, 2])
     np.testing.assert_array_equal(same, feeds(graph)[0])
@@ -194,7 +194,7 @@ def test_what_has_no_elements_is_no_work(sizes: tuple[int, ...]) -> None:
     """The kernel for resampling, for one, cannot cut into parts what has none."""
     nodes = [node("Resize", "x - - sizes", "t", mode="linear"), node("Relu", "t", "y")]
     proto = model(nodes, {"x": [1, 4, 6, 8]}, "y", {"sizes": np.array(sizes, np.int64)}, opset=19)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     executor, inputs = NumpyExecutor(graph), feeds(graph)
     (result,) = executor.run(inputs)
     executor.close()
@@ -206,6 +206,6 @@ def test_what_has_no_elements_is_not_computed_on_any_backend(execute: Callable[.
     """An index that leads nowhere is then nobody's fault."""
     constants = {"i": np.full((1, 1, 2, 2), 99), "shape": np.array([1, 1, 0, 4], np.int64)}
     nodes = [node("MaxUnpool", "x i shape", "y", kernel_shape=[2, 2], strides=[2, 2])]
-    graph = loaded(model(nodes, {"x": [1, 1, 2, 2]}, "y", constants))
+    graph = load_graph(model(nodes, {"x": [1, 1, 2, 2]}, "y", constants))
     (result,) = execute(graph, feeds(graph))
     assert (result.shape, result.dtype) == ((1, 1, 0, 4), np.float32)

@@ -18,7 +18,7 @@ from engine.graph.load import load
 from engine.graph.passes import optimize
 from engine.graph.passes.compose_convolutions import compose_convolutions
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
-from tests.engine.models import U2NETP, execute, feeds, interpret, loaded, model, node, shrunk
+from tests.engine.models import U2NETP, execute, feeds, interpret, load_graph, model, node, with_image_side
 
 F32 = np.float32
 
@@ -39,7 +39,7 @@ def layer(w: np.ndarray, *after: onnx.NodeProto, **constants: Any) -> onnx.Model
 
 
 def algorithm(proto: onnx.ModelProto) -> str:
-    kernel = lower(loaded(proto).nodes[0])
+    kernel = lower(load_graph(proto).nodes[0])
     assert isinstance(kernel, ConvKernel)
     return type(kernel.algorithm).__name__
 
@@ -65,7 +65,7 @@ def test_winograd_takes_weights_whose_transform_keeps_them(overrides: dict[str, 
 @pytest.mark.parametrize("overrides", [{"first": 1e33}, {"first": -3e38}, {"filter": 1e-37}])
 def test_a_layer_is_what_the_reference_makes_of_it(overrides: dict[str, float]) -> None:
     """Every pixel but those that meet the large weight is as it was, down to the rounding of a sum."""
-    graph = loaded(layer(weights(32, 32, 3, 3, **overrides)))
+    graph = load_graph(layer(weights(32, 32, 3, 3, **overrides)))
     x = feeds(graph)
     x[0][:, 0, 8:24] = 0
     (expected,), (result,) = interpret(graph, x), execute(graph, x)
@@ -83,7 +83,7 @@ def test_the_layers_behind_run_by_definition_too() -> None:
         node("Relu", "d", "e"),
         node("Resize", "e - k", "y", mode="linear"),
     ]
-    graph = loaded(layer(w, *after, v=v, k=np.array([1, 1, 1.5, 1.5], F32)))
+    graph = load_graph(layer(w, *after, v=v, k=np.array([1, 1, 1.5, 1.5], F32)))
     assert needs_direct(graph)
     kernels = [lower(step, direct=True) for step in graph.nodes]
     assert [type(kernel.algorithm).__name__ for kernel in kernels if isinstance(kernel, ConvKernel)] == [
@@ -96,15 +96,15 @@ def test_the_layers_behind_run_by_definition_too() -> None:
 
 
 def test_networks_as_they_are_keep_their_fast_kernels() -> None:
-    graph = load(shrunk(U2NETP, 96))
+    graph = load(with_image_side(U2NETP, 96))
     optimize(graph)
     assert not needs_direct(graph)
-    assert not needs_direct(loaded(layer(weights(32, 32, 3, 3, first=LARGEST_WEIGHT))))
+    assert not needs_direct(load_graph(layer(weights(32, 32, 3, 3, first=LARGEST_WEIGHT))))
 
 
 def with_another_weight(tensor: str, index: int, value: float) -> bytes:
     """U²-Netp at 96 pixels with one weight that is another number."""
-    proto = onnx.load_from_string(shrunk(U2NETP, 96))
+    proto = onnx.load_from_string(with_image_side(U2NETP, 96))
     initializer = next(item for item in proto.graph.initializer if item.name == tensor)
     w = numpy_helper.to_array(initializer).copy()
     w.flat[index] = value
@@ -130,7 +130,7 @@ def test_extreme_weights_are_not_composed() -> None:
     for first, count in ((1.0, 1), (1e20, 0)):
         nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("Conv", "c v", "y")]
         constants = {"w": weights(4, 2, 3, 3, first=first), "v": weights(1, 4, 1, 1)}
-        assert compose_convolutions(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
+        assert compose_convolutions(load_graph(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
 
 
 def test_a_norm_is_not_folded_into_extreme_weights() -> None:
@@ -138,7 +138,7 @@ def test_a_norm_is_not_folded_into_extreme_weights() -> None:
     nodes = [node("Conv", "x w", "c"), node("BatchNormalization", "c s t m v", "y")]
     for first, variance, count in ((1.0, 1.0, 1), (1e20, 1.0, 0), (1.0, 1e20, 0)):
         constants = {**statistics, "w": weights(4, 2, 3, 3, first=first), "v": np.full(4, variance, F32)}
-        assert fold_batch_norm(loaded(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
+        assert fold_batch_norm(load_graph(model(nodes, {"x": [1, 2, 8, 8]}, "y", constants))) == count
 
 
 def test_what_is_extreme() -> None:

@@ -15,7 +15,7 @@ from engine.cpu.elementwise import BY_REFERENCE, UFUNCS
 from engine.cpu.lower import CHOICES, lower
 from engine.ops import operators
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
-from tests.engine.models import execute, interpret, loaded, model, node
+from tests.engine.models import execute, interpret, load_graph, model, node
 
 UNARY = [
     *("Abs", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Relu", "Sqrt", "Tanh", "Elu", "HardSigmoid"),
@@ -70,7 +70,7 @@ def test_other_dtypes(op: str, dtype: Any) -> None:
 def test_result_of_another_dtype_but_the_same_bytes(a: list[int], b: list[int]) -> None:
     # four bool results take the memory of one float32 that broadcasts to them
     proto = model([node("Neg", "x", "n"), node("Greater", "n b", "y")], {"x": a, "b": b}, "y")
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = [np.random.default_rng(0).standard_normal(value.shape).astype(np.float32) for value in graph.inputs]
     (expected,) = interpret(graph, inputs)
     for _ in range(20):  # a race between workers does not show every time
@@ -164,7 +164,7 @@ def test_resize(data: st.DataObject) -> None:
         names, scales = "x - scales", [max(scale, 1 / extent) for scale, extent in zip(pair, size, strict=True)]
         constants = {"scales": np.array([1, 1, *scales], np.float32)}
     proto = model([node("Resize", names, "y", **options)], {"x": [*lead, *size]}, "y", constants, opset=19)
-    resizes = loaded(proto).outputs[0].shape != (*lead, *size)
+    resizes = load_graph(proto).outputs[0].shape != (*lead, *size)
     compare(proto, rtol=2e-6, atol=2e-6, kernel="ResizeKernel" if resizes else None)
 
 
@@ -240,7 +240,7 @@ def test_concat_of_constants_and_empty_tensors() -> None:
 
 
 def test_every_kernel_has_a_test() -> None:
-    graph = loaded(model([node("Relu", "x", "y")], {"x": [2]}, "y"))
+    graph = load_graph(model([node("Relu", "x", "y")], {"x": [2]}, "y"))
     assert type(lower(graph.nodes[0])).__name__ == "ElementwiseKernel"
     texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [op for _, op in CHOICES if op.removeprefix("Fused") not in texts] == []

@@ -14,7 +14,7 @@ from engine.cpu.lower import lower
 from engine.cpu.matmul_integer import MatMulIntegerKernel
 from engine.cpu.quantized import EXACT
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
-from tests.engine.models import execute, interpret, loaded, model, node
+from tests.engine.models import execute, interpret, load_graph, model, node
 from tests.engine.packed import bnb4, nbits
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-5}
@@ -50,7 +50,7 @@ def test_half_precision_runs_by_the_reference() -> None:
 
 def test_weights_stay_packed() -> None:
     """Four bits a weight and a little scratch, whatever the weights take as float32."""
-    graph = loaded(nbits([4, 4096], 4096, block=32))
+    graph = load_graph(nbits([4, 4096], 4096, block=32))
     executor = NumpyExecutor(graph, 1)
     try:
         packed = graph.nodes[0].constant(1)
@@ -85,7 +85,7 @@ def integers(
 
 def exact(proto: Any, *inputs: np.ndarray) -> None:
     """The executor gives what the reference gives, on one thread and finely cut."""
-    graph = loaded(proto)
+    graph = load_graph(proto)
     assert isinstance(lower(graph.nodes[0]), MatMulIntegerKernel)
     (expected,) = interpret(graph, inputs)
     np.testing.assert_array_equal(execute(graph, inputs, 1)[0], expected)
@@ -121,7 +121,7 @@ def test_sums_beyond_what_float32_holds(k: int, runs: int, constant: bool) -> No
     b = np.full((k, 3), 255, np.uint8)
     b[:, 1] = 254
     proto = integers([5, k], b, constant=constant)
-    kernel = lower(loaded(proto).nodes[0])
+    kernel = lower(load_graph(proto).nodes[0])
     assert isinstance(kernel, MatMulIntegerKernel)
     assert len(kernel.runs) == runs
     assert max(run.stop - run.start for run in kernel.runs) * 255 * 255 < EXACT
@@ -131,7 +131,7 @@ def test_sums_beyond_what_float32_holds(k: int, runs: int, constant: bool) -> No
 
 
 def test_light_weights_are_summed_in_one_run() -> None:
-    kernel = lower(loaded(integers([5, 4096], np.ones((4096, 3), np.int8))).nodes[0])
+    kernel = lower(load_graph(integers([5, 4096], np.ones((4096, 3), np.int8))).nodes[0])
     assert isinstance(kernel, MatMulIntegerKernel)
     assert len(kernel.runs) == 1
 

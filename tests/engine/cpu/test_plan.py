@@ -16,7 +16,7 @@ from engine.graph.ir import Graph, Node, Value
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from engine.ops.concat import concat_axis
-from tests.engine.models import U2NETP, feeds, interpret, model, node, shrunk
+from tests.engine.models import U2NETP, feeds, interpret, model, node, with_image_side
 
 Span = tuple[int, int]
 
@@ -308,7 +308,7 @@ def test_random_graphs(seed: int) -> None:
 
 
 def test_real_model() -> None:
-    graph = load(shrunk(U2NETP, 64))
+    graph = load(with_image_side(U2NETP, 64))
     optimize(graph)
     simulation = Simulation(graph)
     concats = [node for node in graph.nodes if node.op == "Concat"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.cpu.lower import lower
 from engine.cpu.quantized import EXACT, ConvIntegerKernel
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
-from tests.engine.models import execute, interpret, loaded, model, node
+from tests.engine.models import execute, interpret, load_graph, model, node
 
 
 def conv_integer(
@@ -42,7 +42,7 @@ def conv_integer(
 
 def exact(proto: onnx.ModelProto, x: np.ndarray) -> None:
     """The executor gives what the reference gives, on one thread and finely cut."""
-    graph = loaded(proto)
+    graph = load_graph(proto)
     (expected,) = interpret(graph, [x])
     assert expected.dtype == np.int32
     np.testing.assert_array_equal(execute(graph, [x], 1)[0], expected)
@@ -74,7 +74,7 @@ def test_random_convolutions(data: st.DataObject) -> None:
         strides=data.draw(st.tuples(*[st.integers(1, 2)] * 2), "strides"),
         pads=data.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4), "pads"),
     )
-    assert isinstance(lower(loaded(proto).nodes[0]), ConvIntegerKernel)
+    assert isinstance(lower(load_graph(proto).nodes[0]), ConvIntegerKernel)
     limits = np.iinfo(x_dtype)
     exact(proto, random.integers(limits.min, limits.max, shape, endpoint=True).astype(x_dtype))
 
@@ -83,7 +83,7 @@ def test_random_convolutions(data: st.DataObject) -> None:
 def test_sums_beyond_what_float32_holds(channels: int) -> None:
     """The largest weights and inputs: 9 taps of 28 channels stay below 2^24, more need several exact runs."""
     proto = conv_integer([1, channels, 6, 6], np.full((2, channels, 3, 3), 255, np.uint8), x_zero=0)
-    kernel = lower(loaded(proto).nodes[0])
+    kernel = lower(load_graph(proto).nodes[0])
     assert isinstance(kernel, ConvIntegerKernel)
     assert len(kernel.runs) == -(-channels // 28)
     assert all(np.abs(weights).sum(axis=1).max() * 255 < EXACT for weights in kernel.weights)
@@ -109,7 +109,7 @@ def test_groups_run_by_the_reference() -> None:
 def test_dynamic_quantize_linear(values: tuple[float, float], size: int) -> None:
     proto = model([node("DynamicQuantizeLinear", "x", "y scale zero")], {"x": [size]}, "y scale zero")
     x = np.random.default_rng(0).uniform(*values, size).astype(np.float32)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     expected = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
     with small_strips():
         results = execute(graph, [x], THREADS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.cpu.kernels import compare
-from tests.engine.models import execute, loaded, model, node
+from tests.engine.models import execute, load_graph, model, node
 
 
 def parameters(shape: list[int], dtype: Any = np.float32) -> dict[str, np.ndarray]:
@@ -29,7 +29,7 @@ def test_layer_norm(shape: list[int], axis: int, has_shift: bool) -> None:
 def test_layer_norm_far_from_zero() -> None:
     x = np.random.default_rng(2).standard_normal((50, 192)) + 100
     proto = model([node("LayerNormalization", "x s b", "y")], {"x": [50, 192]}, "y", parameters([192]))
-    graph = loaded(proto)
+    graph = load_graph(proto)
     scale, shift = parameters([192]).values()
     wide = x.astype(np.float32).astype(np.float64)
     exact = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 1e-5) * scale + shift
@@ -68,7 +68,7 @@ def test_softmax_of_old(op: str, axis: int) -> None:
 
 
 def test_softmax_of_extremes() -> None:
-    graph = loaded(model([node("Softmax", "x", "y")], {"x": [2, 3]}, "y"))
+    graph = load_graph(model([node("Softmax", "x", "y")], {"x": [2, 3]}, "y"))
     x = np.array([[300, 300, -np.inf], [-300, -500, -300]], np.float32)
     np.testing.assert_array_equal(execute(graph, [x])[0], [[0.5, 0.5, 0], [0.5, 0, 0.5]])
 

@@ -11,7 +11,7 @@ import pytest
 from engine.cpu import strided_copy
 from engine.cpu.lower import lower
 from tests.engine.cpu.kernels import compare
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 
 @pytest.mark.parametrize("perm", list(permutations(range(4)))[::2], ids=str)
@@ -42,7 +42,7 @@ def test_transpose_of_many_elements(shape: list[int], perm: tuple[int, ...]) -> 
 
 def test_lines_that_lie_pages_apart_go_through_scratch() -> None:
     def scratch(shape: list[int]) -> int:
-        graph = loaded(model([node("Transpose", "x", "y", perm=[0, 2, 1])], {"x": shape}, "y"))
+        graph = load_graph(model([node("Transpose", "x", "y", perm=[0, 2, 1])], {"x": shape}, "y"))
         return lower(graph.nodes[0]).scratch
 
     assert scratch([1, 96, 4096]) == strided_copy.STRIP_BYTES // 4 + strided_copy.SKEW * 96

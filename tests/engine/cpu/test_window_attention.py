@@ -18,10 +18,10 @@ from tests.engine.window_grids import GRIDS
     [*GRIDS, WindowGrid(12, 13, 2, 1), WindowGrid(20, 33, 7, 3)],
     ids=str,
 )
-@pytest.mark.parametrize("masked", [-100.0, -np.inf])
-def test_window_attention(grid: WindowGrid, masked: float) -> None:
+@pytest.mark.parametrize("mask_value", [-100.0, -np.inf])
+def test_window_attention(grid: WindowGrid, mask_value: float) -> None:
     # 6e-7 was measured
-    compare_graph(attention(grid, masked=masked), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
+    compare_graph(attention(grid, mask_value=mask_value), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
@@ -31,14 +31,14 @@ def test_batches(batch: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("loud", [1e2, 1e4])
 def test_scores_beyond_what_exp_can_hold(loud: float) -> None:
-    graph = attention(WindowGrid(7, 8, 4, 2), loud=loud)
+    graph = attention(WindowGrid(7, 8, 4, 2), bias_scale=loud)
     # scores of 1e4 are themselves rounded to 1e-3
     compare_graph(graph, rtol=1e-5, atol=2e-7 * loud, kernel="WindowAttentionKernel")
 
 
 @pytest.mark.parametrize("level", [-300.0, 300.0])
 def test_scores_that_are_all_alike(level: float) -> None:
-    graph = attention(WindowGrid(6, 6, 3, 1), loud=0)
+    graph = attention(WindowGrid(6, 6, 3, 1), bias_scale=0)
     bias = graph.nodes[0].input(1)
     assert bias.data is not None
     bias.data += np.float32(level)
@@ -47,7 +47,9 @@ def test_scores_that_are_all_alike(level: float) -> None:
 
 
 def test_a_mask_that_raises_scores_beyond_what_exp_can_hold() -> None:
-    compare_graph(attention(WindowGrid(7, 8, 4, 2), masked=100.0), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel")
+    compare_graph(
+        attention(WindowGrid(7, 8, 4, 2), mask_value=100.0), rtol=2e-6, atol=2e-6, kernel="WindowAttentionKernel"
+    )
 
 
 def test_float16_runs_by_the_reference() -> None:

@@ -21,7 +21,7 @@ from engine.gpu.device import Device, open_device
 from engine.gpu.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
-from tests.engine.models import feeds, interpret, loaded
+from tests.engine.models import feeds, interpret, load_graph
 
 
 @cache
@@ -77,10 +77,10 @@ def compare(
     limits: dict[str, int] | None = None,
 ) -> None:
     """Assert that the GPU gives the reference's outputs; ``kernels`` are those that must have run, in order."""
-    graph = loaded(proto)
+    graph = load_graph(proto)
     arrays = feeds(graph) if inputs is None else inputs
     expected = interpret(graph, arrays)
-    results, kernels_run = run(loaded(proto), arrays, limits=limits)
+    results, kernels_run = run(load_graph(proto), arrays, limits=limits)
     if kernels is not None:
         assert kernels_run == list(kernels)
     for result, reference in zip(results, expected, strict=True):

@@ -38,9 +38,9 @@ OPTIONAL = ("subgroups", "chromium_experimental_subgroup_matrix", "wgpu_cooperat
 
 def assert_within_limits(source: str, label: str) -> None:
     """Storage buffers, workgroup memory and invocations of one kernel, and no optional feature but f16."""
-    taken = footprint(source)
+    usage = footprint(source)
     assert len(re.findall(r"var<storage", source)) <= BASELINE["max-storage-buffers-per-shader-stage"], label
-    assert 1 <= taken.invocations <= BASELINE["max-compute-invocations-per-workgroup"], label
-    assert taken.workgroup_bytes <= BASELINE["max-compute-workgroup-storage-size"], label
+    assert 1 <= usage.invocations <= BASELINE["max-compute-invocations-per-workgroup"], label
+    assert usage.workgroup_bytes <= BASELINE["max-compute-workgroup-storage-size"], label
     for feature in OPTIONAL:
         assert f"enable {feature}" not in source, label

@@ -44,16 +44,16 @@ Handles = Callable[[], list[Handle]]
 @pytest.fixture(name="implementations")
 def _implementations(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Handles]]:
     """What each implementation lists; a test fills it in before it asks."""
-    listed: dict[str, Handles] = {}
+    listing: dict[str, Handles] = {}
     adapters_module._adapter_list.cache_clear()
-    monkeypatch.setattr(adapters_module, "installed_implementations", lambda: list(listed))
+    monkeypatch.setattr(adapters_module, "installed_implementations", lambda: list(listing))
     monkeypatch.setattr(adapters_module, "note_use", lambda _: None)
 
     def module(implementation: str) -> Any:
-        return SimpleNamespace(gpu=SimpleNamespace(enumerate_adapters_sync=lambda: listed[implementation]()))
+        return SimpleNamespace(gpu=SimpleNamespace(enumerate_adapters_sync=lambda: listing[implementation]()))
 
     monkeypatch.setattr(adapters_module, "implementation_module", module)
-    yield listed
+    yield listing
     adapters_module._adapter_list.cache_clear()
 
 
@@ -88,9 +88,9 @@ def test_cards_are_counted_over_all_implementations(implementations: dict[str, H
     implementations["wgpu"] = lambda: [Handle("a"), Handle("b"), Handle("cpu", adapter_type="CPU", vendor_id=1)]
     implementations["dawn"] = lambda: [Handle("a", description="maker: 580", architecture="fast")]
     assert card_count(adapters()) == 2
-    listed = devices()
-    assert listed.cards == 2
-    assert [(info.implementation, info.ordinal, info.equals) for info in listed.adapters] == [
+    listing = devices()
+    assert listing.cards == 2
+    assert [(info.implementation, info.ordinal, info.equals) for info in listing.adapters] == [
         ("wgpu", 0, 2),
         ("wgpu", 1, 2),
         ("wgpu", 0, 1),
@@ -114,7 +114,7 @@ def test_no_driver_and_no_adapter_are_told_in_each_ones_words(implementations: d
     assert adapters() == ()
     assert no_adapter() == (
         "no WebGPU adapter: wgpu found no driver (RuntimeError: no adapters: libvulkan.so.1 not found) "
-        "and dawn found no driver (see 'Drivers' in the README)"
+        "and dawn found no driver (see 'Drivers' in docs/install.md)"
     )
     assert choose().reason == no_adapter()
 
@@ -136,7 +136,7 @@ def _broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_broken_implementation_is_told_in_its_own_words(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters_module, "installed_implementations", lambda: ["broken"])
-    assert no_adapter() == f"no WebGPU adapter: {broken} (see 'Drivers' in the README)"
+    assert no_adapter() == f"no WebGPU adapter: {broken} (see 'Drivers' in docs/install.md)"
     assert devices().failures == {"broken": broken.removeprefix("broken ")}
     with pytest.raises(BackendError, match=re.escape(broken)):
         Session(SMALL, backend="webgpu")

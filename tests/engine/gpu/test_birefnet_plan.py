@@ -33,7 +33,7 @@ FUSED = {
     "broadcast_resize": 5,
 }
 
-Planned = tuple[Graph, dict[str, int], Plan]
+PlanCase = tuple[Graph, dict[str, int], Plan]
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +47,22 @@ def hollow() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", params=["f32", "f16"])
-def planned(hollow: Path, request: pytest.FixtureRequest) -> Planned:
+def plan_case(hollow: Path, request: pytest.FixtureRequest) -> PlanCase:
     graph = load(hollow, input_shapes={"pixel_values": [1, 3, SIDE, SIDE]})
-    fired = optimize(graph)
+    rewrites = optimize(graph)
     check(graph)
     lowering = Lowering(graph, half=request.param == "f16", binding_limit=SIZES["max-storage-buffer-binding-size"])
     inputs, outputs = lowering.run()
-    return graph, fired, make_plan(lowering.dispatches, inputs, outputs, SIZES)
+    return graph, rewrites, make_plan(lowering.dispatches, inputs, outputs, SIZES)
 
 
 def is_half(plan: Plan) -> bool:
     return any(operand.tensor.dtype == "f16" for command in plan.commands for operand in command.dispatch.operands)
 
 
-def test_every_pattern_is_fused(planned: Planned) -> None:
-    graph, fired, plan = planned
-    assert {name: fired[name] for name in FUSED} == FUSED
+def test_every_pattern_is_fused(plan_case: PlanCase) -> None:
+    graph, rewrites, plan = plan_case
+    assert {name: rewrites[name] for name in FUSED} == FUSED
     ops = Counter(node.op for node in graph.nodes)
     assert (ops["WindowAttention"], ops["DeformConv"], ops["LayerNormalization"]) == (48, 20, 112)
     assert not {"Softmax", "GatherND", "Erf", "Pad", "Split", "BatchNormalization", "Sqrt"} & set(ops)
@@ -70,31 +70,31 @@ def test_every_pattern_is_fused(planned: Planned) -> None:
     assert counts["window_attention"] == 48
 
 
-def test_bindings_keep_the_limits(planned: Planned) -> None:
-    plan = planned[2]
+def test_bindings_keep_the_limits(plan_case: PlanCase) -> None:
+    plan = plan_case[2]
     for command in plan.commands:
         assert len(command.bindings) <= 8, command.dispatch.label
         assert max(command.grid) <= 65535, command.dispatch.label
-        for bound in command.bindings:
-            assert bound.size <= SIZES["max-storage-buffer-binding-size"], command.dispatch.label
-            assert bound.offset + bound.size <= plan.buffers[bound.buffer], command.dispatch.label
+        for binding in command.bindings:
+            assert binding.size <= SIZES["max-storage-buffer-binding-size"], command.dispatch.label
+            assert binding.offset + binding.size <= plan.buffers[binding.buffer], command.dispatch.label
 
 
-def test_no_buffer_is_read_and_written_in_one_dispatch(planned: Planned) -> None:
-    for command in planned[2].commands:
+def test_no_buffer_is_read_and_written_in_one_dispatch(plan_case: PlanCase) -> None:
+    for command in plan_case[2].commands:
         count = len(command.dispatch.reads)
-        reads = {bound.buffer for bound in command.bindings[:count]}
-        assert not reads & {bound.buffer for bound in command.bindings[count:]}, command.dispatch.label
+        reads = {binding.buffer for binding in command.bindings[:count]}
+        assert not reads & {binding.buffer for binding in command.bindings[count:]}, command.dispatch.label
 
 
-def test_memory(planned: Planned) -> None:
-    plan = planned[2]
+def test_memory(plan_case: PlanCase) -> None:
+    plan = plan_case[2]
     most = 400 if is_half(plan) else 700
     # measured: 324 and 168 MiB alive at once, in buffers of 548 and 283
     assert plan.peak_bytes <= plan.activation_bytes <= most * MIB
     assert max(plan.buffers) <= SIZES["max-buffer-size"]
 
 
-def test_dispatches(planned: Planned) -> None:
-    plan = planned[2]
+def test_dispatches(plan_case: PlanCase) -> None:
+    plan = plan_case[2]
     assert 400 < len(plan.commands) <= 700

@@ -16,7 +16,7 @@ from engine.gpu.lowering import Lowering
 from engine.gpu.plan import Command, make_plan
 from engine.gpu.probe import KERNEL_BYTES, matrix_lanes
 from tests.engine.gpu.gpu import device
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 MIB = 1 << 20
 LIMITS = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
@@ -26,7 +26,7 @@ def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, 
     """The commands of a 3x3 convolution with its activation."""
     weights = {"w": np.ones((outputs, channels, 3, 3), np.float32)}
     nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
-    graph = loaded(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
+    graph = load_graph(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
     # what lies within a network is stored as float16, what the host gives and takes is not
     lowering = Lowering(graph, half=half, matrix_lanes=lanes, outside=())
     inputs, outputs_ = lowering.run()

@@ -9,7 +9,7 @@ import pytest
 
 from engine.gpu.lowering import Lowering
 from tests.engine.gpu.gpu import device, run
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 8e-6, "atol": 8e-6}
 """Measured: 8.3e-7 on lavapipe."""
@@ -68,8 +68,8 @@ def compare(
     """Assert that the GPU gives the reference's outputs by the tiled kernel."""
     proto = model(nodes, shapes, outputs, constants=constants, opset=19)
     inputs = arrays(shapes) if inputs is None else inputs
-    expected = interpret(loaded(proto), inputs)
-    results, kernels = run(loaded(proto), inputs, half=half)
+    expected = interpret(load_graph(proto), inputs)
+    results, kernels = run(load_graph(proto), inputs, half=half)
     assert "conv" in kernels
     assert "deform_columns" not in kernels
     for result, reference in zip(results, expected, strict=True):
@@ -128,8 +128,8 @@ def test_offsets_that_are_no_numbers_read_zeros(value: float) -> None:
     places = np.random.default_rng(2).random(inputs[1].shape) < 0.2
     inputs[1][places], outside[1][places] = value, 1e6
     proto = model([deform], shapes, "c", constants=constants, opset=19)
-    (expected,) = interpret(loaded(proto), outside)
-    (result,), _ = run(loaded(proto), inputs)
+    (expected,) = interpret(load_graph(proto), outside)
+    (result,), _ = run(load_graph(proto), inputs)
     np.testing.assert_allclose(result, expected, **CLOSE)
 
 
@@ -138,7 +138,7 @@ def test_activation_and_residual_run_in_its_epilogue() -> None:
     nodes = [deform, node("Relu", "c", "r"), node("Add", "r other", "y")]
     shapes = {**shapes, "other": shape}
     compare(nodes, shapes, constants, "y")
-    graph = loaded(model(nodes, shapes, "y", constants=constants, opset=19))
+    graph = load_graph(model(nodes, shapes, "y", constants=constants, opset=19))
     lowering = Lowering(graph)
     lowering.run()
     # a dispatch is called after the last node that it computes

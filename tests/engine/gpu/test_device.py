@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +19,8 @@ from engine.gpu.listing import devices
 from engine.session import Session
 from tests.engine.gpu.cards import CARD, DAWN_CARD, FAKE
 from tests.engine.gpu.gpu import device
-from tests.engine.models import feeds, interpret, loaded, model, node
-
-ROOT = Path(__file__).parents[3]
+from tests.engine.models import feeds, interpret, load_graph, model, node
+from tests.project import ROOT
 
 SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", {"w": np.ones((4, 3, 3, 3), "f")})
 
@@ -80,15 +78,15 @@ import json, engine
 from engine.gpu import adapters
 adapters._handles = lambda implementation: []
 from tests.engine.in_threads import SMALL
-found, said = engine.devices(probe=True), {}
+devices, messages = engine.devices(probe=True), {}
 with engine.Session(SMALL) as session:
-    said["auto"] = [session.info.backend, session.info.reason]
+    messages["auto"] = [session.info.backend, session.info.reason]
 for options in ({"backend": "webgpu"}, {"backend": "webgpu", "adapter": "0"}, {"precision": "f16"}):
     try:
         engine.Session("no such file", **options)
     except engine.BackendError as error:
-        said[" ".join(options)] = str(error)
-print(json.dumps([len(found.adapters), found.reason, said]))
+        messages[" ".join(options)] = str(error)
+print(json.dumps([len(devices.adapters), devices.reason, messages]))
 """
     process = subprocess.run(
         [sys.executable, "-c", script],
@@ -98,13 +96,13 @@ print(json.dumps([len(found.adapters), found.reason, said]))
         text=True,
         check=True,
     )
-    count, reason, said = json.loads(process.stdout)
+    count, reason, messages = json.loads(process.stdout)
     assert count == 0
     assert reason.startswith("no WebGPU adapter: ")
-    assert said["auto"] == ["numpy", reason]
-    assert said["backend"].startswith("backend 'webgpu' cannot run here: no WebGPU adapter")
-    assert said["backend adapter"].startswith("no adapter is '0'; there are no WebGPU adapter")
-    assert said["precision"] == "precision 'f16' is not available: the CPU computes in f32; use 'f32'"
+    assert messages["auto"] == ["numpy", reason]
+    assert messages["backend"].startswith("backend 'webgpu' cannot run here: no WebGPU adapter")
+    assert messages["backend adapter"].startswith("no adapter is '0'; there are no WebGPU adapter")
+    assert messages["precision"] == "precision 'f16' is not available: the CPU computes in f32; use 'f32'"
     assert process.stderr == ""
 
 
@@ -127,7 +125,7 @@ def test_a_device_that_is_destroyed_is_lost() -> None:
 
 
 def test_a_loss_between_two_runs_is_an_error_of_its_own() -> None:
-    graph = loaded(SMALL)
+    graph = load_graph(SMALL)
     own = Device(device().adapter)
     executor = GpuExecutor(graph, own)
     inputs = feeds(graph)
@@ -150,11 +148,11 @@ def test_a_kernel_is_compiled_once() -> None:
 
 
 def test_checked_kernels_compute_the_same() -> None:
-    graph = loaded(SMALL)
+    graph = load_graph(SMALL)
     inputs = feeds(graph)
     executor = GpuExecutor(graph, Device(device().adapter, checked=True))
     (result,) = executor.run(inputs)
-    np.testing.assert_allclose(result, interpret(loaded(SMALL), inputs)[0], 1e-5, 1e-5)
+    np.testing.assert_allclose(result, interpret(load_graph(SMALL), inputs)[0], 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_checked_kernels_compute_the_same() -> None:
 )
 def test_a_model_too_large_for_the_adapter(limits: dict[str, int], message: str) -> None:
     with pytest.raises(TooLargeError, match=message):
-        GpuExecutor(loaded(SMALL), device(), limits=limits)
+        GpuExecutor(load_graph(SMALL), device(), limits=limits)
 
 
 def test_memory_that_runs_out_says_what_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +173,7 @@ def test_memory_that_runs_out_says_what_the_model_takes(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Device, "buffer", refuse)
     with pytest.raises(TooLargeError, match=r"out of memory.*; the model takes [\d,]+ bytes there$"):
-        GpuExecutor(loaded(SMALL), device())
+        GpuExecutor(load_graph(SMALL), device())
 
 
 def test_the_probe_raises_nothing_and_gives_a_reason() -> None:

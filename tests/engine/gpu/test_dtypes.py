@@ -12,7 +12,7 @@ from engine.errors import UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.missing_kernels import check
 from tests.engine.gpu.gpu import compare
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 
 def flags(*shape: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_an_integer_scale_is_refused_at_load() -> None:
         [node("QuantizeLinear", "x scale", "y")], {"x": (np.int32, [4]), "scale": (np.int32, [])}, "y", opset=21
     )
     with pytest.raises(UnsupportedError, match="cannot run int32 as input 1 of QuantizeLinear; use backend 'numpy'"):
-        check(loaded(proto))
+        check(load_graph(proto))
 
 
 WEIGHTS = np.random.default_rng(1).standard_normal((2, 3, 3, 3)).astype(np.float32) / 8
@@ -90,4 +90,4 @@ def test_float64_is_refused_by_what_runs_it() -> None:
         [CONV, node("Cast", "logits", "y", to=TensorProto.DOUBLE)], {"image": [1, 3, 9, 7]}, "y", {"w": WEIGHTS}
     )
     with pytest.raises(UnsupportedError, match="cannot run float64 in Cast; use backend 'numpy'"):
-        check(loaded(proto))
+        check(load_graph(proto))

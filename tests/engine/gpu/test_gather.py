@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare
 from tests.engine.gpu.strided import shapes, views
-from tests.engine.models import feeds, loaded, model, node
+from tests.engine.models import feeds, load_graph, model, node
 
 few = settings(max_examples=30, deadline=None)
 
 CUT = {"max-storage-buffer-binding-size": 1024}
 
 
-def drawn(data: st.DataObject, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+def draw_integers(data: st.DataObject, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
     """Integers from ``low`` to before ``high``, negative ones at times."""
     seed = data.draw(st.integers(0, 2**16))
     return np.random.default_rng(seed).integers(low, high, shape)
@@ -28,7 +28,7 @@ def check(nodes: list[Any], shape: list[int], constants: dict[str, Any], arrays:
     """Compare a model whose inputs are ``v_in`` of that shape and ``arrays``."""
     inputs: dict[str, Any] = {"v_in": shape, **{name: (array.dtype, array.shape) for name, array in arrays.items()}}
     proto = model(nodes, inputs, "y", constants=constants, opset=18)
-    compare(proto, inputs=[feeds(loaded(proto))[0], *arrays.values()], rtol=1e-6)
+    compare(proto, inputs=[feeds(load_graph(proto))[0], *arrays.values()], rtol=1e-6)
 
 
 @few
@@ -36,7 +36,7 @@ def check(nodes: list[Any], shape: list[int], constants: dict[str, Any], arrays:
 def test_gather(data: st.DataObject, shape: tuple[int, ...], places: tuple[int, ...]) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     nodes, input_shape, constants = data.draw(views(shape))
-    indices = drawn(data, -shape[axis], shape[axis], places)
+    indices = draw_integers(data, -shape[axis], shape[axis], places)
     check([*nodes, node("Gather", "v indices", "y", axis=axis)], input_shape, constants, {"indices": indices})
 
 
@@ -56,7 +56,7 @@ def test_gather_elements(data: st.DataObject, shape: tuple[int, ...]) -> None:
     nodes, input_shape, constants = data.draw(views(shape))
     indices_shape = [data.draw(st.integers(1, extent)) for extent in shape]
     indices_shape[axis] = data.draw(st.integers(1, 6))
-    indices = drawn(data, -shape[axis], shape[axis], tuple(indices_shape))
+    indices = draw_integers(data, -shape[axis], shape[axis], tuple(indices_shape))
     check([*nodes, node("GatherElements", "v indices", "y", axis=axis)], input_shape, constants, {"indices": indices})
 
 
@@ -67,7 +67,7 @@ def test_gather_nd(data: st.DataObject, shape: tuple[int, ...]) -> None:
     depth = data.draw(st.integers(1, len(shape) - batch))
     nodes, input_shape, constants = data.draw(views(shape))
     lead = (*shape[:batch], *data.draw(shapes(least=0, most=2, extent=3)))
-    parts = [drawn(data, -extent, extent, lead) for extent in shape[batch : batch + depth]]
+    parts = [draw_integers(data, -extent, extent, lead) for extent in shape[batch : batch + depth]]
     check(
         [*nodes, node("GatherND", "v indices", "y", batch_dims=batch)],
         input_shape,
@@ -80,7 +80,7 @@ def test_gather_nd(data: st.DataObject, shape: tuple[int, ...]) -> None:
 @given(st.data(), shapes(least=2, most=4), st.integers(0, 1))
 def test_reverse_sequence(data: st.DataObject, shape: tuple[int, ...], time: int) -> None:
     nodes, input_shape, constants = data.draw(views(shape))
-    lengths = drawn(data, 0, shape[time] + 1, (shape[1 - time],))
+    lengths = draw_integers(data, 0, shape[time] + 1, (shape[1 - time],))
     nodes = [*nodes, node("ReverseSequence", "v lengths", "y", time_axis=time, batch_axis=1 - time)]
     check(nodes, input_shape, constants, {"lengths": lengths})
 
@@ -92,7 +92,7 @@ def test_scatter_elements(data: st.DataObject, shape: tuple[int, ...], reduction
     nodes, input_shape, constants = data.draw(views(shape))
     indices_shape = [data.draw(st.integers(1, extent)) for extent in shape]
     indices_shape[axis] = data.draw(st.integers(1, 6))
-    indices = drawn(data, -shape[axis], shape[axis], tuple(indices_shape))
+    indices = draw_integers(data, -shape[axis], shape[axis], tuple(indices_shape))
     updates = np.random.default_rng(1).standard_normal(indices_shape).astype(np.float32)
     nodes = [*nodes, node("ScatterElements", "v indices updates", "y", axis=axis, reduction=reduction)]
     check(nodes, input_shape, constants, {"indices": indices, "updates": updates})
@@ -104,7 +104,7 @@ def test_scatter_nd(data: st.DataObject, shape: tuple[int, ...], reduction: str)
     depth = data.draw(st.integers(1, len(shape)))
     nodes, input_shape, constants = data.draw(views(shape))
     lead = data.draw(shapes(least=1, most=2, extent=4))
-    parts = [drawn(data, -extent, extent, lead) for extent in shape[:depth]]
+    parts = [draw_integers(data, -extent, extent, lead) for extent in shape[:depth]]
     updates = np.random.default_rng(1).standard_normal((*lead, *shape[depth:])).astype(np.float32)
     nodes = [*nodes, node("ScatterND", "v indices updates", "y", reduction=reduction)]
     check(nodes, input_shape, constants, {"indices": np.stack(parts, -1), "updates": updates})
@@ -141,11 +141,11 @@ CUTS = {
 
 @pytest.mark.parametrize("case", CUTS)
 def test_in_ranges(case: str) -> None:
-    operator, places, updated = CUTS[case]
+    operator, places, updates_shape = CUTS[case]
     inputs: dict[str, Any] = {"x": [60, 12], "i": (np.int64, places)}
     random = np.random.default_rng(0)
     arrays = [random.standard_normal((60, 12)).astype(np.float32), random.integers(-12, 12, places)]
-    if updated:
-        inputs["u"] = list(updated)
-        arrays.append(random.standard_normal(updated).astype(np.float32))
+    if updates_shape:
+        inputs["u"] = list(updates_shape)
+        arrays.append(random.standard_normal(updates_shape).astype(np.float32))
     compare(model([operator], inputs, "y", opset=18), inputs=arrays, limits=CUT, rtol=1e-6)

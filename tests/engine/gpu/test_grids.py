@@ -27,7 +27,7 @@ from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention
 from tests.engine.gpu.gpu import compare, device
-from tests.engine.models import Spec, feeds, interpret, loaded, model, node
+from tests.engine.models import Spec, feeds, interpret, load_graph, model, node
 
 PER_DIMENSION = "max-compute-workgroups-per-dimension"
 
@@ -40,7 +40,7 @@ def graph_of(
 ) -> Graph:
     """The graph of nodes of which the last one makes ``y``."""
     nodes = nodes if isinstance(nodes, list) else [nodes]
-    return loaded(model(nodes, inputs, "y", constants=constants, opset=18))
+    return load_graph(model(nodes, inputs, "y", constants=constants, opset=18))
 
 
 def weights(*shape: int) -> dict[str, np.ndarray]:
@@ -66,7 +66,7 @@ CASES: dict[str, Callable[[int], Graph]] = {
     "conv transpose": lambda n: graph_of(
         node("ConvTranspose", "x w", "y", strides=[2, 2]), {"x": [1, 4, n // 2, n // 2]}, weights(4, 2, 2, 2)
     ),
-    "deform conv": lambda n: loaded(
+    "deform conv": lambda n: load_graph(
         model(
             [node("DeformConv", "x w o", "y")],
             {"x": [1, 2, n, n], "o": [1, 8, n - 1, n - 1]},
@@ -139,7 +139,7 @@ def by_dispatch(plan: Plan) -> list[list[Command]]:
     return [list(commands) for _, commands in groupby(plan.commands, key=lambda command: id(command.dispatch))]
 
 
-def assert_held(plan: Plan, most: int) -> None:
+def assert_within(plan: Plan, most: int) -> None:
     """Grids keep the limit, indices are i32, and every range has the workgroups that its rows need."""
     for command in plan.commands:
         assert max(command.grid) <= most, command.dispatch.label
@@ -165,7 +165,7 @@ def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
         results, plan = executor.run(inputs), executor.plan
     finally:
         executor.close()
-    assert_held(plan, most)
+    assert_within(plan, most)
     changed = any(len(commands) > 1 or commands[0].grid[1] > 1 for commands in by_dispatch(plan))
     assert changed or case in ONE_WORKGROUP
     for result, reference in zip(results, expected, strict=True):
@@ -173,10 +173,10 @@ def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
 
 
 def test_no_kernel_is_without_a_case() -> None:
-    planned = {command.dispatch.kernel for case in CASES for command in plan_of(CASES[case](40)).commands}
+    kernel_names = {command.dispatch.kernel for case in CASES for command in plan_of(CASES[case](40)).commands}
     assert shaders.__file__ is not None
     every = {file.stem for file in Path(shaders.__file__).parent.glob("*.wgsl")}
-    assert every - planned == {"conv_matrix", "matrix_probe", "subgroup_probe"}
+    assert every - kernel_names == {"conv_matrix", "matrix_probe", "subgroup_probe"}
 
 
 def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) -> Plan:
@@ -190,14 +190,14 @@ def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) 
 @pytest.mark.parametrize("side", [2048, 4096])
 @pytest.mark.parametrize("case", CASES)
 def test_large_pictures_are_planned_within_the_limits(case: str, side: int) -> None:
-    assert_held(plan_of(CASES[case](side)), GUARANTEED[PER_DIMENSION])
+    assert_within(plan_of(CASES[case](side)), GUARANTEED[PER_DIMENSION])
 
 
 def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
     nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
     plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), half=True, lanes=32)
     assert "conv_matrix" in {command.dispatch.kernel for command in plan.commands}
-    assert_held(plan, GUARANTEED[PER_DIMENSION])
+    assert_within(plan, GUARANTEED[PER_DIMENSION])
 
 
 @pytest.mark.parametrize("case", ["conv 1x1", "conv 3x3"])
@@ -237,14 +237,14 @@ def test_more_channels_or_groups_than_a_grid_has_take_one_invocation_each(
     zeros = {"w": np.broadcast_to(np.float32(0), (outputs, channels // groups, 1, 1))}
     plan = plan_of(graph_of(node("Conv", "x w", "y", group=groups), {"x": [1, channels, 1, 1]}, zeros))
     assert {command.dispatch.kernel for command in plan.commands} == {"conv_direct"}
-    assert_held(plan, GUARANTEED[PER_DIMENSION])
+    assert_within(plan, GUARANTEED[PER_DIMENSION])
 
 
 def test_more_columns_than_a_grid_has_are_those_of_the_products_kernel() -> None:
     zeros = {"w": np.broadcast_to(np.float32(0), (16, 64 * 65535 + 16))}
     plan = plan_of(graph_of(node("MatMul", "x w", "y"), {"x": [16, 16]}, zeros))
     assert {command.dispatch.kernel for command in plan.commands} == {"matmul"}
-    assert_held(plan, GUARANTEED[PER_DIMENSION])
+    assert_within(plan, GUARANTEED[PER_DIMENSION])
 
 
 def test_indices_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_invocations_beyond_32_bits_are_cut(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 50)
     plan = plan_of(graph_of(node("Exp", "x", "y"), {"x": [46339, 46339]}), max_storage_buffer_binding_size=1 << 35)
     assert len(plan.commands) == 2
-    assert_held(plan, GUARANTEED[PER_DIMENSION])
+    assert_within(plan, GUARANTEED[PER_DIMENSION])
 
 
 def test_a_number_that_no_kernel_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_every_other_limit_is_held(limit: str, least: int, text: str) -> None:
 
 
 def test_what_the_host_reads_at_once_is_held_to_the_largest_buffer() -> None:
-    graph = loaded(model([node("Exp", "x", "y"), node("Abs", "x", "z")], {"x": [1000]}, "y z"))
+    graph = load_graph(model([node("Exp", "x", "y"), node("Abs", "x", "z")], {"x": [1000]}, "y z"))
     refused(graph, "its outputs take 8000 bytes together; the adapter's largest buffer has 5000", max_buffer_size=5000)
 
 

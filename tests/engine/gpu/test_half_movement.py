@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.gpu.gpu import run, test_adapter
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 MOVED = {
     "Pad": (node("Pad", "x pads", "y", mode="reflect"), {"pads": [1, 2, 1, 2]}),
@@ -41,6 +41,6 @@ def test_in_half_storage(case: str) -> None:
     tensors: dict[str, Any] = {name: np.array(value) for name, value in constants.items()}
     proto = model([operator], {"x": [30, 40]}, operator.output[0], constants=tensors, opset=18)
     x = np.random.default_rng(0).integers(-30, 30, (30, 40)).astype(np.float32)
-    (expected,) = interpret(loaded(proto), [x])
-    (result,), _ = run(loaded(proto), [x], half=True)
+    (expected,) = interpret(load_graph(proto), [x])
+    (result,), _ = run(load_graph(proto), [x], half=True)
     np.testing.assert_array_equal(result, expected)

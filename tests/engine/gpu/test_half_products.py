@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.gpu.gpu import run, test_adapter
-from tests.engine.models import feeds, interpret, loaded, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 CASES: dict[str, tuple[Any, dict[str, list[int]], int]] = {
     "MatMul": (node("MatMul", "a b", "y"), {"a": [2, 36, 40], "b": [40, 44]}, 17),
@@ -36,9 +36,9 @@ def test_in_half_storage(case: str) -> None:
         pytest.skip(f"{adapter} has no shader-f16")
     operator, shapes, opset = CASES[case]
     proto = model([operator], shapes, "y", opset=opset)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     # what float16 holds exactly, so that the error is that of the result
     inputs = [array.astype(np.float16).astype(np.float32) for array in feeds(graph)]
     (expected,) = interpret(graph, inputs)
-    (result,), _ = run(loaded(proto), inputs, half=True)
+    (result,), _ = run(load_graph(proto), inputs, half=True)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=2e-3)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare, run
-from tests.engine.models import feeds, interpret, loaded, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -179,9 +179,9 @@ def test_a_known_matrix_is_bound_whole_or_cut(limit: int, kernel: str) -> None:
     """Of 77 KB, 98 packed: the convolution's kernel cannot cut it, the product's takes it column by column."""
     matrix = np.random.default_rng(3).standard_normal((64, 300)).astype(np.float32)
     proto = model([node("MatMul", "x w", "y")], {"x": [40, 64]}, "y", {"w": matrix})
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
     expected = interpret(graph, inputs)
-    results, kernels = run(loaded(proto), inputs, limits={"max-storage-buffer-binding-size": limit})
+    results, kernels = run(load_graph(proto), inputs, limits={"max-storage-buffer-binding-size": limit})
     assert kernels[0] == kernel
     np.testing.assert_allclose(results[0], expected[0], **CLOSE)

@@ -20,7 +20,7 @@ CUT = {"max-storage-buffer-binding-size": 1024}
 """A limit on bindings that small tensors pass, so that dispatches run in ranges."""
 
 
-def reshaped(shape: tuple[int, ...], data: st.DataObject) -> tuple[int, ...]:
+def draw_shape(shape: tuple[int, ...], data: st.DataObject) -> tuple[int, ...]:
     """Another shape of as many elements."""
     factors = [factor for extent in shape for factor in _factors(extent)]
     factors = data.draw(st.permutations(factors)) if data.draw(st.booleans()) else factors
@@ -45,7 +45,7 @@ def _factors(extent: int) -> list[int]:
 def test_a_reshaped_view_is_numpys(data: st.DataObject, shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).transpose(data.draw(st.permutations(range(len(shape)))))
     strides = tuple(step // array.itemsize for step in array.strides)
-    new_shape = reshaped(array.shape, data)
+    new_shape = draw_shape(array.shape, data)
     view = Tensor(Slot(4 * array.size, "x"), "i32", array.shape, strides).reshape(new_shape)
     if view is None:
         with pytest.raises(AttributeError, match="ncompatible shape"):
@@ -78,7 +78,7 @@ Step = tuple[str, dict[str, Any], dict[str, Any], tuple[int, ...]]
 """Operator, its further inputs, its attributes, and the shape that it makes."""
 
 
-def moved(data: st.DataObject, shape: tuple[int, ...]) -> Step:
+def draw_step(data: st.DataObject, shape: tuple[int, ...]) -> Step:
     """An operator that moves elements of a tensor of that shape."""
     rank = len(shape)
     kinds = ["Reshape", "Expand", *(["Transpose", "Slice", "Pad", "Tile"] if rank else [])]
@@ -103,7 +103,7 @@ def moved(data: st.DataObject, shape: tuple[int, ...]) -> Step:
     if kind == "Expand":
         wide = (2, *(3 if extent == 1 else extent for extent in shape))
         return kind, {"shape": wide}, {}, wide
-    new_shape = reshaped(shape, data)
+    new_shape = draw_shape(shape, data)
     return kind, {"shape": new_shape}, {}, new_shape
 
 
@@ -114,7 +114,7 @@ def test_a_chain_of_movements(data: st.DataObject, shape: tuple[int, ...]) -> No
     for step in range(data.draw(st.integers(1, 5))):
         if np.prod(shape) > 1000:
             break
-        op, further_inputs, attributes, shape = moved(data, shape)
+        op, further_inputs, attributes, shape = draw_step(data, shape)
         names = {f"{name}{step}": np.array(value, np.int64) for name, value in further_inputs.items()}
         constants |= names
         nodes.append(node(op, " ".join([f"t{step}", *names]), f"t{step + 1}", **attributes))

@@ -16,9 +16,10 @@ from nss.models.catalogue import CATALOGUE
 from nss.photos import image_io
 from nss.removal import preprocess
 from tests.engine.gpu.gpu import device, run
-from tests.engine.models import U2NETP, execute, shrunk
+from tests.engine.models import U2NETP, execute, with_image_side
+from tests.project import ROOT
 
-PHOTO = Path(__file__).parents[3] / "examples" / "astronaut.png"
+PHOTO = ROOT / "examples" / "astronaut.png"
 
 
 def feeds(session: Session, seed: int = 0) -> dict[str, np.ndarray]:
@@ -28,7 +29,7 @@ def feeds(session: Session, seed: int = 0) -> dict[str, np.ndarray]:
 
 def open_session(side: int = 32, precision: str = "f32") -> Session:
     adapter = str(device().adapter.index)
-    return Session(shrunk(U2NETP, side), backend="webgpu", adapter=adapter, precision=precision)
+    return Session(with_image_side(U2NETP, side), backend="webgpu", adapter=adapter, precision=precision)
 
 
 def test_u2netp_on_a_photo() -> None:
@@ -45,13 +46,13 @@ def test_u2netp_on_a_photo() -> None:
 
 
 def test_small_bindings_change_nothing() -> None:
-    proto = shrunk(U2NETP, 160)
+    proto = with_image_side(U2NETP, 160)
     graph = load(proto)
     x = np.random.default_rng(1).random(graph.inputs[0].shape, np.float32)
     (whole,), kernels = run(graph, [x])
-    (cut,), ranges = run(load(proto), [x], limits={"max-storage-buffer-binding-size": 1 << 20})
+    (in_ranges,), ranges = run(load(proto), [x], limits={"max-storage-buffer-binding-size": 1 << 20})
     assert len(ranges) > 1.5 * len(kernels)
-    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(in_ranges, whole, rtol=0, atol=1e-6)
     plain = load(proto)
     optimize(plain)
     (expected,) = execute(plain, [x])

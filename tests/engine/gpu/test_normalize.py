@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.strided import shapes, views
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 few = settings(max_examples=30, deadline=None)
 
@@ -111,7 +111,7 @@ def test_lp_and_mean_variance_normalization(data: st.DataObject, shape: tuple[in
     ]
     proto = model(nodes, {"v_in": input_shape}, "y z", constants)
     # whole numbers: the variance of equal ones is 0, and 1e-9 divides what rounding leaves otherwise
-    shape_in = loaded(proto).inputs[0].shape
+    shape_in = load_graph(proto).inputs[0].shape
     x = np.random.default_rng(0).integers(-3, 4, shape_in).astype(np.float32)
     compare(proto, inputs=[x], rtol=1e-5, atol=1e-5)
 
@@ -150,9 +150,9 @@ def test_long_rows_take_a_step_for_each_statistic(op: str, turned: bool) -> None
     nodes.append(node(op, "c scale b", outputs, **options))
     input_shape = [1, 160, 180, 4] if turned else shape
     proto = model(nodes, {"x": input_shape}, outputs, constants=constants, opset=21)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).standard_normal(input_shape).astype(np.float32)
-    results, kernels = run(loaded(proto), [x])
+    results, kernels = run(load_graph(proto), [x])
     assert kernels.count("row_reduction") >= 4
     for result, expected in zip(results, interpret(graph, [x]), strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
@@ -162,9 +162,9 @@ def test_long_rows_take_a_step_for_each_statistic(op: str, turned: bool) -> None
 def test_rows_are_cut(op: str) -> None:
     constants = {} if op == "Softmax" else {"scale": np.ones(50, np.float32)}
     proto = model([node(op, " ".join(["x", *constants]), "y")], {"x": [40, 50]}, "y", constants)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).standard_normal([40, 50]).astype(np.float32)
-    (y,), kernels = run(loaded(proto), [x], limits=CUT)
+    (y,), kernels = run(load_graph(proto), [x], limits=CUT)
     assert len(kernels) >= 4
     np.testing.assert_allclose(y, interpret(graph, [x])[0], rtol=RTOL, atol=ATOL)
 
@@ -174,7 +174,7 @@ def test_in_half_storage() -> None:
     if adapter is not None and not adapter.f16:
         pytest.skip(f"{adapter} has no shader-f16")
     proto = model([node("Softmax", "x", "y")], {"x": [64, 48]}, "y")
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).integers(-4, 4, [64, 48]).astype(np.float32)
-    (y,), _ = run(loaded(proto), [x], half=True)
+    (y,), _ = run(load_graph(proto), [x], half=True)
     np.testing.assert_allclose(y, interpret(graph, [x])[0], rtol=1e-3)

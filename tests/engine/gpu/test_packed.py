@@ -15,7 +15,7 @@ from engine.gpu.lowering import Lowering
 from engine.gpu.plan import make_plan
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.plans import SIZES, assert_within_limits
-from tests.engine.models import feeds, interpret, loaded, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 from tests.engine.packed import DOMAINS, bnb4, nbits
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-4}
@@ -68,10 +68,10 @@ def test_gelu_joins_the_product() -> None:
     proto = nbits([9, 32], 16, bias=True, chain=chain)
     constants = {"root": np.float32(np.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)}
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), name) for name, v in constants.items())
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
     (expected,) = interpret(graph, inputs)
-    (result,), _ = run(loaded(proto), inputs)
+    (result,), _ = run(load_graph(proto), inputs)
     np.testing.assert_allclose(result, expected, **CLOSE)
 
 
@@ -97,7 +97,7 @@ def test_a_long_chain_keeps_to_the_buffers_that_every_adapter_has() -> None:
     chain[-1].output[0] = "y"
     inputs = {name: (np.float32, [9, 32]) for name in names}
     proto = nbits([9, 32], 32, zero="packed", bias=True, chain=tuple(chain), inputs=inputs)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     lowering = Lowering(graph)
     ends = lowering.run()
     for command in make_plan(lowering.dispatches, *ends, SIZES).commands:
@@ -125,10 +125,10 @@ def test_in_half_storage(make: Any) -> None:
         pytest.skip(f"{adapter} has no shader-f16")
     # scales that float16 holds, as those of a float16 file, since they too are stored so
     proto = make([36, 64], 300, dtype=np.float16)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
     (expected,) = interpret(graph, inputs)
-    (result,), _ = run(loaded(proto), inputs, half=True)
+    (result,), _ = run(load_graph(proto), inputs, half=True)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=2e-3)
 
 
@@ -139,7 +139,7 @@ def test_weights_take_their_bits_and_are_there_once() -> None:
     again.input[0], again.output[0] = "y", "z"
     proto.graph.node.append(again)
     proto.graph.output[0].name = "z"
-    lowering = Lowering(loaded(proto))
+    lowering = Lowering(load_graph(proto))
     lowering.run()
     assert [dispatch.kernel for dispatch in lowering.dispatches] == ["matmul"] * 2
     slots = {operand.tensor.slot for dispatch in lowering.dispatches for operand in dispatch.reads}
@@ -152,7 +152,7 @@ def test_weights_that_only_a_run_knows_are_refused() -> None:
     proto.graph.initializer.remove(scales)
     proto.graph.input.append(onnx.helper.make_tensor_value_info("scales", 1, [8, 2]))
     with pytest.raises(UnsupportedError, match="known at load; use 'numpy'"):
-        Lowering(loaded(proto)).run()
+        Lowering(load_graph(proto)).run()
 
 
 @settings(max_examples=12, deadline=None)
@@ -167,16 +167,16 @@ def test_weights_that_only_a_run_knows_are_refused() -> None:
 def test_integers(shape: list[int], k: int, n: int, dtype: Any, a_zero: str, b_zero: str) -> None:
     random, limits = np.random.default_rng([k, n]), np.iinfo(dtype)
 
-    def drawn(dims: list[int]) -> np.ndarray:
+    def integers(dims: list[int]) -> np.ndarray:
         return random.integers(limits.min, limits.max, dims, endpoint=True).astype(dtype)
 
     a = [*shape, k] if len(shape) > 1 else [4, *shape, k]
     inputs: dict[str, Any] = {"a": (np.uint8, a)}
-    constants = {"b": drawn([k, n])}
+    constants = {"b": integers([k, n])}
     if a_zero:
         inputs["a_zero"] = (np.uint8, [] if a_zero == "one" else [a[-2]])
     if b_zero:
-        constants["b_zero"] = drawn([] if b_zero == "one" else [n])
+        constants["b_zero"] = integers([] if b_zero == "one" else [n])
     names = f"a b {'a_zero' if a_zero else '-'} {'b_zero' if b_zero else '-'}"
     kernels = ["elementwise", "matmul"] if a_zero == "rows" and a[-2] > 1 else ["matmul"]
     compare(model([node("MatMulInteger", names, "y")], inputs, "y", constants), kernels=kernels)

@@ -12,27 +12,27 @@ from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering import Lowering
 from engine.gpu.plan import ALIGNMENT, Plan, make_plan
 from tests.engine.gpu.plans import MIB, PLANS, SIZES, u2netp
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 
-@pytest.mark.parametrize(("binding", "half"), PLANS)
-def test_no_buffer_is_read_and_written_in_one_dispatch(binding: int, half: bool) -> None:
-    for command in u2netp(binding, half).commands:
-        reads = {bound.buffer for bound in command.bindings[: len(command.dispatch.reads)]}
-        writes = {bound.buffer for bound in command.bindings[len(command.dispatch.reads) :]}
+@pytest.mark.parametrize(("binding_limit", "half"), PLANS)
+def test_no_buffer_is_read_and_written_in_one_dispatch(binding_limit: int, half: bool) -> None:
+    for command in u2netp(binding_limit, half).commands:
+        reads = {binding.buffer for binding in command.bindings[: len(command.dispatch.reads)]}
+        writes = {binding.buffer for binding in command.bindings[len(command.dispatch.reads) :]}
         assert not reads & writes, command.dispatch.label
 
 
-@pytest.mark.parametrize(("binding", "half"), PLANS)
-def test_bindings_keep_the_limits(binding: int, half: bool) -> None:
-    plan = u2netp(binding, half)
+@pytest.mark.parametrize(("binding_limit", "half"), PLANS)
+def test_bindings_keep_the_limits(binding_limit: int, half: bool) -> None:
+    plan = u2netp(binding_limit, half)
     assert len(plan.commands) > 200
     for command in plan.commands:
         assert len(command.bindings) <= 8
-        for bound in command.bindings:
-            assert bound.size <= binding
-            assert bound.offset % ALIGNMENT == 0
-            assert bound.offset + bound.size <= plan.buffers[bound.buffer]
+        for binding in command.bindings:
+            assert binding.size <= binding_limit
+            assert binding.offset % ALIGNMENT == 0
+            assert binding.offset + binding.size <= plan.buffers[binding.buffer]
         assert max(command.grid) <= 65535
 
 
@@ -78,8 +78,8 @@ def test_concats_are_made_by_their_producers() -> None:
     assert len(copies) < 20
 
 
-def planned(proto: object, **limits: int) -> Plan:
-    graph = loaded(proto)  # type: ignore[arg-type]
+def plan_of(proto: object, **limits: int) -> Plan:
+    graph = load_graph(proto)  # type: ignore[arg-type]
     lowering = Lowering(graph, binding_limit=limits.get("max-storage-buffer-binding-size", 128 * MIB))
     inputs, outputs = lowering.run()
     return make_plan(lowering.dispatches, inputs, outputs, SIZES | limits)
@@ -88,11 +88,11 @@ def planned(proto: object, **limits: int) -> Plan:
 def test_too_large_a_buffer_is_refused_by_name() -> None:
     proto = model([node("Exp", "x", "y", name="grow")], {"x": [1 << 20]}, "y")
     with pytest.raises(BackendError, match=r"'x' takes 4194304 bytes; the adapter's largest buffer has 1048576"):
-        planned(proto, **{"max-buffer-size": MIB})
+        plan_of(proto, **{"max-buffer-size": MIB})
 
 
 def test_what_cannot_be_cut_is_refused_by_name() -> None:
     weights = {"w": np.zeros((64, 64, 3, 3), np.float32)}
     proto = model([node("Conv", "x w", "y", name="wide")], {"x": [1, 64, 8, 8]}, "y", weights)
     with pytest.raises(BackendError, match=r"Conv 'wide' \(kernel conv\): 'w:packed.*' needs a binding of 147456"):
-        planned(proto, **{"max-storage-buffer-binding-size": 65536})
+        plan_of(proto, **{"max-storage-buffer-binding-size": 65536})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.strided import views
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 few = settings(max_examples=30, deadline=None)
 
@@ -97,9 +97,9 @@ def test_four_channels_at_a_time(op: str, window: dict[str, Any], limits: dict[s
 
 def test_rows_are_cut_with_what_their_windows_see() -> None:
     proto = pooled("MaxPool", [1, 4, 40, 5], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).standard_normal(graph.inputs[0].shape).astype(np.float32)
-    (y,), kernels = run(loaded(proto), [x], limits=CUT)
+    (y,), kernels = run(load_graph(proto), [x], limits=CUT)
     assert len(kernels) > 3
     np.testing.assert_array_equal(y, interpret(graph, [x])[0])
 
@@ -137,8 +137,8 @@ def test_in_half_storage(op: str) -> None:
     if adapter is not None and not adapter.f16:
         pytest.skip(f"{adapter} has no shader-f16")
     proto = pooled(op, [1, 8, 16, 16], kernel_shape=[2, 2])
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).integers(-64, 64, graph.inputs[0].shape).astype(np.float32)
-    (y,), _ = run(loaded(proto), [x], half=True)
+    (y,), _ = run(load_graph(proto), [x], half=True)
     # halves and quarters of whole numbers are exact
     np.testing.assert_array_equal(y, interpret(graph, [x])[0])

@@ -30,17 +30,17 @@ def test_the_operands_tell_a_product_from_its_look_alikes() -> None:
 def test_a_product_is_believed_only_when_right(monkeypatch: pytest.MonkeyPatch, result: str, works: bool) -> None:
     dtype = np.float16 if result == "f16" else np.float32
 
-    def computed(_: object, source: str, inputs: tuple[np.ndarray, np.ndarray], nbytes: int) -> np.ndarray:
+    def run_kernel(_: object, source: str, inputs: tuple[np.ndarray, np.ndarray], nbytes: int) -> np.ndarray:
         a, b = (array.astype(np.float32) for array in inputs)
         product = np.ascontiguousarray(a @ b if works else b @ a).astype(dtype)
         assert product.nbytes == nbytes
         assert f"var<storage, read_write> c: array<{result}>" in source
         return product.reshape(-1).view(np.uint8)
 
-    monkeypatch.setattr(probe, "_run_kernel", computed)
-    found = probe._product(None, {**CONFIG, "result_component_type": result}, 32)
-    assert found.works is works
-    assert f"f16→{result} 16x16x16" in found.reason
+    monkeypatch.setattr(probe, "_run_kernel", run_kernel)
+    verdict = probe._product(None, {**CONFIG, "result_component_type": result}, 32)
+    assert verdict.works is works
+    assert f"f16→{result} 16x16x16" in verdict.reason
 
 
 def test_units_that_are_listed_and_refused() -> None:

@@ -15,7 +15,7 @@ from engine.gpu.executor import GpuExecutor
 from engine.gpu.profile import command_seconds, gpu_seconds
 from engine.kernel_time import kernel_time
 from tests.engine.gpu.gpu import device
-from tests.engine.models import feeds, loaded, model, node
+from tests.engine.models import feeds, load_graph, model, node
 
 WEIGHTS = np.ones((8, 8, 3, 3), np.float32)
 CHAIN = model(
@@ -34,22 +34,22 @@ CHAIN = model(
 def executor() -> Iterator[GpuExecutor]:
     if not device().timestamps:
         pytest.skip(f"{device().adapter} has no timestamps: TIMING IS NOT TESTED")
-    executor = GpuExecutor(loaded(CHAIN), device())
+    executor = GpuExecutor(load_graph(CHAIN), device())
     yield executor
     executor.close()
 
 
 def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
-    executor.run(feeds(loaded(CHAIN)))
-    taken = command_seconds(executor)
-    assert len(taken) == len(executor.plan.commands)
-    assert all(0 <= seconds < 60 for seconds in taken)
-    assert sum(taken) > 0
+    executor.run(feeds(load_graph(CHAIN)))
+    durations = command_seconds(executor)
+    assert len(durations) == len(executor.plan.commands)
+    assert all(0 <= duration < 60 for duration in durations)
+    assert sum(durations) > 0
 
 
 @pytest.mark.wall_clock
 def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -> None:
-    executor.run(feeds(loaded(CHAIN)))
+    executor.run(feeds(load_graph(CHAIN)))
     gpu_seconds(executor, 1)
     whole, parts = min(gpu_seconds(executor, 5)), min(sum(command_seconds(executor)) for _ in range(5))
     assert len(gpu_seconds(executor, 2)) == 2
@@ -58,7 +58,7 @@ def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -
 
 
 def test_observing_changes_no_result(executor: GpuExecutor) -> None:
-    inputs = feeds(loaded(CHAIN))
+    inputs = feeds(load_graph(CHAIN))
     rows: list[tuple[str, str, float]] = []
     (plain,) = executor.run(inputs)
     (observed,) = executor.run(inputs, lambda *row: rows.append(row))
@@ -74,7 +74,7 @@ def test_more_passes_than_one_query_set_holds(executor: GpuExecutor, monkeypatch
 
 
 def test_a_device_without_timestamps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = GpuExecutor(loaded(CHAIN), device())
+    executor = GpuExecutor(load_graph(CHAIN), device())
     monkeypatch.setattr(device(), "timestamps", False)
     with pytest.raises(BackendError, match="has no timestamp queries"):
         command_seconds(executor)

@@ -14,7 +14,7 @@ from engine.gpu.tensor import Slot, Tensor, strides_of
 from engine.ops.reduce import REDUCTIONS
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.strided import shapes, views
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 few = settings(max_examples=40, deadline=None)
 
@@ -52,7 +52,7 @@ def test_any_reduction(data: st.DataObject, op: str) -> None:
 @given(st.data(), st.sampled_from(EXACT))
 def test_any_reduction_of_integers(data: st.DataObject, op: str) -> None:
     proto = data.draw(reductions(np.int32, op))
-    shape = loaded(proto).inputs[0].shape
+    shape = load_graph(proto).inputs[0].shape
     bound = 2 if op == "ReduceProd" else 20
     compare(proto, inputs=[np.random.default_rng(len(shape)).integers(-bound, bound, shape).astype(np.int32)])
 
@@ -103,23 +103,23 @@ def test_over_nothing(op: str) -> None:
 def test_long_rows_take_several_steps(op: str, shape: list[int], axes: list[int], steps: int) -> None:
     proto = reduction(op, shape, axes)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32) + np.float32(3)
-    (y,), kernels = run(loaded(proto), [x])
+    (y,), kernels = run(load_graph(proto), [x])
     assert kernels == ["row_reduction"] * (2 * steps if op == "ReduceLogSumExp" else steps)
-    np.testing.assert_allclose(y, interpret(loaded(proto), [x])[0], rtol=1e-5)
+    np.testing.assert_allclose(y, interpret(load_graph(proto), [x])[0], rtol=1e-5)
 
 
 def test_sums_of_long_rows_are_accurate() -> None:
     x = np.random.default_rng(0).random([1, 1 << 20], np.float32)
-    (y,), _ = run(loaded(reduction("ReduceMean", list(x.shape), [1])), [x])
+    (y,), _ = run(load_graph(reduction("ReduceMean", list(x.shape), [1])), [x])
     np.testing.assert_allclose(y[0, 0], x.mean(dtype=np.float64), rtol=2e-7)
 
 
 @pytest.mark.parametrize("axes", [[1], [2], [3], [1, 2], [2, 3]])
 def test_rows_are_cut(axes: list[int]) -> None:
     proto = reduction("ReduceSum", [5, 6, 7, 8], axes)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).integers(-9, 9, [5, 6, 7, 8]).astype(np.float32)
-    (y,), kernels = run(loaded(proto), [x], limits=CUT)
+    (y,), kernels = run(load_graph(proto), [x], limits=CUT)
     assert len(kernels) > 1
     np.testing.assert_array_equal(y, interpret(graph, [x])[0])
 
@@ -165,5 +165,5 @@ def test_in_half_storage() -> None:
         pytest.skip(f"{adapter} has no shader-f16")
     proto = reduction("ReduceMax", [64, 48], [1])
     x = np.random.default_rng(0).integers(-64, 64, [64, 48]).astype(np.float32)
-    (y,), _ = run(loaded(proto), [x], half=True)
+    (y,), _ = run(load_graph(proto), [x], half=True)
     np.testing.assert_array_equal(y, x.max(axis=1, keepdims=True))

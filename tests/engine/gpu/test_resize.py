@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.strided import views
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 few = settings(max_examples=40, deadline=None)
 
@@ -78,9 +78,9 @@ def test_four_channels_at_a_time(mode: str, sizes: list[int], limits: dict[str, 
 
 def test_a_row_of_the_result_needs_a_few_of_the_input() -> None:
     proto = resized([1, 4, 30, 6], [60, 12], mode="linear")
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).standard_normal(graph.inputs[0].shape).astype(np.float32)
-    (y,), kernels = run(loaded(proto), [x], limits=CUT)
+    (y,), kernels = run(load_graph(proto), [x], limits=CUT)
     assert len(kernels) > 4
     np.testing.assert_allclose(y, interpret(graph, [x])[0], rtol=0, atol=2e-6)
 
@@ -161,8 +161,8 @@ def test_in_half_storage(mode: str) -> None:
     if adapter is not None and not adapter.f16:
         pytest.skip(f"{adapter} has no shader-f16")
     proto = resized([1, 8, 16, 16], [32, 32], mode=mode)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     x = np.random.default_rng(0).integers(-64, 64, graph.inputs[0].shape).astype(np.float32)
-    (y,), _ = run(loaded(proto), [x], half=True)
+    (y,), _ = run(load_graph(proto), [x], half=True)
     # quarters of whole numbers are exact
     np.testing.assert_array_equal(y, interpret(graph, [x])[0])

@@ -16,7 +16,7 @@ from engine.gpu.plan import make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.gpu.plans import PLANS, SIZES, assert_within_limits, u2netp
-from tools.node_tests import implemented, node_test
+from tools.node_tests import node_test, runnable_tests
 
 PER_DIMENSION = "max-compute-workgroups-per-dimension"
 
@@ -24,7 +24,7 @@ PER_DIMENSION = "max-compute-workgroups-per-dimension"
 def sources_of_node_tests() -> dict[str, str]:
     """The source of each dispatch, and its label, of every node test that loads without values for its inputs."""
     sources: dict[str, str] = {}
-    for name in implemented():
+    for name in runnable_tests():
         test = node_test(name)
         shapes = {key: array.shape for key, array in test.inputs.items()}
         try:

@@ -49,9 +49,9 @@ SMALLER_THAN_A_WINDOW = [WindowGrid(2, 3, 4, 0), WindowGrid(1, 1, 2, 1)]
 
 
 @pytest.mark.parametrize("grid", [*GRIDS, *SMALLER_THAN_A_WINDOW, WindowGrid(10, 15, 7, 3)], ids=str)
-@pytest.mark.parametrize("masked", [-100.0, -np.inf])
-def test_grids(grid: WindowGrid, masked: float) -> None:
-    compare(attention(grid, size=4, masked=masked))
+@pytest.mark.parametrize("mask_value", [-100.0, -np.inf])
+def test_grids(grid: WindowGrid, mask_value: float) -> None:
+    compare(attention(grid, size=4, mask_value=mask_value))
 
 
 @pytest.mark.parametrize("size", [4, 32, 64])
@@ -80,7 +80,7 @@ def test_half_storage(grid: WindowGrid) -> None:
 
 @pytest.mark.parametrize("loud", [30.0, 1e3])
 def test_scores_beyond_what_exp_can_hold(loud: float) -> None:
-    compare(attention(WindowGrid(7, 8, 4, 2), size=4, loud=loud), tolerance=1e-6 * loud)
+    compare(attention(WindowGrid(7, 8, 4, 2), size=4, bias_scale=loud), tolerance=1e-6 * loud)
 
 
 def test_a_mask_of_infinities_within_the_bias() -> None:

@@ -14,7 +14,7 @@ from engine.graph import bounds
 from engine.graph.bounds import MOST_AXES
 from engine.graph.ir import TensorType
 from engine.ops import registry
-from tests.engine.models import Dims, loaded, model, node
+from tests.engine.models import Dims, load_graph, model, node
 from tests.wall_clock import computed_within
 
 F32, F64, I64, U8 = np.float32, np.float64, np.int64, np.uint8
@@ -102,10 +102,10 @@ NOT_THIS_MACHINE = {
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
 @pytest.mark.parametrize("name", NO_MACHINE)
 def test_what_no_machine_can_hold(name: str, backend: str) -> None:
-    with computed_within(5), pytest.raises(ModelError) as caught:
+    with computed_within(5), pytest.raises(ModelError) as failure:
         Session(NO_MACHINE[name].SerializeToString(), backend=backend)
-    assert not isinstance(caught.value, UnsupportedError)
-    assert "\n" not in str(caught.value)
+    assert not isinstance(failure.value, UnsupportedError)
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
@@ -134,16 +134,16 @@ def test_constants_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     nodes = [node("ConstantOfShape", "s", name) for name in "abc"]
     protos = [model(nodes, {}, outputs, {"s": np.array([110 << 16])}) for outputs in ("a", "a b c")]
-    loaded(protos[0])
+    load_graph(protos[0])
     with pytest.raises(TooLargeError, match=r"^ConstantOfShape '.': what is computed before a run takes"):
-        loaded(protos[1])
+        load_graph(protos[1])
 
 
 def test_views_of_a_constant_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     nodes = [node("ConstantOfShape", "s", "v0")]
     nodes += [node("Reshape", f"v{index} t", f"v{index + 1}") for index in range(5)]
-    loaded(model(nodes, {}, "v5", {"s": np.array([100 << 16]), "t": np.array([100, -1])}))
+    load_graph(model(nodes, {}, "v5", {"s": np.array([100 << 16]), "t": np.array([100, -1])}))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
@@ -189,11 +189,11 @@ def test_whatever_an_operator_raises_names_its_node(
     monkeypatch.setitem(registry._OPERATORS, ("", "Trilu"), [failing])
     proto = model([node("Trilu", "x", "y", name="corner")], {"x": [2, 2]}, "y")
     with (
-        pytest.raises(expected, match=r"Trilu 'corner'") as caught,
+        pytest.raises(expected, match=r"Trilu 'corner'") as failure,
         Session(proto.SerializeToString(), backend=backend) as session,
     ):
         session.run({"x": np.ones((2, 2), F32)})
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "reference"])
@@ -214,10 +214,12 @@ def test_range_takes_little_more_than_its_result() -> None:
         values = [np.array(number) for number in (start, limit, delta)]
         expected = np.array(range(start, limit, delta), I64)
         proto = model([node("Range", "a b c", "y")], {}, "y", dict(zip("abc", values, strict=True)))
-        (value,) = loaded(proto).outputs
+        (value,) = load_graph(proto).outputs
         assert value.data is not None
         np.testing.assert_array_equal(value.data, expected)
-    (value,) = loaded(model([node("Range", "a b c", "y")], {}, "y", {"a": F32(0), "b": F32(1), "c": F32(0.1)})).outputs
+    (value,) = load_graph(
+        model([node("Range", "a b c", "y")], {}, "y", {"a": F32(0), "b": F32(1), "c": F32(0.1)})
+    ).outputs
     np.testing.assert_array_equal(value.data, (np.arange(10) * np.float64(F32(0.1))).astype(F32))
 
 
@@ -225,7 +227,7 @@ def test_range_takes_little_more_than_its_result() -> None:
 def test_many_numbers_are_made_at_once() -> None:
     values = {"a": np.array(0), "b": np.array(5 * 10**6), "c": np.array(1)}
     with computed_within(0.5):
-        graph = loaded(model([node("Range", "a b c", "y")], {}, "y", values))
+        graph = load_graph(model([node("Range", "a b c", "y")], {}, "y", values))
     assert graph.outputs[0].shape == (5 * 10**6,)
 
 

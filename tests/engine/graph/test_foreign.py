@@ -108,10 +108,10 @@ def test_each_is_called_what_it_is(sentence: str, tmp_path: Path) -> None:
     """By its content, under the name of a model."""
     path = tmp_path / "model.onnx"
     path.write_bytes(FILES[sentence])
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         ModelFile.read(path)
-    assert str(caught.value).startswith(f"model '{path}' {sentence}")
-    assert "\n" not in str(caught.value)
+    assert str(failure.value).startswith(f"model '{path}' {sentence}")
+    assert "\n" not in str(failure.value)
     with pytest.raises(ModelError, match=r"^the model given as bytes (is|holds) "):
         ModelFile.read(FILES[sentence])
 

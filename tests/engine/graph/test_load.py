@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engine import InputError, ModelError, Session, UnsupportedError
-from tests.engine.models import branch, feeds, interpret, loaded, model, node
+from tests.engine.models import branch, feeds, interpret, load_graph, model, node
 
 INT64 = np.int64
 ADD = model([node("Add", "x z", "y")], {"x": ["N", 3], "z": [1, 3]}, "y")
@@ -18,17 +18,17 @@ ADD = model([node("Add", "x z", "y")], {"x": ["N", 3], "z": [1, 3]}, "y")
 
 def error(proto: onnx.ModelProto, kind: type[Exception] = ModelError, **options: Any) -> str:
     """The message that loading the model fails with."""
-    with pytest.raises(kind) as caught:
-        loaded(proto, **options)
-    assert type(caught.value) is kind
-    return str(caught.value)
+    with pytest.raises(kind) as failure:
+        load_graph(proto, **options)
+    assert type(failure.value) is kind
+    return str(failure.value)
 
 
 # Input shapes
 
 
 def test_symbolic_dimension_bound() -> None:
-    graph = loaded(ADD, input_shapes={"x": (5, 3)})
+    graph = load_graph(ADD, input_shapes={"x": (5, 3)})
     assert [(value.name, value.shape) for value in graph.inputs] == [("x", (5, 3)), ("z", (1, 3))]
     assert graph.outputs[0].shape == (5, 3)
 
@@ -52,11 +52,11 @@ def test_input_declared_without_shape() -> None:
     proto = model([node("Relu", "x", "y")], {"x": []}, "y")
     proto.graph.input[0].type.tensor_type.ClearField("shape")
     assert "bind its dimensions with input_shapes" in error(proto, InputError)
-    assert loaded(proto, input_shapes={"x": (2, 2)}).outputs[0].shape == (2, 2)
+    assert load_graph(proto, input_shapes={"x": (2, 2)}).outputs[0].shape == (2, 2)
 
 
 def test_scalar_input() -> None:
-    assert loaded(model([node("Relu", "x", "y")], {"x": []}, "y")).outputs[0].shape == ()
+    assert load_graph(model([node("Relu", "x", "y")], {"x": []}, "y")).outputs[0].shape == ()
 
 
 def test_bound_values() -> None:
@@ -64,7 +64,7 @@ def test_bound_values() -> None:
     assert error(proto, input_shapes={"s": (2,)}) == (
         "Reshape 'y': input 1 ('s') decides a shape and depends on the data; bind it to a value at load"
     )
-    graph = loaded(proto, input_values={"s": np.array([2, -1])})
+    graph = load_graph(proto, input_values={"s": np.array([2, -1])})
     assert [value.name for value in graph.inputs] == ["x"]
     assert graph.outputs[0].shape == (2, 6)
     assert error(proto, InputError, input_values={"s": np.array([2.0, -1])}) == (
@@ -90,7 +90,7 @@ def test_input_of_a_type_that_is_not_held() -> None:
 def test_initializers_listed_as_inputs_are_constants() -> None:
     # IR versions before 4 demand it
     proto = model([node("Add", "x w", "y")], {"x": [2], "w": [2]}, "y", {"w": np.ones(2, np.float32)}, ir_version=3)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     assert [value.name for value in graph.inputs] == ["x"]
     assert [value.name for value in graph.constants()] == ["w"]
     assert "no input 'w'" in error(proto, InputError, input_shapes={"w": (2,)})
@@ -123,7 +123,7 @@ CHAIN = model([node("Relu", "x", "a"), node("Neg", "a", "b"), node("Exp", "x", "
     ],
 )
 def test_only_the_outputs_asked_for_are_kept(outputs: Any, names: list[str], nodes: list[str]) -> None:
-    graph = loaded(CHAIN, outputs=outputs)
+    graph = load_graph(CHAIN, outputs=outputs)
     assert [value.name for value in graph.outputs] == names
     assert [node.op for node in graph.nodes] == nodes
 
@@ -149,7 +149,7 @@ def test_output_that_is_an_input_or_a_constant() -> None:
 
 def test_damage_outside_of_what_is_wanted_does_not_matter() -> None:
     proto = model([node("Relu", "x", "y"), node("Add", "x gone", "z")], {"x": [2]}, "y z")
-    assert loaded(proto, outputs=None).histogram() == {"Relu": 1}
+    assert load_graph(proto, outputs=None).histogram() == {"Relu": 1}
     assert error(proto) == "Add '': nothing in the graph makes 'gone'"
 
 
@@ -175,7 +175,7 @@ def test_two_producers() -> None:
 
 def test_unsorted_nodes_are_put_in_order() -> None:
     proto = model([node("Neg", "b", "y"), node("Relu", "a", "b"), node("Exp", "x", "a")], {"x": [2]}, "y")
-    assert [node.op for node in loaded(proto).nodes] == ["Exp", "Relu", "Neg"]
+    assert [node.op for node in load_graph(proto).nodes] == ["Exp", "Relu", "Neg"]
 
 
 def test_more_outputs_than_the_operator_has() -> None:
@@ -239,7 +239,7 @@ def test_if_with_constant_condition(condition: bool) -> None:
 
 
 def test_what_only_the_other_branch_needs_is_pruned() -> None:
-    assert loaded(if_model({}, TRUE)).histogram() == {"Exp": 1, "Add": 1, "Identity": 2}
+    assert load_graph(if_model({}, TRUE)).histogram() == {"Exp": 1, "Add": 1, "Identity": 2}
 
 
 def test_if_on_shape_arithmetic() -> None:
@@ -250,7 +250,7 @@ def test_if_on_shape_arithmetic() -> None:
         node("If", "c", "y", then_branch=branch([], "x"), else_branch=branch([node("Unsqueeze", "x zero", "u")], "u")),
     ]
     proto = model(nodes, {"x": [2, 3, 4]}, "y", {"four": np.array(4), "zero": np.array([0])})
-    assert loaded(proto).outputs[0].shape == (1, 2, 3, 4)
+    assert load_graph(proto).outputs[0].shape == (1, 2, 3, 4)
 
 
 def test_two_outputs_of_one_branch_value_keep_their_names() -> None:
@@ -284,7 +284,7 @@ def test_malformed_ifs() -> None:
 
 
 def test_folded_graph_still_has_its_outputs() -> None:
-    graph = loaded(
+    graph = load_graph(
         model([node("Range", "a b c", "y")], {}, "y", {"a": np.array(1), "b": np.array(7), "c": np.array(2)})
     )
     assert graph.nodes == []

@@ -230,10 +230,10 @@ def test_a_file_larger_than_protobuf_takes(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.touch()
     os.truncate(path, LARGEST + 1)  # a hole: it takes no room
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         ModelFile.read(path)
     message = "has 2,147,483,648 bytes, and an ONNX file at most 2,147,483,647; export it with external data"
-    assert str(caught.value) == f"model '{path}' {message}"
+    assert str(failure.value) == f"model '{path}' {message}"
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,9 @@ def test_path_errors(tmp_path: Path) -> None:
         (tmp_path / "none.onnx", f"model '{tmp_path / 'none.onnx'}' cannot be read: No such file or directory"),
         ("n" * 300, f"model '{'n' * 300}' cannot be read: File name too long"),
     ]:
-        with pytest.raises(ModelError) as caught:
+        with pytest.raises(ModelError) as failure:
             Session(path)
-        assert str(caught.value) == message
+        assert str(failure.value) == message
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_path_errors(tmp_path: Path) -> None:
 def test_not_a_model(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     for source in (tmp_path / "m.onnx", content):
-        with pytest.raises(ModelError) as caught:
+        with pytest.raises(ModelError) as failure:
             Session(source)
-        assert message in str(caught.value)
-        assert "\n" not in str(caught.value)
+        assert message in str(failure.value)
+        assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("opset", range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1))
@@ -241,9 +241,9 @@ def test_names_that_are_not_text() -> None:
 
 def test_messages_quote_control_characters_escaped() -> None:
     content = RELU.SerializeToString().replace(b"Relu", b"R\x1b\nu")
-    with pytest.raises(UnsupportedError) as caught:
+    with pytest.raises(UnsupportedError) as failure:
         Session(content)
-    assert r"ai.onnx.R\x1b\nu version 17 (1 node)" in str(caught.value)
+    assert r"ai.onnx.R\x1b\nu version 17 (1 node)" in str(failure.value)
 
 
 @pytest.mark.parametrize("part", [0.001, 0.1, 0.5, 0.9, 0.99, 0.99999])

@@ -11,7 +11,7 @@ import pytest
 
 from engine.graph.ir import Value
 from engine.graph.rearrangement import Rearrangements, is_rearrangement
-from tests.engine.models import interpret, loaded, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 SHAPE = [2, 3, 4]
 COUNT = 24
@@ -27,7 +27,7 @@ def rearrange(
     **constants: Any,
 ) -> tuple[Rearrangements, list[Value]]:
     """The rearrangements of a graph that begins at ``x``, and its outputs."""
-    graph = loaded(model(nodes, {"x": list(shape)}, outputs, constants, opset=opset))
+    graph = load_graph(model(nodes, {"x": list(shape)}, outputs, constants, opset=opset))
     return Rearrangements(graph.producers()), graph.outputs
 
 
@@ -87,7 +87,7 @@ CHAINS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_elements_are_what_the_chain_makes_of_their_numbers(name: str) -> None:
     nodes, constants = CHAINS[name]
-    graph = loaded(model(nodes, {"x": SHAPE}, "y", constants))
+    graph = load_graph(model(nodes, {"x": SHAPE}, "y", constants))
     rearrangements, (y,) = Rearrangements(graph.producers()), graph.outputs
     assert all(is_rearrangement(node) for node in graph.nodes)
     assert rearrangements.moves(y)

@@ -40,9 +40,9 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_numpy_refuses_what_is_malformed_at_load(name: str) -> None:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         Session(MALFORMED[name].SerializeToString(), backend="numpy")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
 
 
 @pytest.mark.parametrize("name", [name for name in MALFORMED if "Resize" not in name])
@@ -61,9 +61,9 @@ def test_another_size_than_the_file_was_exported_with() -> None:
     )
     with Session(proto.SerializeToString(), input_shapes={"x": (1, 3, 1024, 8)}) as session:
         assert session.outputs[0].shape == (1, 3, 512, 8)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         Session(proto.SerializeToString(), input_shapes={"x": (1, 3, 512, 8)})
-    assert str(caught.value) == (
+    assert str(failure.value) == (
         "input 'x' bound to [1, 3, 512, 8]: Split '/decoder/Split_64': inputs (float32[1,3,512,8], int64[2]) do not "
         "fit the operator: 2 parts of 1024 in all do not make up extent 512 of axis 2; the file may hold sizes of the "
         "shape that it was exported with: bind that one"
@@ -79,9 +79,9 @@ def test_a_size_that_folded_arithmetic_does_not_take() -> None:
 
 def test_a_file_of_one_size_is_not_said_to_have_been_bound() -> None:
     proto = model([node("Split", "x sizes", "y z")], {"x": [8]}, "y", {"sizes": np.array([2, -2])})
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         Session(proto.SerializeToString(), input_shapes={"x": (8,)})
-    assert str(caught.value) == (
+    assert str(failure.value) == (
         "Split 'y': inputs (float32[8], int64[2]) do not fit the operator: a part of -2 along axis 0"
     )
 

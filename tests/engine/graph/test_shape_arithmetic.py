@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from engine import Session
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 I = np.array  # noqa: E741 (constants below read better short)
 
@@ -134,7 +134,7 @@ def test_folds_and_holds(name: str) -> None:
     nodes, constants, remaining = CASES[name]
     proto = model(nodes, {"x": ["N", "C", "H", "W"]}, "y", constants)
     shape = (2, 3, 4, 4)
-    assert dict(loaded(proto, input_shapes={"x": shape}).histogram()) == remaining
+    assert dict(load_graph(proto, input_shapes={"x": shape}).histogram()) == remaining
 
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     content = proto.SerializeToString()

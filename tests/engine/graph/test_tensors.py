@@ -118,10 +118,10 @@ def test_bad_reference(entries: dict[str, Any], message: str, tmp_path: Path) ->
     array = sample(np.dtype(np.float32))
     external(array, base)
     tensor = referring(array, **{"location": "w.bin", "offset": 0, "length": array.nbytes, **entries})
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as failure:
         to_array(tensor, base)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
 def test_link_out_of_the_folder(tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_the_files_of_external_data_are_named_wherever_tensors_are() -> None:
 def test_location_that_is_no_path(location: bytes, tmp_path: Path) -> None:
     content = referring(np.ones(3, np.float32), location="?" * len(location)).SerializeToString()
     tensor = TensorProto.FromString(content.replace(b"?" * len(location), location))
-    with pytest.raises(ModelError, match="external data") as caught:
+    with pytest.raises(ModelError, match="external data") as failure:
         to_array(tensor, tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
 
 
 def test_location_in_a_loop_of_links(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from onnx import helper
 
 from engine import Session, UnsupportedError
 from engine.graph import unsupported_operators
-from tests.engine.models import branch, loaded, model, node
+from tests.engine.models import branch, load_graph, model, node
 
 
 def refusal(proto: onnx.ModelProto, **options: Any) -> str:
     """What loading the model is refused with."""
-    with pytest.raises(UnsupportedError) as caught:
+    with pytest.raises(UnsupportedError) as failure:
         Session(proto.SerializeToString(), **options)
-    return str(caught.value)
+    return str(failure.value)
 
 
 def test_every_missing_operator_is_listed_with_domain_version_and_count() -> None:
@@ -63,7 +63,7 @@ def test_what_no_wanted_output_needs_may_be_missing() -> None:
 def test_both_spellings_of_the_default_domain() -> None:
     proto = model([node("Relu", "x", "y", domain="ai.onnx")], {"x": [2]}, "y")
     proto.opset_import[0].domain = "ai.onnx"
-    assert [node.domain for node in loaded(proto).nodes] == [""]
+    assert [node.domain for node in load_graph(proto).nodes] == [""]
 
 
 @pytest.mark.parametrize("condition", [True, False])
@@ -73,7 +73,7 @@ def test_only_the_branch_that_is_taken_counts(condition: bool) -> None:
         [node("If", "c", "y", then_branch=fine, else_branch=missing)], {"x": [2]}, "y", {"c": np.array(condition)}
     )
     if condition:
-        assert "Relu" in loaded(proto).histogram()
+        assert "Relu" in load_graph(proto).histogram()
     else:
         assert "ai.onnx.NoSuchOp version 17 (1 node)" in refusal(proto)
 

@@ -288,11 +288,11 @@ def test_einsum_shape_is_that_of_numpy(equation: str, shapes: list[tuple[int, ..
     ],
 )
 def test_refused(op: str, inputs: tuple[np.ndarray, ...], attributes: dict[str, Any], opset: int, error: str) -> None:
-    with pytest.raises(ModelError, match=error) as caught:
+    with pytest.raises(ModelError, match=error) as failure:
         run(op, *inputs, opset=opset, **attributes)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(failure.value)
     is_unsupported = op in ("Cast", "Dropout") or "training_mode" in attributes
-    assert isinstance(caught.value, UnsupportedError) == is_unsupported
+    assert isinstance(failure.value, UnsupportedError) == is_unsupported
 
 
 def test_training_dropout_passes_all_at_ratio_zero_alone() -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from engine.errors import ModelError, UnsupportedError
-from tests.engine.models import feeds, interpret, loaded
+from tests.engine.models import feeds, interpret, load_graph
 from tests.engine.ops.oracle import run_onnxruntime
 from tests.engine.packed import bnb4, nbits
 
@@ -18,7 +18,7 @@ CLOSE, HALF_CLOSE = 5e-6, 1e-3
 
 
 def agree(proto: onnx.ModelProto, tolerance: float = CLOSE) -> None:
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
     (ours,) = interpret(graph, inputs)
     (theirs,) = run_onnxruntime(proto, {"a": inputs[0]})
@@ -72,7 +72,7 @@ def with_attributes(proto: onnx.ModelProto, **attributes: int) -> onnx.ModelProt
 )
 def test_refusals(make: Any, attributes: dict[str, int], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        loaded(with_attributes(make([3, 64], 8), **attributes))
+        load_graph(with_attributes(make([3, 64], 8), **attributes))
 
 
 def test_an_order_of_the_weights_is_refused() -> None:
@@ -80,4 +80,4 @@ def test_an_order_of_the_weights_is_refused() -> None:
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(64, np.int32), "groups"))
     proto.graph.node[0].input[4] = "groups"
     with pytest.raises(UnsupportedError, match="g_idx"):
-        loaded(proto)
+        load_graph(proto)

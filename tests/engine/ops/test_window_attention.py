@@ -34,7 +34,7 @@ def attention_node(
     """A WindowAttention over inputs of these shapes."""
     kind = np.dtype(dtype)
     inputs = [None if shape is None else Value(str(shape), TensorType(kind, shape)) for shape in shapes]
-    attributes = {"heads": heads, "scale": scale, "masked": mask_value, "window": grid.window, "shift": grid.shift}
+    attributes = {"heads": heads, "scale": scale, "mask_value": mask_value, "window": grid.window, "shift": grid.shift}
     attributes |= {"height": grid.height, "width": grid.width}
     node = Node("WindowAttention", inputs, [], attributes=attributes, domain=INTERNAL_DOMAIN)
     node.outputs = [Value("y", ops.infer(node)[0])]

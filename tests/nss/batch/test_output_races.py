@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nss
 from nss.batch import planning
 from tests.nss.conftest import Outcome
+from tests.project import ROOT
 
 Command = Callable[..., Outcome]
 Listing = Callable[[Path], list[str]]
-ROOT = Path(nss.__file__).parents[1]
 COUNT = 40
 
 
@@ -213,11 +212,11 @@ def test_a_name_that_is_taken_while_the_plan_is_made_is_numbered(
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
     number = planning._number
 
-    def then_taken(jobs: dict[str, planning.Job], keys: object, sidecar: bool) -> None:
+    def number_and_touch(jobs: dict[str, planning.Job], keys: object, sidecar: bool) -> None:
         number(jobs, keys, sidecar)  # type: ignore[arg-type]
         (tmp_path / "a.cutout.png").touch()
 
-    monkeypatch.setattr(planning, "_number", then_taken)
+    monkeypatch.setattr(planning, "_number", number_and_touch)
     (job,) = planning.plan([str(tmp_path / "a.png")], None, exists="rename")
     assert (job.error, job.target) == (None, tmp_path / "a.cutout.png")
     assert next(job.alternatives()) == tmp_path / "a.cutout-2.png"

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import nss
+from tests.project import ROOT
 from tests.wall_clock import within
 
-ROOT = Path(nss.__file__).parents[1]
 Listing = Callable[[Path], list[str]]
 
 SCRIPT = """

@@ -18,13 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nss
 from nss.masks.sanity import NOTHING
 from tests.engine.models import model as onnx_model
 from tests.engine.models import node
 from tests.nss.conftest import Outcome
+from tests.project import ROOT
 
-ROOT = Path(nss.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 Command = Callable[..., Any]
 Listing = Callable[[Path], list[str]]

@@ -13,8 +13,8 @@ from nss.cli.commands.preview import NOT_ON_A_SHEET
 from nss.cli.help_sections import ARGUMENTS, COMMON
 from tests.nss.cli.command_line import commands, hidden_options, options, shown_options
 from tests.nss.conftest import Outcome
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 Command = Callable[..., Outcome]
 

@@ -20,8 +20,8 @@ from PIL import Image
 import nss
 from nss.evaluation.examine import examine
 from tests.nss.images import STORED
+from tests.project import ROOT
 
-ROOT = Path(nss.__file__).parents[1]
 Command = Callable[..., Any]
 Listing = Callable[[Path], list[str]]
 

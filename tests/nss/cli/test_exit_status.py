@@ -17,8 +17,8 @@ import engine
 import nss.cli.terminal
 from nss.errors import EXIT_STATUS, NssError
 from tests.nss.conftest import BrightnessSession, Outcome
+from tests.project import ROOT
 
-ROOT = Path(__file__).parents[3]
 SIGNALS = {128 + number: number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from nss.cli.help_sections import ARGUMENTS, COMMON, SECTIONS
 from tests.nss.cli.command_line import hidden_options, options, shown_options
 from tests.nss.conftest import Outcome
+from tests.project import ROOT
 
 Command = Callable[..., Outcome]
-ROOT = Path(__file__).parents[3]
 SECTIONED = ("remove", "preview", "bench", "parity")
 
 

@@ -202,7 +202,13 @@ def test_a_size_that_was_guessed_is_blamed_where_the_model_does_not_run_at_it(
 ) -> None:
     fixed = [node("Conv", "x w", "a"), node("Reshape", "a shape", "b"), node("Sigmoid", "b", "y")]
     shape = {"shape": np.array([1, 1, 64, 64])}
-    path = save_model(tmp_path / "m.onnx", fixed, {"y": [1, 1, "h", "w"]}, {"x": [1, 3, "h", "w"]}, shape)
+    path = save_model(
+        tmp_path / "m.onnx",
+        fixed,
+        outputs={"y": [1, 1, "h", "w"]},
+        inputs={"x": [1, 3, "h", "w"]},
+        constants=shape,
+    )
     refused = run(command, path)
     assert refused.status == 3
     assert refused.err[-1].endswith("1024x1024 is a guess: say by --model-size what the model was made for")

@@ -18,24 +18,16 @@ from PIL import Image
 
 import nss
 from nss.cli.progress import Progress
+from tests.nss.child import run_child
+from tests.project import ROOT
 from tests.wall_clock import child_seconds
 
-ROOT = Path(nss.__file__).parents[1]
 Run = Callable[..., "object"]
 
 
 def process(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own, with the built-in model only."""
-    folder = str(cwd / "no models")
-    offline = {"NSS_MODEL_DIR": folder, "HF_HOME": folder, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "nss", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **offline, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_child([sys.executable, "-m", "nss", *arguments], folder=cwd, timeout_s=120, **environment)
 
 
 @pytest.fixture(scope="session")

@@ -80,9 +80,9 @@ def test_an_error_reads_right_in_both_places(command: Command, photo: Path) -> N
 
 
 def test_a_model_that_is_missing_reads_right_in_both_places(command: Command) -> None:
-    with pytest.raises(ModelUnavailableError) as caught:
+    with pytest.raises(ModelUnavailableError) as failure:
         nss.Remover("rmbg-1.4", allow_fetch=False)
-    assert str(caught.value) == "rmbg-1.4 is not on this machine: 'allow_fetch' would fetch it"
+    assert str(failure.value) == "rmbg-1.4 is not on this machine: 'allow_fetch' would fetch it"
     assert command("models", "path", "rmbg-1.4").err == [
         "nss-wgpu: rmbg-1.4 is not on this machine: `nss-wgpu models pull` would fetch it"
     ]
@@ -96,10 +96,10 @@ def test_a_model_that_is_missing_reads_right_in_both_places(command: Command) ->
     ],
 )
 def test_an_error_names_parameters_and_values_apart(call: Callable[[], object], text: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as failure:
         call()
-    assert str(caught.value) == text
-    assert describe(caught.value) == re.sub(r"'([a-z]+)'", r"--\1", text)
+    assert str(failure.value) == text
+    assert describe(failure.value) == re.sub(r"'([a-z]+)'", r"--\1", text)
 
 
 def test_a_key_of_a_models_interface_is_the_option_for_it() -> None:

@@ -21,13 +21,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nss
 from tests.nss.conftest import Outcome
+from tests.project import ROOT
 
 Command = Callable[..., Outcome]
 Listing = Callable[[Path], list[str]]
 Node = Callable[[str, int], Path]
-ROOT = Path(nss.__file__).parents[1]
 EXISTS = [(), ("--overwrite",), ("--skip-existing",), ("--rename",)]
 
 
@@ -189,33 +188,33 @@ def test_standard_streams_that_are_the_input(photo: Path, mask: Path) -> None:
 def test_nothing_that_is_read_is_overwritten(
     command: Command, photo: Path, mask: Path, tmp_path: Path, small: Path, listing: Listing, kind: str
 ) -> None:
-    read, options = mask, ["--mask", str(mask)]
+    source, options = mask, ["--mask", str(mask)]
     output = mask
     if kind == "mask directory":
-        read = output = tmp_path / "masks" / "photo.mask.png"
-        read.parent.mkdir()
-        shutil.copy(mask, read)
-        options = ["--mask", str(read.parent), "--mask-only"]
+        source = output = tmp_path / "masks" / "photo.mask.png"
+        source.parent.mkdir()
+        shutil.copy(mask, source)
+        options = ["--mask", str(source.parent), "--mask-only"]
     elif kind == "background":
-        read = output = tmp_path / "background.png"
-        shutil.copy(photo, read)
-        options += ["--background", str(read)]
+        source = output = tmp_path / "background.png"
+        shutil.copy(photo, source)
+        options += ["--background", str(source)]
     elif kind == "model":
-        read = output = small
+        source = output = small
         options = ["--model", str(small), "--format", "png"]
     elif kind == "hard link":
         output = tmp_path / "link.png"
         output.hardlink_to(mask)
     elif kind == "record":
-        read = tmp_path / "out.png.json"
-        shutil.copy(mask, read)
-        output, options = tmp_path / "out.png", ["--mask", str(read), "--sidecar"]
-    names, before = listing(tmp_path), read.read_bytes()
+        source = tmp_path / "out.png.json"
+        shutil.copy(mask, source)
+        output, options = tmp_path / "out.png", ["--mask", str(source), "--sidecar"]
+    names, before = listing(tmp_path), source.read_bytes()
     outcome = command("remove", photo, *options, "-o", output, "--overwrite")
     (line,) = outcome.err
     assert outcome.status == 2, line
     assert "is an input itself, which is never overwritten" in line
-    assert read.read_bytes() == before
+    assert source.read_bytes() == before
     assert listing(tmp_path) == names
 
 

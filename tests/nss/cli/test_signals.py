@@ -17,8 +17,8 @@ import pytest
 import nss
 from nss import stop_signals
 from nss.cli import main
+from tests.project import ROOT
 
-ROOT = Path(nss.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -39,7 +39,7 @@ sys.exit(main())
 """
 
 
-def ended(folder: Path, number: int, module: str, delay_s: float) -> tuple[int, str]:
+def outcome_of(folder: Path, number: int, module: str, delay_s: float) -> tuple[int, str]:
     """The status and standard error of a command to which a signal is sent so long after it imports ``module``."""
     models = str(folder / "no models")
     environment = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
@@ -78,7 +78,7 @@ def test_a_signal_is_one_line_at_every_moment(
     tmp_path: Path, name: str, word: str, module: str, delay_s: float
 ) -> None:
     number = int(getattr(signal, name))
-    status, err = ended(tmp_path, number, module, delay_s)
+    status, err = outcome_of(tmp_path, number, module, delay_s)
     (line,) = err.splitlines()
     assert line in (
         f"nss-wgpu: {word}",
@@ -110,17 +110,17 @@ def test_nothing_is_raised_within_an_import(
         "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.1)\nwhole = True\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    imported: list[bool] = []
+    imports_whole: list[bool] = []
 
     def work(*_: object, **__: object) -> None:
         module = importlib.import_module("imported_under_a_signal")
-        imported.append(module.whole)
+        imports_whole.append(module.whole)
         for _ in range(500):
             time.sleep(0.01)
-        imported.append(False)
+        imports_whole.append(False)
 
     assert_interrupted(work, monkeypatch, capsys)
-    assert imported == [True]
+    assert imports_whole == [True]
 
 
 @pytest.mark.parametrize("lost", ["dropped", "exchanged"])
@@ -152,10 +152,10 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
         'print("begun", flush=True)', "signal.raise_signal(signal.SIGINT)"
     )
     command = [sys.executable, "-c", script, "nss.cli.main", "--version"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -171,7 +171,7 @@ sys.argv = ["nss-wgpu", "--version"]
 from nss.__main__ import main
 sys.exit(main())
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -179,7 +179,7 @@ sys.exit(main())
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"nss-wgpu {nss.__version__}\n", "")
 
 
 def test_the_console_script_is_what_takes_care_of_signals() -> None:

@@ -9,25 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import nss
-
-ROOT = Path(nss.__file__).parents[1]
+from tests.nss.child import run_child
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
 
 
 def run(arguments: str, *, folder: Path) -> subprocess.CompletedProcess[str]:
     """The command through a shell, with redirections behind its arguments."""
-    models = str(folder / "no models")
-    environment = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        ["/bin/sh", "-c", f'exec "$0" -m nss {arguments}', sys.executable],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_child(["/bin/sh", "-c", f'exec "$0" -m nss {arguments}', sys.executable], folder=folder)
 
 
 COMMANDS = {
@@ -55,14 +44,8 @@ def test_no_command_minds_a_closed_stream(photo: Path, closed: str) -> None:
         f"statuses = [main(line.split()) for line in {list(COMMANDS)!r}]\n"
         "open('statuses', 'w').write(repr(statuses))"
     )
-    outcome = subprocess.run(
-        ["/bin/sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script],
-        cwd=photo.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = ["/bin/sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script]
+    outcome = run_child(command, folder=photo.parent)
     assert outcome.returncode == 0
     assert "Traceback" not in outcome.stderr
     assert (photo.parent / "statuses").read_text() == repr(list(COMMANDS.values()))
@@ -88,7 +71,5 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
         "    os.write(1, b'a warning'), os.write(2, b'a warning')\n"
     )
     command = ["/bin/sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, script]
-    assert (
-        subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60).returncode == 0
-    )
+    assert run_child(command, folder=tmp_path).returncode == 0
     assert (tmp_path / "photo.png").read_bytes() == b""

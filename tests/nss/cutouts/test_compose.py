@@ -260,13 +260,13 @@ class Dribble(io.RawIOBase):
     """A raw file that takes a few bytes at a time."""
 
     def __init__(self) -> None:
-        self.taken = bytearray()
+        self.content = bytearray()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: memoryview) -> int:  # type: ignore[override]
-        self.taken += data[:100]
+        self.content += data[:100]
         return len(data[:100])
 
 
@@ -276,7 +276,7 @@ def test_save_takes_file_objects(soft: Cutout, tmp_path: Path) -> None:
     assert soft.save(memory) is None
     assert memory.getvalue() == b"before" + soft.to_bytes()
     soft.save(raw)
-    assert raw.taken == soft.to_bytes()
+    assert raw.content == soft.to_bytes()
     with (tmp_path / "out.jpg").open("wb") as file:
         soft.save(file, composition=Composition(background="lime"))
         assert (tmp_path / "out.jpg").read_bytes()[:2] == b"\xff\xd8"  # flushed, and of the format that the name says

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nss
 from nss.errors import ImageError
 from nss.evaluation.examine import Examination, examine
 from nss.files import export
@@ -19,6 +18,7 @@ from nss.files.picture import Picture
 from nss.photos import image_io
 from tests.nss.evaluation.scenes import COLOURS, HEIGHT, PNG, WIDTH, Scene, colour, disc, encode
 from tests.nss.pictures import SRGB
+from tests.project import ROOT
 
 LOSSY = Encoding("webp", 90)
 
@@ -67,7 +67,7 @@ def test_the_default_of_rembg_is_premultiplied(softness: float, with_photo: bool
 
 def test_a_photo_and_its_premultiplied_cut_out() -> None:
     """A foreground with texture, and a mask that follows nothing in it."""
-    path = Path(nss.__file__).parents[1] / "examples" / "chelsea.png"
+    path = ROOT / "examples" / "chelsea.png"
     photo = np.asarray(Image.open(path).convert("RGB"))
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
     alpha = np.rint(255 * np.clip((90 - np.hypot(x - 220, y - 150)) / 12 + 0.5, 0, 1)).astype(np.uint8)

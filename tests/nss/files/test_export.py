@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-import nss
 from nss.errors import ImageError, NssError, UsageError
 from nss.files import export
 from nss.files.formats import FORMATS, Encoding
 from nss.files.output_file import InputFiles
 from nss.files.picture import Picture
+from tests.project import ROOT
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-ROOT = Path(nss.__file__).parents[1]
 
 
 def write(pixels: np.ndarray, path: Path, *, icc: bytes | None = None, **options: Any) -> Path:

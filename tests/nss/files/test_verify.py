@@ -198,10 +198,10 @@ def test_a_wrong_file_is_refused_and_removed(
 ) -> None:
     save = Image.Image.save
 
-    def save_wrongly(image: Image.Image, file: object, *arguments: object, **given: object) -> None:
+    def save_wrongly(image: Image.Image, file: object, *arguments: object, **parameters: object) -> None:
         if change is not None:
             image = Image.fromarray(np.ascontiguousarray(change(np.asarray(image))))
-        save(image, file, *arguments, **{**given, **options})
+        save(image, file, *arguments, **{**parameters, **options})
 
     picture = Picture(rgba() if encoding.has_alpha else rgba()[..., :3], SRGB, exif())
     path = tmp_path / f"out{encoding.of.extensions[0]}"
@@ -226,7 +226,7 @@ def test_tags_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch, name: str) 
     save = Image.Image.save
     more = {"tiffinfo": {0x010E: "secret"}} if name == "tiff" else {"exif": b"Exif\0\0" + exif()}
     monkeypatch.setattr(
-        Image.Image, "save", lambda image, *arguments, **given: save(image, *arguments, **{**given, **more})
+        Image.Image, "save", lambda image, *arguments, **options: save(image, *arguments, **{**options, **more})
     )
     with pytest.raises(ImageError, match="the EXIF differs"):
         export.encode(Picture(rgba()[..., :3]), Encoding(name))

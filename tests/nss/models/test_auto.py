@@ -174,8 +174,8 @@ def test_bench_and_parity_choose_for_the_backend_and_device_as_remove_does(
         raise ModelUnavailableError("none is here")
 
     monkeypatch.setattr(auto, "candidates", none)
-    done = command(name, "auto", "--backend", "webgpu", "--device", "1")
-    assert done.err == ["nss-wgpu: none is here"]
+    outcome = command(name, "auto", "--backend", "webgpu", "--device", "1")
+    assert outcome.err == ["nss-wgpu: none is here"]
     assert places == [("webgpu", "1")]
 
 

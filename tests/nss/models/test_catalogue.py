@@ -18,6 +18,7 @@ from nss.models import catalogue, local_models, resolve
 from nss.models.catalogue import CATALOGUE, spec_by_name
 from nss.models.weights import model_store
 from tests.nss.fake_hub import isolate, tiny_spec
+from tests.project import ROOT
 
 CONTENT = random.Random(41).randbytes(30_000)
 
@@ -282,5 +283,4 @@ def test_importing_the_catalogue_imports_nothing_heavy() -> None:
     program = "import sys, nss.models.resolve, nss.models.auto; print([m for m in sys.argv[1:] if m in sys.modules])"
     heavy = ["huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "rich"]
     command = [sys.executable, "-c", program, *heavy]
-    root = Path(catalogue.__file__).parents[2]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "[]"
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip() == "[]"

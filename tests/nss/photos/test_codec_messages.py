@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nss
 from nss.errors import ImageError
 from nss.photos import codec_messages, image_io
 from nss.photos.image_file import open_image
+from tests.nss.child import run_child
+from tests.project import ROOT
 
-ROOT = Path(nss.__file__).parents[1]
 SAYS = "the codec says: Fax4Decode: "
 
 
@@ -37,12 +37,7 @@ def fax(path: Path, *, damaged: bool = True) -> Path:
 
 
 def run(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    models = str(folder / "no models")
-    offline = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "nss", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **offline, **environment}, capture_output=True, text=True, timeout=60
-    )
+    return run_child([sys.executable, "-m", "nss", *arguments], folder=folder, **environment)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from nss.photos import quiet as quiet_module
 from nss.photos.quiet import quiet
 
 
-@pytest.fixture(name="shown")
-def _shown() -> Iterator[list[warnings.WarningMessage]]:
+@pytest.fixture(name="messages")
+def _messages() -> Iterator[list[warnings.WarningMessage]]:
     """The warnings that this process would show."""
     with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
@@ -29,7 +29,7 @@ def in_a_thread(call: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("context_aware", [False, True])
 def test_warnings_are_dropped_within_and_come_after(
-    shown: list[warnings.WarningMessage], context_aware: bool, monkeypatch: pytest.MonkeyPatch
+    messages: list[warnings.WarningMessage], context_aware: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quiet_module, "CONTEXT_AWARE", context_aware)
     with quiet():
@@ -37,23 +37,23 @@ def test_warnings_are_dropped_within_and_come_after(
         with quiet():
             warnings.warn("second", UserWarning, stacklevel=1)
         warnings.warn("third", RuntimeWarning, stacklevel=1)
-    assert shown == []
+    assert messages == []
     warnings.warn("fourth", stacklevel=1)
-    assert [str(entry.message) for entry in shown] == ["fourth"]
+    assert [str(entry.message) for entry in messages] == ["fourth"]
 
 
-def test_an_error_ends_it_too(shown: list[warnings.WarningMessage]) -> None:
+def test_an_error_ends_it_too(messages: list[warnings.WarningMessage]) -> None:
     with pytest.raises(KeyError), quiet():
         raise KeyError
     warnings.warn("seen", stacklevel=1)
-    assert len(shown) == 1
+    assert len(messages) == 1
 
 
-def test_other_threads_go_on_warning(shown: list[warnings.WarningMessage]) -> None:
+def test_other_threads_go_on_warning(messages: list[warnings.WarningMessage]) -> None:
     with quiet():
         in_a_thread(lambda: warnings.warn("another thread's", stacklevel=1))
         warnings.warn("dropped", stacklevel=1)
-    assert [str(entry.message) for entry in shown] == ["another thread's"]
+    assert [str(entry.message) for entry in messages] == ["another thread's"]
 
 
 def test_a_filter_that_makes_errors_of_warnings_does_not_reach_in() -> None:

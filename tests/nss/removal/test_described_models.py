@@ -13,7 +13,7 @@ import nss
 from nss.interfaces.graph_signs import Signs
 from nss.models import resolve
 from nss.removal import description
-from tests.fetched import fetched
+from tests.fetched import model_file
 from tests.nss.conftest import EXAMPLES
 from tests.nss.tiny_models import open_model, rename_tensors
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.models
 
 @pytest.mark.parametrize("name", ["isnet_f32", "isnet_f16", "isnet_int8"])
 def test_isnet_is_known_in_every_precision(name: str) -> None:
-    file, resolved = open_model(fetched(name))
+    file, resolved = open_model(model_file(name))
     assert Signs(file).family() == "IS-Net"
     resolved_interface = description.interface_of(file, resolved)
     assert (resolved_interface.interface.mean, resolved_interface.interface.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
@@ -31,7 +31,7 @@ def test_isnet_is_known_in_every_precision(name: str) -> None:
 
 @pytest.mark.long(reason="four runs of IS-Net; that it is recognised, and prepared alike, is tested in any case")
 def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
-    path = fetched("isnet_f32")
+    path = model_file("isnet_f32")
     proto = onnx.load(path)
     rename_tensors(proto)
     onnx.save(proto, tmp_path / "mine.onnx")
@@ -57,7 +57,7 @@ def test_isnet_under_other_names_gives_the_same_masks(tmp_path: Path) -> None:
 
 
 def test_modnet_without_its_hash_says_what_was_guessed(tmp_path: Path) -> None:
-    proto = onnx.load(fetched("modnet"))
+    proto = onnx.load(model_file("modnet"))
     proto.producer_version += "!"  # a byte of metadata: another file to the catalogue
     onnx.save(proto, tmp_path / "modnet.onnx")
     lines: list[str] = []

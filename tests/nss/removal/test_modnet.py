@@ -10,7 +10,7 @@ from PIL import Image
 
 from nss.removal.preprocess import mask_to_photo
 from nss.removal.remover import Remover
-from tests.fetched import fetched
+from tests.fetched import model_file
 from tests.nss.conftest import EXAMPLES
 from tools.fixtures import onnxruntime_session
 
@@ -29,7 +29,7 @@ CONFIG = {
 
 @pytest.fixture(name="remover", scope="module")
 def _remover() -> Iterator[Remover]:
-    with Remover(fetched("modnet"), backend="numpy", quiet=True, model_config=CONFIG) as remover:
+    with Remover(model_file("modnet"), backend="numpy", quiet=True, model_config=CONFIG) as remover:
         yield remover
 
 
@@ -39,6 +39,6 @@ def test_modnet_gives_the_mask_of_onnxruntime(remover: Remover, name: str, size:
     planes = [Image.fromarray(np.ascontiguousarray(rgb[..., c], np.float32)) for c in range(3)]
     planes_of = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
     network_input = (np.stack(planes_of)[None] / np.float32(127.5) - 1).astype(np.float32)
-    (matte,) = onnxruntime_session(fetched("modnet")).run(None, {"input": network_input})
+    (matte,) = onnxruntime_session(model_file("modnet")).run(None, {"input": network_input})
     cutout = remover.remove(EXAMPLES / f"{name}.png")
     assert np.abs(cutout.mask - mask_to_photo(matte[0, 0], rgb.shape[:2])).mean() <= 3e-6  # 1e-4 is asked for

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import nss
-from tests.fetched import fetched
+from tests.fetched import model_file
 from tests.nss.conftest import EXAMPLES
 from tools.forms import truth
 from tools.forms.form import DEFAULTS, Form
@@ -51,11 +51,11 @@ def photo(request: pytest.FixtureRequest) -> Path:
 def expected(photo: Path) -> np.ndarray:
     """The mask of ONNX Runtime, with the pre-processing that MODNet was trained with."""
     with Image.open(photo) as image:
-        return truth.mask(MODNET, np.asarray(image.convert("RGB")), model=fetched("modnet").read_bytes())
+        return truth.mask(MODNET, np.asarray(image.convert("RGB")), model=model_file("modnet").read_bytes())
 
 
 def test_it_is_known_by_its_hash(photo: Path) -> None:
-    result = run(fetched("modnet"), photo, expected(photo), backend="numpy")
+    result = run(model_file("modnet"), photo, expected(photo), backend="numpy")
     assert result.error is not None, result.lines
     assert result.error <= BOUND
     assert not result.keys, result.lines  # nothing was guessed
@@ -63,7 +63,7 @@ def test_it_is_known_by_its_hash(photo: Path) -> None:
 
 def test_with_one_byte_changed_the_line_names_the_keys_that_settle_it(tmp_path: Path) -> None:
     photo = EXAMPLES / "chelsea.png"
-    content = fetched("modnet").read_bytes()
+    content = model_file("modnet").read_bytes()
     assert content[4:11] == b"pytorch"  # the producer
     other = tmp_path / "other.onnx"
     other.write_bytes(content.replace(b"pytorch", b"pytorcH", 1))

@@ -142,7 +142,7 @@ def test_a_mask_of_one_value_between_0_and_1_is_that_photos_failure(
     command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     run, first = network.run, [constant(value, value + 1e-3)]  # type: ignore[attr-defined]
-    monkeypatch.setattr(network, "run", lambda *given: (first.pop() if first else run)(*given))
+    monkeypatch.setattr(network, "run", lambda *arguments: (first.pop() if first else run)(*arguments))
     other = photo.with_name("second.png")
     other.write_bytes(photo.read_bytes())
     outcome = command("remove", photo, other, "--model", "u2netp", "-j", "1")

@@ -19,8 +19,9 @@ from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.interfaces.interface import complete
 from nss.models import catalogue, resolve
 from nss.removal import preprocess
+from tests.project import ROOT
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = ROOT / "examples"
 STAGES = ["decode", "load_model", "preprocess", "infer", "postprocess"]
 
 
@@ -183,8 +184,7 @@ def test_a_file_with_open_dimensions_gets_1024_pixels_a_side(tmp_path: Path, rgb
 
 def test_import_is_light() -> None:
     script = "import sys, nss; print(*sorted({'numpy', 'PIL', 'onnx', 'typer', 'rich', 'engine'} & set(sys.modules)))"
-    root = Path(nss.__file__).parents[1]
-    process = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert process.stdout.strip() == ""
 
 

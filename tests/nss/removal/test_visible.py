@@ -38,7 +38,7 @@ def logo(alpha: np.ndarray, colour: tuple[int, ...], hidden: tuple[int, ...]) ->
     return np.dstack([np.where(alpha[..., None] > 0, np.array(colour), np.array(hidden)), alpha]).astype(np.uint8)
 
 
-def part_kept(remover: nss.Remover, rgba: np.ndarray) -> float:
+def alpha_share(remover: nss.Remover, rgba: np.ndarray) -> float:
     return float(remover.remove(rgba).alpha().sum() / (rgba[..., 3] / 255).sum())
 
 
@@ -50,14 +50,14 @@ def u2netp() -> Iterator[nss.Remover]:
 
 @pytest.mark.parametrize("case", LOGOS)
 def test_a_logo_keeps_its_alpha_whatever_it_hides(u2netp: nss.Remover, case: str) -> None:
-    assert part_kept(u2netp, logo(ring(), *LOGOS[case])) >= LEAST_PART
+    assert alpha_share(u2netp, logo(ring(), *LOGOS[case])) >= LEAST_PART
 
 
 @pytest.mark.parametrize("colours", [(BLACK, WHITE), (BLACK, (128,) * 3, WHITE), ((20, 60, 200), (220, 30, 30))])
 def test_a_logo_of_several_colours_keeps_its_alpha(u2netp: nss.Remover, colours: tuple[tuple[int, ...], ...]) -> None:
     rgba = logo(ring(), BLACK, BLACK)
     rgba[..., :3] = np.array(colours, np.uint8)[np.arange(256) // 32 % len(colours)]
-    assert part_kept(u2netp, rgba) >= LEAST_PART
+    assert alpha_share(u2netp, rgba) >= LEAST_PART
 
 
 @pytest.mark.models
@@ -72,7 +72,7 @@ def test_two_logos_with_isnet() -> None:
     with nss.Remover(path, backend="numpy") as remover:
         # what lies under alpha 0 makes no difference, as the test below shows
         for colour in (BLACK, WHITE):
-            assert part_kept(remover, logo(ring(), colour, colour)) >= LEAST_PART
+            assert alpha_share(remover, logo(ring(), colour, colour)) >= LEAST_PART
 
 
 def test_files_that_differ_only_in_hidden_colours_give_the_same_mask(u2netp: nss.Remover, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import onnx
 
 from engine.graph.ir import Graph
 from engine.graph.passes import Pass
-from tests.engine.models import execute, feeds, interpret, loaded
+from tests.engine.models import execute, feeds, interpret, load_graph
 
 
 def rewrite(proto: onnx.ModelProto, pass_: Pass, fires: int, *, rtol: float = 0, atol: float = 0) -> Graph:
@@ -17,9 +17,9 @@ def rewrite(proto: onnx.ModelProto, pass_: Pass, fires: int, *, rtol: float = 0,
     outputs of the untouched one: names' order, dtypes and shapes alike, numbers within the tolerance (0: bit for bit),
     both interpreted by the reference executor and, within 1e-5, under the NumPy executor.
     """
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
-    expected = interpret(loaded(proto), inputs)
+    expected = interpret(load_graph(proto), inputs)
     assert pass_(graph) == fires
     results = interpret(graph, inputs)
     for result, reference in zip(results, expected, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.graph.passes.dead_code import remove_dead_code
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 F32 = np.dtype(np.float32)
 
@@ -38,7 +38,7 @@ def test_intermediate_outputs_stay() -> None:
 
 def test_one_used_output_of_several_is_enough() -> None:
     proto = model([node("Split", "x", "a b", axis=0), node("Relu", "b", "y")], {"x": [4]}, "y", opset=13)
-    graph = loaded(proto)
+    graph = load_graph(proto)
     assert remove_dead_code(graph) == 0
     assert graph.histogram() == {"Split": 1, "Relu": 1}
 
@@ -52,4 +52,4 @@ def test_producer_of_a_constant_goes() -> None:
 def test_loader_prunes_what_folding_left_without_readers() -> None:
     # Shape reads no elements: the Relu before it is needed for its shape alone
     proto = model([node("Relu", "x", "r"), node("Shape", "r", "y")], {"x": [2, 3]}, "y")
-    assert loaded(proto).nodes == []
+    assert load_graph(proto).nodes == []

@@ -11,7 +11,7 @@ import pytest
 from engine.graph.ir import INTERNAL_DOMAIN
 from engine.graph.passes.fuse_activation import ACTIVATIONS, fuse_activation
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import execute, interpret, loaded, model, node
+from tests.engine.models import execute, interpret, load_graph, model, node
 
 WEIGHTS = {
     "w": np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32),
@@ -58,7 +58,7 @@ def test_clip_with_attributes() -> None:
 
 
 def test_a_limit_that_is_left_out_is_none() -> None:
-    graph = loaded(
+    graph = load_graph(
         conv_then(node("Clip", "c low", "y"), constants={"low": LOW, "w": np.ones((4, 3, 3, 3), np.float32)})
     )
     assert fuse_activation(graph) == 1

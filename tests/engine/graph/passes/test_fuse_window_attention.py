@@ -90,7 +90,7 @@ def test_fuses(form: str, side: int, shift: int, window: int) -> None:
     gelu = 1 if form == "opset20" else 5
     assert len(graph.nodes) == 5 + 2 * norm + 2 + 4 + gelu + 1
     if shift and side > window:
-        assert attention.attributes["masked"] == (-np.inf if form == "opset20" else -100)
+        assert attention.attributes["mask_value"] == (-np.inf if form == "opset20" else -100)
     if side % window:
         np.testing.assert_array_equal(attention.constant(2), qkv_bias.constant(0))
 

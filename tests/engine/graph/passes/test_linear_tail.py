@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.passes import optimize
-from tests.engine.models import execute, feeds, interpret, loaded, model, node
+from tests.engine.models import execute, feeds, interpret, load_graph, model, node
 
 WIDE, NARROW, SMALL_SIDE, LARGE_SIDE = 192, 48, 16, 64
 
@@ -41,7 +41,7 @@ def test_linear_tail() -> None:
         "y",
         constants,
     )
-    graph = loaded(proto)
+    graph = load_graph(proto)
     inputs = feeds(graph)
     expected = interpret(graph, inputs)[0]
     before = max(node.output.type.nbytes for node in graph.nodes)

@@ -6,11 +6,11 @@ import numpy as np
 
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.models import U2NETP, interpret, shrunk
+from tests.engine.models import U2NETP, interpret, with_image_side
 
 
 def test_real_model() -> None:
-    graph = load(shrunk(U2NETP, 64))
+    graph = load(with_image_side(U2NETP, 64))
     inputs = [np.random.default_rng(0).random((1, 3, 64, 64)).astype(np.float32)]
     expected = interpret(graph, inputs)
     counts = optimize(graph)

@@ -10,7 +10,7 @@ import pytest
 from engine.graph.passes import optimize
 from engine.graph.passes.share_constants import SAMPLE, share_constants
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import loaded, model, node
+from tests.engine.models import load_graph, model, node
 
 F32 = np.float32
 LONG = np.random.default_rng(0).random(4 * SAMPLE).astype(F32)
@@ -88,7 +88,7 @@ def test_a_mask_that_each_block_makes_for_itself() -> None:
         "y",
         {"mask": LONG.reshape(4, SAMPLE), "one": np.array([1]), "uno": np.array([1])},
     )
-    graph = loaded(proto)
+    graph = load_graph(proto)
     assert len(graph.constants()) == 2
     assert optimize(graph)["share_constants"] == 1
     assert len(graph.constants()) == 1

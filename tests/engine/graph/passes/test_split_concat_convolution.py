@@ -12,7 +12,7 @@ import pytest
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import feeds, interpret, loaded, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
 """Measured on these shapes: 2e-6, of results up to 9."""
@@ -126,8 +126,8 @@ def test_two_heads_of_one_part() -> None:
 
 def test_largest_tensor_goes() -> None:
     proto = concat_conv(channels=(64, 64, 64), outputs=8)
-    graph = loaded(proto)
-    inputs, expected = feeds(graph), interpret(loaded(proto), feeds(graph))
+    graph = load_graph(proto)
+    inputs, expected = feeds(graph), interpret(load_graph(proto), feeds(graph))
     assert (split_concat_convolution(graph), remove_dead_code(graph)) == (1, 0)
     np.testing.assert_allclose(interpret(graph, inputs)[0], expected[0], rtol=0, atol=1e-5)  # measured: 3e-6
     assert max(node.output.type.nbytes for node in graph.nodes) == 2 * 64 * 6 * 5 * 4

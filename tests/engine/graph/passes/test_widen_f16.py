@@ -10,7 +10,7 @@ from engine import Session
 from engine.graph.ir import Graph
 from engine.graph.passes import ORDER, optimize
 from engine.graph.passes.widen_f16 import F16, widen_f16
-from tests.engine.models import execute, feeds, interpret, loaded, model, node
+from tests.engine.models import execute, feeds, interpret, load_graph, model, node
 
 STEP = 2.0**-10
 """A float16 result, rounded once, is within half of this of the exact one, relatively."""
@@ -18,8 +18,8 @@ STEP = 2.0**-10
 
 def widen(proto: onnx.ModelProto, count: int) -> Graph:
     """The widened graph; asserts the count, that only the edge is float16, and that results are as good or better."""
-    graph, inputs = loaded(proto), feeds(loaded(proto))
-    exact = loaded(proto)
+    graph, inputs = load_graph(proto), feeds(load_graph(proto))
+    exact = load_graph(proto)
     expected = interpret(exact, inputs)
     assert widen_f16(graph) == count
     assert [value.dtype for value in graph.inputs] == [value.dtype for value in exact.inputs]
@@ -68,7 +68,7 @@ def test_no_rounding_in_between() -> None:
         "y",
         {"one": np.ones(1, np.float16)},
     )
-    graph = loaded(proto)
+    graph = load_graph(proto)
     widen_f16(graph)
     (result,) = interpret(graph, [np.array([2048], np.float16)])
     assert result.dtype == np.float16
@@ -89,7 +89,7 @@ def test_constant_output_keeps_its_dtype() -> None:
 def test_other_dtypes_stay() -> None:
     nodes = [node("Cast", "x", "d", to=TensorProto.DOUBLE), node("Add", "d w", "y"), node("Relu", "z", "r")]
     proto = model(nodes, {"x": (np.int64, [2]), "z": [2]}, "y r", {"w": np.ones(2)})
-    graph = loaded(proto)
+    graph = load_graph(proto)
     assert widen_f16(graph) == 0
     assert graph.histogram() == {"Cast": 1, "Add": 1, "Relu": 1}
 

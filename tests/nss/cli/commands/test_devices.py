@@ -17,9 +17,8 @@ from nss.cli import drivers
 from nss.cli.drivers import advice
 from nss.cli.main import main
 from nss.cli.table import aligned, format_bytes
+from tests.project import ROOT
 from tests.wall_clock import within
-
-ROOT = Path(__file__).parents[4]
 
 LIMITS = {
     "max-buffer-size": 4 << 30,

@@ -20,6 +20,7 @@ from nss.models import catalogue, resolve
 from nss.models.catalogue import AUTO_ORDER
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
 from tests.nss.fake_release import FakeRelease, isolate_release, released_spec
+from tests.project import ROOT
 
 CONTENT = random.Random(6).randbytes(50_000)
 
@@ -255,5 +256,4 @@ def test_the_commands_take_repositories(hub: FakeHub, monkeypatch: pytest.Monkey
 def test_the_commands_load_nothing_heavy() -> None:
     program = "import sys, nss.cli.commands.models; print([m for m in sys.argv[1:] if m in sys.modules])"
     command = [sys.executable, "-c", program, "huggingface_hub", "platformdirs", "numpy", "onnx", "PIL", "engine"]
-    root = Path(catalogue.__file__).parents[2]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip() == "[]"
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip() == "[]"

@@ -19,6 +19,7 @@ from nss.models import catalogue, local_models
 from nss.models.weights import hub, release, transfer
 from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
 from tests.nss.fake_release import FakeRelease, Proxy, isolate_release, program, released_spec
+from tests.project import ROOT
 from tests.wall_clock import within
 
 CONTENT = random.Random(11).randbytes(400_000)
@@ -146,8 +147,7 @@ def test_an_offline_download_is_refused_without_a_request(place: Place, monkeypa
 
 def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
-    root = str(Path(catalogue.__file__).parents[2])
-    env = environment | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
+    env = environment | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program(place.spec), "pull", "tiny", "--quiet"]
     with Proxy(place.server.port, chunk=40_000, pause_s=0.1) as proxy:
         env |= {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url}

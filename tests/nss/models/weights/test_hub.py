@@ -24,6 +24,7 @@ from nss.models.weights import hub as nss_hub
 from nss.models.weights import model_store, transfer
 from nss.notices import displays
 from tests.nss.fake_hub import COMMIT, FakeHub, isolate, tiny_spec
+from tests.project import ROOT
 from tests.wall_clock import within
 
 CONTENT = random.Random(7).randbytes(600_000)
@@ -337,7 +338,7 @@ def test_the_environment_is_honoured_by_the_command(hub: FakeHub, tmp_path: Path
         "HF_TOKEN": "hf_right",
         "AI_AGENT": "x",
     }
-    env |= {"NSS_MODEL_DIR": str(tmp_path / "models"), "PYTHONPATH": str(Path(catalogue.__file__).parents[2])}
+    env |= {"NSS_MODEL_DIR": str(tmp_path / "models"), "PYTHONPATH": str(ROOT)}
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program, json.dumps(asdict(spec)), *arguments]
