@@ -128,3 +128,11 @@ def test_a_limit_is_longer_on_a_busy_machine_and_is_one(monkeypatch: pytest.Monk
 def test_a_breach_would_be_seen() -> None:
     assert TEST_FILES["tests.test_project"].is_file()
     assert "tests.project.ROOT" in {name for _, name in imports(ROOT / "tests" / "test_project.py")}
+
+
+def test_no_file_is_longer_than_anyone_reads_at_once() -> None:
+    places = [ROOT / place for place in ("engine", "shaders", "nss", "tests", "tools", "docs")]
+    files = [file for place in places for suffix in (".py", ".wgsl", ".md") for file in place.rglob(f"*{suffix}")]
+    lines = {str(file.relative_to(ROOT)): file.read_text("utf-8").count("\n") for file in files}
+    assert len(lines) > 500
+    assert {name: count for name, count in lines.items() if count > 400} == {}
