@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -136,3 +138,16 @@ def test_no_file_is_longer_than_anyone_reads_at_once() -> None:
     lines = {str(file.relative_to(ROOT)): file.read_text("utf-8").count("\n") for file in files}
     assert len(lines) > 500
     assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_a_long_test_is_skipped_with_its_reason_unless_it_is_asked_for() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs"]
+    process = subprocess.run(
+        [*command, "tests/engine/test_birefnet.py", "-k", "swin_t and opset17"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "1 skipped" in process.stdout
+    assert "opset20 is run in any case: NOT TESTED HERE, `pytest --long` and `.ci/run long` run it" in process.stdout
