@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
     from engine.forks import in_child as in_child
     from engine.gate import Gate as Gate
-    from engine.gpu.listing import DeviceInfo as DeviceInfo
-    from engine.gpu.listing import Devices as Devices
-    from engine.gpu.listing import devices as devices
+    from engine.gpu.device.listing import DeviceInfo as DeviceInfo
+    from engine.gpu.device.listing import Devices as Devices
+    from engine.gpu.device.listing import devices as devices
     from engine.graph.model_file import ModelFile as ModelFile
     from engine.kernel_time import KernelTime as KernelTime
     from engine.parity import NodeError as NodeError
@@ -69,8 +69,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DeviceInfo": "gpu.listing",
-    "Devices": "gpu.listing",
+    "DeviceInfo": "gpu.device.listing",
+    "Devices": "gpu.device.listing",
     "Gate": "gate",
     "KernelTime": "kernel_time",
     "ModelFile": "graph.model_file",
@@ -82,7 +82,7 @@ _MODULES = {
     "available_cores": "cpu.threads",
     "compare": "parity",
     "deviates": "parity",
-    "devices": "gpu.listing",
+    "devices": "gpu.device.listing",
     "environment": "provenance",
     "in_child": "forks",
     "single_threaded_blas": "cpu.threads",

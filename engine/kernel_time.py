@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.gpu.dispatch import Operand
-    from engine.gpu.plan import Command
+    from engine.gpu.plan.plan import Command
+    from engine.gpu.program.dispatch import Operand
 
 
 @dataclass(frozen=True, slots=True)

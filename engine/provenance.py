@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from engine.cpu import blas
-from engine.gpu.adapters import IMPLEMENTATIONS, adapters
+from engine.gpu.device.adapters import IMPLEMENTATIONS, adapters
 
 
 def environment(backend: str | None = None, device: str | None = None) -> dict[str, str]:

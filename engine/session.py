@@ -15,8 +15,8 @@ from engine.cpu.interpreter import ReferenceExecutor
 from engine.cpu.kernel import Observer
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
-from engine.gpu.adapters import Adapter, adapters, choose, no_adapter
-from engine.gpu.device import open_device
+from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device.device import open_device
 from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
@@ -244,7 +244,7 @@ def _executor(
     if target.backend == "reference":
         return ReferenceExecutor(graph), blas.describe(1)
     if target.adapter is not None:
-        from engine.gpu.executor import GpuExecutor
+        from engine.gpu.run.executor import GpuExecutor
 
         device = open_device(target.adapter)
         return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(target.adapter)

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 import engine
-from engine.gpu.adapters import Adapter, adapters
-from engine.gpu.device import open_device
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.device import open_device
 
 THREADS, RUNS = 8, 20
 U2NETP = Path(__file__).parents[1] / "nss" / "models" / "weights" / "u2netp.onnx"

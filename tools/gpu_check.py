@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 
 from engine import Session
-from engine.gpu.adapters import Adapter, adapters
+from engine.gpu.device.adapters import Adapter, adapters
 from tools.dequantize import dequantize
 from tools.fixtures import NETWORKS, onnxruntime_session
 

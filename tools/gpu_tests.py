@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.gpu.adapters import IMPLEMENTATIONS, Adapter, adapters, installed_implementations, no_adapter
+from engine.gpu.device.adapters import IMPLEMENTATIONS, Adapter, adapters, installed_implementations, no_adapter
 
 ROOT = Path(__file__).resolve().parents[1]
 

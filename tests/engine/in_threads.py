@@ -11,7 +11,7 @@ import pytest
 
 import engine
 from engine import Session
-from engine.gpu.device import Device
+from engine.gpu.device.device import Device
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
 
@@ -58,7 +58,7 @@ def own_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """A device of the test's own, which sessions get, so that it may be lost."""
     shared_device = device()
     own = Device(shared_device.adapter)
-    monkeypatch.setitem(vars(engine.gpu.device)["_devices"], (shared_device.adapter.index, False), own)
+    monkeypatch.setitem(vars(engine.gpu.device.device)["_devices"], (shared_device.adapter.index, False), own)
     yield own
     own.free([own.handle])
 

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import engine
-from engine.gpu.adapters import IMPLEMENTATIONS
+from engine.gpu.device.adapters import IMPLEMENTATIONS
 from tests.engine.gpu.gpu import device
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine import BackendError, DeviceLostError, Session
-from engine.gpu.device import Device, open_device
+from engine.gpu.device.device import Device, open_device
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, RNG, RUNS, SMALL, THREADS, on_gpu, own_device, together
 from tests.engine.models import U2NETP

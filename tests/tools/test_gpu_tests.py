@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.gpu.adapters import Adapter
+from engine.gpu.device.adapters import Adapter
 from tests.engine.gpu.cards import CARD, DAWN_CARD
 from tests.engine.gpu.cards import FAKE as SLOW
 from tools import gpu_tests

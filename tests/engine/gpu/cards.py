@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.gpu import adapters
-from engine.gpu.adapters import Adapter
+from engine.gpu.device import adapters
+from engine.gpu.device.adapters import Adapter
 
 FAKE = Adapter(
     index=0,

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.gpu.adapters import Adapter, adapters, choose, no_adapter
-from engine.gpu.device import Device, open_device
-from engine.gpu.executor import GpuExecutor
+from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device.device import Device, open_device
+from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
 from tests.engine.models import feeds, interpret, load_graph

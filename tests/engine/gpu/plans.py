@@ -6,10 +6,10 @@ import re
 from functools import cache
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.adapters import BASELINE
-from engine.gpu.limits import footprint
-from engine.gpu.lowering import Lowering
-from engine.gpu.plan import Plan, make_plan
+from engine.gpu.device.adapters import BASELINE
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.limits import footprint
+from engine.gpu.plan.plan import Plan, make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.models import U2NETP

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from engine.errors import BackendError
-from engine.gpu import adapters as adapters_module
-from engine.gpu.adapters import LIMITS, adapter_list, adapters, card_count, choose, fresh_handle, no_adapter
-from engine.gpu.listing import devices
+from engine.gpu.device import adapters as adapters_module
+from engine.gpu.device.adapters import LIMITS, adapter_list, adapters, card_count, choose, fresh_handle, no_adapter
+from engine.gpu.device.listing import devices
 from engine.session import Session
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL

@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.lowering import Lowering
-from engine.gpu.missing_kernels import check
-from engine.gpu.plan import Plan, make_plan
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.plan.plan import Plan, make_plan
 from engine.graph.ir import Graph
 from engine.graph.load import load
 from engine.graph.passes import optimize

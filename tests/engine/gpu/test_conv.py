@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels import conv
-from engine.gpu.kernels.conv import TILES, Tile, splits_for, tile_for
+from engine.gpu.kernels.convolution import conv
+from engine.gpu.kernels.convolution.conv import TILES, Tile, splits_for, tile_for
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import model, node
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.limits import footprint
-from engine.gpu.lowering import Lowering
-from engine.gpu.plan import Command, make_plan
-from engine.gpu.probe import KERNEL_BYTES, matrix_lanes
+from engine.gpu.device.probe import KERNEL_BYTES, matrix_lanes
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.limits import footprint
+from engine.gpu.plan.plan import Command, make_plan
 from tests.engine.gpu.gpu import device
 from tests.engine.models import load_graph, model, node
 

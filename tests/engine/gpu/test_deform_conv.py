@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.gpu.lowering import Lowering
+from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import interpret, load_graph, model, node
 

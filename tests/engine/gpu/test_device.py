@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError, DeviceLostError, TooLargeError
-from engine.gpu import adapters as adapters_module
-from engine.gpu.adapters import Adapter, choose
-from engine.gpu.device import Device, open_device
-from engine.gpu.executor import GpuExecutor
-from engine.gpu.listing import devices
+from engine.gpu.device import adapters as adapters_module
+from engine.gpu.device.adapters import Adapter, choose
+from engine.gpu.device.device import Device, open_device
+from engine.gpu.device.listing import devices
+from engine.gpu.run.executor import GpuExecutor
 from engine.session import Session
 from tests.engine.gpu.cards import CARD, DAWN_CARD, FAKE
 from tests.engine.gpu.gpu import device
@@ -26,7 +26,7 @@ SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", 
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
-    for module in (adapters_module, sys.modules["engine.gpu.listing"]):
+    for module in (adapters_module, sys.modules["engine.gpu.device.listing"]):
         monkeypatch.setattr(module, "adapters", lambda: adapters)
 
 
@@ -75,7 +75,7 @@ def test_without_a_driver_numpy_runs_and_says_why() -> None:
     """No variable hides every driver of every machine, so that the implementations are kept from looking."""
     script = """
 import json, engine
-from engine.gpu import adapters
+from engine.gpu.device import adapters
 adapters._handles = lambda implementation: []
 from tests.engine.in_threads import SMALL
 devices, messages = engine.devices(probe=True), {}

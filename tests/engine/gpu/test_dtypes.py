@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto
 
 from engine.errors import UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.missing_kernels import check
+from engine.gpu.lowering.missing_kernels import check
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import load_graph, model, node
 

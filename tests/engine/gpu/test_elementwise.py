@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels.expressions import literal
-from engine.gpu.kernels.rules import RULES
+from engine.gpu.program.expressions import literal
+from engine.gpu.program.rules import RULES
 from tests.engine.gpu.gpu import compare
 from tests.engine.gpu.strided import shapes, views
 from tests.engine.models import model, node

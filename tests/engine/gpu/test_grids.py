@@ -17,11 +17,11 @@ from onnx import NodeProto
 import shaders
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.dispatch import INVOCATIONS, fold_grid
-from engine.gpu.executor import GpuExecutor
-from engine.gpu.limits import GUARANTEED, LARGEST_INTEGER
-from engine.gpu.lowering import Lowering
-from engine.gpu.plan import Command, Plan, make_plan
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.limits import GUARANTEED, LARGEST_INTEGER
+from engine.gpu.plan.plan import Command, Plan, make_plan
+from engine.gpu.program.dispatch import INVOCATIONS, fold_grid
+from engine.gpu.run.executor import GpuExecutor
 from engine.graph import bounds
 from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid

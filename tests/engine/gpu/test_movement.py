@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.tensor import Slot, Tensor, strides_of
+from engine.gpu.program.tensor import Slot, Tensor, strides_of
 from tests.engine.gpu.gpu import compare
 from tests.engine.gpu.strided import shapes, views
 from tests.engine.models import model, node

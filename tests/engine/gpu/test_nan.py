@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.gpu.kernels.rules import RULES, expression
+from engine.gpu.program.rules import RULES, expression
 from engine.graph.ir import Node, TensorType, Value
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import model, node

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import UnsupportedError
-from engine.gpu.lowering import Lowering
-from engine.gpu.plan import make_plan
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.plan import make_plan
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.plans import SIZES, assert_within_limits
 from tests.engine.models import feeds, interpret, load_graph, model, node

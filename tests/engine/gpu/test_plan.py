@@ -9,8 +9,8 @@ import pytest
 
 from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.lowering import Lowering
-from engine.gpu.plan import ALIGNMENT, Plan, make_plan
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.plan import ALIGNMENT, Plan, make_plan
 from tests.engine.gpu.plans import MIB, PLANS, SIZES, u2netp
 from tests.engine.models import load_graph, model, node
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.gpu import probe
-from engine.gpu.probe import operands, probe_matrix_units
+from engine.gpu.device import probe
+from engine.gpu.device.probe import operands, probe_matrix_units
 from tests.engine.gpu.cards import CARD
 
 CONFIG = {"component_type": "f16", "result_component_type": "f32", "m": 16, "n": 16, "k": 16}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError
-from engine.gpu import profile
-from engine.gpu.device import Device
-from engine.gpu.executor import GpuExecutor
-from engine.gpu.profile import command_seconds, gpu_seconds
+from engine.gpu.device.device import Device
+from engine.gpu.run import profile
+from engine.gpu.run.executor import GpuExecutor
+from engine.gpu.run.profile import command_seconds, gpu_seconds
 from engine.kernel_time import kernel_time
 from tests.engine.gpu.gpu import device
 from tests.engine.models import feeds, load_graph, model, node

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels.row_reduction import RowLayout
-from engine.gpu.tensor import Slot, Tensor, strides_of
+from engine.gpu.kernels.reduction.row_reduction import RowLayout
+from engine.gpu.program.tensor import Slot, Tensor, strides_of
 from engine.ops.reduce import REDUCTIONS
 from tests.engine.gpu.gpu import compare, run, test_adapter
 from tests.engine.gpu.strided import shapes, views

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels import deform_conv
+from engine.gpu.kernels.convolution import deform_conv
 from tests.engine.gpu.gpu import compare
 from tests.engine.gpu.layers import constant_weights
 from tests.engine.models import model, node

@@ -9,10 +9,10 @@ import pytest
 
 from engine.errors import EngineError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.limits import Footprint, footprint
-from engine.gpu.lowering import KERNELS, Lowering
-from engine.gpu.missing_kernels import check
-from engine.gpu.plan import make_plan
+from engine.gpu.lowering.lowering import KERNELS, Lowering
+from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.plan.limits import Footprint, footprint
+from engine.gpu.plan.plan import make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.gpu.plans import PLANS, SIZES, assert_within_limits, u2netp

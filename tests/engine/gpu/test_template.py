@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from engine.gpu.template import render
+from engine.gpu.program.template import render
 
 OPERANDS = [{"name": "x", "access": "read", "item": "f32"}, {"name": "y", "access": "read_write", "item": "f32"}]
 CUMULATIVE: dict[str, Any] = {

@@ -186,7 +186,7 @@ def test_adapters_are_looked_for_only_where_a_model_was_slow(folder: Path, monke
 
 
 def test_the_description_of_an_adapter_is_what_sessions_call_their_device() -> None:
-    from engine.gpu.adapters import adapters
+    from engine.gpu.device.adapters import adapters
 
     entries = engine.devices().adapters
     assert [adapter.description for adapter in entries] == [str(adapter) for adapter in adapters()]

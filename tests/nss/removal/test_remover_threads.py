@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import nss
-from engine.gpu.device import Device
+from engine.gpu.device.device import Device
 from nss.errors import UsageError
 from nss.photos.quiet import quiet
 from nss.removal.remover import Remover

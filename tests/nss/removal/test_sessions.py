@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 import engine
-from engine.gpu.device import Device
+from engine.gpu.device.device import Device
 from nss.errors import ImageError
 from nss.removal import sessions
 from nss.removal.remover import Remover

@@ -1,0 +1,125 @@
+"""Host of window_attention.wgsl: the attention of a Swin block, which never writes its scores to memory."""
+
+from __future__ import annotations
+
+from math import prod
+
+from engine.errors import UnsupportedError
+from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.plan.plan import ALIGNMENT
+from engine.gpu.program.dispatch import Dispatch, Operand
+from engine.gpu.program.tensor import ITEM_BYTES, Tensor
+from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.ops.window_attention import window_grid
+
+WORKGROUP_BYTES = 16384
+
+LARGEST_HEAD = 128
+"""Channels of a head at the most: an invocation holds four times as many, of its query, its sums, a key and a value."""
+
+MAX_PIECES = 5
+"""Parts of the projections at the most, which leaves bindings for the bias, the padding and the result."""
+
+FEW_WORKGROUPS = 1024
+"""Workgroups below which a GPU is short of work, so that an invocation has one query, not two."""
+
+
+@lowers("WindowAttention", domain=INTERNAL_DOMAIN)
+def lower_window_attention(node: Node, lowering: Lowering) -> None:
+    x, bias, padding = lowering.dense(lowering.input(node, 0)), lowering.input(node, 1), lowering.optional(node, 2)
+    grid, heads = window_grid(node), node.attributes["heads"]
+    *_, tokens, channels = x.shape
+    size = channels // 3 // heads
+    if size % 4 or size > LARGEST_HEAD:
+        raise UnsupportedError(
+            f"{node.label}: heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
+        )
+    x = lowering.reshape(x, (prod(x.shape[:-2]), tokens, channels))
+    bias = lowering.dense(_key_major_bias(node, lowering, bias))
+    inputs = [x, bias, *([] if padding is None else [padding])]
+    output = lowering.output(node, reads=inputs)
+    y = output.reshape((*x.shape[:2], channels // 3))
+    if y is None or y.strides[2] != 1 or y.offset % 4 or any(stride % 4 for stride in y.strides[:2]):
+        y = lowering.scratch((*x.shape[:2], channels // 3), output.dtype, f"{node.output.name}:dense")
+    limit = lowering.binding_limit
+    pieces = _pieces(x, limit)
+    if len(pieces) > MAX_PIECES:
+        raise UnsupportedError(
+            f"{node.label}: projections of {x.nbytes:,} bytes; an adapter that binds {limit:,} at a time "
+            f"takes {MAX_PIECES * limit:,}"
+        )
+    queries = 2 if x.shape[0] * grid.count * heads >= FEW_WORKGROUPS else 1
+    blocks = -(-grid.area // (queries * 128))
+    invocations = -(-grid.area // (blocks * queries))
+    bytes_of_key, available_bytes = 2 * size * ITEM_BYTES["f32"], WORKGROUP_BYTES - 2 * ITEM_BYTES["i32"] * grid.area
+    steps = -(-grid.area * bytes_of_key // available_bytes)
+    keys = min(-(-grid.area // (4 * steps)), available_bytes // (4 * bytes_of_key)) * 4
+
+    def workgroups(rows: int) -> int:
+        return rows * heads * blocks
+
+    lowering.dispatch(
+        Dispatch(
+            kernel="window_attention",
+            params={
+                "height": grid.height,
+                "width": grid.width,
+                "window": grid.window,
+                "shift": grid.shift,
+                "down": grid.down,
+                "across": grid.across,
+                "heads": heads,
+                "size": size,
+                "channels": channels // 3,
+                "scale": repr(float(node.attributes["scale"])),
+                # WGSL has no literal for infinity, and no score is near this number
+                "mask_value": repr(max(-1e30, float(node.attributes["mask_value"])))
+                if node.attributes["mask_value"]
+                else "",
+                "has_padding": padding is not None and grid.is_padded,
+                "queries": queries,
+                "blocks": blocks,
+                "invocations": invocations,
+                "keys": keys,
+                "pieces": len(pieces),
+                "piece_tokens": pieces[0].shape[1],
+                "x_image": x.strides[0],
+                "x_token": x.strides[1],
+                "y_image": y.strides[0],
+                "y_token": y.strides[1],
+                "item": "vec4<f16>" if y.dtype == "f16" else "vec4<f32>",
+            },
+            reads=[
+                *(Operand(f"x{index}", piece, vec=4) for index, piece in enumerate(pieces)),
+                Operand("bias", bias),
+                *([Operand("padding", padding, vec=4)] if padding is not None and grid.is_padded else []),
+            ],
+            writes=[Operand("y", y, vec=4)],
+            rows=x.shape[0] * grid.count,
+            grid=workgroups,
+            flops=4 * x.shape[0] * grid.count * heads * grid.area**2 * size,
+        )
+    )
+    if y.slot is not output.slot:
+        from engine.gpu.kernels.elementwise.elementwise import copy
+
+        copy(lowering.reshape(y, output.shape), output, lowering)
+
+
+def _key_major_bias(node: Node, lowering: Lowering, bias: Tensor) -> Tensor:
+    """The bias as ``[heads, keys, queries]``."""
+    value = node.input(1)
+    if value.data is not None:
+        data = value.data
+        return lowering.derived_constant(value, "turned", lambda: data.swapaxes(1, 2))
+    return bias.transpose((0, 2, 1))
+
+
+def _pieces(x: Tensor, limit: int) -> list[Tensor]:
+    """x as the fewest equal runs of tokens that fit a binding each; one run where there are several images."""
+    if x.nbytes <= limit or x.shape[0] > 1:
+        return [x]
+    # a binding begins at its first token, rounded down to the alignment
+    max_tokens = max(1, (limit - ALIGNMENT) * x.shape[1] // x.nbytes)
+    tokens = -(-x.shape[1] // -(-x.shape[1] // max_tokens))
+    return [x.slice(1, first, min(tokens, x.shape[1] - first)) for first in range(0, x.shape[1], tokens)]

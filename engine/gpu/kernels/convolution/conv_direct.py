@@ -1,0 +1,74 @@
+"""Convolutions that no tile suits: depthwise ones, three spatial axes, weights that are no constants."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from engine.gpu.kernels.elementwise.elementwise import Tree, copy
+from engine.gpu.lowering.epilogue import prepare
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
+from engine.gpu.program.tensor import span_of
+from engine.graph.ir import Node
+
+if TYPE_CHECKING:
+    from engine.gpu.kernels.convolution.conv import Layer
+
+
+def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add the convolution with the chain up to ``last`` in its epilogue, one invocation an output element."""
+    node, window = layer.node, layer.window
+    x, w, x_zero = layer.x, lowering.input(node, 1), layer.zero
+    w_zero = lowering.optional(node, 3) if layer.integer else None
+    channel_vectors = dict(layer.channel_vectors)
+    zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]
+    inputs = [x, w, *(operand.tensor for operand in zeros)]
+    epilogue, y, target = prepare(
+        lowering,
+        tree,
+        last,
+        prelude=layer.prelude,
+        channel_vectors=channel_vectors,
+        inputs=inputs,
+        groups=node.output.shape[1],
+    )
+    pixels = prod(window.out) * node.output.shape[0]
+    flops = 2 * node.output.type.size * layer.channels * window.taps
+    plane = prod(window.out)
+
+    def span(first: int, last_pixel: int) -> tuple[int, int]:
+        image, end = first // plane, -(-last_pixel // plane)
+        return span_of(x.offset + image * x.strides[0], (end - image, *x.shape[1:]), x.strides)
+
+    lowering.dispatch(
+        Dispatch(
+            kernel="conv_direct",
+            params={
+                **epilogue.params,
+                "integer": layer.integer,
+                "out": window.out,
+                "kernel": window.kernel,
+                "window_strides": window.strides,
+                "dilations": window.dilations,
+                "begin": window.begin,
+                "spatial": x.shape[2:],
+                "channels": layer.channels,
+                "outputs": layer.outputs,
+                "x_strides": x.strides,
+                "w_strides": w.strides,
+                "has_x_zero": x_zero is not None,
+                "w_zero_stride": 0 if w_zero is None or w_zero.size == 1 else 1,
+                "has_w_zero": w_zero is not None,
+                "invocations": INVOCATIONS,
+            },
+            reads=[Operand("x", x, span), Operand("w", w), *zeros, *epilogue.reads],
+            writes=[epilogue.write],
+            rows=pixels,
+            grid=linear_grid(node.output.shape[1]),
+            uniforms={"n": 1, "pixel_y": epilogue.pixel_stride, "pixel_channels": node.output.shape[1]},
+            flops=flops,
+        )
+    )
+    if target is not None:
+        copy(y, target, lowering)

@@ -1,0 +1,67 @@
+"""MatMul with a constant matrix as a 1x1 convolution by conv.wgsl, of which each row is a pixel."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from engine.gpu.kernels.convolution.conv import Layer, emit_tiled, fits_tiles
+from engine.gpu.kernels.elementwise.elementwise import Tree
+from engine.gpu.lowering.epilogue import pixel_stride
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.tensor import ITEM_BYTES, Tensor
+from engine.graph.ir import Node
+from engine.ops.window import Window
+
+MIN_EXTENT = 16
+"""Rows, columns and summands at the least, so that they fill a tile well enough."""
+
+TILE_MULTIPLES = 32, 128
+"""The numbers of rows and columns of the packed matrix are multiples of these, or of divisors of them."""
+
+
+def is_linear(node: Node, lowering: Lowering) -> bool:
+    """Whether the kernel of convolutions computes the product; it binds the whole matrix."""
+    x, w = node.input(0), node.input(1)
+    packed_size = prod(
+        -(-extent // multiple) * multiple for extent, multiple in zip(w.shape, TILE_MULTIPLES, strict=False)
+    )
+    return (
+        w.is_constant
+        and len(w.shape) == 2
+        and len(x.shape) >= 2
+        and node.output.dtype in (np.float32, np.float16)
+        and min(prod(x.shape[:-1]), *w.shape) >= MIN_EXTENT
+        and fits_tiles(w.shape[1])
+        and packed_size * ITEM_BYTES["f32"] <= lowering.binding_limit
+    )
+
+
+def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add the product with the element-wise chain up to ``last`` in its epilogue."""
+    x = lowering.input(node, 0)
+    *rows, channels = x.shape
+    by_pixel = x.transpose((0, x.rank - 1, *range(1, x.rank - 1)))
+    if pixel_stride(by_pixel) is None:
+        x = lowering.dense_copy(x)
+        by_pixel = x.transpose((0, x.rank - 1, *range(1, x.rank - 1)))
+    count, stride = prod(rows), pixel_stride(by_pixel) or 0
+    # pixels of one column, since the plan cuts whole rows of pixels where a binding is too small for all of them
+    column = Tensor(x.slot, x.dtype, (1, channels, count, 1), strides=(0, x.strides[-1], stride, 0), offset=x.offset)
+    window = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), begin=(0, 0), end=(0, 0), out=(count, 1))
+    outputs = node.input(1).shape[1]
+    layer = Layer(
+        node=node,
+        x=column,
+        window=window,
+        outputs=outputs,
+        groups=1,
+        integer=False,
+        prelude=("let root = raw;",),
+        channel_vectors={},
+        zero=None,
+        deform_inputs={},
+        channel_axis=len(node.output.shape) - 1,
+    )
+    emit_tiled(layer, lowering, tree, last)

@@ -1,0 +1,53 @@
+"""GridSample, the host of grid_sample.wgsl: an input at fractional positions, over any number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.addressing import ElementGrid, value_of
+from engine.gpu.program.tensor import channels_last
+from engine.graph.ir import Node
+from engine.ops.grid_sample import CUBIC_A, MODES
+from engine.ops.resize import SUPPORT
+
+
+def sampler(
+    extents: Sequence[int], steps: Sequence[int], mode: str = "linear", padding: str = "zeros", align: bool = True
+) -> dict[str, Any]:
+    """The template parameters of ``parts/sample.wgsl``: the extents of the sampled axes of x, and their strides."""
+    return {
+        "extents": extents,
+        "steps": steps,
+        "mode": mode,
+        "padding": padding,
+        "align": align,
+        "support": SUPPORT.get(mode, 0),
+        "cubic_a": CUBIC_A,
+    }
+
+
+@lowers("GridSample")
+def lower_grid_sample(node: Node, lowering: Lowering) -> None:
+    x, grid, mode = lowering.input(node, 0), lowering.input(node, 1), node.attr("mode", "linear")
+    y = lowering.output(node, order=channels_last(x.rank), reads=[x, grid])
+    elements, rank = ElementGrid(y), x.rank - 2
+    image, channel, *out = elements.positions
+    axes = [0, *range(2, x.rank)]
+    padding, align = node.attr("padding_mode", "zeros"), bool(node.attr("align_corners", 0))
+    lowering.dispatch(
+        elements.dispatch(
+            "grid_sample",
+            params={
+                **sampler(x.shape[2:], x.strides[2:], mode=MODES.get(mode, mode), padding=padding, align=align),
+                # the grid holds the last axis first
+                "points": [value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
+                "origin": f"params.base_x + {image} * {x.strides[0]} + {channel} * {x.strides[1]}",
+            },
+            reads=[
+                elements.mapped_operand("x", x, [0, 1, *(None,) * rank]),
+                elements.mapped_operand("grid", grid, [*axes, None]),
+            ],
+        )
+    )

@@ -1,0 +1,43 @@
+"""MaxUnpool, the host of max_unpool.wgsl: zeros, with the elements of a MaxPool at the positions they came from."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from engine.gpu.kernels.elementwise.elementwise import copy
+from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.addressing import ElementGrid, address, value_of
+from engine.gpu.program.dispatch import Dispatch
+from engine.graph.ir import Node
+from engine.ops.max_unpool import unpooled_shape
+
+
+@lowers("MaxUnpool")
+def lower_max_unpool(node: Node, lowering: Lowering) -> None:
+    x, indices = lowering.input(node, 0), lowering.input(node, 1)
+    shape = unpooled_shape(node, x.shape)
+    zero = lowering.constant(np.zeros((), node.output.dtype), "zero")
+    y = lowering.output(node, order=x.order(), reads=[x, indices, zero])
+    copy(zero.broadcast_to(y.shape), y, lowering)
+    elements = ElementGrid(x)
+    lowering.dispatch(
+        Dispatch(
+            kernel="max_unpool",
+            params={
+                **elements.params(),
+                "shape": shape,
+                "size": prod(shape),
+                "extents": y.shape,
+                "y_strides": y.strides,
+                "index": address("indices", indices, elements.positions),
+                "source": value_of("x", x, elements.positions),
+                "item": y.dtype,
+            },
+            reads=[elements.operand("x", x, elements.outer), elements.operand("indices", indices, elements.outer)],
+            writes=[elements.operand("y", y)],
+            rows=elements.rows,
+            grid=elements.grid,
+        )
+    )

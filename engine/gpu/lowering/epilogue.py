@@ -1,0 +1,175 @@
+"""The epilogue of a convolution or product: a chain of element-wise nodes on its sums, before these are stored.
+
+A product waits where only one element-wise node reads its result, as element-wise nodes wait for each other. The
+lowering of the chain then finds the product at its root, and lets it compute all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.gpu.kernels.elementwise import elementwise
+from engine.gpu.kernels.elementwise.elementwise import Tree
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.dispatch import Operand, affine_span
+from engine.gpu.program.expressions import functions_in
+from engine.gpu.program.tensor import Tensor, channels_last
+from engine.graph.ir import Node, Value
+
+Emit = Callable[[Node, Lowering, Tree, Node], None]
+"""Lower a product: its node, the lowering, the chain from ``root`` to the result, and the chain's last node."""
+
+PRODUCTS: dict[tuple[str, str], tuple[Emit, int]] = {}
+"""Products with an epilogue, and the number of tensors that they read themselves."""
+
+PLAIN = Tree(result="root")
+"""The empty chain."""
+
+
+def lower_product(node: Node, lowering: Lowering) -> None:
+    """Defer ``node`` where an element-wise node alone reads it, else lower it now."""
+    if lowering.has_one_reader(node.output):
+        (reader,) = lowering.consumers[node.output]
+        if elementwise.is_elementwise(reader) and reader.output.shape == node.output.shape:
+            lowering.defer(node)
+            return
+    emit, _ = PRODUCTS[node.domain, node.op]
+    emit(node, lowering, PLAIN, node)
+
+
+def lower_waiting(node: Node, lowering: Lowering) -> None:
+    """Lower a node that has waited: a product or an element-wise node."""
+    if (node.domain, node.op) in PRODUCTS:
+        PRODUCTS[node.domain, node.op][0](node, lowering, PLAIN, node)
+    else:
+        elementwise.lower_now(node, lowering)
+
+
+def fuse(node: Node, lowering: Lowering) -> bool:
+    """Compute ``node`` in the epilogue of a waiting product under it. Returns whether there is one."""
+    product = _product_below(node, lowering)
+    if product is None:
+        return False
+    product_node = lowering.waiting_node(product)
+    assert product_node is not None
+    emit, reads = PRODUCTS[product_node.domain, product_node.op]
+    if not elementwise.limit_reads(node, lowering, product, elementwise.MAX_READS - reads):
+        # the chain is too long for one epilogue: its first part goes there, and the rest reads the result
+        lowering.tensor(next(value for value in node.used_inputs() if elementwise.leads_to(value, lowering, product)))
+        return fuse(node, lowering)
+    tree = elementwise.build_tree(node, lowering, product)
+    emit(lowering.pop_waiting(product), lowering, tree, node)
+    return True
+
+
+def _product_below(node: Node, lowering: Lowering) -> Value | None:
+    """The output of the waiting product under ``node``, of several that of the last input."""
+    for value in reversed(list(node.used_inputs())):
+        waiting_node = lowering.waiting_node(value)
+        if waiting_node is None:
+            continue
+        if (waiting_node.domain, waiting_node.op) in PRODUCTS:
+            return value
+        product = _product_below(waiting_node, lowering)
+        if product is not None:
+            return product
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What a kernel adds to its dispatch for ``parts/epilogue.wgsl``: operands, and template parameters."""
+
+    reads: list[Operand]
+    write: Operand
+    pixel_stride: int
+    params: dict[str, object]
+
+
+def pixel_stride(tensor: Tensor) -> int | None:
+    """The stride from one pixel of ``[N, C, *spatial]`` to the next, in row-major order; None where it varies."""
+    stride: int | None = None
+    inner = 1
+    for axis in (*reversed(range(2, tensor.rank)), 0):
+        if tensor.shape[axis] == 1:
+            continue
+        if stride is None:
+            stride = tensor.strides[axis]
+        elif tensor.strides[axis] != stride * inner:
+            return None
+        inner *= tensor.shape[axis]
+    return (tensor.shape[1] if stride is None else stride) if tensor.rank > 1 else None
+
+
+def prepare(
+    lowering: Lowering,
+    tree: Tree,
+    last: Node,
+    prelude: Sequence[str],
+    channel_vectors: dict[str, tuple[Tensor, np.dtype]],
+    inputs: Sequence[Tensor],
+    groups: int = 1,
+    channel_axis: int = 1,
+) -> tuple[Epilogue, Tensor, Tensor | None]:
+    """The epilogue of a product whose output is that of ``last``, ``[N, C, *spatial]``, or with C on another axis.
+
+    ``prelude`` computes ``root`` from ``raw`` and the names of ``channel_vectors``, such as a bias. ``inputs`` are the
+    tensors that the product itself reads. Its ``groups`` divide the channels. Returns also the tensor to write and,
+    where the pixels of the output are not evenly spaced, the output to copy that tensor to.
+    """
+    value = last.output
+    pixels = [axis for axis in range(len(value.shape)) if axis != channel_axis]
+    perm = (*pixels[:1], channel_axis, *pixels[1:])
+
+    def by_pixel(tensor: Tensor) -> Tensor:
+        """``tensor`` broadcast to the output; a copy where its pixels or channels are not evenly spaced."""
+        view = tensor.broadcast_to(value.shape).transpose(perm)
+        is_even = pixel_stride(view) is not None and view.strides[1] in (0, 1)
+        return view if is_even else lowering.dense_copy(view, channels_last(view.rank))
+
+    reads = {name: (by_pixel(tensor), dtype) for name, (tensor, dtype) in channel_vectors.items()}
+    for leaf, name in tree.leaves.items():
+        reads[name] = by_pixel(lowering.tensor(leaf)), leaf.dtype
+    tensors = [*inputs, *(tensor for tensor, _ in reads.values())]
+    y = lowering.output(last, order=(*pixels, channel_axis), reads=tensors).transpose(perm)
+    target = None
+    if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
+        target = y
+        y = lowering.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
+    steps = {name: (pixel_stride(tensor) or 0, tensor.strides[1]) for name, (tensor, _) in reads.items()}
+    vec = 4 if _has_vec4_channels(y, groups, [tensor for tensor, _ in reads.values()]) else 1
+    operands, lines = [], []
+    for name, (tensor, dtype) in reads.items():
+        pixel, channel = steps[name]
+        width = vec if channel == 1 else 1
+        span = affine_span(tensor, pixel, (tensor.shape[1],), (channel,))
+        operands.append(Operand(f"x_{name}", tensor, span, width))
+        terms = [f"params.base_x_{name}"]
+        terms += [f"m * {pixel // width}"] if pixel else []
+        terms += [f"c / {width}" if width > 1 else "c"] if channel else []
+        item = f"x_{name}[{' + '.join(terms)}]"
+        load = elementwise.load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
+        lines.append(f"let {name} = {load};")
+    stride = pixel_stride(y) or 0
+    write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), vec)
+    lines = [*lines, *prelude, *tree.lines]
+    params: dict[str, object] = {
+        "vector": vec == 4,
+        "lines": lines,
+        "result": elementwise.store_expression(tree.result, y.dtype, value.dtype, vec),
+        "functions": functions_in([*lines, tree.result]),
+    }
+    return Epilogue(operands, write, stride, params), y, target
+
+
+def _has_vec4_channels(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:
+    """Whether each tensor has vec4 items along the channels of a group, aligned, or stride 0 along them."""
+
+    def fits(tensor: Tensor) -> bool:
+        stride = pixel_stride(tensor) or 0
+        return tensor.strides[1] == 0 or (tensor.offset % 4 == 0 and stride % 4 == 0)
+
+    return y.shape[1] // groups % 4 == 0 and fits(y) and all(map(fits, reads))

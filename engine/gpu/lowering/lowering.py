@@ -1,0 +1,322 @@
+"""Graph → dispatches: which kernel computes each node, and the layout of every tensor.
+
+Kernels register themselves by operator (``lowers``). Each is a function that takes the node and the Lowering, asks it
+for the input tensors and for an output tensor, and adds dispatches. The output of an operator that moves nothing is an
+alias: a view of its input. Element-wise nodes wait (``defer``) until a reader needs them: chains of them become one
+kernel, or the epilogue of the convolution or product that feeds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+
+from engine.errors import InputError, UnsupportedError
+from engine.gpu.program.dispatch import Dispatch
+from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, Slot, Tensor, channels_last, strides_of
+from engine.graph.ir import Graph, Node, Value
+from engine.ops.concat import concat_axis
+from engine.ops.registry import MISFITS, misfit
+
+Kernel = Callable[[Node, "Lowering"], None]
+
+Result = TypeVar("Result")
+
+KERNELS: dict[tuple[str, str], Kernel] = {}
+
+HALF_FROM = 1024
+"""Elements from which on float tensors are stored as float16 in f16 precision: scales, biases and statistics are below
+it, decide the accuracy, and weigh nothing."""
+
+STORAGE = {
+    "bool": "u32",
+    "uint8": "u32",
+    "uint16": "u32",
+    "uint32": "u32",
+    "uint64": "u32",
+    "int8": "i32",
+    "int16": "i32",
+    "int32": "i32",
+    "int64": "i32",
+    "float16": "f32",
+    "float32": "f32",
+}
+
+
+def lowers(*ops: str, domain: str = "") -> Callable[[Kernel], Kernel]:
+    """Register a kernel for those operators."""
+
+    def register(kernel: Kernel) -> Kernel:
+        for op in ops:
+            KERNELS[domain, op] = kernel
+        return kernel
+
+    return register
+
+
+def storage_array(array: np.ndarray, dtype: str, label: str) -> np.ndarray:
+    """``array`` in a storage type. Raises InputError, which names ``label``, where an integer does not fit 32 bits."""
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(np.int32 if dtype == "i32" else np.uint32)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InputError(
+                f"{label} holds an integer outside of 32 bits, which backend 'webgpu' computes in; use 'numpy'"
+            )
+    with np.errstate(over="ignore"):
+        return array.astype(NUMPY_TYPES[dtype], copy=False)
+
+
+class Lowering:
+    """The state of one lowering.
+
+    Attributes:
+        graph: the graph to lower.
+        half: floats of HALF_FROM elements and more are stored as float16.
+        matrix_lanes: invocations of a subgroup with matrix units for float16; 0 where there are none.
+        binding_limit: bytes that one binding may have; larger operands are processed in ranges of rows.
+        outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
+        dispatches: the dispatches so far, in the order in which they run.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        half: bool = False,
+        matrix_lanes: int = 0,
+        binding_limit: int = 128 << 20,
+        outside: Collection[Value] | None = None,
+    ) -> None:
+        self.graph, self.half, self.binding_limit = graph, half, binding_limit
+        self.matrix_lanes = matrix_lanes
+        self.dispatches: list[Dispatch] = []
+        self.node = Node("", [], [])
+        self.consumers = graph.consumers()
+        self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
+        self.readers = {value: len(nodes) for value, nodes in self.consumers.items()}
+        self._tensors: dict[Value, Tensor] = {}
+        self._waiting: dict[Value, Node] = {}
+        self._concat_parts = _concat_parts(graph)
+        self._concat_outputs: dict[Value, Tensor] = {}
+        self._copies: dict[tuple[Any, ...], Tensor] = {}
+        self._memo: dict[tuple[Any, ...], Any] = {}
+
+    def run(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Lower every node. Returns the tensors of the graph's inputs, and those of its outputs, each a dense run."""
+        inputs = [self._new_tensor(value, None) for value in self.graph.inputs]
+        self._tensors.update(zip(self.graph.inputs, inputs, strict=True))
+        for node in self.graph.nodes:
+            self.lower(node)
+        outputs: list[Tensor] = []
+        for value in self.graph.outputs:
+            tensor = self.dense(self.tensor(value))
+            # every output is read back from a slot of its own
+            shared = tensor.slot.is_constant or any(tensor.slot is other.slot for other in (*inputs, *outputs))
+            if shared or tensor.span() != (0, tensor.size):
+                tensor = self.dense_copy(tensor)
+            outputs.append(tensor)
+        return inputs, outputs
+
+    def lower(self, node: Node) -> None:
+        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
+        outer_node, self.node = self.node, node
+        try:
+            KERNELS[node.domain, node.op](node, self)
+        except MISFITS as error:
+            raise misfit(node, error) from error
+        finally:
+            self.node = outer_node
+
+    # --- inputs -------------------------------------------------------------------------------------------------
+
+    def tensor(self, value: Value) -> Tensor:
+        """The tensor of ``value``. A deferred node that computes it is lowered now."""
+        if value in self._waiting:
+            from engine.gpu.lowering.epilogue import lower_waiting
+
+            node = self._waiting.pop(value)
+            outer_node, self.node = self.node, node
+            lower_waiting(node, self)
+            self.node = outer_node
+        if value not in self._tensors:
+            if value.data is None:
+                raise UnsupportedError(f"{self.node.label}: '{value.name}' has no tensor on the GPU")
+            self._tensors[value] = self.constant(value.data, value.name)
+        return self._tensors[value]
+
+    def input(self, node: Node, index: int) -> Tensor:
+        """The tensor of a required input."""
+        return self.tensor(node.input(index))
+
+    def optional(self, node: Node, index: int) -> Tensor | None:
+        """The tensor of an input, or None where the node leaves it out."""
+        value = node.optional_input(index)
+        return None if value is None else self.tensor(value)
+
+    def constant(self, array: np.ndarray, label: str, dtype: str | None = None) -> Tensor:
+        """A gapless row-major tensor that holds ``array`` from load on; ``dtype`` is its storage type."""
+        storage = dtype or self.storage(array.dtype, array.size)
+        data = np.ascontiguousarray(storage_array(array, storage, f"constant '{label}'")).reshape(array.shape)
+        slot = Slot(_padded(data.nbytes), label, data)
+        return Tensor(slot, storage, array.shape, strides_of(array.shape))
+
+    def memoise(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
+        """The result of ``compute``, a function of constants alone, which is called once for each ``key``."""
+        if key not in self._memo:
+            self._memo[key] = compute()
+        result: Result = self._memo[key]
+        return result
+
+    def derived_constant(self, value: Value, form: str, compute: Callable[[], np.ndarray]) -> Tensor:
+        """A constant that ``compute`` derives from the constant ``value``, memoised for each ``form``."""
+
+        def constant() -> Tensor:
+            array = compute()
+            return self.constant(array, f"{value.name}:{form}", self.storage(array.dtype, array.size))
+
+        return self.memoise((value, form), constant)
+
+    def storage(self, dtype: np.dtype[Any], size: int) -> str:
+        """The storage type of a tensor of ``size`` elements. Raises UnsupportedError where the GPU has none."""
+        if dtype.name not in STORAGE:
+            raise UnsupportedError(f"{self.node.label}: backend 'webgpu' has no {dtype.name}; use backend 'numpy'")
+        kind = STORAGE[dtype.name]
+        return "f16" if kind == "f32" and self.half and size >= HALF_FROM else kind
+
+    def value_storage(self, value: Value) -> str:
+        """The storage type of a value. Values of ``outside`` stay float32, which the host need not convert."""
+        kind = self.storage(value.dtype, value.type.size)
+        return "f32" if kind == "f16" and value in self._outside else kind
+
+    # --- outputs ------------------------------------------------------------------------------------------------
+
+    def output(
+        self, node: Node, index: int = 0, *, order: Sequence[int] | None = None, reads: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """The tensor to write an output to, its axes from outermost to innermost in ``order`` (default row-major).
+
+        It may be a view of the output of a Concat that reads the value, so kernels write by its strides. It never lies
+        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch.
+        """
+        value = node.outputs[index]
+        assert value is not None
+        self._tensors[value] = self._concat_view(value, order, reads) or self._new_tensor(value, order)
+        return self._tensors[value]
+
+    def is_read(self, node: Node, index: int) -> bool:
+        """Whether anything reads the output at ``index``."""
+        value = node.outputs[index] if index < len(node.outputs) else None
+        return value is not None and (value in self.consumers or value in self.graph.outputs)
+
+    def alias(self, node: Node, tensor: Tensor, index: int = 0) -> None:
+        """Make the node's output an alias of ``tensor``, a view."""
+        value = node.outputs[index]
+        assert value is not None
+        self._tensors[value] = tensor
+
+    def scratch(self, shape: Sequence[int], dtype: str, label: str, order: Sequence[int] | None = None) -> Tensor:
+        """A gapless tensor in a slot of its own, for intermediate results of the node."""
+        nbytes = _padded(prod(shape) * ITEM_BYTES[dtype])
+        return Tensor(Slot(nbytes, label), dtype, tuple(shape), strides_of(tuple(shape), order))
+
+    def dispatch(self, dispatch: Dispatch) -> None:
+        """Add a dispatch, unless it has no rows."""
+        dispatch.op, dispatch.node = dispatch.op or self.node.op, dispatch.node or self.node.name
+        if dispatch.rows > 0:
+            self.dispatches.append(dispatch)
+
+    def dense(self, tensor: Tensor, order: Sequence[int] | None = None) -> Tensor:
+        """``tensor`` where it is a gapless run with its axes in ``order`` (default row-major), else a copy that is."""
+        return tensor if tensor.is_dense(order) else self.dense_copy(tensor, order)
+
+    def dense_copy(self, tensor: Tensor, order: Sequence[int] | None = None, dtype: str | None = None) -> Tensor:
+        """A gapless copy of ``tensor``, memoised for constants and for row-major copies."""
+        from engine.gpu.kernels.elementwise.elementwise import copy
+
+        key = (tensor.slot, tensor.offset, tensor.shape, tensor.strides, tuple(order or ()), dtype or tensor.dtype)
+        duplicate = self._copies.get(key)
+        if duplicate is None:
+            duplicate = self.scratch(tensor.shape, dtype or tensor.dtype, f"{tensor.slot.label}:copy", order)
+            copy(tensor, duplicate, self)
+            if tensor.slot.is_constant or not order:
+                self._copies[key] = duplicate
+        return duplicate
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+        """The same elements in row-major order under another shape: a view where strides allow, else a copy."""
+        view = tensor.reshape(tuple(shape))
+        if view is None:
+            view = self.dense_copy(tensor).reshape(tuple(shape))
+        assert view is not None
+        return view
+
+    # --- deferred nodes -----------------------------------------------------------------------------------------
+
+    def defer(self, node: Node) -> None:
+        """Let ``node`` wait until something reads its first output."""
+        self._waiting[node.output] = node
+
+    def waiting_node(self, value: Value) -> Node | None:
+        """The waiting node that computes ``value``, or None."""
+        return self._waiting.get(value)
+
+    def pop_waiting(self, value: Value) -> Node:
+        """Remove the waiting node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
+        return self._waiting.pop(value)
+
+    def has_one_reader(self, value: Value) -> bool:
+        """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""
+        return self.readers.get(value, 0) == 1 and value not in self.graph.outputs
+
+    # --- parts of a Concat --------------------------------------------------------------------------------------
+
+    def _new_tensor(self, value: Value, order: Sequence[int] | None) -> Tensor:
+        return self.scratch(value.shape, self.value_storage(value), value.name, order)
+
+    def concat_output(self, value: Value) -> Tensor:
+        """The tensor of a Concat's output, which exists from the lowering of its first part on."""
+        if value not in self._concat_outputs:
+            tensor = self._concat_view(value, None, ())
+            if tensor is None:
+                order = channels_last(len(value.shape)) if self._joins_channels(value) else None
+                tensor = self._new_tensor(value, order)
+            self._concat_outputs[value] = tensor
+        return self._concat_outputs[value]
+
+    def _joins_channels(self, value: Value) -> bool:
+        return len(value.shape) >= 3 and any(part[0] is value and part[1] == 1 for part in self._concat_parts.values())
+
+    def _concat_view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
+        """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there."""
+        part = self._concat_parts.get(value)
+        if part is None:
+            return None
+        target, axis, start = part
+        concat_output = self.concat_output(target)
+        same_type = concat_output.dtype == self.value_storage(value)
+        in_order = concat_output.has_order(range(concat_output.rank) if order is None else order)
+        if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
+            return None
+        return concat_output.slice(axis, start, value.shape[axis])
+
+
+def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
+    """For each value that a Concat joins: the Concat's output, the axis, and the position on it where it begins."""
+    parts: dict[Value, tuple[Value, int, int]] = {}
+    for node in graph.nodes:
+        if node.op != "Concat" or node.domain:
+            continue
+        axis, start = concat_axis(node, len(node.output.shape)), 0
+        for value in node.used_inputs():
+            if value not in parts and not value.is_constant and value not in graph.inputs and value.type.size:
+                parts[value] = node.output, axis, start
+            start += value.shape[axis]
+    return parts
+
+
+def _padded(nbytes: int) -> int:
+    """``nbytes`` up to the next whole word, and one word at least: bindings and copies are counted in words."""
+    return max(4, -(-nbytes // 4) * 4)
