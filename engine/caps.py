@@ -1,0 +1,55 @@
+"""What a backend can do: what passes, lowering and plans ask before they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PORTABLE_LIMITS: Mapping[str, int] = {
+    "max-buffer-size": 256 << 20,
+    "max-storage-buffer-binding-size": 128 << 20,
+    "max-storage-buffers-per-shader-stage": 8,
+    "max-compute-workgroup-storage-size": 16384,
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
+    "max-compute-workgroups-per-dimension": 65535,
+    "max-uniform-buffer-binding-size": 65536,
+    "min-storage-buffer-offset-alignment": 256,
+}
+"""The limits that every implementation of WebGPU guarantees, by WebGPU's kebab-case names; bytes or counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The capabilities of a WebGPU device.
+
+    ``limits`` have WebGPU's kebab-case names. ``features`` have WebGPU's names ("shader-f16", "timestamp-query",
+    "subgroups"). ``matrix_lanes`` is the size of a subgroup whose matrix units multiply float16 with float32 sums, 0
+    where there are none; ``matrix_shapes`` names the shapes that they take, and ``subgroup`` is the range of subgroup
+    sizes, or None.
+    """
+
+    limits: Mapping[str, int] = field(default_factory=lambda: PORTABLE_LIMITS)
+    features: tuple[str, ...] = ()
+    matrix_lanes: int = 0
+    matrix_shapes: tuple[str, ...] = ()
+    subgroup: tuple[int, int] | None = None
+
+    @property
+    def f16(self) -> bool:
+        """Whether shaders may use float16."""
+        return "shader-f16" in self.features
+
+    @property
+    def binding_limit(self) -> int:
+        """The bytes that one binding may have."""
+        return self.limits["max-storage-buffer-binding-size"]
+
+    @property
+    def buffer_limit(self) -> int:
+        """The bytes that one buffer may have."""
+        return self.limits["max-buffer-size"]
+
+
+PORTABLE = Caps()
+"""What a browser has by default: the guaranteed limits, no optional feature."""

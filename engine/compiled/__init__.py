@@ -1,0 +1,1 @@
+"""Compiled models: what a backend needs to run a network, as data that one process makes and another reads."""
