@@ -147,12 +147,16 @@ class Weights(Protocol):
 
     def pieces(self) -> Iterator[Piece]: ...
 
+    def verify(self) -> None:
+        """Hold what was read from a file to its hashes, on all cores. Raises ModelError where a part is damaged."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
     """A model compiled for ``backend``, ready to be saved or run.
 
-    ``metadata`` is the caller's: JSON that the engine carries and hashes and never reads.
+    ``metadata`` is the caller's: JSON that the engine carries and hashes and never reads. ``trusted`` is false of a
+    model from a file that this process has no reason to trust: its shaders keep the implementation's own checks.
     """
 
     backend: Literal["webgpu", "numpy"]
@@ -164,6 +168,7 @@ class CompiledModel:
     counts: GraphCounts
     origin: ModelOrigin = ModelOrigin()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    trusted: bool = True
 
 
 def constant_sizes(model: CompiledModel) -> Sequence[int]:
