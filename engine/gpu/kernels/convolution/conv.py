@@ -19,7 +19,7 @@ from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import Tensor, channels_last
-from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.graph.ir import INTERNAL_DOMAIN, Node, TensorType
 from engine.ops.conv import conv_window
 from engine.ops.fused_conv import activation_of
 from engine.ops.window import Window
@@ -234,13 +234,16 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
 
+    dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
+    packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
+
     def pack_weights() -> np.ndarray:
-        weights = layer.weights()
-        padded = np.zeros((layer.groups, steps * tile.bk, n_padded), weights.dtype)
-        padded[:, :k, :n] = weights.reshape(layer.groups, k, n)
+        padded = np.zeros(packed_type.shape, dtype)
+        padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
         return padded
 
-    w = lowering.derived_constant(layer.node.input(1), f"packed for {tile.bk} x {tile.bn}", pack_weights)
+    form = f"packed for {tile.bk} x {tile.bn}"
+    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = prepare(
         lowering,

@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
+from engine.compiled.model import ALIGNMENT
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.plan.plan import ALIGNMENT
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, affine_span, linear_grid
 from engine.gpu.program.expressions import functions_in, kind_of
 from engine.gpu.program.rules import RULES, expression

@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from engine.compiled.model import ALIGNMENT
 from engine.gpu.kernels.elementwise.elementwise import (
     Tree,
     collapse_axes,
@@ -21,7 +22,6 @@ from engine.gpu.kernels.elementwise.elementwise import (
     lower_elementwise,
 )
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.plan.plan import ALIGNMENT
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
 from engine.gpu.program.expressions import conversion
 from engine.gpu.program.rules import expression
