@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compiled.model import Piece
+from engine.compiled.model import Piece, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Constant:
     nbytes: int
 
 
-class GraphWeights:
+class GraphWeights(Weights):
     """Constants that are packed out of a graph's arrays, one at a time.
 
     It holds these arrays: for the most part the model file as it is mapped, and what the passes have computed. Nothing

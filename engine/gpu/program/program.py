@@ -85,8 +85,9 @@ class Program:
 
     @property
     def subgroup_lanes(self) -> int:
-        """The size that every subgroup must have; 0 where none is used."""
-        lanes = dict(self.constants).get("lanes", 0)
+        """The size that every subgroup must have for a kernel on matrix units; 0 for every other."""
+        constants = dict(self.constants)
+        lanes = constants["lanes"] if constants.get("matrix_units") else 0
         assert isinstance(lanes, int)
         return lanes
 

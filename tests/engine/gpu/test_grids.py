@@ -27,7 +27,11 @@ from tests.engine.models import Spec, feeds, interpret, load_graph, model, node
 
 GUARANTEED = PORTABLE_LIMITS[PER_DIMENSION]
 
-ROOMY = {"max_buffer_size": 1 << 36, "max_storage_buffer_binding_size": 1 << 32}
+ROOMY = {
+    "max_buffer_size": 1 << 36,
+    "max_storage_buffer_binding_size": 1 << 32,
+    "max_compute_workgroup_storage_size": 1 << 15,
+}
 """What a large card has, so that nothing but grids and indices sets a bound."""
 
 
