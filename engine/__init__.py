@@ -23,6 +23,10 @@ from engine.errors import (
 from engine.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from engine.caps import Caps as Caps
+    from engine.compiled.model import CompiledModel as CompiledModel
+    from engine.compiled.model import ModelOrigin as ModelOrigin
+    from engine.compiler import compile as compile  # noqa: A004 (read as engine.compile)
     from engine.cpu.threads import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
     from engine.forks import in_child as in_child
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Caps",
+    "CompiledModel",
     "DeviceInfo",
     "DeviceLostError",
     "Devices",
@@ -52,6 +58,7 @@ __all__ = [
     "KernelTime",
     "ModelError",
     "ModelFile",
+    "ModelOrigin",
     "NodeError",
     "ParityReport",
     "Session",
@@ -61,6 +68,7 @@ __all__ = [
     "UnsupportedError",
     "available_cores",
     "compare",
+    "compile",
     "deviates",
     "devices",
     "environment",
@@ -69,11 +77,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Caps": "caps",
+    "CompiledModel": "compiled.model",
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
     "Gate": "gate",
     "KernelTime": "kernel_time",
     "ModelFile": "graph.model_file",
+    "ModelOrigin": "compiled.model",
     "NodeError": "parity",
     "ParityReport": "parity",
     "Session": "session",
@@ -81,6 +92,7 @@ _MODULES = {
     "TensorInfo": "session",
     "available_cores": "cpu.threads",
     "compare": "parity",
+    "compile": "compiler",
     "deviates": "parity",
     "devices": "gpu.device.listing",
     "environment": "provenance",

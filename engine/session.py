@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from engine.cpu import blas
-from engine.cpu.executor import NumpyExecutor
-from engine.cpu.interpreter import ReferenceExecutor
-from engine.cpu.kernel import Observer
+from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
 from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import open_device
-from engine.graph.ir import Graph, Value
-from engine.graph.load import load
-from engine.graph.model_file import ModelFile
-from engine.graph.passes import optimize
+from engine.gpu.plan.limits import MATRIX_FEATURE
 from engine.kernel_time import KernelTime
+
+if TYPE_CHECKING:
+    # a compiled model runs without what reads ONNX files: it is imported with the first of these
+    from engine.cpu.kernel import Observer
+    from engine.graph.ir import Graph, Value
+    from engine.graph.model_file import ModelFile
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
@@ -70,6 +70,7 @@ class SessionInfo:
     pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
     loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
     ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
+    ``matrix_units`` says whether a kernel runs on the GPU's matrix units.
     """
 
     backend: str
@@ -84,31 +85,34 @@ class SessionInfo:
     activation_buffer_bytes: int
     scratch_bytes: int
     passes: dict[str, int] = field(default_factory=dict)
+    matrix_units: bool = False
 
 
 class Session:
     """An ONNX model bound to a backend.
 
-    ``model`` is a path, the file's bytes, or a ModelFile read before. ``backend`` is "webgpu", "numpy" (fast
-    algorithms), "reference" (the oracle: operator by operator, nothing fused) or "auto": webgpu on a hardware adapter,
-    else numpy. ``adapter`` picks one for webgpu: an index, an implementation or part of a name, as ``nss-wgpu devices``
-    lists them. ``precision`` is "f32", or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are
-    computed in float32 by "numpy". ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds
-    whole inputs to constants. ``outputs`` names the values to keep: None for the model's first output, "all", or a
-    list.
+    ``model`` is a path, the file's bytes, a ModelFile read before, or a CompiledModel, which has its own backend,
+    precision, input shapes and outputs. ``backend`` is "webgpu", "numpy" (fast algorithms), "reference" (the oracle:
+    operator by operator, nothing fused) or "auto": webgpu on a hardware adapter, else numpy. ``adapter`` picks one for
+    webgpu: an index, an implementation or part of a name, as ``nss-wgpu devices`` lists them. ``precision`` is "f32",
+    or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are computed in float32 by "numpy".
+    ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds whole inputs to constants.
+    ``outputs`` names the values to keep: None for the model's first output, "all", or a list. ``keep_compiled`` keeps
+    ``compiled``, to be saved later.
 
     Any thread may use a session: runs on one processor or one GPU take turns, and give what one thread alone gets, bit
     for bit. ``close`` waits for those that have begun. A forked child may run a session of its parent on "numpy" and
     "reference"; on webgpu it gets a BackendError, as does a new one there once the parent has used WebGPU: make it
     after the fork, or use spawn.
 
-    Raises BackendError for a backend, adapter or precision that is not there, and what ``engine.graph.load.load``
-    raises. A graph runs wholly on the backend that was asked for, or is refused.
+    Raises BackendError for a backend, adapter or precision that is not there or not that of a compiled model, and for
+    an adapter that lacks what a compiled model needs; and what ``engine.graph.load.load`` raises. A graph runs wholly
+    on the backend that was asked for, or is refused.
     """
 
     def __init__(
         self,
-        model: str | Path | bytes | ModelFile,
+        model: str | Path | bytes | ModelFile | CompiledModel,
         *,
         backend: str = "auto",
         precision: str = "f32",
@@ -116,34 +120,64 @@ class Session:
         outputs: Sequence[str] | str | None = None,
         input_values: Mapping[str, np.ndarray] | None = None,
         adapter: str | int | None = None,
+        keep_compiled: bool = False,
     ) -> None:
-        target = _resolve(backend, precision, adapter)
+        if isinstance(model, CompiledModel):
+            _check_options(model, backend, precision)
+            if input_shapes or outputs is not None or input_values:
+                raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
+            backend, precision = model.backend, model.precision
+        self._target, self._precision = _resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
-        file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+        source: CompiledModel | Graph
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
-            graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
-            nodes_in_file = len(file.proto.graph.node)
-            del file  # its weights, where no one else holds it, before the executor makes its own
-            self.inputs = _infos(graph.inputs)
-            self.outputs = _infos(graph.outputs)
-            nodes_loaded = len(graph.nodes)
-            passes = {} if target.backend == "reference" else optimize(graph)
-            self._target, self._precision = target, precision
-            self._executor, device = _executor(graph, target, precision)
+            if isinstance(model, CompiledModel):
+                source, counts = model, model.counts
+                self.inputs, self.outputs = _infos(model.inputs), _infos(model.outputs)
+            else:
+                from engine.compiler import read_graph
+
+                read = read_graph(
+                    model,
+                    input_shapes=input_shapes,
+                    outputs=outputs,
+                    input_values=input_values,
+                    passes=self._target.backend != "reference",
+                )
+                counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
+                source = _compiled(read.graph, self._target, precision, outputs=read.outputs, counts=counts)
+                del read  # with weights that no kernel takes as they are
+            self._executor, device = _executor(source, self._target)
+        self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
         self.info = SessionInfo(
-            backend=target.backend,
+            backend=self._target.backend,
             device=device,
-            reason=target.reason,
+            reason=self._target.reason,
             precision=precision,
-            nodes_in_file=nodes_in_file,
-            nodes_loaded=nodes_loaded,
-            nodes_planned=len(graph.nodes),
+            nodes_in_file=counts.in_file,
+            nodes_loaded=counts.loaded,
+            nodes_planned=counts.planned,
             weight_bytes=self._executor.weight_bytes,
             peak_activation_bytes=self._executor.peak_bytes,
             activation_buffer_bytes=self._executor.activation_bytes,
             scratch_bytes=self._executor.scratch_bytes,
-            passes=passes,
+            passes=dict(counts.passes),
+            matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
         )
+
+    @property
+    def compiled(self) -> CompiledModel | None:
+        """The model as it was compiled for this session's adapter, or opened, from ``keep_compiled`` on.
+
+        None without it, after ``release_compiled``, and on "reference". Its weights are packed anew each time that they
+        are asked for. Until then it holds what they are packed from: the mapped file, which takes no memory of its own,
+        and the weights that the passes have changed, which do.
+        """
+        return self._compiled
+
+    def release_compiled(self) -> None:
+        """Let go of ``compiled``, and of the weights that it holds; the session runs as before."""
+        self._compiled = None
 
     def run(
         self,
@@ -189,7 +223,8 @@ class Session:
 
         Values are stored in the precision that they have in the whole. The caller closes it.
         """
-        return _executor(part, self._target, self._precision, outside=(*whole.inputs, *whole.outputs))[0]
+        outside = (*whole.inputs, *whole.outputs)
+        return _executor(_compiled(part, self._target, self._precision, outside=outside), self._target)[0]
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
@@ -237,19 +272,63 @@ def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target
     return target
 
 
-def _executor(
-    graph: Graph, target: _Target, precision: str, outside: Collection[Value] | None = None
-) -> tuple[Executor, str]:
-    """What runs the graph, and the name of what it runs on."""
-    if target.backend == "reference":
-        return ReferenceExecutor(graph), blas.describe(1)
-    if target.adapter is not None:
+def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
+    """Raise BackendError where a compiled model is asked to be what it is not; the defaults ask for nothing."""
+    if backend not in ("auto", model.backend):
+        raise BackendError(
+            f"the model is compiled for backend '{model.backend}', not for '{backend}'; compile it again"
+        )
+    if precision not in ("f32", model.precision):
+        raise BackendError(f"the model is compiled in '{model.precision}', not in '{precision}'; compile it again")
+
+
+def _compiled(
+    graph: Graph,
+    target: _Target,
+    precision: str,
+    *,
+    outside: Collection[Value] | None = None,
+    outputs: Sequence[Value] | None = None,
+    counts: GraphCounts | None = None,
+) -> CompiledModel | Graph:
+    """The graph compiled for the target's adapter; on the processor the graph itself."""
+    if target.adapter is None:
+        return graph
+    from engine.gpu.plan.compile_graph import compile_graph
+    from engine.gpu.run.caps import device_caps
+
+    return compile_graph(
+        graph,
+        device_caps(open_device(target.adapter), matrix_units=precision == "f16"),
+        precision=cast(Literal["f32", "f16"], precision),
+        outside=outside,
+        outputs=outputs,
+        counts=counts,
+    )
+
+
+def _executor(source: CompiledModel | Graph, target: _Target) -> tuple[Executor, str]:
+    """What runs the model, and the name of what it runs on."""
+    if isinstance(source, CompiledModel):
+        if target.adapter is None:
+            raise BackendError(f"a model compiled for '{source.backend}' does not run on '{target.backend}'")
         from engine.gpu.run.executor import GpuExecutor
 
-        device = open_device(target.adapter)
-        return GpuExecutor(graph, device, half=precision == "f16", outside=outside), str(target.adapter)
-    executor = NumpyExecutor(graph)
+        return GpuExecutor(source, open_device(target.adapter)), str(target.adapter)
+    from engine.cpu import blas
+
+    if target.backend == "reference":
+        from engine.cpu.interpreter import ReferenceExecutor
+
+        return ReferenceExecutor(source), blas.describe(1)
+    from engine.cpu.executor import NumpyExecutor
+
+    executor = NumpyExecutor(source)
     return executor, blas.describe(executor.pool.threads)
+
+
+def _uses_matrix_units(model: CompiledModel) -> bool:
+    return isinstance(model.plan, GpuPlan) and MATRIX_FEATURE in model.plan.needs.features
 
 
 def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
@@ -265,8 +344,8 @@ def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
     return _Target("webgpu", "asked for; a software adapter", software.adapter)
 
 
-def _infos(values: Sequence[Value]) -> list[TensorInfo]:
-    return [TensorInfo(value.name, value.dtype, value.shape) for value in values]
+def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:
+    return [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in values]
 
 
 def _input_array(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from engine.compiled.model import CompiledProgram
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
 from engine.gpu.device.adapters import (
@@ -133,6 +135,20 @@ class Device:
                     label=label, layout="auto", compute={"module": module, "entry_point": "main"}
                 )
         return pipeline
+
+    def compile(self, program: CompiledProgram, *, trusted: bool) -> Future[Any]:
+        """The compute pipeline of a program, once it is compiled."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(self.pipeline(program.wgsl, f"kernel {program.kernel}", trusted=trusted))
+        except EngineError as error:
+            future.set_exception(error)
+        return future
+
+    def upload(self, buffer: Any, pieces: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Copy arrays, each a whole number of words, to byte offsets of a buffer."""
+        for offset, data in pieces:
+            self.write(buffer, offset, data)
 
     def _shader(self, source: str, label: str, trusted: bool) -> Any:
         if not trusted or self.adapter.implementation != "wgpu":

@@ -15,11 +15,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.errors import InputError, UnsupportedError
+from engine.errors import UnsupportedError
 from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
-from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, Slot, Tensor, channels_last, strides_of
-from engine.graph.ir import Graph, Node, Value
+from engine.gpu.program.tensor import (
+    ITEM_BYTES,
+    Shape,
+    Slot,
+    Tensor,
+    channels_last,
+    is_wide,
+    storage_array,
+    strides_of,
+)
+from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
@@ -60,18 +69,6 @@ def lowers(*ops: str, domain: str = "") -> Callable[[Kernel], Kernel]:
         return kernel
 
     return register
-
-
-def storage_array(array: np.ndarray, dtype: str, label: str) -> np.ndarray:
-    """``array`` in a storage type. Raises InputError, which names ``label``, where an integer does not fit 32 bits."""
-    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
-        limits = np.iinfo(np.int32 if dtype == "i32" else np.uint32)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise InputError(
-                f"{label} holds an integer outside of 32 bits, which backend 'webgpu' computes in; use 'numpy'"
-            )
-    with np.errstate(over="ignore"):
-        return array.astype(NUMPY_TYPES[dtype], copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +173,9 @@ class Lowering:
     def constant(self, array: np.ndarray, label: str, dtype: str | None = None) -> Tensor:
         """A gapless row-major tensor that holds ``array`` from load on; ``dtype`` is its storage type."""
         storage = dtype or self.storage(array.dtype, array.size)
-        data = np.ascontiguousarray(storage_array(array, storage, f"constant '{label}'")).reshape(array.shape)
-        slot = Slot(_padded(data.nbytes), label, data)
-        return Tensor(slot, storage, array.shape, strides_of(array.shape))
+        if is_wide(array.dtype):  # refused now, not when it is uploaded
+            array = storage_array(array, storage, f"constant '{label}'")
+        return _constant(lambda: array, label, storage, array.shape)
 
     def memoise(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result of ``compute``, a function of constants alone, which is called once for each ``key``."""
@@ -187,12 +184,20 @@ class Lowering:
         result: Result = self._memo[key]
         return result
 
-    def derived_constant(self, value: Value, form: str, compute: Callable[[], np.ndarray]) -> Tensor:
-        """A constant that ``compute`` derives from the constant ``value``, memoised for each ``form``."""
+    def derived_constant(
+        self, value: Value, form: str, compute: Callable[[], np.ndarray], kind: TensorType | None = None
+    ) -> Tensor:
+        """A constant that ``compute`` derives from the constant ``value``, memoised for each ``form``.
+
+        Where its type is given, ``compute`` is called when the constant is uploaded, and may be again; else now. Large
+        constants are given so: no two of them are held at a time.
+        """
 
         def constant() -> Tensor:
-            array = compute()
-            return self.constant(array, f"{value.name}:{form}", self.storage(array.dtype, array.size))
+            label = f"{value.name}:{form}"
+            if kind is None or is_wide(kind.dtype):
+                return self.constant(compute(), label)
+            return _constant(compute, label, self.storage(kind.dtype, kind.size), kind.shape)
 
         return self.memoise((value, form), constant)
 
@@ -340,6 +345,13 @@ def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
                 parts[value] = node.output, axis, start
             start += value.shape[axis]
     return parts
+
+
+def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:
+    def content() -> np.ndarray:
+        return np.ascontiguousarray(storage_array(compute(), storage, f"constant '{label}'"))
+
+    return Tensor(Slot(_padded(prod(shape) * ITEM_BYTES[storage]), label, content), storage, shape, strides_of(shape))
 
 
 def _padded(nbytes: int) -> int:

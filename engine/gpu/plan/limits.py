@@ -1,27 +1,22 @@
-"""The limits of an adapter, checked for every dispatch when the plan is made, so that no run exceeds one.
+"""The limits of an adapter: checked for every dispatch when a plan is made, and for every plan before it runs.
 
-Limits have WebGPU's kebab-case names. A grid that is too long along one dimension is folded into the next where the
-kernel counts its workgroups in one number. Otherwise the rows are cut into ranges, as they are for a large binding.
+This is the only place that does. Limits have WebGPU's kebab-case names. A grid that is too long along one dimension is
+folded into the next where the kernel counts its workgroups in one number. Otherwise the rows are cut into ranges, as
+they are for a large binding.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from engine.errors import TooLargeError
+from engine.caps import PORTABLE_LIMITS, Caps
+from engine.compiled.model import Command, CompiledProgram, Needs
+from engine.errors import BackendError, TooLargeError
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Grid, fold_grid
-
-GUARANTEED: Mapping[str, int] = {
-    "max-compute-workgroups-per-dimension": 65535,
-    "max-compute-invocations-per-workgroup": 256,
-    "max-compute-workgroup-size-x": 256,
-    "max-storage-buffers-per-shader-stage": 8,
-    "max-uniform-buffer-binding-size": 65536,
-}
-"""Limits for an adapter that does not state its own: those that every implementation of WebGPU guarantees."""
+from engine.gpu.program.tensor import Slot, Tensor
 
 LARGEST_INTEGER = 2**31 - 1
 """Kernels count elements, rows and invocations in i32."""
@@ -54,17 +49,58 @@ def footprint(source: str) -> Footprint:
     return Footprint(prod(int(extent) for extent in size.split(",")), workgroup_bytes)
 
 
+STAGING_ALIGNMENT = 8
+"""Bytes: inputs and outputs lie at multiples of this in the buffers by which they come and go."""
+
+FEATURES = {
+    "f16": "shader-f16",
+    "subgroups": "subgroups",
+    "chromium_experimental_subgroup_matrix": "chromium-experimental-subgroup-matrix",
+}
+"""The features of WebGPU by WGSL's names, as ``enable`` has them."""
+
+MATRIX_FEATURE = FEATURES["chromium_experimental_subgroup_matrix"]
+"""The feature of kernels on matrix units."""
+
+
+def staged(nbytes: int) -> int:
+    """The bytes of a tensor in the buffer by which it comes or goes."""
+    return max(STAGING_ALIGNMENT, -(-nbytes // STAGING_ALIGNMENT) * STAGING_ALIGNMENT)
+
+
 class Limits:
-    """The limits of one adapter, and the checks of a dispatch. Messages name the dispatch, and what to do."""
+    """The limits of one adapter, and the checks of a plan. Messages name the dispatch, and what to do."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
-        self._limits = {**GUARANTEED, **limits}
-        self.buffer = limits["max-buffer-size"]
-        self.binding = limits["max-storage-buffer-binding-size"]
+        self._limits = {**PORTABLE_LIMITS, **limits}
+        self.buffer = self._limits["max-buffer-size"]
+        self.binding = self._limits["max-storage-buffer-binding-size"]
         self.workgroups = self._limits["max-compute-workgroups-per-dimension"]
-        self._checked_sources: set[str] = set()
 
-    def check(self, dispatch: Dispatch, source: str) -> None:
+    def check_sizes(
+        self, slots: Iterable[Slot], inputs: Sequence[Tensor], outputs: Sequence[Tensor], model_name: str
+    ) -> None:
+        """Raise TooLargeError where a slot exceeds a buffer, or what the host writes or reads in a run does."""
+        for slot in slots:
+            if slot.nbytes > self.buffer:
+                raise TooLargeError(
+                    f"{model_name}: '{slot.label}' takes {slot.nbytes} bytes; the adapter's largest buffer has "
+                    f"{self.buffer}. Use backend 'numpy', or precision 'f16'"
+                )
+        for kind, nbytes in zip(("inputs", "outputs"), self.staging_sizes(inputs, outputs), strict=True):
+            if nbytes > self.buffer:
+                raise TooLargeError(
+                    f"{model_name}: its {kind} take {nbytes} bytes together; the adapter's largest buffer has "
+                    f"{self.buffer}. Use backend 'numpy'"
+                )
+
+    @staticmethod
+    def staging_sizes(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[int, int]:
+        """The bytes of the buffers that the host writes all inputs into, and reads all outputs from."""
+        sizes = [sum(staged(tensor.nbytes) for tensor in tensors) for tensors in (inputs, outputs)]
+        return sizes[0], sizes[1]
+
+    def check_dispatch(self, dispatch: Dispatch) -> None:
         """Raise TooLargeError where the dispatch exceeds a limit however its rows are cut."""
         for operand in dispatch.operands:
             tensor = operand.tensor
@@ -75,24 +111,16 @@ class Limits:
                     dispatch, f"'{tensor.slot.label}' of {elements:,} elements", f"{MAX_ELEMENTS:,} of a tensor"
                 )
         self._require(dispatch, "max-storage-buffers-per-shader-stage", len(dispatch.operands), "storage buffers")
-        if source in self._checked_sources:
-            return
-        self._checked_sources.add(source)
-        source_footprint = footprint(source)
+
+    def check_source(self, dispatch: Dispatch, source: str) -> None:
+        """Raise TooLargeError where the program of the dispatch exceeds a limit."""
+        usage = footprint(source)
         self._require(
-            dispatch,
-            "max-compute-invocations-per-workgroup",
-            source_footprint.invocations,
-            "invocations of a workgroup",
+            dispatch, "max-compute-invocations-per-workgroup", usage.invocations, "invocations of a workgroup"
         )
+        self._require(dispatch, "max-compute-workgroup-size-x", usage.invocations, "invocations of a workgroup along x")
         self._require(
-            dispatch, "max-compute-workgroup-size-x", source_footprint.invocations, "invocations of a workgroup along x"
-        )
-        self._require(
-            dispatch,
-            "max-compute-workgroup-storage-size",
-            source_footprint.workgroup_bytes,
-            "bytes of workgroup memory",
+            dispatch, "max-compute-workgroup-storage-size", usage.workgroup_bytes, "bytes of workgroup memory"
         )
         largest = max(map(int, re.findall(r"(?<![\w.])\d{10,}(?![\w.])", source)), default=0)
         if largest > LARGEST_INTEGER:
@@ -122,8 +150,52 @@ class Limits:
         self._refuse(dispatch, f"{workgroups} workgroups for one row", f"{self.workgroups:,} along a dimension")
 
     def _require(self, dispatch: Dispatch, limit: str, count: int, unit: str) -> None:
-        if count > self._limits.get(limit, count):
+        if count > self._limits[limit]:
             self._refuse(dispatch, f"{count:,} {unit}", f"{self._limits[limit]:,}")
 
     def _refuse(self, dispatch: Dispatch, needs: str, allows: str) -> None:
         raise TooLargeError(f"{dispatch.label} needs {needs}; the adapter allows {allows}. Use backend 'numpy'")
+
+
+def least_needs(
+    buffers: Sequence[int], programs: Sequence[CompiledProgram], commands: Sequence[Command], subgroup_lanes: int
+) -> Needs:
+    """What a device must offer for these commands, and for buffers of these sizes in bytes."""
+    footprints = [footprint(program.wgsl) for program in programs]
+    bindings = [binding.size for command in commands for binding in command.bindings]
+    invocations = max((usage.invocations for usage in footprints), default=0)
+    return Needs(
+        limits={
+            "max-buffer-size": max(buffers, default=0),
+            "max-storage-buffer-binding-size": max(bindings, default=0),
+            "max-storage-buffers-per-shader-stage": max((len(command.bindings) for command in commands), default=0),
+            "max-compute-workgroup-storage-size": max((usage.workgroup_bytes for usage in footprints), default=0),
+            "max-compute-invocations-per-workgroup": invocations,
+            "max-compute-workgroup-size-x": invocations,
+            "max-compute-workgroups-per-dimension": max((max(command.grid) for command in commands), default=0),
+            "max-uniform-buffer-binding-size": max((command.uniform_bytes for command in commands), default=0),
+        },
+        features=tuple(
+            feature
+            for name, feature in FEATURES.items()
+            if any(re.search(rf"^enable {name};", program.wgsl, re.MULTILINE) for program in programs)
+        ),
+        subgroup_lanes=subgroup_lanes,
+    )
+
+
+def check_needs(needs: Needs, caps: Caps, device: str) -> None:
+    """Raise BackendError, which names what is missing, where a device with ``caps`` cannot run what needs ``needs``."""
+    limits = {**PORTABLE_LIMITS, **caps.limits}
+    lacks = [
+        f"{name} of {least:,} (it has {limits.get(name, 0):,})"
+        for name, least in needs.limits.items()
+        if least > limits.get(name, 0)
+    ]
+    lacks += [feature for feature in needs.features if feature not in caps.features]
+    if needs.subgroup_lanes not in (0, caps.matrix_lanes):
+        lacks.append(f"matrix units in subgroups of {needs.subgroup_lanes} (it has {caps.matrix_lanes})")
+    if lacks:
+        raise BackendError(
+            f"the compiled model needs {', '.join(lacks)}, which {device} lacks; compile the model for this device"
+        )

@@ -7,12 +7,14 @@ views of its output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 import numpy as np
+
+from engine.errors import InputError
 
 ITEM_BYTES = {"f32": 4, "f16": 2, "i32": 4, "u32": 4}
 """Bytes of one element of each storage type. Booleans are u32 0 and 1; narrow and 64-bit integers are widened or
@@ -23,20 +25,38 @@ NUMPY_TYPES = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.
 Shape = tuple[int, ...]
 
 
+def storage_array(array: np.ndarray, dtype: str, label: str) -> np.ndarray:
+    """``array`` in a storage type. Raises InputError, which names ``label``, where an integer does not fit 32 bits."""
+    if is_wide(array.dtype) and array.size:
+        limits = np.iinfo(np.int32 if dtype == "i32" else np.uint32)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InputError(
+                f"{label} holds an integer outside of 32 bits, which backend 'webgpu' computes in; use 'numpy'"
+            )
+    with np.errstate(over="ignore"):
+        return array.astype(NUMPY_TYPES[dtype], copy=False)
+
+
+def is_wide(dtype: np.dtype) -> bool:
+    """Whether it is an integer type of 64 bits, whose values must be looked at before they are stored."""
+    return dtype.itemsize == 8 and dtype.kind in "iu"
+
+
 @dataclass(eq=False, slots=True)
 class Slot:
     """Memory for one tensor, or for the output of a Concat with all its parts; the plan allocates it.
 
-    ``data`` is the content of a constant, in storage order and storage type.
+    ``content`` makes that of a constant, in storage order and storage type: a gapless array. It is called when the
+    constant is uploaded or saved, and gives the same each time.
     """
 
     nbytes: int
     label: str
-    data: np.ndarray | None = None
+    content: Callable[[], np.ndarray] | None = None
 
     @property
     def is_constant(self) -> bool:
-        return self.data is not None
+        return self.content is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,69 +1,66 @@
-"""A plan on a device: load allocates and records everything; a run is one upload, pass, submission and readback."""
+"""A compiled model on a device: load uploads and records everything; a run is an upload, submissions and a readback."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
 from engine.errors import TooLargeError
-from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.device import Device
-from engine.gpu.device.probe import matrix_lanes
-from engine.gpu.lowering.lowering import Lowering, storage_array
-from engine.gpu.lowering.missing_kernels import check
-from engine.gpu.plan.plan import ALIGNMENT, make_plan
-from engine.gpu.program.tensor import NUMPY_TYPES, Tensor
-from engine.graph.ir import Graph, Value
-from engine.kernel_time import KernelTime, kernel_time
+from engine.gpu.plan.limits import MATRIX_FEATURE, check_needs, staged
+from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, storage_array
+from engine.gpu.run.caps import device_caps
+from engine.gpu.run.profile import Recorded, command_seconds, run_seconds
+from engine.gpu.run.submissions import Submissions
+from engine.kernel_time import KernelTime
 
 Observer = Callable[[str, str, float], None]
 
+MARKER_BYTES = 8
+"""Bytes that are copied at the end of a submission, so that reading them waits for it."""
+
 
 class GpuExecutor:
-    """Runs a graph on a device.
+    """Runs a compiled model on a device.
 
-    Raises UnsupportedError that lists all operators without a kernel, and BackendError where the device is too small or
-    fails. ``limits`` replaces limits of the device, by name, for tests. ``outside`` are the values that stay float32 in
-    half precision: the graph's inputs and outputs, unless the graph is a part of another one.
+    The weights go up while the programs compile; the model is not held afterwards. ``submissions`` says how runs
+    are cut.
+
+    Raises BackendError, which names the limit or feature, where the device lacks what the model needs, or fails, and
+    TooLargeError where its memory does not hold the model.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        device: Device,
-        *,
-        half: bool = False,
-        limits: dict[str, int] | None = None,
-        outside: Collection[Value] | None = None,
-    ) -> None:
-        self._values = list(graph.inputs), list(graph.outputs)
+    def __init__(self, model: CompiledModel, device: Device) -> None:
+        if not isinstance(model.plan, GpuPlan):
+            raise TypeError(f"a model compiled for '{model.backend}' has no commands for a device")
+        plan = self.plan = model.plan
         self.device = device
-        check(graph)
-        bounds = {**device.limits, **(limits or {})}
-        largest = bounds["max-storage-buffer-binding-size"]
-        lanes = matrix_lanes(device) if half else 0
-        lowering = Lowering(graph, half=half, matrix_lanes=lanes, binding_limit=largest, outside=outside)
-        self._inputs, self._outputs = lowering.run()
-        self.plan = make_plan(
-            lowering.dispatches, self._inputs, self._outputs, limits=bounds, model_name=graph.name or "the model"
-        )
-        self.activation_bytes = self.plan.activation_bytes
-        self._uploads = [tensor for tensor in self._inputs if tensor.slot in self.plan.allocations]
-        self.scratch_bytes = len(self.plan.uniforms) + _total(self._outputs) + _total(self._uploads)
-        self.weight_bytes, self.peak_bytes = self.plan.weight_bytes, self.plan.peak_bytes
+        check_needs(plan.needs, device_caps(device, matrix_units=plan.needs.subgroup_lanes > 0), str(device.adapter))
+        self._inputs, self._outputs = model.inputs, model.outputs
+        self._uploads = [place for place in model.inputs if place.buffer is not None]
+        self.weight_bytes = sum(plan.buffers[: plan.constant_buffers])
+        self.activation_bytes = sum(plan.buffers[plan.constant_buffers :])
+        self.scratch_bytes = len(plan.uniforms) + _total(self._outputs) + _total(self._uploads)
+        self.peak_bytes = plan.peak_bytes
+        self.matrix_units = MATRIX_FEATURE in plan.needs.features
         self.milliseconds: dict[str, float] = {}
+        self.submissions = Submissions(plan.commands, software=device.adapter.software)
         self._buffers: list[Any] = []
         self._staging: tuple[Any, ...] = ()
+        self._commands: list[Recorded] = []
         self._run_unfinished = False
         try:
             self._allocate()
-            self._commands = [self._command(index) for index in range(len(self.plan.commands))]
+            self._load(model)
         except TooLargeError as error:
             self.close()
-            raise TooLargeError(f"{error}; the model takes {sum(self.plan.buffers):,} bytes there") from error
+            raise TooLargeError(f"{error}; the model takes {sum(plan.buffers):,} bytes there") from error
         except BaseException:
             self.close()
             raise
@@ -76,13 +73,8 @@ class GpuExecutor:
         for index, nbytes in enumerate(plan.buffers):
             label = "weights" if index < plan.constant_buffers else "activations"
             self._buffers.append(device.buffer(max(nbytes, ALIGNMENT), usage, label))
-        for slot, allocation in plan.constants():
-            assert slot.data is not None
-            device.write(self._buffers[allocation.buffer], allocation.offset, _whole_words(slot.data))
-            slot.data = np.empty(0, slot.data.dtype)  # the device holds it from here on
-        self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_DST", "parameters")
+        self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_SRC|COPY_DST", "parameters")
         self._buffers.append(self._uniforms)
-        device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
         self._stage()
 
     def _stage(self) -> None:
@@ -90,28 +82,27 @@ class GpuExecutor:
         device = self.device
         results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
         inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
-        self._staging = inputs, results
+        self._staging = inputs, results, device.buffer(MARKER_BYTES, "MAP_READ|COPY_DST", "end of a submission")
 
-    def _command(self, index: int) -> tuple[Any, Any, tuple[int, int, int]]:
-        command = self.plan.commands[index]
-        dispatch = command.dispatch
-        pipeline = self.device.pipeline(command.source, dispatch.label, trusted=dispatch.trusted)
-        size = -(-(2 + len(dispatch.operands) + len(dispatch.uniforms)) * 4 // 16) * 16
-        entries = [(self._uniforms, command.uniform, size)]
-        entries += [(self._buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]
-        return pipeline, self.device.bind_group(pipeline, entries, dispatch.label), command.grid
-
-    @property
-    def commands(self) -> Sequence[tuple[Any, Any, tuple[int, int, int]]]:
-        """Pipeline, bind group and workgroups of each command of the plan."""
-        return self._commands
+    def _load(self, model: CompiledModel) -> None:
+        plan, device = self.plan, self.device
+        pipelines = [device.compile(program, trusted=program.trusted and model.trusted) for program in plan.programs]
+        for index, pieces in groupby(model.weights.pieces(), lambda piece: piece.buffer):
+            device.upload(self._buffers[index], ((piece.offset, piece.data) for piece in pieces))
+        device.upload(self._uniforms, [(0, np.frombuffer(plan.uniforms, np.uint8))])
+        for command in plan.commands:
+            pipeline = pipelines[command.program].result()
+            entries = [(self._uniforms, command.uniform, command.uniform_bytes)]
+            entries += [(self._buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]
+            self._commands.append((pipeline, device.bind_group(pipeline, entries, command.label), command.grid))
 
     # --- run ----------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
         """Compute the outputs. Runs on one device take turns, whichever thread and executor they are of.
 
-        ``observe`` is called for each command, with its operator, its node and its seconds by the GPU's own clock.
+        ``observe`` is called for each command, with its operator, its node and its seconds by the GPU's own clock. An
+        interrupt is seen between two submissions, and the next run finds all as it was.
         """
         with self.device.guarded("running the model"):
             if self._run_unfinished:
@@ -130,83 +121,118 @@ class GpuExecutor:
         """
         seconds: list[float] = []
         self.run(inputs, lambda _op, _node, duration: seconds.append(duration))
-        return [kernel_time(command, duration) for command, duration in zip(self.plan.commands, seconds, strict=True)]
+        return [
+            KernelTime(
+                op=command.op,
+                node=command.node,
+                kernel=self.plan.programs[command.program].kernel,
+                seconds=duration,
+                flops=command.flops,
+                nbytes=command.bytes,
+            )
+            for command, duration in zip(self.plan.commands, seconds, strict=True)
+        ]
 
     def gpu_seconds(self, runs: int = 1) -> list[float]:
         """What each of ``runs`` runs takes by the GPU's own clock, on the inputs of the last one.
 
         Raises BackendError where the device has no timestamps.
         """
-        from engine.gpu.run.profile import gpu_seconds
+        return run_seconds(self.device, self._parts(), runs)
 
-        return gpu_seconds(self, runs)
+    def _parts(self) -> list[list[Recorded]]:
+        """The commands, in submissions."""
+        return [self._commands[first:end] for first, end in self.submissions.ranges()]
 
     def _run(self, inputs: Sequence[np.ndarray], observe: Observer | None) -> list[np.ndarray]:
         start = time.perf_counter()
         self._write(inputs)
         upload_end = time.perf_counter()
-        device = self.device
-        if observe is not None:
-            from engine.gpu.run.profile import command_seconds
-
-            with device.guarded("uploading"):
-                encoder = device.handle.create_command_encoder()
-                self._copy_in(encoder)
-                device.handle.queue.submit([encoder.finish()])
-            for command, seconds in zip(self.plan.commands, command_seconds(self), strict=True):
-                observe(command.dispatch.op, command.dispatch.node, seconds)
-        encoder = device.handle.create_command_encoder()
-        if observe is None:
-            self._copy_in(encoder)
-            device.replay(encoder, self._commands)
-        self._copy_out(encoder)
-        device.handle.queue.submit([encoder.finish()])
-        submit_end = time.perf_counter()
-        results = self._download()
+        results, encode_seconds = self._compute() if observe is None else (self._observed(observe), 0.0)
         end = time.perf_counter()
         self.milliseconds = {
             "upload": (upload_end - start) * 1e3,
-            "encode": (submit_end - upload_end) * 1e3,
-            "wait": (end - submit_end) * 1e3,
+            "encode": encode_seconds * 1e3,
+            "wait": (end - upload_end - encode_seconds) * 1e3,
         }
         return results
 
+    def _compute(self) -> tuple[list[np.ndarray], float]:
+        """The outputs, and the seconds that recording and submitting took."""
+        device, submissions = self.device, self.submissions
+        encode_seconds, first = 0.0, 0
+        submissions.begin()
+        while True:
+            end = submissions.end(first)
+            is_last = end == len(self._commands)
+            encode_start = time.perf_counter()
+            encoder = device.handle.create_command_encoder()
+            if first == 0:
+                self._copy_in(encoder)
+            device.replay(encoder, self._commands[first:end])
+            if is_last:
+                self._copy_out(encoder)
+            else:
+                encoder.copy_buffer_to_buffer(self._uniforms, 0, self._staging[2], 0, MARKER_BYTES)
+            device.handle.queue.submit([encoder.finish()])
+            submit_end = time.perf_counter()
+            encode_seconds += submit_end - encode_start
+            results = self._download() if is_last else []
+            if not is_last:
+                device.read(self._staging[2], MARKER_BYTES)
+            submissions.finished(first, end, time.perf_counter() - submit_end)
+            if is_last:
+                return results, encode_seconds
+            first = end
+
+    def _observed(self, observe: Observer) -> list[np.ndarray]:
+        """The outputs, each command measured by itself."""
+        device = self.device
+        encoder = device.handle.create_command_encoder()
+        self._copy_in(encoder)
+        device.handle.queue.submit([encoder.finish()])
+        for command, seconds in zip(self.plan.commands, command_seconds(device, self._parts()), strict=True):
+            observe(command.op, command.node, seconds)
+        encoder = device.handle.create_command_encoder()
+        self._copy_out(encoder)
+        device.handle.queue.submit([encoder.finish()])
+        return self._download()
+
     def _write(self, inputs: Sequence[np.ndarray]) -> None:
         """Write the inputs into their staging buffer."""
-        arrays = []
-        for value, tensor, array in zip(self._values[0], self._inputs, inputs, strict=True):
-            if tensor.slot in self.plan.allocations:
-                arrays.append(_whole_words(storage_array(array, tensor.dtype, f"input '{value.name}'")))
+        arrays = [
+            _staged_array(storage_array(array, place.storage, f"input '{place.name}'"))
+            for place, array in zip(self._inputs, inputs, strict=True)
+            if place.buffer is not None
+        ]
         self.device.fill(self._staging[0], arrays)
 
     def _copy_in(self, encoder: Any) -> None:
         offset = 0
-        for tensor in self._uploads:
-            allocation = self.plan.allocations[tensor.slot]
-            size = _words(tensor.nbytes)
-            if tensor.nbytes:
-                encoder.copy_buffer_to_buffer(
-                    self._staging[0], offset, self._buffers[allocation.buffer], allocation.offset, size
-                )
+        for place in self._uploads:
+            size = staged(_nbytes(place))
+            if _nbytes(place):
+                encoder.copy_buffer_to_buffer(self._staging[0], offset, self._buffer(place), place.offset, size)
             offset += size
 
     def _copy_out(self, encoder: Any) -> None:
         offset = 0
-        for tensor in self._outputs:
-            allocation = self.plan.allocations[tensor.slot]
-            size = _words(tensor.nbytes)
-            encoder.copy_buffer_to_buffer(
-                self._buffers[allocation.buffer], allocation.offset, self._staging[1], offset, size
-            )
+        for place in self._outputs:
+            size = staged(_nbytes(place))
+            encoder.copy_buffer_to_buffer(self._buffer(place), place.offset, self._staging[1], offset, size)
             offset += size
+
+    def _buffer(self, place: TensorPlace) -> Any:
+        assert place.buffer is not None
+        return self._buffers[place.buffer]
 
     def _download(self) -> list[np.ndarray]:
         data = self.device.read(self._staging[1], max(_total(self._outputs), 4))
         results, offset = [], 0
-        for value, tensor in zip(self._values[1], self._outputs, strict=True):
-            raw = data[offset : offset + tensor.nbytes].view(NUMPY_TYPES[tensor.dtype])
-            results.append(_as_value(raw.reshape(tensor.shape), value))
-            offset += _words(tensor.nbytes)
+        for place in self._outputs:
+            raw = data[offset : offset + _nbytes(place)].view(NUMPY_TYPES[place.storage])
+            results.append(_as_model_type(raw.reshape(place.shape), np.dtype(place.dtype)))
+            offset += staged(_nbytes(place))
         return results
 
     def close(self) -> None:
@@ -216,22 +242,23 @@ class GpuExecutor:
         self._buffers, self._staging = [], ()
 
 
-def _as_value(raw: np.ndarray, value: Value) -> np.ndarray:
+def _as_model_type(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return raw != 0 if value.dtype == np.bool_ else raw.astype(value.dtype, copy=False)
+        return raw != 0 if dtype == np.bool_ else raw.astype(dtype, copy=False)
 
 
-def _words(nbytes: int) -> int:
-    """The bytes of a tensor in a staging buffer, where offsets are multiples of 8."""
-    return max(8, -(-nbytes // 8) * 8)
+def _nbytes(place: TensorPlace) -> int:
+    """The bytes of an input or output as it is stored."""
+    return prod(place.shape) * ITEM_BYTES[place.storage]
 
 
-def _total(tensors: Sequence[Tensor]) -> int:
-    return sum(_words(tensor.nbytes) for tensor in tensors)
+def _total(places: Sequence[TensorPlace]) -> int:
+    """The bytes of the staging buffer of these inputs or outputs."""
+    return sum(staged(_nbytes(place)) for place in places)
 
 
-def _whole_words(data: np.ndarray) -> np.ndarray:
+def _staged_array(data: np.ndarray) -> np.ndarray:
     """The bytes of the array, padded to its size in a staging buffer."""
     flat = np.ascontiguousarray(data).reshape(-1)
-    padding = _words(flat.nbytes) - flat.nbytes
+    padding = staged(flat.nbytes) - flat.nbytes
     return np.concatenate([flat.view(np.uint8), np.zeros(padding, np.uint8)]) if padding else flat

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.compiled.model import Grid
 from engine.errors import BackendError
 
 if TYPE_CHECKING:
     from engine.gpu.device.device import Device
-    from engine.gpu.run.executor import GpuExecutor
+
+Recorded = tuple[Any, Any, Grid]
+"""A pipeline, a bind group and the workgroups: what a device replays."""
 
 QUERIES = 4096
 """Timestamps that one query set holds at the most, on every implementation."""
@@ -66,29 +69,34 @@ class Stopwatch:
         self._device.free((*self._sets, self._resolve_buffer, self._staging))
 
 
-def command_seconds(executor: GpuExecutor) -> list[float]:
+def command_seconds(device: Device, submissions: Sequence[Sequence[Recorded]]) -> list[float]:
     """The seconds of each command, from a run with one pass for each."""
-    return _measure(executor, [[command] for command in executor.commands], one_submission=True)
+    return _pass_seconds(device, [[[command] for command in commands] for commands in submissions])
 
 
-def gpu_seconds(executor: GpuExecutor, runs: int = 1) -> list[float]:
-    """The seconds of ``runs`` whole runs, each one pass and one submission, on the inputs of the last one."""
-    return _measure(executor, [executor.commands] * runs, one_submission=False)
+def run_seconds(device: Device, submissions: Sequence[Sequence[Recorded]], runs: int = 1) -> list[float]:
+    """The seconds of ``runs`` whole runs, each submission one pass, on the inputs of the last one."""
+    seconds = _pass_seconds(device, [[commands] for commands in submissions] * runs)
+    count = len(submissions)
+    return [sum(seconds[run * count : (run + 1) * count]) for run in range(runs)]
 
 
-def _measure(executor: GpuExecutor, passes: Sequence[Sequence[Any]], *, one_submission: bool) -> list[float]:
+def _pass_seconds(device: Device, submissions: Sequence[Sequence[Sequence[Recorded]]]) -> list[float]:
+    """The seconds of each pass; submissions hold passes, and these commands."""
+    passes = sum(map(len, submissions))
     if not passes:
         return []
-    device = executor.device
     with device.guarded("measuring the model"):
-        watch = Stopwatch(device, len(passes))
+        watch = Stopwatch(device, passes)
         try:
+            index = 0
             encoder = device.handle.create_command_encoder()
-            for index, commands in enumerate(passes):
-                device.replay(encoder, commands, timestamp_writes=watch.writes(index))
-                if not one_submission:
-                    device.handle.queue.submit([encoder.finish()])
-                    encoder = device.handle.create_command_encoder()
+            for submission in submissions:
+                for commands in submission:
+                    device.replay(encoder, commands, timestamp_writes=watch.writes(index))
+                    index += 1
+                device.handle.queue.submit([encoder.finish()])
+                encoder = device.handle.create_command_encoder()
             watch.resolve(encoder)
             device.handle.queue.submit([encoder.finish()])
             return watch.seconds()

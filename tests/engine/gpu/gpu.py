@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,11 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.compiled.model import GpuPlan
 from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import Device, open_device
+from engine.gpu.plan.compile_graph import compile_graph
+from engine.gpu.run.caps import device_caps
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
@@ -55,14 +59,31 @@ def _note_use(adapter: str) -> None:
             file.write(f"{adapter}\n")
 
 
+def executor_of(
+    graph: Graph, on: Device | None = None, *, half: bool = False, limits: dict[str, int] | None = None
+) -> GpuExecutor:
+    """The executor of a graph, on the tests' device by default; ``limits`` replaces limits of the device, by name."""
+    gpu = on or device()
+    caps = device_caps(gpu, matrix_units=half)
+    model = compile_graph(
+        graph, replace(caps, limits={**caps.limits, **(limits or {})}), precision="f16" if half else "f32"
+    )
+    return GpuExecutor(model, gpu)
+
+
+def kernels_of(plan: GpuPlan) -> list[str]:
+    """The kernel of each command."""
+    return [plan.programs[command.program].kernel for command in plan.commands]
+
+
 def run(
     graph: Graph, inputs: Sequence[np.ndarray], *, half: bool = False, limits: dict[str, int] | None = None
 ) -> tuple[list[np.ndarray], list[str]]:
     """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
     optimize(graph)
-    executor = GpuExecutor(graph, device(), half=half, limits=limits)
+    executor = executor_of(graph, half=half, limits=limits)
     try:
-        return executor.run(inputs), [command.dispatch.kernel for command in executor.plan.commands]
+        return executor.run(inputs), kernels_of(executor.plan)
     finally:
         executor.close()
 

@@ -10,27 +10,23 @@ import re
 import numpy as np
 import pytest
 
-from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.probe import KERNEL_BYTES, matrix_lanes
-from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.limits import footprint
-from engine.gpu.plan.plan import Command, make_plan
 from tests.engine.gpu.gpu import device
+from tests.engine.gpu.plans import PlanCase, plan_case
 from tests.engine.models import load_graph, model, node
 
-MIB = 1 << 20
-LIMITS = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
+ROOMY = 32768
+"""Bytes of workgroup memory of adapters with matrix units."""
 
 
-def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, lanes: int = 32) -> list[Command]:
-    """The commands of a 3x3 convolution with its activation."""
+def plan_of(channels: int, outputs: int, *, size: int = 32, half: bool = True, lanes: int = 32) -> PlanCase:
+    """The plan of a 3x3 convolution with its activation."""
     weights = {"w": np.ones((outputs, channels, 3, 3), np.float32)}
     nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
     graph = load_graph(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
     # what lies within a network is stored as float16, what the host gives and takes is not
-    lowering = Lowering(graph, half=half, matrix_lanes=lanes, outside=())
-    inputs, outputs_ = lowering.run()
-    return make_plan(lowering.dispatches, inputs, outputs_, LIMITS).commands
+    return plan_case(graph, half=half, lanes=lanes, outside=(), max_compute_workgroup_storage_size=ROOMY)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +41,24 @@ def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, 
     ],
 )
 def test_which_layers(channels: int, outputs: int, half: bool, lanes: int, expected: bool) -> None:
-    names = {command.dispatch.kernel for command in commands(channels, outputs, half=half, lanes=lanes)}
-    assert ("conv_matrix" in names) == expected
+    plan = plan_of(channels, outputs, half=half, lanes=lanes)
+    assert ("conv_matrix" in plan.kernels) == expected
+    needs = plan.data.needs
+    assert needs.subgroup_lanes == (32 if expected else 0)
+    assert set(needs.features) == {
+        *(["shader-f16"] if half else []),
+        *(["subgroups", "chromium-experimental-subgroup-matrix"] if expected else []),
+    }
 
 
 @pytest.mark.parametrize("outputs", [64, 128])
 @pytest.mark.parametrize("size", [8, 256])
 def test_what_the_kernel_takes(outputs: int, size: int) -> None:
     """Workgroup memory as probed for, 256 invocations at most, both tiles loaded whole; small layers split."""
-    (command, *rest) = (c for c in commands(64, outputs, size=size) if c.dispatch.kernel.startswith("conv"))
-    source, params = command.source, command.dispatch.params
+    plan = plan_of(64, outputs, size=size)
+    (conv, *rest) = (dispatch for dispatch in plan.dispatches if dispatch.kernel.startswith("conv"))
+    (source,) = (program.wgsl for program in plan.data.programs if program.kernel == "conv_matrix")
+    params = conv.params
     needs = footprint(source)
     assert 0 < needs.workgroup_bytes <= KERNEL_BYTES
     threads = needs.invocations
@@ -63,7 +67,7 @@ def test_what_the_kernel_takes(outputs: int, size: int) -> None:
     assert loads[0] * threads * 4 == params["bm"] * params["bk"]
     assert loads[1] * threads * 4 == params["bn"] * params["bk"]
     assert source.index("enable f16;") < source.index("enable subgroups;")
-    assert [c.dispatch.kernel for c in rest] == (["conv_sum"] if size == 8 else [])
+    assert [dispatch.kernel for dispatch in rest] == (["conv_sum"] if size == 8 else [])
 
 
 def test_software_adapters_have_none() -> None:

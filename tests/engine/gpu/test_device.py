@@ -15,10 +15,9 @@ from engine.gpu.device import adapters as adapters_module
 from engine.gpu.device.adapters import Adapter, choose
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.device.listing import devices
-from engine.gpu.run.executor import GpuExecutor
 from engine.session import Session
 from tests.engine.gpu.cards import CARD, DAWN_CARD, FAKE
-from tests.engine.gpu.gpu import device
+from tests.engine.gpu.gpu import device, executor_of
 from tests.engine.models import feeds, interpret, load_graph, model, node
 from tests.project import ROOT
 
@@ -127,7 +126,7 @@ def test_a_device_that_is_destroyed_is_lost() -> None:
 def test_a_loss_between_two_runs_is_an_error_of_its_own() -> None:
     graph = load_graph(SMALL)
     own = Device(device().adapter)
-    executor = GpuExecutor(graph, own)
+    executor = executor_of(graph, own)
     inputs = feeds(graph)
     executor.run(inputs)
     own.lose("fell off the bus")
@@ -150,7 +149,7 @@ def test_a_kernel_is_compiled_once() -> None:
 def test_checked_kernels_compute_the_same() -> None:
     graph = load_graph(SMALL)
     inputs = feeds(graph)
-    executor = GpuExecutor(graph, Device(device().adapter, checked=True))
+    executor = executor_of(graph, Device(device().adapter, checked=True))
     (result,) = executor.run(inputs)
     np.testing.assert_allclose(result, interpret(load_graph(SMALL), inputs)[0], 1e-5, 1e-5)
 
@@ -164,7 +163,7 @@ def test_checked_kernels_compute_the_same() -> None:
 )
 def test_a_model_too_large_for_the_adapter(limits: dict[str, int], message: str) -> None:
     with pytest.raises(TooLargeError, match=message):
-        GpuExecutor(load_graph(SMALL), device(), limits=limits)
+        executor_of(load_graph(SMALL), limits=limits)
 
 
 def test_memory_that_runs_out_says_what_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +172,7 @@ def test_memory_that_runs_out_says_what_the_model_takes(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Device, "buffer", refuse)
     with pytest.raises(TooLargeError, match=r"out of memory.*; the model takes [\d,]+ bytes there$"):
-        GpuExecutor(load_graph(SMALL), device())
+        executor_of(load_graph(SMALL))
 
 
 def test_the_probe_raises_nothing_and_gives_a_reason() -> None:

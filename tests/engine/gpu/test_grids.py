@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import groupby
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,24 @@ from hypothesis import strategies as st
 from onnx import NodeProto
 
 import shaders
+from engine.caps import PORTABLE_LIMITS
 from engine.errors import TooLargeError
-from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.lowering.lowering import Lowering
-from engine.gpu.plan.limits import GUARANTEED, LARGEST_INTEGER
-from engine.gpu.plan.plan import Command, Plan, make_plan
-from engine.gpu.program.dispatch import INVOCATIONS, fold_grid
-from engine.gpu.run.executor import GpuExecutor
+from engine.gpu.program.dispatch import fold_grid
 from engine.graph import bounds
 from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention
-from tests.engine.gpu.gpu import compare, device
+from tests.engine.gpu.gpu import compare, device, executor_of
+from tests.engine.gpu.plans import PER_DIMENSION, PlanCase, assert_rows_are_covered, plan_case
 from tests.engine.models import Spec, feeds, interpret, load_graph, model, node
 
-PER_DIMENSION = "max-compute-workgroups-per-dimension"
+GUARANTEED = PORTABLE_LIMITS[PER_DIMENSION]
 
-ROOMY = {"max-buffer-size": 1 << 36, "max-storage-buffer-binding-size": 1 << 32}
+ROOMY = {
+    "max_buffer_size": 1 << 36,
+    "max_storage_buffer_binding_size": 1 << 32,
+    "max_compute_workgroup_storage_size": 1 << 15,
+}
 """What a large card has, so that nothing but grids and indices sets a bound."""
 
 
@@ -134,70 +134,48 @@ ONE_WORKGROUP = {"dynamic quantization", "largest of all"}
 """What a small picture needs few workgroups for, whatever the limit."""
 
 
-def by_dispatch(plan: Plan) -> list[list[Command]]:
-    """The commands of each dispatch."""
-    return [list(commands) for _, commands in groupby(plan.commands, key=lambda command: id(command.dispatch))]
-
-
-def assert_within(plan: Plan, most: int) -> None:
-    """Grids keep the limit, indices are i32, and every range has the workgroups that its rows need."""
-    for command in plan.commands:
-        assert max(command.grid) <= most, command.dispatch.label
-        rows = round(command.share * command.dispatch.rows)
-        grid = command.dispatch.grid(rows)
-        if isinstance(grid, int):
-            assert grid <= prod(command.grid) < grid + command.grid[1]
-            assert prod(command.grid) * INVOCATIONS <= LARGEST_INTEGER
-        else:
-            assert command.grid == grid
-    for commands in by_dispatch(plan):
-        assert sum(command.share for command in commands) == pytest.approx(1)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
     most = 3
     graph = CASES[case](40)
     inputs = feeds(graph)
     expected = interpret(graph, inputs)
-    executor = GpuExecutor(graph, device(), limits={PER_DIMENSION: most})
+    executor = executor_of(graph, limits={PER_DIMENSION: most})
     try:
-        results, plan = executor.run(inputs), executor.plan
+        results = executor.run(inputs)
+        assert max(max(command.grid) for command in executor.plan.commands) <= most
     finally:
         executor.close()
-    assert_within(plan, most)
-    changed = any(len(commands) > 1 or commands[0].grid[1] > 1 for commands in by_dispatch(plan))
+    plan = plan_of(graph, max_compute_workgroups_per_dimension=most)
+    assert_rows_are_covered(plan)
+    changed = any(len(commands) > 1 or commands[0].grid[1] > 1 for _, commands in plan.by_dispatch())
     assert changed or case in ONE_WORKGROUP
     for result, reference in zip(results, expected, strict=True):
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_no_kernel_is_without_a_case() -> None:
-    kernel_names = {command.dispatch.kernel for case in CASES for command in plan_of(CASES[case](40)).commands}
+    kernel_names = {kernel for case in CASES for kernel in plan_of(CASES[case](40)).kernels}
     assert shaders.__file__ is not None
     every = {file.stem for file in Path(shaders.__file__).parent.glob("*.wgsl")}
     assert every - kernel_names == {"conv_matrix", "matrix_probe", "subgroup_probe"}
 
 
-def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) -> Plan:
-    bounds = ROOMY | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    lowering = Lowering(
-        graph, half=half, matrix_lanes=lanes, binding_limit=bounds["max-storage-buffer-binding-size"], outside=()
-    )
-    return make_plan(lowering.dispatches, *lowering.run(), bounds)
+def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) -> PlanCase:
+    return plan_case(graph, half=half, lanes=lanes, outside=(), **(ROOMY | limits))
 
 
 @pytest.mark.parametrize("side", [2048, 4096])
 @pytest.mark.parametrize("case", CASES)
 def test_large_pictures_are_planned_within_the_limits(case: str, side: int) -> None:
-    assert_within(plan_of(CASES[case](side)), GUARANTEED[PER_DIMENSION])
+    assert_rows_are_covered(plan_of(CASES[case](side)))
 
 
 def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
     nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
     plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), half=True, lanes=32)
-    assert "conv_matrix" in {command.dispatch.kernel for command in plan.commands}
-    assert_within(plan, GUARANTEED[PER_DIMENSION])
+    assert "conv_matrix" in plan.kernels
+    assert_rows_are_covered(plan)
 
 
 @pytest.mark.parametrize("case", ["conv 1x1", "conv 3x3"])
@@ -207,7 +185,7 @@ def test_a_convolution_of_65536_workgroups_runs(case: str) -> None:
     graph = CASES[case](2048)
     inputs = feeds(graph)
     (expected,) = interpret(graph, inputs)
-    executor = GpuExecutor(graph, device(), limits={PER_DIMENSION: GUARANTEED[PER_DIMENSION]})
+    executor = executor_of(graph, limits={PER_DIMENSION: GUARANTEED})
     try:
         (y,) = executor.run(inputs)
         assert sum(command.grid[0] for command in executor.plan.commands) >= 65536
@@ -236,15 +214,15 @@ def test_more_channels_or_groups_than_a_grid_has_take_one_invocation_each(
 ) -> None:
     zeros = {"w": np.broadcast_to(np.float32(0), (outputs, channels // groups, 1, 1))}
     plan = plan_of(graph_of(node("Conv", "x w", "y", group=groups), {"x": [1, channels, 1, 1]}, zeros))
-    assert {command.dispatch.kernel for command in plan.commands} == {"conv_direct"}
-    assert_within(plan, GUARANTEED[PER_DIMENSION])
+    assert set(plan.kernels) == {"conv_direct"}
+    assert_rows_are_covered(plan)
 
 
 def test_more_columns_than_a_grid_has_are_those_of_the_products_kernel() -> None:
     zeros = {"w": np.broadcast_to(np.float32(0), (16, 64 * 65535 + 16))}
     plan = plan_of(graph_of(node("MatMul", "x w", "y"), {"x": [16, 16]}, zeros))
-    assert {command.dispatch.kernel for command in plan.commands} == {"matmul"}
-    assert_within(plan, GUARANTEED[PER_DIMENSION])
+    assert set(plan.kernels) == {"matmul"}
+    assert_rows_are_covered(plan)
 
 
 def test_indices_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,8 +239,8 @@ def test_indices_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_invocations_beyond_32_bits_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 50)
     plan = plan_of(graph_of(node("Exp", "x", "y"), {"x": [46339, 46339]}), max_storage_buffer_binding_size=1 << 35)
-    assert len(plan.commands) == 2
-    assert_within(plan, GUARANTEED[PER_DIMENSION])
+    assert len(plan.data.commands) == 2
+    assert_rows_are_covered(plan)
 
 
 def test_a_number_that_no_kernel_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import Lowering
-from engine.gpu.plan.plan import make_plan
 from tests.engine.gpu.gpu import compare, run, test_adapter
-from tests.engine.gpu.plans import SIZES, assert_within_limits
+from tests.engine.gpu.plans import assert_within_limits, plan_case
 from tests.engine.models import feeds, interpret, load_graph, model, node
 from tests.engine.packed import DOMAINS, bnb4, nbits
 
@@ -97,11 +96,8 @@ def test_a_long_chain_keeps_to_the_buffers_that_every_adapter_has() -> None:
     chain[-1].output[0] = "y"
     inputs = {name: (np.float32, [9, 32]) for name in names}
     proto = nbits([9, 32], 32, zero="packed", bias=True, chain=tuple(chain), inputs=inputs)
-    graph = load_graph(proto)
-    lowering = Lowering(graph)
-    ends = lowering.run()
-    for command in make_plan(lowering.dispatches, *ends, SIZES).commands:
-        assert_within_limits(command.source, command.dispatch.label)
+    for program in plan_case(load_graph(proto)).data.programs:
+        assert_within_limits(program.wgsl, program.kernel)
     compare(proto, **CLOSE)
 
 

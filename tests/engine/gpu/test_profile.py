@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ from engine.errors import BackendError
 from engine.gpu.device.device import Device
 from engine.gpu.run import profile
 from engine.gpu.run.executor import GpuExecutor
-from engine.gpu.run.profile import command_seconds, gpu_seconds
-from engine.kernel_time import kernel_time
-from tests.engine.gpu.gpu import device
+from tests.engine.gpu.gpu import device, executor_of
 from tests.engine.models import feeds, load_graph, model, node
 
 WEIGHTS = np.ones((8, 8, 3, 3), np.float32)
@@ -34,14 +31,13 @@ CHAIN = model(
 def executor() -> Iterator[GpuExecutor]:
     if not device().timestamps:
         pytest.skip(f"{device().adapter} has no timestamps: TIMING IS NOT TESTED")
-    executor = GpuExecutor(load_graph(CHAIN), device())
+    executor = executor_of(load_graph(CHAIN))
     yield executor
     executor.close()
 
 
 def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
-    executor.run(feeds(load_graph(CHAIN)))
-    durations = command_seconds(executor)
+    durations = [time.seconds for time in executor.profile(feeds(load_graph(CHAIN)))]
     assert len(durations) == len(executor.plan.commands)
     assert all(0 <= duration < 60 for duration in durations)
     assert sum(durations) > 0
@@ -49,10 +45,12 @@ def test_every_command_gets_a_time(executor: GpuExecutor) -> None:
 
 @pytest.mark.wall_clock
 def test_whole_runs_take_about_what_their_commands_take(executor: GpuExecutor) -> None:
-    executor.run(feeds(load_graph(CHAIN)))
-    gpu_seconds(executor, 1)
-    whole, parts = min(gpu_seconds(executor, 5)), min(sum(command_seconds(executor)) for _ in range(5))
-    assert len(gpu_seconds(executor, 2)) == 2
+    inputs = feeds(load_graph(CHAIN))
+    executor.run(inputs)
+    executor.gpu_seconds(1)
+    whole = min(executor.gpu_seconds(5))
+    parts = min(sum(time.seconds for time in executor.profile(inputs)) for _ in range(5))
+    assert len(executor.gpu_seconds(2)) == 2
     assert whole > 0
     assert parts / 20 < whole < parts * 20
 
@@ -68,16 +66,16 @@ def test_observing_changes_no_result(executor: GpuExecutor) -> None:
 
 def test_more_passes_than_one_query_set_holds(executor: GpuExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "QUERIES", 64)  # resolved at multiples of 256 bytes
-    seconds = gpu_seconds(executor, 70)
+    seconds = executor.gpu_seconds(70)
     assert len(seconds) == 70
     assert min(seconds) > 0
 
 
 def test_a_device_without_timestamps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = GpuExecutor(load_graph(CHAIN), device())
+    executor = executor_of(load_graph(CHAIN))
     monkeypatch.setattr(device(), "timestamps", False)
     with pytest.raises(BackendError, match="has no timestamp queries"):
-        command_seconds(executor)
+        executor.profile(feeds(load_graph(CHAIN)))
 
 
 class Ticks(Device):
@@ -101,10 +99,17 @@ def test_passes_that_overlap_are_not_counted_twice() -> None:
 
 
 def test_figures_of_a_command(executor: GpuExecutor) -> None:
-    command = next(command for command in executor.plan.commands if command.dispatch.flops)
-    assert command.share == 1
-    whole = kernel_time(command, 0.5)
-    assert whole.kernel == command.dispatch.kernel
-    assert whole.flops == command.dispatch.flops > 2 * 8 * 8 * 9 * 30 * 30
-    assert whole.nbytes >= 2 * 8 * 32 * 32 * 4 + WEIGHTS.nbytes
-    assert kernel_time(replace(command, share=0.25), 0.5).flops == round(whole.flops / 4)
+    times = executor.profile(feeds(load_graph(CHAIN)))
+    first = next(time for time in times if (time.node, time.kernel) == ("first", "conv"))
+    assert first.op == "Conv"
+    assert first.flops == 2 * 8 * 8 * 9 * 32 * 32
+    assert first.nbytes >= 2 * 8 * 32 * 32 * 4 + WEIGHTS.nbytes
+
+
+def test_a_run_that_is_cut_is_measured_whole(executor: GpuExecutor) -> None:
+    executor.run(feeds(load_graph(CHAIN)))
+    executor.submissions.flops_per_second = 1.0
+    assert len(executor.submissions.ranges()) == len(executor.plan.commands)
+    assert len(executor.gpu_seconds(3)) == 3
+    times = executor.profile(feeds(load_graph(CHAIN)))
+    assert [time.node for time in times] == [command.node for command in executor.plan.commands]

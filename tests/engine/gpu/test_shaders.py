@@ -12,13 +12,15 @@ from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import KERNELS, Lowering
 from engine.gpu.lowering.missing_kernels import check
 from engine.gpu.plan.limits import Footprint, footprint
-from engine.gpu.plan.plan import make_plan
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.gpu.plans import PLANS, SIZES, assert_within_limits, u2netp
+from tests.engine.gpu.plans import PLANS, PlanCase, assert_sound, assert_within_limits, plan_case, u2netp
 from tools.node_tests import node_test, runnable_tests
 
-PER_DIMENSION = "max-compute-workgroups-per-dimension"
+
+def labels(case: PlanCase) -> dict[str, str]:
+    """The source of each program, and the label of a command that runs it."""
+    return {case.data.programs[command.program].wgsl: command.label for command in case.data.commands}
 
 
 def sources_of_node_tests() -> dict[str, str]:
@@ -31,21 +33,20 @@ def sources_of_node_tests() -> dict[str, str]:
             graph = load(test.model.SerializeToString(), outputs="all", input_shapes=shapes)
             optimize(graph)
             check(graph)
-            lowering = Lowering(graph)
-            inputs, outputs = lowering.run()
+            Lowering(graph).run()
         except EngineError:  # what the engine refuses has no kernel to check
             continue
         # no grid of a node test is so long that the plan could not fold or cut it
-        for command in make_plan(lowering.dispatches, inputs, outputs, SIZES | {PER_DIMENSION: 16}).commands:
-            assert max(command.grid) <= 16, command.dispatch.label
-            sources.setdefault(command.source, command.dispatch.label)
+        plan = plan_case(graph, max_compute_workgroups_per_dimension=16)
+        assert_sound(plan)
+        sources |= labels(plan)
     return sources
 
 
 def test_every_kernel_keeps_the_limits() -> None:
     sources = sources_of_node_tests()
     for plan in PLANS:
-        sources |= {command.source: command.dispatch.label for command in u2netp(*plan).commands}
+        sources |= labels(u2netp(*plan))
     for source, label in sources.items():
         assert_within_limits(source, label)
     # a lookup that went wrong would otherwise check nothing

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
+from engine.compiled.model import ALIGNMENT
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.plan.plan import ALIGNMENT
 from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import INTERNAL_DOMAIN, Node

@@ -18,7 +18,7 @@ from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.gpu.program.tile import Tile
-from engine.graph.ir import Node
+from engine.graph.ir import Node, TensorType
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
 MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4)
@@ -88,13 +88,16 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
 
+    dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
+    packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
+
     def pack_weights() -> np.ndarray:
-        weights = layer.weights()
-        padded = np.zeros((layer.groups, steps * tile.bk, n_padded), weights.dtype)
-        padded[:, :k, :n] = weights.reshape(layer.groups, k, n)
+        padded = np.zeros(packed_type.shape, dtype)
+        padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
         return padded
 
-    w = lowering.derived_constant(layer.node.input(1), f"packed for {tile.bk} x {tile.bn}", pack_weights)
+    form = f"packed for {tile.bk} x {tile.bn}"
+    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = prepare(
         lowering,

@@ -72,8 +72,8 @@ def multiply(
     batch = y.shape[:-2]
     packed_columns = b if isinstance(b, PackedColumns) else None
     b = b.matrix if isinstance(b, PackedColumns) else b
-    if packed_columns is None and b.nbytes > lowering.binding_limit and b.slot.data is not None:
-        b = _column_major(lowering, b, b.slot.data)
+    if packed_columns is None and b.nbytes > lowering.binding_limit and b.slot.content is not None:
+        b = _column_major(lowering, b, b.slot.content())
     a, b = a.broadcast_to((*batch, *a.shape[-2:])), b.broadcast_to((*batch, *b.shape[-2:]))
     leaves = [(name, tensor.broadcast_to(y.shape), kind) for name, tensor, kind in reads]
     a, b, y, *leaf_tensors = _merge_batch_axes(a, b, y, [tensor for _, tensor, _ in leaves])

@@ -1,0 +1,64 @@
+"""A graph → a model compiled for webgpu: checked, lowered and planned, without a device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from engine.caps import PORTABLE, Caps
+from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin
+from engine.errors import BackendError
+from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.plan.plan import make_plan
+from engine.graph.ir import Graph, Value
+
+
+def compile_graph(
+    graph: Graph,
+    caps: Caps = PORTABLE,
+    *,
+    precision: Literal["f32", "f16"] = "f32",
+    outside: Collection[Value] | None = None,
+    outputs: Sequence[Value] | None = None,
+    counts: GraphCounts | None = None,
+    origin: ModelOrigin | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> CompiledModel:
+    """The compiled model of a graph that the passes have gone over, for devices that have ``caps``.
+
+    ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
+    a part of another one. ``outputs`` have the names of the outputs, where the passes have changed these. The weights
+    of the result hold the graph's arrays; nothing else of it holds the graph.
+
+    Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
+    and TooLargeError, which names the tensor or the node, where they are too small.
+    """
+    if precision == "f16" and not caps.f16:
+        raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
+    check(graph)
+    half = precision == "f16"
+    lowering = Lowering(
+        graph,
+        half=half,
+        matrix_lanes=caps.matrix_lanes if half else 0,
+        binding_limit=caps.binding_limit,
+        outside=outside,
+    )
+    inputs, results = lowering.run()
+    plan = make_plan(lowering.dispatches, inputs, results, limits=caps.limits, model_name=graph.name or "the model")
+    nodes = len(graph.nodes)
+    return CompiledModel(
+        backend="webgpu",
+        precision=precision,
+        inputs=tuple(map(plan.place, graph.inputs, inputs)),
+        outputs=tuple(
+            plan.place(value, tensor) for value, tensor in zip(outputs or graph.outputs, results, strict=True)
+        ),
+        plan=plan.data,
+        weights=plan.weights(),
+        counts=counts or GraphCounts(in_file=nodes, loaded=nodes, planned=nodes),
+        origin=origin or ModelOrigin(name=graph.name),
+        metadata=metadata or {},
+    )
