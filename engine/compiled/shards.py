@@ -7,9 +7,11 @@ import mmap
 import os
 import stat
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import IO
 
@@ -76,14 +78,29 @@ class MappedWeights(Weights):
     def verify(self) -> None:
         """Hold each file to its SHA-256, on all cores. Raises ModelError that names the folder and the file."""
         arrays = dict(zip(self._shards, self._arrays, strict=True))
-        if not arrays:
-            return
-        # hashlib lets go of the interpreter's lock
-        with ThreadPoolExecutor(min(available_cores(), len(arrays)), "engine-hashes") as pool:
-            digests = pool.map(lambda data: hashlib.sha256(data).hexdigest(), arrays.values())
-            for shard, digest in zip(arrays, digests, strict=True):
-                if digest != shard.sha256:
-                    raise damaged(self._folder, f"{shard.name} is damaged: its SHA-256 is another")
+        ahead = deque(arrays.items())
+        whole: set[Shard] = set()
+        faulty: list[Shard] = []
+
+        def work() -> None:
+            with suppress(IndexError):
+                while True:
+                    shard, data = ahead.popleft()
+                    if hashlib.sha256(data.data).hexdigest() != shard.sha256:  # which lets go of the interpreter's lock
+                        faulty.append(shard)
+                        ahead.clear()
+                        return
+                    whole.add(shard)
+
+        # daemons: whoever leaves meanwhile does not wait for them
+        threads = [Thread(target=work, name="engine-hashes", daemon=True) for _ in range(available_cores())]
+        for thread in threads[: len(arrays)]:
+            thread.start()
+        for thread in threads[: len(arrays)]:
+            thread.join()
+        # a thread that could not go on has left what it was at
+        for shard in faulty or [shard for shard in arrays if shard not in whole]:
+            raise damaged(self._folder, f"{shard.name} is damaged: its SHA-256 is another")
 
     def _parts(self, start: int, nbytes: int) -> Iterator[np.ndarray]:
         """The bytes from ``start`` on, in views that each lie in one shard."""

@@ -160,11 +160,36 @@ def test_a_changed_byte_of_the_weights_is_noticed_when_they_are_verified(tmp_pat
     load(tmp_path / "a").weights.verify()
 
 
+def test_weights_that_could_not_be_read_are_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise IndexError
+
+    save(gpu_model(), tmp_path / "a", shard=SHARD)
+    loaded = load(tmp_path / "a")
+    monkeypatch.setattr(hashlib, "sha256", fail)
+    with pytest.raises(engine.ModelError, match="is damaged"):
+        loaded.weights.verify()
+
+
+def test_a_saved_model_is_loaded_without_onnx_or_an_implementation_of_webgpu(tmp_path: Path) -> None:
+    save(gpu_model(), tmp_path / "a")
+    script = (
+        "import sys, engine; engine.ModelCache(sys.argv[1], 1).get(engine.cache_key())\n"
+        "engine.load_compiled(sys.argv[1]).weights.verify()\n"
+        "print(*(name for name in ('onnx', 'wgpu', 'PIL', 'threadpoolctl') if name in sys.modules))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.split() == []
+
+
 def test_a_shard_of_another_size_is_noticed_at_once(tmp_path: Path) -> None:
     save(gpu_model(), tmp_path / "a", shard=SHARD)
     path = tmp_path / "a" / f"{document(tmp_path / 'a')['weights'][1]['sha256']}.bin"
     whole = path.read_bytes()
-    for changed in (whole + b"\0", *(whole[:length] for length in range(SHARD))):
+    for changed in (whole + b"\0", *(whole[:length] for length in range(0, SHARD, 7)), whole[:-1]):
         path.write_bytes(changed)
         with pytest.raises(engine.ModelError, match=rf"{path.name} has {len(changed)} bytes, not 512"):
             load(tmp_path / "a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,40 @@ def test_what_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
         load(tmp_path / "a")
     assert str(raised.value).startswith(f"{tmp_path / 'a'}: is no compiled model that can be used: ")
     assert "\n" not in str(raised.value)
+
+
+STRANGE = [None, True, -1, 0, 3, 2**31, 2**53, 10**400, 0.5, "", "x", "a" * 64, "\0", [], [[]], [0] * 40, {}, {"x": 1}]
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The ways to everything within a document."""
+    yield from [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from leaves(inner, (*path, key))
+
+
+def test_whatever_stands_in_a_header_it_is_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
+    save(gpu_model(), tmp_path / "a")
+    original = document(tmp_path / "a")
+    loads, errors = 0, []
+    for number, path in enumerate(leaves(original)):
+        for value in STRANGE[number % 3 :: 3]:
+            header = json.loads(json.dumps(original))
+            place: Any = header
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = value
+            header.pop("sha256")
+            sign(tmp_path / "a", json.dumps(header).encode())
+            try:
+                load(tmp_path / "a").weights.verify()
+                loads += 1
+            except engine.ModelError as error:
+                errors.append(str(error))
+    assert loads > 50
+    assert len(errors) > 300
+    assert all(error.count("; compile the model again") == 1 and "\n" not in error for error in errors)
 
 
 def test_what_a_plan_needs_may_be_more_than_the_default(tmp_path: Path) -> None:
