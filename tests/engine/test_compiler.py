@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import engine
-from engine import BackendError, Caps, InputError, Session, TooLargeError
+from engine import BackendError, Caps, InputError, ModelFile, Session, TooLargeError
 from engine.caps import PORTABLE_LIMITS
 from engine.compiled.model import GpuPlan
 from engine.gpu.plan.compile_graph import compile_graph
@@ -272,3 +273,22 @@ def test_integers_of_64_bits_are_refused_when_a_model_is_compiled() -> None:
     proto = model([node("Add", "i big", "y")], {"i": (np.int64, [2])}, "y", {"big": np.array([1, 1 << 40])})
     with pytest.raises(InputError, match="constant 'big' holds an integer outside of 32 bits"):
         compile_graph(load_graph(proto))
+
+
+def test_no_more_than_one_layer_is_held_twice() -> None:
+    """Of weights that lie in a file nothing is copied when they are compiled, and one layer at a time afterwards."""
+    layers, nbytes = 12, 256 * 256 * 9 * 4
+    weights = np.random.default_rng(0).standard_normal((256, 256, 3, 3)).astype(np.float32)
+    chain = [node("Conv", f"t{index} w{index}", f"t{index + 1}", pads=[1] * 4) for index in range(layers)]
+    constants = {f"w{index}": weights + index for index in range(layers)}
+    file = ModelFile.read(model(chain, {"t0": [1, 256, 8, 8]}, f"t{layers}", constants).SerializeToString())
+    del constants
+    tracemalloc.start()
+    try:
+        compiled = engine.compile(file)
+        assert tracemalloc.get_traced_memory()[1] < 2 * nbytes
+        tracemalloc.reset_peak()
+        assert sum(piece.data.nbytes for piece in compiled.weights.pieces()) >= layers * nbytes
+        assert tracemalloc.get_traced_memory()[1] < 4 * nbytes
+    finally:
+        tracemalloc.stop()
