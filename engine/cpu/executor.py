@@ -25,14 +25,15 @@ RUN = "a run of the model on the processor"
 class NumpyExecutor(ProcessorExecutor):
     """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from.
 
-    Raises TooLargeError where the planned memory is more than the machine has.
+    ``direct`` is what ``needs_direct`` says of the graph, for a caller who knows: it reads all weights. Raises
+    TooLargeError where the planned memory is more than the machine has.
     """
 
     backend = "numpy"
 
-    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+    def __init__(self, graph: Graph, threads: int | None = None, *, direct: bool | None = None) -> None:
         self.pool = Pool(threads)
-        direct = needs_direct(graph)
+        direct = needs_direct(graph) if direct is None else direct
         kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         scratch = max((kernel.scratch for kernel in kernels), default=0)
