@@ -34,7 +34,7 @@ def compile_numpy(
         precision="f32",
         inputs=tuple(_place(value.name, value) for value in graph.inputs),
         outputs=tuple(_place(name, value) for name, value in zip(names, graph.outputs, strict=True)),
-        plan=NumpyPlan(data, (constants.nbytes,)),
+        plan=NumpyPlan(data, (constants.nbytes,) if constants.nbytes else ()),
         weights=constants,
         counts=counts,
         origin=origin or ModelOrigin(),

@@ -11,7 +11,7 @@ from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.processor import ProcessorExecutor
-from engine.cpu.threads import Pool, turn
+from engine.cpu.threads import Pool, single_threaded_blas, turn
 from engine.errors import TooLargeError
 from engine.forks import numerics
 from engine.graph import bounds
@@ -34,7 +34,8 @@ class NumpyExecutor(ProcessorExecutor):
     def __init__(self, graph: Graph, threads: int | None = None, *, direct: bool | None = None) -> None:
         self.pool = Pool(threads)
         direct = needs_direct(graph) if direct is None else direct
-        kernels = [lower(node, direct=direct) for node in graph.nodes]
+        with single_threaded_blas():  # threads of BLAS cost more in waiting for each other than small transforms take
+            kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         scratch = max((kernel.scratch for kernel in kernels), default=0)
         reference_bytes = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]
