@@ -15,29 +15,31 @@ from engine.graph.ir import Graph, Value
 
 def compile_numpy(
     graph: Graph,
-    counts: GraphCounts,
     *,
-    outputs: Sequence[str] | None = None,
+    outputs: Sequence[Value] | None = None,
+    counts: GraphCounts | None = None,
     origin: ModelOrigin | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> CompiledModel:
-    """A graph that the passes have gone over, compiled.
+    """The compiled model of a graph that the passes have gone over.
 
-    ``outputs`` are the names of its outputs in the model's file, where passes may have put other values in their place.
-    The weights are read where they are when they are asked for: nothing is copied.
+    ``outputs`` have the names of the outputs, where the passes have changed these. The weights of the result hold the
+    graph's arrays, and copy none.
     """
     data, constants = graph_data.dump(graph)
     data["direct"] = needs_direct(graph)
-    names = [value.name for value in graph.outputs] if outputs is None else outputs
+    nodes = len(graph.nodes)
     return CompiledModel(
         backend="numpy",
         precision="f32",
         inputs=tuple(_place(value.name, value) for value in graph.inputs),
-        outputs=tuple(_place(name, value) for name, value in zip(names, graph.outputs, strict=True)),
+        outputs=tuple(
+            _place(named.name, value) for named, value in zip(outputs or graph.outputs, graph.outputs, strict=True)
+        ),
         plan=NumpyPlan(data, (constants.nbytes,) if constants.nbytes else ()),
         weights=constants,
-        counts=counts,
-        origin=origin or ModelOrigin(),
+        counts=counts or GraphCounts(in_file=nodes, loaded=nodes, planned=nodes),
+        origin=origin or ModelOrigin(name=graph.name),
         metadata=metadata or {},
     )
 

@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from engine.compiled.model import CompiledModel, GraphCounts, NumpyPlan, Piece, Weights
+from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin, NumpyPlan, Piece, Weights
 from engine.cpu import executor as executor_module
 from engine.cpu.compiled import compile_numpy, open_numpy
 from engine.cpu.executor import NumpyExecutor
@@ -30,7 +30,7 @@ COUNTS = GraphCounts(in_file=3, loaded=2, planned=1)
 
 def compiled(graph: Graph, **options: Any) -> CompiledModel:
     optimize(graph)
-    return compile_numpy(graph, COUNTS, **options)
+    return compile_numpy(graph, counts=COUNTS, **options)
 
 
 def products() -> Graph:
@@ -49,10 +49,13 @@ def run(model: CompiledModel, inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 def test_it_says_what_goes_in_and_comes_out() -> None:
     graph = products()
-    model = compiled(graph, outputs=["y"], metadata={"a": 1})
+    (output,) = graph.outputs
+    model = compiled(graph, outputs=[output], metadata={"a": 1})
     assert (model.backend, model.precision, model.counts, model.metadata) == ("numpy", "f32", COUNTS, {"a": 1})
+    assert model.origin == ModelOrigin(name="test")
     assert [(place.name, place.dtype, place.shape) for place in model.inputs] == [("x", "float32", (2, 16))]
     # the pass that drops the Identity leaves another value in the output's place
+    assert graph.outputs[0].name == "s"
     assert [(place.name, place.dtype, place.shape) for place in model.outputs] == [("y", "float32", (2, 16))]
     (x,) = feeds(graph)
     np.testing.assert_array_equal(run(model, [x])[0], np.maximum(x, 0))
