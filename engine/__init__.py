@@ -1,6 +1,7 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
+``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
 ``compare`` holds one backend to another, ``environment`` says which versions a result depends on;
 ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
@@ -24,10 +25,15 @@ from engine.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from engine.caps import Caps as Caps
+    from engine.compiled.cache import CacheEntry as CacheEntry
+    from engine.compiled.cache import ModelCache as ModelCache
+    from engine.compiled.cache import cache_key as cache_key
     from engine.compiled.model import CompiledModel as CompiledModel
     from engine.compiled.model import ModelOrigin as ModelOrigin
+    from engine.compiled.reader import load as load_compiled
+    from engine.compiled.writer import save as save_compiled
     from engine.compiler import compile as compile  # noqa: A004 (read as engine.compile)
-    from engine.cpu.threads import available_cores as available_cores
+    from engine.cores import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
     from engine.forks import in_child as in_child
     from engine.gate import Gate as Gate
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "CacheEntry",
     "Caps",
     "CompiledModel",
     "DeviceInfo",
@@ -56,6 +63,7 @@ __all__ = [
     "Gate",
     "InputError",
     "KernelTime",
+    "ModelCache",
     "ModelError",
     "ModelFile",
     "ModelOrigin",
@@ -67,22 +75,27 @@ __all__ = [
     "TooLargeError",
     "UnsupportedError",
     "available_cores",
+    "cache_key",
     "compare",
     "compile",
     "deviates",
     "devices",
     "environment",
     "in_child",
+    "load_compiled",
+    "save_compiled",
     "single_threaded_blas",
 ]
 
 _MODULES = {
+    "CacheEntry": "compiled.cache",
     "Caps": "caps",
     "CompiledModel": "compiled.model",
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
     "Gate": "gate",
     "KernelTime": "kernel_time",
+    "ModelCache": "compiled.cache",
     "ModelFile": "graph.model_file",
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
@@ -90,19 +103,23 @@ _MODULES = {
     "Session": "session",
     "SessionInfo": "session",
     "TensorInfo": "session",
-    "available_cores": "cpu.threads",
+    "available_cores": "cores",
+    "cache_key": "compiled.cache",
     "compare": "parity",
     "compile": "compiler",
     "deviates": "parity",
     "devices": "gpu.device.listing",
     "environment": "provenance",
     "in_child": "forks",
+    "load_compiled": "compiled.reader:load",
+    "save_compiled": "compiled.writer:save",
     "single_threaded_blas": "cpu.threads",
 }
-"""The modules of the names that are imported on first use."""
+"""The modules of the names that are imported on first use, and the name there where it is another."""
 
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return getattr(importlib.import_module(f"engine.{_MODULES[name]}"), name)
+        module, _, attribute = _MODULES[name].partition(":")
+        return getattr(importlib.import_module(f"engine.{module}"), attribute or name)
     raise AttributeError(f"module 'engine' has no attribute '{name}'")

@@ -74,6 +74,12 @@ if platform == "win32":
 
     ctypes.windll = SimpleNamespace(kernel32=SimpleNamespace(GlobalMemoryStatusEx=memory))
 
+    def is_file(path, status, folder):
+        try:
+            return os.path.samestat(os.stat(path, dir_fd=folder), status)
+        except OSError:
+            return False
+
     # an open file can be neither renamed, nor replaced, nor removed
     def refuse_open_files(call):
         def checked(*paths, **options):
@@ -82,7 +88,7 @@ if platform == "win32":
                     status = os.fstat(int(number))
                 except OSError:
                     continue
-                if any(os.path.exists(path) and os.path.samestat(os.stat(path), status) for path in paths):
+                if any(is_file(path, status, options.get("dir_fd")) for path in paths):
                     raise PermissionError(13, "it is being used by another process")
             return call(*paths, **options)
         return checked
@@ -109,6 +115,15 @@ try:
 except nss.NssError as error:
     print(error)
 print(sorted(os.listdir(folder)))
+from tests.engine.compiled.models import gpu_model
+cache = engine.ModelCache(os.path.join(folder, "cache"), 1 << 20)
+keys = [engine.cache_key(number=number) for number in range(2)]
+answers = [cache.put(keys[0], gpu_model()), cache.put(keys[1], gpu_model())]
+mapped = cache.get(keys[0])
+cache.clear()
+answers += [cache.get(keys[0]) is None, len(os.listdir(cache.folder))]
+mapped = None
+print(*answers, cache.put(keys[1], gpu_model()), len(os.listdir(cache.folder)))
 """
 
 
@@ -128,11 +143,13 @@ def test_every_module_is_imported_and_files_are_written(platform: str, tmp_path:
         text=True,
     )
     assert process.stderr == ""
-    count, machine, error_line, names = process.stdout.splitlines()
+    count, machine, error_line, names, cache = process.stdout.splitlines()
     assert int(count) > 200
     assert machine == f"True True {2 if platform == 'win32' else 3}"
     assert error_line.startswith(f"{tmp_path / 'out' / 'a.png'}: exists already")
     assert names == "['a.jpg', 'a.png', 'a.tiff', 'a.webp']"
+    # what is mapped is deleted later, where it must be
+    assert cache == f"True True True {1 if platform == 'win32' else 0} True 1"
 
 
 def test_what_only_sockets_can_be_waited_for_is_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

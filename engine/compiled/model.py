@@ -147,6 +147,19 @@ class Weights(Protocol):
 
     def pieces(self) -> Iterator[Piece]: ...
 
+    def array(self, buffer: int, offset: int, nbytes: int) -> np.ndarray:
+        """Those bytes (uint8, one axis), only to be read: a view of what holds them where one part holds them all.
+
+        The caller has held the range to the size of the buffer. A class that says Weights among its bases and keeps
+        nothing at hand inherits this: what the pieces within the range have, copied.
+        """
+        content = np.zeros(nbytes, np.uint8)
+        for piece in self.pieces():
+            first, last = max(piece.offset, offset), min(piece.offset + len(piece.data), offset + nbytes)
+            if piece.buffer == buffer and first < last:
+                content[first - offset : last - offset] = piece.data[first - piece.offset : last - piece.offset]
+        return content
+
     def verify(self) -> None:
         """Hold what was read from a file to its hashes, on all cores. Raises ModelError where a part is damaged."""
 

@@ -12,6 +12,7 @@ from tests.project import ROOT, imports
 FORBIDDEN = {
     "engine": ("nss", "tests", "tools"),
     "engine/errors.py": ("engine",),
+    "engine/compiled": ("engine.cpu", "engine.gpu", "engine.graph", "engine.ops", "engine.session"),
     "engine/graph": ("engine.cpu", "engine.gpu", "engine.session"),
     "engine/ops": ("engine.cpu", "engine.gpu", "engine.session", "engine.graph.load", "engine.graph.passes"),
     "engine/cpu": ("engine.gpu", "engine.session", "engine.graph.load"),
