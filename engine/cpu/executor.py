@@ -11,7 +11,7 @@ from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.processor import ProcessorExecutor
-from engine.cpu.threads import Pool, turn
+from engine.cpu.threads import Pool, single_threaded_blas, turn
 from engine.errors import TooLargeError
 from engine.forks import numerics
 from engine.graph import bounds
@@ -25,15 +25,17 @@ RUN = "a run of the model on the processor"
 class NumpyExecutor(ProcessorExecutor):
     """Runs a graph on the CPU; runs take turns, whichever thread and executor they come from.
 
-    Raises TooLargeError where the planned memory is more than the machine has.
+    ``direct`` is what ``needs_direct`` says of the graph, for a caller who knows: it reads all weights. Raises
+    TooLargeError where the planned memory is more than the machine has.
     """
 
     backend = "numpy"
 
-    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+    def __init__(self, graph: Graph, threads: int | None = None, *, direct: bool | None = None) -> None:
         self.pool = Pool(threads)
-        direct = needs_direct(graph)
-        kernels = [lower(node, direct=direct) for node in graph.nodes]
+        direct = needs_direct(graph) if direct is None else direct
+        with single_threaded_blas():  # threads of BLAS cost more in waiting for each other than small transforms take
+            kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
         scratch = max((kernel.scratch for kernel in kernels), default=0)
         reference_bytes = [evaluation_bytes(kernel.node) for kernel in kernels if isinstance(kernel, ReferenceKernel)]

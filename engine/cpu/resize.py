@@ -9,6 +9,7 @@ once. Selections (nearest) are copied.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
-from engine.ops.resize import AxisTaps, taps_of
+from engine.ops.resize import REMEMBERED, AxisTaps, taps_of
 
 BLOCK = 48
 """Outputs of one block: wide enough for BLAS, narrow enough that few of its weights are zero."""
@@ -40,7 +41,7 @@ class ResizeKernel(KernelBase):
         shape = list(node.input(0).shape)
         # the axis that shrinks most goes first, the one that grows most last
         by_growth = sorted(taps_of(node), key=lambda step: len(step[1].indices) / shape[step[0]])
-        self.axes = [_Axis(axis, shape[axis], table) for axis, table in by_growth]
+        self.axes = [_axis(axis, shape[axis], table) for axis, table in by_growth]
         self.first = min((axis for axis, _ in by_growth), default=0)
         self.leading = prod(shape[: self.first])
         needs = []
@@ -122,6 +123,9 @@ class _Axis:
                 np.matmul(x[:, ins, 0], weights.T, out=y[:, outs, 0])
             else:
                 np.matmul(weights, x[:, ins], out=y[:, outs])
+
+
+_axis = lru_cache(REMEMBERED)(_Axis)
 
 
 def _phases(table: AxisTaps, factor: int) -> tuple[list[tuple[slice, list[tuple[float, slice]]]], np.ndarray]:

@@ -73,7 +73,7 @@ _A4 = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 
 def transform_weights(w: np.ndarray) -> np.ndarray:
     """``G4 g G2^T`` of weights ``[M, C, 3, 3]``, as ``u`` ``[24, M, C]`` float32, column tap first."""
-    both = np.einsum("by,ax->baxy", _G2, _G4).reshape(TAPS, 9).astype(np.float32)
+    both = (_G2[:, None, None, :] * _G4[:, :, None]).reshape(TAPS, 9).astype(np.float32)
     return (both @ w.reshape(-1, 9).T.astype(np.float32, copy=False)).reshape(TAPS, *w.shape[:2])
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
 from engine.graph import foreign, functions, mapped, tensors
+from engine.graph.dtypes import dtype_of
 from engine.graph.unsupported_operators import normalize_domain
 
 OLDEST_OPSET = 7
@@ -112,7 +113,7 @@ class ModelFile:
         info = {info.name: info for info in self.proto.graph.input}[name]
         if not info.type.HasField("tensor_type"):
             raise UnsupportedError(f"input '{name}' is not a tensor")
-        return tensors.dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")
+        return dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")
 
     @property
     def data_files(self) -> list[PurePosixPath]:

@@ -16,8 +16,8 @@ import onnx
 from onnx import TensorProto
 
 from engine.errors import ModelError
+from engine.graph.dtypes import DTYPES
 from engine.graph.ir import Node
-from engine.graph.tensors import DTYPES
 
 ONNX_NAMES = {dtype: f"tensor({TensorProto.DataType.Name(number).lower()})" for number, dtype in DTYPES.items()}
 """What schemas call each dtype."""

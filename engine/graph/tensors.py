@@ -13,23 +13,8 @@ from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.graph import bounds, mapped
+from engine.graph.dtypes import dtype_of
 from engine.graph.ir import TensorType
-
-DTYPES: dict[int, np.dtype[Any]] = {
-    TensorProto.FLOAT: np.dtype(np.float32),
-    TensorProto.FLOAT16: np.dtype(np.float16),
-    TensorProto.DOUBLE: np.dtype(np.float64),
-    TensorProto.INT8: np.dtype(np.int8),
-    TensorProto.INT16: np.dtype(np.int16),
-    TensorProto.INT32: np.dtype(np.int32),
-    TensorProto.INT64: np.dtype(np.int64),
-    TensorProto.UINT8: np.dtype(np.uint8),
-    TensorProto.UINT16: np.dtype(np.uint16),
-    TensorProto.UINT32: np.dtype(np.uint32),
-    TensorProto.UINT64: np.dtype(np.uint64),
-    TensorProto.BOOL: np.dtype(np.bool_),
-}
-"""The tensor types that the engine holds, as NumPy dtypes."""
 
 _TYPED_STORAGE: dict[int, tuple[str, type[np.generic]]] = {
     TensorProto.FLOAT: ("float_data", np.float32),
@@ -43,16 +28,6 @@ _TYPED_STORAGE: dict[int, tuple[str, type[np.generic]]] = {
 
 UNREADABLE = (OSError, ValueError, RuntimeError)
 """What a path raises: among them a NUL or a surrogate in a name (ValueError) and a loop of links (RuntimeError)."""
-
-
-def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
-    """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, where NumPy has none."""
-    dtype = DTYPES.get(elem_type)
-    if dtype is None:
-        is_named = elem_type in TensorProto.DataType.values()
-        name = TensorProto.DataType.Name(elem_type).lower() if is_named else f"number {elem_type}"
-        raise UnsupportedError(f"{what} has tensor type {name}, which the engine does not hold")
-    return dtype
 
 
 def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None = None) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.graph.dtypes import dtype_of
 from engine.graph.ir import Node, TensorType
-from engine.graph.tensors import dtype_of
 from engine.ops.registry import operator
 
 

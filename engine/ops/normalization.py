@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import UnsupportedError
+from engine.graph.dtypes import dtype_of
 from engine.graph.ir import Node, TensorType, Value
-from engine.graph.tensors import dtype_of
 from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 from engine.ops.types import accumulator, broadcast, normalize_axes, normalize_axis

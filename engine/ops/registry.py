@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from engine.errors import EngineError, ModelError, TooLargeError
 from engine.forks import numerics
 from engine.graph.ir import Node, TensorType
+from engine.ops.files import FILE_OF, FILES
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -72,6 +74,8 @@ def _no_workspace(_: Node) -> int:
 
 def lookup(domain: str, op: str, version: int) -> Operator | None:
     """The operator that gives ``op`` its meaning at that operator-set version, or None where there is none."""
+    if op in FILE_OF and (domain, op) not in _OPERATORS:
+        importlib.import_module(f"engine.ops.{FILE_OF[op]}")
     for entry in _OPERATORS.get((domain, op), ()):
         if entry.since <= version and (entry.until is None or version <= entry.until):
             return entry
@@ -79,7 +83,9 @@ def lookup(domain: str, op: str, version: int) -> Operator | None:
 
 
 def operators() -> list[Operator]:
-    """Every registered operator, by domain and name."""
+    """Every operator, by domain and name."""
+    for file in FILES:
+        importlib.import_module(f"engine.ops.{file}")
     return [entry for key in sorted(_OPERATORS) for entry in _OPERATORS[key]]
 
 

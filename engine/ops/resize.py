@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, floor
 
 import numpy as np
@@ -27,9 +28,13 @@ SUPPORT = {"linear": 1, "cubic": 2}
 """Half the width of each filter, in input positions."""
 
 
-@dataclass(frozen=True, slots=True)
+REMEMBERED = 32
+"""Tables that are kept: a network resamples its few sizes again and again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AxisTaps:
-    """How one axis is resampled: ``y[o] = sum_t weights[o, t] * x[indices[o, t]]``.
+    """How one axis is resampled: ``y[o] = sum_t weights[o, t] * x[indices[o, t]]``. Its arrays are read-only.
 
     ``indices`` is int64 ``[out, taps]``, all within the input; ``weights`` is float64 ``[out, taps]``; ``outside`` is
     bool ``[out]``, true where the result is the extrapolation value instead.
@@ -132,6 +137,7 @@ def table_bytes(axis: AxisScaling, mode: str, *, antialias: bool) -> int:
     return 4 * 8 * axis.out * taps
 
 
+@lru_cache(REMEMBERED)
 def axis_taps(
     axis: AxisScaling,
     mode: str = "linear",
@@ -158,7 +164,7 @@ def axis_taps(
         outside |= (x < 0) | (x > axis.extent - 1)
     if mode == "nearest":
         positions = nearest_positions(x, nearest_mode).astype(np.int64)[:, None]
-        return AxisTaps(positions.clip(0, axis.extent - 1), np.ones(positions.shape), outside)
+        return _table(positions.clip(0, axis.extent - 1), np.ones(positions.shape), outside)
     stretch = min(axis.scale, 1.0) if antialias else 1.0
     per_side = taps_per_side(axis, mode, antialias=antialias)
     # The element to the left, so that one exactly at the coordinate has distance 0 and never two halves.
@@ -173,7 +179,13 @@ def axis_taps(
     carrying = np.flatnonzero(weights.any(axis=0))
     carrying = carrying if carrying.size else np.zeros(1, np.int64)
     indices = positions.clip(0, axis.extent - 1).astype(np.int64)
-    return AxisTaps(indices[:, carrying], weights[:, carrying], outside)
+    return _table(indices[:, carrying], weights[:, carrying], outside)
+
+
+def _table(*arrays: np.ndarray) -> AxisTaps:
+    for array in arrays:
+        array.flags.writeable = False
+    return AxisTaps(*arrays)
 
 
 def resample(x: np.ndarray, axis: int, taps: AxisTaps) -> np.ndarray:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import NodeProto, helper, numpy_helper
 
-from engine.cpu.executor import NumpyExecutor
+from engine.cpu.compiled import compile_numpy, open_numpy
 from engine.cpu.interpreter import ReferenceExecutor
 from engine.graph.ir import Graph
 from engine.graph.load import load
@@ -102,8 +102,8 @@ def interpret(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def execute(graph: Graph, inputs: Sequence[np.ndarray], threads: int = 2) -> list[np.ndarray]:
-    """The outputs under the NumPy executor."""
-    executor = NumpyExecutor(graph, threads)
+    """The outputs under the NumPy executor, of the graph compiled and opened as sessions have it."""
+    executor = open_numpy(compile_numpy(graph), threads)
     try:
         return executor.run(inputs)
     finally:

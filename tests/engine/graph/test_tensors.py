@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engine import ModelError, Session, UnsupportedError
-from engine.graph.tensors import DTYPES, attribute, data_files, to_array
+from engine.graph.dtypes import DTYPES
+from engine.graph.tensors import attribute, data_files, to_array
 from tests.engine.models import model, node
 
 UNHELD = sorted(set(TensorProto.DataType.values()) - set(DTYPES))
