@@ -20,6 +20,7 @@ from nss.models import compiled
 from nss.removal import model_reading
 from nss.removal.remover import Remover
 from tests.engine.gpu.gpu import device
+from tests.engine.in_threads import own_device
 from tests.engine.models import node
 from tests.nss.child import run_child
 from tests.nss.tiny_models import probability, save_model
@@ -205,6 +206,19 @@ def test_a_photo_that_proves_a_trial_wrong_takes_the_entry_along(tmp_path: Path)
     with Remover(path, backend="numpy", quiet=True) as remover:
         assert "is forgotten" in remover.remove(np.full((40, 60, 3), 255, np.uint8)).notes[-1]
     assert compiled.entries() == []
+
+
+def test_a_lost_gpu_is_replaced_and_the_model_taken_from_the_cache_again(
+    path: Path, unread: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"backend": "webgpu", "device": device().adapter.index}
+    expected, _ = remove(path, **options)
+    with own_device(monkeypatch) as own, Remover(path, quiet=True, **options) as remover:
+        own.lose("pulled out")
+        cutout = remover.remove(PHOTO)
+    assert np.array_equal(cutout.mask, expected)
+    assert cutout.notes == ("the GPU was lost; computed on a new device",)
+    assert len(unread) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
