@@ -94,11 +94,15 @@ class Budget:
 
     def __init__(self) -> None:
         self.constant_bytes = 0
+        self._available = ALWAYS_AVAILABLE
 
     def evaluate(self, node: Node, needed_bytes: int) -> None:
         """TooLargeError where ``node`` cannot be evaluated in ``needed_bytes`` beside what is held."""
-        if self.constant_bytes + needed_bytes > ALWAYS_AVAILABLE:
-            require(self.constant_bytes + needed_bytes, f"{node.label}: what is computed before a run")
+        nbytes = self.constant_bytes + needed_bytes
+        if nbytes > self._available:
+            require(nbytes, f"{node.label}: what is computed before a run")
+            # asking takes 0.1 ms, and a transformer has ten thousand nodes to fold
+            self._available = machine_memory()
 
     def add(self, array: np.ndarray, sources: Iterable[np.ndarray | None]) -> None:
         """Count a result, unless it is a view of one of ``sources``."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.compiled.model import CompiledProgram
+from engine.compiled.model import CompiledProgram, Piece
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
 from engine.gpu.device.adapters import (
@@ -145,10 +145,10 @@ class Device:
             future.set_exception(error)
         return future
 
-    def upload(self, buffer: Any, pieces: Iterable[tuple[int, np.ndarray]]) -> None:
-        """Copy arrays, each a whole number of words, to byte offsets of a buffer."""
-        for offset, data in pieces:
-            self.write(buffer, offset, data)
+    def upload(self, buffers: Sequence[Any], pieces: Iterable[Piece]) -> None:
+        """Copy the pieces, each a whole number of words, to their offsets of ``buffers``."""
+        for piece in pieces:
+            self.write(buffers[piece.buffer], piece.offset, piece.data)
 
     def _shader(self, source: str, label: str, trusted: bool) -> Any:
         if not trusted or self.adapter.implementation != "wgpu":

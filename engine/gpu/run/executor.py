@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from math import prod
 from typing import Any
 
@@ -87,9 +86,8 @@ class GpuExecutor:
     def _load(self, model: CompiledModel) -> None:
         plan, device = self.plan, self.device
         pipelines = [device.compile(program, trusted=program.trusted and model.trusted) for program in plan.programs]
-        for index, pieces in groupby(model.weights.pieces(), lambda piece: piece.buffer):
-            device.upload(self._buffers[index], ((piece.offset, piece.data) for piece in pieces))
-        device.upload(self._uniforms, [(0, np.frombuffer(plan.uniforms, np.uint8))])
+        device.upload(self._buffers, model.weights.pieces())
+        device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
         for command in plan.commands:
             pipeline = pipelines[command.program].result()
             entries = [(self._uniforms, command.uniform, command.uniform_bytes)]

@@ -139,6 +139,19 @@ def test_constants_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         load_graph(protos[1])
 
 
+def test_the_system_is_asked_for_its_memory_once_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(bounds, "machine_memory", lambda: asked.append(1) or 16 * GIB)
+    (layer,) = load_graph(model([node("Relu", "x", "y")], {"x": [4]}, "y")).nodes
+    budget = bounds.Budget()
+    budget.constant_bytes = GIB
+    for _ in range(100):
+        budget.evaluate(layer, GIB)
+    assert 1 <= len(asked) <= 2  # to judge the first, and to know for the others
+    with pytest.raises(TooLargeError):
+        budget.evaluate(layer, 16 * GIB)
+
+
 def test_views_of_a_constant_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
     nodes = [node("ConstantOfShape", "s", "v0")]
