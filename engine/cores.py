@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""How many cores this machine lets the process have."""
 
 from __future__ import annotations
 

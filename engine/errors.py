@@ -26,7 +26,7 @@ class EngineError(Exception):
 
 
 class ModelError(EngineError):
-    """The model file cannot be read, or is not a valid ONNX graph."""
+    """The model file cannot be read, or is not a valid ONNX graph; a compiled model cannot be read or written."""
 
 
 class UnsupportedError(ModelError):
