@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
+    from engine.target import Place as Place
+    from engine.target import open_ahead as open_ahead
+    from engine.target import place as place
 
 __all__ = [
     "BackendError",
@@ -69,6 +72,7 @@ __all__ = [
     "ModelOrigin",
     "NodeError",
     "ParityReport",
+    "Place",
     "Session",
     "SessionInfo",
     "TensorInfo",
@@ -83,6 +87,8 @@ __all__ = [
     "environment",
     "in_child",
     "load_compiled",
+    "open_ahead",
+    "place",
     "save_compiled",
     "single_threaded_blas",
 ]
@@ -100,6 +106,7 @@ _MODULES = {
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
     "ParityReport": "parity",
+    "Place": "target",
     "Session": "session",
     "SessionInfo": "session",
     "TensorInfo": "session",
@@ -112,6 +119,8 @@ _MODULES = {
     "environment": "provenance",
     "in_child": "forks",
     "load_compiled": "compiled.reader",
+    "open_ahead": "target",
+    "place": "target",
     "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",
 }

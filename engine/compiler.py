@@ -43,10 +43,16 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
     """
     if precision not in ("f32", "f16"):
         raise BackendError(f"precision '{precision}' is unknown; choose one of f32, f16")
-    if backend != "webgpu":
-        raise BackendError(f"backend '{backend}' compiles no models; choose webgpu")
+    if backend not in ("webgpu", "numpy"):
+        raise BackendError(f"backend '{backend}' compiles no models; choose webgpu or numpy")
+    if backend == "numpy" and precision == "f16":
+        raise BackendError("precision 'f16' is not available: the CPU computes in f32; use 'f32'")
     with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
         read = read_graph(model, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
+        if backend == "numpy":
+            from engine.cpu.compiled import compile_numpy
+
+            return compile_numpy(read.graph, outputs=read.outputs, counts=read.counts, origin=origin, metadata=metadata)
         from engine.gpu.plan.compile_graph import compile_graph
 
         return compile_graph(

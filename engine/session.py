@@ -13,19 +13,16 @@ from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPla
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
-from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import open_device
 from engine.gpu.plan.limits import MATRIX_FEATURE
 from engine.kernel_time import KernelTime
+from engine.target import Target, resolve
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files: it is imported with the first of these
     from engine.cpu.kernel import Observer
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
-
-BACKENDS = ("auto", "webgpu", "numpy", "reference")
-PRECISIONS = ("f32", "f16")
 
 
 @runtime_checkable
@@ -128,7 +125,7 @@ class Session:
             if input_shapes or outputs is not None or input_values:
                 raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
             backend, precision = model.backend, model.precision
-        self._target, self._precision = _resolve(backend, precision, adapter), precision
+        self._target, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
         source: CompiledModel | Graph
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
@@ -252,32 +249,8 @@ class Session:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """The backend that a session runs on, why, and for webgpu the adapter."""
-
-    backend: str
-    reason: str
-    adapter: Adapter | None = None
-
-
 def _closed_error() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
-
-
-def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target:
-    """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
-    if backend not in BACKENDS:
-        raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
-    if precision not in PRECISIONS:
-        raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
-    target = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else _Target(backend, "asked for")
-    if target.adapter is None and adapter is not None:
-        raise BackendError(f"an adapter is for backend 'webgpu'; '{target.backend}' runs on the processor")
-    if precision == "f16" and not (target.adapter and target.adapter.f16):
-        where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
-        raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
-    return target
 
 
 def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
@@ -292,16 +265,20 @@ def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
 
 def _compiled(
     graph: Graph,
-    target: _Target,
+    target: Target,
     precision: str,
     *,
     outside: Collection[Value] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
 ) -> CompiledModel | Graph:
-    """The graph compiled for the target's adapter; on the processor the graph itself."""
-    if target.adapter is None:
+    """The graph compiled for the target; for "reference" the graph itself."""
+    if target.backend == "reference":
         return graph
+    if target.adapter is None:
+        from engine.cpu.compiled import compile_numpy
+
+        return compile_numpy(graph, outputs=outputs, counts=counts)
     from engine.gpu.plan.compile_graph import compile_graph
     from engine.gpu.run.caps import device_caps
 
@@ -315,41 +292,26 @@ def _compiled(
     )
 
 
-def _executor(source: CompiledModel | Graph, target: _Target) -> tuple[Executor, str]:
+def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, str]:
     """What runs the model, and the name of what it runs on."""
-    if isinstance(source, CompiledModel):
-        if target.adapter is None:
-            raise BackendError(f"a model compiled for '{source.backend}' does not run on '{target.backend}'")
+    if isinstance(source, CompiledModel) and target.adapter is not None:
         from engine.gpu.run.executor import GpuExecutor
 
         return GpuExecutor(source, open_device(target.adapter)), str(target.adapter)
     from engine.cpu import blas
 
-    if target.backend == "reference":
-        from engine.cpu.interpreter import ReferenceExecutor
+    if isinstance(source, CompiledModel):
+        from engine.cpu.compiled import open_numpy
 
-        return ReferenceExecutor(source), blas.describe(1)
-    from engine.cpu.executor import NumpyExecutor
+        executor = open_numpy(source)
+        return executor, blas.describe(executor.pool.threads)
+    from engine.cpu.interpreter import ReferenceExecutor
 
-    executor = NumpyExecutor(source)
-    return executor, blas.describe(executor.pool.threads)
+    return ReferenceExecutor(source), blas.describe(1)
 
 
 def _uses_matrix_units(model: CompiledModel) -> bool:
     return isinstance(model.plan, GpuPlan) and MATRIX_FEATURE in model.plan.needs.features
-
-
-def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
-    choice = choose(adapter)
-    if choice.adapter is not None:
-        return _Target("webgpu", choice.reason, choice.adapter)
-    if backend == "auto":
-        return _Target("numpy", choice.reason)
-    # asked for by name: a software adapter is slow, not wrong
-    software = choose("0") if adapters() else None
-    if software is None:
-        raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
-    return _Target("webgpu", "asked for; a software adapter", software.adapter)
 
 
 def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:

@@ -102,6 +102,7 @@ def remove(
     composition: nss.Composition | None = None,
     max_pixels: int = 300_000_000,
     notify: nss.Notify | None = None,
+    cache: bool = True,
 ) -> nss.Cutout:
     """Cut the foreground out of one image.
 
@@ -126,6 +127,7 @@ def remove(
         max_pixels: how many pixels the image may have. One of 300 megapixels takes up to 2.5 GB as PNG or JPEG.
         notify: receives each notice, such as the licence of a model at its first use, as one line. Without, nothing is
             printed: notices go to the logger "nss", and those on the model stay in the cut-out's ``notes``.
+        cache: as :class:`nss.Remover` takes it.
 
     Raises:
         ImageError: the image cannot be read, or has more pixels.
@@ -149,6 +151,7 @@ def remove(
         allow_fetch=allow_fetch,
         max_pixels=max_pixels,
         notify=notify,
+        cache=cache,
     ) as remover:
         on_the_model = remover.notes
         cutout = remover.remove(image, refinement=refinement, composition=composition)

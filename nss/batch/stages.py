@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nss import pipes
+from nss.batch.ahead import FirstPhoto
 from nss.batch.output_names import stems
 from nss.cutouts.compose import ComposedPicture, Cutout
 from nss.cutouts.run_info import RunInfo
@@ -72,13 +73,14 @@ class Work:
         *,
         max_pixels: int = MAX_PIXELS,
         fail_empty: bool = False,
+        first: FirstPhoto | None = None,
     ) -> None:
         """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks.
 
         ``max_pixels`` goes with masks; a remover has its own limit. With ``fail_empty`` a photo in which nothing was
-        found fails.
+        found fails. ``first`` is the first photo, where it was begun to be decoded before there was a remover.
         """
-        self._fail_empty = fail_empty
+        self._fail_empty, self._first = fail_empty, first
         self._max_pixels = max_pixels
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
@@ -92,6 +94,10 @@ class Work:
             raise job.error
         if job.skipped:
             return None
+        if self._remover is not None and self._first is not None and (decoded := self._first.take(job)):
+            photo, milliseconds = decoded
+            prepared = self._remover.prepare(photo, job.name)
+            return replace(prepared, times={**prepared.times, "decode": milliseconds})
         source = job.source if job.source is not None else read_standard_input()
         if self._remover is not None:
             return self._remover.prepare(source, job.name)

@@ -143,7 +143,11 @@ class CutoutRun:
         return status
 
     def _work_through(self, progress: Progress, stop: Stop) -> None:
+        runs = any(job.error is None and not job.skipped for job in self.plan)
+        if runs:
+            self.source.make_gpu_ready()
         import engine
+        from nss.batch.ahead import FirstPhoto
         from nss.batch.pipeline import Pipeline
         from nss.batch.stages import NothingFoundError, Result, Work
         from nss.photos import codec_messages
@@ -172,20 +176,24 @@ class CutoutRun:
             with progress.paused():
                 self.report.note(name, text)
 
-        if any(job.error is None and not job.skipped for job in self.plan):
-            progress.update(0, self.plan[0].name)
-            self._remover = self._open()
-        work = Work(
-            self._remover,
-            self.source.masks,
-            self.refinement,
-            self.write,
-            max_pixels=self.source.max_pixels,
-            fail_empty=self.batch.fail_empty,
-        )
-        pipeline = Pipeline(work.load, work.infer, work.finish, report)
+        first = FirstPhoto(self.plan, self.source.max_pixels) if self.source.masks is None else None
         with codec_messages.capture(note):
+            if runs:
+                progress.update(0, self.plan[0].name)
+                self._remover = self._open()
+            work = Work(
+                self._remover,
+                self.source.masks,
+                self.refinement,
+                self.write,
+                max_pixels=self.source.max_pixels,
+                fail_empty=self.batch.fail_empty,
+                first=first,
+            )
+            pipeline = Pipeline(work.load, work.infer, work.finish, report)
             pipeline.run(self.plan, self.batch.jobs or min(len(self.plan), engine.available_cores()), stop)
+        if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
+            complain(f"the compiled model was not kept: {reason}")
 
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nss.cli.commands.bench import bench
+from nss.cli.commands.cache import cache_app
 from nss.cli.commands.check import check
 from nss.cli.commands.devices import devices
 from nss.cli.commands.evaluate import evaluate
@@ -52,6 +53,7 @@ app.command("preview", cls=SectionedCommand)(preview)
 app.command("check")(check)
 app.command("eval")(evaluate)
 app.add_typer(models_app, name="models")
+app.add_typer(cache_app, name="cache")
 app.command("devices")(devices)
 app.command("bench", cls=SectionedCommand)(bench)
 app.command("parity", cls=SectionedCommand)(parity)

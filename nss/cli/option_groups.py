@@ -18,6 +18,7 @@ from nss.cli.run_options import (
     DeviceOption,
     MaxPixelsOption,
     ModelVariantOption,
+    NoCacheOption,
     Precision,
     PrecisionOption,
 )
@@ -41,7 +42,7 @@ class MaskSource:
 
     Attributes:
         model: the model's name or path.
-        network: model_variant, backend, device, precision and require_gpu, as :class:`nss.Remover` takes them.
+        network: model_variant, backend, device, precision, require_gpu and cache, as :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
         max_pixels: how many a photo, or a mask, may have.
         model_config: what is said of the model's interface.
@@ -58,6 +59,14 @@ class MaskSource:
         if model_config and self.masks is not None:
             raise UsageError("--mask takes the place of a network: leave the options of its model out")
         return replace(self, model_config=model_config)
+
+    def make_gpu_ready(self) -> None:
+        """Begin to open the device that the network will run on, where it may run on one."""
+        if self.masks is None and self.network["backend"] in ("auto", "webgpu"):
+            from nss.batch import ahead
+
+            backend = "webgpu" if self.network["require_gpu"] else self.network["backend"]
+            ahead.make_gpu_ready(backend=backend, device=self.network["device"], precision=self.network["precision"])
 
     def open(self, *, quiet: bool) -> Remover | None:
         """The network, or None where files stand for it. Raises what :class:`nss.Remover` does."""
@@ -96,6 +105,7 @@ def mask_source(
     device: DeviceOption = None,
     require_gpu: options.RequireGpuOption = False,
     precision: PrecisionOption = Precision.F32,
+    no_cache: NoCacheOption = False,
     mask: options.MaskOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
 ) -> MaskSource:
@@ -112,6 +122,7 @@ def mask_source(
         "device": device,
         "precision": precision.value,
         "require_gpu": require_gpu,
+        "cache": not no_cache,
     }
     if mask is not None:
         if model or mode or model_variant or require_gpu:

@@ -59,6 +59,14 @@ ModelVariantOption = Annotated[
         show_default=False,
     ),
 ]
+NoCacheOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache",
+        rich_help_panel=MODEL,
+        help="Compile the model anew, and keep nothing of that (see `nss-wgpu cache`).",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print JSON instead of text.")]
 MaxPixelsOption = Annotated[
     int,

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import engine
 from nss.errors import ModelUnavailableError
@@ -21,18 +19,25 @@ from nss.interfaces.interface import (
     Description,
     FixedSize,
     Interface,
-    as_json,
     complete,
     merge,
 )
 from nss.models.catalogue import CATALOGUE
 from nss.models.local_models import ResolvedModel
 from nss.removal import trial
-
-OPTION, BY_HASH, BY_NAME = "option", "catalogue (hash)", "catalogue"
-METADATA, BY_TENSORS, BY_GRAPH = "metadata", "catalogue (names)", "catalogue (graph)"
-GRAPH, FILE, TRIAL, GUESS = "graph", "file", "trial", "guess"
-"""Where a value comes from, besides the name of a file beside the model's."""
+from nss.removal.resolved_interface import (
+    BY_GRAPH,
+    BY_HASH,
+    BY_NAME,
+    BY_TENSORS,
+    FILE,
+    GRAPH,
+    GUESS,
+    METADATA,
+    OPTION,
+    TRIAL,
+    ResolvedInterface,
+)
 
 SIDE = 1024
 """Height and width, in pixels, for a file that leaves them open where nothing else says them."""
@@ -48,42 +53,6 @@ FAMILIES: dict[Family, str] = {
 }
 """Which model of the catalogue a network is prepared like: one whose entry has the names of its tensors, and resizes as
 the network's own code does. So U²-Net is prepared like U²-Netp: the entry of u2net resizes as rembg does."""
-
-
-@dataclass(frozen=True)
-class ResolvedInterface:
-    """A model's interface, and the source of each of its values.
-
-    Attributes:
-        interface: all of it.
-        origins: where each of its values comes from, by key.
-        guesses: the notices for the user, one line each: what was guessed or tried, and what was ignored.
-    """
-
-    interface: Interface
-    origins: dict[str, str]
-    guesses: tuple[str, ...] = ()
-
-    @property
-    def used_trial(self) -> bool:
-        """Whether a trial had a say, so that a photo may contradict it."""
-        return TRIAL in self.origins.values()
-
-    @contextmanager
-    def blaming_guesses(self) -> Iterator[None]:
-        """Where the model cannot be opened at a size that was guessed, say so in its error."""
-        try:
-            yield
-        except ModelUnavailableError as error:
-            if self.origins["size"] != GUESS:
-                raise
-            raise ModelUnavailableError(
-                f"{error}; {self.interface.size} is a guess: say by 'size' what the model was made for"
-            ) from error
-
-    def as_json(self) -> dict[str, Any]:
-        """``values`` and their ``origins``, which `nss.interfaces.interface.parse_description` reads."""
-        return {"values": as_json(self.interface), "origins": self.origins}
 
 
 def interface_of(

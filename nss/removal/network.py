@@ -3,79 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import engine
-from nss.errors import GpuUnavailableError, ImageError, ModelUnavailableError, UsageError, one_line, quoted
-from nss.interfaces.interface import Description, EdgeSize, Interface
+from nss.errors import ImageError, ModelUnavailableError, one_line
+from nss.interfaces.interface import Description, EdgeSize
 from nss.models import local_models
 from nss.notices import Notify
-from nss.removal import mask_output, model_inputs, preprocess
-from nss.removal.description import FILE, GRAPH, GUESS, ResolvedInterface, interface_of
+from nss.removal import mask_output
 from nss.removal.model_inputs import image_shape
+from nss.removal.opener import Opener
+from nss.removal.resolved_interface import FILE, GRAPH, GUESS
+from nss.removal.run_options import ON_NUMPY, RunOptions
 from nss.removal.sessions import Sessions, Shape
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where and how a network runs.
-
-    Attributes:
-        backend: ``"auto"``, ``"webgpu"``, ``"numpy"`` or ``"reference"``.
-        device: an adapter, as ``engine.Session`` takes it (a number or a name), or None.
-        precision: ``"f32"`` or ``"f16"``.
-        require_gpu: nothing but a hardware adapter will do.
-    """
-
-    backend: str = "auto"
-    device: str | int | None = None
-    precision: str = "f32"
-    require_gpu: bool = False
-
-    @property
-    def demands_gpu(self) -> bool:
-        """Whether the user asked for the GPU, so that the processor is no substitute for it."""
-        return self.require_gpu or self.backend == "webgpu"
-
-    def check(self) -> None:
-        """Raise GpuUnavailableError where a GPU is required and there is none, UsageError for a contradiction."""
-        if not self.require_gpu:
-            return
-        if self.backend in ("numpy", "reference"):
-            raise UsageError(f"a GPU is required, and backend {quoted(self.backend)} runs on the processor")
-        try:
-            devices = engine.devices(self.device)
-        except engine.BackendError as error:
-            raise UsageError(str(error)) from error
-        if devices.chosen is None:
-            raise GpuUnavailableError(f"a GPU is required: {devices.reason}")
-        adapter = next(adapter for adapter in devices.adapters if adapter.index == devices.chosen)
-        if adapter.software:
-            raise GpuUnavailableError(f"a GPU is required, and {adapter.name} is a software adapter")
-
-    def session(
-        self, file: engine.ModelFile, interface: Interface, shape: Sequence[int] | None = None
-    ) -> engine.Session:
-        """The model on what these options say, for an input of this shape; by default what a square photo gets.
-
-        Raises what opening a session does.
-        """
-        return engine.Session(
-            file,
-            backend="webgpu" if self.require_gpu else self.backend,
-            adapter=self.device,
-            precision=self.precision,
-            **bindings(file, interface, shape),
-        )
-
-
-ON_NUMPY = RunOptions(backend="numpy")
 
 
 @dataclass(frozen=True)
@@ -137,31 +80,30 @@ class Network:
         options: RunOptions,
         notify: Notify,
         user_description: Description | None = None,
+        *,
+        use_cache: bool = True,
     ) -> None:
-        """Open the model file.
+        """Open the model.
 
         Args:
             model: the file.
             options: where and how it runs.
             notify: gets a line when the GPU is lost.
             user_description: what the user says of the interface; it goes before whatever else is known.
+            use_cache: whether a model that was compiled before is taken, and one that is compiled now is kept.
 
         Raises:
-            ModelUnavailableError: no mask model, or not as the interface has it; and what `opening` raises.
+            ModelUnavailableError: no mask model, or not as the interface has it; and what `Opener.first` raises.
             UsageError: ``user_description`` contradicts itself.
         """
         self._model, self._options, self._notify = model, options, notify
         self._recovering = threading.Lock()
         self.spec = model.spec
-        with opening(model.path):
-            file, self.resolved_interface = read(model, user_description)
+        self._opener = Opener(model, user_description, use_cache=use_cache)
+        session = self._opener.first(options)
+        self.resolved_interface = self._opener.resolved_interface
         self.interface = self.resolved_interface.interface
-        # only where the size follows the photo is the file needed again
-        self._file = file if isinstance(self.interface.size, EdgeSize) else None
-        with self.resolved_interface.blaming_guesses(), opening(model.path):
-            self._open_model = _OpenModel(
-                self._sessions(file, options, image_shape(self.interface)), self.interface.input
-            )
+        self._open_model = self._with_session(session, options, image_shape(self.interface))
         try:
             self._check_output(self.session.outputs[0])
         except ModelUnavailableError:
@@ -209,13 +151,21 @@ class Network:
         """Wait for the runs of other threads, and free what the sessions hold."""
         self._open_model.sessions.close()
 
-    def _sessions(self, file: engine.ModelFile, options: RunOptions, shape: Shape) -> Sessions:
-        session = options.session(file, self.interface, shape)
+    def store(self) -> str | None:
+        """Keep what was compiled for the next process; why it could not be kept, in one line, or None."""
+        return self._opener.store()
 
+    def forget(self) -> None:
+        """Keep nothing of the model, since its interface has proved wrong."""
+        self._opener.forget()
+
+    def _with_session(
+        self, session: engine.Session, options: RunOptions, shape: Shape, reason: str | None = None
+    ) -> _OpenModel:
         def another(shape: Shape) -> engine.Session:
-            return options.session(self._file or _file(self._model), self.interface, shape)
+            return self._opener.another(options, shape)
 
-        return Sessions(session, shape, another)
+        return _OpenModel(Sessions(session, shape, another), self.interface.input, reason)
 
     def _check_output(self, output: engine.TensorInfo) -> None:
         channel_is_known = self.resolved_interface.origins["channel"] not in (FILE, GRAPH, GUESS)
@@ -256,65 +206,5 @@ class Network:
         self._open_model = replace(self._open_model, loss=loss)
         with suppress(Exception):  # the handles of a lost device may fail in any way
             self._open_model.sessions.close()
-        file = self._file or _file(self._model)
         reason = f"after the GPU was lost ({loss})"
-        self._open_model = _OpenModel(self._sessions(file, options, shape), self.interface.input, reason)
-
-
-@contextmanager
-def opening(path: Path) -> Iterator[None]:
-    """Turn what the engine raises over the model at ``path`` into the command's errors.
-
-    Raises:
-        UsageError: the backend, the adapter or the precision is not there.
-        GpuUnavailableError: the GPU was lost.
-        ModelUnavailableError: anything else is wrong with the model, its size for this machine included.
-    """
-    try:
-        yield
-    except engine.TooLargeError as error:
-        raise ModelUnavailableError(f"{path}: {error}") from error
-    except engine.DeviceLostError as error:
-        raise GpuUnavailableError(f"{path}: {error}; run it again, or with backend 'numpy'") from error
-    except engine.BackendError as error:
-        raise UsageError(str(error)) from error
-    except engine.EngineError as error:
-        names_path = str(error).removeprefix("model '").startswith(f"{path}' ")
-        raise ModelUnavailableError(str(error) if names_path else f"{path}: {error}") from error
-    except MemoryError as error:
-        raise ModelUnavailableError(f"{path}: not enough memory to open this model") from error
-
-
-def read(
-    model: local_models.ResolvedModel, user_description: Description | None = None
-) -> tuple[engine.ModelFile, ResolvedInterface]:
-    """The model file and its interface, checked against the file's inputs and outputs.
-
-    Raises ModelUnavailableError where they contradict each other or something is left open, UsageError where
-    ``user_description`` contradicts itself, and what reading the file raises (see `opening`).
-    """
-    file = _file(model)
-    resolved_interface = interface_of(file, model, user_description)
-    model_inputs.constants(file, resolved_interface.interface)
-    why = model_inputs.fault(file, resolved_interface.interface) or mask_output.missing(
-        file.outputs, resolved_interface.interface
-    )
-    if why:
-        raise ModelUnavailableError(f"{model.path}: {why}")
-    preprocess.normalisation(resolved_interface.interface)
-    return file, resolved_interface
-
-
-def bindings(file: engine.ModelFile, interface: Interface, shape: Sequence[int] | None = None) -> dict[str, Any]:
-    """What `engine.Session` and `engine.compare` bind for an input of this shape: by default, of a square photo."""
-    shape = shape or image_shape(interface)
-    rank = len(file.inputs[interface.input]) or len(shape)
-    return {
-        "input_shapes": {interface.input: shape[len(shape) - rank :]},
-        "input_values": model_inputs.constants(file, interface),
-        "outputs": [mask_output.output_name(file.outputs, interface)],
-    }
-
-
-def _file(model: local_models.ResolvedModel) -> engine.ModelFile:
-    return engine.ModelFile.read(model.path if model.content is None else model.content)
+        self._open_model = self._with_session(self._opener.another(options, shape), options, shape, reason)

@@ -25,9 +25,10 @@ from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipes import OneTimeFile
-from nss.removal import preprocess, trial
+from nss.removal import preprocess
 from nss.removal.mask_output import mask_of
-from nss.removal.network import Network, RunOptions
+from nss.removal.network import Network
+from nss.removal.run_options import RunOptions
 from nss.timing import Milliseconds, stage
 
 SHAPE_SLACK = 0.01
@@ -139,6 +140,7 @@ class Remover:
         quiet: bool = False,
         notify: Notify | None = None,
         model_config: ModelConfig | None = None,
+        cache: bool = True,
     ) -> None:
         """Find and open the model.
 
@@ -162,6 +164,8 @@ class Remover:
             model_config: how the model takes a photo and where its mask is, as far as the model does not say so itself
                 or says it wrong: a mapping with keys of `nss.interfaces.interface.Interface`, or the path of a JSON
                 file.
+            cache: take the model as it was compiled before for this machine, and keep it as it is compiled now, once
+                the Remover is closed (`nss.models.compiled`).
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
@@ -178,18 +182,21 @@ class Remover:
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
-                self.model, self._network = _open_auto(options, user_description, quiet=quiet, notify=say)
+                self.model, self._network = _open_auto(
+                    options, user_description, use_cache=cache, quiet=quiet, notify=say
+                )
             else:
                 self.model = resolve.resolve(
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
-                self._network = Network(self.model, options, say, user_description)
+                self._network = Network(self.model, options, say, user_description, use_cache=cache)
         if not quiet:
             for line in self._network.resolved_interface.guesses:
                 say(line)
         self.load_milliseconds = timing["load_model"]
         self._unreported = [self.load_milliseconds]
         self._run_times = run_times.Recorder(self.model)
+        self._has_run = False
         self._stretch = stretch
         self._max_pixels = max_pixels
         self._gate = engine.Gate(_closed_error)
@@ -247,6 +254,7 @@ class Remover:
             sanity.check_numbers(output.array, prepared.photo.name)
             raw = self._mask(output.array, prepared.photo.name)
             sanity.check_structure(raw, prepared.photo.name)
+        self._has_run = True
         self._run_times.add(output.info.backend, output.info.device, times["infer"] / 1000)
         info = RunInfo(
             model=self._network.spec.name,
@@ -276,13 +284,26 @@ class Remover:
 
     def _forget_trial(self) -> str:
         """Forget the trial that showed a mask in 0..1; the words on that, "" where there was none."""
-        if self._network.resolved_interface.used_trial and trial.forget(self.model.sha256):
+        if not self._network.resolved_interface.used_trial:
+            return ""
+        from nss.removal import trial  # which reads model files
+
+        self._network.forget()
+        if trial.forget(self.model.sha256):
             return "; a trial had shown one, and is forgotten: settle it with 'activation', 'range'"
         return ""
+
+    def store(self) -> str | None:
+        """Keep the model as it was compiled, for the next Remover of this machine: once, after the first result.
+
+        `close` does it too. Returns why it could not be kept, in one line, or None.
+        """
+        return self._network.store() if self._has_run else None
 
     def close(self) -> None:
         """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""
         if self._gate.close():
+            self.store()
             self._network.close()
 
     def __enter__(self) -> Remover:
@@ -291,7 +312,10 @@ class Remover:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+        elif self._gate.close():  # a signal: whoever leaves does not wait for a file
+            self._network.close()
 
     def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
         """The network's mask, float32 HxW at the network's own size."""
@@ -329,13 +353,13 @@ def _cutout(mask: np.ndarray, photo: Photo, *, notes: tuple[str, ...], info: Run
 
 
 def _open_auto(
-    options: RunOptions, user_description: Description, *, quiet: bool, notify: Notify
+    options: RunOptions, user_description: Description, *, use_cache: bool, quiet: bool, notify: Notify
 ) -> tuple[local_models.ResolvedModel, Network]:
     """Open the first model of its order that is here and can be opened; a failure of the built-in one is raised."""
     backend = "webgpu" if options.require_gpu else options.backend
     for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
         try:
-            network = Network(candidate, options, notify, user_description)
+            network = Network(candidate, options, notify, user_description, use_cache=use_cache)
         except ModelUnavailableError as error:
             if candidate.source == "builtin":
                 raise

@@ -47,9 +47,19 @@ class BrightnessSession:
 
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep what this machine remembers, fetched, and has of rembg's out of every test, and a test's to itself."""
+    """Keep what this machine remembers, fetched, and has of rembg's out of every test, and a test's to itself.
+
+    Compiled models are kept where a test turns that on (`kept`).
+    """
+    monkeypatch.setenv("NSS_CACHE_SIZE", "0")
     for variable, folder in (("NSS_STATE_DIR", "state"), ("NSS_CACHE_DIR", "fetched"), ("U2NET_HOME", "rembg")):
         monkeypatch.setenv(variable, str(tmp_path.with_name(f"{tmp_path.name}-{folder}")))
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep compiled models, in the test's own folder."""
+    monkeypatch.delenv("NSS_CACHE_SIZE")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from nss.cli.run_options import (
     JsonOption,
     ModelArgument,
     ModelVariantOption,
+    NoCacheOption,
     Precision,
     PrecisionOption,
 )
@@ -30,6 +31,9 @@ from nss.errors import UsageError
 if TYPE_CHECKING:
     import engine
     from nss.interfaces.interface import Description
+    from nss.models.local_models import ResolvedModel
+    from nss.removal.opener import Opener
+    from nss.removal.run_options import RunOptions
 
 SLOWEST = 10
 """Dispatches that are listed one by one."""
@@ -43,6 +47,7 @@ def bench(
     backend: BackendOption = Backend.AUTO,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.F32,
+    no_cache: NoCacheOption = False,
     model_config: Description,
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Warm runs.")] = 9,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each kernel.")] = False,
@@ -56,7 +61,8 @@ def bench(
     if trace is not None and not Path(trace).parent.is_dir():
         raise UsageError(f"{trace}: its directory does not exist")
     from nss.models import resolve
-    from nss.removal.network import RunOptions
+    from nss.removal.opener import Opener
+    from nss.removal.run_options import RunOptions
 
     resolved = resolve.resolve(
         model, variant=model_variant, backend=backend.value, device=device, allow_fetch=True, notify=notify
@@ -68,7 +74,8 @@ def bench(
 
         inputs = InputFiles([resolved.path])
         check(Path(trace), inputs=inputs, may_exist=True)
-    result = _measure(resolved, options, runs, model_config=model_config, kernels=profile or trace is not None)
+    opener = Opener(resolved, model_config, use_cache=not no_cache)
+    result = _measure(resolved, options, runs, opener=opener, kernels=profile or trace is not None)
     if trace is not None:
         content = json.dumps(_chrome_trace(result.kernels or []))
         write_bytes(content.encode(), trace, inputs=inputs, overwrite=True)
@@ -95,9 +102,9 @@ class _Result:
     kernels: list[engine.KernelTime] | None = None
 
 
-def _measure(model: Any, options: Any, runs: int, *, model_config: Description, kernels: bool) -> _Result:
+def _measure(model: ResolvedModel, options: RunOptions, runs: int, *, opener: Opener, kernels: bool) -> _Result:
     import engine
-    from nss.removal.network import opening, read
+    from nss.removal.opening import opening
 
     def timed(session: engine.Session) -> float:
         start = time.perf_counter()
@@ -108,19 +115,13 @@ def _measure(model: Any, options: Any, runs: int, *, model_config: Description, 
         with opening(model.path):
             engine.devices()  # finding the adapters is no part of loading a model
     start = time.perf_counter()
-    with opening(model.path):
-        file, resolved_interface = read(model, model_config)
-    for line in resolved_interface.guesses:
-        notify(line)
-    with (
-        resolved_interface.blaming_guesses(),
-        opening(model.path),
-        options.session(file, resolved_interface.interface) as session,
-    ):
+    with opening(model.path), opener.first(options) as session:
         load = (time.perf_counter() - start) * 1e3
-        del file
+        for line in opener.resolved_interface.guesses:
+            notify(line)
         inputs = engine.deviates(session.inputs)
         first = timed(session)
+        opener.store()
         warm, stages = [], dict[str, list[float]]()
         for _ in range(runs):
             warm.append(timed(session))
@@ -136,7 +137,7 @@ def _measure(model: Any, options: Any, runs: int, *, model_config: Description, 
             first_run=first,
             runs=warm,
             stages=stages,
-            model_config=resolved_interface.as_json(),
+            model_config=opener.resolved_interface.as_json(),
             kernels=kernel_times,
         )
 

@@ -116,16 +116,20 @@ def verify(
 
 @models_app.command("remove")
 def remove(name: _Name) -> None:
-    """Delete a fetched model from the cache and forget its pinned commit. What is rembg's or put by hand stays."""
+    """Delete a fetched model, also as it was compiled, and forget its pinned commit.
+
+    What is rembg's or put by hand stays.
+    """
     from nss.errors import UsageError
-    from nss.models import local_models
+    from nss.models import compiled, local_models
     from nss.models.weights import hub, release
     from nss.models.weights.transfer import format_size
 
     spec = _named(name)
     if spec.builtin:
         raise UsageError(f"{spec.name} is built into the package and cannot be removed")
-    nbytes = hub.discard(spec) + release.discard(spec)
+    digests = _digests(spec)
+    nbytes = hub.discard(spec) + release.discard(spec) + compiled.drop((spec.name,), digests)
     typer.echo(f"{spec.name}: {format_size(nbytes)} freed" if nbytes else f"{spec.name}: nothing in the cache")
     if (remaining := local_models.locate(spec)) is not None:
         whose = "rembg's" if remaining[0] == "rembg" else "your own"
@@ -171,8 +175,17 @@ def _named(name: str, variant: str | None = None, *, ask: bool = False) -> Model
     return spec
 
 
+def _digests(spec: ModelSpec) -> set[str]:
+    """The SHA-256 of the model's file, as far as it is known without reading it."""
+    from nss.models.weights import model_store
+
+    pin = model_store.read_pin(spec.name)
+    return {digest for digest in (spec.sha256, pin.sha256 if pin else None) if digest}
+
+
 def _describe(spec: ModelSpec) -> dict[str, Any]:
     from nss.interfaces.interface import as_json
+    from nss.models import compiled
     from nss.models.catalogue import AUTO_ORDER
     from nss.models.local_models import locate
     from nss.models.weights import model_store
@@ -202,6 +215,7 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "model_config": as_json(spec.interface),
         "state": _STATES[location[0]] if location else "not here",
         "path": str(location[1]) if location else None,
+        "compiled_bytes": compiled.nbytes((spec.name,), _digests(spec)),
     }
 
 

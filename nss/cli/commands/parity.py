@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import engine
     from nss.interfaces.interface import Description, Interface
     from nss.models.local_models import ResolvedModel
-    from nss.removal.description import ResolvedInterface
+    from nss.removal.resolved_interface import ResolvedInterface
 
 
 class Oracle(StrEnum):
@@ -107,7 +107,8 @@ def _compare(
     resolved: ResolvedModel, image: str | None, model_config: Description, **options: Any
 ) -> tuple[engine.ParityReport, ResolvedInterface]:
     import engine
-    from nss.removal.network import bindings, opening, read
+    from nss.removal.model_reading import bindings, read
+    from nss.removal.opening import opening
 
     with opening(resolved.path):
         file, resolved_interface = read(resolved, model_config)

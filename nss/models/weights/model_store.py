@@ -2,14 +2,16 @@
 
 The model folder is ``$NSS_MODEL_DIR``, by default ``models`` in the user's data directory. It may hold files put there
 by hand (``<name>.onnx``), and is never written to. What is fetched from releases goes to ``$NSS_CACHE_DIR``, by default
-``models`` in the user's cache directory; what is fetched from the hub, to the hub's own cache. The state lies in
+``models`` in the user's cache directory; what is fetched from the hub, to the hub's own cache. Compiled models lie in
+``$NSS_CACHE_DIR/compiled``, by default ``compiled`` in the user's cache directory. The state lies in
 ``state`` in the user's data directory (``$NSS_STATE_DIR`` moves it, for tests):
 
 - ``<name>.json``: the commit that a download resolved to, with the size and SHA-256 of the file (the pin);
 - ``<name>.repository.json``: what else was learned of a model that no catalogue has (see
   `nss.models.weights.repositories`);
 - ``<name>.licence-shown``: the licence notice of the model has been printed once;
-- ``digests/``: SHA-256 and MD5 of large files by path, size and modification time;
+- ``digests/``: SHA-256 and MD5 of large files by path, size, modification time and inode;
+- ``data-files/``: the names of the files that hold a model's weights, by its SHA-256 (`nss.models.compiled`);
 - ``trials/``: what a file's outputs were like on synthetic photos, by its SHA-256 (`nss.removal.trial`);
 - ``seconds/``: how long models took for a photo (see `nss.models.run_times`).
 
@@ -29,8 +31,8 @@ from typing import Any
 
 from nss.errors import ModelUnavailableError
 
-# Hashing 16 MiB takes about 20 ms, no more than reading the remembered digest is worth.
-_DIGEST_CACHE_MIN_BYTES = 16 << 20
+# Hashing 1 MiB takes a millisecond or two, no more than reading the remembered digest is worth.
+_DIGEST_CACHE_MIN_BYTES = 1 << 20
 _NOTE = ".repository.json"
 
 
@@ -47,6 +49,11 @@ def state_dir() -> Path:
 def release_dir() -> Path:
     """The folder of models that were fetched from releases. It need not exist. Raises as `_folder`."""
     return _folder("NSS_CACHE_DIR", "models", cache=True)
+
+
+def compiled_dir() -> Path:
+    """The folder of compiled models, in that of what can be made again. It need not exist. Raises as `_folder`."""
+    return _folder("NSS_CACHE_DIR", "", cache=True) / "compiled"
 
 
 def _folder(variable: str, default: str, *, cache: bool = False) -> Path:
@@ -139,7 +146,8 @@ def sha256_of(path: Path, *, fresh: bool = False) -> str:
 def digest_of(path: Path, algorithm: str, *, fresh: bool = False) -> str:
     """The file's digest by "sha256" or "md5", in hexadecimal.
 
-    The digest of a large file is remembered by path, size and modification time; ``fresh`` reads the bytes again.
+    The digest of a large file is remembered by path, size, modification time and inode; ``fresh`` reads the bytes
+    again.
     Raises OSError where the file cannot be read.
     """
     if not fresh and (stored_digest := _read_digests(*_digest_note(path)).get(algorithm)):
@@ -198,6 +206,7 @@ def _digest_note(path: Path) -> tuple[Path, dict[str, object]]:
         "path": str(real),
         "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
+        "inode": stat.st_ino,
     }
 
 

@@ -20,7 +20,7 @@ from nss.interfaces.interface import USUAL, EdgeSize, FixedSize
 from nss.models import catalogue, resolve
 from nss.models.weights import model_store
 from nss.removal import description
-from nss.removal.description import ResolvedInterface
+from nss.removal.resolved_interface import ResolvedInterface
 from tests.engine.models import U2NETP, node
 from tests.nss.tiny_models import SIDE, open_model, probability, rename_tensors, save_model
 

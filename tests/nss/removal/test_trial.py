@@ -16,7 +16,7 @@ import nss
 from nss.errors import ModelUnavailableError
 from nss.models.weights import model_store
 from nss.removal import description, trial
-from nss.removal.description import ResolvedInterface
+from nss.removal.resolved_interface import ResolvedInterface
 from tests.engine.models import node
 from tests.nss.tiny_models import SIDE, open_model, probability, save_model
 

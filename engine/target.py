@@ -1,0 +1,99 @@
+"""What a session runs on, decided before a model is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from engine.errors import BackendError, EngineError
+from engine.gpu.device.adapters import IMPLEMENTATIONS, Adapter, adapters, choose, no_adapter
+from engine.gpu.device.device import open_device
+
+BACKENDS = ("auto", "webgpu", "numpy", "reference")
+PRECISIONS = ("f32", "f16")
+
+
+_NO_FACTS = ("handle", "index", "ordinal", "equals")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The backend that a session runs on, why, and for webgpu the adapter."""
+
+    backend: str
+    reason: str
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a session would run on.
+
+    ``backend`` is "webgpu", "numpy" or "reference", ``reason`` why. ``facts`` are JSON of all that a model compiled for
+    it depends on: of an adapter its implementation, driver, limits and features; nothing of a processor.
+    """
+
+    backend: str
+    reason: str
+    facts: Mapping[str, Any]
+
+
+def place(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> Place:
+    """What a Session with these arguments would run on. No device is opened.
+
+    Raises BackendError where the backend, the adapter or the precision is not there.
+    """
+    target = resolve(backend, precision, adapter)
+    facts = {"backend": target.backend, "precision": precision}
+    return Place(target.backend, target.reason, facts | (_facts(target.adapter) if target.adapter else {}))
+
+
+def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> None:
+    """Open the device that a Session with these arguments would open, for the next one; errors are the session's."""
+    try:
+        target = resolve(backend, precision, adapter)
+        if target.adapter is not None:
+            open_device(target.adapter)
+    except EngineError:
+        return
+
+
+def _facts(adapter: Adapter) -> dict[str, Any]:
+    """All that says what an adapter can do, and whose driver it has; not which of several equals it is."""
+    package = IMPLEMENTATIONS[adapter.implementation]
+    try:
+        package_version = version(package)
+    except PackageNotFoundError:  # in a bundle
+        package_version = "unknown"
+    values = {field.name: getattr(adapter, field.name) for field in fields(adapter) if field.name not in _NO_FACTS}
+    return {**values, "limits": dict(adapter.limits), "package": f"{package} {package_version}"}
+
+
+def resolve(backend: str, precision: str, adapter: str | int | None) -> Target:
+    """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
+    if backend not in BACKENDS:
+        raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
+    target = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else Target(backend, "asked for")
+    if target.adapter is None and adapter is not None:
+        raise BackendError(f"an adapter is for backend 'webgpu'; '{target.backend}' runs on the processor")
+    if precision == "f16" and not (target.adapter and target.adapter.f16):
+        where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
+        raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
+    return target
+
+
+def _on_gpu(backend: str, adapter: str | int | None) -> Target:
+    choice = choose(adapter)
+    if choice.adapter is not None:
+        return Target("webgpu", choice.reason, choice.adapter)
+    if backend == "auto":
+        return Target("numpy", choice.reason)
+    # asked for by name: a software adapter is slow, not wrong
+    software = choose("0") if adapters() else None
+    if software is None:
+        raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
+    return Target("webgpu", "asked for; a software adapter", software.adapter)

@@ -1,0 +1,165 @@
+"""Opening a model: as it was compiled before, without reading it, or else from its file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import engine
+from nss.errors import NssError, UsageError, one_line
+from nss.interfaces.interface import Description, EdgeSize
+from nss.models import compiled
+from nss.models.local_models import ResolvedModel
+from nss.removal import sessions
+from nss.removal.model_inputs import image_shape
+from nss.removal.opening import opening
+from nss.removal.resolved_interface import ResolvedInterface
+from nss.removal.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from nss.removal.sessions import Shape
+
+
+@dataclass(frozen=True)
+class _Unsaved:
+    """A model that was compiled, and not kept yet: for which key, and of which state of its files."""
+
+    options: RunOptions
+    shape: Shape | None
+    model: engine.CompiledModel
+    sha256: str
+    stamps: tuple[tuple[int, int, int], ...]
+
+
+class Opener:
+    """Opens sessions of one model.
+
+    What the cache has is opened without reading the model's file. What it does not have is compiled from the file, and
+    kept when `store` is called. An entry that is damaged, or is of no use here, is removed, and the model compiled.
+
+    Attributes:
+        resolved_interface: the model's interface, once the first session is open.
+    """
+
+    resolved_interface: ResolvedInterface
+
+    def __init__(
+        self, model: ResolvedModel, user_description: Description | None = None, *, use_cache: bool = True
+    ) -> None:
+        """``use_cache``: whether compiled models are looked for and kept. Raises as `nss.models.compiled.cache`."""
+        self._model, self._user_description = model, user_description or {}
+        self._cache = compiled.cache() if use_cache else None
+        self._file: engine.ModelFile | None = None
+        self._unsaved: list[_Unsaved] = []
+        self._is_known = False
+
+    def first(self, options: RunOptions) -> engine.Session:
+        """The first session, for what a square photo gets.
+
+        Raises:
+            ModelUnavailableError: no mask model, or not as the interface has it; and what `opening` raises.
+            UsageError: the user's description contradicts itself.
+        """
+        with opening(self._model.path):
+            session = self._from_cache(options, None)
+            if session is not None:
+                return session
+            file = self._read()
+        with self.resolved_interface.blaming_guesses(), opening(self._model.path):
+            return self._compile(file, options, None)
+
+    def another(self, options: RunOptions, shape: Shape | None = None) -> engine.Session:
+        """A session for an input of this shape; by default, for what a square photo gets.
+
+        Raises what reading a model and opening a session do.
+        """
+        if shape == image_shape(self.resolved_interface.interface):
+            shape = None
+        return self._from_cache(options, shape) or self._compile(self._read(), options, shape)
+
+    def store(self) -> str | None:
+        """Keep what was compiled; why something could not be kept, in one line, or None.
+
+        Nothing is kept of a model whose files have changed since they were read.
+        """
+        reason = None
+        while self._unsaved and self._cache is not None:
+            unsaved = self._unsaved.pop()
+            try:
+                key = self._key(unsaved.options, unsaved.shape)
+                if key and unsaved.sha256 == self._model.sha256 and unsaved.stamps == compiled.stamps(self._model):
+                    self._cache.put(key, unsaved.model)
+            except (engine.EngineError, NssError, OSError, MemoryError) as error:
+                reason = one_line(error)
+        return reason
+
+    def forget(self) -> None:
+        """Remove what is kept of the model: its interface has proved wrong."""
+        self._unsaved.clear()
+        if self._cache is not None:
+            compiled.drop((), (self._model.sha256,))
+
+    def _from_cache(self, options: RunOptions, shape: Shape | None) -> engine.Session | None:
+        """The session of an entry; None without one, or where it cannot be used."""
+        if self._cache is None or (key := self._key(options, shape)) is None:
+            return None
+        try:
+            if (model := self._cache.get(key)) is None:
+                return None
+            resolved_interface = ResolvedInterface.from_json(model.metadata["interface"], model.metadata["notices"])
+            session = options.session(model)
+        except (engine.ModelError, UsageError, KeyError, TypeError):
+            self._cache.discard(key)
+            return None
+        session.info = replace(session.info, reason=options.place().reason)
+        if not self._is_known:
+            self.resolved_interface, self._is_known = resolved_interface, True
+        return session
+
+    def _key(self, options: RunOptions, shape: Shape | None) -> str | None:
+        """The key of the entry; None where there can be none, as opening the model's file will say."""
+        with suppress(engine.EngineError, NssError, OSError):
+            if (place := options.place()).backend != "reference":
+                return compiled.key(self._model, self._user_description, shape=shape, place=place)
+        return None
+
+    def _read(self) -> engine.ModelFile:
+        from nss.removal.model_reading import read, read_file
+
+        if self._file is not None:
+            return self._file
+        if self._is_known:
+            return read_file(self._model)
+        file, self.resolved_interface = read(self._model, self._user_description)
+        self._is_known = True
+        if self._cache is not None:
+            compiled.remember_data_files(self._model, file)
+        # only where the size follows the photo is it needed again
+        self._file = file if isinstance(self.resolved_interface.interface.size, EdgeSize) else None
+        return file
+
+    def _compile(self, file: engine.ModelFile, options: RunOptions, shape: Shape | None) -> engine.Session:
+        from nss.removal.model_reading import bindings
+
+        interface = self.resolved_interface.interface
+        if self._cache is None:
+            return options.session(file, **bindings(file, interface, shape))
+        session = options.session(file, keep_compiled=True, **bindings(file, interface, shape))
+        if (model := session.compiled) is not None:
+            self._keep(model, options, shape)
+            session.release_compiled()
+        return session
+
+    def _keep(self, model: engine.CompiledModel, options: RunOptions, shape: Shape | None) -> None:
+        spec, interface = self._model.spec, self.resolved_interface
+        with suppress(NssError, OSError):
+            sha256 = compiled.sha256_of(self._model)
+            model = replace(
+                model,
+                origin=replace(model.origin, name=spec.name, sha256=sha256, licence=spec.licence),
+                metadata={"interface": interface.as_json(), "notices": list(interface.guesses)},
+            )
+            # each holds a file that is mapped, or weights
+            self._unsaved = self._unsaved[1 - sessions.MOST :]
+            self._unsaved.append(_Unsaved(options, shape, model, sha256, compiled.stamps(self._model)))

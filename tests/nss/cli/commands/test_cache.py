@@ -1,0 +1,139 @@
+"""``nss-wgpu cache``, and what ``models`` and ``--no-cache`` do with compiled models."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nss.models import compiled
+from nss.models.weights import model_store
+from tests.nss.conftest import Outcome
+
+pytestmark = pytest.mark.usefixtures("kept")
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(name="run")
+def _run(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``nss-wgpu`` in this process, on the engine."""
+    from nss.cli.main import main
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out.splitlines(), captured.err.splitlines())
+
+    return run
+
+
+def remove(run: Command, model: Path, photo: Path, *options: object) -> Outcome:
+    outcome = run("remove", photo, "--model", model, "--backend", "numpy", "--overwrite", *options)
+    assert outcome.status == 0
+    return outcome
+
+
+def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path) -> None:
+    folder = str(model_store.compiled_dir())
+    assert run("cache", "info").out == [f"{folder}: 0.0 MB of 8.59 GB"]
+    remove(run, small, photo)
+    head, columns, row = run("cache", "info").out
+    assert re.fullmatch(rf"{re.escape(folder)}: 0\.0 MB of 8\.59 GB", head)
+    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "SIZE", "LAST", "USED"]
+    assert re.fullmatch(r"small +numpy +f32 +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
+    facts = json.loads("".join(run("cache", "info", "--json").out))
+    (entry,) = facts["entries"]
+    assert list(facts) == ["folder", "bytes", "limit", "entries"]
+    assert facts["bytes"] == entry["bytes"] == sum(file.stat().st_size for file in Path(folder).glob("*/*")) > 0
+    assert (entry["model"], entry["licence"]) == ("small", "unknown")
+    assert entry["model_sha256"] == model_store.sha256_of(small)
+    assert run("cache", "clear").out == ["0.0 MB freed"]
+    assert compiled.entries() == []
+
+
+def test_a_damaged_entry_is_shown_and_cleared(run: Command, small: Path, photo: Path) -> None:
+    remove(run, small, photo)
+    (header,) = model_store.compiled_dir().glob("*/*.json")
+    header.write_bytes(header.read_bytes()[:100])
+    assert run("cache", "info").out[-1].startswith("damaged")
+    (entry,) = json.loads("".join(run("cache", "info", "--json").out))["entries"]
+    assert entry["model"] is entry["licence"] is entry["model_sha256"] is None
+    run("cache", "clear")
+    assert compiled.entries() == []
+
+
+def test_no_cache_neither_keeps_nor_takes(run: Command, small: Path, photo: Path) -> None:
+    remove(run, small, photo, "--no-cache")
+    assert compiled.entries() == []
+    remove(run, small, photo)
+    (before,) = compiled.entries()
+    remove(run, small, photo, "--no-cache")
+    assert run("preview", photo, "--model", small, "--backend", "numpy", "--no-cache").status == 0
+    assert run("bench", small, "--backend", "numpy", "--runs", 1, "--no-cache").status == 0
+    assert compiled.entries() == [before]  # the time of its last use too
+
+
+def test_bench_takes_what_remove_kept(run: Command, small: Path, photo: Path) -> None:
+    remove(run, small, photo)
+    (before,) = compiled.entries()
+    bench = json.loads("".join(run("bench", small, "--backend", "numpy", "--runs", 1, "--json").out))
+    assert bench["model_config"]["origins"]["mean"] == "metadata"
+    (after,) = compiled.entries()
+    assert after.key == before.key
+    assert after.last_used >= before.last_used
+
+
+def test_a_size_that_is_none_ends_with_status_2(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSS_CACHE_SIZE", "lots")
+    line = "nss-wgpu: NSS_CACHE_SIZE=lots: is no size; 500M, 2G, and 0 for no cache are possible"
+    for arguments in (["cache", "info"], ["remove", photo, "--model", small, "--backend", "numpy"]):
+        outcome = run(*arguments)
+        assert (outcome.status, outcome.err) == (2, [line])
+
+
+def test_off_it_keeps_nothing_and_says_so(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSS_CACHE_SIZE", "0")
+    remove(run, small, photo)
+    assert run("cache", "info").out == [f"{model_store.compiled_dir()}: 0.0 MB; off"]
+
+
+def test_a_model_that_is_removed_leaves_compiled_too(
+    run: Command, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as though the file were the catalogue's
+    monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "models"))
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photo)
+    named = small.rename(tmp_path / "isnet-anime.onnx")
+    remove(run, named, photo)
+    (entry,) = compiled.entries()
+    info = json.loads("".join(run("models", "info", "isnet-anime", "--json").out))
+    assert info["compiled_bytes"] == entry.bytes > 0
+    assert json.loads("".join(run("models", "info", "silueta", "--json").out))["compiled_bytes"] == 0
+    assert run("models", "remove", "silueta").out == ["silueta: nothing in the cache"]
+    assert compiled.entries() == [entry]
+    assert run("models", "remove", "isnet-anime").out == ["isnet-anime: 0.0 MB freed"]
+    assert compiled.entries() == []
+
+
+def test_why_a_model_is_not_kept_is_said_where_it_is_asked_for(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(*_: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engine.compiled.cache.ModelCache.put", put)
+    assert remove(run, small, photo, "--quiet").err == []
+    line = "nss-wgpu: the compiled model was not kept: [Errno 28] No space left on device"
+    assert remove(run, small, photo, "-v").err[-1] == line

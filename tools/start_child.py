@@ -1,0 +1,118 @@
+"""One process's share of ``tools/start.py``: a session and its first result, by a clock that starts after the imports.
+
+    python -P tools/start_child.py first|store|cached|pipelines MODEL IMPLEMENTATION PRECISION FOLDER
+
+IMPLEMENTATION is wgpu, dawn or numpy, FOLDER that of the cache. Prints one JSON object. ``first`` reads the model and
+compiles it, ``store`` also keeps it, ``cached`` opens what was kept, and ``pipelines`` counts the pipelines of the
+portable plan (of a tree without ``engine.compile``, those that a session asks its device for). The engine is the one on
+PYTHONPATH, which may be of an older commit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+PACKAGES = {"wgpu": "wgpu", "dawn": "wgpudawn"}
+LARGEST_CACHE = 1 << 40
+
+
+def main(mode: str, model: str, implementation: str, precision: str, folder: str) -> None:
+    """Measure, and print."""
+    import numpy as np
+
+    if implementation in PACKAGES:
+        importlib.import_module(PACKAGES[implementation])
+    if mode == "pipelines":
+        print(json.dumps({"pipelines": _pipelines(model, implementation, precision)}))
+        return
+    print(json.dumps({"private": _private_bytes()}), flush=True)
+    start = time.perf_counter()
+    import engine
+
+    options: dict[str, Any] = {"backend": "numpy"}
+    if implementation in PACKAGES:
+        options = {"backend": "webgpu", "adapter": implementation}
+    if mode == "store":
+        options["keep_compiled"] = True
+    source: Any = model
+    verifying: threading.Thread | None = None
+    if mode != "first":
+        cache = engine.ModelCache(Path(folder), LARGEST_CACHE)
+        # the folder is this bench's alone, and its model stays as it is: to read it would be seen in the memory
+        key = engine.cache_key(model=model, implementation=implementation, precision=precision)
+        if mode == "cached":
+            source = cache.get(key)
+            if source is None:
+                raise SystemExit("start_child: nothing was kept")
+            verifying = threading.Thread(target=source.weights.verify)  # as nss does, before anything runs
+            verifying.start()
+    with engine.Session(source, precision=precision, **options) as session:
+        if verifying is not None:
+            verifying.join()
+        opened = time.perf_counter()
+        session.run({info.name: np.full(info.shape, 0.5, info.dtype) for info in session.inputs})
+        end = time.perf_counter()
+        if mode == "store":
+            cache.put(key, session.compiled)  # type: ignore[arg-type]
+        info = session.info
+    print(
+        json.dumps(
+            {
+                "open": opened - start,
+                "seconds": end - start,
+                "backend": info.backend,
+                "device": info.device,
+                "weight_bytes": info.weight_bytes,
+                "environment": engine.environment(info.backend, info.device),
+            }
+        )
+    )
+
+
+def _private_bytes() -> int:
+    """What this process holds that is no mapped file: Linux's proportional set size, less that of files."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    return (kib.get("Pss", 0) - kib.get("Pss_File", 0)) * 1024
+
+
+def _pipelines(model: str, implementation: str, precision: str) -> int:
+    import engine
+
+    if hasattr(engine, "compile"):
+        plan: Any = engine.compile(model, precision=precision).plan  # type: ignore[arg-type]
+        return len({program.wgsl for program in plan.programs})
+    device_class = _device_class()
+    plain = device_class.pipeline
+    sources: set[str] = set()
+
+    def pipeline(self: object, source: str, *arguments: object, **options: object) -> object:
+        sources.add(source)
+        return plain(self, source, *arguments, **options)
+
+    device_class.pipeline = pipeline
+    with engine.Session(model, backend="webgpu", adapter=implementation, precision=precision):
+        return len(sources)
+
+
+def _device_class() -> Any:
+    """Of trees in which a device compiles one source at a time."""
+    for name in ("engine.gpu.device.device", "engine.gpu.device"):
+        try:
+            return importlib.import_module(name).Device
+        except (ImportError, AttributeError):
+            continue
+    raise SystemExit("start_child: this tree has no Device that counts pipelines")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
