@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 import numpy as np
 
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
+from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
 from engine.gpu.device.device import open_device
@@ -129,6 +130,7 @@ class Session:
         source: CompiledModel | Graph
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             if isinstance(model, CompiledModel):
+                verification = Verification(model.weights)
                 source, counts = model, model.counts
                 self.inputs, self.outputs = _infos(model.inputs), _infos(model.outputs)
             else:
@@ -145,6 +147,12 @@ class Session:
                 source = _compiled(read.graph, self._target, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             self._executor, device = _executor(source, self._target)
+            if isinstance(model, CompiledModel):
+                try:
+                    verification.wait()
+                except BaseException:
+                    self._executor.close()
+                    raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
         self.info = SessionInfo(
             backend=self._target.backend,

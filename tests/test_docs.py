@@ -136,7 +136,7 @@ def is_lost(word: str, names: dict[str, list[str]]) -> bool:
         return False
     if parts[0] in ("nss", "engine"):
         return not any(resolves(parts[:depth], parts[depth:]) for depth in range(len(parts), 0, -1))
-    if parts[-1] in ("py", "wgsl", "onnx", "json"):  # files, of which some are called as modules are
+    if parts[-1] in ("py", "wgsl", "onnx", "json"):
         return False
     return parts[0] in names and not any(resolves(name.split("."), parts[1:]) for name in names[parts[0]])
 

@@ -35,6 +35,13 @@ class Rearrangements:
         self._signatures: dict[Value, int] = {}
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._verdicts: dict[tuple[Any, ...], bool] = {}
+        self._counting = np.empty(0, np.int32)
+
+    def numbers(self, count: int) -> np.ndarray:
+        """The numbers from 1 to ``count``, int32, not to be written to; one array serves all that ask."""
+        if self._counting.size < count:
+            self._counting = np.arange(1, count + 1, dtype=np.int32)
+        return self._counting[:count]
 
     def moves(self, value: Value) -> bool:
         """Whether the producer of ``value`` only moves elements."""
@@ -99,7 +106,7 @@ class Rearrangements:
         """
         source = self.source(value)
         assert source is not None
-        arrays = {source: np.arange(1, source.type.size + 1, dtype=np.int32).reshape(source.shape)}
+        arrays = {source: self.numbers(source.type.size).reshape(source.shape)}
         pending = [value]
         while pending:
             current = pending[-1]
@@ -123,7 +130,9 @@ class Rearrangements:
         """
         key = (self.signature(value), *pattern)
         if key not in self._verdicts:
-            self._verdicts[key] = np.array_equal(self.elements(value).ravel(), expected().ravel())
+            elements, array = self.elements(value), expected()
+            # in the shape of the value, in which both are views of a few numbers far more often than in one axis
+            self._verdicts[key] = elements.size == array.size and bool((elements == array.reshape(value.shape)).all())
         return self._verdicts[key]
 
 

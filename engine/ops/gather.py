@@ -24,6 +24,9 @@ class Gather:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        if indices.ndim == 0:  # one slice is a view, where take would copy it element by element
+            axis = normalize_axis(node.attr("axis", 0), x.ndim)
+            return np.asarray(x[(slice(None),) * axis + (int(indices),)])
         return np.take(x, indices, axis=node.attr("axis", 0))
 
 

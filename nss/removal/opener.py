@@ -1,8 +1,12 @@
-"""Opening a model: as it was compiled before, without reading it, or else from its file."""
+"""Opening a model: as it was compiled before, without reading it, or else from its file.
+
+On the first way neither onnx nor the file is read: what its interface is, with origins and notices, is the entry's
+metadata. Entries are written when there is time for it: the command does so behind its last photo, a program by
+`nss.Remover.store` or when it closes the Remover. Whoever leaves by a signal leaves none.
+"""
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -105,11 +109,11 @@ class Opener:
         """The session of an entry; None without one, or where it cannot be used."""
         if self._cache is None or (key := self._key(options, shape)) is None:
             return None
+        if (model := self._cache.get(key)) is None:
+            return None
         try:
-            if (model := self._cache.get(key)) is None:
-                return None
             resolved_interface = ResolvedInterface.from_json(model.metadata["interface"], model.metadata["notices"])
-            session = _verified(model, options)
+            session = options.session(model)
         except (engine.ModelError, UsageError, KeyError, TypeError):
             self._cache.discard(key)
             return None
@@ -164,28 +168,3 @@ class Opener:
             # each holds a file that is mapped, or weights
             self._unsaved = self._unsaved[1 - sessions.MOST :]
             self._unsaved.append(_Unsaved(options, shape, model, sha256, compiled.stamps(self._model)))
-
-
-def _verified(model: engine.CompiledModel, options: RunOptions) -> engine.Session:
-    """A session of an entry, whose weights are held to their hashes while it is opened. Raises ModelError."""
-    faults: list[Exception] = []
-
-    def verify() -> None:
-        try:
-            model.weights.verify()
-        except Exception as fault:
-            faults.append(fault)
-
-    # a daemon: whoever leaves early does not wait for it
-    verifying = threading.Thread(target=verify, name="nss-verify", daemon=True)
-    verifying.start()
-    session = None
-    try:
-        session = options.session(model)
-    finally:
-        verifying.join()
-        if faults:  # also where weights that are damaged were in the way of opening it
-            if session is not None:
-                session.close()
-            raise faults[0]
-    return session

@@ -6,77 +6,17 @@ lowering of the chain then finds the product at its root, and lets it compute al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise import elementwise
-from engine.gpu.kernels.elementwise.elementwise import Tree
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree, load_expression, store_expression
 from engine.gpu.program.dispatch import Operand, affine_span
 from engine.gpu.program.expressions import functions_in
 from engine.gpu.program.tensor import Tensor, channels_last
-from engine.graph.ir import Node, Value
-
-Emit = Callable[[Node, Lowering, Tree, Node], None]
-"""Lower a product: its node, the lowering, the chain from ``root`` to the result, and the chain's last node."""
-
-PRODUCTS: dict[tuple[str, str], tuple[Emit, int]] = {}
-"""Products with an epilogue, and the number of tensors that they read themselves."""
-
-PLAIN = Tree(result="root")
-"""The empty chain."""
-
-
-def lower_product(node: Node, lowering: Lowering) -> None:
-    """Defer ``node`` where an element-wise node alone reads it, else lower it now."""
-    if lowering.has_one_reader(node.output):
-        (reader,) = lowering.consumers[node.output]
-        if elementwise.is_elementwise(reader) and reader.output.shape == node.output.shape:
-            lowering.defer(node)
-            return
-    emit, _ = PRODUCTS[node.domain, node.op]
-    emit(node, lowering, PLAIN, node)
-
-
-def lower_waiting(node: Node, lowering: Lowering) -> None:
-    """Lower a node that has waited: a product or an element-wise node."""
-    if (node.domain, node.op) in PRODUCTS:
-        PRODUCTS[node.domain, node.op][0](node, lowering, PLAIN, node)
-    else:
-        elementwise.lower_now(node, lowering)
-
-
-def fuse(node: Node, lowering: Lowering) -> bool:
-    """Compute ``node`` in the epilogue of a waiting product under it. Returns whether there is one."""
-    product = _product_below(node, lowering)
-    if product is None:
-        return False
-    product_node = lowering.waiting_node(product)
-    assert product_node is not None
-    emit, reads = PRODUCTS[product_node.domain, product_node.op]
-    if not elementwise.limit_reads(node, lowering, product, elementwise.MAX_READS - reads):
-        # the chain is too long for one epilogue: its first part goes there, and the rest reads the result
-        lowering.tensor(next(value for value in node.used_inputs() if elementwise.leads_to(value, lowering, product)))
-        return fuse(node, lowering)
-    tree = elementwise.build_tree(node, lowering, product)
-    emit(lowering.pop_waiting(product), lowering, tree, node)
-    return True
-
-
-def _product_below(node: Node, lowering: Lowering) -> Value | None:
-    """The output of the waiting product under ``node``, of several that of the last input."""
-    for value in reversed(list(node.used_inputs())):
-        waiting_node = lowering.waiting_node(value)
-        if waiting_node is None:
-            continue
-        if (waiting_node.domain, waiting_node.op) in PRODUCTS:
-            return value
-        product = _product_below(waiting_node, lowering)
-        if product is not None:
-            return product
-    return None
+from engine.graph.ir import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +91,7 @@ def prepare(
         terms += [f"m * {pixel // width}"] if pixel else []
         terms += [f"c / {width}" if width > 1 else "c"] if channel else []
         item = f"x_{name}[{' + '.join(terms)}]"
-        load = elementwise.load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
+        load = load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
         lines.append(f"let {name} = {load};")
     stride = pixel_stride(y) or 0
     write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), vec)
@@ -159,7 +99,7 @@ def prepare(
     params: dict[str, object] = {
         "vector": vec == 4,
         "lines": lines,
-        "result": elementwise.store_expression(tree.result, y.dtype, value.dtype, vec),
+        "result": store_expression(tree.result, y.dtype, value.dtype, vec),
         "functions": functions_in([*lines, tree.result]),
     }
     return Epilogue(operands, write, stride, params), y, target

@@ -9,12 +9,14 @@ kernel, or the epilogue of the convolution or product that feeds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.errors import UnsupportedError
+from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.tensor import (
     ITEM_BYTES,
@@ -31,6 +33,9 @@ from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
+
+Emit = Callable[[Node, "Lowering", Tree, Node], None]
+"""Lower a product: its node, the lowering, the chain from ``root`` to the result, and the chain's last node."""
 
 Result = TypeVar("Result")
 
@@ -66,6 +71,20 @@ def lowers(*ops: str, domain: str = "") -> Callable[[Kernel], Kernel]:
     return register
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A node that waits for its reader, and how it is lowered.
+
+    ``lower`` lowers it with the nodes that wait under it. A product has ``emit``, which lowers it with a chain in its
+    epilogue, and reads ``reads`` tensors itself.
+    """
+
+    node: Node
+    lower: Kernel
+    emit: Emit | None = None
+    reads: int = 0
+
+
 class Lowering:
     """The state of one lowering.
 
@@ -95,7 +114,7 @@ class Lowering:
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
         self.readers = {value: len(nodes) for value, nodes in self.consumers.items()}
         self._tensors: dict[Value, Tensor] = {}
-        self._waiting: dict[Value, Node] = {}
+        self._waiting: dict[Value, Waiting] = {}
         self._concat_parts = _concat_parts(graph)
         self._concat_outputs: dict[Value, Tensor] = {}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
@@ -132,11 +151,9 @@ class Lowering:
     def tensor(self, value: Value) -> Tensor:
         """The tensor of ``value``. A deferred node that computes it is lowered now."""
         if value in self._waiting:
-            from engine.gpu.lowering.epilogue import lower_waiting
-
-            node = self._waiting.pop(value)
-            outer_node, self.node = self.node, node
-            lower_waiting(node, self)
+            waiting = self._waiting.pop(value)
+            outer_node, self.node = self.node, waiting.node
+            waiting.lower(waiting.node, self)
             self.node = outer_node
         if value not in self._tensors:
             if value.data is None:
@@ -233,19 +250,27 @@ class Lowering:
         if dispatch.rows > 0:
             self.dispatches.append(dispatch)
 
+    def elementwise(self, tree: Tree, reads: Sequence[ChainInput], y: Tensor, *, dtype: np.dtype[Any]) -> None:
+        """Add the dispatches that evaluate ``tree``, whose result is of ``dtype``, over all of ``y``."""
+        for dispatch in chain_dispatches(tree, reads, y, dtype=dtype, binding_limit=self.binding_limit):
+            self.dispatch(dispatch)
+
+    def copy(self, x: Tensor, y: Tensor) -> None:
+        """Add the dispatches that copy ``x`` into ``y``, which has its shape; float types convert."""
+        for dispatch in copy_dispatches(x, y, binding_limit=self.binding_limit):
+            self.dispatch(dispatch)
+
     def dense(self, tensor: Tensor, order: Sequence[int] | None = None) -> Tensor:
         """``tensor`` where it is a gapless run with its axes in ``order`` (default row-major), else a copy that is."""
         return tensor if tensor.is_dense(order) else self.dense_copy(tensor, order)
 
     def dense_copy(self, tensor: Tensor, order: Sequence[int] | None = None, dtype: str | None = None) -> Tensor:
         """A gapless copy of ``tensor``, memoised for constants and for row-major copies."""
-        from engine.gpu.kernels.elementwise.elementwise import copy
-
         key = (tensor.slot, tensor.offset, tensor.shape, tensor.strides, tuple(order or ()), dtype or tensor.dtype)
         duplicate = self._copies.get(key)
         if duplicate is None:
             duplicate = self.scratch(tensor.shape, dtype or tensor.dtype, f"{tensor.slot.label}:copy", order)
-            copy(tensor, duplicate, self)
+            self.copy(tensor, duplicate)
             if tensor.slot.is_constant or not order:
                 self._copies[key] = duplicate
         return duplicate
@@ -260,17 +285,17 @@ class Lowering:
 
     # --- deferred nodes -----------------------------------------------------------------------------------------
 
-    def defer(self, node: Node) -> None:
-        """Let ``node`` wait until something reads its first output."""
-        self._waiting[node.output] = node
+    def defer(self, waiting: Waiting) -> None:
+        """Let a node wait until something reads its first output."""
+        self._waiting[waiting.node.output] = waiting
 
-    def waiting_node(self, value: Value) -> Node | None:
-        """The waiting node that computes ``value``, or None."""
+    def waiting(self, value: Value) -> Waiting | None:
+        """The node that computes ``value`` where it waits, and how it is lowered; else None."""
         return self._waiting.get(value)
 
     def pop_waiting(self, value: Value) -> Node:
-        """Remove the waiting node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
-        return self._waiting.pop(value)
+        """Remove the node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
+        return self._waiting.pop(value).node
 
     def has_one_reader(self, value: Value) -> bool:
         """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""

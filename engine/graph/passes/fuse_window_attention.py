@@ -134,7 +134,10 @@ class _Attention:
         def part(index: int) -> np.ndarray:
             """The elements of q, k or v, as ``shape`` has them."""
             places = windows, area, 3, heads, size
-            return np.arange(1, prod(places) + 1, dtype=np.int32).reshape(places)[:, :, index].swapaxes(1, 2)
+            return rearrangements.numbers(prod(places)).reshape(places)[:, :, index].swapaxes(1, 2)
+
+        def heads_side_by_side() -> np.ndarray:
+            return rearrangements.numbers(prod(shape)).reshape(shape).swapaxes(1, 2)
 
         in_order = (
             qkv.product.output.shape[-1] == 3 * channels
@@ -143,7 +146,7 @@ class _Attention:
             and rearrangements.matches(q, ("q", *shape), lambda: part(0))
             and rearrangements.matches(k, ("k", *shape), lambda: part(1).swapaxes(2, 3))
             and rearrangements.matches(v, ("v", *shape), lambda: part(2))
-            and rearrangements.matches(output_layer.x, ("joined", *shape), lambda: _heads_side_by_side(shape))
+            and rearrangements.matches(output_layer.x, ("joined", *shape), heads_side_by_side)
         )
         if not in_order:
             return None
@@ -271,11 +274,6 @@ def _is_masked(term: np.ndarray, pair_bias: np.ndarray, mask_value: float, grid:
         if not np.array_equal(window, pair_bias + np.where(apart, kind(mask_value), kind(0))):
             return False
     return True
-
-
-def _heads_side_by_side(shape: tuple[int, ...]) -> np.ndarray:
-    """The elements of ``[windows, heads, area, size]``, heads side by side."""
-    return np.arange(1, np.prod(shape) + 1, dtype=np.int32).reshape(shape).swapaxes(1, 2)
 
 
 def _without_scale(value: Value, matcher: Matcher, rearrangements: Rearrangements) -> tuple[Value, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from tests.engine.compiled.replay import replay
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
 from tests.project import ROOT
-
-pytest.importorskip("engine.compiler", reason="no session takes a compiled model yet: THIS IS NOT TESTED")
 
 X = np.random.default_rng(3).standard_normal((1, ELEMENTS)).astype(np.float32)
 W = np.frombuffer(content(gpu_model())[0], np.float32)[:ELEMENTS]
@@ -70,7 +67,7 @@ def assert_equal_out_of_a_file(model: bytes, image: np.ndarray, folder: Path) ->
     with engine.Session(model, backend="webgpu", adapter=adapter.index) as session:
         inputs = {session.inputs[0].name: image}
         expected = session.run(inputs)
-    compiled = importlib.import_module("engine.compiler").compile(model)
+    compiled = engine.compile(model)
     save(compiled, folder / "a")
     loaded: Any = load(folder / "a")
     with engine.Session(loaded, adapter=adapter.index) as session:
@@ -94,3 +91,13 @@ def test_u2netp_out_of_a_file_gives_the_same_bits(tmp_path: Path) -> None:
     model = (ROOT / "nss" / "models" / "weights" / "u2netp.onnx").read_bytes()
     image = np.random.default_rng(0).random((1, 3, 320, 320), np.float32)
     assert_equal_out_of_a_file(model, image, tmp_path)
+
+
+def test_a_session_refuses_weights_that_are_damaged(tmp_path: Path) -> None:
+    save(engine.compile(SMALL), tmp_path / "a")
+    (shard,) = (tmp_path / "a").glob("*.bin")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(engine.ModelError, match="damaged"):
+        engine.Session(load(tmp_path / "a"), adapter=device().adapter.index)

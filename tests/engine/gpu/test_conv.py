@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gpu.kernels.convolution import conv
-from engine.gpu.kernels.convolution.conv import TILES, Tile, splits_for, tile_for
+from engine.gpu.kernels.convolution import tiled
+from engine.gpu.kernels.convolution.tiled import TILES, splits_for, tile_for
+from engine.gpu.program.tile import Tile
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import model, node
 
@@ -79,8 +80,8 @@ def test_any_convolution(data: st.DataObject) -> None:
 def test_every_tile(tile: Tile, channels: int) -> None:
     proto = convolution([2, channels, 9, 11], 52, [3, 3], pads=[1, 2, 0, 1], activation="Relu")
     with (
-        mock.patch.object(conv, "tile_for", return_value=tile),
-        mock.patch.object(conv, "splits_for", return_value=1),
+        mock.patch.object(tiled, "tile_for", return_value=tile),
+        mock.patch.object(tiled, "splits_for", return_value=1),
     ):
         compare(proto, rtol=RTOL, atol=ATOL, kernels=["elementwise"] * (channels > 3) + ["conv", "elementwise"])
 

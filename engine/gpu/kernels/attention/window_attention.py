@@ -101,9 +101,7 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
         )
     )
     if y.slot is not output.slot:
-        from engine.gpu.kernels.elementwise.elementwise import copy
-
-        copy(lowering.reshape(y, output.shape), output, lowering)
+        lowering.copy(lowering.reshape(y, output.shape), output)
 
 
 def _key_major_bias(node: Node, lowering: Lowering, bias: Tensor) -> Tensor:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, copy
+from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.lowering.epilogue import prepare
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
 from engine.gpu.program.tensor import span_of
 from engine.graph.ir import Node
-
-if TYPE_CHECKING:
-    from engine.gpu.kernels.convolution.conv import Layer
 
 
 def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
@@ -71,4 +68,4 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
         )
     )
     if target is not None:
-        copy(y, target, lowering)
+        lowering.copy(y, target)

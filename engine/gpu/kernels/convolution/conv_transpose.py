@@ -7,21 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, copy
-from engine.gpu.lowering.epilogue import PRODUCTS, lower_product, prepare
-from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.lowering.epilogue import prepare
+from engine.gpu.lowering.fusion import fusible
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, linear_grid
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 from engine.ops.conv_transpose import transposed_window
 
 
-@lowers("ConvTranspose")
-def lower_conv_transpose(node: Node, lowering: Lowering) -> None:
-    lower_product(node, lowering)
-
-
-def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+@fusible("ConvTranspose", reads=3)
+def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     x, w = lowering.input(node, 0), _weights(node, lowering)
     window, out = transposed_window(node, x.shape, w.shape)
     groups, outputs = node.attr("group", 1), w.shape[1]
@@ -66,10 +63,7 @@ def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
         )
     )
     if target is not None:
-        copy(y, target, lowering)
-
-
-PRODUCTS["", "ConvTranspose"] = _emit, 3
+        lowering.copy(y, target)
 
 
 def _weights(node: Node, lowering: Lowering) -> Tensor:

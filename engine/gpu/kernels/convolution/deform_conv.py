@@ -12,12 +12,13 @@ from math import prod
 
 import numpy as np
 
-from engine.gpu.kernels.convolution.conv import Layer, emit_tiled, fits_tiles
-from engine.gpu.kernels.elementwise.elementwise import ChainInput, Tree, copy
+from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.tiled import emit_tiled
 from engine.gpu.kernels.product.product import multiply
 from engine.gpu.kernels.sampling.grid_sample import sampler
-from engine.gpu.lowering.epilogue import PRODUCTS, lower_product
+from engine.gpu.lowering.fusion import lower_product
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
 from engine.gpu.program.tensor import Slot, Tensor, channels_last, strides_of
 from engine.graph.ir import Node
@@ -31,7 +32,7 @@ COLUMN_BYTES = 32 << 20
 @lowers("DeformConv")
 def lower_deform_conv(node: Node, lowering: Lowering) -> None:
     if _is_tiled(node, lowering):
-        lower_product(node, lowering)
+        lower_product(node, lowering, _emit, reads=5)
     else:
         _lower_by_columns(node, lowering)
 
@@ -51,9 +52,6 @@ def _is_tiled(node: Node, lowering: Lowering) -> bool:
 
 def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     emit_tiled(Layer.of(node, lowering), lowering, tree, last)
-
-
-PRODUCTS["", "DeformConv"] = _emit, 5
 
 
 def _lower_by_columns(node: Node, lowering: Lowering) -> None:
@@ -97,7 +95,7 @@ def _lower_by_columns(node: Node, lowering: Lowering) -> None:
             prelude = ("let root = raw + bias;",) if reads else ("let root = raw;",)
             multiply(lowering, columns, w, target, dtype=np.dtype(np.float32), reads=reads, prelude=prelude)
     if y is not output:
-        copy(y, output, lowering)
+        lowering.copy(y, output)
 
 
 def _window_slice(tensor: Tensor, image: int, first: int, count: int) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.kernels.convolution import conv
-from engine.gpu.kernels.elementwise.elementwise import Tree
 from engine.gpu.kernels.product.requantize import SINGLE, factor, parameter, requantization
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType, Value
 from engine.ops.integer_products import INT32

@@ -12,16 +12,9 @@ from math import prod
 import numpy as np
 
 from engine.compiled.model import ALIGNMENT
-from engine.gpu.kernels.elementwise.elementwise import (
-    Tree,
-    collapse_axes,
-    emit,
-    fits_vec4,
-    index_of,
-    item_strides,
-    lower_elementwise,
-)
+from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.chain import Tree, collapse_axes, fits_vec4, index_of, item_strides
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
 from engine.gpu.program.expressions import conversion
 from engine.gpu.program.rules import expression
@@ -80,7 +73,7 @@ def _linear(node: Node, lowering: Lowering, x: Tensor, parameters: Sequence[Tens
     names = [f"a{index}" for index in range(len(parameters) + 1)]
     dtypes = [value.dtype for value in node.used_inputs()]
     reads = list(zip(names, [x, *parameters], dtypes, strict=True))
-    emit(Tree(result=expression(node, names)), reads, y, dtype=node.output.dtype, lowering=lowering)
+    lowering.elementwise(Tree(result=expression(node, names)), reads, y, dtype=node.output.dtype)
 
 
 @lowers("DynamicQuantizeLinear")
@@ -100,12 +93,8 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
     )
     y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
     value = conversion("(round(divided(a0, a1)) + F(a2))", single, byte)
-    emit(
-        Tree(result=value),
-        [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)],
-        y,
-        dtype=byte,
-        lowering=lowering,
+    lowering.elementwise(
+        Tree(result=value), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
     )
 
 

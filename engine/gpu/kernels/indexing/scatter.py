@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from engine.errors import UnsupportedError
-from engine.gpu.kernels.elementwise.elementwise import copy
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.addressing import ElementGrid, address, value_of
 from engine.gpu.program.dispatch import Dispatch, Operand
@@ -110,7 +109,7 @@ def _claim(lowering: Lowering, x: Tensor, updates: _Updates) -> Tensor:
     axes = _claim_axes(x, updates)
     claims = lowering.scratch([x.shape[axis] for axis in axes], "u32", f"{lowering.node.output.name}:claimed")
     zero = lowering.constant(np.zeros((), np.uint32), "zero")
-    copy(zero.broadcast_to(claims.shape), claims, lowering)
+    lowering.copy(zero.broadcast_to(claims.shape), claims)
     index_view = updates.indices if updates.depth is None else updates.indices.slice(1, 0, 1)
     elements = ElementGrid(index_view)
     number = elements.positions[updates.update_axis]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from engine.gpu.kernels.elementwise.elementwise import copy
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -21,7 +20,7 @@ def lower_concat(node: Node, lowering: Lowering) -> None:
         start += extent
         if part.size and not _is_same(part, view):
             # a buffer cannot be read and written in one dispatch, even where the ranges are disjoint
-            copy(lowering.dense_copy(part) if part.slot is output.slot else part, view, lowering)
+            lowering.copy(lowering.dense_copy(part) if part.slot is output.slot else part, view)
     lowering.alias(node, output)
 
 

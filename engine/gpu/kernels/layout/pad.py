@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import UnsupportedError
-from engine.gpu.kernels.elementwise.elementwise import copy
 from engine.gpu.kernels.indexing.indexed_copy import indexed_copy
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.addressing import ElementGrid, slice_span, value_of
@@ -58,7 +57,7 @@ def _pad(
 
 def _pad_constant(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequence[int], value: Tensor) -> None:
     if not x.size:
-        copy(value.broadcast_to(y.shape), y, lowering)
+        lowering.copy(value.broadcast_to(y.shape), y)
         return
     elements = ElementGrid(y)
     positions = [

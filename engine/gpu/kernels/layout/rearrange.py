@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from engine.gpu.kernels.elementwise.elementwise import copy
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.tensor import Shape, Tensor, channels_last
 from engine.graph.ir import Node
@@ -19,7 +18,7 @@ def lower_tile(node: Node, lowering: Lowering) -> None:
     y = lowering.output(node, reads=[x], order=x.order())
     split_shape = tuple(count for pair in zip(repeats, x.shape, strict=True) for count in pair)
     x_shape = tuple(count for extent in x.shape for count in (1, extent))
-    copy(_split_axes(x, x_shape).broadcast_to(split_shape), _split_axes(y, split_shape), lowering)
+    lowering.copy(_split_axes(x, x_shape).broadcast_to(split_shape), _split_axes(y, split_shape))
 
 
 @lowers("DepthToSpace")
@@ -32,7 +31,7 @@ def lower_depth_to_space(node: Node, lowering: Lowering) -> None:
     else:
         parts = _split_axes(x, (n, depth, block, block, h, w)).transpose((0, 1, 4, 2, 5, 3))
     y = lowering.output(node, reads=[x], order=channels_last(4))
-    copy(parts, _split_axes(y, (n, depth, h, block, w, block)), lowering)
+    lowering.copy(parts, _split_axes(y, (n, depth, h, block, w, block)))
 
 
 @lowers("SpaceToDepth")
@@ -42,13 +41,9 @@ def lower_space_to_depth(node: Node, lowering: Lowering) -> None:
     parts = _split_axes(x, (n, c, h // block, block, w // block, block))
     y = lowering.output(node, reads=[x], order=channels_last(4))
     if node.attr("mode", "DCR") == "DCR":
-        copy(
-            parts.transpose((0, 3, 5, 1, 2, 4)), _split_axes(y, (n, block, block, c, h // block, w // block)), lowering
-        )
+        lowering.copy(parts.transpose((0, 3, 5, 1, 2, 4)), _split_axes(y, (n, block, block, c, h // block, w // block)))
     else:
-        copy(
-            parts.transpose((0, 1, 3, 5, 2, 4)), _split_axes(y, (n, c, block, block, h // block, w // block)), lowering
-        )
+        lowering.copy(parts.transpose((0, 1, 3, 5, 2, 4)), _split_axes(y, (n, c, block, block, h // block, w // block)))
 
 
 def _split_axes(tensor: Tensor, shape: Shape) -> Tensor:

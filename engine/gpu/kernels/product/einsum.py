@@ -12,9 +12,9 @@ from math import prod
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, copy, emit
 from engine.gpu.kernels.product.product import multiply
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.expressions import wrap
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -95,7 +95,7 @@ class _Pair:
             y = lowering.scratch(shape, output.dtype, f"{self.node.output.name}:dense")
         self._multiply(lowering, y)
         if y.slot is not output.slot:
-            copy(y, output.transpose(order), lowering)
+            lowering.copy(y, output.transpose(order))
         return Term(labels, y)
 
     def _shape(self, labels: Iterable[Label]) -> tuple[int, ...]:
@@ -112,7 +112,7 @@ class _Pair:
                 (name, term.view(labels, self.extents), dtype)
                 for name, term in (("a0", self.first), ("a1", self.second))
             ]
-            emit(Tree(result=wrap("(a0 * a1)", dtype)), reads, y, dtype=dtype, lowering=lowering)
+            lowering.elementwise(Tree(result=wrap("(a0 * a1)", dtype)), reads, y, dtype=dtype)
             return
         m, k, n = (prod(self._shape(labels)) for labels in (self.rows, self.inner, self.columns))
         a = self.first.view([*self.batch, *self.rows, *self.inner], self.extents)

@@ -6,10 +6,11 @@ from math import prod
 
 import numpy as np
 
-from engine.gpu.kernels.convolution.conv import Layer, emit_tiled, fits_tiles
-from engine.gpu.kernels.elementwise.elementwise import Tree
+from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.tiled import emit_tiled
 from engine.gpu.lowering.epilogue import pixel_stride
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import Node
 from engine.ops.window import Window

@@ -7,30 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import UnsupportedError
-from engine.gpu.kernels.elementwise.elementwise import ChainInput, Tree
 from engine.gpu.kernels.product.linear import emit_linear, is_linear
 from engine.gpu.kernels.product.packed import PackedColumns, can_pack_bytes, pack_bnb4, pack_bytes, pack_nbits
 from engine.gpu.kernels.product.product import multiply
 from engine.gpu.kernels.product.requantize import SINGLE, factor, less_zero_point, parameter, requantization
-from engine.gpu.lowering.epilogue import PRODUCTS, lower_product
-from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.lowering.fusion import fusible, lower_product
+from engine.gpu.lowering.lowering import Emit, Lowering, lowers
+from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.expressions import literal
 from engine.gpu.program.tensor import Shape, Tensor
 from engine.graph.ir import Node
 from engine.ops.integer_products import INT32
 from engine.ops.matmul_nbits import MICROSOFT
-
-
-@lowers("MatMul", "Gemm", "MatMulInteger")
-def lower_matmul(node: Node, lowering: Lowering) -> None:
-    lower_product(node, lowering)
-
-
-@lowers("MatMulNBits", "MatMulBnb4", domain=MICROSOFT)
-def lower_packed(node: Node, lowering: Lowering) -> None:
-    if not all(value.is_constant for value in list(node.used_inputs())[1:]):
-        raise UnsupportedError(f"{node.label}: backend 'webgpu' packs weights that are known at load; use 'numpy'")
-    lower_product(node, lowering)
 
 
 def as_matrices(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +103,7 @@ def _leaves(lowering: Lowering, tree: Tree) -> list[ChainInput]:
     return [(name, lowering.tensor(leaf), leaf.dtype) for leaf, name in tree.leaves.items()]
 
 
+@fusible("MatMul", reads=2)
 def _emit_matmul(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     if is_linear(node, lowering):
         emit_linear(node, lowering, tree, last)
@@ -123,6 +112,7 @@ def _emit_matmul(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None
     _product(lowering, last, operands, node.output.dtype, tree=tree, reads=_leaves(lowering, tree))
 
 
+@fusible("Gemm", reads=3)
 def _emit_gemm(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     a, b, c = lowering.input(node, 0), lowering.input(node, 1), lowering.optional(node, 2)
     alpha, beta, dtype = node.attr("alpha", 1.0), node.attr("beta", 1.0), node.output.dtype
@@ -137,6 +127,7 @@ def _emit_gemm(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     _product(lowering, last, (a, b), dtype, tree=tree, reads=reads, prelude=(f"let root = {root};",))
 
 
+@fusible("MatMulInteger", reads=4)
 def _emit_integer(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     a, b, a_zero, b_zero = node.input(0), node.input(1), node.optional_input(2), node.optional_input(3)
     reads = _leaves(lowering, tree)
@@ -172,11 +163,20 @@ def _emit_bnb4(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     _packed_product(lowering, last, a, parts=parts, dtype=node.output.dtype, tree=tree, reads=_leaves(lowering, tree))
 
 
-PRODUCTS["", "MatMul"] = _emit_matmul, 2
-PRODUCTS["", "Gemm"] = _emit_gemm, 3
-PRODUCTS["", "MatMulInteger"] = _emit_integer, 4
-PRODUCTS[MICROSOFT, "MatMulNBits"] = _emit_nbits, 4
-PRODUCTS[MICROSOFT, "MatMulBnb4"] = _emit_bnb4, 3
+def _lower_packed(node: Node, lowering: Lowering, emit: Emit, reads: int) -> None:
+    if not all(value.is_constant for value in list(node.used_inputs())[1:]):
+        raise UnsupportedError(f"{node.label}: backend 'webgpu' packs weights that are known at load; use 'numpy'")
+    lower_product(node, lowering, emit, reads)
+
+
+@lowers("MatMulNBits", domain=MICROSOFT)
+def lower_nbits(node: Node, lowering: Lowering) -> None:
+    _lower_packed(node, lowering, _emit_nbits, reads=4)
+
+
+@lowers("MatMulBnb4", domain=MICROSOFT)
+def lower_bnb4(node: Node, lowering: Lowering) -> None:
+    _lower_packed(node, lowering, _emit_bnb4, reads=3)
 
 
 @lowers("QLinearMatMul")

@@ -13,14 +13,13 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from engine.gpu.kernels.convolution.conv import Tile
-from engine.gpu.kernels.elementwise.elementwise import ChainInput, Tree, load_expression, store_expression
 from engine.gpu.kernels.product.packed import PackedColumns
-from engine.gpu.lowering.epilogue import PLAIN
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import PLAIN, ChainInput, Tree, load_expression, store_expression
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.expressions import functions_in, wrap
 from engine.gpu.program.tensor import Shape, Tensor, span_of
+from engine.gpu.program.tile import Tile
 
 
 @dataclass(frozen=True, slots=True)

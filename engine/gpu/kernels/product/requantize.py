@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import ChainInput, Tree, emit
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.expressions import conversion
 from engine.gpu.program.tensor import Shape, Tensor
 from engine.graph.ir import Node, Value
@@ -38,7 +38,7 @@ def less_zero_point(lowering: Lowering, x: Value, zero: Value | None, axis: int)
     zero_point = parameter(lowering, zero, axis, tensor.rank)
     y = lowering.scratch(tensor.shape, "i32", f"{x.name}:centred", tensor.order())
     reads: list[ChainInput] = [("a0", tensor, x.dtype), ("a1", zero_point, zero.dtype)]
-    emit(Tree(result="(I(a0) - I(a1))"), reads, y, dtype=INT32, lowering=lowering)
+    lowering.elementwise(Tree(result="(I(a0) - I(a1))"), reads, y, dtype=INT32)
     return y
 
 
@@ -55,7 +55,7 @@ def factor(lowering: Lowering, scales: Sequence[Parameter], y_scale: Parameter) 
         (f"a{index}", parameter(lowering, value, axis, rank), value.dtype)
         for index, (value, axis, rank) in enumerate(parameters)
     ]
-    emit(Tree(result="(a0 * a1 / a2)"), reads, y, dtype=SINGLE, lowering=lowering)
+    lowering.elementwise(Tree(result="(a0 * a1 / a2)"), reads, y, dtype=SINGLE)
     return y
 
 

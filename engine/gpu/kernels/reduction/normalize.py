@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, emit
 from engine.gpu.kernels.reduction.row_reduction import RowLayout, Statistic, normalize
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.expressions import literal
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -159,10 +159,6 @@ def lower_batch_normalization(node: Node, lowering: Lowering) -> None:
     y = lowering.output(node, order=x.order(), reads=[x, *tensors])
     parameters = [x, *(_per_channel(tensor, max(x.rank, 2)) for tensor in tensors)]
     tree = Tree(lines=[f"let value = {value};"], result="value")
-    emit(
-        tree,
-        [(f"a{index}", tensor, dtype) for index, tensor in enumerate(parameters)],
-        y,
-        dtype=dtype,
-        lowering=lowering,
+    lowering.elementwise(
+        tree, [(f"a{index}", tensor, dtype) for index, tensor in enumerate(parameters)], y, dtype=dtype
     )

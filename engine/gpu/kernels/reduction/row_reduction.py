@@ -9,8 +9,8 @@ from math import isqrt, prod
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, collapse_axes, copy, emit
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree, collapse_axes
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, affine_span
 from engine.gpu.program.expressions import functions_in
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
@@ -349,13 +349,9 @@ def normalize(
         return
     tensors = emit_statistics(lowering, rows, statistics)
     for tensor, name in row_outputs:
-        copy(tensors[name], tensor, lowering)
+        lowering.copy(tensors[name], tensor)
     single = np.dtype(np.float32)
     tree = Tree(lines=[f"let value = {value};"], result="value")
-    emit(
-        tree,
-        [(name, tensor, single) for name, tensor in (rows.reads | tensors).items()],
-        y,
-        dtype=single,
-        lowering=lowering,
+    lowering.elementwise(
+        tree, [(name, tensor, single) for name, tensor in (rows.reads | tensors).items()], y, dtype=single
     )

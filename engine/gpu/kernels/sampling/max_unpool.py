@@ -6,7 +6,6 @@ from math import prod
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import copy
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.addressing import ElementGrid, address, value_of
 from engine.gpu.program.dispatch import Dispatch
@@ -20,7 +19,7 @@ def lower_max_unpool(node: Node, lowering: Lowering) -> None:
     shape = unpooled_shape(node, x.shape)
     zero = lowering.constant(np.zeros((), node.output.dtype), "zero")
     y = lowering.output(node, order=x.order(), reads=[x, indices, zero])
-    copy(zero.broadcast_to(y.shape), y, lowering)
+    lowering.copy(zero.broadcast_to(y.shape), y)
     elements = ElementGrid(x)
     lowering.dispatch(
         Dispatch(

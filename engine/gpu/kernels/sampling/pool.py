@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.kernels.elementwise.elementwise import Tree, emit
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.addressing import ElementGrid, address, axis_span, slice_span
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.expressions import functions_in, kind_of, literal
 from engine.gpu.program.tensor import Tensor, channels_last
@@ -111,12 +111,8 @@ def lower_lrn(node: Node, lowering: Lowering) -> None:
     scale, bias = literal(node.attr("alpha", 1e-4) / size), literal(node.attr("bias", 1.0))
     divisor = f"power({bias} + {scale} * a1, {literal(node.attr('beta', 0.75))})"
     tree = Tree(lines=[f"let value = a0 / {divisor};"], result="value")
-    emit(
-        tree,
-        [("a0", x, node.output.dtype), ("a1", squares, np.dtype(np.float32))],
-        y,
-        dtype=node.output.dtype,
-        lowering=lowering,
+    lowering.elementwise(
+        tree, [("a0", x, node.output.dtype), ("a1", squares, np.dtype(np.float32))], y, dtype=node.output.dtype
     )
 
 

@@ -1,0 +1,250 @@
+"""Host of conv.wgsl and conv_matrix.wgsl: a convolution as an implicit matrix product in tiles.
+
+It takes layers with constant weights, one or two spatial axes and enough channels for a tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
+from engine.gpu.program.tensor import Tensor, channels_last
+from engine.gpu.program.tile import Tile
+from engine.graph.ir import Node, TensorType
+
+WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4)
+NARROW = Tile(bm=64, bn=16, bk=16, tm=4, tn=4)
+
+SCALAR = Tile(bm=64, bn=64, bk=16, tm=4, tn=4)
+"""For channels that are loaded one by one, as in a network's first layer: few loads an invocation, as each is long."""
+
+DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
+"""For DeformConv, where each load reads four pixels: as many channels as can share a load."""
+
+TILES = (WIDE, MIDDLE, NARROW, SCALAR, DEFORMABLE)
+"""All tiles of conv.wgsl."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixTile:
+    """Pixels and channels of a workgroup, step along k, pixels and channels of a subgroup."""
+
+    bm: int
+    bn: int
+    bk: int
+    sm: int
+    sn: int
+
+
+MIN_MATRIX_CHANNELS = 33
+"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
+
+
+def matrix_tile_for(channels: int) -> MatrixTile:
+    """The tile on matrix units for that many output channels in a group."""
+    return MatrixTile(bm=128, bn=128 if channels > 64 else 64, bk=32, sm=64, sn=32)
+
+
+BUSY_WORKGROUPS = 1024
+"""Workgroups that keep a large GPU busy; where there are fewer, the k axis is split."""
+
+BUSY_MATRIX_WORKGROUPS = 264
+"""The same for workgroups of matrix tiles, which are larger."""
+
+MIN_STEPS = 8
+"""Steps along k of a part at the least: fewer do not pay for writing and adding its sums."""
+
+
+def tile_for(channels: int, x_vec: int) -> Tile:
+    """The tile of a layer with ``channels`` output channels in a group and loads of ``x_vec`` input channels."""
+    if x_vec == 1:
+        return SCALAR
+    if channels > 32:
+        return WIDE
+    return MIDDLE if channels > 16 else NARROW
+
+
+def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -> int:
+    """The number of parts that the k axis is split into; ``busy_workgroups`` keep a GPU busy."""
+    if tiles >= busy_workgroups // 2 or steps < 2 * MIN_STEPS:
+        return 1
+    return max(1, min(busy_workgroups // tiles, steps // MIN_STEPS))
+
+
+def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
+    x, x_vec = _load_layout(layer, lowering)
+    tile = _tile(layer, x, x_vec, lowering)
+    on_matrix_units = isinstance(tile, MatrixTile)
+    k, n = layer.window.taps * layer.channels, layer.outputs
+    steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
+
+    dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
+    packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
+
+    def pack_weights() -> np.ndarray:
+        padded = np.zeros(packed_type.shape, dtype)
+        padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
+        return padded
+
+    form = f"packed for {tile.bk} x {tile.bn}"
+    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, packed_type)
+    inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
+    epilogue, y, target = prepare(
+        lowering,
+        tree,
+        last,
+        prelude=layer.prelude,
+        channel_vectors=layer.channel_vectors,
+        inputs=inputs,
+        groups=layer.groups,
+        channel_axis=layer.channel_axis,
+    )
+    pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
+    tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
+    splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)
+    geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
+    common = {"integer": layer.integer, "groups": layer.groups}
+    reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
+    for operand, tensor in layer.deform_inputs.items():
+        pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
+        geometry |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
+        reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
+    reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
+    # multiplications and additions of the direct algorithm
+    flops = 2 * pixels * n * k * layer.groups
+    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
+    conv = Dispatch(
+        kernel="conv_matrix" if on_matrix_units else "conv",
+        params={
+            **common,
+            **asdict(tile),
+            **({"matrix_units": True, "lanes": lowering.matrix_lanes} if on_matrix_units else {}),
+            **(no_epilogue if splits > 1 else epilogue.params),
+            "splits": splits if splits > 1 else 0,
+            "x_vec": x_vec,
+            "has_zero": layer.zero is not None,
+            "deformable": bool(layer.deform_inputs),
+            "has_mask": "mask" in layer.deform_inputs,
+        },
+        reads=reads if splits > 1 else [*reads, *epilogue.reads],
+        writes=[epilogue.write],
+        rows=pixels,
+        grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
+        uniforms=geometry | {"pixel_y": epilogue.pixel_stride},
+        flops=flops,
+    )
+    if splits > 1:
+        kind = "i32" if layer.integer else "f32"
+        partial_sums = lowering.scratch((pixels, splits, layer.groups, n_padded), kind, f"{last.output.name}:parts")
+        row = splits * layer.groups * n_padded
+        span = affine_span(partial_sums, row, (row,), (1,))
+        conv.writes = [Operand("y", partial_sums, span, 4)]
+        lowering.dispatch(conv)
+        lowering.dispatch(
+            _sum_dispatch(
+                layer, partial_sums=partial_sums, span=span, splits=splits, epilogue=epilogue, n=n, n_padded=n_padded
+            )
+        )
+    else:
+        lowering.dispatch(conv)
+    if target is not None:
+        lowering.copy(y, target)
+
+
+def _tile(layer: Layer, x: Tensor, x_vec: int, lowering: Lowering) -> Tile | MatrixTile:
+    w = layer.node.input(1)
+    is_f16 = x.dtype == "f16" and lowering.storage(w.dtype, w.type.size) == "f16"
+    if lowering.matrix_lanes and is_f16 and x_vec == 4 and layer.outputs >= MIN_MATRIX_CHANNELS:
+        return matrix_tile_for(layer.outputs)
+    return DEFORMABLE if layer.deform_inputs and layer.outputs > WIDE.bn else tile_for(layer.outputs, x_vec)
+
+
+def _sum_dispatch(
+    layer: Layer, partial_sums: Tensor, span: Span, splits: int, epilogue: Epilogue, n: int, n_padded: int
+) -> Dispatch:
+    return Dispatch(
+        kernel="conv_sum",
+        params={
+            "integer": layer.integer,
+            "groups": layer.groups,
+            "splits": splits,
+            "invocations": INVOCATIONS,
+            **epilogue.params,
+        },
+        reads=[Operand("x", partial_sums, span, 4), *epilogue.reads],
+        writes=[epilogue.write],
+        rows=partial_sums.shape[0],
+        grid=linear_grid(layer.groups * n_padded // 4),
+        uniforms={"n": n, "n_padded": n_padded, "pixel_y": epilogue.pixel_stride},
+        flops=partial_sums.size,
+    )
+
+
+def _load_layout(layer: Layer, lowering: Lowering) -> tuple[Tensor, int]:
+    """The input with two spatial axes, and the channels of a load: 4 where vec4 items hold them, else 1."""
+    x = layer.x
+    if x.rank == 3:
+        x = replace(x, shape=(*x.shape[:2], 1, x.shape[2]), strides=(*x.strides[:2], 0, x.strides[2]))
+    if layer.channels % 4:
+        # a range of rows of a channel-first input spans nearly all of it
+        needs_no_copy = x.strides[1] == 1 or x.nbytes <= lowering.binding_limit
+        return x if needs_no_copy else lowering.dense_copy(x, channels_last(4)), 1
+    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
+        x = lowering.dense_copy(x, channels_last(4))
+    return x, 4
+
+
+def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:
+    """The uniforms of conv.wgsl: extents in elements, strides of x in items."""
+    window, extra_axes = layer.window, x.rank - layer.x.rank
+    window_2d = [(1,) * extra_axes + values for values in (window.strides, window.dilations, window.kernel, window.out)]
+    (stride_y, stride_x), (dilation_y, dilation_x), (kernel_y, kernel_x), (out_height, out_width) = window_2d
+    pad_y, pad_x = (0,) * extra_axes + window.begin
+    strides = [stride // x_vec for stride in x.strides]
+    return {
+        "plane": out_height * out_width,
+        "out_width": out_width,
+        "stride_y": stride_y,
+        "stride_x": stride_x,
+        "pad_y": pad_y,
+        "pad_x": pad_x,
+        "dilation_y": dilation_y,
+        "dilation_x": dilation_x,
+        "kernel_y": kernel_y,
+        "kernel_x": kernel_x,
+        "channels": layer.channels,
+        "height": x.shape[2],
+        "width": x.shape[3],
+        "x_image": strides[0],
+        "x_row": strides[2],
+        "x_column": strides[3],
+        "x_channel": x.strides[1],
+    }
+
+
+def _window_span(layer: Layer, x: Tensor) -> Span:
+    """The span of x by output pixels: the rows of one image under their windows, or whole images."""
+    window = layer.window
+    width, height = window.out[-1], prod(window.out[:-1])
+    plane = width * height
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        image, end = first // plane, -(-last // plane)
+        part = x.slice(0, image, max(0, end - image))
+        if end - image == 1 and layer.x.rank == 4:
+            rows = first % plane // width, ((last - 1) % plane) // width + 1
+            top, bottom = window.input_rows(*rows, x.shape[2])
+            part = part.slice(2, top, max(1, bottom - top)) if bottom > top else part.slice(2, 0, 1)
+        return part.span()
+
+    return span
