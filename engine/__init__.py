@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from engine.compiled.cache import cache_key as cache_key
     from engine.compiled.model import CompiledModel as CompiledModel
     from engine.compiled.model import ModelOrigin as ModelOrigin
-    from engine.compiled.reader import load as load_compiled
-    from engine.compiled.writer import save as save_compiled
+    from engine.compiled.reader import load_compiled as load_compiled
+    from engine.compiled.writer import save_compiled as save_compiled
     from engine.compiler import compile as compile  # noqa: A004 (read as engine.compile)
     from engine.cores import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
@@ -118,17 +118,16 @@ _MODULES = {
     "devices": "gpu.device.listing",
     "environment": "provenance",
     "in_child": "forks",
-    "load_compiled": "compiled.reader:load",
+    "load_compiled": "compiled.reader",
     "open_ahead": "target",
     "place": "target",
-    "save_compiled": "compiled.writer:save",
+    "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",
 }
-"""The modules of the names that are imported on first use, and the name there where it is another."""
+"""The modules of the names that are imported on first use."""
 
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        module, _, attribute = _MODULES[name].partition(":")
-        return getattr(importlib.import_module(f"engine.{module}"), attribute or name)
+        return getattr(importlib.import_module(f"engine.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'engine' has no attribute '{name}'")

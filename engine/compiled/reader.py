@@ -12,7 +12,7 @@ from engine.compiled.shards import MappedWeights, damaged, open_file
 from engine.errors import ModelError
 
 
-def load(folder: str | PathLike[str], *, trust: bool = False) -> CompiledModel:
+def load_compiled(folder: str | PathLike[str], *, trust: bool = False) -> CompiledModel:
     """A compiled model that ``save`` has written, its weights mapped.
 
     The header's digest, every type, size and range, and the sizes of all files are checked. The content of the weights

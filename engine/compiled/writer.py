@@ -18,7 +18,7 @@ SHARD = 64 << 20
 """Bytes of a shard, unless the caller says otherwise."""
 
 
-def save(model: CompiledModel, folder: str | PathLike[str], *, shard: int = SHARD) -> None:
+def save_compiled(model: CompiledModel, folder: str | PathLike[str], *, shard: int = SHARD) -> None:
     """Write a compiled model into a new folder, as docs/compiled.md describes.
 
     The folder appears whole or not at all: an error, a full disk or an interruption leaves nothing. Nothing is flushed

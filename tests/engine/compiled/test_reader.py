@@ -12,8 +12,8 @@ import pytest
 
 import engine
 from engine.compiled import header as headers
-from engine.compiled.reader import load
-from engine.compiled.writer import save
+from engine.compiled.reader import load_compiled
+from engine.compiled.writer import save_compiled
 from tests.engine.compiled.models import WGSL, document, gpu_model, numpy_model, rewrite, sign
 
 Edit = Callable[[dict[str, Any]], object]
@@ -143,11 +143,11 @@ WRONG: dict[str, tuple[Edit, str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
     edit, message = WRONG[name]
-    save(gpu_model(), tmp_path / "a")
-    load(tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
+    load_compiled(tmp_path / "a")
     rewrite(tmp_path / "a", edit)
     with pytest.raises(engine.ModelError, match=re.escape(message)) as raised:
-        load(tmp_path / "a")
+        load_compiled(tmp_path / "a")
     assert str(raised.value).startswith(f"{tmp_path / 'a'}: is no compiled model that can be used: ")
     assert "\n" not in str(raised.value)
 
@@ -164,7 +164,7 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 
 
 def test_whatever_stands_in_a_header_it_is_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     original = document(tmp_path / "a")
     loads, errors = 0, []
     for number, path in enumerate(leaves(original)):
@@ -177,7 +177,7 @@ def test_whatever_stands_in_a_header_it_is_loaded_or_refused_in_one_line(tmp_pat
             header.pop("sha256")
             sign(tmp_path / "a", json.dumps(header).encode())
             try:
-                load(tmp_path / "a").weights.verify()
+                load_compiled(tmp_path / "a").weights.verify()
                 loads += 1
             except engine.ModelError as error:
                 errors.append(str(error))
@@ -187,18 +187,18 @@ def test_whatever_stands_in_a_header_it_is_loaded_or_refused_in_one_line(tmp_pat
 
 
 def test_what_a_plan_needs_may_be_more_than_the_default(tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     limits = {"max-compute-workgroups-per-dimension": 70000, "max-buffer-size": 1 << 30}
     rewrite(tmp_path / "a", both(at("plan.needs.limits", limits), at("plan.buffers.3", 1 << 30)))
     rewrite(tmp_path / "a", command(grid=[70000, 1, 1]))
-    load(tmp_path / "a")
+    load_compiled(tmp_path / "a")
 
 
 def test_what_is_exactly_at_its_limit_is_let_in(tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     edge = both(at("plan.buffers.2", 128 << 20), command(bindings=[[2, 0, 128 << 20], W, Y], grid=[65535] * 3))
     rewrite(tmp_path / "a", both(edge, at("inputs.0.offset", (128 << 20) - 800)))
-    load(tmp_path / "a")
+    load_compiled(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -215,32 +215,32 @@ def test_what_is_exactly_at_its_limit_is_let_in(tmp_path: Path) -> None:
     ],
 )
 def test_json_that_readers_take_differently_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     header = document(tmp_path / "a")
     del header["sha256"]
     text = json.dumps(header)
     assert text.count(old) == 1
     sign(tmp_path / "a", text.replace(old, new).encode("utf-8", "surrogateescape"))
     with pytest.raises(engine.ModelError, match=message):
-        load(tmp_path / "a")
+        load_compiled(tmp_path / "a")
 
 
 def test_a_header_has_a_largest_size_for_reader_and_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     size = (tmp_path / "a" / "model.json").stat().st_size
     monkeypatch.setattr(headers, "MAX_BYTES", size)
-    save(gpu_model(), tmp_path / "b")
-    load(tmp_path / "b")
+    save_compiled(gpu_model(), tmp_path / "b")
+    load_compiled(tmp_path / "b")
     monkeypatch.setattr(headers, "MAX_BYTES", size - 1)
     with pytest.raises(engine.ModelError, match=r"model\.json is larger than"):
-        load(tmp_path / "a")
+        load_compiled(tmp_path / "a")
     with pytest.raises(engine.ModelError, match=rf"its header would have {size:,} bytes"):
-        save(gpu_model(), tmp_path / "c")
+        save_compiled(gpu_model(), tmp_path / "c")
 
 
 def test_places_of_numpy_need_no_buffer(tmp_path: Path) -> None:
-    save(numpy_model(), tmp_path / "a")
-    load(tmp_path / "a")
+    save_compiled(numpy_model(), tmp_path / "a")
+    load_compiled(tmp_path / "a")
     rewrite(tmp_path / "a", at("plan.graph", []))
     with pytest.raises(engine.ModelError, match=r"plan\.graph is no object"):
-        load(tmp_path / "a")
+        load_compiled(tmp_path / "a")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compiled.writer import save
+from engine.compiled.writer import save_compiled
 from tests.engine.compiled.models import ELEMENTS, SHARD, content, gpu_model
 from tests.engine.compiled.replay import replay
 from tests.engine.gpu.gpu import device
@@ -26,7 +26,7 @@ def wgpu_adapter() -> Any:
 
 
 def test_a_saved_model_is_run_by_what_the_page_says(tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a", shard=SHARD)
+    save_compiled(gpu_model(), tmp_path / "a", shard=SHARD)
     outputs = replay(tmp_path / "a", {"x": X}, wgpu_adapter())
     assert list(outputs) == ["y"]
     np.testing.assert_array_equal(outputs["y"], X * W)
@@ -34,7 +34,7 @@ def test_a_saved_model_is_run_by_what_the_page_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("far", [100, ELEMENTS, 1 << 28, 2**32 - ELEMENTS])
 def test_a_shader_that_reads_elsewhere_gets_what_its_buffer_holds(far: int, tmp_path: Path) -> None:
-    save(gpu_model(far), tmp_path / "a", shard=SHARD)
+    save_compiled(gpu_model(far), tmp_path / "a", shard=SHARD)
     y = replay(tmp_path / "a", {"x": X}, wgpu_adapter())["y"]
     possible = X[0][:, None] * np.append(W, np.float32(0))
     assert (y[0][:, None] == possible).any(axis=1).all()

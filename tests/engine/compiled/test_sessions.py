@@ -10,8 +10,8 @@ import pytest
 
 import engine
 from engine.compiled.model import CompiledProgram
-from engine.compiled.reader import load
-from engine.compiled.writer import save
+from engine.compiled.reader import load_compiled
+from engine.compiled.writer import save_compiled
 from engine.gpu.run.executor import GpuExecutor
 from tests.engine.compiled.models import ELEMENTS, content, gpu_model
 from tests.engine.compiled.replay import replay
@@ -40,9 +40,9 @@ class Spy:
 
 @pytest.mark.parametrize("far", [100, 1 << 28, 2**32 - ELEMENTS])
 def test_a_shader_out_of_a_file_that_reads_elsewhere_is_compiled_with_checks(far: int, tmp_path: Path) -> None:
-    save(gpu_model(far), tmp_path / "a")
+    save_compiled(gpu_model(far), tmp_path / "a")
     spy: Any = Spy()
-    executor = GpuExecutor(load(tmp_path / "a"), spy)
+    executor = GpuExecutor(load_compiled(tmp_path / "a"), spy)
     (y,) = executor.run([X])
     executor.close()
     possible = X[0][:, None] * np.append(W, np.float32(0))
@@ -51,11 +51,11 @@ def test_a_shader_out_of_a_file_that_reads_elsewhere_is_compiled_with_checks(far
 
 
 def test_a_shader_is_compiled_without_checks_where_file_and_maker_are_trusted(tmp_path: Path) -> None:
-    save(gpu_model(), tmp_path / "a")
-    save(load(tmp_path / "a"), tmp_path / "b")  # by one who did not trust it
+    save_compiled(gpu_model(), tmp_path / "a")
+    save_compiled(load_compiled(tmp_path / "a"), tmp_path / "b")  # by one who did not trust it
     for name, trusted in (("a", True), ("b", False)):
         spy: Any = Spy()
-        executor = GpuExecutor(load(tmp_path / name, trust=True), spy)
+        executor = GpuExecutor(load_compiled(tmp_path / name, trust=True), spy)
         np.testing.assert_array_equal(executor.run([X])[0], X * W)
         executor.close()
         assert spy.trusted == [trusted]
@@ -68,8 +68,8 @@ def assert_equal_out_of_a_file(model: bytes, image: np.ndarray, folder: Path) ->
         inputs = {session.inputs[0].name: image}
         expected = session.run(inputs)
     compiled = engine.compile(model)
-    save(compiled, folder / "a")
-    loaded: Any = load(folder / "a")
+    save_compiled(compiled, folder / "a")
+    loaded: Any = load_compiled(folder / "a")
     with engine.Session(loaded, adapter=adapter.index) as session:
         outputs = session.run(inputs)
     if adapter.implementation == "wgpu":
@@ -94,10 +94,10 @@ def test_u2netp_out_of_a_file_gives_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_session_refuses_weights_that_are_damaged(tmp_path: Path) -> None:
-    save(engine.compile(SMALL), tmp_path / "a")
+    save_compiled(engine.compile(SMALL), tmp_path / "a")
     (shard,) = (tmp_path / "a").glob("*.bin")
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     with pytest.raises(engine.ModelError, match="damaged"):
-        engine.Session(load(tmp_path / "a"), adapter=device().adapter.index)
+        engine.Session(load_compiled(tmp_path / "a"), adapter=device().adapter.index)

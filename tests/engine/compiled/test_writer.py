@@ -17,7 +17,7 @@ import pytest
 import engine
 from engine.compiled import folders, shards
 from engine.compiled.model import Command, CompiledModel, GpuPlan, Piece, Weights
-from engine.compiled.writer import save
+from engine.compiled.writer import save_compiled
 from tests.engine.compiled.models import SHARD, ListWeights, files, gpu_model, numpy_model
 
 
@@ -25,11 +25,11 @@ def test_a_name_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
-    save(gpu_model(), tmp_path / "saved")
+    save_compiled(gpu_model(), tmp_path / "saved")
     before = files(tmp_path / "saved")
     for name in ("file", "folder", "link", "saved"):
         with pytest.raises(engine.ModelError, match=rf"{name}: exists already; give .* another name"):
-            save(numpy_model(), tmp_path / name)
+            save_compiled(numpy_model(), tmp_path / name)
     assert files(tmp_path / "saved") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "link", "saved"]
 
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
     try:
         with pytest.raises(engine.ModelError, match=r"a: cannot be written \(.*\); make room there, or choose"):
-            save(gpu_model(), tmp_path / "a", shard=2048)
+            save_compiled(gpu_model(), tmp_path / "a", shard=2048)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
@@ -54,13 +54,13 @@ def test_a_disk_that_is_full_at_the_end_leaves_nothing(tmp_path: Path, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr(place, name, full)
             with pytest.raises(engine.ModelError, match=r"a: cannot be written \(No space left on device\)"):
-                save(gpu_model(), tmp_path / "a", shard=SHARD)
+                save_compiled(gpu_model(), tmp_path / "a", shard=SHARD)
         assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(engine.ModelError, match=r"b: cannot be written \(No such file or directory\)"):
-        save(gpu_model(), tmp_path / "a" / "b")
+        save_compiled(gpu_model(), tmp_path / "a" / "b")
 
 
 @dataclasses.dataclass
@@ -81,7 +81,7 @@ class Interrupted(Weights):
 def test_an_interruption_leaves_nothing(error: BaseException, tmp_path: Path) -> None:
     model = dataclasses.replace(gpu_model(), weights=Interrupted(error))
     with pytest.raises(type(error)):
-        save(model, tmp_path / "a", shard=256)
+        save_compiled(model, tmp_path / "a", shard=256)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ class OneAtATime(Weights):
 
 def test_no_more_than_one_piece_is_held_beside_the_next(tmp_path: Path) -> None:
     weights = OneAtATime()
-    save(dataclasses.replace(gpu_model(), weights=weights), tmp_path / "a")
+    save_compiled(dataclasses.replace(gpu_model(), weights=weights), tmp_path / "a")
     assert weights.most <= 2
 
 
@@ -127,7 +127,7 @@ def piece(buffer: int, offset: int, nbytes: int) -> Piece:
 def test_pieces_that_do_not_fit_are_refused(pieces: list[Piece], message: str, tmp_path: Path) -> None:
     model = dataclasses.replace(gpu_model(), weights=ListWeights(pieces))
     with pytest.raises(engine.ModelError, match=message):
-        save(model, tmp_path / "a")
+        save_compiled(model, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,17 +150,17 @@ def changed_command(**changes: object) -> CompiledModel:
 )
 def test_what_no_reader_would_take_is_not_written(model: CompiledModel, message: str, tmp_path: Path) -> None:
     with pytest.raises(engine.ModelError, match=f"a: the model cannot be saved: .*{message}"):
-        save(model, tmp_path / "a")
+        save_compiled(model, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shard", [0, -256, 100, 257])
 def test_shards_are_of_whole_lines(shard: int, tmp_path: Path) -> None:
     with pytest.raises(engine.EngineError, match=f"shards of {shard} bytes: not a positive multiple of 256"):
-        save(gpu_model(), tmp_path / "a", shard=shard)
+        save_compiled(gpu_model(), tmp_path / "a", shard=shard)
 
 
 def test_a_system_without_locks_writes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "fcntl", None)
-    save(gpu_model(), tmp_path / "a")
+    save_compiled(gpu_model(), tmp_path / "a")
     assert (tmp_path / "a" / "model.json").is_file()
