@@ -32,12 +32,14 @@ class Place:
     """What a session would run on.
 
     ``backend`` is "webgpu", "numpy" or "reference", ``reason`` why. ``facts`` are JSON of all that a model compiled for
-    it depends on: of an adapter its implementation, driver, limits and features; nothing of a processor.
+    it depends on: of an adapter its implementation, driver, limits and features; nothing of a processor. ``device`` is
+    what a session calls the adapter, "" on a processor.
     """
 
     backend: str
     reason: str
     facts: Mapping[str, Any]
+    device: str = ""
 
 
 def place(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> Place:
@@ -46,8 +48,10 @@ def place(backend: str = "auto", precision: str = "f32", adapter: str | int | No
     Raises BackendError where the backend, the adapter or the precision is not there.
     """
     target = resolve(backend, precision, adapter)
-    facts = {"backend": target.backend, "precision": precision}
-    return Place(target.backend, target.reason, facts | (_facts(target.adapter) if target.adapter else {}))
+    facts: dict[str, Any] = {"backend": target.backend, "precision": precision}
+    if target.adapter is None:
+        return Place(target.backend, target.reason, facts)
+    return Place(target.backend, target.reason, facts | _facts(target.adapter), device=str(target.adapter))
 
 
 def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> None:

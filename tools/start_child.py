@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
     if mode == "store":
         options["keep_compiled"] = True
     source: Any = model
-    verifying: threading.Thread | None = None
     if mode != "first":
         cache = engine.ModelCache(Path(folder), LARGEST_CACHE)
         # the folder is this bench's alone, and its model stays as it is: to read it would be seen in the memory
@@ -50,11 +48,7 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
             source = cache.get(key)
             if source is None:
                 raise SystemExit("start_child: nothing was kept")
-            verifying = threading.Thread(target=source.weights.verify)  # as nss does, before anything runs
-            verifying.start()
     with engine.Session(source, precision=precision, **options) as session:
-        if verifying is not None:
-            verifying.join()
         opened = time.perf_counter()
         session.run({info.name: np.full(info.shape, 0.5, info.dtype) for info in session.inputs})
         end = time.perf_counter()

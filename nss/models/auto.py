@@ -102,15 +102,10 @@ def _seconds_here(candidate: ResolvedModel, backend: str, device: str | int | No
 
 def _place(backend: str, device: str | int | None) -> tuple[str, str | None]:
     """The backend and the device that a session would get; None for one that has no choice of devices."""
-    if backend not in ("auto", "webgpu"):
-        return backend, None
     import engine
 
     try:
-        devices = engine.devices(device)
+        place = engine.place(backend, adapter=device)
     except engine.EngineError:  # which the session will say
         return backend, None
-    adapter = next((adapter for adapter in devices.adapters if adapter.index == devices.chosen), None)
-    if adapter is None:
-        return ("numpy" if backend == "auto" else backend), None
-    return "webgpu", adapter.description
+    return place.backend, place.device or None

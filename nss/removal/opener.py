@@ -1,4 +1,9 @@
-"""Opening a model: as it was compiled before, without reading it, or else from its file."""
+"""Opening a model: as it was compiled before, without reading it, or else from its file.
+
+On the first way neither onnx nor the file is read: what its interface is, with origins and notices, is the entry's
+metadata. Entries are written when there is time for it: the command does so behind its last photo, a program by
+`nss.Remover.store` or when it closes the Remover. Whoever leaves by a signal leaves none.
+"""
 
 from __future__ import annotations
 
@@ -104,9 +109,9 @@ class Opener:
         """The session of an entry; None without one, or where it cannot be used."""
         if self._cache is None or (key := self._key(options, shape)) is None:
             return None
+        if (model := self._cache.get(key)) is None:
+            return None
         try:
-            if (model := self._cache.get(key)) is None:
-                return None
             resolved_interface = ResolvedInterface.from_json(model.metadata["interface"], model.metadata["notices"])
             session = options.session(model)
         except (engine.ModelError, UsageError, KeyError, TypeError):

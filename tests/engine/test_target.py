@@ -29,6 +29,8 @@ def test_a_place_is_what_a_session_says_of_itself() -> None:
         place = engine.place(backend)
         with engine.Session(MODEL, backend=backend) as session:
             assert (place.backend, place.reason) == (session.info.backend, session.info.reason)
+            assert place.device == (session.info.device if place.backend == "webgpu" else "")
+    assert engine.place("webgpu").device in {adapter.description for adapter in engine.devices().adapters}
 
 
 def test_of_the_processor_nothing_is_part_of_it() -> None:

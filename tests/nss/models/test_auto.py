@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -54,9 +53,16 @@ def choice(**options: object) -> tuple[str, list[str]]:
 
 def card_here(monkeypatch: pytest.MonkeyPatch, description: str | None) -> None:
     """The machine has this adapter, or none."""
-    adapters = [SimpleNamespace(index=0, description=description)] if description else []
-    devices = SimpleNamespace(adapters=adapters, chosen=0 if description else None)
-    monkeypatch.setitem(vars(engine), "devices", lambda _: devices)
+
+    def place(backend: str, *, adapter: object) -> engine.Place:
+        assert adapter is None
+        if description and backend in ("auto", "webgpu"):
+            return engine.Place("webgpu", "", {}, device=description)
+        if backend == "webgpu":
+            raise engine.BackendError("there is no adapter")
+        return engine.Place("numpy", "", {})
+
+    monkeypatch.setitem(vars(engine), "place", place)
 
 
 def test_the_order_holds_models_for_any_subject_and_ends_at_the_built_in() -> None:
@@ -180,16 +186,9 @@ def test_bench_and_parity_choose_for_the_backend_and_device_as_remove_does(
 
 
 def test_adapters_are_looked_for_only_where_a_model_was_slow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vars(engine), "devices", lambda _: pytest.fail("looked for adapters"))
+    monkeypatch.setitem(vars(engine), "place", lambda *_, **__: pytest.fail("looked for adapters"))
     assert choice()[0] == "tiny"
     assert (folder / "tiny.onnx").exists()
-
-
-def test_the_description_of_an_adapter_is_what_sessions_call_their_device() -> None:
-    from engine.gpu.device.adapters import adapters
-
-    entries = engine.devices().adapters
-    assert [adapter.description for adapter in entries] == [str(adapter) for adapter in adapters()]
 
 
 def test_a_remover_records_what_a_photo_took(
