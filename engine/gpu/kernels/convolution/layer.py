@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,11 @@ WIDEST_TILE = 64
 def fits_tiles(outputs: int, groups: int = 1) -> bool:
     """Whether the grid of a tiled kernel holds all groups, of ``outputs`` output channels each, along y and z."""
     return max(-(-outputs // WIDEST_TILE), groups) <= MAX_TILES
+
+
+def axis_uniforms(name: str, numbers: Sequence[int]) -> dict[str, int]:
+    """One uniform for each axis: ``name`` and the number of the axis."""
+    return {f"{name}{axis}": number for axis, number in enumerate(numbers)}
 
 
 @dataclass(frozen=True, slots=True)

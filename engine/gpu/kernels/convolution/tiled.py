@@ -110,7 +110,6 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
     splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)
     geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
-    common = {"integer": layer.integer, "groups": layer.groups}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
         pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
@@ -123,11 +122,11 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     conv = Dispatch(
         kernel="conv_matrix" if on_matrix_units else "conv",
         params={
-            **common,
+            "integer": layer.integer,
             **asdict(tile),
             **({"matrix_units": True, "lanes": lowering.matrix_lanes} if on_matrix_units else {}),
             **(no_epilogue if splits > 1 else epilogue.params),
-            "splits": splits if splits > 1 else 0,
+            "partial": splits > 1,
             "x_vec": x_vec,
             "has_zero": layer.zero is not None,
             "deformable": bool(layer.deform_inputs),
@@ -137,7 +136,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
         writes=[epilogue.write],
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
-        uniforms=geometry | {"pixel_y": epilogue.pixel_stride},
+        uniforms=geometry | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
         flops=flops,
     )
     if splits > 1:
@@ -173,8 +172,6 @@ def _sum_dispatch(
         kernel="conv_sum",
         params={
             "integer": layer.integer,
-            "groups": layer.groups,
-            "splits": splits,
             "invocations": INVOCATIONS,
             **epilogue.params,
         },
@@ -182,7 +179,7 @@ def _sum_dispatch(
         writes=[epilogue.write],
         rows=partial_sums.shape[0],
         grid=linear_grid(layer.groups * n_padded // 4),
-        uniforms={"n": n, "n_padded": n_padded, "pixel_y": epilogue.pixel_stride},
+        uniforms={"n": n, "n_padded": n_padded, "groups": layer.groups, "splits": splits, **epilogue.uniforms},
         flops=partial_sums.size,
     )
 

@@ -281,23 +281,24 @@ def _product_dispatch(
     vector = all(_has_vec4_items(tensor, -1) for tensor in (y, *columns))
     y_vec = 4 if vector else 1
     operands, lines = [], []
+    positions, leaf_steps = [*(f"z{axis}" for axis in range(len(batch))), "m", "n"], {}
     for name, tensor, kind in leaves:
         width = y_vec if tensor.strides[-1] else 1
         operands.append(Operand(f"x_{name}", tensor, rows.span(tensor), width))
-        positions = [*(f"z{axis}" for axis in range(len(batch))), "m", "n"]
         terms = [f"params.base_x_{name}"]
-        terms += [
-            f"{position} * {stride // width}" if stride % width == 0 else f"{position} / {width}"
-            for position, stride in zip(positions, tensor.strides, strict=True)
-            if stride
-        ]
+        for position, stride in zip(positions, tensor.strides, strict=True):
+            if position == "n" and stride == 1:
+                terms.append(f"n / {width}" if width > 1 else "n")
+            elif stride:
+                leaf_steps[f"x_{name}_{position}"] = stride // width
+                terms.append(f"{position} * params.x_{name}_{position}")
         item = f"x_{name}[{' + '.join(terms)}]"
         lines.append(f"let {name} = {load_expression(item, storage=tensor.dtype, dtype=kind, width=width, vec=y_vec)};")
     lines += [*prelude, *tree.lines]
     uniforms = {"m": m, "n": n, "k": k, "tiles_m": rows.tiles, "tiles_n": -(-n // tile.bn)}
     uniforms |= {"a_m": a.strides[-2] // a_vec, "a_k": a.strides[-1], "b_k": b.strides[-2] // b_vec}
     uniforms |= {"b_n": b.strides[-1], "y_m": y.strides[-2] // y_vec, "y_n": y.strides[-1]}
-    uniforms |= {} if packed_operand is None else packed_operand.uniforms
+    uniforms |= leaf_steps | ({} if packed_operand is None else packed_operand.uniforms)
     for axis, extent in enumerate(batch):
         uniforms[f"z{axis}"] = extent
         for name, tensor, vec in (("a", a, a_vec), ("b", b, b_vec), ("y", y, y_vec)):
