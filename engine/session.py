@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from engine.caps import Caps
 from engine.cpu import blas
 from engine.cpu.executor import NumpyExecutor
 from engine.cpu.interpreter import ReferenceExecutor
@@ -21,6 +22,7 @@ from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
+from engine.graph.target import ANY, Target
 from engine.kernel_time import KernelTime
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
@@ -127,7 +129,7 @@ class Session:
             self.inputs = _infos(graph.inputs)
             self.outputs = _infos(graph.outputs)
             nodes_loaded = len(graph.nodes)
-            passes = {} if target.backend == "reference" else optimize(graph)
+            passes = {} if target.backend == "reference" else optimize(graph, _pass_target(target, precision))
             self._target, self._precision = target, precision
             self._executor, device = _executor(graph, target, precision)
         self.info = SessionInfo(
@@ -189,7 +191,17 @@ class Session:
 
         Values are stored in the precision that they have in the whole. The caller closes it.
         """
-        return _executor(part, self._target, self._precision, outside=(*whole.inputs, *whole.outputs))[0]
+        outside = [*whole.inputs, *whole.outputs]
+        if self._precision == "f16":
+            from engine.gpu.lowering.storage import parameters
+
+            outside += parameters(whole)
+        return _executor(part, self._target, self._precision, outside=outside)[0]
+
+    @property
+    def pass_target(self) -> Target:
+        """The session's backend, as passes ask it what it runs."""
+        return _pass_target(self._target, self._precision)
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
@@ -235,6 +247,15 @@ def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target
         where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
         raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
     return target
+
+
+def _pass_target(target: _Target, precision: str) -> Target:
+    """The backend as passes see it."""
+    if target.adapter is None:
+        return ANY
+    from engine.gpu.lowering.missing_kernels import WebgpuTarget
+
+    return WebgpuTarget(Caps(target.adapter.limits), precision == "f16")
 
 
 def _executor(

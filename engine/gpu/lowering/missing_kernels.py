@@ -1,20 +1,36 @@
-"""The check at load for operators and dtypes that the GPU has no kernel for: one error lists them all."""
+"""What the GPU has no kernel for: the check at load, whose error lists it all, and what passes ask."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import KERNELS, STORAGE
-from engine.graph.ir import Graph
+from engine.gpu.lowering.refusals import refusal
+from engine.graph.ir import Graph, Node
 
 UNSUPPORTED_KINDS: Mapping[tuple[str, int], str] = {("QuantizeLinear", 1): "iu"}
 """Kinds of dtypes of an input, by operator and index, that ONNX allows and the kernel does not."""
 
 
-def check(graph: Graph) -> None:
-    """Raise UnsupportedError that lists every operator without a kernel, and every dtype that it or WGSL lacks."""
+@dataclass(frozen=True, slots=True)
+class WebgpuTarget:
+    """The target of passes (engine/graph/target.py) that is a device of those capabilities."""
+
+    caps: Caps = PORTABLE
+    half: bool = False
+
+    def supports(self, node: Node) -> bool:
+        """Whether there is a kernel for the operator, and it does not refuse the node."""
+        return (node.domain, node.op) in KERNELS and refusal(node, self.caps, self.half) is None
+
+
+def check(graph: Graph, caps: Caps = PORTABLE, *, half: bool = False) -> None:
+    """Raise UnsupportedError that lists every operator without a kernel, every dtype that it or WGSL lacks, and every
+    node that its kernel refuses on a device of those capabilities."""
     missing: Counter[str] = Counter()
     for node in graph.nodes:
         if (node.domain, node.op) not in KERNELS:
@@ -33,5 +49,7 @@ def check(graph: Graph) -> None:
                 unsupported_types[f"{input_value.dtype.name} as input {index} of {node.op}"] += 1
     reasons = [f"{name} ({count} node{'s' * (count > 1)})" for name, count in sorted(missing.items())]
     reasons += [f"{name}" for name in sorted(unsupported_types)]
+    refusals = ((node, refusal(node, caps, half)) for node in graph.nodes)
+    reasons += [f"{node.label}: {reason}" for node, reason in refusals if reason is not None]
     if reasons:
         raise UnsupportedError(f"backend 'webgpu' cannot run {'; '.join(reasons)}; use backend 'numpy'")

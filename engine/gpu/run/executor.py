@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.device import Device
@@ -27,7 +28,8 @@ class GpuExecutor:
 
     Raises UnsupportedError that lists all operators without a kernel, and BackendError where the device is too small or
     fails. ``limits`` replaces limits of the device, by name, for tests. ``outside`` are the values that stay float32 in
-    half precision: the graph's inputs and outputs, unless the graph is a part of another one.
+    half precision: the graph's inputs and outputs, unless the graph is a part of another one. ``choices`` names
+    implementations by tuning key or by family (engine/gpu/lowering/table.py).
     """
 
     def __init__(
@@ -38,14 +40,15 @@ class GpuExecutor:
         half: bool = False,
         limits: dict[str, int] | None = None,
         outside: Collection[Value] | None = None,
+        choices: Mapping[str, str] | None = None,
     ) -> None:
         self._values = list(graph.inputs), list(graph.outputs)
         self.device = device
-        check(graph)
         bounds = {**device.limits, **(limits or {})}
-        largest = bounds["max-storage-buffer-binding-size"]
         lanes = matrix_lanes(device) if half else 0
-        lowering = Lowering(graph, half=half, matrix_lanes=lanes, binding_limit=largest, outside=outside)
+        caps = Caps(limits={**PORTABLE_LIMITS, **bounds}, matrix_lanes=lanes)
+        check(graph, caps, half=half)
+        lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices)
         self._inputs, self._outputs = lowering.run()
         self.plan = make_plan(
             lowering.dispatches, self._inputs, self._outputs, limits=bounds, model_name=graph.name or "the model"

@@ -8,7 +8,7 @@ process adds the adapter that it opens to the file of ``NSS_TEST_ADAPTER_LOG``, 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.caps import Caps
 from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import Device, open_device
+from engine.gpu.lowering.missing_kernels import WebgpuTarget
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
@@ -56,11 +58,17 @@ def _note_use(adapter: str) -> None:
 
 
 def run(
-    graph: Graph, inputs: Sequence[np.ndarray], *, half: bool = False, limits: dict[str, int] | None = None
+    graph: Graph,
+    inputs: Sequence[np.ndarray],
+    *,
+    half: bool = False,
+    limits: dict[str, int] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> tuple[list[np.ndarray], list[str]]:
     """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
-    optimize(graph)
-    executor = GpuExecutor(graph, device(), half=half, limits=limits)
+    bounds = {**device().limits, **(limits or {})}
+    optimize(graph, WebgpuTarget(Caps(bounds), half))
+    executor = GpuExecutor(graph, device(), half=half, limits=limits, choices=choices)
     try:
         return executor.run(inputs), [command.dispatch.kernel for command in executor.plan.commands]
     finally:
@@ -75,12 +83,13 @@ def compare(
     kernels: Sequence[str] | None = None,
     inputs: Sequence[np.ndarray] | None = None,
     limits: dict[str, int] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> None:
     """Assert that the GPU gives the reference's outputs; ``kernels`` are those that must have run, in order."""
     graph = load_graph(proto)
     arrays = feeds(graph) if inputs is None else inputs
     expected = interpret(graph, arrays)
-    results, kernels_run = run(load_graph(proto), arrays, limits=limits)
+    results, kernels_run = run(load_graph(proto), arrays, limits=limits, choices=choices)
     if kernels is not None:
         assert kernels_run == list(kernels)
     for result, reference in zip(results, expected, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.adapters import BASELINE
 from engine.gpu.lowering.lowering import Lowering
@@ -25,9 +26,10 @@ def u2netp(binding: int = 128 * MIB, half: bool = False) -> Plan:
     """The plan of U²-Netp at 320²."""
     graph = load(U2NETP)
     optimize(graph)
-    lowering = Lowering(graph, half=half, binding_limit=binding)
+    limits = {**PORTABLE_LIMITS, "max-storage-buffer-binding-size": binding}
+    lowering = Lowering(graph, Caps(limits), half=half)
     inputs, outputs = lowering.run()
-    return make_plan(lowering.dispatches, inputs, outputs, {**SIZES, "max-storage-buffer-binding-size": binding})
+    return make_plan(lowering.dispatches, inputs, outputs, limits)
 
 
 PLANS = [(128 * MIB, False), (MIB, False), (128 * MIB, True)]

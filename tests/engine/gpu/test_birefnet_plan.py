@@ -50,8 +50,8 @@ def hollow() -> Iterator[Path]:
 def plan_case(hollow: Path, request: pytest.FixtureRequest) -> PlanCase:
     graph = load(hollow, input_shapes={"pixel_values": [1, 3, SIDE, SIDE]})
     rewrites = optimize(graph)
-    check(graph)
-    lowering = Lowering(graph, half=request.param == "f16", binding_limit=SIZES["max-storage-buffer-binding-size"])
+    check(graph, half=request.param == "f16")
+    lowering = Lowering(graph, half=request.param == "f16")
     inputs, outputs = lowering.run()
     return graph, rewrites, make_plan(lowering.dispatches, inputs, outputs, SIZES)
 

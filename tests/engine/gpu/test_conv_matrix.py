@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.probe import KERNEL_BYTES, matrix_lanes
 from engine.gpu.lowering.lowering import Lowering
@@ -18,8 +19,7 @@ from engine.gpu.plan.plan import Command, make_plan
 from tests.engine.gpu.gpu import device
 from tests.engine.models import load_graph, model, node
 
-MIB = 1 << 20
-LIMITS = {"max-buffer-size": 256 * MIB, "max-storage-buffer-binding-size": 128 * MIB}
+LIMITS = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
 
 
 def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, lanes: int = 32) -> list[Command]:
@@ -28,7 +28,7 @@ def commands(channels: int, outputs: int, *, size: int = 32, half: bool = True, 
     nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
     graph = load_graph(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
     # what lies within a network is stored as float16, what the host gives and takes is not
-    lowering = Lowering(graph, half=half, matrix_lanes=lanes, outside=())
+    lowering = Lowering(graph, Caps(LIMITS, matrix_lanes=lanes), half=half, outside=())
     inputs, outputs_ = lowering.run()
     return make_plan(lowering.dispatches, inputs, outputs_, LIMITS).commands
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import NodeProto
 
 import shaders
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
@@ -181,9 +182,7 @@ def test_no_kernel_is_without_a_case() -> None:
 
 def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) -> Plan:
     bounds = ROOMY | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    lowering = Lowering(
-        graph, half=half, matrix_lanes=lanes, binding_limit=bounds["max-storage-buffer-binding-size"], outside=()
-    )
+    lowering = Lowering(graph, Caps({**PORTABLE_LIMITS, **bounds}, matrix_lanes=lanes), half=half, outside=())
     return make_plan(lowering.dispatches, *lowering.run(), bounds)
 
 
@@ -195,7 +194,8 @@ def test_large_pictures_are_planned_within_the_limits(case: str, side: int) -> N
 
 def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
     nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
-    plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), half=True, lanes=32)
+    graph = graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1))
+    plan = plan_of(graph, half=True, lanes=32, max_compute_workgroup_storage_size=32768)
     assert "conv_matrix" in {command.dispatch.kernel for command in plan.commands}
     assert_within(plan, GUARANTEED[PER_DIMENSION])
 

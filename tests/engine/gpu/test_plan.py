@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
@@ -80,7 +81,7 @@ def test_concats_are_made_by_their_producers() -> None:
 
 def plan_of(proto: object, **limits: int) -> Plan:
     graph = load_graph(proto)  # type: ignore[arg-type]
-    lowering = Lowering(graph, binding_limit=limits.get("max-storage-buffer-binding-size", 128 * MIB))
+    lowering = Lowering(graph, Caps({**PORTABLE_LIMITS, **limits}))
     inputs, outputs = lowering.run()
     return make_plan(lowering.dispatches, inputs, outputs, SIZES | limits)
 

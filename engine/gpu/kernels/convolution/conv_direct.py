@@ -16,7 +16,7 @@ from engine.graph.ir import Node
 def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
     """Add the convolution with the chain up to ``last`` in its epilogue, one invocation an output element."""
     node, window = layer.node, layer.window
-    x, w, x_zero = layer.x, lowering.input(node, 1), layer.zero
+    x, w, x_zero = layer.x, lowering.factor(node, 1), layer.zero
     w_zero = lowering.optional(node, 3) if layer.integer else None
     channel_vectors = dict(layer.channel_vectors)
     zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]

@@ -77,7 +77,9 @@ def _weights(node: Node, lowering: Lowering) -> Tensor:
     if array is None:
         return lowering.input(node, 1)
     perm = (*range(2, array.ndim), 0, 1)
-    packed_weights = lowering.constant(array.transpose(perm), f"{node.input(1).name}:packed")
+    packed_weights = lowering.derived_constant(
+        node.input(1), "packed", lambda: array.transpose(perm), lowering.weight_storage(node.input(1))
+    )
     return packed_weights.transpose((array.ndim - 2, array.ndim - 1, *range(array.ndim - 2)))
 
 
