@@ -44,8 +44,7 @@ def refuse_window_attention(node: Node, caps: Caps, half: bool) -> str | None:
     if size % 4 or size > LARGEST_HEAD:
         return f"heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
     if _bytes_for_keys(grid.area) < 4 * _bytes_of_key(size):
-        where = f"windows of {grid.window} x {grid.window} tokens"
-        return f"{where}; backend 'webgpu' has no room for heads of {size} channels"
+        return f"windows of {grid.window} x {grid.window} tokens leave no workgroup memory for heads of {size} channels"
     nbytes, bias = x.type.size * item, node.input(1).type.size * item
     pieces = -(-tokens // _piece_tokens(nbytes, tokens, limit)) if prod(x.shape[:-2]) == 1 else 1
     if pieces > MAX_PIECES or (pieces == 1 and nbytes > limit):
