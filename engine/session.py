@@ -24,6 +24,7 @@ from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
 from engine.graph.target import ANY, Target
 from engine.kernel_time import KernelTime
+from engine.overflow import check_outputs
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
@@ -158,12 +159,17 @@ class Session:
 
         ``observe`` is called with the operator, the node's name and the seconds it took; it must not run or close a
         session. Raises InputError when an input is missing, unknown, has another dtype or shape than the model's, or
-        holds NaN (unless ``allow_nan``); BackendError when the session is closed; DeviceLostError when the GPU went
-        away, after which another session gets a new device.
+        holds NaN (unless ``allow_nan``); BackendError when the session is closed, and when in precision "f16" an output
+        of finite inputs holds NaN or infinities; DeviceLostError when the GPU went away, after which another session
+        gets a new device.
         """
         with self._gate.entered():
-            results = self._executor.run(self._arrays(inputs, allow_nan), observe)
-        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+            arrays = self._arrays(inputs, allow_nan)
+            results = self._executor.run(arrays, observe)
+        outputs = {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+        if self._precision == "f16":
+            check_outputs(arrays, outputs)
+        return outputs
 
     def profile(self, inputs: Mapping[str, np.ndarray]) -> list[KernelTime]:
         """Run once, timing each kernel: on webgpu by the GPU's own clock, otherwise node by node.
