@@ -11,7 +11,6 @@ from engine.errors import BackendError
 
 if TYPE_CHECKING:
     from engine.gpu.device.device import Device
-    from engine.gpu.run.executor import GpuExecutor
 
 QUERIES = 4096
 """Timestamps that one query set holds at the most, on every implementation."""
@@ -66,17 +65,17 @@ class Stopwatch:
         self._device.free((*self._sets, self._resolve_buffer, self._staging))
 
 
-def command_seconds(executor: GpuExecutor) -> list[float]:
+def command_seconds(executor: Any) -> list[float]:
     """The seconds of each command, from a run with one pass for each."""
     return _measure(executor, [[command] for command in executor.commands], one_submission=True)
 
 
-def gpu_seconds(executor: GpuExecutor, runs: int = 1) -> list[float]:
+def gpu_seconds(executor: Any, runs: int = 1) -> list[float]:
     """The seconds of ``runs`` whole runs, each one pass and one submission, on the inputs of the last one."""
     return _measure(executor, [executor.commands] * runs, one_submission=False)
 
 
-def _measure(executor: GpuExecutor, passes: Sequence[Sequence[Any]], *, one_submission: bool) -> list[float]:
+def _measure(executor: Any, passes: Sequence[Sequence[Any]], *, one_submission: bool) -> list[float]:
     if not passes:
         return []
     device = executor.device

@@ -11,9 +11,9 @@ from math import prod
 
 import numpy as np
 
+from engine.compiled.model import ALIGNMENT
 from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.plan.plan import ALIGNMENT
 from engine.gpu.program.chain import Tree, collapse_axes, fits_vec4, index_of, item_strides
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
 from engine.gpu.program.expressions import conversion
