@@ -79,7 +79,12 @@ def prepare(
     if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
         target = y
         y = lowering.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
-    steps = {name: (pixel_stride(tensor) or 0, tensor.strides[1]) for name, (tensor, _) in reads.items()}
+    # strides of axes of one position are chosen so that layers of other sizes have the same statements
+    one_pixel, one_channel = y.size == y.shape[1], y.shape[1] == 1
+    steps = {
+        name: (0 if one_pixel else pixel_stride(tensor) or 0, 1 if one_channel else tensor.strides[1])
+        for name, (tensor, _) in reads.items()
+    }
     vec = 4 if _has_vec4_channels(y, groups, [tensor for tensor, _ in reads.values()]) else 1
     operands, lines = [], []
     stride = pixel_stride(y) or 0
