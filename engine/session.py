@@ -259,7 +259,7 @@ def _pass_target(target: _Target, precision: str) -> Target:
     """The backend as passes see it."""
     if target.adapter is None:
         return ANY
-    from engine.gpu.lowering.missing_kernels import WebgpuTarget
+    from engine.gpu.plan.target import WebgpuTarget
 
     return WebgpuTarget(Caps(target.adapter.limits), precision == "f16")
 

@@ -1,31 +1,18 @@
-"""What the GPU has no kernel for: the check at load, whose error lists it all, and what passes ask."""
+"""The check at load for what the GPU has no kernel for, or refuses: one error lists it all."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import KERNELS, STORAGE
 from engine.gpu.lowering.refusals import refusal
-from engine.graph.ir import Graph, Node
+from engine.graph.ir import Graph
 
 UNSUPPORTED_KINDS: Mapping[tuple[str, int], str] = {("QuantizeLinear", 1): "iu"}
 """Kinds of dtypes of an input, by operator and index, that ONNX allows and the kernel does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebgpuTarget:
-    """The target of passes (engine/graph/target.py) that is a device of those capabilities."""
-
-    caps: Caps = PORTABLE
-    half: bool = False
-
-    def supports(self, node: Node) -> bool:
-        """Whether there is a kernel for the operator, and it does not refuse the node."""
-        return (node.domain, node.op) in KERNELS and refusal(node, self.caps, self.half) is None
 
 
 def check(graph: Graph, caps: Caps = PORTABLE, *, half: bool = False) -> None:

@@ -19,7 +19,7 @@ import pytest
 from engine.caps import Caps
 from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import Device, open_device
-from engine.gpu.lowering.missing_kernels import WebgpuTarget
+from engine.gpu.plan.target import WebgpuTarget
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize

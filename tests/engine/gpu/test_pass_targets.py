@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +14,9 @@ from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
 from engine.errors import UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
-from engine.gpu.lowering.missing_kernels import WebgpuTarget, check
+from engine.gpu.lowering.missing_kernels import check
 from engine.gpu.plan.plan import Plan, make_plan
+from engine.gpu.plan.target import WebgpuTarget
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.load import load
 from engine.graph.passes import (
@@ -30,7 +34,8 @@ from engine.graph.passes import (
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention, swin_blocks
 from tests.engine.gpu.gpu import run
-from tests.engine.models import execute, feeds, interpret, load_graph
+from tests.engine.models import U2NETP, execute, feeds, interpret, load_graph
+from tests.project import ROOT
 from tools.make_birefnet import make_birefnet
 
 
@@ -99,6 +104,18 @@ def test_bindings_bound_what_is_fused() -> None:
     assert not is_fused(graph)
     optimize(graph, WebgpuTarget(PORTABLE))
     assert is_fused(graph)
+
+
+def test_the_first_model_of_a_process_gets_all_passes() -> None:
+    """Kernels register themselves when they are imported: whoever asks for them has them."""
+    script = (
+        "from engine.gpu.plan.target import WebgpuTarget\n"
+        "from engine.graph.load import load\n"
+        "from engine.graph.passes import optimize\n"
+        f"print(optimize(load({str(U2NETP)!r}), WebgpuTarget())['fuse_activation'])\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(process.stdout) > 50
 
 
 class NothingNew:
