@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,9 +22,11 @@ from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
-from engine.graph.target import ANY, Target
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
+
+if TYPE_CHECKING:
+    from engine.graph.target import Target
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
@@ -258,6 +260,8 @@ def _resolve(backend: str, precision: str, adapter: str | int | None) -> _Target
 def _pass_target(target: _Target, precision: str) -> Target:
     """The backend as passes see it."""
     if target.adapter is None:
+        from engine.graph.target import ANY
+
         return ANY
     from engine.gpu.plan.target import WebgpuTarget
 
