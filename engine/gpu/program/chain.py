@@ -57,16 +57,18 @@ def chain_dispatches(
     views = [_broadcast(tensor, y.shape) for _, tensor, _ in reads]
     extents, strides = collapse_axes(y, views)
     if len(extents) > 1 and _row_exceeds_binding(extents, strides, [y, *views], binding_limit):
-        # two layouts, such as channels first and channels last, so that any row spans much: a dispatch a position
+        # two layouts, such as channels first and channels last, so that any row spans much: halves of the axis that
+        # lies farthest apart, as often as it takes
         axis = max(
             range(y.rank), key=lambda axis: y.shape[axis] > 1 and max(abs(tensor.strides[axis]) for tensor in views)
         )
-        for position in range(y.shape[axis]):
+        middle = y.shape[axis] // 2
+        for first, count in ((0, middle), (middle, y.shape[axis] - middle)):
             parts = [
-                (name, part.slice(axis, position, 1), kind) for (name, _, kind), part in zip(reads, views, strict=True)
+                (name, part.slice(axis, first, count), kind) for (name, _, kind), part in zip(reads, views, strict=True)
             ]
             yield from chain_dispatches(
-                tree, parts, y.slice(axis, position, 1), dtype=dtype, binding_limit=binding_limit
+                tree, parts, y.slice(axis, first, count), dtype=dtype, binding_limit=binding_limit
             )
         return
     vec = 4 if fits_vec4(extents, strides, [y, *views]) else 1
