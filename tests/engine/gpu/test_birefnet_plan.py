@@ -98,3 +98,5 @@ def test_memory(plan_case: PlanCase) -> None:
 def test_dispatches(plan_case: PlanCase) -> None:
     plan = plan_case[2]
     assert 400 < len(plan.commands) <= 700
+    # measured: 89 and 102
+    assert len({command.source for command in plan.commands}) <= (105 if is_half(plan) else 90)
