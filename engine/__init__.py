@@ -23,7 +23,7 @@ from engine.errors import (
 from engine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from engine.cpu.threads import available_cores as available_cores
+    from engine.cores import available_cores as available_cores
     from engine.cpu.threads import single_threaded_blas as single_threaded_blas
     from engine.forks import in_child as in_child
     from engine.gate import Gate as Gate
@@ -79,7 +79,7 @@ _MODULES = {
     "Session": "session",
     "SessionInfo": "session",
     "TensorInfo": "session",
-    "available_cores": "cpu.threads",
+    "available_cores": "cores",
     "compare": "parity",
     "deviates": "parity",
     "devices": "gpu.device.listing",

@@ -15,7 +15,8 @@ from engine.cpu.interpreter import ReferenceExecutor
 from engine.cpu.kernel import Observer
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
-from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.choice import choose, no_adapter
 from engine.gpu.device.device import open_device
 from engine.graph.ir import Graph, Value
 from engine.graph.load import load

@@ -36,8 +36,8 @@ import numpy as np
 import onnxruntime as ort
 
 from engine import Session
+from engine.cores import available_cores
 from engine.cpu import blas
-from engine.cpu.threads import available_cores
 from tools.fetch_models import ROOT
 from tools.fixtures import NETWORKS, PHOTO, Network, onnxruntime_session
 from tools.layers import LAYERS, Layer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.cpu.threads import available_cores
+from engine.cores import available_cores
 from nss.interfaces.interface import complete
 from nss.models.catalogue import CATALOGUE, ModelSpec
 from nss.photos import image_io

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cpu.threads import available_cores
+from engine.cores import available_cores
 from tools.fuzzing.children import Context, Limits, run_cases
 from tools.fuzzing.image_cases import ImageCases
 from tools.fuzzing.onnx_cases import OnnxCases

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import threadpoolctl
 
+from engine.cores import available_cores
 from engine.forks import in_child, numerics
 
 Item = TypeVar("Item")
@@ -30,13 +31,6 @@ WAKE_NS = 50_000
 
 LONG_NS = 4_000_000
 """Work of this length is cut finer, so that workers that are held up do not hold up the others."""
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _TURN = threading.Lock()

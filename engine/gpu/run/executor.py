@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from engine.compiled.model import CompiledProgram
 from engine.errors import TooLargeError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.device import Device
-from engine.gpu.device.probe import matrix_lanes
 from engine.gpu.lowering.lowering import Lowering, storage_array
 from engine.gpu.lowering.missing_kernels import check
-from engine.gpu.plan.plan import ALIGNMENT, make_plan
+from engine.gpu.plan.plan import ALIGNMENT, Command, make_plan
 from engine.gpu.program.tensor import NUMPY_TYPES, Tensor
 from engine.graph.ir import Graph, Value
 from engine.kernel_time import KernelTime, kernel_time
@@ -44,7 +45,7 @@ class GpuExecutor:
         check(graph)
         bounds = {**device.limits, **(limits or {})}
         largest = bounds["max-storage-buffer-binding-size"]
-        lanes = matrix_lanes(device) if half else 0
+        lanes = device.caps.matrix_lanes if half else 0
         lowering = Lowering(graph, half=half, matrix_lanes=lanes, binding_limit=largest, outside=outside)
         self._inputs, self._outputs = lowering.run()
         self.plan = make_plan(
@@ -60,7 +61,8 @@ class GpuExecutor:
         self._run_unfinished = False
         try:
             self._allocate()
-            self._commands = [self._command(index) for index in range(len(self.plan.commands))]
+            pipelines = [self._pipeline(command) for command in self.plan.commands]
+            self._commands = [self._command(index, future.result()) for index, future in enumerate(pipelines)]
         except TooLargeError as error:
             self.close()
             raise TooLargeError(f"{error}; the model takes {sum(self.plan.buffers):,} bytes there") from error
@@ -92,10 +94,13 @@ class GpuExecutor:
         inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
         self._staging = inputs, results
 
-    def _command(self, index: int) -> tuple[Any, Any, tuple[int, int, int]]:
+    def _pipeline(self, command: Command) -> Future[Any]:
+        dispatch = command.dispatch
+        return self.device.compile(CompiledProgram(dispatch.label, command.source, dispatch.trusted), trusted=True)
+
+    def _command(self, index: int, pipeline: Any) -> tuple[Any, Any, tuple[int, int, int]]:
         command = self.plan.commands[index]
         dispatch = command.dispatch
-        pipeline = self.device.pipeline(command.source, dispatch.label, trusted=dispatch.trusted)
         size = -(-(2 + len(dispatch.operands) + len(dispatch.uniforms)) * 4 // 16) * 16
         entries = [(self._uniforms, command.uniform, size)]
         entries += [(self._buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]

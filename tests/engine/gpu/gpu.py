@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.choice import choose, no_adapter
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.device.probe import KERNEL_BYTES, matrix_lanes
+from engine.gpu.device.probe import KERNEL_BYTES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.limits import footprint
 from engine.gpu.plan.plan import Command, make_plan
@@ -70,4 +70,4 @@ def test_software_adapters_have_none() -> None:
     gpu = device()
     if not gpu.adapter.software:
         pytest.skip(f"{gpu.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
-    assert matrix_lanes(gpu) == 0
+    assert gpu.caps.matrix_lanes == 0
