@@ -1,7 +1,8 @@
 """An ONNX engine: a model file becomes a static plan that NumPy or WebGPU runs.
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
-``compare`` holds one backend to another, ``environment`` says which versions a result depends on;
+``remember_adapters`` keeps what was found out about them, ``compare`` holds one backend to another, ``environment``
+says which versions a result depends on;
 ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import DeviceInfo as DeviceInfo
     from engine.gpu.device.listing import Devices as Devices
     from engine.gpu.device.listing import devices as devices
+    from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
     from engine.kernel_time import KernelTime as KernelTime
     from engine.parity import NodeError as NodeError
@@ -65,6 +67,7 @@ __all__ = [
     "devices",
     "environment",
     "in_child",
+    "remember_adapters",
     "single_threaded_blas",
 ]
 
@@ -85,6 +88,7 @@ _MODULES = {
     "devices": "gpu.device.listing",
     "environment": "provenance",
     "in_child": "forks",
+    "remember_adapters": "gpu.device.memory",
     "single_threaded_blas": "cpu.threads",
 }
 """The modules of the names that are imported on first use."""

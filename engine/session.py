@@ -254,7 +254,7 @@ def _executor(
 
 
 def _on_gpu(backend: str, adapter: str | int | None) -> _Target:
-    choice = choose(adapter)
+    choice = choose(adapter, remembered=backend == "auto")
     if choice.adapter is not None:
         return _Target("webgpu", choice.reason, choice.adapter)
     if backend == "auto":

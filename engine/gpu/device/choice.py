@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.errors import BackendError
+from engine.gpu.device import memory
 from engine.gpu.device.adapters import KINDS, Adapter, adapter_list, adapters, implementation_list
 from engine.gpu.device.implementations import IMPLEMENTATIONS, installed_implementations
 
@@ -18,15 +19,24 @@ class Choice:
     reason: str
 
 
-def choose(requested: str | int | None = None) -> Choice:
+def choose(requested: str | int | None = None, *, remembered: bool = False) -> Choice:
     """The adapter for a session: the requested one, or the best hardware adapter, or None with the reason.
 
     The first implementation that has a hardware adapter that fits gives it, a discrete one before an integrated one,
     and those behind it are not loaded. ``requested`` is an index, an implementation ("dawn", "wgpu"), or a part of an
-    adapter's name or driver. A software adapter must be requested: NumPy is many times faster than one. Raises
+    adapter's name or driver. A software adapter must be requested: NumPy is many times faster than one. With
+    ``remembered`` nothing is loaded where an earlier search found no hardware adapter (``memory.py``). Raises
     BackendError where no adapter matches.
     """
-    return _requested(str(requested)) if requested is not None else _best()
+    if requested is not None:
+        return _requested(str(requested))
+    reason = memory.absence() if remembered else None
+    if reason is not None:
+        return Choice(None, reason)
+    choice = _best()
+    if choice.adapter is None:
+        memory.note_absence(choice.reason)
+    return choice
 
 
 def _best() -> Choice:

@@ -26,7 +26,6 @@ class DeviceInfo:
     implementation: str
     api: str
     driver: str
-    kind: str
     software: bool
     f16: bool
     timestamps: bool
@@ -38,6 +37,7 @@ class DeviceInfo:
     ordinal: int = 0
     equals: int = 1
     description: str = ""
+    kind: str = "other"
 
 
 @dataclass(frozen=True, slots=True)

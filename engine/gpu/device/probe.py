@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from engine.forks import is_foreign
+from engine.gpu.device import memory
 from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
 from engine.gpu.device.base import matrix_shape
 from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
 from engine.gpu.program.template import render
+from engine.version import __version__
 
 KERNEL_SHAPE = "f16→f32 16x16x16"
 """The matrix shape and types that the kernels use."""
@@ -30,12 +32,13 @@ class MatrixUnits:
     """The result of a probe: whether a product was right (None where none was tried), and one line on why.
 
     ``lanes`` is the size of a subgroup where the kernels here can use the units, else 0: the product was right, in
-    their shape, and all subgroups have one size and consecutive invocations.
+    their shape, and all subgroups have one size and consecutive invocations. ``tried`` says that a product was made.
     """
 
     works: bool | None
     reason: str
     lanes: int = 0
+    tried: bool = False
 
 
 _results: dict[tuple[str, int], MatrixUnits] = {}
@@ -50,7 +53,31 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
     with library_lock():
         if key not in _results:
             _results[key] = try_matrix_units(adapter)
+            _note(adapter, _results[key])
         return _results[key]
+
+
+def matrix_lanes(adapter: Adapter) -> int:
+    """``MatrixUnits.lanes`` of an adapter, as it was remembered; else it is probed."""
+    key = adapter.implementation, adapter.position
+    if not adapter.matrix_shapes:
+        return 0
+    with library_lock():
+        entry = memory.matrix_units(_name(adapter)) if key not in _results else None
+        lanes = entry.get("lanes") if entry else None
+        return lanes if isinstance(lanes, int) and 0 <= lanes <= 128 else probe_matrix_units(adapter).lanes
+
+
+def _note(adapter: Adapter, result: MatrixUnits) -> None:
+    """Remember a product; a device that was refused may be given another time."""
+    if result.tried:
+        memory.note_matrix_units(_name(adapter), {"lanes": result.lanes})
+
+
+def _name(adapter: Adapter) -> str:
+    """What changes with the adapter, its driver, the implementation, or the kernels here."""
+    stamp = memory.implementation_stamp(adapter.implementation)
+    return " | ".join((__version__, stamp, adapter.name, adapter.driver, adapter.backend, str(adapter.make)))
 
 
 def try_matrix_units(adapter: Adapter) -> MatrixUnits:
@@ -72,7 +99,7 @@ def try_matrix_units(adapter: Adapter) -> MatrixUnits:
                 and KERNEL_SHAPE in adapter.matrix_shapes
                 and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
             )
-            return MatrixUnits(result.works, result.reason, _subgroup_lanes(device) if usable else 0)
+            return MatrixUnits(result.works, result.reason, _subgroup_lanes(device) if usable else 0, tried=True)
         finally:
             device.destroy()
     except Exception as error:  # whatever an experimental feature ends in

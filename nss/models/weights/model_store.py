@@ -49,6 +49,11 @@ def release_dir() -> Path:
     return _folder("NSS_CACHE_DIR", "models", cache=True)
 
 
+def adapter_folder() -> Path:
+    """The folder of what is remembered of adapters. It need not exist. Raises ModelUnavailableError as `_folder`."""
+    return _folder("NSS_CACHE_DIR", "", cache=True)
+
+
 def _folder(variable: str, default: str, *, cache: bool = False) -> Path:
     """The folder that the variable names, or the default in the user's data directory (or cache directory).
 
