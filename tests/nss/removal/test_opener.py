@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -160,14 +162,14 @@ def test_what_cannot_be_kept_does_no_harm(path: Path, is_raised: bool, monkeypat
 
     monkeypatch.setattr(engine.ModelCache, "put", put)
     with Remover(path, backend="numpy", quiet=True) as remover:
-        mask = remover.remove(PHOTO).mask
+        mask = remover.finish(remover.infer(remover.prepare(PHOTO))).mask
         assert remover.store() == ("[Errno 28] No space left on device" if is_raised else None)
     assert np.array_equal(remove(path, cache=False)[0], mask)
 
 
 def test_a_model_that_changes_while_it_is_open_is_not_kept(path: Path) -> None:
     with Remover(path, backend="numpy", quiet=True) as remover:
-        remover.remove(PHOTO)
+        remover.infer(remover.prepare(PHOTO))
         save_model(path.with_name("new.onnx"), probability()).replace(path)
     assert compiled.entries() == []
 
@@ -175,10 +177,21 @@ def test_a_model_that_changes_while_it_is_open_is_not_kept(path: Path) -> None:
 def test_nothing_is_kept_before_a_result_or_by_a_signal(path: Path) -> None:
     with Remover(path, backend="numpy", quiet=True):
         pass
+    assert compiled.entries() == []
     with pytest.raises(KeyboardInterrupt), Remover(path, backend="numpy", quiet=True) as remover:  # noqa: PT012
-        remover.remove(PHOTO)
+        remover.infer(remover.prepare(PHOTO))
         raise KeyboardInterrupt
     assert compiled.entries() == []
+
+
+def test_a_remover_that_stays_open_keeps_its_model_too(path: Path) -> None:
+    remover = Remover(path, backend="numpy", quiet=True)
+    remover.remove(PHOTO)
+    (storing,) = [thread for thread in threading.enumerate() if thread.name == "nss-store"] or [None]
+    if storing is not None:
+        storing.join()
+    assert len(compiled.entries()) == 1
+    remover.close()
 
 
 def test_each_shape_has_an_entry(tmp_path: Path, unread: list[str]) -> None:
@@ -234,6 +247,31 @@ def test_a_forked_child_goes_on_with_what_came_from_the_cache(path: Path) -> Non
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
         assert np.array_equal(remover.remove(PHOTO).mask, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_is_forked_while_an_entry_is_written_leaves_that_to_its_parent(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, done = threading.Event(), threading.Event()
+    plain = engine.ModelCache.put
+
+    def put(cache: engine.ModelCache, key: str, model: engine.CompiledModel) -> bool:
+        begun.set()
+        return done.wait(60) and plain(cache, key, model)
+
+    monkeypatch.setattr(engine.ModelCache, "put", put)
+    with Remover(path, backend="numpy", quiet=True) as remover:
+        remover.remove(PHOTO)
+        assert begun.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            remover.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        done.set()
+    assert len(compiled.entries()) == 1
 
 
 def test_weights_beside_the_model_are_looked_at(tmp_path: Path, unread: list[str]) -> None:
