@@ -16,6 +16,7 @@ from engine.graph.ir import Graph, Value
 from engine.graph.load import load
 from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
+from engine.graph.target import ANY, Target
 
 
 def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
@@ -48,7 +49,13 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
     if backend == "numpy" and precision == "f16":
         raise BackendError("precision 'f16' is not available: the CPU computes in f32; use 'f32'")
     with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
-        read = read_graph(model, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
+        read = read_graph(
+            model,
+            input_shapes=input_shapes,
+            outputs=outputs,
+            input_values=input_values,
+            pass_target=_pass_target(backend, caps, precision),
+        )
         if backend == "numpy":
             from engine.cpu.compiled import compile_numpy
 
@@ -64,6 +71,15 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
             origin=origin,
             metadata=metadata,
         )
+
+
+def _pass_target(backend: str, caps: Caps, precision: str) -> Target:
+    """The backend as passes see it."""
+    if backend == "numpy":
+        return ANY
+    from engine.gpu.plan.target import WebgpuTarget
+
+    return WebgpuTarget(caps, precision == "f16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +98,16 @@ def read_graph(
     input_shapes: Mapping[str, Sequence[int]] | None,
     outputs: Sequence[str] | str | None,
     input_values: Mapping[str, np.ndarray] | None,
-    passes: bool = True,
+    pass_target: Target | None,
 ) -> ReadGraph:
-    """The graph of a model, with ``passes`` after these. Raises what ``engine.graph.load.load`` raises."""
+    """The graph of a model after the passes for ``pass_target``, or without any.
+
+    Raises what ``engine.graph.load.load`` raises.
+    """
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
     graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
     inputs, outputs_ = ([Value(value.name, value.type) for value in values] for values in (graph.inputs, graph.outputs))
     in_file, loaded = len(file.proto.graph.node), len(graph.nodes)
-    fired = optimize(graph) if passes else {}
+    fired = {} if pass_target is None else optimize(graph, pass_target)
     counts = GraphCounts(in_file=in_file, loaded=loaded, planned=len(graph.nodes), passes=fired)
     return ReadGraph(graph, inputs, outputs_, counts)

@@ -108,7 +108,7 @@ def compare(
         nodes: tuple[NodeError, ...] = ()
         if per_node:
             graph = load(file, **options)
-            optimize(graph)
+            optimize(graph, candidate.pass_target)
             nodes = _Walk(graph, candidate, oracle, [feeds[value.name] for value in graph.inputs]).nodes()
         tolerance = RTOL[precision] if rtol is None else rtol
         info = candidate.info

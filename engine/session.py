@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 
 import numpy as np
 
+from engine.caps import Caps
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
@@ -16,6 +17,7 @@ from engine.gate import Gate
 from engine.gpu.device.device import open_device
 from engine.gpu.plan.limits import MATRIX_FEATURE
 from engine.kernel_time import KernelTime
+from engine.overflow import check_outputs
 from engine.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from engine.cpu.kernel import Observer
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
+    from engine.graph.target import Target as PassTarget
 
 
 @runtime_checkable
@@ -141,7 +144,7 @@ class Session:
                     input_shapes=input_shapes,
                     outputs=outputs,
                     input_values=input_values,
-                    passes=self._target.backend != "reference",
+                    pass_target=None if self._target.backend == "reference" else self.pass_target,
                 )
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
                 source = _compiled(read.graph, self._target, precision, outputs=read.outputs, counts=counts)
@@ -195,12 +198,17 @@ class Session:
 
         ``observe`` is called with the operator, the node's name and the seconds it took; it must not run or close a
         session. Raises InputError when an input is missing, unknown, has another dtype or shape than the model's, or
-        holds NaN (unless ``allow_nan``); BackendError when the session is closed; DeviceLostError when the GPU went
-        away, after which another session gets a new device.
+        holds NaN (unless ``allow_nan``); BackendError when the session is closed, and when in precision "f16" an output
+        of finite inputs holds NaN or infinities; DeviceLostError when the GPU went away, after which another session
+        gets a new device.
         """
         with self._gate.entered():
-            results = self._executor.run(self._arrays(inputs, allow_nan), observe)
-        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+            arrays = self._arrays(inputs, allow_nan)
+            results = self._executor.run(arrays, observe)
+        outputs = {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+        if self._precision == "f16":
+            check_outputs(arrays, outputs)
+        return outputs
 
     def profile(self, inputs: Mapping[str, np.ndarray]) -> list[KernelTime]:
         """Run once, timing each kernel: on webgpu by the GPU's own clock, otherwise node by node.
@@ -228,8 +236,17 @@ class Session:
 
         Values are stored in the precision that they have in the whole. The caller closes it.
         """
-        outside = (*whole.inputs, *whole.outputs)
+        outside = [*whole.inputs, *whole.outputs]
+        if self._precision == "f16":
+            from engine.gpu.lowering.storage import parameters
+
+            outside += parameters(whole)
         return _executor(_compiled(part, self._target, self._precision, outside=outside), self._target)[0]
+
+    @property
+    def pass_target(self) -> PassTarget:
+        """The session's backend, as passes ask it what it runs."""
+        return _pass_target(self._target, self._precision)
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
@@ -290,6 +307,17 @@ def _compiled(
         outputs=outputs,
         counts=counts,
     )
+
+
+def _pass_target(target: Target, precision: str) -> PassTarget:
+    """The backend as passes see it."""
+    if target.adapter is None:
+        from engine.graph.target import ANY
+
+        return ANY
+    from engine.gpu.plan.target import WebgpuTarget
+
+    return WebgpuTarget(Caps(target.adapter.limits), precision == "f16")
 
 
 def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, str]:

@@ -14,8 +14,9 @@
 // Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
 // zero; y  by pixel_y elements a pixel, channels side by side. Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each
 // invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k.
-{% if splits %}
-// The k axis is cut in {{ splits }}: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts. For layers with too few tiles to fill a GPU.
+{% if partial %}
+// The k axis is cut into parts, for layers with too few tiles to fill a GPU: workgroup z computes one part of the sums, and a
+// second kernel (conv_sum) adds the parts.
 {% endif %}
 //
 // The host guarantees: count pixels lie within every binding.
@@ -72,7 +73,7 @@ var<private> zero_point: vec4<i32>;
 {% endfor %}
     workgroupBarrier();
   }
-{% with inside = 'm <= last_m', row = 'm, group', part = ', part' if splits else '' %}
+{% with inside = 'm <= last_m', row = 'm, group', part = ', part' if partial else '' %}
 {% include "parts/tile_store.wgsl" %}
 {% endwith %}
 {% endblock %}

@@ -2,14 +2,14 @@
 //
 //   y[m, c] = epilogue(sum over taps t and channels i of x[image, group channels i, position(m, t)] * w[c, i, t])
 //
-// x is [N, C, *spatial] and w is [M, C / groups, *kernel], both by strides that are constants here; spatial axes: {{ out | length }}.
+// x is [N, C, *spatial] and w is [M, C / groups, *kernel], both by strides; spatial axes: {{ kernel | length }}.
 // The host guarantees: count pixels of y lie within every binding, and x's binding holds their images whole.
 {% extends "bases/elements.wgsl" %}
 {% set vec = 1 %}
 {% set S = 'i32' if integer else 'f32' %}
-{% set rank = out | length %}
+{% set rank = kernel | length %}
 {% block main %}
-  let channels_out = params.pixel_channels;
+  let channels_out = params.channels_out;
   let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * channels_out) {
     return;
@@ -18,30 +18,30 @@
   let c = index % channels_out;
   var rest = m;
 {% for axis in range(rank - 1, -1, -1) %}
-  let o{{ axis }} = rest % {{ out[axis] }} * {{ window_strides[axis] }} - {{ begin[axis] }};
-  rest = rest / {{ out[axis] }};
+  let o{{ axis }} = rest % params.out{{ axis }} * params.stride{{ axis }} - params.begin{{ axis }};
+  rest = rest / params.out{{ axis }};
 {% endfor %}
-  let x_at = params.base_x + rest * {{ x_strides[0] }} + c / {{ outputs }} * {{ channels * x_strides[1] }};
-  let w_at = params.base_w + c * {{ w_strides[0] }};
+  let x_at = params.base_x + rest * params.x_step0 + c / params.outputs * params.channels * params.x_step1;
+  let w_at = params.base_w + c * params.w_step0;
 {% if has_x_zero %}
   let x_zero_point = {{ S }}(x_zero[params.base_x_zero]);
 {% endif %}
 {% if has_w_zero %}
-  let w_zero_point = {{ S }}(w_zero[params.base_w_zero + c * {{ w_zero_stride }}]);
+  let w_zero_point = {{ S }}(w_zero[params.base_w_zero + c * params.w_zero_step]);
 {% endif %}
   var sum = {{ S }}();
 {% for axis in range(rank) %}
   for (var t{{ axis }} = 0; t{{ axis }} < {{ kernel[axis] }}; t{{ axis }} += 1) {
-    let s{{ axis }} = o{{ axis }} + t{{ axis }} * {{ dilations[axis] }};
-    if (s{{ axis }} < 0 || s{{ axis }} >= {{ spatial[axis] }}) {
+    let s{{ axis }} = o{{ axis }} + t{{ axis }} * params.dilation{{ axis }};
+    if (s{{ axis }} < 0 || s{{ axis }} >= params.extent{{ axis }}) {
       continue;
     }
 {% endfor %}
-    let x_tap = x_at{% for axis in range(rank) %} + s{{ axis }} * {{ x_strides[axis + 2] }}{% endfor %};
-    let w_tap = w_at{% for axis in range(rank) %} + t{{ axis }} * {{ w_strides[axis + 2] }}{% endfor %};
-    for (var i = 0; i < {{ channels }}; i += 1) {
-      let a = {{ S }}(x[x_tap + i * {{ x_strides[1] }}]){{ ' - x_zero_point' if has_x_zero }};
-      let b = {{ S }}(w[w_tap + i * {{ w_strides[1] }}]){{ ' - w_zero_point' if has_w_zero }};
+    let x_tap = x_at{% for axis in range(rank) %} + s{{ axis }} * params.x_step{{ axis + 2 }}{% endfor %};
+    let w_tap = w_at{% for axis in range(rank) %} + t{{ axis }} * params.w_step{{ axis + 2 }}{% endfor %};
+    for (var i = 0; i < {{ '1' if depthwise else 'params.channels' }}; i += 1) {
+      let a = {{ S }}(x[x_tap + i * params.x_step1]){{ ' - x_zero_point' if has_x_zero }};
+      let b = {{ S }}(w[w_tap + i * params.w_step1]){{ ' - w_zero_point' if has_w_zero }};
       sum += a * b;
     }
 {% for axis in range(rank) %}

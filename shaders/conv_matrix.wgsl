@@ -3,8 +3,8 @@
 // Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of 16 x 16, in steps of
 // {{ bk }} along k. Sums leave the fragments through workgroup memory, 16 x 16 a subgroup at a time, since only there can the
 // epilogue know whose they are.
-{% if splits %}
-// The k axis is cut in {{ splits }}: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts.
+{% if partial %}
+// The k axis is cut into parts: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts.
 {% endif %}
 //
 // The host guarantees: count pixels lie within every binding; subgroups have {{ lanes }} invocations, side by side in the
@@ -108,7 +108,7 @@ var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
     if (m <= last_m) {
       let at = subgroup * 256 + item * 4;
       let four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-      store(m, group, tile_n + own_n + {{ j * 16 }} + item % 4 * 4, four{{ ', part' if splits }});
+      store(m, group, tile_n + own_n + {{ j * 16 }} + item % 4 * 4, four{{ ', part' if partial }});
     }
   }
   workgroupBarrier();

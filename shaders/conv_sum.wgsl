@@ -8,15 +8,15 @@
 {% block main %}
   let n4s = params.n_padded / 4;
   let index = linear_index(workgroup_id, num_workgroups, local_index);
-  if (index >= params.count * n4s * {{ groups }}) {
+  if (index >= params.count * n4s * params.groups) {
     return;
   }
   let row = index / n4s;
-  let m = params.first + row / {{ groups }};
-  let group = row % {{ groups }};
+  let m = params.first + row / params.groups;
+  let group = row % params.groups;
   var sums = {{ S }}();
-  for (var part = 0; part < {{ splits }}; part += 1) {
-    sums += x[params.base_x + ((m * {{ splits }} + part) * {{ groups }} + group) * n4s + index % n4s];
+  for (var part = 0; part < params.splits; part += 1) {
+    sums += x[params.base_x + ((m * params.splits + part) * params.groups + group) * n4s + index % n4s];
   }
   store(m, group, index % n4s * 4, sums);
 {% endblock %}

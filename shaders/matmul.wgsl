@@ -3,7 +3,7 @@
 //   y[z, m, n] = chain(sum over k of a[z, m, k] * b[z, k, n])
 //
 // z counts the batch, over {{ batch }} axes of any strides. a, b and y lie by strides: a {{ 'four k at a time' if a_vec == 4 else 'element by element' }}, b {{ ('as ' ~ codes ~ ' of successive n in words') if codes else 'four n at a time' if b_vec == 4 else 'element by element' }}.
-// The chain is element-wise; what it reads has the shape of y by strides that are constants here, 0 where it repeats.
+// The chain is element-wise; what it reads has the shape of y by strides, 0 where it repeats.
 {% if codes %}
 // An element of b is {{ 'one of 16 levels' if levels else 'an integer' }}{{ ' less a zero point' if not levels }}{{ ', times a scale for each ' ~ block ~ ' of k' if scaled }}; rows of words, scales and zero points are padded to whole items.
 {% endif %}

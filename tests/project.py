@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,3 +21,35 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             module = ".".join(filter(None, (base, entry.module)))
             yield entry.lineno, module
             yield from ((entry.lineno, f"{module}.{alias.name}") for alias in entry.names)
+
+
+def modules(folder: str) -> dict[str, Path]:
+    """Every Python file of a folder of the project by its dotted name."""
+    names = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports_within(path: Path, names: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
+    """Line and name of each of the files ``names`` that a file imports: the file itself, where its name is imported."""
+    packages = {name.split(".")[0] for name in names}
+    own = [(line, name) for line, name in imports(path) if name.split(".")[0] in packages]
+    for line, name in own:
+        if name in names:
+            # "from nss.photos import image_io" names the room and the file; only the file counts
+            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in own):
+                continue
+            yield line, name
+        elif name.rpartition(".")[0] not in names:
+            yield line, name
+
+
+def in_circles(edges: Mapping[str, set[str]]) -> list[str]:
+    """What imports itself round a circle, or imports what does; ``edges`` are what each imports."""
+    remaining = dict(edges)
+    while free := [name for name, others in remaining.items() if not others & remaining.keys() - {name}]:
+        for name in free:
+            del remaining[name]
+    return sorted(remaining)

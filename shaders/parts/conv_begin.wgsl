@@ -3,11 +3,11 @@
   let local = i32(local_index);
   let tile_m = params.first + i32(workgroup_id.x) * {{ bm }};
   let tile_n = i32(workgroup_id.y) * {{ bn }};
-{% if splits %}
-  let group = i32(workgroup_id.z) / {{ splits }};
-  let part = i32(workgroup_id.z) % {{ splits }};
-  let first_step = params.steps * part / {{ splits }};
-  let last_step = params.steps * (part + 1) / {{ splits }};
+{% if partial %}
+  let group = i32(workgroup_id.z) / params.splits;
+  let part = i32(workgroup_id.z) % params.splits;
+  let first_step = params.steps * part / params.splits;
+  let last_step = params.steps * (part + 1) / params.splits;
 {% else %}
   let group = i32(workgroup_id.z);
   let first_step = 0;

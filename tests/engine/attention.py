@@ -1,12 +1,14 @@
-"""Graphs of one WindowAttention, for the kernels of every backend."""
+"""Graphs of one WindowAttention, for the kernels of every backend, and models of Swin blocks, for passes."""
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
+from tools.make_birefnet import BiRefNet, Map, Size
 
 
 def attention(
@@ -38,3 +40,15 @@ def attention(
     y = Value("y", infer(node)[0])
     node.outputs.append(y)
     return Graph([x], [y], [node])
+
+
+def swin_blocks(
+    form: str, side: int, *shifts: int, window: int = 3, heads: int = 2, channels: int = 8
+) -> onnx.ModelProto:
+    """Swin blocks in turn, as that exporter writes them, over a grid of ``side`` tokens a side."""
+    maker = BiRefNet(Size(channels, (2,), (heads,), window), form)
+    tokens = Map("x", channels, side)
+    for number, shift in enumerate(shifts):
+        tokens = maker.swin_block(f"block{number}", tokens, heads, shift)
+    dims = 1, side * side, channels
+    return maker.g.model({"x": dims}, {"y": (tokens.name, dims)})

@@ -18,6 +18,7 @@ import engine
 from engine import BackendError, Caps, InputError, ModelFile, Session, TooLargeError
 from engine.caps import PORTABLE_LIMITS
 from engine.compiled.model import GpuPlan
+from engine.gpu.device.device import Device
 from engine.gpu.plan.compile_graph import compile_graph
 from engine.gpu.plan.limits import check_needs
 from engine.gpu.run.executor import GpuExecutor
@@ -189,6 +190,48 @@ def test_a_session_keeps_what_it_compiled_only_where_it_was_asked_to() -> None:
         gc.collect()
         assert trace() is None
         np.testing.assert_array_equal(session.run(inputs)["y"], expected)
+
+
+def test_weights_go_up_while_programs_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def note(name: str) -> None:
+        method = getattr(Device, name)
+
+        def noted(self: Device, *args: Any, **options: Any) -> Any:
+            calls.append(name)
+            return method(self, *args, **options)
+
+        monkeypatch.setattr(Device, name, noted)
+
+    for name in ("compile", "upload", "bind_group"):
+        note(name)
+    compiled = engine.compile(SMALL)
+    with open_on_device(compiled):
+        pass
+    assert isinstance(compiled.plan, GpuPlan)
+    programs, commands = len(compiled.plan.programs), len(compiled.plan.commands)
+    assert calls == ["compile"] * programs + ["upload"] + ["bind_group"] * commands
+
+
+def test_a_session_says_whether_matrix_units_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No software adapter has them: what would run there is no executor of theirs."""
+    gpu = device()
+    if not gpu.f16:
+        pytest.skip(f"{gpu.adapter} has no shader-f16: WHAT A SESSION SAYS OF MATRIX UNITS IS NOT TESTED")
+    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
+    wide = model(
+        [node("Neg", "x", "n"), node("Conv", "n w", "c"), node("Relu", "c", "y")],
+        {"x": [1, 64, 32, 32]},
+        "y",
+        {"w": np.ones((64, 64, 1, 1), np.float32)},
+    ).SerializeToString()
+    monkeypatch.setattr("engine.gpu.run.executor.check_needs", lambda *_: None)
+    monkeypatch.setattr("engine.gpu.run.executor.GpuExecutor._load", lambda *_: None)
+    for lanes in (0, 32):
+        caps = Caps(limits=roomy, features=("shader-f16",), matrix_lanes=lanes)
+        with open_on_device(engine.compile(wide, precision="f16", caps=caps)) as session:
+            assert session.info.matrix_units == (lanes > 0)
 
 
 def test_weights_are_packed_one_at_a_time_and_again() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import engine
-from tests.project import ROOT, imports
+from tests.project import ROOT, imports, imports_within, in_circles, modules
 
 NSS = ROOT / "nss"
 
@@ -22,39 +20,17 @@ FACES = {"nss", "nss.__main__"}
 """What a program or a shell starts with; they lead into every room, and no room comes back to them."""
 
 
-def modules() -> dict[str, Path]:
-    """Every file of ``nss`` by its dotted name."""
-    names = {}
-    for path in sorted(NSS.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return names
-
-
-def imports_within(path: Path, names: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
-    """Line and name of each file of ``nss`` that a file imports: the file itself, where a name of it is imported."""
-    own = [(line, name) for line, name in imports(path) if name.split(".")[0] == "nss"]
-    for line, name in own:
-        if name in names:
-            # "from nss.photos import image_io" names the room and the file; only the file counts
-            if any(other.startswith(f"{name}.") and other in names and at == line for at, other in own):
-                continue
-            yield line, name
-        elif name.rpartition(".")[0] not in names:
-            yield line, name
-
-
 def room(name: str) -> int:
     return ROOMS.index(name.split(".")[1])
 
 
 def test_every_file_is_in_a_room() -> None:
-    assert {name.split(".")[1] for name in modules() if name not in FACES} == set(ROOMS)
+    assert {name.split(".")[1] for name in modules("nss") if name not in FACES} == set(ROOMS)
     assert [path.name for path in NSS.rglob("__init__.py") if not path.read_text("utf-8").startswith('"""')] == []
 
 
 def test_a_room_imports_only_rooms_above_it() -> None:
-    names = modules()
+    names = modules("nss")
     upwards = [
         f"{path.relative_to(ROOT)}:{line} imports {other}"
         for name, path in names.items()
@@ -66,21 +42,17 @@ def test_a_room_imports_only_rooms_above_it() -> None:
 
 
 def test_no_file_imports_itself_round_a_circle() -> None:
-    names = modules()
+    names = modules("nss")
     edges = {name: {other for _, other in imports_within(path, names)} for name, path in names.items()}
     del edges["nss"]  # which names what programs import from every room
-    remaining = dict(edges)
-    while free := [name for name, others in remaining.items() if not others & remaining.keys() - {name}]:
-        for name in free:
-            del remaining[name]
-    assert remaining == {}, "these import each other, or what does"
+    assert in_circles(edges) == [], "these import each other, or what does"
 
 
 def test_of_the_engine_only_public_names_are_used() -> None:
     public = {"engine", "engine.version", "engine.version.__version__", *(f"engine.{name}" for name in engine.__all__)}
     private = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in modules().values()
+        for path in modules("nss").values()
         for line, name in imports(path)
         if name.split(".")[0] in ("engine", "shaders") and name not in public
     ]
@@ -94,7 +66,7 @@ def test_the_page_has_a_row_for_each_room_in_this_order() -> None:
 
 
 def test_a_breach_would_be_seen() -> None:
-    names = modules()
+    names = modules("nss")
     targets = {name for _, name in imports_within(NSS / "removal" / "remover.py", names)}
     assert {"nss.photos.image_io", "nss.masks.refine", "nss.errors"} <= targets
     assert room("nss.removal.remover") > room("nss.photos.image_io")

@@ -8,7 +8,8 @@ from engine.gpu.kernels.convolution import col2im, conv, conv_transpose, deform_
 from engine.gpu.kernels.elementwise import elementwise, quantize
 from engine.gpu.kernels.indexing import diagonal, gather, scatter
 from engine.gpu.kernels.layout import concat, pad, rearrange, views
-from engine.gpu.kernels.product import einsum, matmul
+from engine.gpu.kernels.matmul import matmul
+from engine.gpu.kernels.product import einsum
 from engine.gpu.kernels.reduction import along_axis, normalize, reduce, softmax
 from engine.gpu.kernels.sampling import grid_sample, max_unpool, pool, resize, roi_align
 

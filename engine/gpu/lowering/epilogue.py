@@ -21,11 +21,11 @@ from engine.graph.ir import Node
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What a kernel adds to its dispatch for ``parts/epilogue.wgsl``: operands, and template parameters."""
+    """What a kernel adds to its dispatch for ``parts/epilogue.wgsl``: operands, uniforms, and template parameters."""
 
     reads: list[Operand]
     write: Operand
-    pixel_stride: int
+    uniforms: dict[str, int]
     params: dict[str, object]
 
 
@@ -79,21 +79,29 @@ def prepare(
     if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
         target = y
         y = lowering.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
-    steps = {name: (pixel_stride(tensor) or 0, tensor.strides[1]) for name, (tensor, _) in reads.items()}
+    # strides of axes of one position are chosen so that layers of other sizes have the same statements
+    one_pixel, one_channel = y.size == y.shape[1], y.shape[1] == 1
+    steps = {
+        name: (0 if one_pixel else pixel_stride(tensor) or 0, 1 if one_channel else tensor.strides[1])
+        for name, (tensor, _) in reads.items()
+    }
     vec = 4 if _has_vec4_channels(y, groups, [tensor for tensor, _ in reads.values()]) else 1
     operands, lines = [], []
+    stride = pixel_stride(y) or 0
+    uniforms = {"pixel_y": stride}
     for name, (tensor, dtype) in reads.items():
         pixel, channel = steps[name]
         width = vec if channel == 1 else 1
         span = affine_span(tensor, pixel, (tensor.shape[1],), (channel,))
         operands.append(Operand(f"x_{name}", tensor, span, width))
         terms = [f"params.base_x_{name}"]
-        terms += [f"m * {pixel // width}"] if pixel else []
+        if pixel:
+            uniforms[f"pixel_{name}"] = pixel // width
+            terms.append(f"m * params.pixel_{name}")
         terms += [f"c / {width}" if width > 1 else "c"] if channel else []
         item = f"x_{name}[{' + '.join(terms)}]"
         load = load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
         lines.append(f"let {name} = {load};")
-    stride = pixel_stride(y) or 0
     write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), vec)
     lines = [*lines, *prelude, *tree.lines]
     params: dict[str, object] = {
@@ -102,7 +110,7 @@ def prepare(
         "result": store_expression(tree.result, y.dtype, value.dtype, vec),
         "functions": functions_in([*lines, tree.result]),
     }
-    return Epilogue(operands, write, stride, params), y, target
+    return Epilogue(operands, write, uniforms, params), y, target
 
 
 def _has_vec4_channels(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:

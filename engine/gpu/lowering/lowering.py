@@ -8,16 +8,21 @@ kernel, or the epilogue of the convolution or product that feeds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
+from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.refusals import refusal
+from engine.gpu.lowering.storage import fits_half, parameters
+from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
 from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
+from engine.gpu.program.overlap import may_overlap
 from engine.gpu.program.tensor import (
     ITEM_BYTES,
     Shape,
@@ -40,10 +45,6 @@ Emit = Callable[[Node, "Lowering", Tree, Node], None]
 Result = TypeVar("Result")
 
 KERNELS: dict[tuple[str, str], Kernel] = {}
-
-HALF_FROM = 1024
-"""Elements from which on float tensors are stored as float16 in f16 precision: scales, biases and statistics are below
-it, decide the accuracy, and weigh nothing."""
 
 STORAGE = {
     "bool": "u32",
@@ -90,9 +91,9 @@ class Lowering:
 
     Attributes:
         graph: the graph to lower.
-        half: floats of HALF_FROM elements and more are stored as float16.
-        matrix_lanes: invocations of a subgroup with matrix units for float16; 0 where there are none.
-        binding_limit: bytes that one binding may have; larger operands are processed in ranges of rows.
+        caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
+        half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
+        choices: names of implementations by tuning key or by family (engine/gpu/lowering/table.py).
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         dispatches: the dispatches so far, in the order in which they run.
     """
@@ -100,24 +101,27 @@ class Lowering:
     def __init__(
         self,
         graph: Graph,
+        caps: Caps = PORTABLE,
         *,
         half: bool = False,
-        matrix_lanes: int = 0,
-        binding_limit: int = 128 << 20,
         outside: Collection[Value] | None = None,
+        choices: Mapping[str, str] | None = None,
     ) -> None:
-        self.graph, self.half, self.binding_limit = graph, half, binding_limit
-        self.matrix_lanes = matrix_lanes
+        self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
+        self.choices = dict(choices or {})
+        check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
         self.node = Node("", [], [])
         self.consumers = graph.consumers()
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
         self.readers = {value: len(nodes) for value, nodes in self.consumers.items()}
+        self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
         self._concat_parts = _concat_parts(graph)
         self._concat_outputs: dict[Value, Tensor] = {}
-        self._copies: dict[tuple[Any, ...], Tensor] = {}
+        self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
+        self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     def run(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -140,11 +144,18 @@ class Lowering:
         """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
         outer_node, self.node = self.node, node
         try:
+            reason = refusal(node, self.caps, self.half)
+            if reason is not None:
+                raise UnsupportedError(f"{node.label}: {reason}; use backend 'numpy'")
             KERNELS[node.domain, node.op](node, self)
         except MISFITS as error:
             raise misfit(node, error) from error
         finally:
             self.node = outer_node
+
+    def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
+        """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
+        return table.choose(layer, self.caps, self.choices)
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
@@ -171,8 +182,11 @@ class Lowering:
         return None if value is None else self.tensor(value)
 
     def constant(self, array: np.ndarray, label: str, dtype: str | None = None) -> Tensor:
-        """A gapless row-major tensor that holds ``array`` from load on; ``dtype`` is its storage type."""
-        storage = dtype or self.storage(array.dtype, array.size)
+        """A gapless row-major tensor that holds ``array`` from load on.
+
+        ``dtype`` is its storage type, by default that of a parameter; a product's weights have ``weight_storage``.
+        """
+        storage = dtype or self.parameter_storage(array.dtype)
         if is_wide(array.dtype):  # refused now, not when it is uploaded
             array = storage_array(array, storage, f"constant '{label}'")
         return _constant(lambda: array, label, storage, array.shape)
@@ -185,33 +199,58 @@ class Lowering:
         return result
 
     def derived_constant(
-        self, value: Value, form: str, compute: Callable[[], np.ndarray], kind: TensorType | None = None
+        self,
+        value: Value,
+        form: str,
+        compute: Callable[[], np.ndarray],
+        dtype: str | None = None,
+        kind: TensorType | None = None,
     ) -> Tensor:
-        """A constant that ``compute`` derives from the constant ``value``, memoised for each ``form``.
+        """A constant that ``compute`` derives from the constant ``value``, memoised for each ``form`` and ``dtype``.
 
-        Where its type is given, ``compute`` is called when the constant is uploaded, and may be again; else now. Large
-        constants are given so: no two of them are held at a time.
+        Where its type, ``kind``, is given, ``compute`` is called when the constant is uploaded, and may be again; else
+        now. Large constants are given so: no two of them are held at a time.
         """
 
         def constant() -> Tensor:
             label = f"{value.name}:{form}"
             if kind is None or is_wide(kind.dtype):
-                return self.constant(compute(), label)
-            return _constant(compute, label, self.storage(kind.dtype, kind.size), kind.shape)
+                return self.constant(compute(), label, dtype)
+            return _constant(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
 
-        return self.memoise((value, form), constant)
+        return self.memoise((value, form, dtype), constant)
 
-    def storage(self, dtype: np.dtype[Any], size: int) -> str:
-        """The storage type of a tensor of ``size`` elements. Raises UnsupportedError where the GPU has none."""
+    def factor(self, node: Node, index: int) -> Tensor:
+        """The tensor of an input that a product multiplies: of a constant, as weights."""
+        value = node.input(index)
+        if value.data is None:
+            return self.tensor(value)
+        data = value.data
+        return self.derived_constant(value, "weights", lambda: data, dtype=self.weight_storage(value), kind=value.type)
+
+    def parameter_storage(self, dtype: np.dtype[Any]) -> str:
+        """The storage type of what is no activation and no weight. UnsupportedError where the GPU has none."""
         if dtype.name not in STORAGE:
             raise UnsupportedError(f"{self.node.label}: backend 'webgpu' has no {dtype.name}; use backend 'numpy'")
-        kind = STORAGE[dtype.name]
-        return "f16" if kind == "f32" and self.half and size >= HALF_FROM else kind
+        return STORAGE[dtype.name]
+
+    def storage(self, dtype: np.dtype[Any]) -> str:
+        """The storage type of an activation. Raises UnsupportedError where the GPU has none."""
+        kind = self.parameter_storage(dtype)
+        return "f16" if kind == "f32" and self.half else kind
+
+    def weight_storage(self, value: Value) -> str:
+        """The storage type of a product's weights: float32 in half precision too where float16 would overflow."""
+        kind = self.storage(value.dtype)
+        data = value.data
+        if kind == "f16" and data is not None and not self.memoise((value, "fits"), lambda: fits_half(data)):
+            return "f32"
+        return kind
 
     def value_storage(self, value: Value) -> str:
         """The storage type of a value. Values of ``outside`` stay float32, which the host need not convert."""
-        kind = self.storage(value.dtype, value.type.size)
-        return "f32" if kind == "f16" and value in self._outside else kind
+        is_single = value in self._outside or value in self._parameters
+        return self.parameter_storage(value.dtype) if is_single else self.storage(value.dtype)
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
@@ -249,6 +288,8 @@ class Lowering:
         dispatch.op, dispatch.node = dispatch.op or self.node.op, dispatch.node or self.node.name
         if dispatch.rows > 0:
             self.dispatches.append(dispatch)
+            for operand in dispatch.writes:
+                self._writes.setdefault(operand.tensor.slot, []).append(operand.tensor)
 
     def elementwise(self, tree: Tree, reads: Sequence[ChainInput], y: Tensor, *, dtype: np.dtype[Any]) -> None:
         """Add the dispatches that evaluate ``tree``, whose result is of ``dtype``, over all of ``y``."""
@@ -265,14 +306,15 @@ class Lowering:
         return tensor if tensor.is_dense(order) else self.dense_copy(tensor, order)
 
     def dense_copy(self, tensor: Tensor, order: Sequence[int] | None = None, dtype: str | None = None) -> Tensor:
-        """A gapless copy of ``tensor``, memoised for constants and for row-major copies."""
-        key = (tensor.slot, tensor.offset, tensor.shape, tensor.strides, tuple(order or ()), dtype or tensor.dtype)
-        duplicate = self._copies.get(key)
-        if duplicate is None:
+        """A gapless copy of ``tensor``, made once: anew only where something may have written there since."""
+        order = tuple(range(tensor.rank)) if order is None else tuple(order)
+        key = (tensor.slot, tensor.offset, tensor.shape, tensor.strides, order, dtype or tensor.dtype)
+        writes = self._writes.get(tensor.slot, [])
+        duplicate, seen = self._copies.get(key, (None, 0))
+        if duplicate is None or any(may_overlap(tensor, written) for written in writes[seen:]):
             duplicate = self.scratch(tensor.shape, dtype or tensor.dtype, f"{tensor.slot.label}:copy", order)
             self.copy(tensor, duplicate)
-            if tensor.slot.is_constant or not order:
-                self._copies[key] = duplicate
+            self._copies[key] = duplicate, len(writes)
         return duplicate
 
     def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,20 +1,23 @@
-"""The check at load for operators and dtypes that the GPU has no kernel for: one error lists them all."""
+"""The check at load for what the GPU has no kernel for, or refuses: one error lists it all."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
+from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import KERNELS, STORAGE
+from engine.gpu.lowering.refusals import refusal
 from engine.graph.ir import Graph
 
 UNSUPPORTED_KINDS: Mapping[tuple[str, int], str] = {("QuantizeLinear", 1): "iu"}
 """Kinds of dtypes of an input, by operator and index, that ONNX allows and the kernel does not."""
 
 
-def check(graph: Graph) -> None:
-    """Raise UnsupportedError that lists every operator without a kernel, and every dtype that it or WGSL lacks."""
+def check(graph: Graph, caps: Caps = PORTABLE, *, half: bool = False) -> None:
+    """Raise UnsupportedError that lists every operator without a kernel, every dtype that it or WGSL lacks, and every
+    node that its kernel refuses on a device of those capabilities."""
     missing: Counter[str] = Counter()
     for node in graph.nodes:
         if (node.domain, node.op) not in KERNELS:
@@ -33,5 +36,7 @@ def check(graph: Graph) -> None:
                 unsupported_types[f"{input_value.dtype.name} as input {index} of {node.op}"] += 1
     reasons = [f"{name} ({count} node{'s' * (count > 1)})" for name, count in sorted(missing.items())]
     reasons += [f"{name}" for name in sorted(unsupported_types)]
+    refusals = ((node, refusal(node, caps, half)) for node in graph.nodes)
+    reasons += [f"{node.label}: {reason}" for node, reason in refusals if reason is not None]
     if reasons:
         raise UnsupportedError(f"backend 'webgpu' cannot run {'; '.join(reasons)}; use backend 'numpy'")

@@ -21,6 +21,7 @@ def compile_graph(
     *,
     precision: Literal["f32", "f16"] = "f32",
     outside: Collection[Value] | None = None,
+    choices: Mapping[str, str] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
     origin: ModelOrigin | None = None,
@@ -29,23 +30,18 @@ def compile_graph(
     """The compiled model of a graph that the passes have gone over, for devices that have ``caps``.
 
     ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
-    a part of another one. ``outputs`` have the names of the outputs, where the passes have changed these. The weights
-    of the result hold the graph's arrays; nothing else of it holds the graph.
+    a part of another one. ``choices`` names implementations by tuning key or by family
+    (engine/gpu/lowering/table.py). ``outputs`` have the names of the outputs, where the passes have changed these. The
+    weights of the result hold the graph's arrays; nothing else of it holds the graph.
 
     Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
     and TooLargeError, which names the tensor or the node, where they are too small.
     """
     if precision == "f16" and not caps.f16:
         raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
-    check(graph)
     half = precision == "f16"
-    lowering = Lowering(
-        graph,
-        half=half,
-        matrix_lanes=caps.matrix_lanes if half else 0,
-        binding_limit=caps.binding_limit,
-        outside=outside,
-    )
+    check(graph, caps, half=half)
+    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices)
     inputs, results = lowering.run()
     plan = make_plan(lowering.dispatches, inputs, results, limits=caps.limits, model_name=graph.name or "the model")
     nodes = len(graph.nodes)

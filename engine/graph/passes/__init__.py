@@ -1,11 +1,12 @@
 """Rewrites of the graph, one per file; ``ORDER`` is the order they run in.
 
-A pass takes the graph, changes it in place, keeps what the outputs mean, and returns how often it fired.
+A pass takes the graph and the backend that will run it, changes the graph in place, keeps what the outputs mean, and
+returns how often it fired. It makes no node that the backend refuses (engine/graph/target.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from engine.graph.ir import Graph
 from engine.graph.passes.broadcast_resize import broadcast_resize
@@ -25,8 +26,16 @@ from engine.graph.passes.fuse_window_attention import fuse_window_attention
 from engine.graph.passes.share_constants import share_constants
 from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from engine.graph.passes.widen_f16 import widen_f16
+from engine.graph.target import ANY, Target
 
-Pass = Callable[[Graph], int]
+
+class Pass(Protocol):
+    """One rewrite."""
+
+    __name__: str
+
+    def __call__(self, graph: Graph, target: Target = ..., /) -> int: ...
+
 
 ORDER: tuple[Pass, ...] = (
     widen_f16,  # before the folding, which then sees float32 constants alone
@@ -49,6 +58,6 @@ ORDER: tuple[Pass, ...] = (
 )
 
 
-def optimize(graph: Graph, order: tuple[Pass, ...] = ORDER) -> dict[str, int]:
-    """Run the passes over ``graph``. Returns how often each fired, by name."""
-    return {rewrite.__name__: rewrite(graph) for rewrite in order}
+def optimize(graph: Graph, target: Target = ANY, *, order: tuple[Pass, ...] = ORDER) -> dict[str, int]:
+    """Run the passes over ``graph`` for a backend. Returns how often each fired, by name."""
+    return {rewrite.__name__: rewrite(graph, target) for rewrite in order}

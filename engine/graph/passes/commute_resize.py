@@ -6,18 +6,19 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher, is_pointwise, new_node, resampling
+from engine.graph.target import ANY, Target
 from engine.ops.types import normalize_axes
 
 SIZES = 3
 """The input of a Resize that holds the sizes."""
 
 
-def commute_resize(graph: Graph) -> int:
+def commute_resize(graph: Graph, target: Target = ANY) -> int:
     """Put each 1x1 Conv with fewer outputs than inputs before the growing Resizes it alone reads. Returns how many.
 
     Both are linear, one mixes channels and the other positions; the bias passes since the weights sum to one.
     """
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for conv in matcher.nodes():
         if not is_pointwise(conv) or conv.output.shape[1] >= conv.input(0).shape[1]:
@@ -32,8 +33,7 @@ def commute_resize(graph: Graph) -> int:
         for resize in reversed(resizes):
             output = conv.output if resize is resizes[0] else None
             nodes.append(_resample(resize, nodes[-1].output, output))
-        matcher.replace(resizes[0], nodes, [conv, *resizes[1:]])
-        count += 1
+        count += matcher.replace(resizes[0], nodes, [conv, *resizes[1:]])
     matcher.finish()
     return count
 

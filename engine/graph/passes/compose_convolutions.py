@@ -7,23 +7,23 @@ import numpy as np
 from engine.graph.bounds import has_extremes
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher, is_dense, is_pointwise, new_node
+from engine.graph.target import ANY, Target
 
 
-def compose_convolutions(graph: Graph) -> int:
+def compose_convolutions(graph: Graph, target: Target = ANY) -> int:
     """Compose each 1x1 Conv with fewer outputs than inputs with the Conv that it alone reads. Returns how many went.
 
     W2 (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2), formed in float64. What overflows on the one side need not on
     the other: extreme weights stay apart.
     """
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for outer in matcher.nodes():
         if not is_pointwise(outer) or outer.output.shape[1] >= outer.input(0).shape[1]:
             continue
         inner = matcher.private(outer.input(0), "Conv")
         if inner is not None and is_dense(inner) and not (has_extremes(inner) or has_extremes(outer)):
-            matcher.replace(inner, [_compose(inner, outer)], [outer])
-            count += 1
+            count += matcher.replace(inner, [_compose(inner, outer)], [outer])
     matcher.finish()
     return count
 

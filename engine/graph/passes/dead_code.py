@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from engine.graph.ir import Graph
+from engine.graph.target import ANY, Target
 
 
-def remove_dead_code(graph: Graph) -> int:
+def remove_dead_code(graph: Graph, _: Target = ANY) -> int:
     """Drop nodes that no output depends on. Returns how many went."""
     live = set(graph.outputs)
     live_nodes = []

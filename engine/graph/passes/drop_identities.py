@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.target import ANY, Target
 from engine.ops.resize import resize_taps, upsample_taps
 
 
-def drop_identities(graph: Graph) -> int:
+def drop_identities(graph: Graph, _: Target = ANY) -> int:
     """Let the readers of each identity read its input. Returns how many nodes went."""
     replacement: dict[Value, Value] = {}
     nodes = []

@@ -6,12 +6,13 @@ import numpy as np
 
 from engine.graph.bounds import has_extremes
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.target import ANY, Target
 
 BIAS = {"Conv": 2, "ConvTranspose": 2, "DeformConv": 3}
 """Where each convolution has its bias."""
 
 
-def fold_batch_norm(graph: Graph) -> int:
+def fold_batch_norm(graph: Graph, _: Target = ANY) -> int:
     """Scale the weights and shift the bias of each convolution that only a batch norm reads. Returns how many folded.
 
     BN(Wx + b) = (s W) x + (s (b - mean) + shift) with s = scale / sqrt(variance + epsilon), formed in float64.

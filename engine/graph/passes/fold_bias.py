@@ -6,14 +6,15 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher
+from engine.graph.target import ANY, Target
 
 BIAS = {"Conv": 2, "DeformConv": 3}
 """Where each operator has its bias."""
 
 
-def fold_bias(graph: Graph) -> int:
+def fold_bias(graph: Graph, target: Target = ANY) -> int:
     """Let the convolutions that only such an Add reads add its constant themselves. Returns how many Adds went."""
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for node in list(matcher.nodes()):
         if node.op != "Add" or node.domain:
@@ -27,8 +28,8 @@ def fold_bias(graph: Graph) -> int:
             if addend is None or (bias is not None and bias.data is None):
                 continue
             new_bias = addend if bias is None or bias.data is None else bias.data + addend
-            matcher.replace(node, [_with_bias(conv, Value.constant(f"{node.name}:bias", new_bias), node)], [conv])
-            count += 1
+            biased = _with_bias(conv, Value.constant(f"{node.name}:bias", new_bias), node)
+            count += matcher.replace(node, [biased], [conv])
             break
     matcher.finish()
     return count

@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.graph.bounds import Budget
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.target import ANY, Target
 from engine.ops import evaluate
 from engine.ops.registry import evaluation_bytes
 
@@ -13,7 +14,7 @@ SHAPE_ONLY = ("Shape", "Size")
 """Operators that read no elements: with static shapes they are always constant."""
 
 
-def fold_constants(graph: Graph) -> int:
+def fold_constants(graph: Graph, _: Target = ANY) -> int:
     """Evaluate every node whose inputs are all constant. Returns how many nodes went."""
     budget = Budget()
     nodes = [node for node in graph.nodes if not fold(node, budget)]

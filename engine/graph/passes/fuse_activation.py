@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
+from engine.graph.target import ANY, Target
 
 ACTIVATIONS = {"Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Clip"}
 """Element-wise functions of one tensor whose parameters are attributes (a Clip's constant limits become ones)."""
@@ -13,7 +14,7 @@ ACTIVATIONS = {"Relu", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "HardSwish"
 CLIP_WITH_ATTRIBUTES = 6
 
 
-def fuse_activation(graph: Graph) -> int:
+def fuse_activation(graph: Graph, target: Target = ANY) -> int:
     """Make a FusedConv of each Conv that only an activation reads. Returns how many activations went."""
     producers, consumers = graph.producers(), graph.consumers()
     activations: set[Node] = set()
@@ -26,14 +27,19 @@ def fuse_activation(graph: Graph) -> int:
         attributes = _attributes(activation)
         if consumers[conv.output] != [activation] or attributes is None:
             continue
-        conv.op, conv.domain, conv.version = "FusedConv", INTERNAL_DOMAIN, 1
-        conv.attributes = {
+        fused_attributes = {
             **conv.attributes,
             "activation": activation.op,
             "activation_version": CLIP_WITH_ATTRIBUTES if activation.op == "Clip" else activation.version,
             "activation_attributes": attributes,
         }
-        conv.outputs = [activation.output]
+        fused = Node(
+            "FusedConv", conv.inputs, [activation.output], fused_attributes, domain=INTERNAL_DOMAIN, name=conv.name
+        )
+        if not target.supports(fused):
+            continue
+        conv.op, conv.domain, conv.version = fused.op, fused.domain, 1
+        conv.attributes, conv.outputs = fused.attributes, fused.outputs
         activations.add(activation)
     graph.nodes = [node for node in graph.nodes if node not in activations]
     return len(activations)

@@ -17,19 +17,19 @@ from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, is_close, new_node, with_scalar
 from engine.graph.rearrangement import RELABELLINGS
+from engine.graph.target import ANY, Target
 
 DEFORM_CONV_SINCE = 19
 
 
-def fuse_deform_conv(graph: Graph) -> int:
+def fuse_deform_conv(graph: Graph, target: Target = ANY) -> int:
     """Replace each expansion of one image, one group and one group of offsets. Returns how many went."""
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for node in list(graph.nodes):
         expansion = _Expansion.ending_in(node, matcher)
         if expansion is not None:
-            matcher.replace(node, [expansion.node(node)])
-            count += 1
+            count += matcher.replace(node, [expansion.node(node)])
     matcher.finish()
     remove_dead_code(graph)
     return count

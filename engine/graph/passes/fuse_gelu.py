@@ -6,18 +6,19 @@ from math import sqrt
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher, is_close, new_node, other_operand, with_scalar
+from engine.graph.target import ANY, Target
 
 
-def fuse_gelu(graph: Graph) -> int:
+def fuse_gelu(graph: Graph, target: Target = ANY) -> int:
     """Make one Gelu of each such expansion, wherever the half stands in it. Returns how many were fused."""
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for node in matcher.nodes():
         match = _match(matcher, node) if node.op == "Erf" and not node.domain else None
         if match is not None:
             x, last, others = match
-            matcher.replace(last, [new_node("Gelu", [x], last.name, version=20, output=last.output)], others)
-            count += 1
+            gelu = new_node("Gelu", [x], last.name, version=20, output=last.output)
+            count += matcher.replace(last, [gelu], others)
     matcher.finish()
     return count
 

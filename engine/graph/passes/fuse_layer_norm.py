@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher, is_close, new_node, other_operand, scalar
+from engine.graph.target import ANY, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,12 @@ class _Expansion:
     others: list[Node]
 
 
-def fuse_layer_norm(graph: Graph) -> int:
+def fuse_layer_norm(graph: Graph, target: Target = ANY) -> int:
     """Make one LayerNormalization of each expansion over the last axis. Returns how many were fused.
 
     The expansion is d / sqrt(mean(d^2) + epsilon) * scale + shift with d = x - mean(x); the shift may be left out.
     """
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     count = 0
     for node in matcher.nodes():
         expansion = _match(matcher, node) if node.op == "Div" and not node.domain else None
@@ -38,8 +39,7 @@ def fuse_layer_norm(graph: Graph) -> int:
             version=17,
             output=expansion.last.output,
         )
-        matcher.replace(expansion.last, [norm], expansion.others)
-        count += 1
+        count += matcher.replace(expansion.last, [norm], expansion.others)
     matcher.finish()
     return count
 

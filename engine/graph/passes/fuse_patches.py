@@ -8,6 +8,7 @@ from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, new_node
 from engine.graph.rearrangement import Rearrangements
+from engine.graph.target import ANY, Target
 
 RESHAPE_SINCE, TRANSPOSE_SINCE = 14, 13
 
@@ -16,9 +17,9 @@ ORDERS = {"columns first": (3, 1, 0, 2, 4), "channels first": (0, 1, 3, 2, 4)}
 2025, channel by channel; h and w come last."""
 
 
-def fuse_patches(graph: Graph) -> int:
+def fuse_patches(graph: Graph, target: Target = ANY) -> int:
     """Replace each value ``[1, down * across * C, h, w]`` of patches of one image. Returns how many were."""
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     rearrangements = Rearrangements(matcher.producers)
     count = 0
     for node in list(graph.nodes):
@@ -28,8 +29,7 @@ def fuse_patches(graph: Graph) -> int:
                 continue
             nodes = _nodes(value, rearrangements)
             if nodes is not None:
-                matcher.replace(matcher.producers[value], nodes)
-                count += 1
+                count += matcher.replace(matcher.producers[value], nodes)
     matcher.finish()
     remove_dead_code(graph)
     return count

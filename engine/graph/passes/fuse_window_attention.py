@@ -16,22 +16,22 @@ from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.match import Matcher, new_node, scalar
 from engine.graph.rearrangement import RELABELLINGS, Rearrangements
+from engine.graph.target import ANY, Target
 from engine.ops import infer
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.window_attention import WindowGrid
 
 
-def fuse_window_attention(graph: Graph) -> int:
+def fuse_window_attention(graph: Graph, target: Target = ANY) -> int:
     """Replace each such attention over constant weights. Returns how many went."""
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     rearrangements = Rearrangements(matcher.producers)
     count = 0
     for node in list(graph.nodes):
         for value in dict.fromkeys(node.used_inputs()):
             attention = _Attention.ending_in(value, matcher, rearrangements) if rearrangements.moves(value) else None
             if attention is not None:
-                matcher.replace(matcher.producers[value], attention.nodes(value))
-                count += 1
+                count += matcher.replace(matcher.producers[value], attention.nodes(value))
     matcher.finish()
     remove_dead_code(graph)
     return count

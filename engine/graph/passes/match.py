@@ -7,6 +7,7 @@ from math import isclose
 from typing import Any
 
 from engine.graph.ir import Graph, Node, Value
+from engine.graph.target import ANY, Target
 from engine.ops import infer
 from engine.ops.registry import MISFITS, misfit
 from engine.ops.resize import AxisTaps, taps_of
@@ -22,8 +23,8 @@ class Matcher:
     All of it costs as much as the nodes concerned, where listing producers and readers anew costs the whole graph.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target = ANY) -> None:
+        self.graph, self.target = graph, target
         self.producers = graph.producers()
         self.readers = {value: dict.fromkeys(nodes) for value, nodes in graph.consumers().items()}
         self.outputs = set(graph.outputs)
@@ -56,11 +57,14 @@ class Matcher:
         """Whether exactly one node reads ``value`` and it is no output of the graph."""
         return len(self.readers.get(value, ())) == 1 and value not in self.outputs
 
-    def replace(self, node: Node, nodes: list[Node], others: Iterable[Node] = ()) -> None:
-        """Put new ``nodes`` where ``node`` stood, and drop ``others`` as well.
+    def replace(self, node: Node, nodes: list[Node], others: Iterable[Node] = ()) -> bool:
+        """Put new ``nodes`` where ``node`` stood, and drop ``others`` as well; nothing where the target refuses one.
 
         The new nodes produce the values of the old ones that are still read, and read only values produced before them.
+        Returns whether they stand there.
         """
+        if not all(self.target.supports(new) for new in nodes):
+            return False
         for old in {node, *others}:
             self._replacements[old] = []
             for value in set(old.used_inputs()):
@@ -69,6 +73,7 @@ class Matcher:
                 self.producers.pop(value)
         self._replacements[node] = nodes
         self._register(nodes)
+        return True
 
     def insert_after(self, node: Node, nodes: list[Node]) -> None:
         """Put new ``nodes`` behind ``node`` and what was put there before."""

@@ -7,12 +7,13 @@ import hashlib
 import numpy as np
 
 from engine.graph.ir import Graph, Value
+from engine.graph.target import ANY, Target
 
 SAMPLE = 64
 """Bytes at either end that are compared before the whole is: most weights differ in them, and are not read here."""
 
 
-def share_constants(graph: Graph) -> int:
+def share_constants(graph: Graph, _: Target = ANY) -> int:
     """Let all readers of equal constants read one of them. Returns how many went; outputs stay what they are."""
     alike: dict[tuple[object, ...], list[Value]] = {}
     for value in graph.constants():

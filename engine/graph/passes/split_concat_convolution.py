@@ -6,17 +6,18 @@ import numpy as np
 
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.match import Matcher, is_pointwise, new_node
+from engine.graph.target import ANY, Target
 
 SAVING = 2
 """How many times as many channels the concatenation must have as all partial results together."""
 
 
-def split_concat_convolution(graph: Graph) -> int:
+def split_concat_convolution(graph: Graph, target: Target = ANY) -> int:
     """Split each 1x1 Conv that alone reads a Concat of channels into a sum over its parts. Returns how many were split.
 
     Each part is convolved and added as soon as it is made. What an Expand repeats is convolved before it is repeated.
     """
-    matcher = Matcher(graph)
+    matcher = Matcher(graph, target)
     position = {node: index for index, node in enumerate(graph.nodes)}
     count = 0
     for conv in matcher.nodes():

@@ -9,12 +9,13 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.graph.ir import Graph, Node, TensorType, Value
+from engine.graph.target import ANY, Target
 
 F16, F32 = np.dtype(np.float16), np.dtype(np.float32)
 DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "precision", "stash_type")
 
 
-def widen_f16(graph: Graph) -> int:
+def widen_f16(graph: Graph, _: Target = ANY) -> int:
     """Turn every float16 value into float32, with a Cast at each float16 input and output. Returns how many turned."""
     boundary = {value: _wide(value) for value in graph.inputs if value.dtype == F16}
     outputs = [(index, value) for index, value in enumerate(graph.outputs) if value.dtype == F16]

@@ -8,7 +8,7 @@ process adds the adapter that it opens to the file of ``NSS_TEST_ADAPTER_LOG``, 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from engine.compiled.model import GpuPlan
 from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.plan.compile_graph import compile_graph
+from engine.gpu.plan.target import WebgpuTarget
 from engine.gpu.run.caps import device_caps
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
@@ -60,13 +61,21 @@ def _note_use(adapter: str) -> None:
 
 
 def executor_of(
-    graph: Graph, on: Device | None = None, *, half: bool = False, limits: dict[str, int] | None = None
+    graph: Graph,
+    on: Device | None = None,
+    *,
+    half: bool = False,
+    limits: dict[str, int] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> GpuExecutor:
     """The executor of a graph, on the tests' device by default; ``limits`` replaces limits of the device, by name."""
     gpu = on or device()
     caps = device_caps(gpu, matrix_units=half)
     model = compile_graph(
-        graph, replace(caps, limits={**caps.limits, **(limits or {})}), precision="f16" if half else "f32"
+        graph,
+        replace(caps, limits={**caps.limits, **(limits or {})}),
+        precision="f16" if half else "f32",
+        choices=choices,
     )
     return GpuExecutor(model, gpu)
 
@@ -77,11 +86,17 @@ def kernels_of(plan: GpuPlan) -> list[str]:
 
 
 def run(
-    graph: Graph, inputs: Sequence[np.ndarray], *, half: bool = False, limits: dict[str, int] | None = None
+    graph: Graph,
+    inputs: Sequence[np.ndarray],
+    *,
+    half: bool = False,
+    limits: dict[str, int] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> tuple[list[np.ndarray], list[str]]:
     """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
-    optimize(graph)
-    executor = executor_of(graph, half=half, limits=limits)
+    caps = device_caps(device(), matrix_units=half)
+    optimize(graph, WebgpuTarget(replace(caps, limits={**caps.limits, **(limits or {})}), half))
+    executor = executor_of(graph, half=half, limits=limits, choices=choices)
     try:
         return executor.run(inputs), kernels_of(executor.plan)
     finally:
@@ -96,12 +111,13 @@ def compare(
     kernels: Sequence[str] | None = None,
     inputs: Sequence[np.ndarray] | None = None,
     limits: dict[str, int] | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> None:
     """Assert that the GPU gives the reference's outputs; ``kernels`` are those that must have run, in order."""
     graph = load_graph(proto)
     arrays = feeds(graph) if inputs is None else inputs
     expected = interpret(graph, arrays)
-    results, kernels_run = run(load_graph(proto), arrays, limits=limits)
+    results, kernels_run = run(load_graph(proto), arrays, limits=limits, choices=choices)
     if kernels is not None:
         assert kernels_run == list(kernels)
     for result, reference in zip(results, expected, strict=True):

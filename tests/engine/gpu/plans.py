@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.compiled.model import ALIGNMENT, Command, GpuPlan
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.device.adapters import BASELINE
@@ -70,13 +71,7 @@ def plan_case(
 ) -> PlanCase:
     """The plan of a graph; ``limits`` have underscores, and are beside or instead of SIZES."""
     bounds = SIZES | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    lowering = Lowering(
-        graph,
-        half=half,
-        matrix_lanes=lanes,
-        binding_limit=bounds["max-storage-buffer-binding-size"],
-        outside=outside,
-    )
+    lowering = Lowering(graph, Caps({**PORTABLE_LIMITS, **bounds}, matrix_lanes=lanes), half=half, outside=outside)
     inputs, outputs = lowering.run()
     return PlanCase(
         make_plan(lowering.dispatches, inputs, outputs, bounds), lowering.dispatches, inputs, outputs, bounds

@@ -47,7 +47,7 @@ def hollow() -> Iterator[Path]:
 def swin(hollow: Path, request: pytest.FixtureRequest) -> Swin:
     graph = load(hollow, input_shapes={"pixel_values": [1, 3, SIDE, SIDE]})
     rewrites = optimize(graph)
-    check(graph)
+    check(graph, half=request.param == "f16")
     return graph, rewrites, plan_case(graph, half=request.param == "f16")
 
 

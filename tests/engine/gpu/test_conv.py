@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 from unittest import mock
 
@@ -12,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.gpu.kernels.convolution import tiled
-from engine.gpu.kernels.convolution.tiled import TILES, splits_for, tile_for
-from engine.gpu.program.tile import Tile
+from engine.gpu.kernels.convolution.table import CONVOLUTION
+from engine.gpu.kernels.convolution.tiled import splits_for
 from tests.engine.gpu.gpu import compare
 from tests.engine.models import model, node
 
@@ -75,26 +74,13 @@ def test_any_convolution(data: st.DataObject) -> None:
     compare(proto, rtol=RTOL, atol=ATOL)
 
 
-@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("tile", [row.name for row in CONVOLUTION.rows if row.name.startswith("tiled-")])
 @pytest.mark.parametrize("channels", [3, 8, 32])
-def test_every_tile(tile: Tile, channels: int) -> None:
+def test_every_tile(tile: str, channels: int) -> None:
     proto = convolution([2, channels, 9, 11], 52, [3, 3], pads=[1, 2, 0, 1], activation="Relu")
-    with (
-        mock.patch.object(tiled, "tile_for", return_value=tile),
-        mock.patch.object(tiled, "splits_for", return_value=1),
-    ):
-        compare(proto, rtol=RTOL, atol=ATOL, kernels=["elementwise"] * (channels > 3) + ["conv", "elementwise"])
-
-
-@pytest.mark.parametrize("tile", TILES, ids=str)
-def test_a_tile_keeps_the_limits(tile: Tile) -> None:
-    invocations = (tile.bm // tile.tm) * (tile.bn // tile.tn)
-    assert invocations <= 256
-    assert 4 * (tile.bm + tile.bn) * tile.bk <= 16384
-    # what the template divides comes out whole, and every invocation loads something of both operands
-    assert tile.bm * tile.bk // 4 % invocations == 0
-    assert tile.bn * tile.bk // 4 % invocations == 0
-    assert all(getattr(tile, field.name) > 0 for field in fields(tile))
+    kernels = ["elementwise"] * (channels > 3) + ["conv", "elementwise"]
+    with mock.patch.object(tiled, "splits_for", return_value=1):
+        compare(proto, rtol=RTOL, atol=ATOL, kernels=kernels, choices={"convolution": tile})
 
 
 def test_channels_that_are_not_side_by_side_are_copied_or_loaded_one_by_one() -> None:
@@ -157,10 +143,3 @@ def test_integers_are_exact(zero: int, per_channel: bool) -> None:
     proto = model([node("ConvInteger", "x w z v", "y", pads=[1] * 4)], {"x": (np.uint8, [1, 16, 9, 7])}, "y", constants)
     inputs = [random.integers(0, 256, (1, 16, 9, 7)).astype(np.uint8)]
     compare(proto, inputs=inputs, kernels=["elementwise", "conv", "elementwise"])
-
-
-def test_the_tile_follows_the_channels() -> None:
-    assert tile_for(64, 4).bn == 64
-    assert tile_for(32, 4).bn == 32
-    assert tile_for(16, 4).bn == 16
-    assert tile_for(64, 1).bm == 64

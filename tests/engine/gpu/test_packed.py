@@ -147,7 +147,7 @@ def test_weights_that_only_a_run_knows_are_refused() -> None:
     scales = next(tensor for tensor in proto.graph.initializer if tensor.name == "scales")
     proto.graph.initializer.remove(scales)
     proto.graph.input.append(onnx.helper.make_tensor_value_info("scales", 1, [8, 2]))
-    with pytest.raises(UnsupportedError, match="known at load; use 'numpy'"):
+    with pytest.raises(UnsupportedError, match="known at load; use backend 'numpy'"):
         Lowering(load_graph(proto)).run()
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import NodeProto, TensorProto
 
 import nss
-from nss.errors import ModelUnavailableError, NssError, UsageError
+from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
 from nss.removal.remover import Remover
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
@@ -278,3 +278,21 @@ def test_a_configuration_that_is_none_is_refused_by_its_name(folder: Path, conte
 def test_a_configuration_of_no_keys_is_the_programs_fault() -> None:
     with pytest.raises(UsageError, match='model_config: "sizes" is no part'):
         nss.Remover("u2netp", model_config={"sizes": 3})
+
+
+def test_what_float16_does_not_hold_is_that_photos_failure_and_names_f32(folder: Path) -> None:
+    gpu = device()
+    if not gpu.f16:
+        pytest.skip(f"{gpu.adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
+    weights = {"up": np.full((3, 3, 1, 1), 1e4, np.float32), "down": np.full((1, 3, 1, 1), 1e-5, np.float32)}
+    nodes = [node("Conv", "x up", "a"), node("Relu", "a", "b"), node("Neg", "b", "n"), node("Conv", "n down", "y")]
+    path = folder / "mine.onnx"
+    onnx.save(model(nodes, {"x": [1, 3, 24, 40]}, "y", weights), path)
+    config = {**UNIT, "scale": 1.0}
+    with (
+        Remover(
+            path, backend="webgpu", device=gpu.adapter.index, precision="f16", quiet=True, model_config=config
+        ) as remover,
+        pytest.raises(ImageError, match="beyond 65,504, where float16 ends; use precision 'f32'"),
+    ):
+        remover.remove(PHOTO)

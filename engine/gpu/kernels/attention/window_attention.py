@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+from engine.caps import Caps
 from engine.compiled.model import ALIGNMENT
-from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.lowering.refusals import refuses
 from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import INTERNAL_DOMAIN, Node
@@ -24,16 +25,42 @@ FEW_WORKGROUPS = 1024
 """Workgroups below which a GPU is short of work, so that an invocation has one query, not two."""
 
 
+def _bytes_of_key(size: int) -> int:
+    """Bytes of workgroup memory of a key and its value."""
+    return 2 * size * ITEM_BYTES["f32"]
+
+
+def _bytes_for_keys(area: int) -> int:
+    """Bytes of workgroup memory beside the token and the region of each place of a window."""
+    return WORKGROUP_BYTES - 2 * ITEM_BYTES["i32"] * area
+
+
+@refuses("WindowAttention", domain=INTERNAL_DOMAIN)
+def refuse_window_attention(node: Node, caps: Caps, half: bool) -> str | None:
+    """What the kernel has no room for: heads, windows of which it holds no four keys, projections in many bindings."""
+    x, grid, heads = node.input(0), window_grid(node), node.attributes["heads"]
+    *_, tokens, channels = x.shape
+    size, limit, item = channels // 3 // heads, caps.binding_limit, ITEM_BYTES["f16" if half else "f32"]
+    if size % 4 or size > LARGEST_HEAD:
+        return f"heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
+    if _bytes_for_keys(grid.area) < 4 * _bytes_of_key(size):
+        return f"windows of {grid.window} x {grid.window} tokens leave no workgroup memory for heads of {size} channels"
+    nbytes, bias = x.type.size * item, node.input(1).type.size * item
+    pieces = -(-tokens // _piece_tokens(nbytes, tokens, limit)) if prod(x.shape[:-2]) == 1 else 1
+    if pieces > MAX_PIECES or (pieces == 1 and nbytes > limit):
+        room = (MAX_PIECES if pieces > 1 else 1) * limit
+        return f"projections of {nbytes:,} bytes; an adapter that binds {limit:,} at a time takes {room:,}"
+    if max(nbytes // 3, bias) > limit:
+        return f"a result of {nbytes // 3:,} and a bias of {bias:,} bytes; the adapter binds {limit:,} at a time"
+    return None
+
+
 @lowers("WindowAttention", domain=INTERNAL_DOMAIN)
 def lower_window_attention(node: Node, lowering: Lowering) -> None:
     x, bias, padding = lowering.dense(lowering.input(node, 0)), lowering.input(node, 1), lowering.optional(node, 2)
     grid, heads = window_grid(node), node.attributes["heads"]
     *_, tokens, channels = x.shape
     size = channels // 3 // heads
-    if size % 4 or size > LARGEST_HEAD:
-        raise UnsupportedError(
-            f"{node.label}: heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
-        )
     x = lowering.reshape(x, (prod(x.shape[:-2]), tokens, channels))
     bias = lowering.dense(_key_major_bias(node, lowering, bias))
     inputs = [x, bias, *([] if padding is None else [padding])]
@@ -41,17 +68,11 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
     y = output.reshape((*x.shape[:2], channels // 3))
     if y is None or y.strides[2] != 1 or y.offset % 4 or any(stride % 4 for stride in y.strides[:2]):
         y = lowering.scratch((*x.shape[:2], channels // 3), output.dtype, f"{node.output.name}:dense")
-    limit = lowering.binding_limit
-    pieces = _pieces(x, limit)
-    if len(pieces) > MAX_PIECES:
-        raise UnsupportedError(
-            f"{node.label}: projections of {x.nbytes:,} bytes; an adapter that binds {limit:,} at a time "
-            f"takes {MAX_PIECES * limit:,}"
-        )
+    pieces = _pieces(x, lowering.binding_limit)
     queries = 2 if x.shape[0] * grid.count * heads >= FEW_WORKGROUPS else 1
     blocks = -(-grid.area // (queries * 128))
     invocations = -(-grid.area // (blocks * queries))
-    bytes_of_key, available_bytes = 2 * size * ITEM_BYTES["f32"], WORKGROUP_BYTES - 2 * ITEM_BYTES["i32"] * grid.area
+    bytes_of_key, available_bytes = _bytes_of_key(size), _bytes_for_keys(grid.area)
     steps = -(-grid.area * bytes_of_key // available_bytes)
     keys = min(-(-grid.area // (4 * steps)), available_bytes // (4 * bytes_of_key)) * 4
 
@@ -109,15 +130,20 @@ def _key_major_bias(node: Node, lowering: Lowering, bias: Tensor) -> Tensor:
     value = node.input(1)
     if value.data is not None:
         data = value.data
-        return lowering.derived_constant(value, "turned", lambda: data.swapaxes(1, 2))
+        return lowering.derived_constant(value, "turned", lambda: data.swapaxes(1, 2), lowering.weight_storage(value))
     return bias.transpose((0, 2, 1))
+
+
+def _piece_tokens(nbytes: int, tokens: int, limit: int) -> int:
+    """Tokens of a piece of the projections of one image, which take ``nbytes``."""
+    if nbytes <= limit:
+        return tokens
+    # a binding begins at its first token, rounded down to the alignment
+    max_tokens = max(1, (limit - ALIGNMENT) * tokens // nbytes)
+    return -(-tokens // -(-tokens // max_tokens))
 
 
 def _pieces(x: Tensor, limit: int) -> list[Tensor]:
     """x as the fewest equal runs of tokens that fit a binding each; one run where there are several images."""
-    if x.nbytes <= limit or x.shape[0] > 1:
-        return [x]
-    # a binding begins at its first token, rounded down to the alignment
-    max_tokens = max(1, (limit - ALIGNMENT) * x.shape[1] // x.nbytes)
-    tokens = -(-x.shape[1] // -(-x.shape[1] // max_tokens))
+    tokens = x.shape[1] if x.shape[0] > 1 else _piece_tokens(x.nbytes, x.shape[1], limit)
     return [x.slice(1, first, min(tokens, x.shape[1] - first)) for first in range(0, x.shape[1], tokens)]

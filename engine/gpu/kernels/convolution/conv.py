@@ -1,10 +1,9 @@
-"""Conv, FusedConv and ConvInteger: which kernel computes a layer."""
+"""Conv, FusedConv and ConvInteger, by the implementation that the table has for the layer."""
 
 from __future__ import annotations
 
-from engine.gpu.kernels.convolution import conv_direct
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.tiled import emit_tiled
+from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.lowering.fusion import fusible
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -16,8 +15,9 @@ from engine.graph.ir import INTERNAL_DOMAIN, Node
 @fusible("Conv", reads=3)
 def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     """Add the convolution ``node`` with the element-wise chain up to ``last`` in its epilogue."""
-    layer = Layer.of(node, lowering)
-    if layer.is_direct:
-        conv_direct.emit(layer, lowering, tree, last)
-    else:
-        emit_tiled(layer, lowering, tree, last)
+    emit_layer(Layer.of(node, lowering), lowering, tree, last)
+
+
+def emit_layer(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add a layer with the element-wise chain up to ``last`` in its epilogue."""
+    lowering.choose(CONVOLUTION, layer).emit(layer, lowering, tree, last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.layer import Layer, axis_uniforms
 from engine.gpu.lowering.epilogue import prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -16,7 +16,7 @@ from engine.graph.ir import Node
 def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
     """Add the convolution with the chain up to ``last`` in its epilogue, one invocation an output element."""
     node, window = layer.node, layer.window
-    x, w, x_zero = layer.x, lowering.input(node, 1), layer.zero
+    x, w, x_zero = layer.x, lowering.factor(node, 1), layer.zero
     w_zero = lowering.optional(node, 3) if layer.integer else None
     channel_vectors = dict(layer.channel_vectors)
     zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]
@@ -44,18 +44,9 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
             params={
                 **epilogue.params,
                 "integer": layer.integer,
-                "out": window.out,
                 "kernel": window.kernel,
-                "window_strides": window.strides,
-                "dilations": window.dilations,
-                "begin": window.begin,
-                "spatial": x.shape[2:],
-                "channels": layer.channels,
-                "outputs": layer.outputs,
-                "x_strides": x.strides,
-                "w_strides": w.strides,
+                "depthwise": layer.channels == 1,
                 "has_x_zero": x_zero is not None,
-                "w_zero_stride": 0 if w_zero is None or w_zero.size == 1 else 1,
                 "has_w_zero": w_zero is not None,
                 "invocations": INVOCATIONS,
             },
@@ -63,7 +54,21 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
             writes=[epilogue.write],
             rows=pixels,
             grid=linear_grid(node.output.shape[1]),
-            uniforms={"n": 1, "pixel_y": epilogue.pixel_stride, "pixel_channels": node.output.shape[1]},
+            uniforms={
+                "n": 1,
+                "channels_out": node.output.shape[1],
+                "channels": layer.channels,
+                "outputs": layer.outputs,
+                "w_zero_step": 0 if w_zero is None or w_zero.size == 1 else 1,
+                **axis_uniforms("out", window.out),
+                **axis_uniforms("stride", window.strides),
+                **axis_uniforms("dilation", window.dilations),
+                **axis_uniforms("begin", window.begin),
+                **axis_uniforms("extent", x.shape[2:]),
+                **axis_uniforms("x_step", x.strides),
+                **axis_uniforms("w_step", w.strides),
+                **epilogue.uniforms,
+            },
             flops=flops,
         )
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.gpu.kernels.convolution.layer import axis_uniforms
 from engine.gpu.lowering.epilogue import prepare
 from engine.gpu.lowering.fusion import fusible
 from engine.gpu.lowering.lowering import Lowering
@@ -41,24 +42,28 @@ def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
             params={
                 **epilogue.params,
                 "rank": len(out),
-                "out": out,
-                "windows": window.out,
+                "windows": [f"params.windows{axis}" for axis in range(len(out))],
                 "kernel": window.kernel,
                 "strides": window.strides,
                 "dilations": window.dilations,
-                "begin": window.begin,
-                "groups": groups,
-                "channels": x.shape[1] // groups,
-                "outputs": outputs,
-                "x_strides": x.strides,
-                "w_strides": w.strides,
                 "invocations": INVOCATIONS,
             },
             reads=[Operand("x", x, _image_span(x, prod(out))), Operand("w", w), *epilogue.reads],
             writes=[epilogue.write],
             rows=x.shape[0] * prod(out),
             grid=linear_grid(channels),
-            uniforms={"n": 1, "pixel_y": epilogue.pixel_stride},
+            uniforms={
+                "n": 1,
+                "channels_out": channels,
+                "channels": x.shape[1] // groups,
+                "outputs": outputs,
+                **axis_uniforms("out", out),
+                **axis_uniforms("begin", window.begin),
+                **axis_uniforms("windows", window.out),
+                **axis_uniforms("x_step", x.strides),
+                **axis_uniforms("w_step", w.strides),
+                **epilogue.uniforms,
+            },
             flops=2 * x.size * outputs * window.taps,
         )
     )
@@ -72,7 +77,9 @@ def _weights(node: Node, lowering: Lowering) -> Tensor:
     if array is None:
         return lowering.input(node, 1)
     perm = (*range(2, array.ndim), 0, 1)
-    packed_weights = lowering.constant(array.transpose(perm), f"{node.input(1).name}:packed")
+    packed_weights = lowering.derived_constant(
+        node.input(1), "packed", lambda: array.transpose(perm), lowering.weight_storage(node.input(1))
+    )
     return packed_weights.transpose((array.ndim - 2, array.ndim - 1, *range(array.ndim - 2)))
 
 

@@ -12,12 +12,14 @@ from math import prod
 
 import numpy as np
 
+from engine.caps import Caps
+from engine.gpu.kernels.convolution.conv import emit_layer
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
-from engine.gpu.kernels.convolution.tiled import emit_tiled
 from engine.gpu.kernels.product.product import multiply
 from engine.gpu.kernels.sampling.grid_sample import sampler
 from engine.gpu.lowering.fusion import lower_product
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.lowering.table import Implementation, Table, always
 from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
 from engine.gpu.program.tensor import Slot, Tensor, channels_last, strides_of
@@ -29,15 +31,7 @@ COLUMN_BYTES = 32 << 20
 """Bytes of the columns at the most, unless one position of the first axis takes more."""
 
 
-@lowers("DeformConv")
-def lower_deform_conv(node: Node, lowering: Lowering) -> None:
-    if _is_tiled(node, lowering):
-        lower_product(node, lowering, _emit, reads=5)
-    else:
-        _lower_by_columns(node, lowering)
-
-
-def _is_tiled(node: Node, lowering: Lowering) -> bool:
+def _takes_moved_taps(node: Node, caps: Caps) -> bool:
     x, w = node.input(0), node.input(1)
     return (
         w.is_constant
@@ -46,12 +40,16 @@ def _is_tiled(node: Node, lowering: Lowering) -> bool:
         and w.shape[1] % 4 == 0
         and node.output.type.size > 0
         and fits_tiles(w.shape[0], node.attr("group", 1))
-        and x.type.nbytes <= lowering.binding_limit
+        and x.type.nbytes <= caps.binding_limit
     )
 
 
 def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    emit_tiled(Layer.of(node, lowering), lowering, tree, last)
+    emit_layer(Layer.of(node, lowering), lowering, tree, last)
+
+
+def _lower_by_moved_taps(node: Node, lowering: Lowering) -> None:
+    lower_product(node, lowering, _emit, reads=5)
 
 
 def _lower_by_columns(node: Node, lowering: Lowering) -> None:
@@ -117,8 +115,13 @@ def _weights(node: Node, lowering: Lowering, groups: int) -> Tensor:
     split_shape = groups, outputs // groups, channels, prod(kernel)
     shape = groups, prod(kernel) * channels, outputs // groups
     if value.data is not None:
-        packed_weights = value.data.reshape(split_shape).transpose(0, 3, 2, 1).reshape(shape)
-        return lowering.constant(packed_weights, f"{value.name}:packed")
+        data = value.data
+        return lowering.derived_constant(
+            value,
+            f"columns of {groups}",
+            lambda: data.reshape(split_shape).transpose(0, 3, 2, 1).reshape(shape),
+            lowering.weight_storage(value),
+        )
     return lowering.reshape(lowering.reshape(lowering.tensor(value), split_shape).transpose((0, 3, 2, 1)), shape)
 
 
@@ -150,3 +153,33 @@ def _columns(
         grid=linear_grid(inner),
         uniforms={"first_out": first, "count_out": count},
     )
+
+
+def _key(node: Node) -> str:
+    shapes = ["x".join(map(str, value.shape)) for value in (node.input(0), node.input(1), node.output)]
+    return f"{node.input(0).dtype.name} x{shapes[0]} w{shapes[1]} y{shapes[2]} g{node.attr('group', 1)}"
+
+
+DEFORMABLE_CONVOLUTION: Table[Node] = Table(
+    "deformable-convolution",
+    (
+        Implementation(
+            "moved-taps",
+            "A convolution whose loader reads between pixels writes no columns, and takes an epilogue.",
+            supports=_takes_moved_taps,
+            emit=_lower_by_moved_taps,
+        ),
+        Implementation(
+            "columns",
+            "Other axes, several groups of offsets and weights of the run have no loader: columns, then a product.",
+            supports=always,
+            emit=_lower_by_columns,
+        ),
+    ),
+    _key,
+)
+
+
+@lowers("DeformConv")
+def lower_deform_conv(node: Node, lowering: Lowering) -> None:
+    lowering.choose(DEFORMABLE_CONVOLUTION, node).emit(node, lowering)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,11 @@ def fits_tiles(outputs: int, groups: int = 1) -> bool:
     return max(-(-outputs // WIDEST_TILE), groups) <= MAX_TILES
 
 
+def axis_uniforms(name: str, numbers: Sequence[int]) -> dict[str, int]:
+    """One uniform for each axis: ``name`` and the number of the axis."""
+    return {f"{name}{axis}": number for axis, number in enumerate(numbers)}
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One convolution: its node, its input as ``[N, C, *spatial]``, its window, and the start of its epilogue.
@@ -45,6 +51,8 @@ class Layer:
     prelude: tuple[str, ...]
     channel_vectors: dict[str, tuple[Tensor, np.dtype[Any]]]
     zero: Tensor | None
+    weight_type: str
+    """The storage type of constant weights."""
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
@@ -84,6 +92,7 @@ class Layer:
             prelude=tuple(prelude),
             channel_vectors=channel_vectors,
             zero=zero,
+            weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
             deform_inputs=deform_inputs,
         )
 
@@ -93,13 +102,20 @@ class Layer:
         return self.x.shape[1] // self.groups
 
     @property
-    def is_direct(self) -> bool:
-        """Whether conv_direct.wgsl computes it, as no tile suits it."""
-        inputs = list(self.node.used_inputs())
-        constant = inputs[1].is_constant and (not self.integer or len(inputs) < 4 or inputs[3].is_constant)
-        depthwise = self.groups > 1 and (self.outputs < 8 or self.channels < 4)
-        fits = fits_tiles(self.outputs, self.groups)
-        return not constant or self.x.rank > 4 or depthwise or not fits or self.node.output.type.size == 0
+    def x_vec(self) -> int:
+        """Channels of a load of a tiled kernel: 4 where vec4 items hold them, else 1."""
+        return 1 if self.channels % 4 else 4
+
+    @property
+    def has_constant_weights(self) -> bool:
+        """Whether the weights, and the zero points of integers, are known at load."""
+        zero = self.node.optional_input(3) if self.integer else None
+        return self.node.input(1).is_constant and (zero is None or zero.is_constant)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether its groups have too few channels for a tile, as those of a depthwise layer."""
+        return self.groups > 1 and (self.outputs < 8 or self.channels < 4) and not self.deform_inputs
 
     def weights(self) -> np.ndarray:
         """The weights ``[groups, kh, kw, C, N]``; those of integers as int32, less their zero point."""

@@ -30,9 +30,6 @@ SCALAR = Tile(bm=64, bn=64, bk=16, tm=4, tn=4)
 DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 """For DeformConv, where each load reads four pixels: as many channels as can share a load."""
 
-TILES = (WIDE, MIDDLE, NARROW, SCALAR, DEFORMABLE)
-"""All tiles of conv.wgsl."""
-
 
 @dataclass(frozen=True, slots=True)
 class MatrixTile:
@@ -44,14 +41,16 @@ class MatrixTile:
     sm: int
     sn: int
 
+    @property
+    def workgroup_bytes(self) -> int:
+        """Bytes of workgroup memory: float16 operands, each row eight elements longer, and sums to hand over."""
+        subgroups = (self.bm // self.sm) * (self.bn // self.sn)
+        return 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * 256
 
-MIN_MATRIX_CHANNELS = 33
-"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
 
-
-def matrix_tile_for(channels: int) -> MatrixTile:
-    """The tile on matrix units for that many output channels in a group."""
-    return MatrixTile(bm=128, bn=128 if channels > 64 else 64, bk=32, sm=64, sn=32)
+MATRIX_WIDE = MatrixTile(bm=128, bn=128, bk=32, sm=64, sn=32)
+MATRIX_NARROW = MatrixTile(bm=128, bn=64, bk=32, sm=64, sn=32)
+"""For up to 64 output channels in a group."""
 
 
 BUSY_WORKGROUPS = 1024
@@ -64,15 +63,6 @@ MIN_STEPS = 8
 """Steps along k of a part at the least: fewer do not pay for writing and adding its sums."""
 
 
-def tile_for(channels: int, x_vec: int) -> Tile:
-    """The tile of a layer with ``channels`` output channels in a group and loads of ``x_vec`` input channels."""
-    if x_vec == 1:
-        return SCALAR
-    if channels > 32:
-        return WIDE
-    return MIDDLE if channels > 16 else NARROW
-
-
 def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -> int:
     """The number of parts that the k axis is split into; ``busy_workgroups`` keep a GPU busy."""
     if tiles >= busy_workgroups // 2 or steps < 2 * MIN_STEPS:
@@ -80,10 +70,9 @@ def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -
     return max(1, min(busy_workgroups // tiles, steps // MIN_STEPS))
 
 
-def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
+def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
-    x, x_vec = _load_layout(layer, lowering)
-    tile = _tile(layer, x, x_vec, lowering)
+    x, x_vec = _load_layout(layer, lowering), layer.x_vec
     on_matrix_units = isinstance(tile, MatrixTile)
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
@@ -97,7 +86,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
         return padded
 
     form = f"packed for {tile.bk} x {tile.bn}"
-    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, packed_type)
+    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = prepare(
         lowering,
@@ -113,7 +102,6 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
     splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)
     geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
-    common = {"integer": layer.integer, "groups": layer.groups}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
         pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
@@ -126,11 +114,11 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
     conv = Dispatch(
         kernel="conv_matrix" if on_matrix_units else "conv",
         params={
-            **common,
+            "integer": layer.integer,
             **asdict(tile),
-            **({"matrix_units": True, "lanes": lowering.matrix_lanes} if on_matrix_units else {}),
+            **({"matrix_units": True, "lanes": lowering.caps.matrix_lanes} if on_matrix_units else {}),
             **(no_epilogue if splits > 1 else epilogue.params),
-            "splits": splits if splits > 1 else 0,
+            "partial": splits > 1,
             "x_vec": x_vec,
             "has_zero": layer.zero is not None,
             "deformable": bool(layer.deform_inputs),
@@ -140,7 +128,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
         writes=[epilogue.write],
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
-        uniforms=geometry | {"pixel_y": epilogue.pixel_stride},
+        uniforms=geometry | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
         flops=flops,
     )
     if splits > 1:
@@ -161,14 +149,6 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None
         lowering.copy(y, target)
 
 
-def _tile(layer: Layer, x: Tensor, x_vec: int, lowering: Lowering) -> Tile | MatrixTile:
-    w = layer.node.input(1)
-    is_f16 = x.dtype == "f16" and lowering.storage(w.dtype, w.type.size) == "f16"
-    if lowering.matrix_lanes and is_f16 and x_vec == 4 and layer.outputs >= MIN_MATRIX_CHANNELS:
-        return matrix_tile_for(layer.outputs)
-    return DEFORMABLE if layer.deform_inputs and layer.outputs > WIDE.bn else tile_for(layer.outputs, x_vec)
-
-
 def _sum_dispatch(
     layer: Layer, partial_sums: Tensor, span: Span, splits: int, epilogue: Epilogue, n: int, n_padded: int
 ) -> Dispatch:
@@ -176,8 +156,6 @@ def _sum_dispatch(
         kernel="conv_sum",
         params={
             "integer": layer.integer,
-            "groups": layer.groups,
-            "splits": splits,
             "invocations": INVOCATIONS,
             **epilogue.params,
         },
@@ -185,23 +163,23 @@ def _sum_dispatch(
         writes=[epilogue.write],
         rows=partial_sums.shape[0],
         grid=linear_grid(layer.groups * n_padded // 4),
-        uniforms={"n": n, "n_padded": n_padded, "pixel_y": epilogue.pixel_stride},
+        uniforms={"n": n, "n_padded": n_padded, "groups": layer.groups, "splits": splits, **epilogue.uniforms},
         flops=partial_sums.size,
     )
 
 
-def _load_layout(layer: Layer, lowering: Lowering) -> tuple[Tensor, int]:
-    """The input with two spatial axes, and the channels of a load: 4 where vec4 items hold them, else 1."""
+def _load_layout(layer: Layer, lowering: Lowering) -> Tensor:
+    """The input with two spatial axes, its channels in vec4 items where a load takes four."""
     x = layer.x
     if x.rank == 3:
         x = replace(x, shape=(*x.shape[:2], 1, x.shape[2]), strides=(*x.strides[:2], 0, x.strides[2]))
-    if layer.channels % 4:
+    if layer.x_vec == 1:
         # a range of rows of a channel-first input spans nearly all of it
         needs_no_copy = x.strides[1] == 1 or x.nbytes <= lowering.binding_limit
-        return x if needs_no_copy else lowering.dense_copy(x, channels_last(4)), 1
+        return x if needs_no_copy else lowering.dense_copy(x, channels_last(4))
     if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
         x = lowering.dense_copy(x, channels_last(4))
-    return x, 4
+    return x
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from engine.gpu.lowering.fusion import MAX_READS, build_tree, fuse, is_elementwise, joins_reader, limit_reads
 from engine.gpu.lowering.lowering import Lowering, Waiting, lowers
 from engine.gpu.program.chain import Tree
@@ -36,7 +34,7 @@ def _lower_in_parts(node: Node, lowering: Lowering) -> None:
             lowering.elementwise(Tree(result=expression(node, names)), operands, y, dtype=node.output.dtype)
             return
         shape = broadcast(*(tensor.shape for tensor, _ in part))
-        y = lowering.scratch(shape, lowering.storage(node.output.dtype, prod(shape)), f"{node.output.name}:part")
+        y = lowering.scratch(shape, lowering.storage(node.output.dtype), f"{node.output.name}:part")
         lowering.elementwise(Tree(result=join(node, names)), operands, y, dtype=node.output.dtype)
         reads.insert(0, (y, node.output.dtype))
 

@@ -38,7 +38,7 @@ class Term:
 
 @lowers("Einsum")
 def lower_einsum(node: Node, lowering: Lowering) -> None:
-    tensors = [lowering.input(node, index) for index in range(len(node.inputs))]
+    tensors = [lowering.factor(node, index) for index in range(len(node.inputs))]
     labels, result = axis_labels(node.attr("equation", ""), [tensor.rank for tensor in tensors])
     extents = label_extents(labels, [tensor.shape for tensor in tensors])
     terms = [_term(term_labels, tensor, extents) for term_labels, tensor in zip(labels, tensors, strict=True)]
@@ -84,7 +84,7 @@ class _Pair:
         labels = (*self.batch, *self.rows, *self.columns)
         shape = self._shape(labels)
         if result is None:
-            dtype = lowering.storage(self.node.output.dtype, prod(shape))
+            dtype = lowering.storage(self.node.output.dtype)
             y = lowering.scratch(shape, dtype, f"{self.node.output.name}:part")
             self._multiply(lowering, y)
             return Term(labels, y)

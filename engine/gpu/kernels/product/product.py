@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from engine.gpu.kernels.product.packed import PackedColumns
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.table import Implementation, Table, always
 from engine.gpu.program.chain import PLAIN, ChainInput, Tree, load_expression, store_expression
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.expressions import functions_in, wrap
@@ -36,15 +38,46 @@ FLAT = ProductTile(bm=4, bn=32, bk=64, tm=1, tn=4, buffers=1)
 MAX_FLAT_EXTENT = 8
 """Rows or columns up to which they are too few for a square tile."""
 
+MIN_WIDE_EXTENT = 33
+"""Rows and columns from which on they fill the wide tile."""
+
 KINDS = {"f": "f32", "i": "i32", "u": "u32"}
 """The WGSL type of the sums for each kind of dtype: floats are added in f32, whatever their storage type."""
 
 
-def tile_for(m: int, n: int) -> ProductTile:
-    """The tile of a product of m rows and n columns."""
-    if m <= MAX_FLAT_EXTENT:
-        return FLAT
-    return WIDE if min(m, n) > 32 else SMALL
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product: ``y`` = ``a`` ``[*batch, M, K]`` times ``b`` ``[*batch, K, N]``, in ``dtype``;
+    ``packed`` is b where its elements are packed."""
+
+    a: Tensor
+    b: Tensor
+    y: Tensor
+    dtype: np.dtype
+    packed: PackedColumns | None
+
+    @property
+    def m(self) -> int:
+        """Rows."""
+        return self.y.shape[-2]
+
+    @property
+    def n(self) -> int:
+        """Columns."""
+        return self.y.shape[-1]
+
+    @property
+    def k(self) -> int:
+        """Summands."""
+        return self.a.shape[-1]
+
+    @property
+    def key(self) -> str:
+        """What decides how fast a product is: types, extents, and along which axes elements lie side by side."""
+        kind = self.packed.codes if self.packed else self.b.dtype
+        batch = prod(self.y.shape[:-2])
+        sides = f"a{int(self.a.strides[-1] == 1)} b{int(self.b.strides[-1] == 1)}"
+        return f"{self.a.dtype} {kind} z{batch} m{self.m} n{self.n} k{self.k} {sides}"
 
 
 def multiply(
@@ -81,12 +114,10 @@ def multiply(
         a, b, y, *leaf_tensors = (_transpose_matrices(tensor) for tensor in (b, a, y, *leaf_tensors))
     leaves = [(name, tensor, kind) for (name, _, kind), tensor in zip(leaves, leaf_tensors, strict=True)]
     packed_operand = None if packed_columns is None else _PackedOperand(packed_columns, a_zero)
+    product = Product(a, b, y, dtype, packed_columns)
     lowering.dispatch(
-        _product_dispatch(
-            a,
-            b,
-            y,
-            dtype=dtype,
+        lowering.choose(PRODUCT_TILE, product).emit(
+            product,
             tree=tree,
             leaves=leaves,
             prelude=prelude,
@@ -260,18 +291,17 @@ def _has_vec4_items(tensor: Tensor, axis: int) -> bool:
 
 
 def _product_dispatch(
-    a: Tensor,
-    b: Tensor,
-    y: Tensor,
-    dtype: np.dtype,
+    product: Product,
+    *,
+    tile: ProductTile,
     tree: Tree,
     leaves: Sequence[ChainInput],
     prelude: Sequence[str],
     result: np.dtype,
     packed_operand: _PackedOperand | None,
 ) -> Dispatch:
-    batch, (m, k), n = y.shape[:-2], a.shape[-2:], y.shape[-1]
-    tile = tile_for(m, n)
+    a, b, y, dtype = product.a, product.b, product.y, product.dtype
+    batch, m, k, n = y.shape[:-2], product.m, product.k, product.n
     rows = _TileRows(batch, m, tile.bm)
     a_vec, b_vec = (4 if _has_vec4_items(tensor, -1) else 1 for tensor in (a, b))
     b_operands = [Operand("b", b, rows.span(b, has_rows=False), b_vec)]
@@ -281,23 +311,24 @@ def _product_dispatch(
     vector = all(_has_vec4_items(tensor, -1) for tensor in (y, *columns))
     y_vec = 4 if vector else 1
     operands, lines = [], []
+    positions, leaf_steps = [*(f"z{axis}" for axis in range(len(batch))), "m", "n"], {}
     for name, tensor, kind in leaves:
         width = y_vec if tensor.strides[-1] else 1
         operands.append(Operand(f"x_{name}", tensor, rows.span(tensor), width))
-        positions = [*(f"z{axis}" for axis in range(len(batch))), "m", "n"]
         terms = [f"params.base_x_{name}"]
-        terms += [
-            f"{position} * {stride // width}" if stride % width == 0 else f"{position} / {width}"
-            for position, stride in zip(positions, tensor.strides, strict=True)
-            if stride
-        ]
+        for position, stride in zip(positions, tensor.strides, strict=True):
+            if position == "n" and stride == 1:
+                terms.append(f"n / {width}" if width > 1 else "n")
+            elif stride:
+                leaf_steps[f"x_{name}_{position}"] = stride // width
+                terms.append(f"{position} * params.x_{name}_{position}")
         item = f"x_{name}[{' + '.join(terms)}]"
         lines.append(f"let {name} = {load_expression(item, storage=tensor.dtype, dtype=kind, width=width, vec=y_vec)};")
     lines += [*prelude, *tree.lines]
     uniforms = {"m": m, "n": n, "k": k, "tiles_m": rows.tiles, "tiles_n": -(-n // tile.bn)}
     uniforms |= {"a_m": a.strides[-2] // a_vec, "a_k": a.strides[-1], "b_k": b.strides[-2] // b_vec}
     uniforms |= {"b_n": b.strides[-1], "y_m": y.strides[-2] // y_vec, "y_n": y.strides[-1]}
-    uniforms |= {} if packed_operand is None else packed_operand.uniforms
+    uniforms |= leaf_steps | ({} if packed_operand is None else packed_operand.uniforms)
     for axis, extent in enumerate(batch):
         uniforms[f"z{axis}"] = extent
         for name, tensor, vec in (("a", a, a_vec), ("b", b, b_vec), ("y", y, y_vec)):
@@ -329,3 +360,31 @@ def _product_dispatch(
         uniforms=uniforms,
         flops=2 * y.size * k,
     )
+
+
+PRODUCT_TILE: Table[Product] = Table(
+    "product-tile",
+    (
+        Implementation(
+            "flat",
+            "Few rows: a tile of 4 rows, with many steps along k at a time.",
+            supports=always,
+            suits=lambda product: product.m <= MAX_FLAT_EXTENT,
+            emit=partial(_product_dispatch, tile=FLAT),
+        ),
+        Implementation(
+            "wide",
+            "More than 32 rows and columns fill a tile of 64 x 64, which reads each element least often.",
+            supports=always,
+            suits=lambda product: min(product.m, product.n) >= MIN_WIDE_EXTENT,
+            emit=partial(_product_dispatch, tile=WIDE),
+        ),
+        Implementation(
+            "small",
+            "Anything between: a tile of 32 x 32.",
+            supports=always,
+            emit=partial(_product_dispatch, tile=SMALL),
+        ),
+    ),
+    lambda product: product.key,
+)

@@ -70,7 +70,7 @@ def lower_hardmax(node: Node, lowering: Lowering) -> None:
     if rows.shape == x.shape:
         one_hot(lowering, index, values, axis=axis, y=lowering.output(node, reads=[index, values]))
         return
-    y = lowering.scratch(rows.shape, lowering.storage(node.output.dtype, x.size), f"{node.output.name}:hot")
+    y = lowering.scratch(rows.shape, lowering.storage(node.output.dtype), f"{node.output.name}:hot")
     one_hot(lowering, index, values, axis=axis, y=y)
     lowering.alias(node, lowering.reshape(y, x.shape))
 

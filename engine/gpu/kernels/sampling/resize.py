@@ -81,7 +81,7 @@ def lower_resize(node: Node, lowering: Lowering) -> None:
         shape = list(x.shape)
         for step in steps:
             shape[step.axis] = len(step.table.indices)
-        storage = lowering.storage(np.dtype(np.float32), prod(shape))
+        storage = lowering.storage(np.dtype(np.float32))
         intermediate = lowering.scratch(shape, storage, f"{node.output.name}:axis", order)
         resample(lowering, x, intermediate, steps=steps, dtype=np.dtype(np.float32))
         x = intermediate

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from engine.graph.ir import INTERNAL_DOMAIN, Graph
 from engine.graph.passes.fuse_window_attention import fuse_window_attention
 from engine.ops.window_attention import WindowGrid, window_grid
+from tests.engine.attention import swin_blocks
 from tests.engine.graph.passes.check import rewrite
 from tests.engine.models import node
 from tools.make_birefnet import FORMS, BiRefNet, Map, Size
@@ -24,12 +25,7 @@ HEADS, CHANNELS = 2, 8
 
 def blocks(form: str, side: int, *shifts: int, window: int = 3) -> onnx.ModelProto:
     """Swin blocks in turn, over a grid of ``side`` tokens a side."""
-    maker = BiRefNet(Size(CHANNELS, (2,), (HEADS,), window), form)
-    tokens = Map("x", CHANNELS, side)
-    for number, shift in enumerate(shifts):
-        tokens = maker.swin_block(f"block{number}", tokens, HEADS, shift)
-    dims = 1, side * side, CHANNELS
-    return maker.g.model({"x": dims}, {"y": (tokens.name, dims)})
+    return swin_blocks(form, side, *shifts, window=window, heads=HEADS, channels=CHANNELS)
 
 
 def by_op(proto: onnx.ModelProto, op: str) -> list[onnx.NodeProto]:

@@ -56,7 +56,7 @@ def test_casts_inside_a_mixed_model_vanish() -> None:
     ]
     proto = model(nodes, {"x": [1, 3, 5, 5]}, "y", {"w": WEIGHTS})
     graph = widen(proto, 3)
-    optimize(graph, ORDER)
+    optimize(graph, order=ORDER)
     assert [node.op for node in graph.nodes] == ["Conv"]
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.errors import UnsupportedError
-from engine.gpu.kernels.product.linear import emit_linear, is_linear
+from engine.caps import Caps
+from engine.gpu.kernels.matmul.linear import emit_linear, fills_tiles, takes_linear
 from engine.gpu.kernels.product.packed import PackedColumns, can_pack_bytes, pack_bnb4, pack_bytes, pack_nbits
 from engine.gpu.kernels.product.product import multiply
 from engine.gpu.kernels.product.requantize import SINGLE, factor, less_zero_point, parameter, requantization
-from engine.gpu.lowering.fusion import fusible, lower_product
+from engine.gpu.lowering.fusion import fusible
 from engine.gpu.lowering.lowering import Emit, Lowering, lowers
+from engine.gpu.lowering.refusals import refuses
+from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.expressions import literal
 from engine.gpu.program.tensor import Shape, Tensor
@@ -103,21 +105,14 @@ def _leaves(lowering: Lowering, tree: Tree) -> list[ChainInput]:
     return [(name, lowering.tensor(leaf), leaf.dtype) for leaf, name in tree.leaves.items()]
 
 
-@fusible("MatMul", reads=2)
 def _emit_matmul(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    if is_linear(node, lowering):
-        emit_linear(node, lowering, tree, last)
-        return
-    operands = lowering.input(node, 0), lowering.input(node, 1)
+    operands = lowering.factor(node, 0), lowering.factor(node, 1)
     _product(lowering, last, operands, node.output.dtype, tree=tree, reads=_leaves(lowering, tree))
 
 
-@fusible("Gemm", reads=3)
 def _emit_gemm(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    a, b, c = lowering.input(node, 0), lowering.input(node, 1), lowering.optional(node, 2)
+    a, b, c = lowering.factor(node, 0), lowering.factor(node, 1), lowering.optional(node, 2)
     alpha, beta, dtype = node.attr("alpha", 1.0), node.attr("beta", 1.0), node.output.dtype
-    if dtype.kind != "f" and (alpha != 1 or beta != 1):
-        raise UnsupportedError(f"{node.label}: backend 'webgpu' has no alpha and beta for integers; use 'numpy'")
     a = a.transpose((1, 0)) if node.attr("transA", 0) else a
     b = b.transpose((1, 0)) if node.attr("transB", 0) else b
     root, reads = "raw" if alpha == 1 else f"{literal(alpha)} * raw", _leaves(lowering, tree)
@@ -127,14 +122,14 @@ def _emit_gemm(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     _product(lowering, last, (a, b), dtype, tree=tree, reads=reads, prelude=(f"let root = {root};",))
 
 
-@fusible("MatMulInteger", reads=4)
-def _emit_integer(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+def _emit_integers(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     a, b, a_zero, b_zero = node.input(0), node.input(1), node.optional_input(2), node.optional_input(3)
-    reads = _leaves(lowering, tree)
-    if not can_pack_bytes(b, b_zero):
-        operands = less_zero_point(lowering, a, a_zero, -2), less_zero_point(lowering, b, b_zero, -1)
-        _product(lowering, last, operands, INT32, tree=tree, reads=reads)
-        return
+    operands = less_zero_point(lowering, a, a_zero, -2), less_zero_point(lowering, b, b_zero, -1)
+    _product(lowering, last, operands, INT32, tree=tree, reads=_leaves(lowering, tree))
+
+
+def _emit_bytes(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    a, a_zero = node.input(0), node.optional_input(2)
     loader_zero = None if a_zero is None or a_zero.type.size != 1 else lowering.tensor(a_zero)
     a_matrix = less_zero_point(lowering, a, None if loader_zero else a_zero, -2)
     _packed_product(
@@ -144,7 +139,7 @@ def _emit_integer(node: Node, lowering: Lowering, tree: Tree, last: Node) -> Non
         parts=pack_bytes(lowering, node),
         dtype=INT32,
         tree=tree,
-        reads=reads,
+        reads=_leaves(lowering, tree),
         a_zero=loader_zero,
     )
 
@@ -163,20 +158,69 @@ def _emit_bnb4(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     _packed_product(lowering, last, a, parts=parts, dtype=node.output.dtype, tree=tree, reads=_leaves(lowering, tree))
 
 
-def _lower_packed(node: Node, lowering: Lowering, emit: Emit, reads: int) -> None:
-    if not all(value.is_constant for value in list(node.used_inputs())[1:]):
-        raise UnsupportedError(f"{node.label}: backend 'webgpu' packs weights that are known at load; use 'numpy'")
-    lower_product(node, lowering, emit, reads)
+def _key(node: Node) -> str:
+    shapes = ["x".join(map(str, value.shape)) for value in (node.input(0), node.input(1), node.output)]
+    constant = "constant " if node.input(1).is_constant else ""
+    return f"{node.op} {node.input(0).dtype.name} a{shapes[0]} {constant}b{shapes[1]} y{shapes[2]}"
 
 
-@lowers("MatMulNBits", domain=MICROSOFT)
-def lower_nbits(node: Node, lowering: Lowering) -> None:
-    _lower_packed(node, lowering, _emit_nbits, reads=4)
+_PACKED: dict[str, Emit] = {"MatMulInteger": _emit_bytes, "MatMulNBits": _emit_nbits, "MatMulBnb4": _emit_bnb4}
+_STRIDED: dict[str, Emit] = {"MatMul": _emit_matmul, "Gemm": _emit_gemm, "MatMulInteger": _emit_integers}
 
 
-@lowers("MatMulBnb4", domain=MICROSOFT)
-def lower_bnb4(node: Node, lowering: Lowering) -> None:
-    _lower_packed(node, lowering, _emit_bnb4, reads=3)
+def _takes_packed(node: Node, _: Caps) -> bool:
+    if node.op == "MatMulInteger":
+        return can_pack_bytes(node.input(1), node.optional_input(3))
+    return node.op in _PACKED
+
+
+MATMUL: Table[Node] = Table(
+    "matmul",
+    (
+        Implementation(
+            "linear",
+            "A product with a constant matrix is a 1x1 convolution, whose weights are packed for its tiles.",
+            supports=takes_linear,
+            suits=fills_tiles,
+            emit=emit_linear,
+        ),
+        Implementation(
+            "packed",
+            "Weights of 4 and 8 bits stay packed in memory, and are widened by the loader.",
+            supports=_takes_packed,
+            emit=lambda node, lowering, tree, last: _PACKED[node.op](node, lowering, tree, last),
+        ),
+        Implementation(
+            "strided",
+            "Two matrices that a run makes, or too small for tiles of packed weights, are read by their strides.",
+            supports=lambda node, _: node.op in _STRIDED,
+            emit=lambda node, lowering, tree, last: _STRIDED[node.op](node, lowering, tree, last),
+        ),
+    ),
+    _key,
+)
+
+
+@refuses("MatMulNBits", "MatMulBnb4", domain=MICROSOFT)
+def refuse_packed(node: Node, _: Caps, __: bool) -> str | None:
+    constant = all(value.is_constant for value in list(node.used_inputs())[1:])
+    return None if constant else "backend 'webgpu' packs weights that are known at load"
+
+
+@refuses("Gemm")
+def refuse_gemm(node: Node, _: Caps, __: bool) -> str | None:
+    scaled = node.attr("alpha", 1.0) != 1 or node.attr("beta", 1.0) != 1
+    return "backend 'webgpu' has no alpha and beta for integers" if scaled and node.output.dtype.kind != "f" else None
+
+
+@fusible("MatMul", reads=2)
+@fusible("Gemm", reads=3)
+@fusible("MatMulInteger", reads=4)
+@fusible("MatMulNBits", reads=4, domain=MICROSOFT)
+@fusible("MatMulBnb4", reads=3, domain=MICROSOFT)
+def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    """Add the product ``node`` with the element-wise chain up to ``last`` in its epilogue."""
+    lowering.choose(MATMUL, node).emit(node, lowering, tree, last)
 
 
 @lowers("QLinearMatMul")

@@ -6,8 +6,9 @@ from math import prod
 
 import numpy as np
 
+from engine.caps import Caps
+from engine.gpu.kernels.convolution.conv import emit_layer
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
-from engine.gpu.kernels.convolution.tiled import emit_tiled
 from engine.gpu.lowering.epilogue import pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -22,21 +23,25 @@ TILE_MULTIPLES = 32, 128
 """The numbers of rows and columns of the packed matrix are multiples of these, or of divisors of them."""
 
 
-def is_linear(node: Node, lowering: Lowering) -> bool:
-    """Whether the kernel of convolutions computes the product; it binds the whole matrix."""
+def takes_linear(node: Node, caps: Caps) -> bool:
+    """Whether the kernel of convolutions can compute the product: floats times one constant matrix that it binds."""
     x, w = node.input(0), node.input(1)
+    if node.op != "MatMul" or not w.is_constant or len(w.shape) != 2 or len(x.shape) < 2:
+        return False
     packed_size = prod(
         -(-extent // multiple) * multiple for extent, multiple in zip(w.shape, TILE_MULTIPLES, strict=False)
     )
     return (
-        w.is_constant
-        and len(w.shape) == 2
-        and len(x.shape) >= 2
-        and node.output.dtype in (np.float32, np.float16)
-        and min(prod(x.shape[:-1]), *w.shape) >= MIN_EXTENT
+        node.output.dtype in (np.float32, np.float16)
+        and min(node.output.type.size, w.type.size) > 0
         and fits_tiles(w.shape[1])
-        and packed_size * ITEM_BYTES["f32"] <= lowering.binding_limit
+        and packed_size * ITEM_BYTES["f32"] <= caps.binding_limit
     )
+
+
+def fills_tiles(node: Node) -> bool:
+    """Whether rows, columns and summands are enough for a tile."""
+    return min(prod(node.input(0).shape[:-1]), *node.input(1).shape) >= MIN_EXTENT
 
 
 def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
@@ -62,7 +67,8 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
         prelude=("let root = raw;",),
         channel_vectors={},
         zero=None,
+        weight_type=lowering.weight_storage(node.input(1)),
         deform_inputs={},
         channel_axis=len(node.output.shape) - 1,
     )
-    emit_tiled(layer, lowering, tree, last)
+    emit_layer(layer, lowering, tree, last)

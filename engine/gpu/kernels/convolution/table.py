@@ -1,0 +1,132 @@
+"""The implementations of a convolution, in order of preference."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from engine.caps import Caps
+from engine.gpu.kernels.convolution import conv_direct
+from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.tiled import (
+    DEFORMABLE,
+    MATRIX_NARROW,
+    MATRIX_WIDE,
+    MIDDLE,
+    NARROW,
+    SCALAR,
+    WIDE,
+    MatrixTile,
+    emit_tiled,
+)
+from engine.gpu.lowering.table import Implementation, Table
+
+MIN_MATRIX_CHANNELS = 33
+"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
+
+
+def _takes_tiles(layer: Layer, _: Caps) -> bool:
+    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
+    loads = not layer.deform_inputs or layer.x_vec == 4
+    return (
+        layer.has_constant_weights
+        and layer.x.rank <= 4
+        and loads
+        and fits_tiles(layer.outputs, layer.groups)
+        and layer.node.output.type.size > 0
+    )
+
+
+def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
+    """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
+    return (
+        caps.matrix_lanes > 0
+        and caps.limits["max-compute-workgroup-storage-size"] >= tile.workgroup_bytes
+        and layer.x.dtype == layer.weight_type == "f16"
+        and layer.x_vec == 4
+        and _takes_tiles(layer, caps)
+    )
+
+
+def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
+    return not layer.deform_inputs and layer.node.op != "MatMul"
+
+
+def key(layer: Layer) -> str:
+    """What decides how fast a convolution is: types, channels, groups, window and pixels."""
+    window, x = layer.window, layer.x
+    numbers = {
+        "n": x.shape[0],
+        "c": layer.channels,
+        "m": layer.outputs,
+        "g": layer.groups,
+        "in": "x".join(map(str, x.shape[2:])),
+        "k": "x".join(map(str, window.kernel)),
+        "s": "x".join(map(str, window.strides)),
+        "d": "x".join(map(str, window.dilations)),
+        "out": "x".join(map(str, window.out)),
+    }
+    kind = "deformable " if layer.deform_inputs else ""
+    return f"{kind}{x.dtype} {layer.weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
+
+
+CONVOLUTION: Table[Layer] = Table(
+    "convolution",
+    (
+        Implementation(
+            "matrix-wide",
+            "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
+            supports=partial(_takes_matrix_units, MATRIX_WIDE),
+            suits=lambda layer: layer.outputs > MATRIX_NARROW.bn,
+            emit=partial(emit_tiled, tile=MATRIX_WIDE),
+        ),
+        Implementation(
+            "matrix-narrow",
+            "The same for up to 64 channels; with 32 or fewer half the units would multiply zeros.",
+            supports=partial(_takes_matrix_units, MATRIX_NARROW),
+            suits=lambda layer: layer.outputs >= MIN_MATRIX_CHANNELS,
+            emit=partial(emit_tiled, tile=MATRIX_NARROW),
+        ),
+        Implementation(
+            "tiled-deformable",
+            "A load between four pixels is dear, so that as many channels as can share it.",
+            supports=_takes_tiles,
+            suits=lambda layer: bool(layer.deform_inputs) and layer.outputs > WIDE.bn,
+            emit=partial(emit_tiled, tile=DEFORMABLE),
+        ),
+        Implementation(
+            "tiled-scalar",
+            "Channels that are no multiple of four are loaded one by one: few loads an invocation.",
+            supports=_takes_tiles,
+            suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
+            emit=partial(emit_tiled, tile=SCALAR),
+        ),
+        Implementation(
+            "tiled-wide",
+            "More than 32 channels fill a tile that reads each pixel once for 64 of them.",
+            supports=_takes_tiles,
+            suits=lambda layer: layer.outputs > MIDDLE.bn and not layer.is_thin,
+            emit=partial(emit_tiled, tile=WIDE),
+        ),
+        Implementation(
+            "tiled-middle",
+            "17 to 32 channels: a tile half as wide, and twice as long.",
+            supports=_takes_tiles,
+            suits=lambda layer: layer.outputs > NARROW.bn and not layer.is_thin,
+            emit=partial(emit_tiled, tile=MIDDLE),
+        ),
+        Implementation(
+            "tiled-narrow",
+            "Up to 16 channels: a wider tile would multiply zeros.",
+            supports=_takes_tiles,
+            suits=lambda layer: not layer.is_thin,
+            emit=partial(emit_tiled, tile=NARROW),
+        ),
+        Implementation(
+            "direct",
+            "Depthwise layers have no product to tile; three axes and weights of the run have no tiled kernel.",
+            supports=_takes_one_invocation_an_element,
+            emit=conv_direct.emit,
+        ),
+    ),
+    key,
+)

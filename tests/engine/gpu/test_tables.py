@@ -1,0 +1,174 @@
+"""Every implementation of every table, forced, against the reference; which is taken where; and how one is forced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
+from engine.errors import InputError, UnsupportedError
+from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.table import TABLES
+from tests.engine.gpu.gpu import compare
+from tests.engine.models import load_graph, model, node
+
+RANDOM = np.random.default_rng(1)
+
+ON_MATRIX_UNITS = {("convolution", "matrix-wide"), ("convolution", "matrix-narrow")}
+"""Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
+
+
+def weights(*shape: int) -> np.ndarray:
+    return (RANDOM.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def conv(channels: int, outputs: int, group: int = 1, **attributes: Any) -> onnx.ModelProto:
+    constants = {"w": weights(outputs, channels // group, 3, 3), "b": weights(outputs)}
+    nodes = [node("Conv", "x w b", "c", group=group, pads=[1] * 4, **attributes), node("Relu", "c", "y")]
+    return model(nodes, {"x": [2, channels, 9, 11]}, "y", constants)
+
+
+def deformable(outputs: int) -> onnx.ModelProto:
+    shapes = {"x": [1, 8, 9, 7], "offset": [1, 18, 9, 7]}
+    constants = {"w": weights(outputs, 8, 3, 3)}
+    return model([node("DeformConv", "x w offset", "y", pads=[1] * 4)], shapes, "y", constants, opset=19)
+
+
+def product(m: int, k: int, n: int) -> onnx.ModelProto:
+    nodes = [node("MatMul", "a b", "p"), node("Relu", "p", "y")]
+    return model(nodes, {"a": [2, m, k], "b": [2, k, n]}, "y")
+
+
+def integers() -> onnx.ModelProto:
+    b = RANDOM.integers(-128, 128, (24, 20)).astype(np.int8)
+    return model([node("MatMulInteger", "a b", "y")], {"a": (np.uint8, [9, 24])}, "y", {"b": b})
+
+
+def linear() -> onnx.ModelProto:
+    return model([node("MatMul", "a b", "p"), node("Relu", "p", "y")], {"a": [3, 20, 36]}, "y", {"b": weights(36, 40)})
+
+
+CASES: dict[tuple[str, str], list[onnx.ModelProto]] = {
+    ("convolution", "tiled-deformable"): [deformable(72), conv(8, 20)],
+    ("convolution", "tiled-scalar"): [conv(3, 20), conv(8, 20), linear()],
+    ("convolution", "tiled-wide"): [conv(6, 12, group=2), conv(8, 70), linear()],
+    ("convolution", "tiled-middle"): [conv(3, 40), conv(8, 70)],
+    ("convolution", "tiled-narrow"): [conv(12, 12, group=12), conv(8, 20)],
+    ("convolution", "direct"): [conv(8, 20), conv(12, 12, group=12), conv(4, 6, group=2, dilations=[2, 2])],
+    ("deformable-convolution", "moved-taps"): [deformable(8)],
+    ("deformable-convolution", "columns"): [deformable(8)],
+    ("matmul", "linear"): [linear()],
+    ("matmul", "packed"): [integers()],
+    ("matmul", "strided"): [linear(), integers(), product(5, 6, 7)],
+    ("product-tile", "flat"): [product(3, 20, 40), product(40, 20, 36)],
+    ("product-tile", "wide"): [product(3, 20, 40), product(40, 21, 37)],
+    ("product-tile", "small"): [product(3, 20, 40), product(70, 20, 66)],
+}
+
+
+def test_every_row_has_a_case() -> None:
+    rows = {(family, row.name) for family, table in TABLES.items() for row in table.rows}
+    assert rows == CASES.keys() | ON_MATRIX_UNITS
+
+
+@pytest.mark.parametrize(("family", "name"), CASES, ids=str)
+def test_a_forced_row_computes_what_the_reference_does(family: str, name: str) -> None:
+    for proto in CASES[family, name]:
+        assert chosen(proto, choices={family: name})[family] == name
+        compare(proto, rtol=1e-4, atol=1e-5, choices={family: name})
+
+
+def chosen(
+    proto: onnx.ModelProto, caps: Caps = PORTABLE, *, half: bool = False, choices: dict[str, str] | None = None
+) -> dict[str, str]:
+    """The row that the layers of each family got, which must be one."""
+    lowering = Recorder(load_graph(proto), caps, half=half, outside=(), choices=choices)
+    lowering.run()
+    return lowering.rows
+
+
+class Recorder(Lowering):
+    """A lowering that notes the rows it takes, and the keys."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.rows: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+
+    def choose(self, table: Any, layer: Any) -> Any:
+        row = super().choose(table, layer)
+        assert self.rows.setdefault(table.family, row.name) == row.name
+        self.keys[table.family] = table.key(layer)
+        return row
+
+
+@pytest.mark.parametrize(
+    ("proto", "expected"),
+    [
+        (conv(3, 64), "tiled-scalar"),
+        (conv(8, 33), "tiled-wide"),
+        (conv(8, 32), "tiled-middle"),
+        (conv(8, 16), "tiled-narrow"),
+        (conv(12, 12, group=12), "direct"),
+        (deformable(65), "tiled-deformable"),
+        (deformable(64), "tiled-wide"),
+    ],
+)
+def test_which_row_a_convolution_gets(proto: onnx.ModelProto, expected: str) -> None:
+    assert chosen(proto)["convolution"] == expected
+
+
+@pytest.mark.parametrize(("outputs", "expected"), [(128, "matrix-wide"), (64, "matrix-narrow"), (32, "tiled-middle")])
+def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expected: str) -> None:
+    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
+    proto = conv(64, outputs)
+    assert chosen(proto, Caps(roomy, matrix_lanes=32), half=True)["convolution"] == expected
+    assert chosen(proto, Caps(roomy, matrix_lanes=32))["convolution"].startswith("tiled")
+    assert chosen(proto, Caps(matrix_lanes=32), half=True)["convolution"].startswith("tiled")
+    assert chosen(proto, Caps(roomy), half=True)["convolution"].startswith("tiled")
+
+
+@pytest.mark.parametrize(
+    ("proto", "family", "expected"),
+    [
+        (linear(), "matmul", "linear"),
+        (integers(), "matmul", "packed"),
+        (product(5, 6, 7), "matmul", "strided"),
+        (product(8, 6, 7), "product-tile", "flat"),
+        (product(33, 6, 33), "product-tile", "wide"),
+        (product(33, 6, 32), "product-tile", "small"),
+    ],
+)
+def test_which_row_a_product_gets(proto: onnx.ModelProto, family: str, expected: str) -> None:
+    assert chosen(proto)[family] == expected
+
+
+def test_a_key_forces_one_layer_and_a_family_what_it_can() -> None:
+    proto = conv(3, 64)
+    lowering = Recorder(load_graph(proto))
+    lowering.run()
+    key = lowering.keys["convolution"]
+    assert key == "convolution f32 f32 n2 c3 m64 g1 in9x11 k3x3 s1x1 d1x1 out9x11"
+    assert chosen(proto, choices={key: "tiled-narrow"})["convolution"] == "tiled-narrow"
+    # no matrix units here: the family goes on without, the key does not
+    assert chosen(proto, choices={"convolution": "matrix-wide"})["convolution"] == "tiled-scalar"
+    with pytest.raises(UnsupportedError, match=f"implementation 'matrix-wide' does not support '{key}'"):
+        chosen(proto, choices={key: "matrix-wide"})
+
+
+def test_a_choice_that_does_not_exist_is_refused() -> None:
+    graph = load_graph(conv(3, 8))
+    with pytest.raises(InputError, match=r"no family 'convolutions' of implementations; there are .*convolution"):
+        Lowering(graph, choices={"convolutions f32": "direct"})
+    with pytest.raises(InputError, match=r"family 'convolution' has no implementation 'tiled'; it has matrix-wide, "):
+        Lowering(graph, choices={"convolution": "tiled"})
+
+
+def test_each_row_says_why_in_a_sentence() -> None:
+    for table in TABLES.values():
+        assert len({row.name for row in table.rows}) == len(table.rows)
+        assert all(row.reason.endswith(".") and row.reason.count(" ") > 4 for row in table.rows)
