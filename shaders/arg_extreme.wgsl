@@ -1,4 +1,4 @@
-// y[i] = the position of the {{ "largest" if largest else "smallest" }} element of x along an axis of {{ extent }}, the {{ "last" if last else "first" }} of equal ones. NaN wins, as in NumPy.
+// y[i] = the position of the {{ "largest" if largest else "smallest" }} element of x along an axis, the {{ "last" if last else "first" }} of equal ones. NaN wins, as in NumPy.
 //
 // One invocation for each i. Elements are compared by integer keys, since WGSL may take NaN for granted to be absent.
 // x has any strides. The host guarantees: extent > 0; count rows lie within every binding; y overlaps no operand.

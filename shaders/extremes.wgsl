@@ -1,7 +1,7 @@
 // y[p] = (min, max) over part p of x, with 0: the first stage of a reduction over a whole tensor. NaN is the extreme of its part.
 //
-// Iteration: {{ extents | length }} axes of extents {{ extents }} in the order in which x lies in memory, {{ vec }} element(s) at a time.
-// A part is {{ part }} of these items, for one workgroup; the last one is what is left of {{ total }}. x is strided, y is [parts, {{ vec }}, 2]:
+// Iteration: {{ inner | length + 1 }} axes in the order in which x lies in memory, {{ vec }} element(s) at a time.
+// A part is a number of these items, for one workgroup; the last one is what is left of all. x is strided, y is [parts, {{ vec }}, 2]:
 // elements at one place of an item have extremes of their own.
 // The host guarantees: count parts lie within every binding; y overlaps no operand.
 {% extends "bases/kernel.wgsl" %}
@@ -19,9 +19,8 @@ var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
   let end = min((p + 1) * {{ part }}, {{ total }});
   for (var item = p * {{ part }} + i32(local_index); item < end; item += {{ invocations }}) {
     var rest = item;
-{% for axis in range(extents | length - 1, 0, -1) %}
-    let i{{ axis }} = rest % {{ extents[axis] }};
-    rest = rest / {{ extents[axis] }};
+{% for axis, extent in inner %}
+{% include "parts/split_axis.wgsl" %}
 {% endfor %}
     let i0 = rest;
     let value = F({{ element }});

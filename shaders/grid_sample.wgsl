@@ -10,9 +10,9 @@
 {% for point in points %}
 {% set extent = extents[loop.index0] %}
 {% if align %}
-  let p{{ loop.index0 }} = ({{ point }} + 1.0) / 2.0 * {{ extent - 1 }}.0;
+  let p{{ loop.index0 }} = ({{ point }} + 1.0) / 2.0 * f32({{ extent }} - 1);
 {% else %}
-  let p{{ loop.index0 }} = (({{ point }} + 1.0) * {{ extent }}.0 - 1.0) / 2.0;
+  let p{{ loop.index0 }} = (({{ point }} + 1.0) * f32({{ extent }}) - 1.0) / 2.0;
 {% endif %}
 {% endfor %}
   let value = sample({{ origin }}{% for axis in range(extents | length) %}, p{{ axis }}{% endfor %});

@@ -1,6 +1,6 @@
 // y[place(indices[i])] = x[i], one element of x an invocation, over the zeros that y holds already.
 //
-// An index counts the elements of {{ shape }} in row-major order, negative ones from the back; y, by strides, may have
+// An index counts the elements of `shape` in row-major order, negative ones from the back; y, by strides, may have
 // more positions on an axis, or fewer: what stands there then falls away, as do indices outside. Of two that are equal
 // either is kept.
 // The host guarantees: count rows lie within every binding; y is bound whole.
@@ -18,5 +18,5 @@
     return;
   }
 {% endfor %}
-  y[params.base_y{% for stride in y_strides %} + o{{ loop.index0 }} * {{ stride }}{% endfor %}] = {{ item }}({{ source }});
+  {{ place }} = {{ item }}({{ source }});
 {% endblock %}

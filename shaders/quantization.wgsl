@@ -2,7 +2,7 @@
 //
 //   scale = (max - min) / 255, or 1 where all is 0 or NaN is among it;  zero = saturate(round(-min / scale))
 //
-// extremes  [{{ parts }}, 2]: min <= 0 and max >= 0 of each part of the tensor (extremes.wgsl). One workgroup.
+// extremes  [parts, 2]: min <= 0 and max >= 0 of each part of the tensor (extremes.wgsl). One workgroup.
 {% extends "bases/kernel.wgsl" %}
 {% set vec = 1 %}
 {% set functions = ["is_nan", "is_inf", "ordered", "larger", "smaller", "divided"] %}
@@ -15,7 +15,7 @@ var<workgroup> largest: array<f32, {{ invocations }}>;
 {% block main %}
   var low = 0.0;
   var high = 0.0;
-  for (var p = i32(local_index); p < {{ parts }}; p += {{ invocations }}) {
+  for (var p = i32(local_index); p < params.parts; p += {{ invocations }}) {
     low = smaller(low, extremes[params.base_extremes + p * 2]);
     high = larger(high, extremes[params.base_extremes + p * 2 + 1]);
   }

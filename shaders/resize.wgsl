@@ -17,7 +17,7 @@
   var total = {{ zero }};
 {% for step in steps %}
 {% set at = "table[params.base_table + " ~ step.first ~ " + " ~ step.position ~ " * " ~ step.pairs %}
-{% if step.pairs > 1 %}
+{% if step.looped %}
   for (var t{{ step.axis }} = 0; t{{ step.axis }} < {{ step.pairs }}; t{{ step.axis }} += 1) {
   let pair{{ step.axis }} = {{ at }} + t{{ step.axis }}];
 {% else %}
@@ -27,7 +27,7 @@
 {% for tap in taps %}
   total = {{ "total + " ~ tap.weight ~ " * " if tap.weight }}{{ tap.element }};
 {% endfor %}
-{% for step in steps if step.pairs > 1 %}
+{% for step in steps if step.looped %}
   }
 {% endfor %}
   {{ target }} = {{ result }};

@@ -19,7 +19,7 @@ struct Axis {
 fn axis_of(low: f32, high: f32, bins: i32) -> Axis {
   let length = {{ 'high - low' if half_pixel else 'max(high - low, 1.0)' }};
   let bin = length / f32(bins);
-  return Axis(low - {{ '0.5' if half_pixel else '0.0' }}, bin, {{ ratio if ratio > 0 else 'i32(ceil(bin))' }});
+  return Axis(low - {{ '0.5' if half_pixel else '0.0' }}, bin, {{ ratio or 'i32(ceil(bin))' }});
 }
 
 struct Point {

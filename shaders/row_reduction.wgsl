@@ -6,7 +6,7 @@
 // A workgroup takes {{ columns }} row(s), with {{ lanes }} lanes each; each lane joins every {{ lanes }}th element in order, and a tree
 // joins the lanes, so that sums of long rows keep their accuracy. Neighbouring invocations read {{ "elements of a row" if inner else "rows" }} side by side.
 // Operands have a stride for each axis, 0 where they repeat; sums of floats are formed in f32.
-// The host guarantees: count * {{ outer_items }} rows lie within every binding; what is written overlaps no operand.
+// The host guarantees: count rows of the first axis that stays lie within every binding; what is written overlaps no operand.
 {% extends "bases/kernel.wgsl" %}
 {% set vec = 1 %}
 {% macro element(lines) %}
@@ -40,17 +40,16 @@ var<workgroup> {{ type }}_parts: array<{{ type }}, {{ invocations }}>;
   let live = row_index < params.count * {{ outer_items }};
   // those beyond the last row repeat it, since all must meet at the barriers, and write nothing
   var rest = min(row_index, params.count * {{ outer_items }} - 1);
-{% for axis in range(outer | length - 1, 0, -1) %}
-  let r{{ axis }} = rest % {{ outer[axis] }};
-  rest = rest / {{ outer[axis] }};
+{% for axis, extent in outer %}
+{% include "parts/split_axis.wgsl" %}
 {% endfor %}
-  let r0 = params.first + rest;
+  let i0 = params.first + rest;
 {% for line in row_lines %}
   {{ line }}
 {% endfor %}
 {% for statistic in statistics %}
   var {{ statistic.name }}_total = {{ statistic.neutral }};
-{% if length %}
+{% if length != '0' %}
   for (var k = lane; k < {{ length }}; k += {{ lanes }}) {
 {{ element(statistic.lines) }}
     {{ statistic.name }}_total = {{ statistic.step }};

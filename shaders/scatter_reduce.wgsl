@@ -1,6 +1,6 @@
 // y[i] = x[i] ∘ u[k] ∘ …: every update whose target is i, in the order of the updates; ∘ is {{ reduction }}.
 //
-// One invocation for each element of y, which looks through all {{ count }} updates that could meet it, so that sums
+// One invocation for each element of y, which looks through all updates that could meet it, so that sums
 // are formed in the same order on every run. Tensors have any strides; float types convert.
 // The host guarantees: count rows lie within every binding; y overlaps no operand.
 {% extends "bases/elements.wgsl" %}

@@ -1,4 +1,4 @@
-// The {{ k }} {{ "largest" if largest else "smallest" }} elements of x along an axis of {{ extent }} in order, equal ones by position, and where they stood.
+// The k {{ "largest" if largest else "smallest" }} elements of x along an axis in order, equal ones by position, and where they stood.
 //
 // One invocation for each element of x: how many others come before it is its place in the result, if that is below k.
 // This takes extent² comparisons a line, but no order among invocations. NaN counts as the largest, as in NumPy's sort.

@@ -2,7 +2,7 @@
 //
 //   y[t] = sum over keys of softmax(scale q[t] . k + bias + mask) v
 //
-// Tokens lie row by row on a grid of {{ height }} x {{ width }}, padded to whole windows of {{ window }} a side and rolled by -{{ shift }}. Each
+// Tokens lie row by row on a grid of height x width, padded to whole windows of {{ window }} a side and rolled by -shift. Each
 // workgroup computes one head of up to {{ invocations * queries }} queries of one window, {{ queries }} an invocation, with a running maximum, so
 // that no score is ever stored. Keys and values go through workgroup memory, {{ keys }} at a time.
 //
@@ -23,20 +23,23 @@ var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
 
 // The token at a place of a window of the rolled grid, or -1 where the grid is padded.
 fn token_at(down: i32, across: i32, place: i32) -> i32 {
-  let row = (down * {{ window }} + place / {{ window }} + {{ shift }}) % {{ down * window }};
-  let column = (across * {{ window }} + place % {{ window }} + {{ shift }}) % {{ across * window }};
-  return select(-1, row * {{ width }} + column, row < {{ height }} && column < {{ width }});
+  let rolled_row = down * {{ window }} + place / {{ window }} + params.shift;
+  let rolled_column = across * {{ window }} + place % {{ window }} + params.shift;
+  // the shift is less than a window
+  let row = rolled_row - select(0, params.padded_height, rolled_row >= params.padded_height);
+  let column = rolled_column - select(0, params.padded_width, rolled_column >= params.padded_width);
+  return select(-1, row * params.width + column, row < params.height && column < params.width);
 }
 {% if mask_value %}
 
 // 0 where no edge comes near, 1 and 2 for what the roll brought together in the last window
 fn band(at: i32, size: i32) -> i32 {
-  return i32(at >= size - {{ window }}) + i32(at >= size - {{ shift }});
+  return i32(at >= size - {{ window }}) + i32(at >= size - params.shift);
 }
 
 fn region_at(down: i32, across: i32, place: i32) -> i32 {
-  return band(down * {{ window }} + place / {{ window }}, {{ down * window }}) * 3
-    + band(across * {{ window }} + place % {{ window }}, {{ across * window }});
+  return band(down * {{ window }} + place / {{ window }}, params.padded_height) * 3
+    + band(across * {{ window }} + place % {{ window }}, params.padded_width);
 }
 {% endif %}
 
@@ -49,9 +52,9 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
 {% endif %}
 {% for piece in range(pieces) %}
 {% if not loop.last %}
-  if (token < {{ (piece + 1) * piece_tokens }}) {
+  if (token < {{ piece + 1 }} * params.piece_tokens) {
 {% endif %}
-    return vec4<f32>(x{{ piece }}[params.base_x{{ piece }} + (image * {{ x_image }} + (token - {{ piece * piece_tokens }}) * {{ x_token }} + channel) / 4]);
+    return vec4<f32>(x{{ piece }}[params.base_x{{ piece }} + (image * params.x_image + (token - {{ piece }} * params.piece_tokens) * params.x_token + channel) / 4]);
 {% if not loop.last %}
   }
 {% endif %}
@@ -61,14 +64,16 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
 {% block main %}
   let local = i32(local_index);
   let group = i32(workgroup_id.y * num_workgroups.x + workgroup_id.x);
-  if (group >= params.count * {{ heads * blocks }}) {
+  let heads_blocks = params.heads * {{ blocks }};
+  if (group >= params.count * heads_blocks) {
     return;
   }
-  let row = params.first + group / {{ heads * blocks }};
-  let head = group / {{ blocks }} % {{ heads }};
-  let image = row / {{ down * across }};
-  let down = row % {{ down * across }} / {{ across }};
-  let across = row % {{ across }};
+  let row = params.first + group / heads_blocks;
+  let head = group / {{ blocks }} % params.heads;
+  let image = row / params.windows;
+  let window = row - image * params.windows;
+  let down = window / params.across;
+  let across = window - down * params.across;
   for (var place = local; place < {{ area }}; place += {{ invocations }}) {
     token_of[place] = token_at(down, across, place);
 {% if mask_value %}
@@ -103,7 +108,7 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
 {% endif %}
       let key = first + item / {{ 2 * fours }};
       let part = item / {{ fours }} % 2 + 1;
-      let channel = part * {{ channels }} + head * {{ size }} + item % {{ fours }} * 4;
+      let channel = part * params.channels + head * {{ size }} + item % {{ fours }} * 4;
 {% if area % 4 %}
       tile[item] = select(vec4<f32>(), load(image, token_of[min(key, {{ area - 1 }})], channel), key < {{ area }});
 {% else %}
@@ -162,7 +167,7 @@ fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
   }
 {% for i in range(queries) %}
   if (place{{ i }} < {{ area }} && token{{ i }} >= 0) {
-    let at = params.base_y + (image * {{ y_image }} + token{{ i }} * {{ y_token }} + head * {{ size }}) / 4;
+    let at = params.base_y + (image * params.y_image + token{{ i }} * params.y_token + head * {{ size }}) / 4;
 {% for c in range(fours) %}
     y[at + {{ c }}] = {{ item }}(sum{{ i }}_{{ c }} / total{{ i }});
 {% endfor %}

@@ -6,8 +6,7 @@
   }
   var rest = linear;
 {% for axis, extent in inner %}
-  let i{{ axis }} = rest % {{ extent }};
-  rest = rest / {{ extent }};
+{% include "parts/split_axis.wgsl" %}
 {% endfor %}
 {% if outer is not none %}
   let i{{ outer }} = params.first + rest;

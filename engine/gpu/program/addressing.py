@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.tensor import Tensor, span_of
 
 
@@ -14,10 +15,12 @@ from engine.gpu.program.tensor import Tensor, span_of
 class ElementGrid:
     """One invocation for each element of ``y``, in the order of memory, for ``parts/position.wgsl``.
 
-    The rows of the dispatch are the positions of the outermost axis of more than one element.
+    The rows of the dispatch are the positions of the outermost axis of more than one element. ``numbers`` are the
+    uniforms of the dispatch.
     """
 
     y: Tensor
+    numbers: Numbers = field(default_factory=Numbers)
 
     @property
     def axes(self) -> list[int]:
@@ -47,11 +50,32 @@ class ElementGrid:
     def params(self) -> dict[str, Any]:
         """The template parameters of ``parts/position.wgsl`` and ``parts/linear.wgsl``."""
         return {
-            "inner": [(axis, self.y.shape[axis]) for axis in reversed(self.axes[1:])],
+            "inner": [(axis, self.extent(axis)) for axis in reversed(self.axes[1:])],
             "outer": self.outer,
-            "row_items": self.row_items,
+            "row_items": self.numbers.integer("row_items", self.row_items),
             "invocations": INVOCATIONS,
         }
+
+    def extent(self, axis: int) -> str:
+        """The extent of y on ``axis``, as WGSL."""
+        return self.numbers.integer(f"extent{axis}", self.y.shape[axis])
+
+    def address(self, name: str, tensor: Tensor, positions: Sequence[str]) -> str:
+        """The element of an operand at a position, as WGSL."""
+        return f"{name}[{self.numbers.index(name, tensor.strides, positions)}]"
+
+    def value_of(self, name: str, tensor: Tensor, positions: Sequence[str]) -> str:
+        """``address`` as a value of the type that kernels compute in: float16 widens to f32."""
+        item = self.address(name, tensor, positions)
+        return f"f32({item})" if tensor.dtype == "f16" else item
+
+    def clamped_index(self, item: str, name: str, extent: int) -> str:
+        """An index from the data on an axis of ``extent``, clamped to it; negative ones count from the end.
+
+        ``name`` is that of the uniform that holds the extent.
+        """
+        size = self.numbers.integer(name, extent)
+        return f"clamp(select({item}, {item} + {size}, {item} < 0), 0, max({size} - 1, 0))"
 
     def grid(self, rows: int) -> int:
         """The workgroups of ``rows`` rows."""
@@ -66,7 +90,7 @@ class ElementGrid:
             kernel=kernel,
             params={
                 **self.params(),
-                "target": address("y", self.y, self.positions),
+                "target": self.address("y", self.y, self.positions),
                 "item": self.y.dtype,
                 **params,
             },
@@ -74,6 +98,7 @@ class ElementGrid:
             writes=[self.target()],
             rows=self.rows,
             grid=self.grid,
+            uniforms=self.numbers.uniforms,
             flops=flops,
         )
 
@@ -104,24 +129,3 @@ def slice_span(tensor: Tensor, axis: int, first: int, last: int) -> tuple[int, i
     """The half-open range of elements of the slot that positions [first, last) of ``axis`` touch."""
     part = tensor.slice(axis, first, max(0, last - first))
     return span_of(part.offset, part.shape, part.strides)
-
-
-def address(name: str, tensor: Tensor, positions: Sequence[str]) -> str:
-    """The element of an operand at a position, as WGSL."""
-    terms = [f"params.base_{name}"]
-    for position, stride in zip(positions, tensor.strides, strict=True):
-        if stride and position != "0":
-            factor = position if position.isalnum() else f"({position})"
-            terms.append(factor if stride == 1 else f"{factor} * {stride}")
-    return f"{name}[{' + '.join(terms)}]"
-
-
-def value_of(name: str, tensor: Tensor, positions: Sequence[str]) -> str:
-    """``address`` as a value of the type that kernels compute in: float16 widens to f32."""
-    item = address(name, tensor, positions)
-    return f"f32({item})" if tensor.dtype == "f16" else item
-
-
-def clamped_index(item: str, extent: int) -> str:
-    """An index from the data on an axis of ``extent``, clamped to it; negative ones count from the end."""
-    return f"clamp(select({item}, {item} + {extent}, {item} < 0), 0, {max(extent - 1, 0)})"

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from engine.compiled.model import ALIGNMENT
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, affine_span, linear_grid
 from engine.gpu.program.expressions import functions_in, kind_of
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import ITEM_BYTES, Shape, Tensor, span_of
 from engine.graph.ir import Node, Value
@@ -57,27 +59,30 @@ def chain_dispatches(
     views = [_broadcast(tensor, y.shape) for _, tensor, _ in reads]
     extents, strides = collapse_axes(y, views)
     if len(extents) > 1 and _row_exceeds_binding(extents, strides, [y, *views], binding_limit):
-        # two layouts, such as channels first and channels last, so that any row spans much: a dispatch a position
+        # two layouts, such as channels first and channels last, so that any row spans much: halves of the axis that
+        # lies farthest apart, as often as it takes
         axis = max(
             range(y.rank), key=lambda axis: y.shape[axis] > 1 and max(abs(tensor.strides[axis]) for tensor in views)
         )
-        for position in range(y.shape[axis]):
+        middle = y.shape[axis] // 2
+        for first, count in ((0, middle), (middle, y.shape[axis] - middle)):
             parts = [
-                (name, part.slice(axis, position, 1), kind) for (name, _, kind), part in zip(reads, views, strict=True)
+                (name, part.slice(axis, first, count), kind) for (name, _, kind), part in zip(reads, views, strict=True)
             ]
             yield from chain_dispatches(
-                tree, parts, y.slice(axis, position, 1), dtype=dtype, binding_limit=binding_limit
+                tree, parts, y.slice(axis, first, count), dtype=dtype, binding_limit=binding_limit
             )
         return
     vec = 4 if fits_vec4(extents, strides, [y, *views]) else 1
     extents[-1] //= vec
-    operands, lines = [], []
+    operands, lines, numbers = [], [], Numbers()
+    positions = [f"i{axis}" for axis in range(len(extents))]
     for (name, tensor, kind), stride in zip(reads, strides[1:], strict=True):
         items, width = item_strides(stride, vec)
         # the statements use the leaf's name for the loaded element, so the operand has another
         operand = f"x_{name}"
         operands.append(_operand(operand, tensor, extents=extents, items=items, width=width))
-        item = f"{operand}[{index_of(operand, items)}]"
+        item = f"{operand}[{numbers.index(operand, items, positions)}]"
         lines.append(f"let {name} = {load_expression(item, storage=tensor.dtype, dtype=kind, width=width, vec=vec)};")
     items, width = item_strides(strides[0], vec)
     operands.append(_operand("y", y, extents=extents, items=items, width=width))
@@ -85,17 +90,17 @@ def chain_dispatches(
     yield Dispatch(
         kernel="elementwise",
         params={
-            "extents": extents,
-            "row_items": prod(extents[1:]),
+            **axis_params(extents, numbers),
             "vec": vec,
             "invocations": INVOCATIONS,
             "functions": functions_in([*tree.lines, tree.result]),
-            "lines": [*lines, *tree.lines, f"y[{index_of('y', items)}] = {value};"],
+            "lines": [*lines, *tree.lines, f"y[{numbers.index('y', items, positions)}] = {value};"],
         },
         reads=operands[:-1],
         writes=operands[-1:],
         rows=extents[0],
         grid=linear_grid(prod(extents[1:])),
+        uniforms=numbers.uniforms,
         flops=y.size * len(tree.lines),
     )
 
@@ -186,11 +191,13 @@ def item_strides(strides: list[int], vec: int) -> tuple[list[int], int]:
     return [stride // vec for stride in strides[:-1]] + [1], vec
 
 
-def index_of(name: str, items: list[int]) -> str:
-    """The index, as WGSL, of this invocation's item in the binding of an operand of these strides in items."""
-    terms = [f"params.base_{name}"]
-    terms += [f"i{axis}" if stride == 1 else f"i{axis} * {stride}" for axis, stride in enumerate(items) if stride]
-    return " + ".join(terms)
+def axis_params(extents: Sequence[int], numbers: Numbers) -> dict[str, Any]:
+    """Template parameters of a kernel that goes over axes of ``extents``, of which the range of rows cuts the first.
+
+    ``inner`` are the others with their extents, the innermost first, and ``row_items`` the items of all of them.
+    """
+    inner = [(axis, numbers.integer(f"extent{axis}", extents[axis])) for axis in range(len(extents) - 1, 0, -1)]
+    return {"inner": inner, "row_items": numbers.integer("row_items", prod(extents[1:])) if inner else ""}
 
 
 def _operand(name: str, tensor: Tensor, extents: list[int], items: list[int], width: int) -> Operand:

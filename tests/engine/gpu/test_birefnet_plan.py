@@ -73,4 +73,6 @@ def test_memory(swin: Swin) -> None:
 
 
 def test_dispatches(swin: Swin) -> None:
-    assert 400 < len(swin[2].data.commands) <= 700
+    data = swin[2].data
+    assert 400 < len(data.commands) <= 700
+    assert len(data.programs) <= 90

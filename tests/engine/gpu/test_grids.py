@@ -171,6 +171,24 @@ def test_large_pictures_are_planned_within_the_limits(case: str, side: int) -> N
     assert_rows_are_covered(plan_of(CASES[case](side)))
 
 
+OF_ONE_SIZE = {"conv_direct", "conv_transpose", "deform_columns", "col2im"}
+"""Kernels whose shapes are constants of their sources."""
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {"largest of all"}))
+def test_pictures_of_another_size_run_the_same_programs(case: str) -> None:
+    # but for "largest of all", whose rows are short enough for their length to be a constant
+    small, large = (
+        {
+            command.source
+            for command in plan_of(CASES[case](side)).commands
+            if command.dispatch.kernel not in OF_ONE_SIZE
+        }
+        for side in (2048, 4096)
+    )
+    assert small == large
+
+
 def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
     nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
     plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), half=True, lanes=32)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from engine.errors import BackendError
+from engine.graph.load import load
+from engine.graph.passes import optimize
 from tests.engine.gpu.plans import (
     MIB,
     PLANS,
@@ -17,6 +19,7 @@ from tests.engine.gpu.plans import (
     u2netp,
 )
 from tests.engine.models import load_graph, model, node
+from tests.fetched import model_file
 
 
 @pytest.mark.parametrize(("binding_limit", "half"), PLANS)
@@ -45,6 +48,18 @@ def test_work_is_shared_out_among_ranges() -> None:
     flops = [sum(command.flops for command in commands) for commands in (whole, cut)]
     assert flops[1] == pytest.approx(flops[0], rel=0.01)
     assert sum(command.bytes for command in cut) >= 0.9 * sum(command.bytes for command in whole)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_layers_of_one_structure_share_a_program(half: bool) -> None:
+    assert len(u2netp(half=half).data.programs) <= 25
+
+
+@pytest.mark.models
+def test_isnet_has_few_programs() -> None:
+    graph = load(model_file("isnet_f32"))
+    optimize(graph)
+    assert len(plan_case(graph).data.programs) <= 25
 
 
 def test_memory_is_shared() -> None:

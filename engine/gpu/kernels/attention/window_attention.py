@@ -9,6 +9,7 @@ from engine.compiled.model import ALIGNMENT
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.lowering.refusals import refuses
 from engine.gpu.program.dispatch import Dispatch, Operand
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.window_attention import window_grid
@@ -76,6 +77,9 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
     steps = -(-grid.area * bytes_of_key // available_bytes)
     keys = min(-(-grid.area // (4 * steps)), available_bytes // (4 * bytes_of_key)) * 4
 
+    numbers = Numbers()
+    mask_value = float(node.attributes["mask_value"])
+
     def workgroups(rows: int) -> int:
         return rows * heads * blocks
 
@@ -83,31 +87,17 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
         Dispatch(
             kernel="window_attention",
             params={
-                "height": grid.height,
-                "width": grid.width,
                 "window": grid.window,
-                "shift": grid.shift,
-                "down": grid.down,
-                "across": grid.across,
-                "heads": heads,
                 "size": size,
-                "channels": channels // 3,
-                "scale": repr(float(node.attributes["scale"])),
-                # WGSL has no literal for infinity, and no score is near this number
-                "mask_value": repr(max(-1e30, float(node.attributes["mask_value"])))
-                if node.attributes["mask_value"]
-                else "",
+                "scale": numbers.scalar("scale", node.attributes["scale"]),
+                # no score is near this number, and with infinity a difference of two would be NaN
+                "mask_value": numbers.scalar("mask_value", max(-1e30, mask_value)) if mask_value else "",
                 "has_padding": padding is not None and grid.is_padded,
                 "queries": queries,
                 "blocks": blocks,
                 "invocations": invocations,
                 "keys": keys,
                 "pieces": len(pieces),
-                "piece_tokens": pieces[0].shape[1],
-                "x_image": x.strides[0],
-                "x_token": x.strides[1],
-                "y_image": y.strides[0],
-                "y_token": y.strides[1],
                 "item": "vec4<f16>" if y.dtype == "f16" else "vec4<f32>",
             },
             reads=[
@@ -118,6 +108,23 @@ def lower_window_attention(node: Node, lowering: Lowering) -> None:
             writes=[Operand("y", y, vec=4)],
             rows=x.shape[0] * grid.count,
             grid=workgroups,
+            uniforms={
+                **numbers.uniforms,
+                "height": grid.height,
+                "width": grid.width,
+                "padded_height": grid.down * grid.window,
+                "padded_width": grid.across * grid.window,
+                "across": grid.across,
+                "windows": grid.count,
+                "shift": grid.shift,
+                "heads": heads,
+                "channels": channels // 3,
+                "piece_tokens": pieces[0].shape[1],
+                "x_image": x.strides[0],
+                "x_token": x.strides[1],
+                "y_image": y.strides[0],
+                "y_token": y.strides[1],
+            },
             flops=4 * x.shape[0] * grid.count * heads * grid.area**2 * size,
         )
     )

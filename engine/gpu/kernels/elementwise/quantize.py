@@ -14,9 +14,10 @@ import numpy as np
 from engine.compiled.model import ALIGNMENT
 from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.chain import Tree, collapse_axes, fits_vec4, index_of, item_strides
+from engine.gpu.program.chain import Tree, axis_params, collapse_axes, fits_vec4, item_strides
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
 from engine.gpu.program.expressions import conversion
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor, span_of
 from engine.graph.ir import Node
@@ -84,11 +85,12 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
     lowering.dispatch(
         Dispatch(
             kernel="quantization",
-            params={"parts": extremes.shape[0], "invocations": INVOCATIONS},
+            params={"invocations": INVOCATIONS},
             reads=[Operand("extremes", extremes)],
             writes=[Operand("scale", scale), Operand("zero", zero)],
             rows=1,
             grid=lambda _: 1,
+            uniforms={"parts": extremes.shape[0]},
         )
     )
     y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
@@ -120,14 +122,15 @@ def _extremes(lowering: Lowering, x: Tensor) -> Tensor:
         return _extremes(lowering, lowering.dense_copy(x, x.order()))
     # each of the elements of an item has extremes of its own
     y = lowering.scratch((count * vec, 2), "f32", f"{lowering.node.output.name}:extremes")
+    numbers = Numbers()
     lowering.dispatch(
         Dispatch(
             kernel="extremes",
             params={
-                "extents": extents,
-                "element": f"x[{index_of('x', items)}]",
-                "part": part_items,
-                "total": total,
+                **axis_params(extents, numbers),
+                "element": f"x[{numbers.index('x', items, [f'i{axis}' for axis in range(len(extents))])}]",
+                "part": numbers.integer("part_items", part_items),
+                "total": numbers.integer("items", total),
                 "vec": vec,
                 "invocations": INVOCATIONS,
             },
@@ -135,6 +138,7 @@ def _extremes(lowering: Lowering, x: Tensor) -> Tensor:
             writes=[Operand("y", y, affine_span(y, 2 * vec, (2 * vec,), (1,)))],
             rows=count,
             grid=lambda parts: parts,
+            uniforms=numbers.uniforms,
             flops=2 * x.size,
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.gpu.kernels.indexing.indexed_copy import ZERO, indexed_copy
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 from engine.ops.diagonal import EyeLike
@@ -20,15 +20,17 @@ def lower_trilu(node: Node, lowering: Lowering) -> None:
     elements = ElementGrid(lowering.output(node, reads=[x], order=x.order()))
     row, column = elements.positions[-2:]
     reads, lines = [], []
+    # diagonals beyond the corners of the matrix give the same result
+    least_k, largest_k = -x.shape[-2] - 1, x.shape[-1] + 1
     if k_input is not None and k_input.data is None:
         k = lowering.reshape(lowering.tensor(k_input), ())
         reads = [elements.operand("k", k)]
-        # diagonals beyond the corners of the matrix give the same result
-        lines = [f"let diagonal = clamp({address('k', k, [])}, {-x.shape[-2] - 1}, {x.shape[-1] + 1});"]
+        least, largest = (elements.numbers.integer(*bound) for bound in (("least", least_k), ("largest", largest_k)))
+        lines = [f"let diagonal = clamp({elements.address('k', k, [])}, {least}, {largest});"]
         diagonal = "diagonal"
     else:
         k_static = 0 if k_input is None or k_input.data is None else k_input.data.item()
-        diagonal = str(int(np.clip(k_static, -x.shape[-2] - 1, x.shape[-1] + 1)))
+        diagonal = elements.numbers.integer("diagonal", int(np.clip(k_static, least_k, largest_k)))
     relation = ">=" if node.attr("upper", 1) else "<="
     inside = f"{column} - {row} {relation} {diagonal}"
     source = elements.operand("x", x, elements.outer)
@@ -54,10 +56,10 @@ def lower_one_hot(node: Node, lowering: Lowering) -> None:
 def one_hot(lowering: Lowering, indices: Tensor, values: Tensor, axis: int, y: Tensor) -> None:
     """Write ``values[1]`` where the position on ``axis`` of y is the index, ``values[0]`` elsewhere."""
     elements = ElementGrid(y)
-    position, extent = elements.positions[axis], y.shape[axis]
+    position, extent = elements.positions[axis], elements.extent(axis)
     others = [other for other in range(y.rank) if other != axis]
     lines = [
-        f"let index = i32({address('indices', indices, [elements.positions[other] for other in others])});",
+        f"let index = i32({elements.address('indices', indices, [elements.positions[other] for other in others])});",
         f"let hot = select(0, 1, index == {position} || index + {extent} == {position});",
     ]
     index = elements.mapped_operand("indices", indices, others)

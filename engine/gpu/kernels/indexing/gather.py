@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.gpu.kernels.indexing.indexed_copy import indexed_copy
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, clamped_index
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.dispatch import Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -29,8 +29,8 @@ def lower_gather(node: Node, lowering: Lowering) -> None:
     end = axis + indices.rank
     axes = [*range(axis), None, *range(end, elements.y.rank)]
     lines = [
-        f"let index = {address('indices', indices, elements.positions[axis:end])};",
-        f"let position = {clamped_index('index', x.shape[axis])};",
+        f"let index = {elements.address('indices', indices, elements.positions[axis:end])};",
+        f"let position = {elements.clamped_index('index', 'choices', x.shape[axis])};",
     ]
     positions = [*elements.positions[:axis], "position", *elements.positions[end:]]
     index = elements.mapped_operand("indices", indices, range(axis, end))
@@ -54,8 +54,8 @@ def lower_gather_elements(node: Node, lowering: Lowering) -> None:
     axis = normalize_axis(node.attr("axis", 0), x.rank)
     elements = ElementGrid(lowering.output(node, reads=[x, indices], order=indices.order()))
     lines = [
-        f"let index = {address('indices', indices, elements.positions)};",
-        f"let position = {clamped_index('index', x.shape[axis])};",
+        f"let index = {elements.address('indices', indices, elements.positions)};",
+        f"let position = {elements.clamped_index('index', 'choices', x.shape[axis])};",
     ]
     positions = [*elements.positions[:axis], "position", *elements.positions[axis + 1 :]]
     axes = [None if other == axis else other for other in range(x.rank)]
@@ -71,8 +71,8 @@ def lower_gather_nd(node: Node, lowering: Lowering) -> None:
     lines = []
     for step in range(depth):
         lines += [
-            f"let index{step} = {address('indices', indices, [*elements.positions[:lead], str(step)])};",
-            f"let position{step} = {clamped_index(f'index{step}', x.shape[batch + step])};",
+            f"let index{step} = {elements.address('indices', indices, [*elements.positions[:lead], str(step)])};",
+            f"let position{step} = {elements.clamped_index(f'index{step}', f'choices{step}', x.shape[batch + step])};",
         ]
     index_positions = [f"position{step}" for step in range(depth)]
     positions = [*elements.positions[:batch], *index_positions, *elements.positions[lead:]]
@@ -87,8 +87,9 @@ def lower_reverse_sequence(node: Node, lowering: Lowering) -> None:
     time, batch = node.attr("time_axis", 0), node.attr("batch_axis", 1)
     elements = ElementGrid(lowering.output(node, reads=[x, lengths], order=x.order()))
     step = elements.positions[time]
+    length = elements.address("lengths", lengths, [elements.positions[batch]])
     lines = [
-        f"let count = min({address('lengths', lengths, [elements.positions[batch]])}, {x.shape[time]});",
+        f"let count = min({length}, {elements.extent(time)});",
         f"let source = select({step}, count - 1 - {step}, {step} < count);",
     ]
     positions = list(elements.positions)

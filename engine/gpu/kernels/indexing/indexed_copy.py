@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.gpu.lowering.lowering import Lowering
-from engine.gpu.program.addressing import ElementGrid, value_of
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.dispatch import Operand
 
 ZERO = {"f32": "0.0", "f16": "0.0", "i32": "0", "u32": "0u"}
@@ -36,7 +36,7 @@ def indexed_copy(
             "indexed_copy",
             params={
                 "lines": lines,
-                "source": value_of(x.name, x.tensor, positions),
+                "source": elements.value_of(x.name, x.tensor, positions),
                 "inside": inside,
                 "fill": fill,
             },

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, value_of
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.expressions import wrap
 from engine.gpu.program.tensor import Tensor
@@ -114,7 +114,7 @@ def _claim(lowering: Lowering, x: Tensor, updates: _Updates) -> Tensor:
     elements = ElementGrid(index_view)
     number = elements.positions[updates.update_axis]
     items = [
-        address("indices", updates.indices, updates.index_positions(elements.positions, number, step))
+        elements.address("indices", updates.indices, updates.index_positions(elements.positions, number, step))
         for step in range(len(updates.target_axes))
     ]
     target_positions = {axis: f"p{step}" for step, axis in enumerate(updates.target_axes)}
@@ -127,16 +127,17 @@ def _claim(lowering: Lowering, x: Tensor, updates: _Updates) -> Tensor:
             params={
                 **elements.params(),
                 "indices": [
-                    {"item": item, "extent": x.shape[axis]}
+                    {"item": item, "extent": elements.numbers.integer(f"x_extent{axis}", x.shape[axis])}
                     for item, axis in zip(items, updates.target_axes, strict=True)
                 ],
-                "target": address("claimed", claims, claim_positions),
+                "target": elements.address("claimed", claims, claim_positions),
                 "number": number,
             },
             reads=reads,
             writes=[Operand("claimed", claims, elements.operand("claimed", claims, row_axis).span, atomic=True)],
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
         )
     )
     return claims
@@ -149,9 +150,11 @@ def _choose(lowering: Lowering, x: Tensor, updates: _Updates, claims: Tensor, y:
         elements.dispatch(
             "scatter_choose",
             params={
-                "claim": address("claimed", claims, [elements.positions[axis] for axis in axes]),
-                "source": value_of("x", x, elements.positions),
-                "update": value_of("updates", updates.values, updates.value_positions(elements.positions, "number")),
+                "claim": elements.address("claimed", claims, [elements.positions[axis] for axis in axes]),
+                "source": elements.value_of("x", x, elements.positions),
+                "update": elements.value_of(
+                    "updates", updates.values, updates.value_positions(elements.positions, "number")
+                ),
             },
             reads=[
                 elements.operand("x", x, elements.outer),
@@ -172,15 +175,17 @@ def _reduce(node: Node, lowering: Lowering, x: Tensor, updates: _Updates, y: Ten
     within = []
     if updates.depth is None:
         within = [
-            f"{elements.positions[axis]} < {extent}"
+            f"{elements.positions[axis]} < {elements.numbers.integer(f'updates_extent{axis}', extent)}"
             for axis, extent in enumerate(updates.indices.shape)
             if axis != updates.update_axis and extent < x.shape[axis]
         ]
     indices: list[dict[str, Any]] = [
         {
-            "item": address("indices", updates.indices, updates.index_positions(elements.positions, "k", step)),
+            "item": elements.address(
+                "indices", updates.indices, updates.index_positions(elements.positions, "k", step)
+            ),
             "position": elements.positions[axis],
-            "extent": x.shape[axis],
+            "extent": elements.extent(axis),
         }
         for step, axis in enumerate(updates.target_axes)
     ]
@@ -193,11 +198,13 @@ def _reduce(node: Node, lowering: Lowering, x: Tensor, updates: _Updates, y: Ten
             params={
                 "reduction": reduction,
                 "dtype": dtype,
-                "count": updates.values.shape[updates.update_axis],
+                "count": elements.numbers.integer("updates_count", updates.values.shape[updates.update_axis]),
                 "within": " && ".join(within),
                 "indices": indices,
-                "source": value_of("x", x, elements.positions),
-                "update": value_of("updates", updates.values, updates.value_positions(elements.positions, "k")),
+                "source": elements.value_of("x", x, elements.positions),
+                "update": elements.value_of(
+                    "updates", updates.values, updates.value_positions(elements.positions, "k")
+                ),
                 "result": result,
             },
             reads=[

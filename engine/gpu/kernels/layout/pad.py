@@ -9,7 +9,7 @@ import numpy as np
 from engine.errors import UnsupportedError
 from engine.gpu.kernels.indexing.indexed_copy import indexed_copy
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, slice_span, value_of
+from engine.gpu.program.addressing import ElementGrid, slice_span
 from engine.gpu.program.dispatch import Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -61,12 +61,13 @@ def _pad_constant(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequence
         return
     elements = ElementGrid(y)
     positions = [
-        _shifted_position(position, -before) for position, before in zip(elements.positions, begin_pads, strict=True)
+        f"{position} - {elements.numbers.integer(f'before{axis}', before)}" if before else position
+        for axis, (position, before) in enumerate(zip(elements.positions, begin_pads, strict=True))
     ]
     inside = [
-        f"{position} >= 0 && {position} < {extent}"
-        for position, extent, target_extent in zip(positions, x.shape, y.shape, strict=True)
-        if extent != target_extent
+        f"{position} >= 0 && {position} < {elements.numbers.integer(f'x_extent{axis}', extent)}"
+        for axis, (position, extent) in enumerate(zip(positions, x.shape, strict=True))
+        if extent != y.shape[axis]
     ]
     source = _source_operand(elements, x, begin_pads, "constant")
     reads = [elements.operand("value", value)]
@@ -77,7 +78,7 @@ def _pad_constant(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequence
         positions,
         reads=reads,
         inside=" && ".join(inside),
-        fill=value_of("value", value, []),
+        fill=elements.value_of("value", value, []),
     )
 
 
@@ -93,16 +94,15 @@ def _pad_from_edges(lowering: Lowering, x: Tensor, y: Tensor, begin_pads: Sequen
         elif extent == 1:
             positions.append("0")
         elif mode == "edge":
-            positions.append(f"clamp({_shifted_position(position, -before)}, 0, {extent - 1})")
+            begin, last = elements.numbers.integer(f"before{axis}", before), f"last{axis}"
+            positions.append(f"clamp({position} - {begin}, 0, {elements.numbers.integer(last, extent - 1)})")
         else:
-            period = _period(extent, mode)
-            lines.append(f"let m{axis} = ({_shifted_position(position, -before % period)}) % {period};")
+            elements_of_period = _period(extent, mode)
+            period = elements.numbers.integer(f"period{axis}", elements_of_period)
+            shift = elements.numbers.integer(f"shift{axis}", -before % elements_of_period)
+            lines.append(f"let m{axis} = ({position} + {shift}) % {period};")
             positions.append(f"m{axis}" if mode == "wrap" else f"min(m{axis}, {period} - m{axis})")
     indexed_copy(lowering, elements, _source_operand(elements, x, begin_pads, mode), positions, lines=lines)
-
-
-def _shifted_position(position: str, offset: int) -> str:
-    return f"{position} + {offset}" if offset > 0 else f"{position} - {-offset}" if offset else position
 
 
 def _period(extent: int, mode: str) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from engine.errors import UnsupportedError
 from engine.gpu.kernels.indexing.diagonal import one_hot
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, value_of
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
@@ -43,8 +43,8 @@ def arg_extreme(
         elements.dispatch(
             "arg_extreme",
             params={
-                "extent": x.shape[axis] if x.rank else 1,
-                "element": value_of("x", x, element_positions),
+                "extent": elements.numbers.integer("length", x.shape[axis] if x.rank else 1),
+                "element": elements.value_of("x", x, element_positions),
                 "dtype": "f32" if x.dtype == "f16" else x.dtype,
                 "largest": largest,
                 "last": last,
@@ -96,13 +96,13 @@ def lower_top_k(node: Node, lowering: Lowering) -> None:
             kernel="top_k",
             params={
                 **elements.params(),
-                "extent": x.shape[axis],
-                "k": k,
-                "element": value_of("x", x, elements.positions),
-                "other": value_of("x", x, other_positions),
+                "extent": elements.numbers.integer("length", x.shape[axis]),
+                "k": elements.numbers.integer("k", k),
+                "element": elements.value_of("x", x, elements.positions),
+                "other": elements.value_of("x", x, other_positions),
                 "position": elements.positions[axis],
-                "target": address("y", y, target_positions),
-                "indices": "" if indices is None else address("places", indices, target_positions),
+                "target": elements.address("y", y, target_positions),
+                "indices": "" if indices is None else elements.address("places", indices, target_positions),
                 "item": y.dtype,
                 "dtype": "f32" if x.dtype == "f16" else x.dtype,
                 "largest": largest,
@@ -112,6 +112,7 @@ def lower_top_k(node: Node, lowering: Lowering) -> None:
             writes=writes,
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
         )
     )
 
@@ -135,19 +136,20 @@ def lower_cumulative(node: Node, lowering: Lowering) -> None:
             kernel="cumulative",
             params={
                 **elements.params(),
-                "extent": x.shape[axis] if x.rank else 1,
+                "extent": elements.numbers.integer("length", x.shape[axis] if x.rank else 1),
                 "infix": "+" if node.op == "CumSum" else "*",
                 "neutral": f"{'f32' if x.dtype == 'f16' else x.dtype}({neutral})",
                 "exclusive": bool(node.attr("exclusive", 0)),
                 "reverse": bool(node.attr("reverse", 0)),
-                "element": value_of("x", x, element_positions),
-                "target": address("y", y, element_positions),
+                "element": elements.value_of("x", x, element_positions),
+                "target": elements.address("y", y, element_positions),
                 "item": y.dtype,
             },
             reads=[elements.operand("x", x, elements.outer)],
             writes=[elements.operand("y", y, elements.outer)],
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
             flops=y.size,
         )
     )

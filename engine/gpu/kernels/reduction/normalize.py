@@ -12,6 +12,7 @@ from engine.gpu.kernels.reduction.row_reduction import RowLayout, Statistic, nor
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.expressions import literal
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 from engine.ops.normalization import EPSILON, trailing
@@ -20,13 +21,17 @@ from engine.ops.types import normalize_axes, normalize_axis
 
 def mean(length: int) -> Statistic:
     """The mean of x, by a division as in IEEE 754: that of equal elements is exact, and their distance from it 0."""
-    return Statistic("mean", "x", join="sum", neutral=literal(0), result=f"divided(total, {literal(max(1, length))})")
+    numbers = Numbers()
+    result = f"divided(total, {numbers.scalar('elements', max(1, length))})"
+    return Statistic("mean", "x", join="sum", neutral=literal(0), result=result, uniforms=numbers.uniforms)
 
 
 def inverse_deviation(length: int, epsilon: float, term: str = "(x - mean) * (x - mean)") -> Statistic:
     """1 over the root of the mean of ``term`` plus ``epsilon``: not by inverseSqrt, which may round twice."""
-    variance = f"total * {literal(1 / max(1, length))} + {literal(epsilon)}"
-    return Statistic("inverse", term, join="sum", neutral=literal(0), result=f"F(1.0) / sqrt({variance})")
+    numbers = Numbers()
+    variance = f"total * {numbers.scalar('share', 1 / max(1, length))} + {numbers.scalar('epsilon', epsilon)}"
+    result = f"F(1.0) / sqrt({variance})"
+    return Statistic("inverse", term, join="sum", neutral=literal(0), result=result, uniforms=numbers.uniforms)
 
 
 STANDARD = "(x - mean) * inverse"
@@ -110,13 +115,15 @@ def lower_mean_variance_normalization(node: Node, lowering: Lowering) -> None:
     x = lowering.input(node, 0)
     y = lowering.output(node, order=x.order(), reads=[x])
     rows = RowLayout({"x": x}, normalize_axes(node.attr("axes", (0, 2, 3)), x.rank))
-    deviation = f"sqrt(total * {literal(1 / max(1, rows.length))})"
+    numbers = Numbers()
+    deviation = f"sqrt(total * {numbers.scalar('share', 1 / max(1, rows.length))})"
     inverse = Statistic(
         "inverse",
         "(x - mean) * (x - mean)",
         join="sum",
         neutral=literal(0),
         result=f"F(1.0) / ({deviation} + {literal(1e-9)})",
+        uniforms=numbers.uniforms,
     )
     normalize(lowering, rows, [mean(rows.length), inverse], y=y, value=STANDARD)
 

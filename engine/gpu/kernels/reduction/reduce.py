@@ -9,6 +9,7 @@ from engine.gpu.kernels.reduction.row_reduction import RowLayout, Statistic
 from engine.gpu.kernels.sampling.pool import power, root
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.expressions import conversion, kind_of, literal, wrap
+from engine.gpu.program.numbers import Numbers
 from engine.graph.ir import Node
 from engine.ops.reduce import REDUCTIONS, Axes, extreme
 
@@ -54,9 +55,18 @@ def _statistics(node: Node, reduction: str, length: int) -> list[Statistic]:
         ]
     if reduction in ("Sum", "L1", "SumSquare", "Mean"):
         term = {"L1": "abs(x)", "SumSquare": "x * x"}.get(reduction, "x")
-        result = f"total / {literal(max(length, int(kind != 'F')), kind)}" if reduction == "Mean" else "total"
+        numbers = Numbers()
+        result = f"total / {_count(numbers, length, kind)}" if reduction == "Mean" else "total"
         return [
-            Statistic("result", term, join="sum", neutral=literal(0, kind), result=wrap(result, dtype), type=wgsl_type)
+            Statistic(
+                "result",
+                term,
+                join="sum",
+                neutral=literal(0, kind),
+                result=wrap(result, dtype),
+                type=wgsl_type,
+                uniforms=numbers.uniforms,
+            )
         ]
     # a root or logarithm of integers is rounded toward zero once, at the end
     if reduction == "Lp":
@@ -70,6 +80,13 @@ def _statistics(node: Node, reduction: str, length: int) -> list[Statistic]:
         "top", "F(x)", join="largest", neutral=literal(-np.inf), result="select(total, F(0.0), is_inf(total))"
     )
     return [top, _float_statistic(node, "exp(F(x) - top)", "logarithm(total) + top")]
+
+
+def _count(numbers: Numbers, length: int, kind: str) -> str:
+    """The number of elements of a row in the type of its sum; an empty row of integers has the mean 0."""
+    if kind == "F":
+        return numbers.scalar("elements", length)
+    return f"{kind}({numbers.integer('elements', max(1, length))})"
 
 
 def _float_statistic(node: Node, term: str, result: str) -> Statistic:

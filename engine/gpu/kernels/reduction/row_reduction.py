@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isqrt, prod
 
 import numpy as np
@@ -13,6 +13,7 @@ from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree, collapse_axes
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, affine_span
 from engine.gpu.program.expressions import functions_in
+from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 
 JOINS = {
@@ -31,13 +32,17 @@ FEW_GROUPS = 256
 MANY_ROWS = 4096
 """Rows from which on a lane takes several elements of each, as joining more lanes costs more than it saves."""
 
+MAX_CONSTANT_STEPS = 16
+"""Elements that a lane takes of a row, whose elements lie side by side, up to which the row's length is a constant, so
+that all loads are in flight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
     """``name`` = ``result``, an expression of ``total``, which is the ``join`` (a key of JOINS) of every ``term``.
 
     Terms are expressions of the operands and of earlier statistics, of WGSL type ``type``. ``neutral`` is the neutral
-    element of the join.
+    element of the join. ``uniforms`` are the numbers that ``result`` names.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Statistic:
     neutral: str
     result: str = "total"
     type: str = "f32"
+    uniforms: Mapping[str, int] = field(default_factory=dict)
 
     def join_expression(self, a: str, b: str) -> str:
         """The join of two expressions."""
@@ -126,6 +132,7 @@ def _power_above(number: int) -> int:
 class _TensorAddress:
     """The address of an element, as WGSL, by the position of its row and its position in the row."""
 
+    numbers: Numbers
     name: str
     tensor: Tensor
     row_extents: Sequence[int]
@@ -134,10 +141,10 @@ class _TensorAddress:
     element_strides: Sequence[int]
 
     def item(self) -> str:
-        terms = [f"params.base_{self.name}"]
-        for letter, strides in (("r", self.row_strides), ("e", self.element_strides)):
-            terms += [f"{letter}{axis} * {stride}" for axis, stride in enumerate(strides) if stride]
-        return f"{self.name}[{' + '.join(terms)}]"
+        rows, elements = len(self.row_strides), len(self.element_strides)
+        positions = [*(f"i{axis}" for axis in range(rows)), *(f"e{axis}" for axis in range(elements))]
+        index = self.numbers.index(self.name, [*self.row_strides, *self.element_strides], positions)
+        return f"{self.name}[{index}]"
 
     def load(self, name: str) -> str:
         item = self.item()
@@ -152,12 +159,13 @@ class _TensorAddress:
         return Operand(self.name, self.tensor, affine_span(self.tensor, self.row_strides[0], extents, strides))
 
 
-def _addresses(rows: RowLayout, tensors: dict[str, Tensor]) -> dict[str, _TensorAddress]:
+def _addresses(rows: RowLayout, tensors: dict[str, Tensor], numbers: Numbers) -> dict[str, _TensorAddress]:
     row_extents, rows_strides = _collapse([_view_along(tensor, rows.outer_axes) for tensor in tensors.values()])
     element_extents, elements_strides = _collapse([_view_along(tensor, rows.axes) for tensor in tensors.values()])
     strides = zip(rows_strides, elements_strides, strict=True)
     return {
         name: _TensorAddress(
+            numbers,
             name,
             tensor,
             row_extents=row_extents,
@@ -195,11 +203,14 @@ def emit_row_reduction(
         return
     writes = [*row_outputs, *element_outputs]
     targets = {f"y{index}": tensor.broadcast_to(rows.x.shape) for index, (tensor, _) in enumerate(writes)}
-    addresses = _addresses(rows, {f"x_{name}": tensor for name, tensor in rows.reads.items()} | targets)
+    numbers = Numbers()
+    addresses = _addresses(rows, {f"x_{name}": tensor for name, tensor in rows.reads.items()} | targets, numbers)
     row_constants = [name for name in rows.reads if not any(addresses[f"x_{name}"].element_strides)]
     stores = [addresses[target].store(value) for target, (_, value) in zip(targets, writes, strict=True)]
     columns, lanes = rows.tile()
-    row_extents = addresses["x_" + next(iter(rows.reads))].row_extents
+    first = addresses["x_" + next(iter(rows.reads))]
+    row_extents, element_extents = first.row_extents, first.element_extents
+    is_constant = len(element_extents) > 1 or (rows.is_innermost and rows.length <= MAX_CONSTANT_STEPS * lanes)
 
     def loads(texts: Sequence[str]) -> list[str]:
         operand_names = [
@@ -233,10 +244,13 @@ def emit_row_reduction(
                 "lanes": lanes,
                 "halves": [lanes >> step for step in range(1, lanes.bit_length())],
                 "inner": rows.is_innermost,
-                "length": rows.length,
-                "extents": addresses["x_" + next(iter(rows.reads))].element_extents,
-                "outer": row_extents,
-                "outer_items": prod(row_extents[1:]),
+                "length": str(rows.length) if is_constant else numbers.integer("length", rows.length),
+                "extents": element_extents,
+                "outer": [
+                    (axis, numbers.integer(f"extent{axis}", row_extents[axis]))
+                    for axis in range(len(row_extents) - 1, 0, -1)
+                ],
+                "outer_items": numbers.integer("outer_items", prod(row_extents[1:])),
                 "functions": functions_in([*texts, *stores]),
                 "row_lines": [addresses[f"x_{name}"].load(name) for name in row_constants],
                 "statistics": statistic_params,
@@ -249,6 +263,7 @@ def emit_row_reduction(
             writes=[operand for name, operand in operands.items() if name in targets],
             rows=row_extents[0],
             grid=grid,
+            uniforms=numbers.uniforms | {name: number for item in statistics for name, number in item.uniforms.items()},
             flops=rows.x.size * (len(statistics) + len(element_outputs)),
         )
     )
@@ -270,7 +285,7 @@ def emit_statistic(lowering: Lowering, rows: RowLayout, statistic: Statistic, y:
             # the second dispatch reduces the outermost axis
             first = replace(rows, axes=tuple(axis for axis in rows.axes if axis != row_axes[0]))
             parts = lowering.scratch(first.shape, statistic.type, f"{y.slot.label}:{statistic.name}", rows.x.order())
-            emit_statistic(lowering, first, replace(statistic, result="total"), parts)
+            emit_statistic(lowering, first, replace(statistic, result="total", uniforms={}), parts)
             others = {name: _first_positions(tensor, first.axes) for name, tensor in list(rows.reads.items())[1:]}
             emit_statistic(
                 lowering, RowLayout({"part": parts, **others}, rows.axes), replace(statistic, term="part"), y

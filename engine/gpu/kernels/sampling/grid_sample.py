@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, value_of
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.tensor import channels_last
 from engine.graph.ir import Node
 from engine.ops.grid_sample import CUBIC_A, MODES
@@ -14,9 +14,16 @@ from engine.ops.resize import SUPPORT
 
 
 def sampler(
-    extents: Sequence[int], steps: Sequence[int], mode: str = "linear", padding: str = "zeros", align: bool = True
+    extents: Sequence[int | str],
+    steps: Sequence[int | str],
+    mode: str = "linear",
+    padding: str = "zeros",
+    align: bool = True,
 ) -> dict[str, Any]:
-    """The template parameters of ``parts/sample.wgsl``: the extents of the sampled axes of x, and their strides."""
+    """The template parameters of ``parts/sample.wgsl``: the extents of the sampled axes of x, and their strides.
+
+    Both are numbers or WGSL.
+    """
     return {
         "extents": extents,
         "steps": steps,
@@ -35,15 +42,17 @@ def lower_grid_sample(node: Node, lowering: Lowering) -> None:
     elements, rank = ElementGrid(y), x.rank - 2
     image, channel, *out = elements.positions
     axes = [0, *range(2, x.rank)]
+    extents = [elements.numbers.integer(f"x_extent{axis}", x.shape[axis]) for axis in range(2, x.rank)]
+    steps = [elements.numbers.integer(f"x_step{axis}", x.strides[axis]) for axis in range(2, x.rank)]
     padding, align = node.attr("padding_mode", "zeros"), bool(node.attr("align_corners", 0))
     lowering.dispatch(
         elements.dispatch(
             "grid_sample",
             params={
-                **sampler(x.shape[2:], x.strides[2:], mode=MODES.get(mode, mode), padding=padding, align=align),
+                **sampler(extents, steps, mode=MODES.get(mode, mode), padding=padding, align=align),
                 # the grid holds the last axis first
-                "points": [value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
-                "origin": f"params.base_x + {image} * {x.strides[0]} + {channel} * {x.strides[1]}",
+                "points": [elements.value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
+                "origin": elements.numbers.index("x", x.strides[:2], [image, channel]),
             },
             reads=[
                 elements.mapped_operand("x", x, [0, 1, *(None,) * rank]),

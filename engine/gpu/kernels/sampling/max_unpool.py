@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, value_of
+from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.dispatch import Dispatch
 from engine.graph.ir import Node
 from engine.ops.max_unpool import unpooled_shape
@@ -26,17 +26,18 @@ def lower_max_unpool(node: Node, lowering: Lowering) -> None:
             kernel="max_unpool",
             params={
                 **elements.params(),
-                "shape": shape,
-                "size": prod(shape),
-                "extents": y.shape,
-                "y_strides": y.strides,
-                "index": address("indices", indices, elements.positions),
-                "source": value_of("x", x, elements.positions),
+                "shape": [elements.numbers.integer(f"shape{axis}", extent) for axis, extent in enumerate(shape)],
+                "size": elements.numbers.integer("size", prod(shape)),
+                "extents": [elements.numbers.integer(f"y_extent{axis}", extent) for axis, extent in enumerate(y.shape)],
+                "place": elements.address("y", y, [f"o{axis}" for axis in range(y.rank)]),
+                "index": elements.address("indices", indices, elements.positions),
+                "source": elements.value_of("x", x, elements.positions),
                 "item": y.dtype,
             },
             reads=[elements.operand("x", x, elements.outer), elements.operand("indices", indices, elements.outer)],
             writes=[elements.operand("y", y)],
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
         )
     )

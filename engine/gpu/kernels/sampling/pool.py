@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, axis_span, slice_span
+from engine.gpu.program.addressing import ElementGrid, axis_span, slice_span
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.expressions import functions_in, kind_of, literal
@@ -156,11 +156,19 @@ def pool(
     width = 1 if indices is not None or 1 in axes else vec4_width([x, y])
     x_items = vec4_items(x, width)
     elements = ElementGrid(vec4_items(y, width))
+    is_unrolled = window.taps <= MAX_UNROLLED
     axis_params = [
-        _axis_params(elements, x_items, window=window, window_axis=window_axis, axis=axis, count_padding=count_padding)
+        _axis_params(
+            elements,
+            x_items,
+            window=window,
+            window_axis=window_axis,
+            axis=axis,
+            count_padding=count_padding,
+            is_unrolled=is_unrolled,
+        )
         for window_axis, axis in enumerate(axes)
     ]
-    is_unrolled = window.taps <= MAX_UNROLLED
     kind = ALIASES[x.dtype]
 
     def tap(offsets: dict[int, str]) -> dict[str, str]:
@@ -168,21 +176,22 @@ def pool(
         for axis, offset in offsets.items():
             positions[axis] = f"o{axis}{offset}"
         inside = [
-            f"u32({positions[axis_param['axis']]}) < {axis_param['extent']}u"
+            f"u32({positions[axis_param['axis']]}) < u32({axis_param['extent']})"
             for axis_param in axis_params
             if not axis_param["whole"]
         ]
         return {
             "inside": " && ".join(inside),
-            "element": compute_value(address("x", x_items, positions), x.dtype),
-            "place": _flat_index(x, positions, column_major),
+            "element": compute_value(elements.address("x", x_items, positions), x.dtype),
+            "place": "" if indices is None else _flat_index(elements, x, positions, column_major),
         }
 
     if is_unrolled:
         steps = [[f" + {tap * d}" if tap else "" for tap in range(k)] for k, d in _taps(window)]
     else:
-        steps = [[f" + t{axis} * {d}"] for axis, (_, d) in zip(axes, _taps(window), strict=True)]
-    plane_size = prod(x.shape[2:])
+        steps = [[f" + t{axis_param['axis']} * {axis_param['dilation']}"] for axis_param in axis_params]
+    planes, elements_of_plane = elements.numbers.integer("planes", x.shape[1]), prod(x.shape[2:])
+    plane = elements.numbers.integer("plane", elements_of_plane)
     writes = [vec4_operand("y", y, width, _row_span(elements, elements.y))]
     writes += [] if indices is None else [Operand("places", indices, _row_span(elements, indices))]
     lowering.dispatch(
@@ -199,15 +208,16 @@ def pool(
                 "start": join.start,
                 "join": join.step,
                 "counted": " * ".join(_count(axis_param) for axis_param in axis_params) if count_elements else "",
-                "target": address("y", elements.y, elements.positions),
+                "target": elements.address("y", elements.y, elements.positions),
                 "result": storage_value(join.result, y.dtype, width),
-                "arg": "" if indices is None else address("places", indices, elements.positions),
-                "plane": f"({elements.positions[0]} * {x.shape[1]} + {elements.positions[1]}) * {plane_size}",
+                "arg": "" if indices is None else elements.address("places", indices, elements.positions),
+                "plane": f"({elements.positions[0]} * {planes} + {elements.positions[1]}) * {plane}",
             },
             reads=[vec4_operand("x", x, width, _window_span(elements, x_items, window, list(axes)))],
             writes=writes,
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
             flops=y.size * window.taps,
         )
     )
@@ -219,22 +229,33 @@ def _taps(window: Window) -> list[tuple[int, int]]:
 
 
 def _axis_params(
-    elements: ElementGrid, x: Tensor, window: Window, window_axis: int, axis: int, count_padding: bool
+    elements: ElementGrid,
+    x: Tensor,
+    window: Window,
+    window_axis: int,
+    axis: int,
+    count_padding: bool,
+    is_unrolled: bool,
 ) -> dict[str, Any]:
-    """The template parameters of an axis along which the window slides."""
+    """The template parameters of an axis along which the window slides; numbers are constants where taps unroll."""
+
+    def number(name: str, value: int) -> str:
+        return elements.numbers.integer(f"{name}{axis}", value)
+
+    kernel, dilation = window.kernel[window_axis], window.dilations[window_axis]
     extent, begin = x.shape[axis], window.begin[window_axis]
     reach = (window.out[window_axis] - 1) * window.strides[window_axis] + window.extents[window_axis] - begin
     return {
         "axis": axis,
         "position": elements.positions[axis],
-        "stride": window.strides[window_axis],
-        "begin": begin,
-        "kernel": window.kernel[window_axis],
-        "dilation": window.dilations[window_axis],
-        "extent": extent,
+        "stride": number("stride", window.strides[window_axis]),
+        "begin": number("begin", begin),
+        "kernel": str(kernel) if is_unrolled else number("kernel", kernel),
+        "dilation": str(dilation) if is_unrolled else number("dilation", dilation),
+        "extent": number("x_extent", extent),
         "whole": begin <= 0 and reach <= extent,
-        "low": -begin if count_padding else 0,
-        "high": extent + (window.end[window_axis] if count_padding else 0),
+        "low": number("low", -begin if count_padding else 0),
+        "high": number("high", extent + (window.end[window_axis] if count_padding else 0)),
     }
 
 
@@ -243,12 +264,12 @@ def _count(axis_param: dict[str, Any]) -> str:
     return str(axis_param["kernel"]) if axis_param["whole"] else f"count{axis_param['axis']}"
 
 
-def _flat_index(x: Tensor, positions: Sequence[str], column_major: bool) -> str:
+def _flat_index(elements: ElementGrid, x: Tensor, positions: Sequence[str], column_major: bool) -> str:
     """The index of a position in the flattened spatial axes, as WGSL."""
     axes = list(range(2, x.rank))
     terms, step = [], 1
     for axis in axes if column_major else reversed(axes):
-        terms.append(f"({positions[axis]}) * {step}")
+        terms.append(f"({positions[axis]}) * {elements.numbers.integer(f'place_step{axis}', step)}")
         step *= x.shape[axis]
     return " + ".join(terms)
 

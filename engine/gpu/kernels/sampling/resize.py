@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.gpu.lowering.lowering import Lowering, lowers
-from engine.gpu.program.addressing import ElementGrid, address, axis_span, slice_span
+from engine.gpu.program.addressing import ElementGrid, axis_span, slice_span
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.expressions import functions_in, kind_of, literal
 from engine.gpu.program.tensor import Tensor, channels_last
@@ -29,6 +29,9 @@ from engine.ops.resize import AxisTaps, round_to, taps_of
 
 MAX_TAPS = 16
 """Taps of one pass at the most, such as two axes of four; with more, several passes read less."""
+
+MAX_CONSTANT_PAIRS = 2
+"""Pairs of taps up to which their number is a constant of the kernel: those of every filter that does not shrink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +157,13 @@ def resample(
                 "zero": f"{'F' if is_weighted else ALIASES[x.dtype]}()",
                 "fill": fill_value,
                 "result": result,
-                "target": address("y", elements.y, elements.positions),
+                "target": elements.address("y", elements.y, elements.positions),
             },
             reads=[vec4_operand("x", x, width, _taps_span(elements, items, steps)), Operand("table", table, None, 4)],
             writes=[vec4_operand("y", y, width, elements.target().span)],
             rows=elements.rows,
             grid=elements.grid,
+            uniforms=elements.numbers.uniforms,
             flops=2 * y.size * prod(step.taps for step in steps) if is_weighted else 0,
         )
     )
@@ -169,9 +173,17 @@ def _loops(elements: ElementGrid, steps: Sequence[Step]) -> list[dict[str, Any]]
     """The template parameters of each axis; ``first`` is the item of the table at which its part begins."""
     loops, first = [], 0
     for step in steps:
-        position = elements.positions[step.axis]
         loops.append(
-            {"axis": step.axis, "position": position, "pairs": step.pairs, "first": first, "marked": step.marks_outside}
+            {
+                "axis": step.axis,
+                "position": elements.positions[step.axis],
+                "pairs": str(step.pairs)
+                if step.pairs <= MAX_CONSTANT_PAIRS
+                else elements.numbers.integer(f"pairs{step.axis}", step.pairs),
+                "looped": step.pairs > 1,
+                "first": elements.numbers.integer(f"first{step.axis}", first),
+                "marked": step.marks_outside,
+            }
         )
         first += len(step.table.indices) * step.pairs
     return loops
@@ -186,7 +198,7 @@ def _tap(
         positions[step.axis] = f"pair{step.axis}.{'xy'[side]}"
         if step.is_weighted:
             weights.append(f"bitcast<f32>(pair{step.axis}.{'zw'[side]})")
-    item = address("x", x, positions)
+    item = elements.address("x", x, positions)
     return {
         "element": f"F({item})" if is_weighted else compute_value(item, x.dtype),
         "weight": f"({' * '.join(weights)})" if weights else "",
