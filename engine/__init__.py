@@ -2,7 +2,8 @@
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
-``compare`` holds one backend to another, ``environment`` says which versions a result depends on;
+``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
+says which versions a result depends on;
 ``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import DeviceInfo as DeviceInfo
     from engine.gpu.device.listing import Devices as Devices
     from engine.gpu.device.listing import devices as devices
+    from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
     from engine.kernel_time import KernelTime as KernelTime
     from engine.parity import NodeError as NodeError
@@ -89,6 +91,7 @@ __all__ = [
     "load_compiled",
     "open_ahead",
     "place",
+    "remember_adapters",
     "save_compiled",
     "single_threaded_blas",
 ]
@@ -121,6 +124,7 @@ _MODULES = {
     "load_compiled": "compiled.reader",
     "open_ahead": "target",
     "place": "target",
+    "remember_adapters": "gpu.device.memory",
     "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from engine.cpu import blas
-from engine.gpu.device.adapters import IMPLEMENTATIONS, adapters
+from engine.gpu.device.adapters import adapters
+from engine.gpu.device.implementations import IMPLEMENTATIONS
 
 
 def environment(backend: str | None = None, device: str | None = None) -> dict[str, str]:
@@ -28,7 +29,7 @@ def environment(backend: str | None = None, device: str | None = None) -> dict[s
         # equal cards have one description and one driver
         adapter = next((adapter for adapter in adapters() if str(adapter) == device), None)
         if adapter is not None:
-            package = IMPLEMENTATIONS[adapter.implementation]
+            package = IMPLEMENTATIONS[adapter.implementation].package
             versions |= {package: _version(package), "driver": adapter.driver or "unknown"}
     return versions
 

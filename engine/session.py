@@ -296,12 +296,12 @@ def _compiled(
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts)
+    from engine.gpu.device.capabilities import caps_of
     from engine.gpu.plan.compile_graph import compile_graph
-    from engine.gpu.run.caps import device_caps
 
     return compile_graph(
         graph,
-        device_caps(open_device(target.adapter), matrix_units=precision == "f16"),
+        caps_of(target.adapter, matrix_units=precision == "f16"),
         precision=cast(Literal["f32", "f16"], precision),
         outside=outside,
         outputs=outputs,

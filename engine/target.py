@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from engine.errors import BackendError, EngineError
-from engine.gpu.device.adapters import IMPLEMENTATIONS, Adapter, adapters, choose, no_adapter
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.choice import choose, no_adapter
 from engine.gpu.device.device import open_device
+from engine.gpu.device.implementations import IMPLEMENTATIONS
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
@@ -66,7 +68,7 @@ def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int
 
 def _facts(adapter: Adapter) -> dict[str, Any]:
     """All that says what an adapter can do, and whose driver it has; not which of several equals it is."""
-    package = IMPLEMENTATIONS[adapter.implementation]
+    package = IMPLEMENTATIONS[adapter.implementation].package
     try:
         package_version = version(package)
     except PackageNotFoundError:  # in a bundle
@@ -91,7 +93,7 @@ def resolve(backend: str, precision: str, adapter: str | int | None) -> Target:
 
 
 def _on_gpu(backend: str, adapter: str | int | None) -> Target:
-    choice = choose(adapter)
+    choice = choose(adapter, remembered=backend == "auto")
     if choice.adapter is not None:
         return Target("webgpu", choice.reason, choice.adapter)
     if backend == "auto":

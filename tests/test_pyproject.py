@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.project import ROOT, imports
 
@@ -28,17 +29,41 @@ def names(requirements: list[str]) -> Iterator[str]:
         yield re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
 
 
-@pytest.mark.parametrize("room", ["dependencies", *EXTRAS])
+@pytest.mark.parametrize("room", ["dependencies", *(name for name, extra in EXTRAS.items() if extra)])
 def test_every_requirement_has_a_lower_bound(room: str) -> None:
     requirements = PROJECT["dependencies"] if room == "dependencies" else EXTRAS[room]
     others = [r for r in requirements if not r.startswith("nss-wgpu[")]
     assert others
-    assert [r for r in others if not re.fullmatch(r"[\w.-]+>=[\d.]+", r)] == []
+    assert [r for r in others if not re.fullmatch(r"[\w.-]+>=[\d.]+(; .*)?", r)] == []
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "has_wheel"),
+    [
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", True),
+        ("darwin", "arm64", True),
+        ("win32", "AMD64", True),
+        ("win32", "ARM64", True),
+        ("win32", "x86", False),
+        ("linux", "ppc64le", False),
+        ("linux", "armv7l", False),
+        ("freebsd14", "x86_64", False),
+    ],
+)
+def test_dawn_is_asked_for_where_it_has_a_wheel(system: str, machine: str, has_wheel: bool) -> None:
+    requirements = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+    here = {"sys_platform": system, "platform_machine": machine, "platform_python_implementation": "CPython"}
+    marker = requirements["wgpudawn"].marker
+    assert marker is not None
+    assert marker.evaluate(here) == has_wheel
+    assert not marker.evaluate(here | {"platform_python_implementation": "PyPy"})
+    assert requirements["wgpu"].marker is None
 
 
 def test_what_is_imported_is_declared() -> None:
     distributions = packages_distributions()
-    declared = {*names(PROJECT["dependencies"]), *names(EXTRAS["dawn"]), *names(EXTRAS["heic"])}
+    declared = {*names(PROJECT["dependencies"]), *names(EXTRAS["heic"])}
     missing = set()
     for package in ("engine", "shaders", "nss"):
         for path in (ROOT / package).rglob("*.py"):

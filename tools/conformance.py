@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import onnx
 
-from engine.gpu.device.adapters import adapters, no_adapter
+from engine.gpu.device.adapters import adapters
+from engine.gpu.device.choice import no_adapter
 from tools.node_test_exclusions import EXCLUSIONS, exclusion_of
 from tools.node_tests import BACKENDS, all_tests, check, missing_operator_counts, runnable_tests
 

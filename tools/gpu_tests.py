@@ -22,7 +22,9 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.gpu.device.adapters import IMPLEMENTATIONS, Adapter, adapters, installed_implementations, no_adapter
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.choice import no_adapter
+from engine.gpu.device.implementations import IMPLEMENTATIONS, installed_implementations
 
 ROOT = Path(__file__).resolve().parents[1]
 

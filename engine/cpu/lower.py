@@ -1,78 +1,52 @@
-"""Which kernel runs which node."""
+"""Which kernel runs which node. A kernel's file is imported when the first node of its operator is met."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from functools import cache
+from importlib import import_module
+from typing import Any
 
-from engine.cpu import (
-    concat,
-    conv,
-    deform_conv,
-    elementwise,
-    erf_gelu,
-    matmul,
-    matmul_integer,
-    packed_matmul,
-    pool,
-    quantized,
-    resize,
-    row_normalization,
-    strided_copy,
-    window_attention,
-)
 from engine.cpu.kernel import Kernel, ReferenceKernel
 from engine.graph.bounds import has_extremes
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.registry import MISFITS, misfit
 
-Choice = tuple[Callable[[Node], bool], Callable[[Node], Kernel]]
-
-
-def _always(_: Node) -> bool:
-    return True
-
-
-CHOICES: dict[tuple[str, str], Choice] = {
-    ("", "Conv"): (conv.supports, conv.ConvKernel),
-    (INTERNAL_DOMAIN, "FusedConv"): (conv.supports, conv.ConvKernel),
-    ("", "ConvInteger"): (quantized.supports_conv_integer, quantized.ConvIntegerKernel),
-    ("", "DynamicQuantizeLinear"): (_always, lambda _: quantized.DynamicQuantizeKernel()),
-    ("", "DeformConv"): (deform_conv.supports, deform_conv.DeformConvKernel),
-    ("", "MaxPool"): (pool.supports, pool.MaxPoolKernel),
-    ("", "Resize"): (resize.supports, resize.ResizeKernel),
-    ("", "Upsample"): (resize.supports, resize.ResizeKernel),
-    ("", "MatMul"): (matmul.supports, matmul.MatMulKernel),
-    ("", "MatMulInteger"): (matmul_integer.supports, matmul_integer.MatMulIntegerKernel),
-    (MICROSOFT, "MatMulNBits"): (packed_matmul.supports, packed_matmul.MatMulNBitsKernel),
-    (MICROSOFT, "MatMulBnb4"): (packed_matmul.supports, packed_matmul.MatMulBnb4Kernel),
-    ("", "Gemm"): (matmul.supports, matmul.GemmKernel),
-    ("", "Concat"): (_always, concat.ConcatKernel),
-    (INTERNAL_DOMAIN, "WindowAttention"): (window_attention.supports, window_attention.WindowAttentionKernel),
-    ("", "LayerNormalization"): (row_normalization.supports_layer_norm, row_normalization.LayerNormKernel),
-    ("", "Softmax"): (row_normalization.supports_softmax, row_normalization.SoftmaxKernel),
-    ("", "LogSoftmax"): (row_normalization.supports_softmax, row_normalization.SoftmaxKernel),
-    ("", "Erf"): (_always, erf_gelu.kernel),
-    ("", "Gelu"): (_always, erf_gelu.kernel),
-    ("", "Transpose"): (_always, strided_copy.StridedCopyKernel),
-    ("", "Slice"): (_always, strided_copy.StridedCopyKernel),
-    ("", "Split"): (_always, strided_copy.StridedCopyKernel),
-    ("", "Expand"): (_always, strided_copy.StridedCopyKernel),
-    ("", "Pad"): (strided_copy.pads_with_constant, strided_copy.StridedCopyKernel),
-    ("", "Gather"): (strided_copy.gathers_one_slice, strided_copy.StridedCopyKernel),
+CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
+    ("", "Conv"): ("conv", "supports", "ConvKernel"),
+    (INTERNAL_DOMAIN, "FusedConv"): ("conv", "supports", "ConvKernel"),
+    ("", "ConvInteger"): ("quantized", "supports_conv_integer", "ConvIntegerKernel"),
+    ("", "DynamicQuantizeLinear"): ("quantized", "", "DynamicQuantizeKernel"),
+    ("", "DeformConv"): ("deform_conv", "supports", "DeformConvKernel"),
+    ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),
+    ("", "Resize"): ("resize", "supports", "ResizeKernel"),
+    ("", "Upsample"): ("resize", "supports", "ResizeKernel"),
+    ("", "MatMul"): ("matmul", "supports", "MatMulKernel"),
+    ("", "MatMulInteger"): ("matmul_integer", "supports", "MatMulIntegerKernel"),
+    (MICROSOFT, "MatMulNBits"): ("packed_matmul", "supports", "MatMulNBitsKernel"),
+    (MICROSOFT, "MatMulBnb4"): ("packed_matmul", "supports", "MatMulBnb4Kernel"),
+    ("", "Gemm"): ("matmul", "supports", "GemmKernel"),
+    ("", "Concat"): ("concat", "", "ConcatKernel"),
+    (INTERNAL_DOMAIN, "WindowAttention"): ("window_attention", "supports", "WindowAttentionKernel"),
+    ("", "LayerNormalization"): ("row_normalization", "supports_layer_norm", "LayerNormKernel"),
+    ("", "Softmax"): ("row_normalization", "supports_softmax", "SoftmaxKernel"),
+    ("", "LogSoftmax"): ("row_normalization", "supports_softmax", "SoftmaxKernel"),
+    ("", "Erf"): ("erf_gelu", "", "kernel"),
+    ("", "Gelu"): ("erf_gelu", "", "kernel"),
+    ("", "Transpose"): ("strided_copy", "", "StridedCopyKernel"),
+    ("", "Slice"): ("strided_copy", "", "StridedCopyKernel"),
+    ("", "Split"): ("strided_copy", "", "StridedCopyKernel"),
+    ("", "Expand"): ("strided_copy", "", "StridedCopyKernel"),
+    ("", "Pad"): ("strided_copy", "pads_with_constant", "StridedCopyKernel"),
+    ("", "Gather"): ("strided_copy", "gathers_one_slice", "StridedCopyKernel"),
 }
+"""The kernel of each operator: its file, the condition under which it takes a node ("" for always), and its name."""
 
+OTHERS = ("elementwise", "supports", "ElementwiseKernel")
+"""The kernel of operators that are not among CHOICES."""
 
-DIRECT: dict[Callable[[Node], Kernel], Callable[[Node], Kernel]] = {
-    conv.ConvKernel: partial(conv.ConvKernel, direct=True),
-    **{
-        kernel: kernel
-        for kernel in (concat.ConcatKernel, elementwise.ElementwiseKernel, strided_copy.StridedCopyKernel)
-    },
-    pool.MaxPoolKernel: pool.MaxPoolKernel,
-}
-"""Kernels that form the same sums as the reference, if any, and how they are told to."""
+DIRECT = {"ConcatKernel", "ElementwiseKernel", "StridedCopyKernel", "MaxPoolKernel"}
+"""Kernels that form the same sums as the reference, if any; a ConvKernel does if it is told to."""
 
 PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
 """Operators that multiply by weights."""
@@ -88,14 +62,23 @@ def needs_direct(graph: Graph) -> bool:
 
 
 def lower(node: Node, *, direct: bool = False) -> Kernel:
-    """The fastest kernel that takes the node, with ``direct`` one of DIRECT; every node has at least its reference.
+    """The fastest kernel that takes the node, with ``direct`` one that sums as the reference does: at least that.
 
     Raises ModelError when the node's attributes or inputs do not fit its operator, TooLargeError where memory runs out.
     """
-    supports, kernel = CHOICES.get((node.domain, node.op), (elementwise.supports, elementwise.ElementwiseKernel))
-    if direct:
-        kernel = DIRECT.get(kernel, ReferenceKernel)
+    file, condition, name = CHOICES.get((node.domain, node.op), OTHERS)
     try:
-        return kernel(node) if supports(node) else ReferenceKernel(node)
+        if condition and not _part(file, condition)(node):
+            return ReferenceKernel(node)
+        kernel = _part(file, name)
+        if direct and name not in DIRECT:
+            return kernel(node, direct=True) if name == "ConvKernel" else ReferenceKernel(node)
+        return kernel(node)
     except MISFITS as error:
         raise misfit(node, error) from error
+
+
+@cache
+def _part(file: str, name: str) -> Any:
+    """What ``file`` calls ``name``."""
+    return getattr(import_module(f"engine.cpu.{file}"), name)

@@ -20,6 +20,7 @@ from nss.interfaces.interface import Description, ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.refine import Refinement
 from nss.models import auto, local_models, resolve, run_times
+from nss.models.adapter_memory import remember_adapters
 from nss.notices import Notices, Notify
 from nss.photos import image_io
 from nss.photos.image_io import Photo
@@ -178,6 +179,7 @@ class Remover:
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
         user_description = read_config(model_config)
         options = RunOptions(backend, device, precision, require_gpu)
+        remember_adapters()
         options.check()
         self._notices = say = Notices(notify)
         timing: dict[str, float] = {}

@@ -58,7 +58,9 @@ def own_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """A device of the test's own, which sessions get, so that it may be lost."""
     shared_device = device()
     own = Device(shared_device.adapter)
-    monkeypatch.setitem(vars(engine.gpu.device.device)["_devices"], (shared_device.adapter.index, False), own)
+    shared_devices = vars(engine.gpu.device.device)["_devices"]
+    (key,) = (key for key, open_device in shared_devices.items() if open_device is shared_device)
+    monkeypatch.setitem(shared_devices, key, own)
     yield own
     own.free([own.handle])
 

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import engine
-from engine.gpu.device.adapters import IMPLEMENTATIONS
+from engine.gpu.device.implementations import IMPLEMENTATIONS
 from tests.engine.gpu.gpu import device
 
 
@@ -31,7 +31,7 @@ def test_on_the_processor(backend: str) -> None:
 
 def test_on_a_gpu() -> None:
     adapter = device().adapter
-    package = IMPLEMENTATIONS[adapter.implementation]
+    package = IMPLEMENTATIONS[adapter.implementation].package
     versions = engine.environment("webgpu", str(adapter))
     assert versions.keys() == {"numpy", "blas", "onnx", package, "driver"}
     assert versions[package] == version(package)

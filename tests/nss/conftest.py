@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ class BrightnessSession:
 
 
 @pytest.fixture(autouse=True)
-def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Keep what this machine remembers, fetched, and has of rembg's out of every test, and a test's to itself.
 
     Compiled models are kept where a test turns that on (`kept`).
@@ -54,6 +54,8 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NSS_CACHE_SIZE", "0")
     for variable, folder in (("NSS_STATE_DIR", "state"), ("NSS_CACHE_DIR", "fetched"), ("U2NET_HOME", "rembg")):
         monkeypatch.setenv(variable, str(tmp_path.with_name(f"{tmp_path.name}-{folder}")))
+    yield
+    engine.remember_adapters(None)
 
 
 @pytest.fixture

@@ -1,40 +1,28 @@
-"""The device that everything on the GPU goes through, and its lock.
-
-The implementations of WebGPU differ in how they compile a trusted shader, in how they wait for results, and in how a
-recorded pass is replayed without the wrapper's cost. These differences are here; the others are in ``adapters.py``.
-"""
+"""The device that everything on the GPU goes through, and its lock."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from engine.caps import Caps
 from engine.compiled.model import CompiledProgram, Piece
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
-from engine.gpu.device.adapters import (
-    DAWN_MATRIX_FEATURE,
-    LIMITS,
-    Adapter,
-    fresh_handle,
-    implementation_module,
-    library_lock,
-)
+from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
+from engine.gpu.device.base import Command
+from engine.gpu.device.capabilities import caps_of
+from engine.gpu.device.compiler import Compiler
+from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
+from engine.gpu.device.uploads import upload
 
-LIBRARIES = {"wgpu": "wgpu.backends.wgpu_native._api", "dawn": "wgpudawn.backends.dawn._api"}
-"""The modules with the C functions (``lib``, ``libf`` that raises errors, ``ffi``) behind the Python API."""
-
-DAWN_LOCKING_FEATURE = "implicit-device-synchronization"
-"""The feature that gives Dawn a lock, which it needs to free what Python collects in any thread."""
-
-ALIVE_S = 1.0
-"""Seconds to wait for a result before checking that the device still answers."""
+_compiler = Compiler()
 
 
 class Device:
@@ -47,23 +35,21 @@ class Device:
 
     def __init__(self, adapter: Adapter, *, checked: bool = False) -> None:
         self.adapter, self.checked = adapter, checked
+        self.implementation = IMPLEMENTATIONS[adapter.implementation]
         self.limits = dict(adapter.limits)
-        self._pipelines: dict[str, Any] = {}
+        self.f16, self.timestamps = adapter.f16, adapter.timestamps
+        self._pipelines: dict[tuple[str, bool], Future[Any]] = {}
         self._lost: str | None = None
-        self._lock = threading.RLock()
+        self._lock, self._table_lock = threading.RLock(), threading.Lock()
         self.handle: Any = None
-        dawn = adapter.implementation == "dawn"
-        matrix_features = ("subgroups", DAWN_MATRIX_FEATURE) if dawn and adapter.matrix_shapes else ()
-        names = "shader-f16", "timestamp-query", *((DAWN_LOCKING_FEATURE,) if dawn else ()), *matrix_features
-        features = [name for name in names if name in adapter.handle.features]
-        limits = {name: adapter.limits[name] for name in LIMITS if name != "min-storage-buffer-offset-alignment"}
         with self.guarded(f"opening {adapter}"):
-            self.module = implementation_module(adapter.implementation)
-            self._library = importlib.import_module(LIBRARIES[adapter.implementation])
-            handle = fresh_handle(adapter)
-            self.handle = handle.request_device_sync(required_features=features, required_limits=limits)
-        self.f16, self.timestamps = "shader-f16" in features, "timestamp-query" in features
-        self.matrix_units = DAWN_MATRIX_FEATURE in features
+            self.module = self.implementation.module
+            self.handle = self.implementation.open_device(fresh_handle(adapter), required_limits(adapter))
+
+    @cached_property
+    def caps(self) -> Caps:
+        """What kernels may use on it."""
+        return caps_of(self.adapter)
 
     @property
     def lost(self) -> str | None:
@@ -84,14 +70,19 @@ class Device:
         with self._lock:
             if self._lost:
                 raise DeviceLostError(f"{activity}: the device is lost ({self._lost})")
-            try:
+            with self._translated(activity):
                 yield
-            except EngineError:
-                raise
-            except MemoryError as error:
-                raise TooLargeError(f"{activity}: the adapter is out of memory") from error
-            except Exception as error:
-                raise self._translate(activity, error) from error
+
+    @contextlib.contextmanager
+    def _translated(self, activity: str) -> Iterator[None]:
+        try:
+            yield
+        except EngineError:
+            raise
+        except MemoryError as error:
+            raise TooLargeError(f"{activity}: the adapter is out of memory") from error
+        except Exception as error:
+            raise self._translate(activity, error) from error
 
     def _translate(self, activity: str, error: Exception) -> BackendError:
         text = " ".join(str(error).split())
@@ -111,7 +102,7 @@ class Device:
             try:
                 usage = self.module.BufferUsage
                 buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
-                self._map_to_read(buffer, 16)  # the thread that waits for results may be gone too
+                self.implementation.map_to_read(buffer, 16)  # the thread that waits for results may be gone too
                 buffer.destroy()
             except Exception as error:
                 text = " ".join(str(error).split())
@@ -121,50 +112,36 @@ class Device:
                 self._lock.release()
         return self._lost is None
 
-    def pipeline(self, source: str, label: str, *, trusted: bool) -> Any:
-        """The compute pipeline of ``source``, whose entry point is ``main``; memoised.
-
-        ``trusted`` says that the kernel stays within its own bounds: wgpu-native then omits its clamps and loop limits,
-        unless the device is ``checked``.
-        """
-        with self.guarded(f"compiling {label}"):
-            pipeline = self._pipelines.get(source)
-            if pipeline is None:
-                module = self._shader(source, label, trusted and not self.checked)
-                pipeline = self._pipelines[source] = self.handle.create_compute_pipeline(
-                    label=label, layout="auto", compute={"module": module, "entry_point": "main"}
-                )
-        return pipeline
-
     def compile(self, program: CompiledProgram, *, trusted: bool) -> Future[Any]:
-        """The compute pipeline of a program, once it is compiled."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(self.pipeline(program.wgsl, f"kernel {program.kernel}", trusted=trusted))
-        except EngineError as error:
-            future.set_exception(error)
+        """The future of the program's compute pipeline; memoised.
+
+        Pipelines are compiled by a pool of threads, while any thread uses the device. Where ``trusted``, which says
+        that the program's word is to be believed, a program that stays within its own bounds is compiled without the
+        implementation's checks, unless the device is ``checked``. The future raises BackendError, which names the
+        kernel; compiling it is then tried anew when it is asked for again.
+        """
+        check_process(f"compiling {program.kernel}")
+        key = program.wgsl, program.trusted and trusted and not self.checked
+        with self._table_lock:
+            future = self._pipelines.get(key)
+            if future is None:
+                future = self._pipelines[key] = _compiler.submit(lambda: self._pipeline(program.kernel, *key))
+        future.add_done_callback(lambda done: self._forget_failure(key, done))
         return future
 
-    def upload(self, buffers: Sequence[Any], pieces: Iterable[Piece]) -> None:
-        """Copy the pieces, each a whole number of words, to their offsets of ``buffers``."""
-        for piece in pieces:
-            self.write(buffers[piece.buffer], piece.offset, piece.data)
+    def _pipeline(self, kernel: str, wgsl: str, trusted: bool) -> Any:
+        activity = f"compiling {kernel}"
+        in_threads = self._lost is None and self.implementation.takes_threads(self.handle)
+        with self._translated(activity) if in_threads else self.guarded(activity):
+            module = self.implementation.shader(self.handle, wgsl, kernel, trusted=trusted)
+            compute = {"module": module, "entry_point": "main"}
+            return self.handle.create_compute_pipeline(label=kernel, layout="auto", compute=compute)
 
-    def _shader(self, source: str, label: str, trusted: bool) -> Any:
-        if not trusted or self.adapter.implementation != "wgpu":
-            return self.handle.create_shader_module(code=source, label=label)
-        # in wgpu.h and in the library, but not among wgpu-py's methods
-        api = self._library
-        wgsl = api.new_struct_p("WGPUShaderSourceWGSL *", code=api.to_c_string_view(source))
-        wgsl[0].chain.next, wgsl[0].chain.sType = api.ffi.NULL, api.lib.WGPUSType_ShaderSourceWGSL
-        descriptor = api.new_struct_p(
-            "WGPUShaderModuleDescriptor *",
-            nextInChain=api.ffi.cast("WGPUChainedStruct *", wgsl),
-            label=api.to_c_string_view(label),
-        )
-        no_checks = 0
-        module = api.libf.wgpuDeviceCreateShaderModuleTrusted(self.handle._internal, descriptor, no_checks)
-        return api.GPUShaderModule(label, module, self.handle)
+    def _forget_failure(self, key: tuple[str, bool], future: Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            with self._table_lock:
+                if self._pipelines.get(key) is future:
+                    del self._pipelines[key]
 
     def buffer(self, nbytes: int, usage: str, label: str) -> Any:
         """A buffer of that many bytes; ``usage`` joins names of BufferUsage by ``|``."""
@@ -176,11 +153,16 @@ class Device:
 
     @property
     def tick_seconds(self) -> float:
-        """Seconds of one tick of a timestamp; wgpu-native passes on the driver's own unit."""
-        if self.adapter.implementation != "wgpu":
-            return 1e-9
-        api = importlib.import_module("wgpu.backends.wgpu_native._api")
-        return float(api.libf.wgpuQueueGetTimestampPeriod(self.handle.queue._internal)) * 1e-9
+        """Seconds of one tick of a timestamp."""
+        return self.implementation.tick_seconds(self.handle)
+
+    def upload(self, buffers: Sequence[Any], pieces: Iterable[Piece]) -> None:
+        """Copy the pieces to their offsets of ``buffers``, by way of a few megabytes of staging memory.
+
+        Offsets are multiples of 4; bytes that make up no 4-byte word are filled up with zeros. No lock is held while a
+        piece is made. What is submitted later sees all of it.
+        """
+        upload(self, buffers, pieces)
 
     def write(self, buffer: Any, offset: int, data: np.ndarray) -> None:
         """Copy an array, a whole number of 4-byte words, to a byte offset of a buffer."""
@@ -216,53 +198,29 @@ class Device:
     def replay(
         self,
         encoder: Any,
-        commands: Sequence[tuple[Any, Any, tuple[int, int, int]]],
+        commands: Sequence[Command],
         timestamp_writes: Mapping[str, Any] | None = None,
     ) -> None:
         """Record one compute pass of (pipeline, bind group, workgroups)."""
         compute = encoder.begin_compute_pass(timestamp_writes=timestamp_writes)
-        # the implementation's own functions over handles: a third of what the wrapper costs for each call
-        pass_, lib, null = compute._internal, self._library.lib, self._library.ffi.NULL
-        set_pipeline, set_group = lib.wgpuComputePassEncoderSetPipeline, lib.wgpuComputePassEncoderSetBindGroup
-        dispatch = lib.wgpuComputePassEncoderDispatchWorkgroups
-        current = None
-        for pipeline, group, (x, y, z) in commands:
-            if pipeline is not current:
-                set_pipeline(pass_, pipeline._internal)
-                current = pipeline
-            set_group(pass_, 0, group._internal, 0, null)
-            dispatch(pass_, x, y, z)
+        self.implementation.replay(compute, commands)
         compute.end()
 
     def read(self, staging: Any, nbytes: int) -> np.ndarray:
         """The bytes, uint8, of a MAP_READ buffer. Waits for what was submitted."""
         with self.guarded("reading back"):
-            self._wait(self._map_to_read(staging, nbytes))
+            self._wait(self.implementation.map_to_read(staging, nbytes))
             try:
                 return np.frombuffer(staging.read_mapped(0, nbytes), np.uint8)
             finally:
                 staging.unmap()
 
-    def _map_to_read(self, buffer: Any, nbytes: int) -> Any:
-        """The promise of a MAP_READ buffer's content.
-
-        wgpu-py's plain READ first submits an empty command buffer, for callers that have submitted nothing, and a
-        submission to a lost device ends the process.
-        """
-        mode = "READ_NOSYNC" if self.adapter.implementation == "wgpu" else "READ"
-        return buffer.map_async(mode, 0, nbytes)
-
     def _wait(self, promise: Any) -> None:
-        """Wait for the promise while the device answers.
+        self.implementation.wait(promise, self._check)
 
-        wgpu-py waits for a thread that polls the device, which ends when another thread destroys the device.
-        """
-        event = getattr(promise, "_thread_event", None)
-        if event is not None and self.adapter.implementation == "wgpu":
-            while not event.wait(ALIVE_S):
-                if not self.answers():
-                    raise RuntimeError(self._lost)
-        promise.sync_wait()
+    def _check(self) -> None:
+        if not self.answers():
+            raise RuntimeError(self._lost)
 
     def free(self, handles: Sequence[Any]) -> None:
         """Destroy buffers and queries. Those of a lost device are gone already; a child leaves those of its parent."""
@@ -274,7 +232,7 @@ class Device:
                     handle.destroy()
 
 
-_devices: dict[tuple[int, bool], Device] = {}
+_devices: dict[tuple[str, int, bool], Device] = {}
 """The open device of each adapter, for the whole process: opening one takes longer than most runs."""
 
 
@@ -284,9 +242,9 @@ def open_device(adapter: Adapter, *, checked: bool = False) -> Device:
     Raises BackendError where the adapter opens none, and in a child of a process that used WebGPU.
     """
     check_process(f"opening {adapter}")
+    key = adapter.implementation, adapter.position, checked
     with library_lock():
-        device = _devices.get((adapter.index, checked))
+        device = _devices.get(key)
         if device is None or device.lost or not device.answers():
-            device = Device(adapter, checked=checked)
-            _devices[adapter.index, checked] = device
+            device = _devices[key] = Device(adapter, checked=checked)
         return device

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.gpu.device.adapters import Adapter, adapter_list, adapters, card_count, choose
+from engine.gpu.device.adapters import Adapter, adapter_list, adapters, card_count
+from engine.gpu.device.choice import choose
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """One adapter, as one implementation of WebGPU shows it.
 
+    ``kind`` is "discrete", "integrated", "other" or "software", in the order in which adapters are preferred.
     ``subgroup`` is its smallest and largest subgroup size. ``matrix_shapes`` are the products that its matrix units
     claim, ``matrix_works`` whether one was tried and came out right (None: not tried), ``matrix_reason`` one line on
     that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts. ``ordinal`` counts from
@@ -35,6 +37,7 @@ class DeviceInfo:
     ordinal: int = 0
     equals: int = 1
     description: str = ""
+    kind: str = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
         implementation=adapter.implementation,
         api=adapter.backend,
         driver=adapter.driver,
+        kind=adapter.kind,
         software=adapter.software,
         f16=adapter.f16,
         timestamps=adapter.timestamps,

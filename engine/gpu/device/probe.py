@@ -6,7 +6,6 @@ proof is a product of two matrices that do not commute.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,38 +13,12 @@ from typing import Any
 import numpy as np
 
 from engine.forks import is_foreign
-from engine.gpu.device.adapters import DAWN_MATRIX_FEATURE, Adapter, library_lock
-from engine.gpu.device.device import Device
+from engine.gpu.device import memory
+from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
+from engine.gpu.device.base import matrix_shape
+from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
 from engine.gpu.program.template import render
-
-WGPU_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixUnits:
-    """The result of a probe: whether a product was right (None where none was tried), and one line on why."""
-
-    works: bool | None
-    reason: str
-
-
-def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
-    """Try the adapter's matrix units; raises nothing."""
-    if is_foreign():
-        return MatrixUnits(None, "not tried: WebGPU was in use before this process was forked")
-    features = adapter.handle.features
-    try:
-        if adapter.implementation == "dawn" and DAWN_MATRIX_FEATURE in features:
-            return _try_dawn(adapter)
-        matrix_features = [name for name in WGPU_FEATURES if name in features]
-        if matrix_features:
-            adapter.handle.request_device_sync(required_features=matrix_features).destroy()
-            return MatrixUnits(None, "the device opens with them; no kernel here is written for wgpu's")
-    except Exception as error:  # whatever an experimental feature ends in
-        return MatrixUnits(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
-    where = "" if adapter.implementation == "dawn" else "; they need Dawn (pip install 'nss-wgpu[dawn]')"
-    return MatrixUnits(None, f"{adapter.implementation} lists none on this adapter{where}")
-
+from engine.version import __version__
 
 KERNEL_SHAPE = "f16→f32 16x16x16"
 """The matrix shape and types that the kernels use."""
@@ -54,50 +27,93 @@ KERNEL_BYTES = 32768
 """Bytes of workgroup memory of these kernels."""
 
 
-_LANES: dict[int, int] = {}
-"""The memoised results of ``matrix_lanes``, by the adapter's index."""
+@dataclass(frozen=True, slots=True)
+class MatrixUnits:
+    """The result of a probe: whether a product was right (None where none was tried), and one line on why.
+
+    ``lanes`` is the size of a subgroup where the kernels here can use the units, else 0: the product was right, in
+    their shape, and all subgroups have one size and consecutive invocations. ``tried`` says that a product was made.
+    """
+
+    works: bool | None
+    reason: str
+    lanes: int = 0
+    tried: bool = False
 
 
-def matrix_lanes(device: Device) -> int:
-    """Invocations of a subgroup where a product on the device's matrix units was right, else 0."""
-    adapter = device.adapter
+_results: dict[tuple[str, int], MatrixUnits] = {}
+"""By the adapter's implementation and position."""
+
+
+def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
+    """Try the adapter's matrix units on a device of their own, once in a process; raises nothing."""
+    if is_foreign():
+        return MatrixUnits(None, "not tried: WebGPU was in use before this process was forked")
+    key = adapter.implementation, adapter.position
     with library_lock():
-        if adapter.index in _LANES:
-            return _LANES[adapter.index]
-        usable = (
-            device.matrix_units
-            and KERNEL_SHAPE in adapter.matrix_shapes
-            and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
-            and probe_matrix_units(adapter).works
-        )
-        _LANES[adapter.index] = _subgroup_lanes(device) if usable else 0
-        return _LANES[adapter.index]
+        if key not in _results:
+            _results[key] = try_matrix_units(adapter)
+            _note(adapter, _results[key])
+        return _results[key]
 
 
-def _subgroup_lanes(device: Device) -> int:
+def matrix_lanes(adapter: Adapter) -> int:
+    """``MatrixUnits.lanes`` of an adapter, as it was remembered; else it is probed."""
+    key = adapter.implementation, adapter.position
+    if not adapter.matrix_shapes:
+        return 0
+    with library_lock():
+        entry = memory.matrix_units(_name(adapter)) if key not in _results else None
+        lanes = entry.get("lanes") if entry else None
+        return lanes if isinstance(lanes, int) and 0 <= lanes <= 128 else probe_matrix_units(adapter).lanes
+
+
+def _note(adapter: Adapter, result: MatrixUnits) -> None:
+    """Remember a product; a device that was refused may be given another time."""
+    if result.tried:
+        memory.note_matrix_units(_name(adapter), {"lanes": result.lanes})
+
+
+def _name(adapter: Adapter) -> str:
+    """What changes with the adapter, its driver, the implementation, or the kernels here."""
+    stamp = memory.implementation_stamp(adapter.implementation)
+    return " | ".join((__version__, stamp, adapter.name, adapter.driver, adapter.backend, str(adapter.make)))
+
+
+def try_matrix_units(adapter: Adapter) -> MatrixUnits:
+    """Try the adapter's matrix units; raises nothing."""
+    implementation = IMPLEMENTATIONS[adapter.implementation]
+    try:
+        if not adapter.matrix_shapes:
+            return MatrixUnits(None, f"{adapter.implementation} lists none on this adapter")
+        handle = fresh_handle(adapter)
+        configs = [c for c in implementation.matrix_configs(handle) if c["component_type"] == "f16"]
+        if not configs:
+            return MatrixUnits(None, implementation.try_unusable_matrix_units(handle))
+        device = implementation.open_device(handle, required_limits(adapter))
+        try:
+            configs.sort(key=lambda config: (matrix_shape(config) != KERNEL_SHAPE, matrix_shape(config)))
+            result = _product(device, configs[0], adapter.subgroup[1] if adapter.subgroup else 32)
+            usable = (
+                result.works
+                and KERNEL_SHAPE in adapter.matrix_shapes
+                and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
+            )
+            return MatrixUnits(result.works, result.reason, _subgroup_lanes(device) if usable else 0, tried=True)
+        finally:
+            device.destroy()
+    except Exception as error:  # whatever an experimental feature ends in
+        return MatrixUnits(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
+
+
+def _subgroup_lanes(device: Any) -> int:
     """Invocations of a subgroup where all subgroups have one size and consecutive invocations, else 0."""
     threads = 256
-    with device.guarded("asking how subgroups lie"):
-        numbers = _run_kernel(device.handle, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
+    numbers = _run_kernel(device, render("subgroup_probe"), [], 8 * threads).view(np.uint32)
     sizes, positions = numbers[:threads], numbers[threads:]
     lanes = int(sizes[0])
     is_uniform = lanes > 0 and (sizes == lanes).all() and np.array_equal(positions, np.arange(threads) % lanes)
     return lanes if is_uniform else 0
-
-
-def _try_dawn(adapter: Adapter) -> MatrixUnits:
-    extras = importlib.import_module("wgpudawn.backends.dawn.extras")
-    configs = extras.get_adapter_properties(adapter.handle).get("subgroup_matrix_configs", ())
-    f16_configs = [config for config in configs if config["component_type"] == "f16"]
-    if not f16_configs:
-        return MatrixUnits(None, "there are none for float16, the only type that a kernel here would use")
-    f16_configs.sort(key=lambda config: config["result_component_type"] != "f32")
-    names = [DAWN_MATRIX_FEATURE, "shader-f16", "subgroups"]
-    device = adapter.handle.request_device_sync(required_features=names)
-    try:
-        return _product(device, f16_configs[0], adapter.subgroup[1] if adapter.subgroup else 32)
-    finally:
-        device.destroy()
 
 
 def operands(m: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +125,7 @@ def operands(m: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _product(device: Any, config: Mapping[str, Any], lanes: int) -> MatrixUnits:
     m, n, k = (int(config[side]) for side in ("m", "n", "k"))
-    result = str(config["result_component_type"])
-    shape = f"f16→{result} {m}x{n}x{k}"
+    result, shape = str(config["result_component_type"]), matrix_shape(config)
     a, b = operands(m, n, k)
     dtype = np.dtype(np.float16 if result == "f16" else np.float32)
     source = render("matrix_probe", m=m, n=n, k=k, result=result, lanes=lanes)
@@ -122,9 +137,8 @@ def _product(device: Any, config: Mapping[str, Any], lanes: int) -> MatrixUnits:
 
 def _run_kernel(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:
     """The bytes, uint8, that the kernel writes to its last binding."""
-    usage = importlib.import_module("wgpudawn").BufferUsage
-    buffers = [device.create_buffer_with_data(data=array, usage=usage.STORAGE) for array in inputs]
-    buffers.append(device.create_buffer(size=nbytes, usage=usage.STORAGE | usage.COPY_SRC))
+    buffers = [device.create_buffer_with_data(data=array, usage="STORAGE") for array in inputs]
+    buffers.append(device.create_buffer(size=nbytes, usage="STORAGE|COPY_SRC"))
     module = device.create_shader_module(code=source)
     pipeline = device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
     entries = [{"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}} for i, b in enumerate(buffers)]

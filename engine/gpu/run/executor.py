@@ -11,10 +11,10 @@ import numpy as np
 
 from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
 from engine.errors import TooLargeError
+from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.device import Device
 from engine.gpu.plan.limits import MATRIX_FEATURE, check_needs, staged
 from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, storage_array
-from engine.gpu.run.caps import device_caps
 from engine.gpu.run.profile import Recorded, command_seconds, run_seconds
 from engine.gpu.run.submissions import Submissions
 from engine.kernel_time import KernelTime
@@ -40,7 +40,9 @@ class GpuExecutor:
             raise TypeError(f"a model compiled for '{model.backend}' has no commands for a device")
         plan = self.plan = model.plan
         self.device = device
-        check_needs(plan.needs, device_caps(device, matrix_units=plan.needs.subgroup_lanes > 0), str(device.adapter))
+        check_needs(
+            plan.needs, caps_of(device.adapter, matrix_units=plan.needs.subgroup_lanes > 0), str(device.adapter)
+        )
         self._inputs, self._outputs = model.inputs, model.outputs
         self._uploads = [place for place in model.inputs if place.buffer is not None]
         self.weight_bytes = sum(plan.buffers[: plan.constant_buffers])

@@ -22,6 +22,11 @@ COUNTS = {
     "max-storage-buffers-per-shader-stage": "storage buffers",
 }
 
+ORDER = (
+    "order: discrete adapters before integrated ones, of the first implementation that has one or the other; "
+    "Dawn is asked before wgpu, since it starts sooner and has matrix units (in f32 wgpu may be a little faster)"
+)
+
 
 def devices(as_json: JsonOption = False) -> None:
     """List the adapters that WebGPU finds, and which one would run the network."""
@@ -47,6 +52,8 @@ def _lines(listing: Devices) -> list[str]:
             lines += [f"{adapter.index}  limits: {_limits(adapter)}", f"   matrix units: {_matrix(adapter)}"]
         lines.append("")
     lines += _cards(listing)
+    if len(listing.adapters) > 1:
+        lines.append(ORDER)
     runs = "numpy" if listing.chosen is None else f"webgpu on adapter {listing.chosen}"
     lines.append(f"backend auto: {runs}; {listing.reason}")
     lines += [f"  {line}" for line in _advice(listing)]
@@ -71,7 +78,7 @@ def _row(adapter: DeviceInfo, is_chosen: bool) -> list[str]:
         adapter.implementation,
         adapter.api,
         adapter.driver or "-",
-        "software" if adapter.software else "hardware",
+        "hardware" if adapter.kind == "other" else adapter.kind,
         "yes" if adapter.f16 else "no",
         "-" if adapter.subgroup is None else "-".join(map(str, dict.fromkeys(adapter.subgroup))),
         "yes" if adapter.timestamps else "no",

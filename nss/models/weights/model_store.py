@@ -53,7 +53,12 @@ def release_dir() -> Path:
 
 def compiled_dir() -> Path:
     """The folder of compiled models, in that of what can be made again. It need not exist. Raises as `_folder`."""
-    return _folder("NSS_CACHE_DIR", "", cache=True) / "compiled"
+    return adapter_folder() / "compiled"
+
+
+def adapter_folder() -> Path:
+    """The folder of what is remembered of adapters. It need not exist. Raises ModelUnavailableError as `_folder`."""
+    return _folder("NSS_CACHE_DIR", "", cache=True)
 
 
 def _folder(variable: str, default: str, *, cache: bool = False) -> Path:

@@ -139,12 +139,12 @@ from engine.cpu.compiled import open_numpy
 with open("model", "rb") as file:
     executor = open_numpy(pickle.load(file), 1)
 np.save("y.npy", executor.run([np.load("x.npy")])[0])
-unused = ("onnx", "google.protobuf", "jinja2", "wgpu", "engine.graph.load", "engine.gpu")
+unused = ("onnx", "google.protobuf", "jinja2", "wgpu", "engine.graph.load", "engine.gpu", "engine.cpu.deform_conv")
 print(*(name for name in unused if name in sys.modules))
 """
 
 
-def test_a_compiled_model_runs_without_onnx(tmp_path: Path) -> None:
+def test_a_compiled_model_runs_without_onnx_and_without_kernels_that_it_lacks(tmp_path: Path) -> None:
     graph = load(with_image_side(U2NETP, 64))
     u2netp, (x,) = compiled(graph), feeds(graph)
     (tmp_path / "model").write_bytes(pickle.dumps(u2netp))

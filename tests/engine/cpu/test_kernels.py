@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from engine.cpu.elementwise import BY_REFERENCE, UFUNCS
-from engine.cpu.lower import CHOICES, lower
+from engine.cpu.lower import CHOICES, DIRECT, OTHERS, lower
 from engine.ops import operators
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, load_graph, model, node
@@ -95,6 +96,14 @@ def test_cast(to: int) -> None:
 def test_every_elementwise_operator_exists() -> None:
     assert BY_REFERENCE | set(UFUNCS) <= {entry.op for entry in operators() if not entry.domain}
     assert {op for domain, op in CHOICES if not domain} <= {entry.op for entry in operators()}
+
+
+def test_the_table_names_what_there_is() -> None:
+    for file, condition, kernel in (*CHOICES.values(), OTHERS):
+        module = importlib.import_module(f"engine.cpu.{file}")
+        assert not condition or callable(getattr(module, condition))
+        assert callable(getattr(module, kernel))
+    assert {kernel for _, _, kernel in (*CHOICES.values(), OTHERS)} > DIRECT
 
 
 @settings(max_examples=60, deadline=None)

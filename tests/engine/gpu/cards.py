@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from engine.gpu.device import adapters
+from engine.caps import PORTABLE_LIMITS
 from engine.gpu.device.adapters import Adapter
 
-FAKE = Adapter(
-    index=0,
+
+@dataclass(frozen=True, slots=True)
+class FakeAdapter(Adapter):
+    """One whose index is what the test says."""
+
+    number: int = 0
+
+    @property
+    def index(self) -> int:
+        return self.number
+
+
+FAKE = FakeAdapter(
+    position=0,
     implementation="wgpu",
     name="Slow Rasterizer",
     backend="Vulkan",
     driver="Mesa 1.2",
-    software=True,
-    f16=False,
-    timestamps=False,
+    kind="software",
+    features=(),
     subgroup=None,
     matrix_shapes=(),
-    limits=dict.fromkeys(adapters.LIMITS, 1 << 20),
+    limits=PORTABLE_LIMITS,
     handle=None,
+    number=1,
 )
 
 
-CARD = replace(FAKE, index=1, name="Fast Card 9", driver="maker 580", software=False)
+CARD = replace(FAKE, position=1, number=2, name="Fast Card 9", driver="maker 580", kind="discrete")
 
 
-DAWN_CARD = replace(CARD, index=2, implementation="dawn")
+DAWN_CARD = replace(CARD, position=0, number=0, implementation="dawn")

@@ -18,11 +18,12 @@ import onnx
 import pytest
 
 from engine.compiled.model import GpuPlan
-from engine.gpu.device.adapters import Adapter, adapters, choose, no_adapter
+from engine.gpu.device.adapters import Adapter, adapters
+from engine.gpu.device.capabilities import caps_of
+from engine.gpu.device.choice import choose, no_adapter
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.plan.compile_graph import compile_graph
 from engine.gpu.plan.target import WebgpuTarget
-from engine.gpu.run.caps import device_caps
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
@@ -70,7 +71,7 @@ def executor_of(
 ) -> GpuExecutor:
     """The executor of a graph, on the tests' device by default; ``limits`` replaces limits of the device, by name."""
     gpu = on or device()
-    caps = device_caps(gpu, matrix_units=half)
+    caps = caps_of(gpu.adapter, matrix_units=half)
     model = compile_graph(
         graph,
         replace(caps, limits={**caps.limits, **(limits or {})}),
@@ -94,7 +95,7 @@ def run(
     choices: Mapping[str, str] | None = None,
 ) -> tuple[list[np.ndarray], list[str]]:
     """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
-    caps = device_caps(device(), matrix_units=half)
+    caps = caps_of(device().adapter, matrix_units=half)
     optimize(graph, WebgpuTarget(replace(caps, limits={**caps.limits, **(limits or {})}), half))
     executor = executor_of(graph, half=half, limits=limits, choices=choices)
     try:

@@ -13,7 +13,6 @@ from math import prod
 from engine.caps import PORTABLE_LIMITS, Caps
 from engine.compiled.model import ALIGNMENT, Command, GpuPlan
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.device.adapters import BASELINE
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.limits import LARGEST_INTEGER, footprint
 from engine.gpu.plan.plan import Plan, make_plan
@@ -95,9 +94,9 @@ OPTIONAL = ("subgroups", "chromium_experimental_subgroup_matrix", "wgpu_cooperat
 def assert_within_limits(source: str, label: str) -> None:
     """Storage buffers, workgroup memory and invocations of one kernel, and no optional feature but f16."""
     usage = footprint(source)
-    assert len(re.findall(r"var<storage", source)) <= BASELINE["max-storage-buffers-per-shader-stage"], label
-    assert 1 <= usage.invocations <= BASELINE["max-compute-invocations-per-workgroup"], label
-    assert usage.workgroup_bytes <= BASELINE["max-compute-workgroup-storage-size"], label
+    assert len(re.findall(r"var<storage", source)) <= PORTABLE_LIMITS["max-storage-buffers-per-shader-stage"], label
+    assert 1 <= usage.invocations <= PORTABLE_LIMITS["max-compute-invocations-per-workgroup"], label
+    assert usage.workgroup_bytes <= PORTABLE_LIMITS["max-compute-workgroup-storage-size"], label
     for feature in OPTIONAL:
         assert f"enable {feature}" not in source, label
 

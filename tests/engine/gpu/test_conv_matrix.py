@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from engine.gpu.device.probe import KERNEL_BYTES, matrix_lanes
+from engine.gpu.device.probe import KERNEL_BYTES
 from engine.gpu.plan.limits import footprint
 from tests.engine.gpu.gpu import device
 from tests.engine.gpu.plans import PlanCase, plan_case
@@ -74,4 +74,4 @@ def test_software_adapters_have_none() -> None:
     gpu = device()
     if not gpu.adapter.software:
         pytest.skip(f"{gpu.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
-    assert matrix_lanes(gpu) == 0
+    assert gpu.caps.matrix_lanes == 0

@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from engine.compiled.model import CompiledProgram
 from engine.errors import BackendError, DeviceLostError, TooLargeError
 from engine.gpu.device import adapters as adapters_module
-from engine.gpu.device.adapters import Adapter, choose
+from engine.gpu.device import choice as choice_module
+from engine.gpu.device.adapters import Adapter, AdapterList
+from engine.gpu.device.choice import choose
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.device.listing import devices
 from engine.session import Session
@@ -25,36 +29,40 @@ SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", 
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
-    for module in (adapters_module, sys.modules["engine.gpu.device.listing"]):
-        monkeypatch.setattr(module, "adapters", lambda: adapters)
+    """Have the implementations show these adapters."""
+    lists = {name: AdapterList(tuple(a for a in adapters if a.implementation == name), {}) for name in ("dawn", "wgpu")}
+    monkeypatch.setattr(adapters_module, "_list", lists.__getitem__)
+    for module in (adapters_module, choice_module):
+        monkeypatch.setattr(module, "installed_implementations", lambda: list(lists))
 
 
 def test_the_first_hardware_adapter_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, FAKE, CARD, DAWN_CARD)
-    assert choose().adapter is CARD
-    assert choose().reason == "the first hardware adapter"
+    assert choose().adapter is DAWN_CARD
+    assert choose().reason == "the first discrete adapter"
     listing = devices()
-    assert (listing.chosen, len(listing.adapters)) == (1, 3)
+    assert (listing.chosen, len(listing.adapters)) == (0, 3)
 
 
 def test_a_software_adapter_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, FAKE)
+    alone = replace(FAKE, number=0)
+    use(monkeypatch, alone)
     assert choose().adapter is None
     assert "only a software adapter (Slow Rasterizer" in choose().reason
-    assert choose("rasterizer").adapter is FAKE
+    assert choose("rasterizer").adapter is alone
     assert devices().chosen is None
     assert devices("0").chosen == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("0", 0), ("2", 2), ("wgpu", 1), ("dawn", 2), ("fast card", 1), ("MESA", 0), ("580", None)]
+    ("name", "index"), [("0", 0), ("1", 1), ("wgpu", 2), ("dawn", 0), ("fast card", 0), ("MESA", 1), ("580", None)]
 )
 def test_an_adapter_is_asked_for_by_number_or_name(
     monkeypatch: pytest.MonkeyPatch, name: str, index: int | None
 ) -> None:
     use(monkeypatch, FAKE, CARD, DAWN_CARD)
     if index is None:  # digits alone are a number, not part of a name
-        with pytest.raises(BackendError, match="no adapter is '580'; there are 0: Slow Rasterizer"):
+        with pytest.raises(BackendError, match=r"no adapter is '580'; there are 0: Fast Card 9 .*; 1: Slow Rasterizer"):
             choose(name)
     else:
         adapter = choose(name).adapter
@@ -74,8 +82,10 @@ def test_without_a_driver_numpy_runs_and_says_why() -> None:
     """No variable hides every driver of every machine, so that the implementations are kept from looking."""
     script = """
 import json, engine
-from engine.gpu.device import adapters
-adapters._handles = lambda implementation: []
+from engine.gpu.device.base import PythonApi
+PythonApi.list_handles = lambda implementation: []
+from engine.gpu.device.dawn import Dawn
+Dawn.list_handles = PythonApi.list_handles
 from tests.engine.in_threads import SMALL
 devices, messages = engine.devices(probe=True), {}
 with engine.Session(SMALL) as session:
@@ -134,16 +144,74 @@ def test_a_loss_between_two_runs_is_an_error_of_its_own() -> None:
         executor.run(inputs)
 
 
+def program(wgsl: str, kernel: str = "Conv 'a' (kernel conv)", *, trusted: bool = True) -> CompiledProgram:
+    return CompiledProgram(kernel, wgsl, trusted)
+
+
+def shader(number: int) -> str:
+    """One of many shaders, which takes its time."""
+    lines = "\n".join(f"x = sin(x) * {number}.5 + a[(u32(x) + {line}u) % 64u];" for line in range(60))
+    return f"""@group(0) @binding(0) var<storage, read_write> a: array<f32>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) g: vec3u) {{
+    var x = a[g.x]; {lines} a[g.x] = x; }}"""
+
+
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_shader_that_does_not_compile_names_the_node(trusted: bool) -> None:
+@pytest.mark.parametrize("source", ["fn main( {", "@compute @workgroup_size(1) fn other() {}"])
+def test_a_shader_that_does_not_compile_names_the_node(trusted: bool, source: str) -> None:
+    future = device().compile(program(source), trusted=trusted)
     with pytest.raises(BackendError, match=r"compiling Conv 'a' \(kernel conv\): "):
-        device().pipeline("fn main( {", "Conv 'a' (kernel conv)", trusted=trusted)
+        future.result(60)
 
 
 def test_a_kernel_is_compiled_once() -> None:
     source = "@compute @workgroup_size(1) fn main() {}"
-    first = device().pipeline(source, "nothing", trusted=True)
-    assert device().pipeline(source, "nothing else", trusted=True) is first
+    first = device().compile(program(source, "nothing"), trusted=True)
+    assert device().compile(program(source, "nothing else"), trusted=True) is first
+    # with the implementation's checks it is another pipeline
+    checked = device().compile(program(source, "nothing"), trusted=False)
+    assert checked is not first
+    assert device().compile(program(source, "nothing", trusted=False), trusted=True) is checked
+    assert first.result(60) is not checked.result(60)
+
+
+def test_errors_of_threads_that_compile_reach_their_own_programs_only() -> None:
+    """The device is in use meanwhile, under its lock, and not even that sees an error of another thread."""
+    own = device()
+    sources = [shader(number) if number % 3 else f"fn main{number}( {{" for number in range(12)]
+    futures = [own.compile(program(source, f"kernel {n}"), trusted=True) for n, source in enumerate(sources)]
+    buffer = own.buffer(1 << 16, "STORAGE|COPY_DST|COPY_SRC", "x")
+    staging = own.buffer(1 << 16, "MAP_READ|COPY_DST", "x")
+    rounds = 0
+    while rounds < 5 or not all(future.done() for future in futures):
+        data = np.full(1 << 14, rounds, np.uint32)
+        with own.guarded("copying"):
+            own.write(buffer, 0, data)
+            encoder = own.handle.create_command_encoder()
+            encoder.copy_buffer_to_buffer(buffer, 0, staging, 0, 1 << 16)
+            own.handle.queue.submit([encoder.finish()])
+            assert np.array_equal(own.read(staging, 1 << 16).view(np.uint32), data)
+        rounds += 1
+    for number, future in enumerate(futures):
+        if number % 3:
+            assert future.result(60) is not None
+        else:
+            with pytest.raises(BackendError, match=rf"compiling kernel {number}: "):
+                future.result(60)
+    assert own.compile(program(sources[0], "kernel 0"), trusted=True) is not futures[0]  # which is tried again
+
+
+def test_a_thread_that_holds_the_device_does_not_keep_others_from_compiling() -> None:
+    own = device()
+    with own.guarded("holding it"):
+        assert own.compile(program(shader(99), "kernel"), trusted=True).result(60) is not None
+
+
+def test_a_lost_device_compiles_nothing() -> None:
+    own = Device(device().adapter)
+    own.lose("pulled out")
+    with pytest.raises(DeviceLostError, match=r"compiling kernel: the device is lost \(pulled out\)"):
+        own.compile(program(shader(98), "kernel"), trusted=True).result(60)
 
 
 def test_checked_kernels_compute_the_same() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.gpu.device import probe
-from engine.gpu.device.probe import operands, probe_matrix_units
+from engine.gpu.device.probe import operands, try_matrix_units
 from tests.engine.gpu.cards import CARD
 
 CONFIG = {"component_type": "f16", "result_component_type": "f32", "m": 16, "n": 16, "k": 16}
@@ -43,17 +43,23 @@ def test_a_product_is_believed_only_when_right(monkeypatch: pytest.MonkeyPatch, 
     assert f"f16→{result} 16x16x16" in verdict.reason
 
 
-def test_units_that_are_listed_and_refused() -> None:
+def handle_of(monkeypatch: pytest.MonkeyPatch, **members: Any) -> None:
+    """Have the adapter's fresh handle be one with these members."""
+    monkeypatch.setattr(probe, "fresh_handle", lambda _: SimpleNamespace(**members))
+
+
+def test_units_that_are_listed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> None:
         raise RuntimeError("experimental features\nare not enabled")
 
-    handle = SimpleNamespace(features={"cooperative-matrix"}, request_device_sync=refuse)
-    verdict = probe_matrix_units(replace(CARD, handle=handle))
+    handle_of(monkeypatch, features={"cooperative-matrix"}, request_device_sync=refuse)
+    verdict = try_matrix_units(replace(CARD, matrix_shapes=("advertised",)))
     assert verdict.works is False
     assert verdict.reason == "listed, but refused: experimental features are not enabled"
 
 
-def test_an_adapter_without_them() -> None:
-    verdict = probe_matrix_units(replace(CARD, handle=SimpleNamespace(features=set())))
+def test_an_adapter_without_them_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "fresh_handle", lambda _: pytest.fail("asked the driver"))
+    verdict = try_matrix_units(CARD)
     assert verdict.works is None
     assert verdict.reason.startswith("wgpu lists none on this adapter")

@@ -33,6 +33,7 @@ CARD = engine.DeviceInfo(
     implementation="dawn",
     api="Vulkan",
     driver="maker 580",
+    kind="discrete",
     software=False,
     f16=True,
     timestamps=True,
@@ -48,6 +49,7 @@ SOFTWARE = engine.DeviceInfo(
     implementation="wgpu",
     api="Vulkan",
     driver="",
+    kind="software",
     software=True,
     f16=False,
     timestamps=False,
@@ -78,13 +80,14 @@ def test_a_card_and_a_software_adapter(show: Callable[..., str]) -> None:
     lines = show(engine.Devices((CARD, SOFTWARE), 0, "the first hardware adapter")).splitlines()
     head, card, software = (line.split() for line in lines[:3])
     assert " ".join(head) == "# NAME WEBGPU API DRIVER KIND F16 SUBGROUPS TIMESTAMPS MATRIX UNITS"
-    assert " ".join(card) == "* 0 Fast Card 9 dawn Vulkan maker 580 hardware yes 32 yes work"
+    assert " ".join(card) == "* 0 Fast Card 9 dawn Vulkan maker 580 discrete yes 32 yes work"
     assert " ".join(software) == "1 Rasterizer wgpu Vulkan - software no - no no"
     text = "\n".join(lines)
     limits = "buffer 4 GiB, binding 128 MiB, workgroup memory 48 KiB, 1024 invocations, 8 storage buffers"
     assert f"0  limits: {limits}" in text
     assert "came out right (lists f16→f32 16x16x16, i8→i32 16x16x32)" in text
     assert "backend auto: webgpu on adapter 0; the first hardware adapter" in text
+    assert lines[-2].startswith("order: discrete adapters before integrated ones")
     assert "install" not in text
 
 
@@ -100,7 +103,7 @@ def test_two_cards_of_one_make(show: Callable[..., str]) -> None:
         "1 Fast Card 9 #2 wgpu",
         "2 Fast Card 9 dawn Vulkan",
     ]
-    assert lines[-3:-1] == [
+    assert lines[-4:-2] == [
         "cards: the drivers have 2; dawn shows 1 of them",
         "other: cannot be loaded (OSError: no such library)",
     ]
@@ -109,7 +112,7 @@ def test_two_cards_of_one_make(show: Callable[..., str]) -> None:
 def test_software_alone(show: Callable[..., str]) -> None:
     lines = show(engine.Devices((SOFTWARE,), None, "there is only a software adapter")).splitlines()
     assert lines[-3:] == ["backend auto: numpy; there is only a software adapter", "  install this", "  or that"]
-    assert not any(line.startswith("*") for line in lines)
+    assert not any(line.startswith(("*", "order")) for line in lines)
 
 
 def test_no_adapter(show: Callable[..., str]) -> None:

@@ -1,0 +1,23 @@
+"""The capabilities of an adapter, as plans are made for them."""
+
+from __future__ import annotations
+
+from engine.caps import Caps
+from engine.gpu.device.adapters import Adapter
+from engine.gpu.device.probe import matrix_lanes
+
+
+def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
+    """What kernels may use on a device of that adapter.
+
+    Whether matrix units compute is found out on a device of its own, where the adapter lists them and it is not
+    remembered; without ``matrix_units`` there are none, and nothing is opened.
+    """
+    lanes = matrix_lanes(adapter) if matrix_units else 0
+    return Caps(
+        limits=dict(adapter.limits),
+        features=adapter.features,
+        matrix_lanes=lanes,
+        matrix_shapes=adapter.matrix_shapes if lanes else (),
+        subgroup=adapter.subgroup,
+    )
