@@ -16,8 +16,7 @@ from engine.gpu.device.implementations import IMPLEMENTATIONS
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
 
-
-_NO_FACTS = ("handle", "index", "ordinal", "equals")
+_NO_FACTS = ("handle", "position", "ordinal", "equals")
 
 
 @dataclass(frozen=True, slots=True)
