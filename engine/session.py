@@ -14,14 +14,12 @@ from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPla
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
-from engine.gpu.device.device import open_device
-from engine.gpu.plan.limits import MATRIX_FEATURE
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
 from engine.target import Target, resolve
 
 if TYPE_CHECKING:
-    # a compiled model runs without what reads ONNX files: it is imported with the first of these
+    # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
@@ -296,7 +294,7 @@ def _compiled(
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts)
-    from engine.gpu.device.capabilities import caps_of
+        from engine.gpu.device.capabilities import caps_of
     from engine.gpu.plan.compile_graph import compile_graph
 
     return compile_graph(
@@ -323,6 +321,7 @@ def _pass_target(target: Target, precision: str) -> PassTarget:
 def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, str]:
     """What runs the model, and the name of what it runs on."""
     if isinstance(source, CompiledModel) and target.adapter is not None:
+        from engine.gpu.device.device import open_device
         from engine.gpu.run.executor import GpuExecutor
 
         return GpuExecutor(source, open_device(target.adapter)), str(target.adapter)
@@ -339,7 +338,11 @@ def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, 
 
 
 def _uses_matrix_units(model: CompiledModel) -> bool:
-    return isinstance(model.plan, GpuPlan) and MATRIX_FEATURE in model.plan.needs.features
+    if not isinstance(model.plan, GpuPlan):
+        return False
+    from engine.gpu.plan.limits import MATRIX_FEATURE
+
+    return MATRIX_FEATURE in model.plan.needs.features
 
 
 def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:

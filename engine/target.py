@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import BackendError, EngineError
-from engine.gpu.device.adapters import Adapter, adapters
-from engine.gpu.device.choice import choose, no_adapter
-from engine.gpu.device.device import open_device
-from engine.gpu.device.implementations import IMPLEMENTATIONS
+
+if TYPE_CHECKING:
+    # what runs on the processor loads nothing of WebGPU: it is imported where it is used
+    from engine.gpu.device.adapters import Adapter
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
@@ -60,6 +59,8 @@ def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int
     try:
         target = resolve(backend, precision, adapter)
         if target.adapter is not None:
+            from engine.gpu.device.device import open_device
+
             open_device(target.adapter)
     except EngineError:
         return
@@ -67,6 +68,10 @@ def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int
 
 def _facts(adapter: Adapter) -> dict[str, Any]:
     """All that says what an adapter can do, and whose driver it has; not which of several equals it is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from engine.gpu.device.implementations import IMPLEMENTATIONS
+
     package = IMPLEMENTATIONS[adapter.implementation].package
     try:
         package_version = version(package)
@@ -92,6 +97,9 @@ def resolve(backend: str, precision: str, adapter: str | int | None) -> Target:
 
 
 def _on_gpu(backend: str, adapter: str | int | None) -> Target:
+    from engine.gpu.device.adapters import adapters
+    from engine.gpu.device.choice import choose, no_adapter
+
     choice = choose(adapter, remembered=backend == "auto")
     if choice.adapter is not None:
         return Target("webgpu", choice.reason, choice.adapter)

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.compiled.fields import Fields, HeaderError
-from engine.compiled.folders import remove_leftovers
+from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
 from engine.compiled.model import CompiledModel, ModelOrigin, constant_sizes
 from engine.compiled.reader import header_bytes, read
@@ -116,7 +114,7 @@ class ModelCache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             remove_leftovers(self.folder)
             self._make_room(self.max_bytes - needed)
-            path = self.folder / f"{key}-{secrets.token_hex(8)}"
+            path = self.folder / f"{key}-{os.urandom(8).hex()}"
             write(model, path, mode=0o700)
         except OSError:
             return False
@@ -268,7 +266,7 @@ def _remove(path: Path) -> int:
     size = _size(path)
     with suppress(OSError):
         (path / NAME).unlink()
-    shutil.rmtree(path, ignore_errors=True)
+    remove_folder(path)
     return size - _size(path)
 
 

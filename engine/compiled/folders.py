@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +21,13 @@ _OLD = 24 * 3600.0
 """Seconds after which nobody is writing any more, where the system cannot say so."""
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder and what is in it, as far as the system lets it."""
+    import shutil  # with its compressors it takes longer to import than a small model to map
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def temporary_folder(parent: Path, mode: int) -> Iterator[Path]:
     """A new folder in ``parent``, which goes at the end unless it has been renamed. Raises OSError."""
@@ -30,7 +35,7 @@ def temporary_folder(parent: Path, mode: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         if descriptor is not None:
             os.close(descriptor)
 
@@ -38,14 +43,14 @@ def temporary_folder(parent: Path, mode: int) -> Iterator[Path]:
 def _create(parent: Path, mode: int) -> tuple[Path, int | None]:
     """The folder, and what keeps it locked, where the system locks folders."""
     while True:
-        folder = parent / f".{secrets.token_hex(8)}.tmp"
+        folder = parent / f".{os.urandom(8).hex()}.tmp"
         folder.mkdir(mode)
         try:
             descriptor = _lock(folder)
         except (BlockingIOError, FileNotFoundError):
             continue  # another process took it for a leftover
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             raise
         if descriptor is None or folder.exists():
             return folder, descriptor
@@ -80,7 +85,7 @@ def remove_leftovers(parent: Path) -> None:
                 descriptor = _lock(folder)
                 try:
                     if descriptor is not None or time.time() - folder.stat().st_mtime > _OLD:
-                        shutil.rmtree(folder, ignore_errors=True)
+                        remove_folder(folder)
                 finally:
                     if descriptor is not None:
                         os.close(descriptor)

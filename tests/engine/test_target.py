@@ -64,7 +64,7 @@ def test_what_is_not_there_is_refused_as_by_a_session(options: tuple[str, ...]) 
 
 def test_a_device_that_is_opened_ahead_is_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Adapter] = []
-    monkeypatch.setattr(target, "open_device", opened.append)
+    monkeypatch.setattr("engine.gpu.device.device.open_device", opened.append)
     engine.open_ahead("numpy")
     assert opened == []
     engine.open_ahead("webgpu", "f32", adapter().index)

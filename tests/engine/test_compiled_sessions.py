@@ -1,0 +1,65 @@
+"""A saved model runs on NumPy without the file and what reads it, and is held to its hashes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engine
+from engine import ModelError, Session
+from tests.engine.models import U2NETP, with_image_side
+from tests.project import ROOT
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return with_image_side(U2NETP, 64)
+
+
+@pytest.fixture(scope="module")
+def photo() -> dict[str, np.ndarray]:
+    return {"input.1": np.random.default_rng(0).random((1, 3, 64, 64)).astype(np.float32)}
+
+
+RUN = """
+import sys
+import numpy as np
+import engine
+
+with engine.Session(engine.load_compiled("model")) as session:
+    np.save("y.npy", next(iter(session.run({"input.1": np.load("x.npy")}).values())))
+unused = ("onnx", "google.protobuf", "jinja2", "wgpu", "engine.graph.load", "engine.gpu")
+print(*(name for name in unused if name in sys.modules))
+"""
+
+
+def test_a_saved_model_runs_without_onnx_and_without_webgpu(
+    model: bytes, photo: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    # shards that end within constants
+    engine.save_compiled(engine.compile(model, backend="numpy"), tmp_path / "model", shard=99_840)
+    np.save(tmp_path / "x.npy", photo["input.1"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == []
+    with Session(model, backend="numpy") as session:
+        (expected,) = session.run(photo).values()
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+
+
+def test_a_damaged_weight_is_refused(model: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    engine.save_compiled(engine.compile(model, backend="numpy"), folder)
+    (shard,) = (path for path in folder.iterdir() if path.suffix != ".json")
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ModelError, match="SHA-256"):
+        Session(engine.load_compiled(folder))
