@@ -294,7 +294,7 @@ def _compiled(
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts)
-        from engine.gpu.device.capabilities import caps_of
+    from engine.gpu.device.capabilities import caps_of
     from engine.gpu.plan.compile_graph import compile_graph
 
     return compile_graph(

@@ -11,7 +11,7 @@ Rows (all by default):
 - apart: ``remove`` against ``remove --backend numpy``, both warm, in turn: on a machine without a GPU they should be
   alike;
 - memory: the most private memory while a session loads and runs first, as parts of the weights, sampled at 20 Hz;
-- pipelines: how many the portable plan has.
+- pipelines: how many the portable plan has, in f32.
 
 ``first``, ``cached`` and ``memory`` count from after the import of NumPy and of the implementation. A row that the tree
 cannot run is said. Each process has folders of its own for everything that is remembered. Needs nothing but the
@@ -213,9 +213,9 @@ class Bench:
     def pipelines(self) -> list[Row]:
         """See the file."""
         if self.implementation == "numpy":
-            return [Row("pipelines", "pipelines of the portable plan", "pipelines", remark="NumPy has none")]
+            return [Row("pipelines", "pipelines of the portable plan, f32", "pipelines", remark="NumPy has none")]
         count = self.child("pipelines")["pipelines"]
-        return [Row("pipelines", "pipelines of the portable plan", "pipelines", (count,))]
+        return [Row("pipelines", "pipelines of the portable plan, f32", "pipelines", (count,))]
 
 
 class PrivateMemory:

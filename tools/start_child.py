@@ -28,7 +28,7 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
     if implementation in PACKAGES:
         importlib.import_module(PACKAGES[implementation])
     if mode == "pipelines":
-        print(json.dumps({"pipelines": _pipelines(model, implementation, precision, json.loads(shapes))}))
+        print(json.dumps({"pipelines": _pipelines(model, implementation, json.loads(shapes))}))
         return
     print(json.dumps({"private": _private_bytes()}), flush=True)
     start = time.perf_counter()
@@ -81,11 +81,11 @@ def _private_bytes() -> int:
     return (kib.get("Pss", 0) - kib.get("Pss_File", 0)) * 1024
 
 
-def _pipelines(model: str, implementation: str, precision: str, shapes: dict[str, list[int]]) -> int:
+def _pipelines(model: str, implementation: str, shapes: dict[str, list[int]]) -> int:
     import engine
 
     if hasattr(engine, "compile"):
-        plan: Any = engine.compile(model, precision=precision, input_shapes=shapes).plan  # type: ignore[arg-type]
+        plan: Any = engine.compile(model, input_shapes=shapes).plan
         return len({program.wgsl for program in plan.programs})
     device_class = _device_class()
     plain = device_class.pipeline
@@ -96,7 +96,7 @@ def _pipelines(model: str, implementation: str, precision: str, shapes: dict[str
         return plain(self, source, *arguments, **options)
 
     device_class.pipeline = pipeline
-    with engine.Session(model, backend="webgpu", adapter=implementation, precision=precision, input_shapes=shapes):
+    with engine.Session(model, backend="webgpu", adapter=implementation, input_shapes=shapes):
         return len(sources)
 
 

@@ -155,11 +155,12 @@ class Opener:
         if self._file is not None:
             return self._file
         if self._is_known:
-            return read_file(self._model)
-        file, self.resolved_interface = read(self._model, self._user_description)
-        self._is_known = True
-        if self._cache is not None:
-            compiled.remember_data_files(self._model, file)
+            file = read_file(self._model)
+        else:
+            file, self.resolved_interface = read(self._model, self._user_description)
+            self._is_known = True
+            if self._cache is not None:
+                compiled.remember_data_files(self._model, file)
         # only where the size follows the photo is it needed again
         self._file = file if isinstance(self.resolved_interface.interface.size, EdgeSize) else None
         return file

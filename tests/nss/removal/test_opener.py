@@ -204,10 +204,16 @@ def test_each_shape_has_an_entry(tmp_path: Path, unread: list[str]) -> None:
             return [remover.remove(photo).mask for photo in photos]
 
     first = masks()
-    assert len(compiled.entries()) == 3
+    cache = compiled.cache()
+    assert cache is not None
+    assert len(cache.entries()) == 3
     reads = len(unread)
     assert all(map(np.array_equal, first, masks()))
     assert len(unread) == reads
+    for entry in compiled.entries()[:2]:
+        cache.discard(entry.key)
+    assert all(map(np.array_equal, first, masks()))
+    assert len(unread) == reads + 1  # for whichever shapes are missing
 
 
 def test_a_photo_that_proves_a_trial_wrong_takes_the_entry_along(tmp_path: Path) -> None:
