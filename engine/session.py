@@ -16,7 +16,7 @@ from engine.errors import BackendError, InputError
 from engine.gate import Gate
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
-from engine.target import Target, resolve
+from engine.target import Target, begin_opening, resolve
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
@@ -128,6 +128,8 @@ class Session:
             backend, precision = model.backend, model.precision
         self._target, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
+        if self._target.adapter is not None:
+            begin_opening(self._target.adapter)  # while the model is read
         source: CompiledModel | Graph
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             if isinstance(model, CompiledModel):

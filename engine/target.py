@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BackendError, EngineError
@@ -58,12 +60,23 @@ def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int
     """Open the device that a Session with these arguments would open, for the next one; errors are the session's."""
     try:
         target = resolve(backend, precision, adapter)
-        if target.adapter is not None:
-            from engine.gpu.device.device import open_device
-
-            open_device(target.adapter)
     except EngineError:
         return
+    if target.adapter is not None:
+        _open(target.adapter)
+
+
+def begin_opening(adapter: Adapter) -> None:
+    """Open the device of an adapter in a thread, for the session that asks for it next; errors are that session's."""
+    # a daemon: whoever leaves early does not wait for it
+    Thread(target=_open, args=(adapter,), name="engine-device", daemon=True).start()
+
+
+def _open(adapter: Adapter) -> None:
+    from engine.gpu.device.device import open_device
+
+    with suppress(EngineError):
+        open_device(adapter)
 
 
 def _facts(adapter: Adapter) -> dict[str, Any]:

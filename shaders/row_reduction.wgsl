@@ -10,11 +10,11 @@
 {% extends "bases/kernel.wgsl" %}
 {% set vec = 1 %}
 {% macro element(lines) %}
-{% for axis in range(extents | length - 1, 0, -1) %}
-    let {{ "e" ~ axis }} = {{ "k" if loop.first else "k" ~ (axis + 1) }} % {{ extents[axis] }};
-    let {{ "k" ~ axis }} = {{ "k" if loop.first else "k" ~ (axis + 1) }} / {{ extents[axis] }};
+{% for axis, extent in elements %}
+    let {{ "e" ~ axis }} = {{ "k" if loop.first else "k" ~ (axis + 1) }} % {{ extent }};
+    let {{ "k" ~ axis }} = {{ "k" if loop.first else "k" ~ (axis + 1) }} / {{ extent }};
 {% endfor %}
-    let e0 = {{ "k" if extents | length == 1 else "k1" }};
+    let e0 = {{ "k1" if elements else "k" }};
 {% for line in lines %}
     {{ line }}
 {% endfor %}

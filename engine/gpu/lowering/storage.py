@@ -1,8 +1,9 @@
 """What is stored as float16 in half precision: by the role of a tensor, not by its size.
 
-Activations and the weights of products are float16, and so are the position biases of attention, which are as large as
-weights. What is read per channel or repeated stays float32, a constant or made by the run: biases, statistics, norm and
-quantisation parameters. They weigh nothing, and an error in one of them is an error in all that it touches.
+Activations and the weights of products are float16. What is read per channel or repeated stays float32, a constant or
+made by the run: biases, statistics, norm and quantisation parameters. They weigh nothing, and an error in one is one in
+all that it touches. Other constants stay float32 too: with position biases of a deviation of 4 in float16, attention is
+off by 5.5e-3 at the most, and by 1e-3 without.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def test_large_pictures_are_planned_within_the_limits(case: str, side: int) -> N
     assert_rows_are_covered(plan_of(CASES[case](side)))
 
 
-OF_ONE_SIZE = {"conv_direct", "conv_transpose", "deform_columns", "col2im"}
+OF_ONE_SIZE = {"deform_columns", "col2im"}
 """Kernels whose shapes are constants of their sources."""
 
 
@@ -179,11 +179,7 @@ OF_ONE_SIZE = {"conv_direct", "conv_transpose", "deform_columns", "col2im"}
 def test_pictures_of_another_size_run_the_same_programs(case: str) -> None:
     # but for "largest of all", whose rows are short enough for their length to be a constant
     small, large = (
-        {
-            command.source
-            for command in plan_of(CASES[case](side)).commands
-            if command.dispatch.kernel not in OF_ONE_SIZE
-        }
+        {program for program in plan_of(CASES[case](side)).data.programs if program.kernel not in OF_ONE_SIZE}
         for side in (2048, 4096)
     )
     assert small == large

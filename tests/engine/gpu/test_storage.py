@@ -11,6 +11,8 @@ from onnx import NodeProto, TensorProto
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.storage import CHUNK, fits_half, parameters
+from engine.ops.window_attention import WindowGrid
+from tests.engine.attention import attention
 from tests.engine.models import load_graph, model, node
 
 
@@ -114,3 +116,15 @@ def test_every_chunk_of_weights_is_looked_at() -> None:
     assert not fits_half(weights)
     weights[0] = -np.inf
     assert fits_half(weights)
+
+
+def test_position_biases_stay_float32() -> None:
+    graph = attention(WindowGrid(12, 12, 12, 0), heads=2, size=8)
+    lowering = Lowering(graph, half=True, outside=())
+    lowering.run()
+    (dispatch,) = lowering.dispatches
+    assert {operand.name: operand.tensor.dtype for operand in dispatch.operands} == {
+        "x0": "f16",
+        "bias": "f32",
+        "y": "f16",
+    }

@@ -46,7 +46,7 @@ def refuse_window_attention(node: Node, caps: Caps, half: bool) -> str | None:
         return f"heads of {size} channels; backend 'webgpu' has multiples of 4 up to {LARGEST_HEAD}"
     if _bytes_for_keys(grid.area) < 4 * _bytes_of_key(size):
         return f"windows of {grid.window} x {grid.window} tokens leave no workgroup memory for heads of {size} channels"
-    nbytes, bias = x.type.size * item, node.input(1).type.size * item
+    nbytes, bias = x.type.size * item, node.input(1).type.size * ITEM_BYTES["f32"]
     pieces = -(-tokens // _piece_tokens(nbytes, tokens, limit)) if prod(x.shape[:-2]) == 1 else 1
     if pieces > MAX_PIECES or (pieces == 1 and nbytes > limit):
         room = (MAX_PIECES if pieces > 1 else 1) * limit
@@ -137,7 +137,7 @@ def _key_major_bias(node: Node, lowering: Lowering, bias: Tensor) -> Tensor:
     value = node.input(1)
     if value.data is not None:
         data = value.data
-        return lowering.derived_constant(value, "turned", lambda: data.swapaxes(1, 2), lowering.weight_storage(value))
+        return lowering.derived_constant(value, "turned", lambda: data.swapaxes(1, 2))
     return bias.transpose((0, 2, 1))
 
 

@@ -245,7 +245,7 @@ def emit_row_reduction(
                 "halves": [lanes >> step for step in range(1, lanes.bit_length())],
                 "inner": rows.is_innermost,
                 "length": str(rows.length) if is_constant else numbers.integer("length", rows.length),
-                "extents": element_extents,
+                "elements": [(axis, element_extents[axis]) for axis in range(len(element_extents) - 1, 0, -1)],
                 "outer": [
                     (axis, numbers.integer(f"extent{axis}", row_extents[axis]))
                     for axis in range(len(row_extents) - 1, 0, -1)
