@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
 PRECISIONS = ("f32", "f16")
 
-
-_NO_FACTS = ("handle", "index", "ordinal", "equals")
+_NO_FACTS = ("handle", "position", "ordinal", "equals")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def blocks(name: str) -> list[str]:
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the texts take for granted: files of these names in the current folder."""
-    for variable in ("NSS_STATE_DIR", "NSS_MODEL_DIR", "HF_HOME"):
+    for variable in ("NSS_STATE_DIR", "NSS_CACHE_DIR", "NSS_MODEL_DIR", "HF_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

@@ -103,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"no {what} {', '.join(sorted(unknown))} here; choose from {', '.join(choices)}")
     targets = {name: here[name] for name in options.backend or here}
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["NSS_STATE_DIR"] = str(Path(scratch) / "state")  # what was tried before is not remembered
+        for variable in ("NSS_STATE_DIR", "NSS_CACHE_DIR"):  # what was tried or compiled before is not remembered
+            os.environ[variable] = str(Path(scratch) / variable)
         folder = options.write or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(truth.photo()).save(folder / "photo.png")

@@ -11,7 +11,7 @@ Rows (all by default):
 - apart: ``remove`` against ``remove --backend numpy``, both warm, in turn: on a machine without a GPU they should be
   alike;
 - memory: the most private memory while a session loads and runs first, as parts of the weights, sampled at 20 Hz;
-- pipelines: how many the portable plan has.
+- pipelines: how many the portable plan has, in f32.
 
 ``first``, ``cached`` and ``memory`` count from after the import of NumPy and of the implementation. A row that the tree
 cannot run is said. Each process has folders of its own for everything that is remembered. Needs nothing but the
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,10 +75,20 @@ class Bench:
     """One model on one implementation, in one precision, by the files of one tree."""
 
     def __init__(
-        self, model: Path, *, implementation: str, precision: str, runs: int, tree: Path, photo: Path, work: Path
+        self,
+        model: Path,
+        *,
+        implementation: str,
+        precision: str,
+        runs: int,
+        tree: Path,
+        photo: Path,
+        work: Path,
+        shapes: Mapping[str, Sequence[int]],
     ) -> None:
         self.model, self.implementation, self.precision = model.resolve(), implementation, precision
         self.runs, self.tree, self.photo, self.work = runs, tree.resolve(), photo.resolve(), work
+        self.shapes = dict(shapes)
         self.has_cache = (tree / "engine" / "compiled" / "cache.py").exists()
         self.device = ""
 
@@ -106,7 +116,9 @@ class Bench:
         folder = self.work / "models"
         folder.mkdir(mode=0o700, exist_ok=True)
         command = [sys.executable, "-P", str(program), mode, str(self.model), self.implementation, self.precision]
-        output = self._run([*command, str(folder)], driver_caches=driver_caches, watch=watch)[1]
+        output = self._run([*command, str(folder), json.dumps(self.shapes)], driver_caches=driver_caches, watch=watch)[
+            1
+        ]
         results: dict[str, Any] = {}
         for line in output.splitlines():
             if line.startswith("{"):
@@ -201,9 +213,9 @@ class Bench:
     def pipelines(self) -> list[Row]:
         """See the file."""
         if self.implementation == "numpy":
-            return [Row("pipelines", "pipelines of the portable plan", "pipelines", remark="NumPy has none")]
+            return [Row("pipelines", "pipelines of the portable plan, f32", "pipelines", remark="NumPy has none")]
         count = self.child("pipelines")["pipelines"]
-        return [Row("pipelines", "pipelines of the portable plan", "pipelines", (count,))]
+        return [Row("pipelines", "pipelines of the portable plan, f32", "pipelines", (count,))]
 
 
 class PrivateMemory:
@@ -291,12 +303,20 @@ def _rows(text: str) -> list[str]:
     return names
 
 
+def _shape(text: str) -> tuple[str, list[int]]:
+    name, _, sides = text.rpartition("=")
+    return name, [int(side) for side in sides.split(",")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table; the exit status: 1 where a row has no figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="an ONNX file with one input of a fixed shape")
+    parser.add_argument("model", type=Path, help="an ONNX file")
     parser.add_argument("--implementation", choices=("wgpu", "dawn", "numpy"), default="dawn")
     parser.add_argument("--precision", choices=("f32", "f16"), default="f32")
+    parser.add_argument(
+        "--shape", type=_shape, action="append", default=[], metavar="INPUT=1,3,H,W", help="of an input"
+    )
     parser.add_argument("--runs", type=int, default=7, help="fresh processes for each figure")
     parser.add_argument("--rows", type=_rows, default=list(ROWS), help=",".join(ROWS))
     parser.add_argument("--tree", type=Path, default=ROOT, help="the folder with engine, nss and shaders")
@@ -312,6 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tree=options.tree,
             photo=options.photo,
             work=Path(work),
+            shapes=dict(options.shape),
         )
         rows = measure(bench, options.rows)
     facts = {"model": options.model.name, "implementation": options.implementation, "precision": options.precision}

@@ -1,11 +1,11 @@
 """One process's share of ``tools/start.py``: a session and its first result, by a clock that starts after the imports.
 
-    python -P tools/start_child.py first|store|cached|pipelines MODEL IMPLEMENTATION PRECISION FOLDER
+    python -P tools/start_child.py first|store|cached|pipelines MODEL IMPLEMENTATION PRECISION FOLDER SHAPES
 
-IMPLEMENTATION is wgpu, dawn or numpy, FOLDER that of the cache. Prints one JSON object. ``first`` reads the model and
-compiles it, ``store`` also keeps it, ``cached`` opens what was kept, and ``pipelines`` counts the pipelines of the
-portable plan (of a tree without ``engine.compile``, those that a session asks its device for). The engine is the one on
-PYTHONPATH, which may be of an older commit.
+IMPLEMENTATION is wgpu, dawn or numpy, FOLDER that of the cache, SHAPES those of the inputs as JSON. Prints one JSON
+object. ``first`` reads the model and compiles it, ``store`` also keeps it, ``cached`` opens what was kept, and
+``pipelines`` counts the pipelines of the portable plan (of a tree without ``engine.compile``, those that a session asks
+its device for). The engine is the one on PYTHONPATH, which may be of an older commit.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ PACKAGES = {"wgpu": "wgpu", "dawn": "wgpudawn"}
 LARGEST_CACHE = 1 << 40
 
 
-def main(mode: str, model: str, implementation: str, precision: str, folder: str) -> None:
+def main(mode: str, model: str, implementation: str, precision: str, folder: str, shapes: str) -> None:
     """Measure, and print."""
     import numpy as np
 
     if implementation in PACKAGES:
         importlib.import_module(PACKAGES[implementation])
     if mode == "pipelines":
-        print(json.dumps({"pipelines": _pipelines(model, implementation, precision)}))
+        print(json.dumps({"pipelines": _pipelines(model, implementation, json.loads(shapes))}))
         return
     print(json.dumps({"private": _private_bytes()}), flush=True)
     start = time.perf_counter()
@@ -39,6 +39,8 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
         options = {"backend": "webgpu", "adapter": implementation}
     if mode == "store":
         options["keep_compiled"] = True
+    if mode != "cached":
+        options["input_shapes"] = json.loads(shapes)
     source: Any = model
     if mode != "first":
         cache = engine.ModelCache(Path(folder), LARGEST_CACHE)
@@ -79,11 +81,11 @@ def _private_bytes() -> int:
     return (kib.get("Pss", 0) - kib.get("Pss_File", 0)) * 1024
 
 
-def _pipelines(model: str, implementation: str, precision: str) -> int:
+def _pipelines(model: str, implementation: str, shapes: dict[str, list[int]]) -> int:
     import engine
 
     if hasattr(engine, "compile"):
-        plan: Any = engine.compile(model, precision=precision).plan  # type: ignore[arg-type]
+        plan: Any = engine.compile(model, input_shapes=shapes).plan
         return len({program.wgsl for program in plan.programs})
     device_class = _device_class()
     plain = device_class.pipeline
@@ -94,7 +96,7 @@ def _pipelines(model: str, implementation: str, precision: str) -> int:
         return plain(self, source, *arguments, **options)
 
     device_class.pipeline = pipeline
-    with engine.Session(model, backend="webgpu", adapter=implementation, precision=precision):
+    with engine.Session(model, backend="webgpu", adapter=implementation, input_shapes=shapes):
         return len(sources)
 
 

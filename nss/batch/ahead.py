@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nss import pipes
+from nss.models.adapter_memory import remember_adapters
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
@@ -80,6 +81,7 @@ def make_gpu_ready(*, backend: str, device: str | int | None, precision: str) ->
     def open_device() -> None:
         import engine
 
+        remember_adapters()
         engine.open_ahead(backend, precision, device)
 
     # no daemon: a process that ends within a driver's call may crash there

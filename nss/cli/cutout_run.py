@@ -176,8 +176,8 @@ class CutoutRun:
             with progress.paused():
                 self.report.note(name, text)
 
-        first = FirstPhoto(self.plan, self.source.max_pixels) if self.source.masks is None else None
         with codec_messages.capture(note):
+            first = FirstPhoto(self.plan, self.source.max_pixels) if self.source.masks is None else None
             if runs:
                 progress.update(0, self.plan[0].name)
                 self._remover = self._open()

@@ -151,6 +151,11 @@ class Network:
         """Wait for the runs of other threads, and free what the sessions hold."""
         self._open_model.sessions.close()
 
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether `store` has something to keep."""
+        return self._opener.has_unsaved
+
     def store(self) -> str | None:
         """Keep what was compiled for the next process; why it could not be kept, in one line, or None."""
         return self._opener.store()

@@ -1,12 +1,14 @@
 """Opening a model: as it was compiled before, without reading it, or else from its file.
 
 On the first way neither onnx nor the file is read: what its interface is, with origins and notices, is the entry's
-metadata. Entries are written when there is time for it: the command does so behind its last photo, a program by
-`nss.Remover.store` or when it closes the Remover. Whoever leaves by a signal leaves none.
+metadata. Entries are written behind the first result: by the command behind its last photo, by `nss.Remover.remove` in
+a thread for which `close` waits. Whoever leaves by a signal does not wait, and leaves nothing that is not whole.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -57,6 +59,7 @@ class Opener:
         self._cache = compiled.cache() if use_cache else None
         self._file: engine.ModelFile | None = None
         self._unsaved: list[_Unsaved] = []
+        self._saving, self._process = threading.Lock(), os.getpid()
         self._is_known = False
 
     def first(self, options: RunOptions) -> engine.Session:
@@ -83,27 +86,44 @@ class Opener:
             shape = None
         return self._from_cache(options, shape) or self._compile(self._read(), options, shape)
 
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether something was compiled that `store` would keep."""
+        return bool(self._unsaved) and self._is_own_process
+
     def store(self) -> str | None:
         """Keep what was compiled; why something could not be kept, in one line, or None.
 
-        Nothing is kept of a model whose files have changed since they were read.
+        Any thread may call it; it waits for another one that is within. Nothing is kept of a model whose files have
+        changed since they were read, and a forked child leaves it to its parent.
         """
+        if not self._is_own_process:
+            return None
         reason = None
-        while self._unsaved and self._cache is not None:
-            unsaved = self._unsaved.pop()
-            try:
-                key = self._key(unsaved.options, unsaved.shape)
-                if key and unsaved.sha256 == self._model.sha256 and unsaved.stamps == compiled.stamps(self._model):
-                    self._cache.put(key, unsaved.model)
-            except (engine.EngineError, NssError, OSError, MemoryError) as error:
-                reason = one_line(error)
+        with self._saving:
+            while self._unsaved:
+                try:
+                    self._save(self._unsaved.pop())
+                except (engine.EngineError, NssError, OSError, MemoryError) as error:
+                    reason = one_line(error)
         return reason
 
     def forget(self) -> None:
         """Remove what is kept of the model: its interface has proved wrong."""
         self._unsaved.clear()
-        if self._cache is not None:
-            compiled.drop((), (self._model.sha256,))
+        if self._cache is not None and self._is_own_process:
+            with self._saving:
+                compiled.drop((), (self._model.sha256,))
+
+    @property
+    def _is_own_process(self) -> bool:
+        return self._process == os.getpid()
+
+    def _save(self, unsaved: _Unsaved) -> None:
+        key = self._key(unsaved.options, unsaved.shape)
+        is_same = unsaved.sha256 == self._model.sha256 and unsaved.stamps == compiled.stamps(self._model)
+        if self._cache is not None and key is not None and is_same:
+            self._cache.put(key, unsaved.model)
 
     def _from_cache(self, options: RunOptions, shape: Shape | None) -> engine.Session | None:
         """The session of an entry; None without one, or where it cannot be used."""
@@ -135,11 +155,12 @@ class Opener:
         if self._file is not None:
             return self._file
         if self._is_known:
-            return read_file(self._model)
-        file, self.resolved_interface = read(self._model, self._user_description)
-        self._is_known = True
-        if self._cache is not None:
-            compiled.remember_data_files(self._model, file)
+            file = read_file(self._model)
+        else:
+            file, self.resolved_interface = read(self._model, self._user_description)
+            self._is_known = True
+            if self._cache is not None:
+                compiled.remember_data_files(self._model, file)
         # only where the size follows the photo is it needed again
         self._file = file if isinstance(self.resolved_interface.interface.size, EdgeSize) else None
         return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -166,7 +167,7 @@ class Remover:
                 or says it wrong: a mapping with keys of `nss.interfaces.interface.Interface`, or the path of a JSON
                 file.
             cache: take the model as it was compiled before for this machine, and keep it as it is compiled now, once
-                the Remover is closed (`nss.models.compiled`).
+                there is a result (`nss.models.compiled`).
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
@@ -199,6 +200,7 @@ class Remover:
         self._unreported = [self.load_milliseconds]
         self._run_times = run_times.Recorder(self.model)
         self._has_run = False
+        self._storing: threading.Thread | None = None
         self._stretch = stretch
         self._max_pixels = max_pixels
         self._gate = engine.Gate(_closed_error)
@@ -228,6 +230,10 @@ class Remover:
         """
         with self._gate.entered():
             cutout = self.finish(self.infer(self.prepare(image)))
+        if self._network.has_unsaved:
+            # a daemon: whoever leaves by a signal does not wait for a file
+            self._storing = threading.Thread(target=self.store, name="nss-store", daemon=True)
+            self._storing.start()
         return _with_settings(cutout, refinement, composition)
 
     def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
@@ -296,9 +302,10 @@ class Remover:
         return ""
 
     def store(self) -> str | None:
-        """Keep the model as it was compiled, for the next Remover of this machine: once, after the first result.
+        """Keep the model as it was compiled, for the next Remover of this machine, once there was a result.
 
-        `close` does it too. Returns why it could not be kept, in one line, or None.
+        `remove` begins with it in a thread, and `close` waits for that. Returns why it could not be kept, in one line,
+        or None.
         """
         return self._network.store() if self._has_run else None
 

@@ -24,7 +24,8 @@ Behaviour = Callable[[Mapping[str, Any]], tuple[bool, list[str]]]
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NSS_STATE_DIR", str(tmp_path / "state"))  # which the script sets
+    for variable in ("NSS_STATE_DIR", "NSS_CACHE_DIR"):  # which the script sets
+        monkeypatch.setenv(variable, str(tmp_path / variable))
 
 
 @pytest.fixture

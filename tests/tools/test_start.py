@@ -16,13 +16,26 @@ from tools import start
 @pytest.fixture(name="small")
 def _small(tmp_path: Path) -> Path:
     weights = np.ones((1, 3, 1, 1), np.float32)
-    onnx.save(model([node("Conv", "x w", "y")], {"x": [1, 3, 8, 8]}, "y", {"w": weights}), tmp_path / "small.onnx")
+    onnx.save(model([node("Conv", "x w", "y")], {"x": [1, 3, "h", "w"]}, "y", {"w": weights}), tmp_path / "small.onnx")
     return tmp_path / "small.onnx"
 
 
 def run(small: Path, *options: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[dict[str, object]]]:
     records = small.with_name("records.json")
-    status = start.main([str(small), "--runs", "1", "--implementation", "numpy", "--json", str(records), *options])
+    status = start.main(
+        [
+            str(small),
+            "--runs",
+            "1",
+            "--implementation",
+            "numpy",
+            "--shape",
+            "x=1,3,8,8",
+            "--json",
+            str(records),
+            *options,
+        ]
+    )
     return status, capsys.readouterr().out, [json.loads(line) for line in records.read_text("utf-8").splitlines()]
 
 
@@ -53,7 +66,7 @@ def test_a_tree_that_has_no_cache_says_so(small: Path, tmp_path: Path, capsys: p
         "class Session:\n"
         "    inputs = ()\n"
         "    class info: backend, device, weight_bytes = 'numpy', 'an older one', 1\n"
-        "    def __init__(self, model, precision, backend): pass\n"
+        "    def __init__(self, model, precision, backend, input_shapes): pass\n"
         "    def __enter__(self): return self\n"
         "    def __exit__(self, *_): pass\n"
         "    def run(self, inputs): pass\n"

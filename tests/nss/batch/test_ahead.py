@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import engine
 from nss.batch import ahead
 from nss.batch.ahead import FirstPhoto
 from nss.errors import ImageError
-from nss.photos import image_io
+from nss.photos import codec_messages, image_io
 from tests.nss.conftest import BrightnessSession, Outcome
 
 
@@ -88,6 +89,21 @@ def test_the_model_is_opened_meanwhile(
     outcome = command("remove", photo, "--model", "u2netp", "-v")
     assert (outcome.status, seen) == (0, [True])
     assert any("decode" in line for line in outcome.err)
+
+
+def test_what_is_said_before_a_photo_is_decoded_is_said_once(
+    command: Callable[..., Outcome], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = image_io.load
+
+    def load(path: Path, *arguments: Any, **options: Any) -> Any:
+        codec_messages.tell(str(path), "is a large one")
+        loaded = plain(path, *arguments, **options)
+        return replace(loaded, notes=("is a large one",))
+
+    monkeypatch.setattr(image_io, "load", load)
+    outcome = command("remove", photo, "--model", "u2netp")
+    assert [line for line in outcome.err if "large" in line] == [f"nss-wgpu: {photo}: is a large one"]
 
 
 def test_a_model_that_fails_comes_before_a_photo_that_fails(command: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,18 @@ def test_why_a_model_is_not_kept_is_said_where_it_is_asked_for(
     assert remove(run, small, photo, "--quiet").err == []
     line = "nss-wgpu: the compiled model was not kept: [Errno 28] No space left on device"
     assert remove(run, small, photo, "-v").err[-1] == line
+
+
+def test_ctrl_c_while_an_entry_is_written_leaves_the_photo_and_no_entry(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pieces(_: object) -> Iterator[object]:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+        yield from ()
+
+    monkeypatch.setattr("engine.cpu.graph_data.GraphConstants.pieces", pieces)
+    outcome = run("remove", photo, "--model", small, "--backend", "numpy")
+    assert (outcome.status, outcome.err[-1]) == (130, "nss-wgpu: interrupted: 1 of 1 images written")
+    assert photo.with_name("photo.cutout.png").exists()
+    assert list(model_store.compiled_dir().iterdir()) == []
