@@ -68,8 +68,8 @@ def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int
 
 def begin_opening(adapter: Adapter) -> None:
     """Open the device of an adapter in a thread, for the session that asks for it next; errors are that session's."""
-    # a daemon: whoever leaves early does not wait for it
-    Thread(target=_open, args=(adapter,), name="engine-device", daemon=True).start()
+    # no daemon: a process that ends within a driver's call may crash there
+    Thread(target=_open, args=(adapter,), name="engine-device").start()
 
 
 def _open(adapter: Adapter) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,14 +23,13 @@ from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_di
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
 from engine.gpu.program.tensor import (
-    ITEM_BYTES,
     Shape,
     Slot,
     Tensor,
     channels_last,
     is_wide,
+    new_tensor,
     storage_array,
-    strides_of,
 )
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.concat import concat_axis
@@ -280,8 +278,7 @@ class Lowering:
 
     def scratch(self, shape: Sequence[int], dtype: str, label: str, order: Sequence[int] | None = None) -> Tensor:
         """A gapless tensor in a slot of its own, for intermediate results of the node."""
-        nbytes = _padded(prod(shape) * ITEM_BYTES[dtype])
-        return Tensor(Slot(nbytes, label), dtype, tuple(shape), strides_of(tuple(shape), order))
+        return new_tensor(tuple(shape), dtype, label, order=order)
 
     def dispatch(self, dispatch: Dispatch) -> None:
         """Add a dispatch, unless it has no rows."""
@@ -393,9 +390,4 @@ def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape
     def content() -> np.ndarray:
         return np.ascontiguousarray(storage_array(compute(), storage, f"constant '{label}'"))
 
-    return Tensor(Slot(_padded(prod(shape) * ITEM_BYTES[storage]), label, content), storage, shape, strides_of(shape))
-
-
-def _padded(nbytes: int) -> int:
-    """``nbytes`` up to the next whole word, and one word at least: bindings and copies are counted in words."""
-    return max(4, -(-nbytes // 4) * 4)
+    return new_tensor(shape, storage, label, content=content)

@@ -146,6 +146,22 @@ def strides_of(shape: Shape, order: Sequence[int] | None = None) -> Shape:
     return tuple(strides)
 
 
+def new_tensor(
+    shape: Shape,
+    dtype: str,
+    label: str,
+    *,
+    order: Sequence[int] | None = None,
+    content: Callable[[], np.ndarray] | None = None,
+) -> Tensor:
+    """A gapless tensor in a slot of its own, its axes from outermost to innermost in ``order`` (default row-major).
+
+    The slot has whole words, and one at least: bindings and copies are counted in words.
+    """
+    nbytes = max(4, -(-prod(shape) * ITEM_BYTES[dtype] // 4) * 4)
+    return Tensor(Slot(nbytes, label, content), dtype, shape, strides_of(shape, order))
+
+
 def channels_last(rank: int) -> tuple[int, ...]:
     """The order of the axes of ``[N, C, *spatial]`` with C innermost; row-major below three axes."""
     return tuple(range(rank)) if rank < 3 else (0, *range(2, rank), 1)
