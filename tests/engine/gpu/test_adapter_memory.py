@@ -175,7 +175,7 @@ def test_who_asks_for_webgpu_gets_a_search(monkeypatch: pytest.MonkeyPatch) -> N
     memory.note_absence("remembered")
     assert choose(remembered=True).reason == "remembered"
     assert choose().reason != "remembered"
-    monkeypatch.setattr("engine.session.choose", lambda _, *, remembered: pytest.fail(str(remembered)))
+    monkeypatch.setattr("engine.gpu.device.choice.choose", lambda _, *, remembered: pytest.fail(str(remembered)))
     for backend, expected in (("auto", "True"), ("webgpu", "False")):
         with pytest.raises(pytest.fail.Exception, match=expected):
             Session(SMALL, backend=backend)
