@@ -58,7 +58,7 @@ def remember_adapters(folder: Path | None) -> None:
 
 def absence() -> str | None:
     """Why there is no hardware adapter, where an earlier search found none on the machine as it is now."""
-    entry = _read().get("absence") if _folder else None
+    entry = _read(_folder).get("absence")
     if not isinstance(entry, dict):
         return None
     reason, age = entry.get("reason"), time.time() - _number(entry.get("time"))
@@ -68,23 +68,24 @@ def absence() -> str | None:
 
 def note_absence(reason: str) -> None:
     """Remember that a search of all implementations found no hardware adapter, and why."""
-    here = machine() if _folder else None
-    if here is not None:
-        _write("absence", {"reason": reason, "time": time.time(), "machine": here})
+    folder = _folder  # which another thread may change
+    here = machine() if folder else None
+    if folder and here:
+        _write(folder, "absence", {"reason": reason, "time": time.time(), "machine": here})
 
 
 def matrix_units(key: str) -> dict[str, Any] | None:
     """What was noted of the adapter with that key, or None."""
-    entry = (_read().get("matrix_units") or {}) if _folder else {}
+    entry = _read(_folder).get("matrix_units")
     found = entry.get(key) if isinstance(entry, dict) else None
     return found if isinstance(found, dict) else None
 
 
 def note_matrix_units(key: str, result: dict[str, Any]) -> None:
     """Remember the result of a probe."""
-    if _folder:
-        entry = _read().get("matrix_units")
-        _write("matrix_units", {**(entry if isinstance(entry, dict) else {}), key: result})
+    if folder := _folder:
+        entry = _read(folder).get("matrix_units")
+        _write(folder, "matrix_units", {**(entry if isinstance(entry, dict) else {}), key: result})
 
 
 def implementation_stamp(name: str) -> str:
@@ -154,25 +155,26 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _read() -> dict[str, Any]:
+def _read(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {}
     try:
-        content = json.loads((_folder or Path()).joinpath(FILE).read_text(encoding="utf-8"))
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _write(name: str, value: object) -> None:
+def _write(folder: Path, name: str, value: object) -> None:
     """Replace one entry of the file, as a whole; of two processes that write at a time one may be forgotten."""
-    assert _folder is not None
-    content = json.dumps({**_read(), name: value}, indent=1)
+    content = json.dumps({**_read(folder), name: value}, indent=1)
     with contextlib.suppress(OSError):
-        _folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=_folder, prefix=f"{FILE}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f"{FILE}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(content)
-            Path(temporary).replace(_folder / FILE)
+            Path(temporary).replace(folder / FILE)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

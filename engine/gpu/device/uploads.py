@@ -7,21 +7,33 @@ been worked off. Here pieces go through two buffers of staging memory, one of wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from engine.compiled.model import Piece
-
-if TYPE_CHECKING:
-    from engine.gpu.device.device import Device
 
 STAGING_BYTES = 16 << 20
 """Of each of the two staging buffers, at the most."""
 
 MAP_ALIGNMENT = 8
 """Bytes: writes into mapped memory begin at multiples of this."""
+
+
+class Receiver(Protocol):
+    """What an upload asks of a ``Device``, whose members these are."""
+
+    handle: Any
+
+    def guarded(self, activity: str) -> AbstractContextManager[None]: ...
+
+    def buffer(self, nbytes: int, usage: str, label: str) -> Any: ...
+
+    def fill(self, staging: Any, arrays: Sequence[np.ndarray]) -> None: ...
+
+    def free(self, handles: Sequence[Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class _Copy:
     data: np.ndarray
 
 
-def upload(device: Device, buffers: Sequence[Any], pieces: Iterable[Piece]) -> None:
+def upload(device: Receiver, buffers: Sequence[Any], pieces: Iterable[Piece]) -> None:
     """See ``Device.upload``."""
     stages: list[Any] = []
     try:
@@ -47,7 +59,7 @@ def upload(device: Device, buffers: Sequence[Any], pieces: Iterable[Piece]) -> N
         device.free(stages)
 
 
-def _send(device: Device, stage: Any, buffers: Sequence[Any], copies: Sequence[_Copy]) -> None:
+def _send(device: Receiver, stage: Any, buffers: Sequence[Any], copies: Sequence[_Copy]) -> None:
     device.fill(stage, [copy.data for copy in copies])  # waits until what was in it has been copied
     with device.guarded("uploading"):
         encoder = device.handle.create_command_encoder()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import importlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine.gpu.device.base import PythonApi
@@ -16,11 +18,31 @@ MATRIX_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
 NO_CHECKS = 0
 """The checks of ``wgpuDeviceCreateShaderModuleTrusted``: 1 is bounds, 2 is loops that end."""
 
+TYPES = (
+    *("WGPUStringView *", "WGPUInstanceDescriptor *", "WGPUAdapter[]", "WGPUAdapterInfo *", "WGPUChainedStruct *"),
+    *("WGPUNativeLimits *", "WGPULimits *", "char []", "WGPUQueueDescriptor *", "WGPUDeviceExtras *"),
+    *("WGPUChainedStruct * ", "WGPUDeviceLostCallbackInfo *", "WGPUUncapturedErrorCallbackInfo *"),
+    *("WGPUFeatureName[]", "WGPUDeviceDescriptor *", "WGPURequestDeviceCallbackInfo *", "WGPUBufferDescriptor *"),
+    *("uint8_t []", "uintptr_t", "uint8_t *", "WGPUShaderSourceWGSL *", "WGPUShaderModuleDescriptor *"),
+    *("WGPUComputeState *", "WGPUComputePipelineDescriptor *", "WGPUBindGroupEntry *", "WGPUBindGroupEntry[]"),
+    *("WGPUBindGroupDescriptor *", "WGPUBufferMapCallbackInfo *", "intptr_t", "WGPUCommandEncoderDescriptor *"),
+    *("WGPUComputePassDescriptor *", "WGPUCommandBufferDescriptor *", "WGPUCommandBuffer[]"),
+    *("WGPUQuerySetDescriptor *", "WGPUPassTimestampWrites *"),
+    "void(WGPUDevice const *, WGPUDeviceLostReason, WGPUStringView, void *, void *)",
+    "void(WGPUDevice const *, WGPUErrorType, WGPUStringView, void *, void *)",
+    "void(WGPURequestDeviceStatus, WGPUDevice, WGPUStringView, void *, void *)",
+    "void(WGPUMapAsyncStatus, WGPUStringView, void *, void *)",
+)
+"""The C types that wgpu-py names in what a session calls, as it writes them."""
+
 
 class Wgpu(PythonApi):
     """wgpu-native."""
 
     name, package, library = "wgpu", "wgpu", "wgpu.backends.wgpu_native._api"
+
+    def prepare(self) -> None:
+        parse_together(self.api.ffi, TYPES)
 
     def matrix_shapes(self, handle: Any) -> tuple[str, ...]:
         return () if handle.features.isdisjoint(MATRIX_FEATURES) else ("advertised",)
@@ -59,3 +81,27 @@ class Wgpu(PythonApi):
     def tick_seconds(self, device: Any) -> float:
         # the driver's own unit
         return float(self.api.libf.wgpuQueueGetTimestampPeriod(device.queue._internal)) * 1e-9
+
+
+def parse_together(ffi: Any, types: Iterable[str]) -> None:
+    """Have cffi know these types, for one run of its parser.
+
+    It parses a type when it first meets its name, each time with all 700 names of the header before it: 20 ms for each
+    of some 40 types, half a second between the first adapter and the first result. Where cffi has no such table any
+    more, or the header no such type, each is parsed when it is met, as before.
+    """
+    absent_types = importlib.import_module("cffi").CDefError
+    with contextlib.suppress(absent_types, AttributeError):
+        table = ffi._parsed_types
+        unknown_types = [name for name in types if name not in table]
+        arguments = ffi.typeof(f"void(*)({', '.join(map(_pointer, unknown_types))})").args
+        for name, argument in zip(unknown_types, arguments, strict=True):
+            is_function = name.endswith(")")
+            table[name] = (argument if is_function else argument.item), is_function
+
+
+def _pointer(name: str) -> str:
+    """A pointer to that type, as C writes it: what is handed to a function is never an array itself."""
+    if name.endswith(")"):
+        return name.replace("(", "(*)(", 1)
+    return name.replace("[]", "(*)[]") if name.endswith("[]") else f"{name}*"

@@ -214,6 +214,31 @@ def test_a_lost_device_compiles_nothing() -> None:
         own.compile(program(shader(98), "kernel"), trusted=True).result(60)
 
 
+LEAVE = """
+import sys
+from engine.compiled.model import CompiledProgram
+from engine.gpu.device.choice import choose
+from engine.gpu.device.device import open_device
+own = open_device(choose(sys.argv[1]).adapter)
+for source in sys.stdin.read().split("//"):
+    own.compile(CompiledProgram("kernel", source), trusted=True)
+print("begun")
+"""
+
+
+def test_a_process_may_end_while_kernels_are_compiled() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(device().adapter.index)],
+        input="//".join(map(shader, range(20))),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, "begun\n", "")
+
+
 def test_checked_kernels_compute_the_same() -> None:
     graph = load_graph(SMALL)
     inputs = feeds(graph)
