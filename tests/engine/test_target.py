@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import engine
 from engine import target
 from engine.gpu.device.adapters import Adapter
+from engine.gpu.device.implementations import library_lock
 from engine.target import Target
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
@@ -69,6 +71,27 @@ def test_a_device_that_is_opened_ahead_is_the_sessions(monkeypatch: pytest.Monke
     assert opened == []
     engine.open_ahead("webgpu", "f32", adapter().index)
     assert [str(each) for each in opened] == [str(adapter())]
+
+
+def test_a_place_is_known_while_a_device_is_being_opened() -> None:
+    expected = engine.place("webgpu")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with library_lock():
+            held.set()
+            done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    places: list[engine.Place] = []
+    asker = threading.Thread(target=lambda: places.append(engine.place("webgpu")), daemon=True)
+    asker.start()
+    asker.join(30)
+    done.set()
+    holder.join()
+    assert places == [expected]
 
 
 def test_a_session_on_numpy_keeps_its_compiled_model() -> None:

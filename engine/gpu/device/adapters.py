@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from engine.caps import PORTABLE_LIMITS
@@ -96,12 +95,20 @@ def adapter_list() -> AdapterList:
 
 
 def implementation_list(implementation: str) -> AdapterList:
-    """The adapters of one implementation, memoised for the process; loads it."""
-    with library_lock():
-        return _list(implementation)
+    """The adapters of one implementation, memoised for the process; loads it.
+
+    Those that are known are given at once, also while another thread opens a device.
+    """
+    if (members := _lists.get(implementation)) is None:
+        with library_lock():
+            if (members := _lists.get(implementation)) is None:
+                members = _lists[implementation] = _list(implementation)
+    return members
 
 
-@cache
+_lists: dict[str, AdapterList] = {}
+
+
 def _list(implementation: str) -> AdapterList:
     try:
         IMPLEMENTATIONS[implementation].module  # noqa: B018 (imports it)
@@ -123,7 +130,7 @@ def _list(implementation: str) -> AdapterList:
 
 def forget_lists() -> None:
     """Have the drivers asked anew. Tests use it."""
-    _list.cache_clear()
+    _lists.clear()
 
 
 def _in_one_line(error: Exception) -> str:

@@ -31,7 +31,7 @@ SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", 
 def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
     """Have the implementations show these adapters."""
     lists = {name: AdapterList(tuple(a for a in adapters if a.implementation == name), {}) for name in ("dawn", "wgpu")}
-    monkeypatch.setattr(adapters_module, "_list", lists.__getitem__)
+    monkeypatch.setattr(adapters_module, "_lists", lists)
     for module in (adapters_module, choice_module):
         monkeypatch.setattr(module, "installed_implementations", lambda: list(lists))
 
