@@ -93,7 +93,7 @@ class Bench:
         self.device = ""
 
     def environment(self, *, driver_caches: bool) -> dict[str, str]:
-        """The variables of a process: the tree's files, and folders of its own."""
+        """The variables of a process: the tree's files, packages from elsewhere, and folders of its own."""
         folders = {
             "NSS_STATE_DIR": "state",
             "NSS_CACHE_DIR": "cache",
@@ -105,7 +105,9 @@ class Bench:
         for name, folder in folders.items():
             (self.work / folder).mkdir(mode=0o700, exist_ok=True)
             variables[name] = str(self.work / folder)
-        variables["PYTHONPATH"] = str(self.tree)
+        others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        packages = [path for path in others if not (Path(path) / "engine").exists()]
+        variables["PYTHONPATH"] = os.pathsep.join([str(self.tree), *packages])
         return variables | ({} if driver_caches else DRIVER_CACHES_OFF)
 
     def child(

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = {"wgpu": "wgpu", "dawn": "wgpudawn"}
+PACKAGES = {"wgpu": "wgpu.backends.wgpu_native", "dawn": "wgpudawn"}
 LARGEST_CACHE = 1 << 40
 
 
