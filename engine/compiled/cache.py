@@ -24,12 +24,15 @@ from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
 from engine.compiled.model import CompiledModel, ModelOrigin, constant_sizes
 from engine.compiled.reader import header_bytes, read
-from engine.compiled.writer import SHARD, write
+from engine.compiled.writer import write
 from engine.errors import EngineError
 from engine.version import __version__
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}")
+
+SHARD = 8 << 20
+"""Bytes of a shard of an entry: small, so that all cores share in hashing a model as it is opened."""
 
 _SHARD_TEXT = 128
 """Bytes of a header for each shard, at most."""
@@ -115,7 +118,7 @@ class ModelCache:
             remove_leftovers(self.folder)
             self._make_room(self.max_bytes - needed)
             path = self.folder / f"{key}-{os.urandom(8).hex()}"
-            write(model, path, mode=0o700)
+            write(model, path, shard=SHARD, mode=0o700)
         except OSError:
             return False
         # Of two processes that wrote the same, both see the second one, and both keep the one whose name is less.

@@ -227,7 +227,7 @@ def test_a_session_says_whether_matrix_units_are_used(monkeypatch: pytest.Monkey
         {"w": np.ones((64, 64, 1, 1), np.float32)},
     ).SerializeToString()
     monkeypatch.setattr("engine.gpu.run.executor.check_needs", lambda *_: None)
-    monkeypatch.setattr("engine.gpu.run.executor.GpuExecutor._load", lambda *_: None)
+    monkeypatch.setattr("engine.gpu.run.executor.GpuExecutor._bind", lambda *_: None)
     for lanes in (0, 32):
         caps = Caps(limits=roomy, features=("shader-f16",), matrix_lanes=lanes)
         with open_on_device(engine.compile(wide, precision="f16", caps=caps)) as session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from math import prod
 from typing import Any
 
@@ -57,8 +58,13 @@ class GpuExecutor:
         self._commands: list[Recorded] = []
         self._run_unfinished = False
         try:
+            pipelines = [
+                device.compile(program, trusted=program.trusted and model.trusted) for program in plan.programs
+            ]
             self._allocate()
-            self._load(model)
+            device.upload(self._buffers, model.weights.pieces())
+            device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
+            self._bind(pipelines)
         except TooLargeError as error:
             self.close()
             raise TooLargeError(f"{error}; the model takes {sum(plan.buffers):,} bytes there") from error
@@ -85,16 +91,14 @@ class GpuExecutor:
         inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
         self._staging = inputs, results, device.buffer(MARKER_BYTES, "MAP_READ|COPY_DST", "end of a submission")
 
-    def _load(self, model: CompiledModel) -> None:
-        plan, device = self.plan, self.device
-        pipelines = [device.compile(program, trusted=program.trusted and model.trusted) for program in plan.programs]
-        device.upload(self._buffers, model.weights.pieces())
-        device.write(self._uniforms, 0, np.frombuffer(plan.uniforms, np.uint8))
-        for command in plan.commands:
+    def _bind(self, pipelines: Sequence[Future[Any]]) -> None:
+        """Make each command's bind group, as soon as its pipeline is there."""
+        for command in self.plan.commands:
             pipeline = pipelines[command.program].result()
             entries = [(self._uniforms, command.uniform, command.uniform_bytes)]
             entries += [(self._buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]
-            self._commands.append((pipeline, device.bind_group(pipeline, entries, command.label), command.grid))
+            group = self.device.bind_group(pipeline, entries, command.label)
+            self._commands.append((pipeline, group, command.grid))
 
     # --- run ----------------------------------------------------------------------------------------------------
 

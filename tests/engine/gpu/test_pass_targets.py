@@ -58,7 +58,7 @@ def test_heads_and_windows_of_any_size_are_planned(data: st.DataObject) -> None:
     side = data.draw(st.integers(max(2, window - 2), window + 3), "side")
     shift = data.draw(st.sampled_from([0, window // 2]), "shift")
     graph = load_graph(swin_blocks("opset17", side, shift, window=window, heads=1, channels=size))
-    assert planned(graph, half=data.draw(st.booleans(), "half")).commands
+    assert planned(graph, half=data.draw(st.booleans(), "half")).data.commands
     assert not is_fused(graph) or (size % 4 == 0 and size <= 128)
 
 
@@ -68,7 +68,7 @@ def test_heads_and_windows_of_any_size_are_planned(data: st.DataObject) -> None:
 )
 def test_windows_are_fused_as_far_as_workgroup_memory_goes(size: int, window: int, fused: bool) -> None:
     graph = load_graph(swin_blocks("opset17", window, 0, window=window, heads=1, channels=size))
-    assert planned(graph).commands
+    assert planned(graph).data.commands
     assert is_fused(graph) == fused
 
 
