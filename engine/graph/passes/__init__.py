@@ -16,7 +16,7 @@ from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.drop_identities import drop_identities
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
 from engine.graph.passes.fold_bias import fold_bias
-from engine.graph.passes.fold_constants import fold_constants
+from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
 from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
 from engine.graph.passes.fuse_gelu import fuse_gelu
@@ -44,6 +44,7 @@ ORDER: tuple[Pass, ...] = (
     fuse_patches,
     fuse_deform_conv,
     fuse_window_attention,
+    fold_large_sums,  # behind the attention, which takes them apart
     fold_bias,  # with the batch norm behind it, an exporter's sum of a convolution and zeros
     fold_batch_norm,
     fuse_layer_norm,

@@ -14,10 +14,11 @@ import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
+from engine.graph.passes.fold_constants import is_large_sum
 from engine.graph.passes.match import Matcher, new_node, scalar
 from engine.graph.rearrangement import RELABELLINGS, Rearrangements
 from engine.graph.target import ANY, Target
-from engine.ops import infer
+from engine.ops import evaluate, infer
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.window_attention import WindowGrid
 
@@ -212,12 +213,12 @@ class _Scores:
                 return None
             if node.op == "MatMul":
                 break
-            others = [item for item in node.used_inputs() if not item.is_constant]
+            others = [item for item in node.used_inputs() if not item.is_constant and not _sum(item, matcher)]
             if len(others) != 1:
                 return None
             if node.op == "Add":
-                (constant,) = (item.data for item in node.used_inputs() if item.data is not None)
-                addends.append(np.broadcast_to(constant, value.shape))
+                (constant,) = (item for item in node.used_inputs() if item is not others[0])
+                addends += [np.broadcast_to(term, value.shape) for term in _terms(constant, matcher)]
                 if others[0].shape != value.shape:
                     return None
             value = others[0]
@@ -248,6 +249,26 @@ class _Scores:
                 return None
             bias, mask_value = bias + pair_bias, window_value
         return bias, mask_value
+
+
+def _sum(value: Value, matcher: Matcher) -> Node | None:
+    """The large sum of constants that ``value`` is, in this shape or another, where it waits to be folded."""
+    node = matcher.producer(value, "Add", *RELABELLINGS)
+    while node is not None and node.op != "Add":
+        node = matcher.producer(node.input(0), "Add", *RELABELLINGS)
+    return node if node is not None and is_large_sum(node) else None
+
+
+def _terms(value: Value, matcher: Matcher) -> list[np.ndarray]:
+    """What adds up to a constant: itself, or the terms of a sum that waits."""
+    if value.data is not None:
+        return [value.data]
+    node = _sum(value, matcher)
+    assert node is not None
+    terms = [item.data for item in node.used_inputs() if item.data is not None]
+    if node.output is value:
+        return terms
+    return [evaluate(node, terms)[0].reshape(value.shape)]
 
 
 def _by_window(addend: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -319,7 +340,7 @@ def _fits(grid: WindowGrid, windows: Value, back: Value, rearrangements: Rearran
     def into() -> np.ndarray:
         tokens = grid.tokens().reshape(-1, 1)
         elements = tokens * channels + np.arange(1, channels + 1, dtype=np.int32)
-        return np.where(tokens < 0, np.int32(0), elements)
+        return np.where(tokens < 0, np.int32(0), elements) if grid.is_padded else elements
 
     def back_again() -> np.ndarray:
         tokens = grid.tokens().ravel()

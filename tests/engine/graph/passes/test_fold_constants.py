@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from engine.graph.passes.fold_constants import fold_constants
+from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
 from engine.graph.passes.widen_f16 import widen_f16
 from tests.engine.graph.passes.check import rewrite
 from tests.engine.models import load_graph, model, node
@@ -53,3 +54,15 @@ def test_float16_constants_are_folded_in_float16() -> None:
     widen_f16(graph)
     (constant,) = graph.constants()
     assert constant.data == np.float32(1)
+
+
+@pytest.mark.parametrize(("dtype", "waits"), [(np.float32, True), (np.float16, False)])
+def test_a_sum_that_is_many_times_its_terms_waits(dtype: type[np.floating], waits: bool) -> None:
+    weights = {"bias": np.ones((1, 1024, 1), dtype), "mask": np.ones((4096, 1, 1), dtype)}
+    nodes = [node("Add", "bias mask", "s"), node("Mul", "x s", "y")]
+    graph = load_graph(model(nodes, {"x": (dtype, [1])}, "y", weights))
+    assert fold_constants(graph) == 0
+    assert graph.histogram() == ({"Add": 1, "Mul": 1} if waits else {"Mul": 1})
+    assert fold_large_sums(graph) == waits
+    (total,) = graph.constants()
+    np.testing.assert_array_equal(total.data, np.full((4096, 1024, 1), 2, dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -104,6 +105,29 @@ def test_a_bias_that_a_mask_was_added_to_is_found_again() -> None:
     table = constant(proto, "block0.attn.relative_position_bias")
     assert table is not None
     np.testing.assert_array_equal(attention.constant(1), table[0])
+
+
+@pytest.mark.parametrize("in_another_shape", [False, True])
+def test_a_sum_of_bias_and_mask_that_waits_is_taken_apart(
+    in_another_shape: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the package has the function under the module's name
+    module = sys.modules["engine.graph.passes.fold_constants"]
+    monkeypatch.setattr(module, "LARGE_SUM", 1)
+    monkeypatch.setattr(module, "EXPANSION", 1)
+    proto = blocks("opset20", 7, 1)
+    if in_another_shape:
+        (total,) = (add for add in by_op(proto, "Add") if "block0.attn.relative_position_bias" in add.input)
+        reader = next(add for add in by_op(proto, "Add") if total.output[0] in add.input)
+        index = list(reader.input).index(total.output[0])
+        insert_between(proto, reader, index, node("Unsqueeze", f"x {add_constant(proto, 'zero', np.array([0]))}", "u"))
+        shape = add_constant(proto, "windows", np.array([9, HEADS, 9, 9]))
+        insert_between(proto, reader, index, node("Reshape", f"u {shape}", "r"))
+    graph = rewrite(proto, fuse_window_attention, 1, **TOLERANCE)
+    table = constant(proto, "block0.attn.relative_position_bias")
+    assert table is not None
+    (attention,) = (node for node in graph.nodes if node.domain == INTERNAL_DOMAIN)
+    np.testing.assert_allclose(attention.constant(1), table[0], rtol=1e-6)
 
 
 def test_layers_without_bias() -> None:
