@@ -3,7 +3,8 @@
     python -P tools/start_child.py first|store|cached|pipelines MODEL IMPLEMENTATION PRECISION FOLDER SHAPES
 
 IMPLEMENTATION is wgpu, dawn or numpy, FOLDER that of the cache, SHAPES those of the inputs as JSON. Prints one JSON
-object. ``first`` reads the model and compiles it, ``store`` also keeps it, ``cached`` opens what was kept, and
+object. ``first`` reads the model and compiles it, ``store`` also keeps it and what was found out about the adapter,
+``cached`` opens what was kept, and
 ``pipelines`` counts the pipelines of the portable plan (of a tree without ``engine.compile``, those that a session asks
 its device for). The engine is the one on PYTHONPATH, which may be of an older commit.
 """
@@ -43,6 +44,8 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
         options["input_shapes"] = json.loads(shapes)
     source: Any = model
     if mode != "first":
+        if implementation in PACKAGES and hasattr(engine, "remember_adapters"):
+            engine.remember_adapters(Path(folder))
         cache = engine.ModelCache(Path(folder), LARGEST_CACHE)
         # the folder is this bench's alone, and its model stays as it is: to read it would be seen in the memory
         key = engine.cache_key(model=model, implementation=implementation, precision=precision)

@@ -52,7 +52,7 @@ def open_numpy(model: CompiledModel, threads: int | None = None) -> NumpyExecuto
     plan = model.plan
     if not isinstance(plan, NumpyPlan):
         raise ModelError(f"the model was compiled for {model.backend}; compile it for numpy")
-    graph = graph_data.load(plan.graph, plan.buffers, model.weights)
+    graph = graph_data.load(plan.graph, plan.buffers, model.weights, trusted=model.trusted)
     direct = plan.graph.get("direct")
     places = [*model.inputs, *model.outputs]
     types = [(value.dtype.name, value.shape) for value in (*graph.inputs, *graph.outputs)]

@@ -23,7 +23,7 @@ from engine.graph.dtypes import DTYPES
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.models import U2NETP, feeds, model, node, with_image_side
+from tests.engine.models import U2NETP, execute, feeds, model, node, with_image_side
 from tests.project import ROOT
 from tools.make_birefnet import make_birefnet
 from tools.quantize_model import quantize
@@ -287,3 +287,14 @@ def test_a_tensor_beyond_the_memory_is_too_large() -> None:
     data, sizes, weights = stored(small())
     with pytest.raises(TooLargeError, match="value 'x'"):
         graph_data.load(edited(data, ("inputs", 0, 2), [1, 3, 1 << 20, 1 << 20]), sizes, weights)
+
+
+def test_what_is_trusted_is_taken_at_its_word_for_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = load(with_image_side(U2NETP, 64))
+    data, constants = graph_data.dump(graph)
+    inputs = feeds(graph)
+    monkeypatch.setattr(graph_data, "infer", lambda node: pytest.fail(f"{node.label}: its types are inferred again"))
+    again = graph_data.load(data, [constants.nbytes], constants, trusted=True)
+    monkeypatch.undo()
+    for result, expected in zip(execute(again, inputs), execute(graph, inputs), strict=True):
+        np.testing.assert_array_equal(result, expected)
