@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 """The folder of the project."""
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The variables of a process that imports this tree, and packages from wherever this one does."""
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import engine
 from engine import ModelError, Session
 from tests.engine.models import U2NETP, with_image_side
-from tests.project import ROOT
+from tests.project import environment
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +43,8 @@ def test_a_saved_model_runs_without_onnx_and_without_webgpu(
     # shards that end within constants
     engine.save_compiled(engine.compile(model, backend="numpy"), tmp_path / "model", shard=99_840)
     np.save(tmp_path / "x.npy", photo["input.1"])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
     )
     assert process.stdout.split() == []
     with Session(model, backend="numpy") as session:

@@ -19,7 +19,7 @@ from engine.forks import ForkLock, numerics
 from tests.engine.forking import SOON_S, outcome_of_child
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 REFUSAL = (
     "WebGPU was in use before this process was forked, and does not survive that; make it after the fork, or use spawn"
@@ -206,7 +206,7 @@ def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected
     process = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT, what],  # of forks beside threads
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=3 * SOON_S,

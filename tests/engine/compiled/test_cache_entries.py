@@ -19,7 +19,7 @@ from engine.compiled.cache import ModelCache
 from engine.compiled.model import GpuPlan
 from tests.engine.compiled.caches import OTHER, THIRD, entry_of, sizes, used
 from tests.engine.compiled.models import KEY, content, gpu_model, rewrite
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 
 def test_entries_say_what_they_are_and_are_deleted_by_model(cache: ModelCache) -> None:
@@ -168,7 +168,7 @@ for round in range(40):
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from engine.graph.ir import Graph
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.models import U2NETP, feeds, load_graph, model, node, with_image_side
-from tests.project import ROOT
+from tests.project import environment
 
 COUNTS = GraphCounts(in_file=3, loaded=2, planned=1)
 
@@ -152,7 +151,7 @@ def test_a_compiled_model_runs_without_onnx_and_without_kernels_that_it_lacks(tm
     process = subprocess.run(
         [sys.executable, "-c", OPEN],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

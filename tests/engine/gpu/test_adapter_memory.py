@@ -19,7 +19,7 @@ from engine.gpu.device.probe import MatrixUnits
 from engine.session import Session
 from tests.engine.gpu.cards import DAWN_CARD
 from tests.engine.in_threads import SMALL
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="each process searches here: A REMEMBERED SEARCH IS NOT TESTED"
@@ -43,12 +43,12 @@ print(json.dumps([said, sorted({"wgpu", "wgpudawn"} & set(sys.modules))]))
 """
 
 
-def ask(folder: Path, what: str = "session", **environment: str) -> tuple[str, list[str]]:
+def ask(folder: Path, what: str = "session", **variables: str) -> tuple[str, list[str]]:
     """What a process with no adapter says, and the implementations that it loaded."""
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), what],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env=environment(**variables),
         capture_output=True,
         text=True,
         check=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,7 +22,7 @@ from engine.session import Session
 from tests.engine.gpu.cards import CARD, DAWN_CARD, FAKE
 from tests.engine.gpu.gpu import device, executor_of
 from tests.engine.models import feeds, interpret, load_graph, model, node
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", {"w": np.ones((4, 3, 3, 3), "f")})
 
@@ -100,7 +99,7 @@ print(json.dumps([len(devices.adapters), devices.reason, messages]))
     process = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -231,7 +230,7 @@ def test_a_process_may_end_while_kernels_are_compiled() -> None:
         [sys.executable, "-c", LEAVE, str(device().adapter.index)],
         input="//".join(map(shader, range(20))),
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=100,

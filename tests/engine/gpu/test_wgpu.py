@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import wgpu
 from engine.gpu.device.choice import no_adapter
 from engine.gpu.device.implementations import IMPLEMENTATIONS
 from engine.gpu.device.wgpu import TYPES, parse_together
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 SCRIPT = """
 import json, sys
@@ -62,7 +61,7 @@ def test_a_session_meets_no_other_types() -> None:
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,
