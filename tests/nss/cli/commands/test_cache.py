@@ -49,8 +49,8 @@ def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path
     remove(run, small, photo)
     head, columns, row = run("cache", "info").out
     assert re.fullmatch(rf"{re.escape(folder)}: 0\.0 MB of 8\.59 GB", head)
-    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "SIZE", "LAST", "USED"]
-    assert re.fullmatch(r"small +numpy +f32 +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
+    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST", "USED"]
+    assert re.fullmatch(r"small +numpy +f32 +1x3x\d+x\d+ +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
     facts = json.loads("".join(run("cache", "info", "--json").out))
     (entry,) = facts["entries"]
     assert list(facts) == ["folder", "bytes", "limit", "entries"]
@@ -67,7 +67,14 @@ def test_a_damaged_entry_is_shown_and_cleared(run: Command, small: Path, photo: 
     header.write_bytes(header.read_bytes()[:100])
     assert run("cache", "info").out[-1].startswith("damaged")
     (entry,) = json.loads("".join(run("cache", "info", "--json").out))["entries"]
-    assert entry["model"] is entry["licence"] is entry["model_sha256"] is None
+    assert [name for name, value in entry.items() if value is None] == [
+        "model",
+        "licence",
+        "model_sha256",
+        "backend",
+        "precision",
+    ]
+    assert entry["input_shapes"] == []
     run("cache", "clear")
     assert compiled.entries() == []
 
