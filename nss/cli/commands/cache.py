@@ -38,6 +38,7 @@ def clear() -> None:
     from nss.models.weights.transfer import format_size
 
     typer.echo(f"{format_size(compiled.clear())} freed")
+    compiled.check_deleted(sum(entry.bytes for entry in compiled.entries()))
 
 
 def _facts() -> dict[str, Any]:

@@ -149,6 +149,35 @@ def test_why_a_model_is_not_kept_is_said_where_it_is_asked_for(
     assert remove(run, small, photo, "-v").err[-1] == line
 
 
+def test_a_folder_that_cannot_be_made_or_has_no_room_is_said(
+    run: Command, small: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSS_CACHE_SIZE", "10")
+    assert "has no room for it" in remove(run, small, photo, "-v").err[-1]
+    monkeypatch.delenv("NSS_CACHE_SIZE")
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("NSS_CACHE_DIR", str(file))
+    assert remove(run, small, photo, "-q").err == []
+    line = (
+        f"nss-wgpu: the compiled model was not kept: {file / 'compiled'} cannot be written to, or has no room for it; "
+    )
+    assert remove(run, small, photo, "-v").err[-1].startswith(line)
+
+
+def test_what_cannot_be_deleted_is_said(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(run, small, photo)
+    (entry,) = compiled.entries()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.compiled.cache._remove", lambda _: 0)
+        outcome = run("cache", "clear")
+    assert (outcome.status, outcome.out) == (1, ["0.0 MB freed"])
+    assert f"{entry.bytes} bytes cannot be deleted" in outcome.err[0]
+    assert run("cache", "clear").status == 0
+
+
 def test_ctrl_c_while_an_entry_is_written_leaves_the_photo_and_no_entry(
     run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
