@@ -56,3 +56,4 @@ def test_the_page_on_python_runs_as_written(names: dict[str, Any], capsys: pytes
 def test_the_page_on_the_engine_runs_as_written(names: dict[str, Any]) -> None:
     run_blocks("docs/engine.md", names)
     assert names["session"].info.backend
+    assert Path("compiled/model.json").is_file()

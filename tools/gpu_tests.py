@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _listed() -> str:
-    return "there are " + "; ".join(named(adapter) for adapter in adapters())
+    return "the adapters are " + "; ".join(named(adapter) for adapter in adapters())
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class CacheEntry:
     """What the cache holds under a key.
 
     ``bytes`` are those of its files, ``last_used`` is in seconds since 1970. ``origin`` is the model that was compiled,
-    and ``engine`` the version that did it; None and "" where the entry is damaged.
+    for inputs of ``input_shapes``, and ``engine`` the version that did it; None, () and "" where the entry is damaged.
     """
 
     key: str
@@ -75,6 +75,7 @@ class CacheEntry:
     engine: str
     backend: str
     precision: str
+    input_shapes: tuple[tuple[int, ...], ...]
 
 
 class ModelCache:
@@ -224,11 +225,13 @@ def _entry(path: Path) -> CacheEntry | None:
     """What a folder holds, of whatever version; None where it is being deleted."""
     key = path.name.partition("-")[0]
     model, engine, backend, precision = None, "", "", ""
+    shapes: tuple[tuple[int, ...], ...] = ()
     try:
         last_used = (path / NAME).lstat().st_mtime
         fields: Fields = whole(header_bytes(path))
         model = origin(fields)
         engine, backend, precision = (fields.text(name) for name in ("engine", "backend", "precision"))
+        shapes = tuple(place.integers("shape") for place in fields.objects("inputs"))
     except HeaderError:
         pass
     except OSError:
@@ -241,6 +244,7 @@ def _entry(path: Path) -> CacheEntry | None:
         engine=engine,
         backend=backend,
         precision=precision,
+        input_shapes=shapes,
     )
 
 

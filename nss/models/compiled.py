@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import engine
-from nss.errors import UsageError
+from nss.errors import NssError, UsageError
 from nss.interfaces import preprocessor_config
 from nss.interfaces.interface import Description, as_json
 from nss.models.weights import model_store
@@ -127,6 +127,14 @@ def drop(names: Collection[str], digests: Collection[str]) -> int:
 def nbytes(names: Collection[str], digests: Collection[str]) -> int:
     """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `cache`."""
     return sum(entry.bytes for entry in entries() if _is_of(entry, names, digests))
+
+
+def check_deleted(nbytes: int) -> None:
+    """Raise NssError where this many bytes of entries are still there that should have been deleted."""
+    if nbytes:
+        raise NssError(
+            f"{model_store.compiled_dir()}: {nbytes} bytes cannot be deleted; is the folder yours to change?"
+        )
 
 
 def _whole_cache() -> engine.ModelCache:

@@ -122,8 +122,11 @@ class Opener:
     def _save(self, unsaved: _Unsaved) -> None:
         key = self._key(unsaved.options, unsaved.shape)
         is_same = unsaved.sha256 == self._model.sha256 and unsaved.stamps == compiled.stamps(self._model)
-        if self._cache is not None and key is not None and is_same:
-            self._cache.put(key, unsaved.model)
+        if self._cache is not None and key is not None and is_same and not self._cache.put(key, unsaved.model):
+            raise NssError(
+                f"{self._cache.folder} cannot be written to, or has no room for it; "
+                "NSS_CACHE_DIR names another folder, and NSS_CACHE_SIZE how much it may take"
+            )
 
     def _from_cache(self, options: RunOptions, shape: Shape | None) -> engine.Session | None:
         """The session of an entry; None without one, or where it cannot be used."""

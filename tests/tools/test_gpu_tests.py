@@ -82,7 +82,9 @@ def test_without_hardware_nothing_is_tested(
     monkeypatch.setattr(gpu_tests, "adapters", lambda: (SLOW,))
     assert gpu_tests.main([]) == 1
     err = capsys.readouterr().err
-    assert err == "NOTHING WAS TESTED: no hardware adapter; there are 1: Slow Rasterizer (Vulkan, wgpu, software)\n"
+    assert (
+        err == "NOTHING WAS TESTED: no hardware adapter; the adapters are 1: Slow Rasterizer (Vulkan, wgpu, software)\n"
+    )
 
 
 def test_a_report_is_counted(tmp_path: Path) -> None:

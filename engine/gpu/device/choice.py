@@ -68,8 +68,10 @@ def _requested(requested: str) -> Choice:
         software_adapters += fitting_adapters
     if software_adapters:
         return Choice(software_adapters[0], "asked for")
-    names = "; ".join(f"{index}: {adapter}" for index, adapter in enumerate(adapters())) or no_adapter()
-    raise BackendError(f"no adapter is '{requested}'; there are {names}{_load_failures()}")
+    names = "; ".join(f"{index}: {adapter}" for index, adapter in enumerate(adapters()))
+    if not names:
+        raise BackendError(f"no adapter is '{requested}': {no_adapter()}")
+    raise BackendError(f"no adapter is '{requested}'; the adapters are {names}{_load_failures(text)}")
 
 
 def _preferred(adapters_: Iterable[Adapter]) -> Adapter:
@@ -80,10 +82,14 @@ def _matches(adapter: Adapter, text: str) -> bool:
     return text == adapter.implementation or text in f"{adapter.name} {adapter.driver}".casefold()
 
 
-def _load_failures() -> str:
-    """The end of a message about adapters: the implementations that cannot be loaded, if any."""
+def _load_failures(requested: str = "") -> str:
+    """The end of a message about adapters: why implementations have none, if they cannot be loaded or are requested."""
     failures = adapter_list().failures
-    return "".join(f"; {name} {text}" for name, text in failures.items() if text.startswith("cannot be loaded"))
+    return "".join(
+        f"; {name} {text}"
+        for name, text in failures.items()
+        if name == requested or text.startswith("cannot be loaded")
+    )
 
 
 def no_adapter() -> str:

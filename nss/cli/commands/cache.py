@@ -38,6 +38,7 @@ def clear() -> None:
     from nss.models.weights.transfer import format_size
 
     typer.echo(f"{format_size(compiled.clear())} freed")
+    compiled.check_deleted(sum(entry.bytes for entry in compiled.entries()))
 
 
 def _facts() -> dict[str, Any]:
@@ -51,8 +52,9 @@ def _facts() -> dict[str, Any]:
             "model": entry.origin.name if entry.origin else None,
             "licence": entry.origin.licence if entry.origin else None,
             "model_sha256": entry.origin.sha256 if entry.origin else None,
-            "backend": entry.backend,
-            "precision": entry.precision,
+            "backend": entry.backend or None,
+            "precision": entry.precision or None,
+            "input_shapes": [list(shape) for shape in entry.input_shapes],
             "bytes": entry.bytes,
             "last_used": datetime.fromtimestamp(entry.last_used, UTC).isoformat(timespec="seconds"),
         }
@@ -74,9 +76,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['folder']}: {used} of {limit}" if facts["limit"] else f"{facts['folder']}: {used}; off"]
     if not facts["entries"]:
         return lines
-    rows = [["MODEL", "BACKEND", "PRECISION", "SIZE", "LAST USED"]]
+    rows = [["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST USED"]]
     for entry in facts["entries"]:
         name = escaped(entry["model"] or "damaged")
         last_used = entry["last_used"].replace("T", " ").replace("+00:00", " UTC")
-        rows.append([name, entry["backend"], entry["precision"], format_size(entry["bytes"]), last_used])
-    return [*lines, *aligned(rows, numbers=(3,))]
+        shapes = ", ".join("x".join(map(str, shape)) for shape in entry["input_shapes"])
+        what = [entry["backend"] or "", entry["precision"] or "", shapes]
+        rows.append([name, *what, format_size(entry["bytes"]), last_used])
+    return [*lines, *aligned(rows, numbers=(4,))]

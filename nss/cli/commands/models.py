@@ -134,6 +134,7 @@ def remove(name: _Name) -> None:
     if (remaining := local_models.locate(spec)) is not None:
         whose = "rembg's" if remaining[0] == "rembg" else "your own"
         complain(f"{whose} file stays: {remaining[1]}")
+    compiled.check_deleted(compiled.nbytes((spec.name,), digests))
 
 
 @models_app.command("info")

@@ -254,7 +254,7 @@ def test_an_adapter_by_its_number() -> None:
         with Session(SMALL, backend="webgpu", adapter=number) as session:
             assert session.info.device == str(device().adapter)
             assert session.run({"x": IMAGES[0]})["y"].shape == (1, 8, 32, 32)
-    with pytest.raises(BackendError, match="no adapter is '99'; there are 0: "):
+    with pytest.raises(BackendError, match="no adapter is '99'; the adapters are 0: "):
         Session(SMALL, backend="webgpu", adapter=99)
-    with pytest.raises(BackendError, match="no adapter is '-1'; there are 0: "):
+    with pytest.raises(BackendError, match="no adapter is '-1'; the adapters are 0: "):
         Session(SMALL, backend="webgpu", adapter=-1)

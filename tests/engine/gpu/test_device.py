@@ -27,9 +27,13 @@ from tests.project import ROOT, environment
 SMALL = model([node("Conv", "x w", "y", name="c")], {"x": [1, 3, 16, 16]}, "y", {"w": np.ones((4, 3, 3, 3), "f")})
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter, dawn_failure: str = "") -> None:
     """Have the implementations show these adapters."""
-    lists = {name: AdapterList(tuple(a for a in adapters if a.implementation == name), {}) for name in ("dawn", "wgpu")}
+    failures = {"dawn": {"dawn": dawn_failure} if dawn_failure else {}, "wgpu": {}}
+    lists = {
+        name: AdapterList(tuple(a for a in adapters if a.implementation == name), failure)
+        for name, failure in failures.items()
+    }
     monkeypatch.setattr(adapters_module, "_lists", lists)
     for module in (adapters_module, choice_module):
         monkeypatch.setattr(module, "installed_implementations", lambda: list(lists))
@@ -61,12 +65,22 @@ def test_an_adapter_is_asked_for_by_number_or_name(
 ) -> None:
     use(monkeypatch, FAKE, CARD, DAWN_CARD)
     if index is None:  # digits alone are a number, not part of a name
-        with pytest.raises(BackendError, match=r"no adapter is '580'; there are 0: Fast Card 9 .*; 1: Slow Rasterizer"):
+        with pytest.raises(
+            BackendError, match=r"no adapter is '580'; the adapters are 0: Fast Card 9 .*; 1: Slow Rasterizer"
+        ):
             choose(name)
     else:
         adapter = choose(name).adapter
         assert adapter is not None
         assert adapter.index == index
+
+
+def test_an_implementation_that_is_asked_for_and_has_no_adapter_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FAKE, dawn_failure="found no driver")
+    with pytest.raises(BackendError, match=r"no adapter is 'dawn'; the adapters are 0: Slow .*; dawn found no driver"):
+        choose("dawn")
+    with pytest.raises(BackendError, match=r"no adapter is 'fast'; the adapters are 0: Slow [^;]*$"):
+        choose("fast")
 
 
 def test_half_precision_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +123,7 @@ print(json.dumps([len(devices.adapters), devices.reason, messages]))
     assert reason.startswith("no WebGPU adapter: ")
     assert messages["auto"] == ["numpy", reason]
     assert messages["backend"].startswith("backend 'webgpu' cannot run here: no WebGPU adapter")
-    assert messages["backend adapter"].startswith("no adapter is '0'; there are no WebGPU adapter")
+    assert messages["backend adapter"].startswith("no adapter is '0': no WebGPU adapter: ")
     assert messages["precision"] == "precision 'f16' is not available: the CPU computes in f32; use 'f32'"
     assert process.stderr == ""
 

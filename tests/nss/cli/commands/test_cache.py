@@ -49,8 +49,8 @@ def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path
     remove(run, small, photo)
     head, columns, row = run("cache", "info").out
     assert re.fullmatch(rf"{re.escape(folder)}: 0\.0 MB of 8\.59 GB", head)
-    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "SIZE", "LAST", "USED"]
-    assert re.fullmatch(r"small +numpy +f32 +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
+    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST", "USED"]
+    assert re.fullmatch(r"small +numpy +f32 +1x3x\d+x\d+ +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
     facts = json.loads("".join(run("cache", "info", "--json").out))
     (entry,) = facts["entries"]
     assert list(facts) == ["folder", "bytes", "limit", "entries"]
@@ -67,7 +67,14 @@ def test_a_damaged_entry_is_shown_and_cleared(run: Command, small: Path, photo: 
     header.write_bytes(header.read_bytes()[:100])
     assert run("cache", "info").out[-1].startswith("damaged")
     (entry,) = json.loads("".join(run("cache", "info", "--json").out))["entries"]
-    assert entry["model"] is entry["licence"] is entry["model_sha256"] is None
+    assert [name for name, value in entry.items() if value is None] == [
+        "model",
+        "licence",
+        "model_sha256",
+        "backend",
+        "precision",
+    ]
+    assert entry["input_shapes"] == []
     run("cache", "clear")
     assert compiled.entries() == []
 
@@ -140,6 +147,35 @@ def test_why_a_model_is_not_kept_is_said_where_it_is_asked_for(
     assert remove(run, small, photo, "--quiet").err == []
     line = "nss-wgpu: the compiled model was not kept: [Errno 28] No space left on device"
     assert remove(run, small, photo, "-v").err[-1] == line
+
+
+def test_a_folder_that_cannot_be_made_or_has_no_room_is_said(
+    run: Command, small: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSS_CACHE_SIZE", "10")
+    assert "has no room for it" in remove(run, small, photo, "-v").err[-1]
+    monkeypatch.delenv("NSS_CACHE_SIZE")
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("NSS_CACHE_DIR", str(file))
+    assert remove(run, small, photo, "-q").err == []
+    line = (
+        f"nss-wgpu: the compiled model was not kept: {file / 'compiled'} cannot be written to, or has no room for it; "
+    )
+    assert remove(run, small, photo, "-v").err[-1].startswith(line)
+
+
+def test_what_cannot_be_deleted_is_said(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(run, small, photo)
+    (entry,) = compiled.entries()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.compiled.cache._remove", lambda _: 0)
+        outcome = run("cache", "clear")
+    assert (outcome.status, outcome.out) == (1, ["0.0 MB freed"])
+    assert f"{entry.bytes} bytes cannot be deleted" in outcome.err[0]
+    assert run("cache", "clear").status == 0
 
 
 def test_ctrl_c_while_an_entry_is_written_leaves_the_photo_and_no_entry(
