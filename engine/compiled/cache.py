@@ -24,6 +24,7 @@ from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
 from engine.compiled.model import CompiledModel, ModelOrigin, constant_sizes
 from engine.compiled.reader import header_bytes, read
+from engine.compiled.sources import source_state
 from engine.compiled.writer import write
 from engine.errors import EngineError
 from engine.version import __version__
@@ -41,7 +42,8 @@ _SHARD_TEXT = 128
 def cache_key(**parts: Any) -> str:
     """A key of a ModelCache: 64 hexadecimal digits that follow from all that decides what is compiled.
 
-    This engine's version and that of the format are part of it.
+    This engine's version and that of the format are part of it, and in a source tree the state of its files: a commit
+    changes no version.
 
     Args:
         parts: strings, numbers, booleans, None, and sequences, mappings and dataclasses of these.
@@ -49,7 +51,7 @@ def cache_key(**parts: Any) -> str:
     Raises:
         TypeError: a part is something else.
     """
-    document = {"engine": __version__, "format": FORMAT, "parts": parts}
+    document = {"engine": __version__, "format": FORMAT, "source": source_state(), "parts": parts}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

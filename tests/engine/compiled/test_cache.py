@@ -49,11 +49,11 @@ def test_a_key_follows_from_every_part_and_the_versions(monkeypatch: pytest.Monk
         cache_key(model="a", shape=(1, 3), caps=None),
         cache_key(engine="1", format=2),
     ]
-    for name, version in (("__version__", "9.9"), ("FORMAT", 9)):
+    for name, version in (("__version__", "9.9"), ("FORMAT", 9), ("source_state", lambda: "another")):
         with monkeypatch.context() as patch:
             patch.setattr(caches, name, version)
             keys.append(cache_key(model="a", shape=(1, 3), caps=PORTABLE))
-    assert len(set(keys)) == len(keys) == 8
+    assert len(set(keys)) == len(keys) == 9
     assert all(len(key) == 64 for key in keys)
     assert cache_key(caps=PORTABLE, shape=[1, 3], model="a") == keys[0]
     with pytest.raises(TypeError, match="cannot be part of a key"):
