@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -147,16 +147,17 @@ class ModelCache:
         remove_leftovers(self.folder)
         return sum(_remove(path) for path in self._all_paths())
 
-    def drop(self, model_sha256: str) -> int:
-        """Delete all that was compiled from the model with this digest; the bytes that were freed.
+    def drop(self, is_meant: Callable[[ModelOrigin], bool]) -> int:
+        """Delete all that was compiled from the models that are meant; the bytes that were freed.
 
-        What does not say which model it is from goes, too: it is damaged, and could be of that one.
+        What does not say which model it is from goes, too: it is damaged, or what a killed process had begun, and could
+        be of one of them.
         """
         remove_leftovers(self.folder)
         freed = 0
         for path in self._all_paths():
             entry = _entry(path)
-            if entry is None or entry.origin is None or (model_sha256 and entry.origin.sha256 == model_sha256):
+            if entry is None or entry.origin is None or is_meant(entry.origin):
                 freed += _remove(path)
         return freed
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nss.models.local_models import ResolvedModel
 
 DEFAULT_BYTES = 8 << 30
+MOST_BYTES = 1 << 62
 FORMAT = 1
 """Of the metadata, and of what the key is made of."""
 
@@ -40,7 +41,8 @@ def limit() -> int:
     number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
     if number is None:
         raise UsageError(f"NSS_CACHE_SIZE={text}: is no size; 500M, 2G, and 0 for no cache are possible")
-    return int(float(number[1]) * _UNITS[number[2].upper()])
+    # more than any disk has is as good as that, and infinity no integer
+    return int(min(float(number[1]) * _UNITS[number[2].upper()], float(MOST_BYTES)))
 
 
 def cache() -> engine.ModelCache | None:
@@ -113,28 +115,22 @@ def clear() -> int:
 def drop(names: Collection[str], digests: Collection[str]) -> int:
     """Remove what is kept of models by their names, or their files' SHA-256; the bytes that this frees.
 
-    What does not say of which model it is goes too. Raises as `cache`.
+    What does not say of which model it is goes too, as what a killed process had begun. Raises as `cache`.
     """
-    everything = _whole_cache()
-    nbytes = 0
-    for entry in everything.entries():
-        if _is_of(entry, names, digests) or entry.origin is None:
-            nbytes += entry.bytes
-            everything.discard(entry.key)
-    return nbytes
+    return _whole_cache().drop(lambda origin: _is_of(origin, names, digests))
 
 
 def nbytes(names: Collection[str], digests: Collection[str]) -> int:
     """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `cache`."""
-    return sum(entry.bytes for entry in entries() if _is_of(entry, names, digests))
+    return sum(entry.bytes for entry in entries() if entry.origin and _is_of(entry.origin, names, digests))
 
 
 def _whole_cache() -> engine.ModelCache:
     return engine.ModelCache(model_store.compiled_dir(), limit())
 
 
-def _is_of(entry: engine.CacheEntry, names: Collection[str], digests: Collection[str]) -> bool:
-    return entry.origin is not None and (entry.origin.name in names or entry.origin.sha256 in digests)
+def _is_of(origin: engine.ModelOrigin, names: Collection[str], digests: Collection[str]) -> bool:
+    return origin.name in names or origin.sha256 in digests
 
 
 def _data_files(model: ResolvedModel) -> list[str]:

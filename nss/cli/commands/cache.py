@@ -71,12 +71,13 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     from nss.models.weights.transfer import format_size
 
     used, limit = format_size(facts["bytes"]), format_size(facts["limit"])
-    lines = [f"{facts['folder']}: {used} of {limit}" if facts["limit"] else f"{facts['folder']}: {used}; off"]
+    lines = [f"{escaped(facts['folder'])}: {used}{f' of {limit}' if facts['limit'] else '; off'}"]
     if not facts["entries"]:
         return lines
     rows = [["MODEL", "BACKEND", "PRECISION", "SIZE", "LAST USED"]]
     for entry in facts["entries"]:
         name = escaped(entry["model"] or "damaged")
         last_used = entry["last_used"].replace("T", " ").replace("+00:00", " UTC")
-        rows.append([name, entry["backend"], entry["precision"], format_size(entry["bytes"]), last_used])
+        where = [escaped(entry["backend"]), escaped(entry["precision"])]
+        rows.append([name, *where, format_size(entry["bytes"]), last_used])
     return [*lines, *aligned(rows, numbers=(3,))]

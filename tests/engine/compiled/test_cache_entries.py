@@ -39,9 +39,9 @@ def test_entries_say_what_they_are_and_are_deleted_by_model(cache: ModelCache) -
     assert [entry.key for entry in cache.entries()] == [THIRD, OTHER, KEY]  # looking is no use
     # of another version, and still of that model
     rewrite(entry_of(cache, OTHER), lambda header: header.update(format=7, more=1))
-    assert cache.drop("") == cache.drop("ef" * 32) == 0
+    assert cache.drop(lambda origin: origin.name == "other") == 0
     before = sizes(cache.folder)
-    assert cache.drop("cd" * 32) == before - sizes(cache.folder)
+    assert cache.drop(lambda origin: origin.sha256 == "cd" * 32) == before - sizes(cache.folder)
     assert [entry.key for entry in cache.entries()] == [KEY]
     assert cache.clear() == entries[2].bytes
     assert list(cache.folder.iterdir()) == []
@@ -52,7 +52,17 @@ def test_what_may_be_of_a_deleted_model_goes_with_it(cache: ModelCache) -> None:
     cache.put(OTHER, gpu_model())
     (entry_of(cache, OTHER) / "model.json").write_bytes(b"damaged")
     assert [entry.origin is None for entry in cache.entries()] == [True, False]
-    assert cache.drop("cd" * 32) > 0
+    assert cache.drop(lambda _: False) > 0
+    assert [entry.key for entry in cache.entries()] == [KEY]
+
+
+def test_weights_that_a_killed_process_had_begun_to_write_go_with_any_model(cache: ModelCache) -> None:
+    cache.put(KEY, gpu_model())
+    begun = cache.folder / f".{'0' * 16}.tmp"
+    begun.mkdir()
+    (begun / "part").write_bytes(b"gated")
+    cache.drop(lambda _: False)
+    assert not begun.exists()
     assert [entry.key for entry in cache.entries()] == [KEY]
 
 

@@ -30,7 +30,15 @@ def key(path: Path, description: Any = None, **options: Any) -> str:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("", 8 << 30), ("0", 0), ("500M", 500 << 20), ("2G", 2 << 30), ("1.5 gib", 3 << 29), ("64kB", 64 << 10)],
+    [
+        ("", 8 << 30),
+        ("0", 0),
+        ("500M", 500 << 20),
+        ("2G", 2 << 30),
+        ("1.5 gib", 3 << 29),
+        ("64kB", 64 << 10),
+        ("9" * 400 + "T", 1 << 62),
+    ],
 )
 def test_the_size_is_read_in_the_forms_that_people_write(
     monkeypatch: pytest.MonkeyPatch, text: str, count: int
