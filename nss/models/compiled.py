@@ -30,6 +30,9 @@ MOST_BYTES = 1 << 62
 FORMAT = 1
 """Of the metadata, and of what the key is made of."""
 
+Stamps = tuple[tuple[int, int, int], ...]
+"""Size, modification time and inode of each file of a model, its own first."""
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -91,10 +94,10 @@ def remember_data_files(model: ResolvedModel, file: engine.ModelFile) -> None:
         model_store.write_state(_data_note(model), {"files": names})
 
 
-def stamps(model: ResolvedModel) -> tuple[tuple[int, int, int], ...]:
-    """Size, modification time and inode of each file of a model: what is read is of one key only if they stay.
+def stamps(model: ResolvedModel) -> Stamps:
+    """Those of the files as they are now: what is read is of one key only if they stay.
 
-    Raises OSError.
+    Raises OSError, and ModelUnavailableError.
     """
     if model.content is not None:
         return ()
