@@ -22,7 +22,7 @@ from typing import Any
 from engine.compiled.fields import Fields, HeaderError
 from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
-from engine.compiled.model import CompiledModel, ModelOrigin, constant_sizes
+from engine.compiled.model import ALIGNMENT, CompiledModel, ModelOrigin, constant_sizes
 from engine.compiled.reader import header_bytes, read
 from engine.compiled.sources import source_state
 from engine.compiled.writer import write
@@ -33,7 +33,10 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}")
 
 SHARD = 8 << 20
-"""Bytes of a shard of an entry: small, so that all cores share in hashing a model as it is opened."""
+"""Bytes of a shard of an entry, at least: small, so that all cores share in hashing a model as it is opened."""
+
+MOST_SHARDS = 32
+"""Shards of an entry: each holds a descriptor for as long as it is mapped, and a process may have but 256 on macOS."""
 
 _SHARD_TEXT = 128
 """Bytes of a header for each shard, at most."""
@@ -112,6 +115,8 @@ class ModelCache:
         """
         if self.get(key) is not None:
             return True
+        if any(os.path.lexists(path / NAME) and _is_own(path) for path in self._paths(key)):
+            return False  # it cannot be read now, which is not its fault
         try:
             needed = _bytes_needed(model)
             if needed > self.max_bytes:
@@ -120,7 +125,7 @@ class ModelCache:
             remove_leftovers(self.folder)
             self._make_room(self.max_bytes - needed)
             path = self.folder / f"{key}-{os.urandom(8).hex()}"
-            write(model, path, shard=SHARD, mode=0o700)
+            write(model, path, shard=_shard(model), mode=0o700)
         except OSError:
             return False
         # Of two processes that wrote the same, both see the second one, and both keep the one whose name is less.
@@ -209,8 +214,14 @@ class ModelCache:
         paths = sorted(self._all_paths(), key=_last_used)
         total = sum(map(_size, paths))
         for path in paths:
-            if path != keep and (total > max_bytes or not (path / NAME).exists()):
+            if path != keep and (total > max_bytes or not os.path.lexists(path / NAME)):
                 total -= _remove(path)
+
+
+def _shard(model: CompiledModel) -> int:
+    """The bytes of each shard of an entry but the last one."""
+    each = -(-starts(constant_sizes(model))[-1] // MOST_SHARDS)
+    return max(SHARD, -(-each // ALIGNMENT) * ALIGNMENT)
 
 
 def _bytes_needed(model: CompiledModel) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import stat
 from pathlib import Path
@@ -166,6 +168,31 @@ def test_a_full_disk_is_no_error_and_leaves_nothing(limit: int, cache: ModelCach
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(cache.folder.iterdir()) == []
     assert cache.put(KEY, large_model())
+
+
+def test_an_entry_for_which_there_are_no_descriptors_is_not_written_twice(
+    cache: ModelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    assert cache.put(KEY, gpu_model())
+    path = entry_of(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(caches, "read", exhausted)
+        assert cache.get(KEY) is None
+        assert not cache.put(KEY, gpu_model())
+    assert entry_of(cache) == path
+    assert cache.put(KEY, gpu_model())
+
+
+def test_a_large_model_has_few_shards(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "SHARD", 1024)
+    assert cache.put(KEY, large_model(100_004))
+    shards = [path.stat().st_size for path in entry_of(cache).glob("*.bin")]
+    assert 30 <= len(shards) <= caches.MOST_SHARDS
+    assert cache.put(OTHER, large_model(20_000))
+    assert max(path.stat().st_size for path in entry_of(cache, OTHER).glob("*.bin")) == 1024
 
 
 def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -139,6 +140,24 @@ def test_what_another_user_owns_is_not_trusted(place: str, cache: ModelCache) ->
     model = cache.get(KEY)
     assert model is not None
     assert not model.trusted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another: ENTRIES BY SUDO ARE NOT TESTED")
+def test_an_entry_that_sudo_left_keeps_its_user_from_nothing() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # other users may not enter pytest's
+        cache = ModelCache(Path(folder) / "cache", 1 << 30)
+        assert cache.put(OTHER, gpu_model())
+        assert cache.put(KEY, gpu_model())
+        for path in (Path(folder), cache.folder):
+            os.chown(path, 12345, 12345)
+        os.seteuid(12345)
+        try:
+            assert cache.get(KEY) is None
+            assert cache.put(KEY, gpu_model())
+            assert cache.get(KEY) is not None
+            assert [entry.key for entry in cache.entries()] == [KEY]
+        finally:
+            os.seteuid(0)
 
 
 def test_a_link_is_no_entry(cache: ModelCache, tmp_path: Path) -> None:
