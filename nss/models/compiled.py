@@ -53,7 +53,8 @@ def cache() -> engine.ModelCache | None:
 
     Raises UsageError where ``NSS_CACHE_SIZE`` is no size, and ModelUnavailableError as `model_store.compiled_dir`.
     """
-    return _whole_cache() if limit() else None
+    max_bytes = limit()
+    return engine.ModelCache(model_store.compiled_dir(), max_bytes) if max_bytes else None
 
 
 def key(model: ResolvedModel, description: Description, *, shape: Sequence[int] | None, place: engine.Place) -> str:
@@ -106,30 +107,31 @@ def stamps(model: ResolvedModel) -> Stamps:
 
 
 def entries() -> list[engine.CacheEntry]:
-    """What is kept, the most recently used first, also where the cache is off. Raises as `cache`."""
+    """What is kept, the most recently used first, also where the cache is off. Raises as `model_store.compiled_dir`."""
     return _whole_cache().entries()
 
 
 def clear() -> int:
-    """Remove everything that is kept; the bytes that this frees. Raises as `cache`."""
+    """Remove everything that is kept; the bytes that this frees. Raises as `entries`."""
     return _whole_cache().clear()
 
 
 def drop(names: Collection[str], digests: Collection[str]) -> int:
     """Remove what is kept of models by their names, or their files' SHA-256; the bytes that this frees.
 
-    What does not say of which model it is goes too, as what a killed process had begun. Raises as `cache`.
+    What does not say of which model it is goes too, as what a killed process had begun. Raises as `entries`.
     """
     return _whole_cache().drop(lambda origin: _is_of(origin, names, digests))
 
 
 def nbytes(names: Collection[str], digests: Collection[str]) -> int:
-    """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `cache`."""
+    """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `entries`."""
     return sum(entry.bytes for entry in entries() if entry.origin and _is_of(entry.origin, names, digests))
 
 
 def _whole_cache() -> engine.ModelCache:
-    return engine.ModelCache(model_store.compiled_dir(), limit())
+    """The cache to look into and to delete from, whatever may be put there."""
+    return engine.ModelCache(model_store.compiled_dir(), 0)
 
 
 def _is_of(origin: engine.ModelOrigin, names: Collection[str], digests: Collection[str]) -> bool:

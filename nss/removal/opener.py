@@ -105,29 +105,32 @@ class Opener:
         with self._saving:
             while self._unsaved:
                 try:
-                    self._save(self._unsaved.pop())
+                    reason = self._save(self._unsaved.pop()) or reason
                 except (engine.EngineError, NssError, OSError, MemoryError) as error:
                     reason = one_line(error)
         return reason
 
     def forget(self) -> None:
         """Remove what is kept of the model: its interface has proved wrong."""
-        self._unsaved.clear()
         if self._cache is not None and self._is_own_process:
             with self._saving:
+                self._unsaved.clear()
+                self._interface_of = ""  # what is compiled from now on is not kept either
                 compiled.drop((), (self._model.sha256,))
 
     @property
     def _is_own_process(self) -> bool:
         return self._process == os.getpid()
 
-    def _save(self, unsaved: _Unsaved) -> None:
+    def _save(self, unsaved: _Unsaved) -> str | None:
         key = self._key(unsaved.options, unsaved.shape)
         if self._cache is None or key is None or not self._is_same(unsaved):
-            return
-        self._cache.put(key, unsaved.model)
+            return None
+        if not self._cache.put(key, unsaved.model):
+            return f"{self._cache.folder} cannot be written, or 'nss-wgpu cache info' says that it has no room for it"
         if not self._is_same(unsaved):  # `models remove` has come meanwhile, and found no entry
             self._cache.discard(key)
+        return None
 
     def _is_same(self, unsaved: _Unsaved) -> bool:
         """Whether the model's files are those that were read."""

@@ -53,6 +53,8 @@ def test_what_is_no_size_is_said(monkeypatch: pytest.MonkeyPatch, text: str) -> 
     monkeypatch.setenv("NSS_CACHE_SIZE", text)
     with pytest.raises(UsageError, match="NSS_CACHE_SIZE="):
         compiled.limit()
+    assert compiled.entries() == []  # what is kept can be seen and deleted all the same
+    assert compiled.clear() == compiled.drop(("mine",), ()) == 0
 
 
 def test_the_key_follows_from_what_decides_the_plan_and_the_interface(tmp_path: Path) -> None:

@@ -163,51 +163,9 @@ def test_what_cannot_be_kept_does_no_harm(path: Path, is_raised: bool, monkeypat
     monkeypatch.setattr(engine.ModelCache, "put", put)
     with Remover(path, backend="numpy", quiet=True) as remover:
         mask = remover.finish(remover.infer(remover.prepare(PHOTO))).mask
-        assert remover.store() == ("[Errno 28] No space left on device" if is_raised else None)
+        reason = remover.store() or ""
+        assert ("No space left on device" if is_raised else "cannot be written") in reason
     assert np.array_equal(remove(path, cache=False)[0], mask)
-
-
-def test_a_model_that_changes_while_it_is_open_is_not_kept(path: Path) -> None:
-    with Remover(path, backend="numpy", quiet=True) as remover:
-        remover.infer(remover.prepare(PHOTO))
-        save_model(path.with_name("new.onnx"), probability()).replace(path)
-    assert compiled.entries() == []
-
-
-def test_a_model_that_is_replaced_while_it_is_read_is_kept_under_neither_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inverse = [node("Conv", "x w", "logits"), node("Neg", "logits", "inverse"), node("Sigmoid", "inverse", "y")]
-    other = save_model(path.with_name("new.onnx"), inverse)
-    plain = model_reading.read_file
-
-    def read_and_replace(model: Any) -> engine.ModelFile:
-        file = plain(model)
-        if other.exists():
-            other.replace(path)
-        return file
-
-    monkeypatch.setattr(model_reading, "read_file", read_and_replace)
-    before, _ = remove(path)
-    assert compiled.entries() == []
-    after, _ = remove(path)
-    assert np.array_equal(remove(path, cache=False)[0], after)
-    assert not np.array_equal(before, after)
-
-
-def test_a_model_that_is_removed_while_its_entry_is_written_leaves_none(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put = engine.ModelCache.put
-
-    def put_and_remove(cache: engine.ModelCache, key: str, model: engine.CompiledModel) -> bool:
-        assert put(cache, key, model)
-        path.unlink()
-        return True
-
-    monkeypatch.setattr(engine.ModelCache, "put", put_and_remove)
-    remove(path)
-    assert compiled.entries() == []
 
 
 def test_nothing_is_kept_before_a_result_or_by_a_signal(path: Path) -> None:
@@ -250,18 +208,6 @@ def test_each_shape_has_an_entry(tmp_path: Path, unread: list[str]) -> None:
         cache.discard(entry.key)
     assert all(map(np.array_equal, first, masks()))
     assert len(unread) == reads + 1  # for whichever shapes are missing
-
-
-def test_another_file_is_not_kept_with_the_interface_of_the_first(tmp_path: Path) -> None:
-    path = save_model(tmp_path / "mine.onnx", probability(), inputs={"x": [1, 3, "h", "w"]})
-    config = {**UNIT, "size": "longest:32/8"}
-    remove(path, PHOTO[:, :24], model_config=config)
-    with Remover(path, backend="numpy", quiet=True, model_config=config) as remover:
-        inverse = [node("Conv", "x w", "logits"), node("Neg", "logits", "inverse"), node("Sigmoid", "inverse", "y")]
-        save_model(tmp_path / "new.onnx", inverse, inputs={"x": [1, 3, "h", "w"]}).replace(path)
-        before = [entry.key for entry in compiled.entries()]
-        remover.remove(PHOTO.transpose(1, 0, 2))
-    assert [entry.key for entry in compiled.entries()] == before
 
 
 def test_a_photo_that_proves_a_trial_wrong_takes_the_entry_along(tmp_path: Path) -> None:
