@@ -113,9 +113,10 @@ class ModelCache:
         ``max_bytes`` alone is not kept, and nothing is left of one that could not be written.
         Raises EngineError where ``key`` is none of ``cache_key``, and what ``model.weights`` raises.
         """
+        paths = self._paths(key)  # before it looks into them: another process may add one meanwhile
         if self.get(key) is not None:
             return True
-        if any(os.path.lexists(path / NAME) and _is_own(path) for path in self._paths(key)):
+        if any(os.path.lexists(path / NAME) and _is_own(path) for path in paths):
             return False  # it cannot be read now, which is not its fault
         try:
             needed = _bytes_needed(model)
