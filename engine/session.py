@@ -149,7 +149,12 @@ class Session:
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
                 source = _compiled(read.graph, self._target, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
-            self._executor, device = _executor(source, self._target)
+            try:
+                self._executor, device = _executor(source, self._target)
+            except Exception:
+                if isinstance(model, CompiledModel):
+                    verification.wait()  # damaged weights may be refused in any words
+                raise
             if isinstance(model, CompiledModel):
                 try:
                     verification.wait()

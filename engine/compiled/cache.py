@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -22,8 +22,9 @@ from typing import Any
 from engine.compiled.fields import Fields, HeaderError
 from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
-from engine.compiled.model import CompiledModel, ModelOrigin, constant_sizes
+from engine.compiled.model import ALIGNMENT, CompiledModel, ModelOrigin, constant_sizes
 from engine.compiled.reader import header_bytes, read
+from engine.compiled.sources import source_state
 from engine.compiled.writer import write
 from engine.errors import EngineError
 from engine.version import __version__
@@ -32,7 +33,10 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}")
 
 SHARD = 8 << 20
-"""Bytes of a shard of an entry: small, so that all cores share in hashing a model as it is opened."""
+"""Bytes of a shard of an entry, at least: small, so that all cores share in hashing a model as it is opened."""
+
+MOST_SHARDS = 32
+"""Shards of an entry: each holds a descriptor for as long as it is mapped, and a process may have but 256 on macOS."""
 
 _SHARD_TEXT = 128
 """Bytes of a header for each shard, at most."""
@@ -41,7 +45,8 @@ _SHARD_TEXT = 128
 def cache_key(**parts: Any) -> str:
     """A key of a ModelCache: 64 hexadecimal digits that follow from all that decides what is compiled.
 
-    This engine's version and that of the format are part of it.
+    This engine's version and that of the format are part of it, and in a source tree the state of its files: a commit
+    changes no version.
 
     Args:
         parts: strings, numbers, booleans, None, and sequences, mappings and dataclasses of these.
@@ -49,7 +54,7 @@ def cache_key(**parts: Any) -> str:
     Raises:
         TypeError: a part is something else.
     """
-    document = {"engine": __version__, "format": FORMAT, "parts": parts}
+    document = {"engine": __version__, "format": FORMAT, "source": source_state(), "parts": parts}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -109,8 +114,11 @@ class ModelCache:
         ``max_bytes`` alone is not kept, and nothing is left of one that could not be written.
         Raises EngineError where ``key`` is none of ``cache_key``, and what ``model.weights`` raises.
         """
+        paths = self._paths(key)  # before it looks into them: another process may add one meanwhile
         if self.get(key) is not None:
             return True
+        if any(os.path.lexists(path / NAME) and _is_own(path) for path in paths):
+            return False  # it cannot be read now, which is not its fault
         try:
             needed = _bytes_needed(model)
             if needed > self.max_bytes:
@@ -119,7 +127,7 @@ class ModelCache:
             remove_leftovers(self.folder)
             self._make_room(self.max_bytes - needed)
             path = self.folder / f"{key}-{os.urandom(8).hex()}"
-            write(model, path, shard=SHARD, mode=0o700)
+            write(model, path, shard=_shard(model), mode=0o700)
         except OSError:
             return False
         # Of two processes that wrote the same, both see the second one, and both keep the one whose name is less.
@@ -146,16 +154,17 @@ class ModelCache:
         remove_leftovers(self.folder)
         return sum(_remove(path) for path in self._all_paths())
 
-    def drop(self, model_sha256: str) -> int:
-        """Delete all that was compiled from the model with this digest; the bytes that were freed.
+    def drop(self, is_meant: Callable[[ModelOrigin], bool]) -> int:
+        """Delete all that was compiled from the models that are meant; the bytes that were freed.
 
-        What does not say which model it is from goes, too: it is damaged, and could be of that one.
+        What does not say which model it is from goes, too: it is damaged, or what a killed process had begun, and could
+        be of one of them.
         """
         remove_leftovers(self.folder)
         freed = 0
         for path in self._all_paths():
             entry = _entry(path)
-            if entry is None or entry.origin is None or (model_sha256 and entry.origin.sha256 == model_sha256):
+            if entry is None or entry.origin is None or is_meant(entry.origin):
                 freed += _remove(path)
         return freed
 
@@ -207,8 +216,14 @@ class ModelCache:
         paths = sorted(self._all_paths(), key=_last_used)
         total = sum(map(_size, paths))
         for path in paths:
-            if path != keep and (total > max_bytes or not (path / NAME).exists()):
+            if path != keep and (total > max_bytes or not os.path.lexists(path / NAME)):
                 total -= _remove(path)
+
+
+def _shard(model: CompiledModel) -> int:
+    """The bytes of each shard of an entry but the last one."""
+    each = -(-starts(constant_sizes(model))[-1] // MOST_SHARDS)
+    return max(SHARD, -(-each // ALIGNMENT) * ALIGNMENT)
 
 
 def _bytes_needed(model: CompiledModel) -> int:

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from nss.models.local_models import ResolvedModel
 
 DEFAULT_BYTES = 8 << 30
+MOST_BYTES = 1 << 62
 FORMAT = 1
 """Of the metadata, and of what the key is made of."""
+
+Stamps = tuple[tuple[int, int, int], ...]
+"""Size, modification time and inode of each file of a model, its own first."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -40,7 +44,8 @@ def limit() -> int:
     number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
     if number is None:
         raise UsageError(f"NSS_CACHE_SIZE={text}: is no size; 500M, 2G, and 0 for no cache are possible")
-    return int(float(number[1]) * _UNITS[number[2].upper()])
+    # more than any disk has is as good as that, and infinity no integer
+    return int(min(float(number[1]) * _UNITS[number[2].upper()], float(MOST_BYTES)))
 
 
 def cache() -> engine.ModelCache | None:
@@ -48,7 +53,8 @@ def cache() -> engine.ModelCache | None:
 
     Raises UsageError where ``NSS_CACHE_SIZE`` is no size, and ModelUnavailableError as `model_store.compiled_dir`.
     """
-    return _whole_cache() if limit() else None
+    max_bytes = limit()
+    return engine.ModelCache(model_store.compiled_dir(), max_bytes) if max_bytes else None
 
 
 def key(model: ResolvedModel, description: Description, *, shape: Sequence[int] | None, place: engine.Place) -> str:
@@ -89,10 +95,10 @@ def remember_data_files(model: ResolvedModel, file: engine.ModelFile) -> None:
         model_store.write_state(_data_note(model), {"files": names})
 
 
-def stamps(model: ResolvedModel) -> tuple[tuple[int, int, int], ...]:
-    """Size, modification time and inode of each file of a model: what is read is of one key only if they stay.
+def stamps(model: ResolvedModel) -> Stamps:
+    """Those of the files as they are now: what is read is of one key only if they stay.
 
-    Raises OSError.
+    Raises OSError, and ModelUnavailableError.
     """
     if model.content is not None:
         return ()
@@ -101,32 +107,26 @@ def stamps(model: ResolvedModel) -> tuple[tuple[int, int, int], ...]:
 
 
 def entries() -> list[engine.CacheEntry]:
-    """What is kept, the most recently used first, also where the cache is off. Raises as `cache`."""
+    """What is kept, the most recently used first, also where the cache is off. Raises as `model_store.compiled_dir`."""
     return _whole_cache().entries()
 
 
 def clear() -> int:
-    """Remove everything that is kept; the bytes that this frees. Raises as `cache`."""
+    """Remove everything that is kept; the bytes that this frees. Raises as `entries`."""
     return _whole_cache().clear()
 
 
 def drop(names: Collection[str], digests: Collection[str]) -> int:
     """Remove what is kept of models by their names, or their files' SHA-256; the bytes that this frees.
 
-    What does not say of which model it is goes too. Raises as `cache`.
+    What does not say of which model it is goes too, as what a killed process had begun. Raises as `entries`.
     """
-    everything = _whole_cache()
-    nbytes = 0
-    for entry in everything.entries():
-        if _is_of(entry, names, digests) or entry.origin is None:
-            nbytes += entry.bytes
-            everything.discard(entry.key)
-    return nbytes
+    return _whole_cache().drop(lambda origin: _is_of(origin, names, digests))
 
 
 def nbytes(names: Collection[str], digests: Collection[str]) -> int:
-    """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `cache`."""
-    return sum(entry.bytes for entry in entries() if _is_of(entry, names, digests))
+    """The bytes that are kept of models by their names, or their files' SHA-256. Raises as `entries`."""
+    return sum(entry.bytes for entry in entries() if entry.origin and _is_of(entry.origin, names, digests))
 
 
 def check_deleted(nbytes: int) -> None:
@@ -138,11 +138,12 @@ def check_deleted(nbytes: int) -> None:
 
 
 def _whole_cache() -> engine.ModelCache:
-    return engine.ModelCache(model_store.compiled_dir(), limit())
+    """The cache to look into and to delete from, whatever may be put there."""
+    return engine.ModelCache(model_store.compiled_dir(), 0)
 
 
-def _is_of(entry: engine.CacheEntry, names: Collection[str], digests: Collection[str]) -> bool:
-    return entry.origin is not None and (entry.origin.name in names or entry.origin.sha256 in digests)
+def _is_of(origin: engine.ModelOrigin, names: Collection[str], digests: Collection[str]) -> bool:
+    return origin.name in names or origin.sha256 in digests
 
 
 def _data_files(model: ResolvedModel) -> list[str]:

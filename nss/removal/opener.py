@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Unsaved:
-    """A model that was compiled, and not kept yet: for which key, and of which state of its files."""
+    """A model that was compiled, and not kept yet: for which key, and of which files, as they were before."""
 
     options: RunOptions
     shape: Shape | None
     model: engine.CompiledModel
     sha256: str
-    stamps: tuple[tuple[int, int, int], ...]
+    stamps: compiled.Stamps
 
 
 class Opener:
@@ -59,6 +59,8 @@ class Opener:
         self._cache = compiled.cache() if use_cache else None
         self._file: engine.ModelFile | None = None
         self._unsaved: list[_Unsaved] = []
+        self._stamps: compiled.Stamps = ()
+        self._interface_of = ""  # the SHA-256 of the file that has it
         self._saving, self._process = threading.Lock(), os.getpid()
         self._is_known = False
 
@@ -103,30 +105,41 @@ class Opener:
         with self._saving:
             while self._unsaved:
                 try:
-                    self._save(self._unsaved.pop())
+                    reason = self._save(self._unsaved.pop()) or reason
                 except (engine.EngineError, NssError, OSError, MemoryError) as error:
                     reason = one_line(error)
         return reason
 
     def forget(self) -> None:
         """Remove what is kept of the model: its interface has proved wrong."""
-        self._unsaved.clear()
         if self._cache is not None and self._is_own_process:
             with self._saving:
+                self._unsaved.clear()
+                self._interface_of = ""  # what is compiled from now on is not kept either
                 compiled.drop((), (self._model.sha256,))
 
     @property
     def _is_own_process(self) -> bool:
         return self._process == os.getpid()
 
-    def _save(self, unsaved: _Unsaved) -> None:
+    def _save(self, unsaved: _Unsaved) -> str | None:
         key = self._key(unsaved.options, unsaved.shape)
-        is_same = unsaved.sha256 == self._model.sha256 and unsaved.stamps == compiled.stamps(self._model)
-        if self._cache is not None and key is not None and is_same and not self._cache.put(key, unsaved.model):
-            raise NssError(
+        if self._cache is None or key is None or not self._is_same(unsaved):
+            return None
+        if not self._cache.put(key, unsaved.model):
+            return (
                 f"{self._cache.folder} cannot be written to, or has no room for it; "
                 "NSS_CACHE_DIR names another folder, and NSS_CACHE_SIZE how much it may take"
             )
+        if not self._is_same(unsaved):  # `models remove` has come meanwhile, and found no entry
+            self._cache.discard(key)
+        return None
+
+    def _is_same(self, unsaved: _Unsaved) -> bool:
+        """Whether the model's files are those that were read."""
+        with suppress(OSError, NssError):
+            return unsaved.sha256 == self._interface_of and unsaved.stamps == compiled.stamps(self._model)
+        return False
 
     def _from_cache(self, options: RunOptions, shape: Shape | None) -> engine.Session | None:
         """The session of an entry; None without one, or where it cannot be used."""
@@ -143,6 +156,7 @@ class Opener:
         session.info = replace(session.info, reason=options.place().reason)
         if not self._is_known:
             self.resolved_interface, self._is_known = resolved_interface, True
+            self._interface_of = model.origin.sha256
         return session
 
     def _key(self, options: RunOptions, shape: Shape | None) -> str | None:
@@ -157,22 +171,32 @@ class Opener:
 
         if self._file is not None:
             return self._file
+        before = self._look()
         if self._is_known:
             file = read_file(self._model)
         else:
             file, self.resolved_interface = read(self._model, self._user_description)
             self._is_known = True
-            if self._cache is not None:
-                compiled.remember_data_files(self._model, file)
+            with suppress(OSError, NssError):
+                if self._cache is not None and before == self._look():
+                    compiled.remember_data_files(self._model, file)
+                    self._interface_of = compiled.sha256_of(self._model)
+        self._stamps = before + self._look()[len(before) :]  # those of weights, whose names the file has said
         # only where the size follows the photo is it needed again
         self._file = file if isinstance(self.resolved_interface.interface.size, EdgeSize) else None
         return file
+
+    def _look(self) -> compiled.Stamps:
+        """The stamps of the model's files; none where nothing is kept, or that is nothing to look at."""
+        with suppress(OSError, NssError):
+            return () if self._cache is None else compiled.stamps(self._model)
+        return ()
 
     def _compile(self, file: engine.ModelFile, options: RunOptions, shape: Shape | None) -> engine.Session:
         from nss.removal.model_reading import bindings
 
         interface = self.resolved_interface.interface
-        if self._cache is None:
+        if self._cache is None or not self._is_own_process:
             return options.session(file, **bindings(file, interface, shape))
         session = options.session(file, keep_compiled=True, **bindings(file, interface, shape))
         if (model := session.compiled) is not None:
@@ -191,4 +215,4 @@ class Opener:
             )
             # each holds a file that is mapped, or weights
             self._unsaved = self._unsaved[1 - sessions.MOST :]
-            self._unsaved.append(_Unsaved(options, shape, model, sha256, compiled.stamps(self._model)))
+            self._unsaved.append(_Unsaved(options, shape, model, sha256, self._stamps))

@@ -11,6 +11,7 @@ import pytest
 
 import engine
 from engine import ModelError, Session
+from tests.engine import models
 from tests.engine.models import U2NETP, with_image_side
 from tests.project import environment
 
@@ -61,3 +62,14 @@ def test_a_damaged_weight_is_refused(model: bytes, tmp_path: Path) -> None:
     shard.write_bytes(content)
     with pytest.raises(ModelError, match="SHA-256"):
         Session(engine.load_compiled(folder))
+
+
+@pytest.mark.parametrize("scale", [1e12, np.nan])
+def test_damaged_weights_are_blamed_for_what_opening_makes_of_them(scale: float, tmp_path: Path) -> None:
+    scales = np.array([1, 1, 2, 2], np.float32)
+    proto = models.model([models.node("Resize", "x - scales", "y")], {"x": [1, 1, 4, 4]}, "y", {"scales": scales})
+    engine.save_compiled(engine.compile(proto.SerializeToString(), backend="numpy"), tmp_path / "m")
+    (shard,) = (tmp_path / "m").glob("*.bin")
+    shard.write_bytes(np.full(shard.stat().st_size // 4, scale, np.float32).tobytes())
+    with pytest.raises(ModelError, match=r"\.bin is damaged: its SHA-256 is another"):
+        Session(engine.load_compiled(tmp_path / "m", trust=True))

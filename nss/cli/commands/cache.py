@@ -73,7 +73,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     from nss.models.weights.transfer import format_size
 
     used, limit = format_size(facts["bytes"]), format_size(facts["limit"])
-    lines = [f"{facts['folder']}: {used} of {limit}" if facts["limit"] else f"{facts['folder']}: {used}; off"]
+    lines = [f"{escaped(facts['folder'])}: {used}{f' of {limit}' if facts['limit'] else '; off'}"]
     if not facts["entries"]:
         return lines
     rows = [["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST USED"]]
@@ -81,6 +81,6 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         name = escaped(entry["model"] or "damaged")
         last_used = entry["last_used"].replace("T", " ").replace("+00:00", " UTC")
         shapes = ", ".join("x".join(map(str, shape)) for shape in entry["input_shapes"])
-        what = [entry["backend"] or "", entry["precision"] or "", shapes]
+        what = [escaped(entry["backend"] or ""), escaped(entry["precision"] or ""), shapes]
         rows.append([name, *what, format_size(entry["bytes"]), last_used])
     return [*lines, *aligned(rows, numbers=(4,))]

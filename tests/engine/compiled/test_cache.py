@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import stat
 from pathlib import Path
@@ -49,11 +51,11 @@ def test_a_key_follows_from_every_part_and_the_versions(monkeypatch: pytest.Monk
         cache_key(model="a", shape=(1, 3), caps=None),
         cache_key(engine="1", format=2),
     ]
-    for name, version in (("__version__", "9.9"), ("FORMAT", 9)):
+    for name, version in (("__version__", "9.9"), ("FORMAT", 9), ("source_state", lambda: "another")):
         with monkeypatch.context() as patch:
             patch.setattr(caches, name, version)
             keys.append(cache_key(model="a", shape=(1, 3), caps=PORTABLE))
-    assert len(set(keys)) == len(keys) == 8
+    assert len(set(keys)) == len(keys) == 9
     assert all(len(key) == 64 for key in keys)
     assert cache_key(caps=PORTABLE, shape=[1, 3], model="a") == keys[0]
     with pytest.raises(TypeError, match="cannot be part of a key"):
@@ -168,13 +170,38 @@ def test_a_full_disk_is_no_error_and_leaves_nothing(limit: int, cache: ModelCach
     assert cache.put(KEY, large_model())
 
 
+def test_an_entry_for_which_there_are_no_descriptors_is_not_written_twice(
+    cache: ModelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    assert cache.put(KEY, gpu_model())
+    path = entry_of(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(caches, "read", exhausted)
+        assert cache.get(KEY) is None
+        assert not cache.put(KEY, gpu_model())
+    assert entry_of(cache) == path
+    assert cache.put(KEY, gpu_model())
+
+
+def test_a_large_model_has_few_shards(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "SHARD", 1024)
+    assert cache.put(KEY, large_model(100_004))
+    shards = [path.stat().st_size for path in entry_of(cache).glob("*.bin")]
+    assert 30 <= len(shards) <= caches.MOST_SHARDS
+    assert cache.put(OTHER, large_model(20_000))
+    assert max(path.stat().st_size for path in entry_of(cache, OTHER).glob("*.bin")) == 1024
+
+
 def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         cache = ModelCache(folder, LARGE)
         assert not cache.put(KEY, gpu_model())
         assert cache.get(KEY) is None
-        assert (cache.entries(), cache.clear(), cache.drop("ab" * 32)) == ([], 0, 0)
+        assert (cache.entries(), cache.clear(), cache.drop(lambda _: True)) == ([], 0, 0)
 
 
 def test_an_interrupted_put_leaves_nothing(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:

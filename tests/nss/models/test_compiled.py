@@ -30,7 +30,15 @@ def key(path: Path, description: Any = None, **options: Any) -> str:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("", 8 << 30), ("0", 0), ("500M", 500 << 20), ("2G", 2 << 30), ("1.5 gib", 3 << 29), ("64kB", 64 << 10)],
+    [
+        ("", 8 << 30),
+        ("0", 0),
+        ("500M", 500 << 20),
+        ("2G", 2 << 30),
+        ("1.5 gib", 3 << 29),
+        ("64kB", 64 << 10),
+        ("9" * 400 + "T", 1 << 62),
+    ],
 )
 def test_the_size_is_read_in_the_forms_that_people_write(
     monkeypatch: pytest.MonkeyPatch, text: str, count: int
@@ -45,6 +53,8 @@ def test_what_is_no_size_is_said(monkeypatch: pytest.MonkeyPatch, text: str) -> 
     monkeypatch.setenv("NSS_CACHE_SIZE", text)
     with pytest.raises(UsageError, match="NSS_CACHE_SIZE="):
         compiled.limit()
+    assert compiled.entries() == []  # what is kept can be seen and deleted all the same
+    assert compiled.clear() == compiled.drop(("mine",), ()) == 0
 
 
 def test_the_key_follows_from_what_decides_the_plan_and_the_interface(tmp_path: Path) -> None:

@@ -169,13 +169,6 @@ def test_what_cannot_be_kept_does_no_harm(path: Path, is_raised: bool, monkeypat
     assert np.array_equal(remove(path, cache=False)[0], mask)
 
 
-def test_a_model_that_changes_while_it_is_open_is_not_kept(path: Path) -> None:
-    with Remover(path, backend="numpy", quiet=True) as remover:
-        remover.infer(remover.prepare(PHOTO))
-        save_model(path.with_name("new.onnx"), probability()).replace(path)
-    assert compiled.entries() == []
-
-
 def test_nothing_is_kept_before_a_result_or_by_a_signal(path: Path) -> None:
     with Remover(path, backend="numpy", quiet=True):
         pass

@@ -43,6 +43,11 @@ def remove(run: Command, model: Path, photo: Path, *options: object) -> Outcome:
     return outcome
 
 
+def test_a_folder_of_any_name_is_one_line(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NSS_CACHE_DIR", str(tmp_path / "a\nb"))
+    assert run("cache", "info").out == [f"{tmp_path}/a\\nb/compiled: 0.0 MB of 8.59 GB"]
+
+
 def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path) -> None:
     folder = str(model_store.compiled_dir())
     assert run("cache", "info").out == [f"{folder}: 0.0 MB of 8.59 GB"]
