@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 
 import numpy as np
 
-from engine.caps import Caps
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
@@ -315,9 +314,10 @@ def _pass_target(target: Target, precision: str) -> PassTarget:
         from engine.graph.target import ANY
 
         return ANY
+    from engine.gpu.device.capabilities import caps_of
     from engine.gpu.plan.target import WebgpuTarget
 
-    return WebgpuTarget(Caps(target.adapter.limits), precision == "f16")
+    return WebgpuTarget(caps_of(target.adapter, matrix_units=False), precision == "f16")
 
 
 def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, str]:
@@ -342,7 +342,7 @@ def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, 
 def _uses_matrix_units(model: CompiledModel) -> bool:
     if not isinstance(model.plan, GpuPlan):
         return False
-    from engine.gpu.plan.limits import MATRIX_FEATURE
+    from engine.caps import MATRIX_FEATURE
 
     return MATRIX_FEATURE in model.plan.needs.features
 

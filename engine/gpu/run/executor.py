@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.caps import MATRIX_FEATURE
 from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
 from engine.errors import TooLargeError
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.device import Device
-from engine.gpu.plan.limits import MATRIX_FEATURE, check_needs, staged
+from engine.gpu.plan.limits import check_needs, staged
 from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, storage_array
 from engine.gpu.run.profile import Recorded, command_seconds, run_seconds
 from engine.gpu.run.submissions import Submissions

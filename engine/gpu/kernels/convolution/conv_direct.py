@@ -18,7 +18,6 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
     node, window = layer.node, layer.window
     x, w, x_zero = layer.x, lowering.factor(node, 1), layer.zero
     w_zero = lowering.optional(node, 3) if layer.integer else None
-    channel_vectors = dict(layer.channel_vectors)
     zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]
     inputs = [x, w, *(operand.tensor for operand in zeros)]
     epilogue, y, target = prepare(
@@ -26,7 +25,7 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
         tree,
         last,
         prelude=layer.prelude,
-        channel_vectors=channel_vectors,
+        channel_vectors=layer.channel_vectors,
         inputs=inputs,
         groups=node.output.shape[1],
     )

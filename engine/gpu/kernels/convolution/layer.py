@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.caps import PORTABLE_LIMITS
 from engine.gpu.lowering.epilogue import pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.rules import expression
@@ -17,8 +18,8 @@ from engine.ops.conv import conv_window
 from engine.ops.fused_conv import activation_of
 from engine.ops.window import Window
 
-MAX_TILES = 65535
-"""Workgroups along one dimension of a grid at the most, on every implementation."""
+MAX_TILES = PORTABLE_LIMITS["max-compute-workgroups-per-dimension"]
+"""Workgroups along one dimension of a grid that every implementation allows."""
 
 WIDEST_TILE = 64
 """Output channels of the widest tile of conv.wgsl that every layer fits."""
