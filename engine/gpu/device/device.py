@@ -16,7 +16,7 @@ from engine.compiled.model import CompiledProgram, Piece
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
 from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
-from engine.gpu.device.base import Command
+from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.compiler import Compiler
 from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
@@ -198,7 +198,7 @@ class Device:
     def replay(
         self,
         encoder: Any,
-        commands: Sequence[Command],
+        commands: Sequence[BoundCommand],
         timestamp_writes: Mapping[str, Any] | None = None,
     ) -> None:
         """Record one compute pass of (pipeline, bind group, workgroups)."""

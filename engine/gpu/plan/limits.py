@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import prod
 
 from engine.caps import MATRIX_FEATURE, Caps
-from engine.compiled.model import Command, CompiledProgram, Needs
+from engine.compiled.model import Command, CompiledProgram, Grid, Needs
 from engine.errors import BackendError, TooLargeError
-from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Grid, fold_grid
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, fold_grid
 from engine.gpu.program.tensor import Slot, Tensor
 
 LARGEST_INTEGER = 2**31 - 1
