@@ -36,7 +36,6 @@ class Device:
     def __init__(self, adapter: Adapter, *, checked: bool = False) -> None:
         self.adapter, self.checked = adapter, checked
         self.implementation = IMPLEMENTATIONS[adapter.implementation]
-        self.limits = dict(adapter.limits)
         self.f16, self.timestamps = adapter.f16, adapter.timestamps
         self._pipelines: dict[tuple[str, bool], Future[Any]] = {}
         self._lost: str | None = None
