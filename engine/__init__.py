@@ -25,6 +25,9 @@ from engine.errors import (
 from engine.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from engine.backend import Place as Place
+    from engine.backend import open_ahead as open_ahead
+    from engine.backend import place as place
     from engine.caps import Caps as Caps
     from engine.compiled.cache import CacheEntry as CacheEntry
     from engine.compiled.cache import ModelCache as ModelCache
@@ -52,9 +55,6 @@ if TYPE_CHECKING:
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
-    from engine.target import Place as Place
-    from engine.target import open_ahead as open_ahead
-    from engine.target import place as place
 
 __all__ = [
     "BackendError",
@@ -109,7 +109,7 @@ _MODULES = {
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
     "ParityReport": "parity",
-    "Place": "target",
+    "Place": "backend",
     "Session": "session",
     "SessionInfo": "session",
     "TensorInfo": "session",
@@ -122,8 +122,8 @@ _MODULES = {
     "environment": "provenance",
     "in_child": "forks",
     "load_compiled": "compiled.reader",
-    "open_ahead": "target",
-    "place": "target",
+    "open_ahead": "backend",
+    "place": "backend",
     "remember_adapters": "gpu.device.memory",
     "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",

@@ -18,15 +18,18 @@ PORTABLE_LIMITS: Mapping[str, int] = {
 }
 """The limits that every implementation of WebGPU guarantees, by WebGPU's kebab-case names; bytes or counts."""
 
+MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
+"""The feature of kernels on matrix units, as Dawn names it. They need "subgroups" too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caps:
     """The capabilities of a WebGPU device.
 
-    ``limits`` have WebGPU's kebab-case names. ``features`` have WebGPU's names ("shader-f16", "timestamp-query",
-    "subgroups"). ``matrix_lanes`` is the size of a subgroup whose matrix units multiply float16 with float32 sums, 0
-    where there are none; ``matrix_shapes`` names the shapes that they take, and ``subgroup`` is the range of subgroup
-    sizes, or None.
+    ``limits`` have WebGPU's kebab-case names; those that are left out are the least that WebGPU guarantees.
+    ``features`` have WebGPU's names ("shader-f16", "timestamp-query", "subgroups"). ``matrix_lanes`` is the size of a
+    subgroup whose matrix units multiply float16 with float32 sums, 0 where there are none; ``matrix_shapes`` names the
+    shapes that they take, and ``subgroup`` is the range of subgroup sizes, or None.
     """
 
     limits: Mapping[str, int] = field(default_factory=lambda: PORTABLE_LIMITS)
@@ -34,6 +37,9 @@ class Caps:
     matrix_lanes: int = 0
     matrix_shapes: tuple[str, ...] = ()
     subgroup: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", {**PORTABLE_LIMITS, **self.limits})
 
     @property
     def f16(self) -> bool:
@@ -44,11 +50,6 @@ class Caps:
     def binding_limit(self) -> int:
         """The bytes that one binding may have."""
         return self.limits["max-storage-buffer-binding-size"]
-
-    @property
-    def buffer_limit(self) -> int:
-        """The bytes that one buffer may have."""
-        return self.limits["max-buffer-size"]
 
 
 PORTABLE = Caps()

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 
 import numpy as np
 
-from engine.caps import Caps
+from engine.backend import BackendChoice, begin_opening, resolve
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
-from engine.target import Target, begin_opening, resolve
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
-    from engine.graph.target import Target as PassTarget
+    from engine.graph.target import Target
 
 
 @runtime_checkable
@@ -126,10 +125,10 @@ class Session:
             if input_shapes or outputs is not None or input_values:
                 raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
             backend, precision = model.backend, model.precision
-        self._target, self._precision = resolve(backend, precision, adapter), precision
+        self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
-        if self._target.adapter is not None:
-            begin_opening(self._target.adapter)  # while the model is read
+        if self._choice.adapter is not None:
+            begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             if isinstance(model, CompiledModel):
@@ -144,13 +143,13 @@ class Session:
                     input_shapes=input_shapes,
                     outputs=outputs,
                     input_values=input_values,
-                    pass_target=None if self._target.backend == "reference" else self.pass_target,
+                    pass_target=None if self._choice.backend == "reference" else self.pass_target,
                 )
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
-                source = _compiled(read.graph, self._target, precision, outputs=read.outputs, counts=counts)
+                source = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             try:
-                self._executor, device = _executor(source, self._target)
+                self._executor, device = _executor(source, self._choice)
             except Exception:
                 if isinstance(model, CompiledModel):
                     verification.wait()  # damaged weights may be refused in any words
@@ -163,9 +162,9 @@ class Session:
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
         self.info = SessionInfo(
-            backend=self._target.backend,
+            backend=self._choice.backend,
             device=device,
-            reason=self._target.reason,
+            reason=self._choice.reason,
             precision=precision,
             nodes_in_file=counts.in_file,
             nodes_loaded=counts.loaded,
@@ -246,12 +245,12 @@ class Session:
             from engine.gpu.lowering.storage import parameters
 
             outside += parameters(whole)
-        return _executor(_compiled(part, self._target, self._precision, outside=outside), self._target)[0]
+        return _executor(_compiled(part, self._choice, self._precision, outside=outside), self._choice)[0]
 
     @property
-    def pass_target(self) -> PassTarget:
+    def pass_target(self) -> Target:
         """The session's backend, as passes ask it what it runs."""
-        return _pass_target(self._target, self._precision)
+        return _pass_target(self._choice, self._precision)
 
     def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
@@ -287,17 +286,17 @@ def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
 
 def _compiled(
     graph: Graph,
-    target: Target,
+    choice: BackendChoice,
     precision: str,
     *,
     outside: Collection[Value] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
 ) -> CompiledModel | Graph:
-    """The graph compiled for the target; for "reference" the graph itself."""
-    if target.backend == "reference":
+    """The graph compiled for its backend; for "reference" the graph itself."""
+    if choice.backend == "reference":
         return graph
-    if target.adapter is None:
+    if choice.adapter is None:
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts)
@@ -306,7 +305,7 @@ def _compiled(
 
     return compile_graph(
         graph,
-        caps_of(target.adapter, matrix_units=precision == "f16"),
+        caps_of(choice.adapter, matrix_units=precision == "f16"),
         precision=cast(Literal["f32", "f16"], precision),
         outside=outside,
         outputs=outputs,
@@ -314,24 +313,25 @@ def _compiled(
     )
 
 
-def _pass_target(target: Target, precision: str) -> PassTarget:
+def _pass_target(choice: BackendChoice, precision: str) -> Target:
     """The backend as passes see it."""
-    if target.adapter is None:
+    if choice.adapter is None:
         from engine.graph.target import ANY
 
         return ANY
+    from engine.gpu.device.capabilities import caps_of
     from engine.gpu.plan.target import WebgpuTarget
 
-    return WebgpuTarget(Caps(target.adapter.limits), precision == "f16")
+    return WebgpuTarget(caps_of(choice.adapter, matrix_units=False), precision == "f16")
 
 
-def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, str]:
+def _executor(source: CompiledModel | Graph, choice: BackendChoice) -> tuple[Executor, str]:
     """What runs the model, and the name of what it runs on."""
-    if isinstance(source, CompiledModel) and target.adapter is not None:
+    if isinstance(source, CompiledModel) and choice.adapter is not None:
         from engine.gpu.device.device import open_device
         from engine.gpu.run.executor import GpuExecutor
 
-        return GpuExecutor(source, open_device(target.adapter)), str(target.adapter)
+        return GpuExecutor(source, open_device(choice.adapter)), str(choice.adapter)
     from engine.cpu import blas
 
     if isinstance(source, CompiledModel):
@@ -347,7 +347,7 @@ def _executor(source: CompiledModel | Graph, target: Target) -> tuple[Executor, 
 def _uses_matrix_units(model: CompiledModel) -> bool:
     if not isinstance(model.plan, GpuPlan):
         return False
-    from engine.gpu.plan.limits import MATRIX_FEATURE
+    from engine.caps import MATRIX_FEATURE
 
     return MATRIX_FEATURE in model.plan.needs.features
 

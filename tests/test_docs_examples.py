@@ -13,7 +13,7 @@ import pytest
 from tests.guide import GUIDE, steps
 from tests.project import ROOT
 
-FOLDERS = ("engine", "shaders", "nss", "tests/engine")
+FOLDERS = ("engine", "shaders", "nss", "tools", "tests/engine")
 """What the examples change, or their tests need."""
 
 GRIDS = ("test_no_kernel_is_without_a_case", "test_a_grid_that_is_too_long_is_folded_or_cut[affine grid]")

@@ -15,8 +15,8 @@ fn pixel_of(m: i32, last: i32) -> Pixel {
   let at = clamped - image * params.plane;
   let oy = at / params.out_width;
   let ox = at - oy * params.out_width;
-  // a row far outside reads zeros
-  let row = select(-1000000, oy * params.stride_y - params.pad_y, m <= last);
+  // a row so far outside that no tap comes back from it reads zeros
+  let row = select(-2147483647, oy * params.stride_y - params.pad_y, m <= last);
   return Pixel(params.base_x + image * params.x_image, row, ox * params.stride_x - params.pad_x{{ ', clamped' if deformable }});
 }
 {% if deformable %}

@@ -11,10 +11,11 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
+from engine.compiled.model import Grid
 from engine.forks import note_use
 
-Command = tuple[Any, Any, tuple[int, int, int]]
-"""A command as a device replays it: pipeline, bind group, workgroups."""
+BoundCommand = tuple[Any, Any, Grid]
+"""A command of a plan as a device replays it: pipeline, bind group, workgroups."""
 
 OPENGL = ("OpenGL", "OpenGLES")
 """The APIs that show again, with fewer features, what another one shows."""
@@ -68,7 +69,7 @@ class Implementation(Protocol):
     def tick_seconds(self, device: Any) -> float:
         """Seconds of one tick of a timestamp."""
 
-    def replay(self, compute: Any, commands: Sequence[Command]) -> None:
+    def replay(self, compute: Any, commands: Sequence[BoundCommand]) -> None:
         """Record the commands into an open compute pass."""
 
 
@@ -144,7 +145,7 @@ class PythonApi:
     def tick_seconds(self, device: Any) -> float:  # noqa: ARG002
         return 1e-9
 
-    def replay(self, compute: Any, commands: Sequence[Command]) -> None:
+    def replay(self, compute: Any, commands: Sequence[BoundCommand]) -> None:
         # the implementation's own functions over handles: a third of what the wrapper costs for each call
         lib, null, pass_ = self.api.lib, self.api.ffi.NULL, compute._internal
         set_pipeline, set_group = lib.wgpuComputePassEncoderSetPipeline, lib.wgpuComputePassEncoderSetBindGroup

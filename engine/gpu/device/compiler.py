@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from engine.cores import available_cores
+from engine.errors import BackendError
 from engine.forks import in_child
 
 IDLE_S = 5.0
@@ -36,14 +37,20 @@ class Compiler:
         self._threads = self._busy = 0
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """The future of ``job()``."""
+        """The future of ``job()``; it raises BackendError where the system gives the pool no thread at all."""
         future: Future[Any] = Future()
         with self._condition:
+            if self._threads < min(self._busy + len(self._jobs) + 1, available_cores()):
+                try:
+                    threading.Thread(target=self._work, name="nss-compile", daemon=True).start()
+                    self._threads += 1
+                except RuntimeError as error:
+                    if not self._threads:
+                        text = f"compiling kernels: {error}; allow this process more threads, or use backend 'numpy'"
+                        future.set_exception(BackendError(text))
+                        return future
             self._jobs.append((future, job))
             self._condition.notify()
-            if self._threads < min(self._busy + len(self._jobs), available_cores()):
-                self._threads += 1
-                threading.Thread(target=self._work, name="nss-compile", daemon=True).start()
         return future
 
     def _work(self) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from engine.caps import MATRIX_FEATURE
 from engine.gpu.device.base import PythonApi
 from engine.gpu.device.silence import silence_stderr
 
@@ -16,9 +17,6 @@ TOGGLES = ("allow_unsafe_apis", "vulkan_enable_f16_on_nvidia")
 
 TOGGLES_OFF = ("timestamp_quantization",)
 """Dawn rounds timestamps to 0.1 ms, for the privacy of web pages; most kernels take less."""
-
-MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
-"""Matrix units. Kernels that use them need subgroups too."""
 
 LOCKING_FEATURE = "implicit-device-synchronization"
 """The feature that gives a device a lock, which it needs for threads, and to free what Python collects in any."""

@@ -16,7 +16,7 @@ from engine.compiled.model import CompiledProgram, Piece
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
 from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
-from engine.gpu.device.base import Command
+from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.compiler import Compiler
 from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
@@ -36,7 +36,6 @@ class Device:
     def __init__(self, adapter: Adapter, *, checked: bool = False) -> None:
         self.adapter, self.checked = adapter, checked
         self.implementation = IMPLEMENTATIONS[adapter.implementation]
-        self.limits = dict(adapter.limits)
         self.f16, self.timestamps = adapter.f16, adapter.timestamps
         self._pipelines: dict[tuple[str, bool], Future[Any]] = {}
         self._lost: str | None = None
@@ -198,7 +197,7 @@ class Device:
     def replay(
         self,
         encoder: Any,
-        commands: Sequence[Command],
+        commands: Sequence[BoundCommand],
         timestamp_writes: Mapping[str, Any] | None = None,
     ) -> None:
         """Record one compute pass of (pipeline, bind group, workgroups)."""

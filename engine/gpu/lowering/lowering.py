@@ -112,7 +112,6 @@ class Lowering:
         self.node = Node("", [], [])
         self.consumers = graph.consumers()
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
-        self.readers = {value: len(nodes) for value, nodes in self.consumers.items()}
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
@@ -338,7 +337,7 @@ class Lowering:
 
     def has_one_reader(self, value: Value) -> bool:
         """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""
-        return self.readers.get(value, 0) == 1 and value not in self.graph.outputs
+        return len(self.consumers.get(value, ())) == 1 and value not in self.graph.outputs
 
     # --- parts of a Concat --------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from engine.caps import PORTABLE_LIMITS, Caps
-from engine.compiled.model import Command, CompiledProgram, Needs
+from engine.caps import MATRIX_FEATURE, Caps
+from engine.compiled.model import Command, CompiledProgram, Grid, Needs
 from engine.errors import BackendError, TooLargeError
-from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Grid, fold_grid
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, fold_grid
 from engine.gpu.program.tensor import Slot, Tensor
 
 LARGEST_INTEGER = 2**31 - 1
@@ -55,12 +55,9 @@ STAGING_ALIGNMENT = 8
 FEATURES = {
     "f16": "shader-f16",
     "subgroups": "subgroups",
-    "chromium_experimental_subgroup_matrix": "chromium-experimental-subgroup-matrix",
+    "chromium_experimental_subgroup_matrix": MATRIX_FEATURE,
 }
 """The features of WebGPU by WGSL's names, as ``enable`` has them."""
-
-MATRIX_FEATURE = FEATURES["chromium_experimental_subgroup_matrix"]
-"""The feature of kernels on matrix units."""
 
 
 def staged(nbytes: int) -> int:
@@ -72,7 +69,7 @@ class Limits:
     """The limits of one adapter, and the checks of a plan. Messages name the dispatch, and what to do."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
-        self._limits = {**PORTABLE_LIMITS, **limits}
+        self._limits = limits
         self.buffer = self._limits["max-buffer-size"]
         self.binding = self._limits["max-storage-buffer-binding-size"]
         self.workgroups = self._limits["max-compute-workgroups-per-dimension"]
@@ -129,9 +126,10 @@ class Limits:
     def check_uniform(self, dispatch: Dispatch, numbers: list[int]) -> None:
         """Raise TooLargeError where a dispatch has too many uniform numbers, or one that i32 does not hold."""
         self._require(dispatch, "max-uniform-buffer-binding-size", 4 * len(numbers), "bytes of parameters")
-        largest = max(numbers, key=abs)
-        if abs(largest) > LARGEST_INTEGER:
-            self._refuse(dispatch, f"the number {largest:,}", f"{LARGEST_INTEGER:,} in a kernel")
+        for number in (min(numbers), max(numbers)):
+            # the least of i32 has no positive counterpart; -0.0 has its bits
+            if not -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER:
+                self._refuse(dispatch, f"the number {number:,}", f"{LARGEST_INTEGER:,} in a kernel")
 
     def grid(self, dispatch: Dispatch, rows: int) -> Grid:
         """The workgroups of ``rows`` rows, folded; ``excess`` says whether they are too many."""
@@ -186,11 +184,10 @@ def least_needs(
 
 def check_needs(needs: Needs, caps: Caps, device: str) -> None:
     """Raise BackendError, which names what is missing, where a device with ``caps`` cannot run what needs ``needs``."""
-    limits = {**PORTABLE_LIMITS, **caps.limits}
     lacks = [
-        f"{name} of {least:,} (it has {limits.get(name, 0):,})"
+        f"{name} of {least:,} (it has {caps.limits.get(name, 0):,})"
         for name, least in needs.limits.items()
-        if least > limits.get(name, 0)
+        if least > caps.limits.get(name, 0)
     ]
     lacks += [feature for feature in needs.features if feature not in caps.features]
     if needs.subgroup_lanes not in (0, caps.matrix_lanes):

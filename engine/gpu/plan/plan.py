@@ -61,9 +61,8 @@ def make_plan(
 ) -> Plan:
     """Allocate every slot, and cut every dispatch into commands.
 
-    ``limits`` are those of WebGPU by their kebab-case names; what they leave out is the least that WebGPU guarantees.
-    ``model_name`` begins messages. Equal arguments make equal plans, in every process. Raises TooLargeError where a
-    tensor or a dispatch is too large for the limits, with its name and size.
+    ``limits`` are those of ``Caps``. ``model_name`` begins messages. Equal arguments make equal plans, in every
+    process. Raises TooLargeError where a tensor or a dispatch is too large for the limits, with its name and size.
     """
     bounds = Limits(limits)
     alive = lifetimes(dispatches, inputs, outputs)

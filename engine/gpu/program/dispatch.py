@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.compiled.model import Grid
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor, span_of
-
-Grid = tuple[int, int, int]
 
 Span = Callable[[int, int], tuple[int, int]]
 """A half-open range of rows → the half-open range of elements of the slot that these rows touch."""

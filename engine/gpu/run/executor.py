@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from engine.caps import MATRIX_FEATURE
 from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
 from engine.errors import TooLargeError
+from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.device import Device
-from engine.gpu.plan.limits import MATRIX_FEATURE, check_needs, staged
+from engine.gpu.plan.limits import check_needs, staged
 from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, storage_array
-from engine.gpu.run.profile import Recorded, command_seconds, run_seconds
+from engine.gpu.run.profile import command_seconds, run_seconds
 from engine.gpu.run.submissions import Submissions
 from engine.kernel_time import KernelTime
 
@@ -55,7 +57,7 @@ class GpuExecutor:
         self.submissions = Submissions(plan.commands, software=device.adapter.software)
         self._buffers: list[Any] = []
         self._staging: tuple[Any, ...] = ()
-        self._commands: list[Recorded] = []
+        self._commands: list[BoundCommand] = []
         self._run_unfinished = False
         try:
             pipelines = [
@@ -144,7 +146,7 @@ class GpuExecutor:
         """
         return run_seconds(self.device, self._parts(), runs)
 
-    def _parts(self) -> list[list[Recorded]]:
+    def _parts(self) -> list[list[BoundCommand]]:
         """The commands, in submissions."""
         return [self._commands[first:end] for first, end in self.submissions.ranges()]
 

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.compiled.model import Grid
 from engine.errors import BackendError
+from engine.gpu.device.base import BoundCommand
 
 if TYPE_CHECKING:
     from engine.gpu.device.device import Device
-
-Recorded = tuple[Any, Any, Grid]
-"""A pipeline, a bind group and the workgroups: what a device replays."""
 
 QUERIES = 4096
 """Timestamps that one query set holds at the most, on every implementation."""
@@ -69,19 +66,19 @@ class Stopwatch:
         self._device.free((*self._sets, self._resolve_buffer, self._staging))
 
 
-def command_seconds(device: Device, submissions: Sequence[Sequence[Recorded]]) -> list[float]:
+def command_seconds(device: Device, submissions: Sequence[Sequence[BoundCommand]]) -> list[float]:
     """The seconds of each command, from a run with one pass for each."""
     return _pass_seconds(device, [[[command] for command in commands] for commands in submissions])
 
 
-def run_seconds(device: Device, submissions: Sequence[Sequence[Recorded]], runs: int = 1) -> list[float]:
+def run_seconds(device: Device, submissions: Sequence[Sequence[BoundCommand]], runs: int = 1) -> list[float]:
     """The seconds of ``runs`` whole runs, each submission one pass, on the inputs of the last one."""
     seconds = _pass_seconds(device, [[commands] for commands in submissions] * runs)
     count = len(submissions)
     return [sum(seconds[run * count : (run + 1) * count]) for run in range(runs)]
 
 
-def _pass_seconds(device: Device, submissions: Sequence[Sequence[Sequence[Recorded]]]) -> list[float]:
+def _pass_seconds(device: Device, submissions: Sequence[Sequence[Sequence[BoundCommand]]]) -> list[float]:
     """The seconds of each pass; submissions hold passes, and these commands."""
     passes = sum(map(len, submissions))
     if not passes:

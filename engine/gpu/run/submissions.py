@@ -50,7 +50,10 @@ class Submissions:
 
     def end(self, first: int) -> int:
         """The end of the submission that begins with command ``first``: one command, or as many as the rate allows."""
-        budget = self._first_flops if self._rate is None else self._rate * SUBMISSION_SECONDS
+        return self._end(first, self._rate)
+
+    def _end(self, first: int, rate: float | None) -> int:
+        budget = self._first_flops if rate is None else rate * SUBMISSION_SECONDS
         fitting = bisect_right(self._totals, self._totals[first] + budget) - 1
         return min(max(fitting, first + 1), len(self._totals) - 1)
 
@@ -68,11 +71,10 @@ class Submissions:
 
     def ranges(self) -> list[tuple[int, int]]:
         """The submissions of a run at the rate of the last one, as half-open ranges of commands."""
-        self.begin()
         ranges = []
         first, count = 0, len(self._totals) - 1
         while first < count:
-            end = self.end(first)
+            end = self._end(first, self.flops_per_second)
             ranges.append((first, end))
             first = end
         return ranges

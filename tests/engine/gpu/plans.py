@@ -70,10 +70,11 @@ def plan_case(
 ) -> PlanCase:
     """The plan of a graph; ``limits`` have underscores, and are beside or instead of SIZES."""
     bounds = SIZES | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    lowering = Lowering(graph, Caps({**PORTABLE_LIMITS, **bounds}, matrix_lanes=lanes), half=half, outside=outside)
+    caps = Caps(bounds, matrix_lanes=lanes)
+    lowering = Lowering(graph, caps, half=half, outside=outside)
     inputs, outputs = lowering.run()
     return PlanCase(
-        make_plan(lowering.dispatches, inputs, outputs, bounds), lowering.dispatches, inputs, outputs, bounds
+        make_plan(lowering.dispatches, inputs, outputs, caps.limits), lowering.dispatches, inputs, outputs, bounds
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from engine.gpu.device import adapters as adapters_module
 from engine.gpu.device import choice as choice_module
 from engine.gpu.device.adapters import Adapter, AdapterList
 from engine.gpu.device.choice import choose
+from engine.gpu.device.compiler import Compiler
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.device.listing import devices
 from engine.session import Session
@@ -225,6 +228,25 @@ def test_a_lost_device_compiles_nothing() -> None:
     own.lose("pulled out")
     with pytest.raises(DeviceLostError, match=r"compiling kernel: the device is lost \(pulled out\)"):
         own.compile(program(shader(98), "kernel"), trusted=True).result(60)
+
+
+def test_a_system_that_gives_no_thread_says_so_and_one_that_gives_few_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:  # noqa: ARG001 (one signature)
+        raise RuntimeError("can't start new thread")
+
+    compiler = Compiler()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(BackendError, match="compiling kernels: can't start new thread; allow this process more"):
+            compiler.submit(lambda: 1).result(5)
+    release = threading.Event()
+    first = compiler.submit(release.wait)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        others = [compiler.submit(partial(int, number)) for number in range(3)]
+    release.set()
+    assert first.result(5)
+    assert [other.result(5) for other in others] == [0, 1, 2]
 
 
 LEAVE = """

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from engine.gpu.program.numbers import Numbers
+from tests.engine.gpu.plans import plan_case
+from tests.engine.models import load_graph, model, node
 
 
 def test_strides_of_0_and_1_decide_the_source_and_others_are_uniforms() -> None:
@@ -29,3 +31,10 @@ def test_a_name_stands_for_one_value() -> None:
     assert numbers.integer("rows", 4) == numbers.integer("rows", 4) == "params.rows"
     with pytest.raises(AssertionError, match="rows"):
         numbers.integer("rows", 5)
+
+
+def test_the_bits_of_minus_zero_are_no_number_that_is_too_large() -> None:
+    norm = node("InstanceNormalization", "x s b", "y", epsilon=-0.0)
+    ones = np.ones(3, np.float32)
+    case = plan_case(load_graph(model([norm], {"x": [1, 3, 4, 4]}, "y", {"s": ones, "b": ones})))
+    assert any(-(2**31) in case.uniform(command) for command in case.data.commands)

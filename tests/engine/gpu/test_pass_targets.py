@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
+from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
@@ -98,7 +98,7 @@ def test_a_window_without_room_is_refused_by_name(grid: WindowGrid) -> None:
 
 def test_bindings_bound_what_is_fused() -> None:
     proto = swin_blocks("opset17", 16, 0, window=4, heads=2, channels=64)
-    small = Caps({**PORTABLE_LIMITS, "max-storage-buffer-binding-size": 16 << 10})
+    small = Caps({"max-storage-buffer-binding-size": 16 << 10})
     graph = load_graph(proto)
     optimize(graph, WebgpuTarget(small))
     assert not is_fused(graph)

@@ -5,6 +5,9 @@ Plans of U²-Netp and of the ONNX node tests, without a GPU: what they render is
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 from engine.errors import EngineError
@@ -12,9 +15,11 @@ from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import KERNELS, Lowering
 from engine.gpu.lowering.missing_kernels import check
 from engine.gpu.plan.limits import Footprint, footprint
+from engine.graph.bounds import LARGEST_STEP
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.gpu.plans import PLANS, PlanCase, assert_sound, assert_within_limits, plan_case, u2netp
+from tests.engine.models import load_graph, model, node
 from tools.node_tests import node_test, runnable_tests
 
 
@@ -65,3 +70,13 @@ def test_a_footprint_counts_what_a_workgroup_shares() -> None:
         "var<workgroup> a: array<vec4<f32>, 3>;\nvar<workgroup> b: f32;\n@compute @workgroup_size(8, 4)\nfn main() {}"
     )
     assert footprint(source) == Footprint(invocations=32, workgroup_bytes=52)
+
+
+def test_no_tap_of_the_largest_dilation_comes_back_from_behind_the_last_pixel() -> None:
+    """What lies behind the last pixel of a range is in no binding, and the kernel is compiled without checks."""
+    weights = {"w": np.zeros((8, 8, 3, 3), np.float32)}
+    case = plan_case(load_graph(model([node("Conv", "x w", "y")], {"x": [1, 8, 9, 9]}, "y", weights)))
+    sources = "".join(program.wgsl for program in case.data.programs)
+    (outside,) = re.findall(r"let row = select\((-\d+), ", sources)
+    tallest = 2**31 // (4 * 4)  # rows of a tensor of four channels in float32 that one buffer holds
+    assert int(outside) + tallest + LARGEST_STEP < 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from engine.caps import Caps
+from engine.caps import PORTABLE_LIMITS, Caps
 from engine.compiled.model import ALIGNMENT
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.lowering.refusals import refuses
@@ -14,7 +14,7 @@ from engine.gpu.program.tensor import ITEM_BYTES, Tensor
 from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.window_attention import window_grid
 
-WORKGROUP_BYTES = 16384
+WORKGROUP_BYTES = PORTABLE_LIMITS["max-compute-workgroup-storage-size"]
 
 LARGEST_HEAD = 128
 """Channels of a head at the most: an invocation holds four times as many, of its query, its sums, a key and a value."""

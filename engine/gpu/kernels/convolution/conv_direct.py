@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import prod
 
 from engine.gpu.kernels.convolution.layer import Layer, axis_uniforms
-from engine.gpu.lowering.epilogue import prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
@@ -18,18 +17,9 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
     node, window = layer.node, layer.window
     x, w, x_zero = layer.x, lowering.factor(node, 1), layer.zero
     w_zero = lowering.optional(node, 3) if layer.integer else None
-    channel_vectors = dict(layer.channel_vectors)
     zeros = [Operand(name, zero) for name, zero in (("x_zero", x_zero), ("w_zero", w_zero)) if zero is not None]
     inputs = [x, w, *(operand.tensor for operand in zeros)]
-    epilogue, y, target = prepare(
-        lowering,
-        tree,
-        last,
-        prelude=layer.prelude,
-        channel_vectors=channel_vectors,
-        inputs=inputs,
-        groups=node.output.shape[1],
-    )
+    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=node.output.shape[1])
     pixels = prod(window.out) * node.output.shape[0]
     flops = 2 * node.output.type.size * layer.channels * window.taps
     plane = prod(window.out)

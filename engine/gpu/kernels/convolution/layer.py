@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.lowering.epilogue import pixel_stride
+from engine.caps import PORTABLE_LIMITS
+from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import INTERNAL_DOMAIN, Node
@@ -17,8 +19,8 @@ from engine.ops.conv import conv_window
 from engine.ops.fused_conv import activation_of
 from engine.ops.window import Window
 
-MAX_TILES = 65535
-"""Workgroups along one dimension of a grid at the most, on every implementation."""
+MAX_TILES = PORTABLE_LIMITS["max-compute-workgroups-per-dimension"]
+"""Workgroups along one dimension of a grid that every implementation allows."""
 
 WIDEST_TILE = 64
 """Output channels of the widest tile of conv.wgsl that every layer fits."""
@@ -116,6 +118,21 @@ class Layer:
     def is_thin(self) -> bool:
         """Whether its groups have too few channels for a tile, as those of a depthwise layer."""
         return self.groups > 1 and (self.outputs < 8 or self.channels < 4) and not self.deform_inputs
+
+    def epilogue(
+        self, lowering: Lowering, tree: Tree, last: Node, inputs: Sequence[Tensor], groups: int
+    ) -> tuple[Epilogue, Tensor, Tensor | None]:
+        """``prepare`` for this layer: the chain up to ``last`` behind a kernel that reads ``inputs``."""
+        return prepare(
+            lowering,
+            tree,
+            last,
+            prelude=self.prelude,
+            channel_vectors=self.channel_vectors,
+            inputs=inputs,
+            groups=groups,
+            channel_axis=self.channel_axis,
+        )
 
     def weights(self) -> np.ndarray:
         """The weights ``[groups, kh, kw, C, N]``; those of integers as int32, less their zero point."""

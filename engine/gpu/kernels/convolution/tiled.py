@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
+from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
@@ -88,16 +88,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     form = f"packed for {tile.bk} x {tile.bn}"
     w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
-    epilogue, y, target = prepare(
-        lowering,
-        tree,
-        last,
-        prelude=layer.prelude,
-        channel_vectors=layer.channel_vectors,
-        inputs=inputs,
-        groups=layer.groups,
-        channel_axis=layer.channel_axis,
-    )
+    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
     splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import engine
-from engine import target
+from engine import backend as backend_module
+from engine.backend import BackendChoice
 from engine.gpu.device.adapters import Adapter
 from engine.gpu.device.implementations import library_lock
-from engine.target import Target
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
 
@@ -42,7 +42,7 @@ def test_of_the_processor_nothing_is_part_of_it() -> None:
 def test_what_an_adapter_can_do_is_part_of_it_and_which_of_equals_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def facts(**changes: Any) -> str:
         changed = replace(adapter(), **changes)
-        monkeypatch.setattr(target, "resolve", lambda *_: Target("webgpu", "", changed))
+        monkeypatch.setattr(backend_module, "resolve", lambda *_: BackendChoice("webgpu", "", changed))
         return json.dumps(engine.place("webgpu").facts, sort_keys=True)
 
     plain = facts()

@@ -21,7 +21,7 @@ _NO_FACTS = ("handle", "position", "ordinal", "equals")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BackendChoice:
     """The backend that a session runs on, why, and for webgpu the adapter."""
 
     backend: str
@@ -49,21 +49,21 @@ def place(backend: str = "auto", precision: str = "f32", adapter: str | int | No
 
     Raises BackendError where the backend, the adapter or the precision is not there.
     """
-    target = resolve(backend, precision, adapter)
-    facts: dict[str, Any] = {"backend": target.backend, "precision": precision}
-    if target.adapter is None:
-        return Place(target.backend, target.reason, facts)
-    return Place(target.backend, target.reason, facts | _facts(target.adapter), device=str(target.adapter))
+    choice = resolve(backend, precision, adapter)
+    facts: dict[str, Any] = {"backend": choice.backend, "precision": precision}
+    if choice.adapter is None:
+        return Place(choice.backend, choice.reason, facts)
+    return Place(choice.backend, choice.reason, facts | _facts(choice.adapter), device=str(choice.adapter))
 
 
 def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> None:
     """Open the device that a Session with these arguments would open, for the next one; errors are the session's."""
     try:
-        target = resolve(backend, precision, adapter)
+        choice = resolve(backend, precision, adapter)
     except EngineError:
         return
-    if target.adapter is not None:
-        _open(target.adapter)
+    if choice.adapter is not None:
+        _open(choice.adapter)
 
 
 def begin_opening(adapter: Adapter) -> None:
@@ -94,32 +94,32 @@ def _facts(adapter: Adapter) -> dict[str, Any]:
     return {**values, "limits": dict(adapter.limits), "package": f"{package} {package_version}"}
 
 
-def resolve(backend: str, precision: str, adapter: str | int | None) -> Target:
+def resolve(backend: str, precision: str, adapter: str | int | None) -> BackendChoice:
     """What ``backend`` means on this machine; BackendError where it, the adapter or the precision is not there."""
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
-    target = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else Target(backend, "asked for")
-    if target.adapter is None and adapter is not None:
-        raise BackendError(f"an adapter is for backend 'webgpu'; '{target.backend}' runs on the processor")
-    if precision == "f16" and not (target.adapter and target.adapter.f16):
-        where = f"adapter {target.adapter} has no shader-f16" if target.adapter else "the CPU computes in f32"
+    choice = _on_gpu(backend, adapter) if backend in ("auto", "webgpu") else BackendChoice(backend, "asked for")
+    if choice.adapter is None and adapter is not None:
+        raise BackendError(f"an adapter is for backend 'webgpu'; '{choice.backend}' runs on the processor")
+    if precision == "f16" and not (choice.adapter and choice.adapter.f16):
+        where = f"adapter {choice.adapter} has no shader-f16" if choice.adapter else "the CPU computes in f32"
         raise BackendError(f"precision 'f16' is not available: {where}; use 'f32'")
-    return target
+    return choice
 
 
-def _on_gpu(backend: str, adapter: str | int | None) -> Target:
+def _on_gpu(backend: str, adapter: str | int | None) -> BackendChoice:
     from engine.gpu.device.adapters import adapters
     from engine.gpu.device.choice import choose, no_adapter
 
     choice = choose(adapter, remembered=backend == "auto")
     if choice.adapter is not None:
-        return Target("webgpu", choice.reason, choice.adapter)
+        return BackendChoice("webgpu", choice.reason, choice.adapter)
     if backend == "auto":
-        return Target("numpy", choice.reason)
+        return BackendChoice("numpy", choice.reason)
     # asked for by name: a software adapter is slow, not wrong
     software = choose("0") if adapters() else None
     if software is None:
         raise BackendError(f"backend 'webgpu' cannot run here: {no_adapter()}; use backend 'numpy'")
-    return Target("webgpu", "asked for; a software adapter", software.adapter)
+    return BackendChoice("webgpu", "asked for; a software adapter", software.adapter)
