@@ -82,11 +82,15 @@ def test_runs_are_identical_and_leave_no_memory() -> None:
         first = [next(iter(session.run(one).values())) for one in inputs]
         for index in range(20):
             session.run(inputs[index % 2])
-        before = resident()
-        for index in range(180):
-            (mask,) = session.run(inputs[index % 2]).values()
-            np.testing.assert_array_equal(mask, first[index % 2])
-        assert resident() - before < 8 << 20
+        growths = []
+        for _ in range(3):
+            before = resident()
+            for index in range(60):
+                (mask,) = session.run(inputs[index % 2]).values()
+                np.testing.assert_array_equal(mask, first[index % 2])
+            growths.append(resident() - before)
+        # what runs leave grows each time; what other tests of this process left behind may do so once
+        assert min(growths) < 2 << 20, growths
 
 
 @pytest.mark.long(reason="opens 20 sessions; that runs leave no memory is tested in any case")
