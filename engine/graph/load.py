@@ -72,8 +72,12 @@ class _Loader:
         scope = dict(self.inputs)
         self._add_nodes(self.order, scope)
         outputs = [self._value(name, scope, "the graph's outputs") for name in self.output_names]
+        name: str | bytes = self.proto.name  # bytes where it is no UTF-8, which no other name may be
         graph = Graph(
-            [value for value in self.inputs.values() if not value.is_constant], outputs, self.nodes, self.proto.name
+            [value for value in self.inputs.values() if not value.is_constant],
+            outputs,
+            self.nodes,
+            name if isinstance(name, str) else name.decode(errors="backslashreplace"),
         )
         remove_dead_code(graph)
         return graph

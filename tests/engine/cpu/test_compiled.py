@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from engine.errors import ModelError
 from engine.graph.ir import Graph
 from engine.graph.load import load
 from engine.graph.passes import optimize
+from engine.session import Session
 from tests.engine.models import U2NETP, feeds, load_graph, model, node, with_image_side
 from tests.project import environment
 
@@ -158,3 +160,15 @@ def test_a_compiled_model_runs_without_onnx_and_without_kernels_that_it_lacks(tm
     )
     assert process.stdout.split() == []
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), run(u2netp, [x])[0])
+
+
+def test_a_graph_whose_name_is_no_text_is_compiled_with_one_that_is() -> None:
+    proto = model([node("Exp", "x", "e"), node("Neg", "e", "y")], {"x": [2]}, "y")
+    proto.graph.name = "name"
+    # protobuf gives a string that is no UTF-8 as bytes
+    content = proto.SerializeToString().replace(b"name", b"na\xffe")
+    with Session(content, backend="numpy", keep_compiled=True) as session:
+        (y,) = session.run({"x": np.zeros(2, np.float32)}).values()
+        assert session.compiled is not None
+        assert json.dumps(session.compiled.plan.graph)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(y, [-1, -1])
