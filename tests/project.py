@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +17,19 @@ def environment(**variables: str) -> dict[str, str]:
     """The variables of a process that imports this tree, and packages from wherever this one does."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+
+
+def output_of(script: str, *arguments: str, cwd: Path = ROOT, **variables: str) -> str:
+    """What a script prints in a process of its own, with these variables beside those of ``environment``."""
+    process = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return process.stdout
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import engine
 from engine import ModelError, Session
 from tests.engine import models
 from tests.engine.models import U2NETP, with_image_side
-from tests.project import environment
+from tests.project import output_of
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +42,7 @@ def test_a_saved_model_runs_without_onnx_and_without_webgpu(
     # shards that end within constants
     engine.save_compiled(engine.compile(model, backend="numpy"), tmp_path / "model", shard=99_840)
     np.save(tmp_path / "x.npy", photo["input.1"])
-    process = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
-    )
-    assert process.stdout.split() == []
+    assert output_of(RUN, cwd=tmp_path).split() == []
     with Session(model, backend="numpy") as session:
         (expected,) = session.run(photo).values()
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)

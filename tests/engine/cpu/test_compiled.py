@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ from engine.graph.load import load
 from engine.graph.passes import optimize
 from engine.session import Session
 from tests.engine.models import U2NETP, feeds, load_graph, model, node, with_image_side
-from tests.project import environment
+from tests.project import output_of
 
 COUNTS = GraphCounts(in_file=3, loaded=2, planned=1)
 
@@ -150,15 +148,7 @@ def test_a_compiled_model_runs_without_onnx_and_without_kernels_that_it_lacks(tm
     u2netp, (x,) = compiled(graph), feeds(graph)
     (tmp_path / "model").write_bytes(pickle.dumps(u2netp))
     np.save(tmp_path / "x.npy", x)
-    process = subprocess.run(
-        [sys.executable, "-c", OPEN],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert process.stdout.split() == []
+    assert output_of(OPEN, cwd=tmp_path).split() == []
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), run(u2netp, [x])[0])
 
 

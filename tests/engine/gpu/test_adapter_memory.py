@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +18,7 @@ from engine.gpu.device.probe import MatrixUnits
 from engine.session import Session
 from tests.engine.gpu.cards import DAWN_CARD
 from tests.engine.in_threads import SMALL
-from tests.project import ROOT, environment
+from tests.project import output_of
 
 LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="each process searches here: A REMEMBERED SEARCH IS NOT TESTED"
@@ -45,15 +44,7 @@ print(json.dumps([said, sorted({"wgpu", "wgpudawn"} & set(sys.modules))]))
 
 def ask(folder: Path, what: str = "session", **variables: str) -> tuple[str, list[str]]:
     """What a process with no adapter says, and the implementations that it loaded."""
-    process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), what],
-        cwd=ROOT,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said, loaded = json.loads(process.stdout)
+    said, loaded = json.loads(output_of(SCRIPT, str(folder), what, **variables))
     return said, loaded
 
 

@@ -75,4 +75,5 @@ def test_memory(swin: Swin) -> None:
 def test_dispatches(swin: Swin) -> None:
     data = swin[2].data
     assert 400 < len(data.commands) <= 700
-    assert len(data.programs) <= 90
+    # measured: 55 and 57
+    assert len(data.programs) <= 60
