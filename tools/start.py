@@ -206,8 +206,9 @@ class Bench:
             sampler = PrivateMemory()
             result = self.child(mode, watch=sampler.watch)
             peak, weights = sampler.peak(), result["weight_bytes"]
-            details = {"peak": peak, "before": result["private"], "weights": weights}
-            remark = f"{peak / 2**20:.0f} MiB, of which {result['private'] / 2**20:.0f} before loading"
+            before = private_bytes(result["rollup"]) or 0
+            details = {"peak": peak, "before": before, "weights": weights}
+            remark = f"{peak / 2**20:.0f} MiB, of which {before / 2**20:.0f} before loading"
             what = f"peak private memory, {words}, as parts of the {weights / 2**20:.0f} MiB of weights"
             rows.append(Row("memory", what, "times", (peak / weights,), remark, details))
         return rows

@@ -31,7 +31,7 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
     if mode == "pipelines":
         print(json.dumps({"pipelines": _pipelines(model, implementation, json.loads(shapes))}))
         return
-    print(json.dumps({"private": _private_bytes()}), flush=True)
+    print(json.dumps({"rollup": _rollup()}), flush=True)
     start = time.perf_counter()
     import engine
 
@@ -74,14 +74,12 @@ def main(mode: str, model: str, implementation: str, precision: str, folder: str
     )
 
 
-def _private_bytes() -> int:
-    """What this process holds that is no mapped file: Linux's proportional set size, less that of files."""
+def _rollup() -> str:
+    """What Linux says of this process's memory; "" on another system."""
     try:
-        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+        return Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
     except OSError:
-        return 0
-    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
-    return (kib.get("Pss", 0) - kib.get("Pss_File", 0)) * 1024
+        return ""
 
 
 def _pipelines(model: str, implementation: str, shapes: dict[str, list[int]]) -> int:
