@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,14 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
 
 WHOLE_FILES = ("tests/test_models.py", "tests/engine/gpu/test_birefnet_plan.py")
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what this machine remembers and has compiled out of all tests, and of fixtures that outlive one."""
+    folder = Path(tempfile.mkdtemp(prefix="nss-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ |= {f"NSS_{name}_DIR": str(folder / name.lower()) for name in ("STATE", "CACHE")}
+    os.environ["NSS_CACHE_SIZE"] = "0"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

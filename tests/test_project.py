@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +154,9 @@ def test_a_long_test_is_skipped_with_its_reason_unless_it_is_asked_for() -> None
     )
     assert "1 skipped" in process.stdout
     assert "opset20 is run in any case: NOT TESTED HERE, `pytest --long` and `.ci/run long` run it" in process.stdout
+
+
+def test_tests_keep_what_they_compile_and_remember_out_of_the_users_folders() -> None:
+    for variable in ("NSS_CACHE_DIR", "NSS_STATE_DIR"):
+        assert Path(os.environ[variable]).is_relative_to(tempfile.gettempdir())
+    assert os.environ["NSS_CACHE_SIZE"] == "0"
