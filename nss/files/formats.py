@@ -54,7 +54,8 @@ class Format:
         bits: the depths of a mask that it can hold.
         longest: the longest side in pixels that can be written and read back.
         largest: the number of pixels, likewise.
-        keywords: quality and effort, None or within their ranges, to Pillow's keywords.
+        keywords: quality and effort, None or within their ranges, to the encoder's settings: Pillow's keywords, but for
+            PNG, which ``nss.files.png`` writes.
     """
 
     name: str
@@ -80,7 +81,10 @@ class Format:
 
 
 def _png(_quality: int | None, effort: int | None) -> dict[str, Any]:
-    return {"compress_level": 1 if effort is None else effort}
+    from nss.files.deflate import compressor
+
+    deflate = compressor(effort)
+    return {"deflate": deflate.library, "level": deflate.level}
 
 
 def _webp(quality: int | None, effort: int | None) -> dict[str, Any]:
@@ -240,7 +244,7 @@ class Encoding:
         return {"format": self.format, "quality": self.quality, "effort": self.effort, "options": self.options()}
 
     def options(self) -> dict[str, Any]:
-        """Pillow's keywords."""
+        """The encoder's settings: Pillow's keywords, but for PNG the library that deflates, and its level."""
         return self.of.keywords(self.of.quality if self.quality is None else self.quality, self.effort)
 
 
