@@ -96,13 +96,16 @@ def _encode(picture: Picture, encoding: Encoding, file: IO[bytes], name: str) ->
         raise ValueError(f"{format_.name} holds no alpha; compose the picture on a background first")
     check_bits(encoding, 8 * picture.pixels.dtype.itemsize)
     _check_size(picture, encoding, name)
-    if format_.name == "png":
-        png.write(picture, file, encoding.effort)
-    else:
-        _encode_by_pillow(picture, encoding, file, name)
+    try:
+        if format_.name == "png":
+            png.write(picture, file, encoding.effort)
+        else:
+            _encode_by_pillow(picture, encoding, file)
+    except (ValueError, SyntaxError, RuntimeError) as error:
+        raise ImageError(f"{name}: {format_.name} could not be encoded: {one_line(error)}") from error
 
 
-def _encode_by_pillow(picture: Picture, encoding: Encoding, file: IO[bytes], name: str) -> None:
+def _encode_by_pillow(picture: Picture, encoding: Encoding, file: IO[bytes]) -> None:
     format_ = encoding.of
     options = encoding.options()
     if picture.icc:
@@ -112,12 +115,9 @@ def _encode_by_pillow(picture: Picture, encoding: Encoding, file: IO[bytes], nam
         options["exif"] = EXIF_PREFIX + picture.exif
     # not PIL.Image.save by extension, which would import every plugin
     importlib.import_module(f"PIL.{format_.plugin}")
-    try:
-        _as_image(picture.pixels).save(file, format_.pillow, **options)
-        if picture.exif and format_.name == "tiff":
-            add_exif(file, picture.exif)
-    except (ValueError, SyntaxError, RuntimeError) as error:
-        raise ImageError(f"{name}: {format_.name} could not be encoded: {one_line(error)}") from error
+    _as_image(picture.pixels).save(file, format_.pillow, **options)
+    if picture.exif and format_.name == "tiff":
+        add_exif(file, picture.exif)
 
 
 def _as_image(pixels: np.ndarray) -> Image.Image:

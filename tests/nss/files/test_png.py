@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nss.files import deflate, export, png
+from nss.errors import ImageError
+from nss.files import export, png
 from nss.files.deflate import Compressor
 from nss.files.formats import Encoding
 from nss.files.picture import Picture
-from tests.nss.pictures import SRGB, exif, pixels
+from tests.nss.pictures import SRGB, exif, pixels, texture
 from tests.nss.png_bytes import chunks, decoded, header, joined
 from tests.project import ROOT
 
@@ -127,10 +128,10 @@ def photos() -> dict[str, np.ndarray]:
         astronaut = np.asarray(image.convert("RGB"))
     with Image.open(ROOT / "examples" / "chelsea.png") as image:
         chelsea = np.asarray(image.convert("RGB"))
-        large = np.asarray(image.convert("RGB").resize((1353, 900), Image.Resampling.LANCZOS))
+        large = np.asarray(image.convert("RGB").resize((902, 600), Image.Resampling.LANCZOS))
     rng = np.random.default_rng(1)
-    y, x = np.mgrid[:900, :1353]
-    soft = np.clip((1 - ((x - 676) / 400) ** 2 - ((y - 450) / 300) ** 2) * 4 + 0.5 + 0.2 * np.sin(x / 40), 0, 1)
+    y, x = np.mgrid[:600, :902]
+    soft = np.clip((1 - ((x - 451) / 280) ** 2 - ((y - 300) / 200) ** 2) * 4 + 0.5 + 0.2 * np.sin(x / 40), 0, 1)
     mask = np.rint(soft * 255).astype(np.uint8)
     grain = np.clip(large + rng.normal(0, 5, large.shape), 0, 255).astype(np.uint8)
     return {
@@ -142,16 +143,17 @@ def photos() -> dict[str, np.ndarray]:
         "mask": mask,
         "16 bits": np.rint(soft * 65535).astype(np.uint16),
         "hard mask": (mask > 127) * np.uint8(255),
-        "ramps": np.stack([x * 255 // 1352, y * 255 // 899, (x + y) // 9], axis=2).astype(np.uint8),
-        "flat": np.full((900, 1353), 200, np.uint8),
+        "texture": texture(600, 902),
+        "flat": np.full((600, 902), 200, np.uint8),
     }
 
 
 def test_files_are_about_as_small_as_pillows() -> None:
-    """At the same effort, from Pillow's level 1 to 3: at most 1.1 times; measured 0.33 to 1.03."""
+    """At the same effort, from Pillow's level 1 to 3."""
     for name, image in photos().items():
-        for effort in (None, 1, 2, 3):
-            theirs = len(by_pillow(Picture(image), compress_level=effort or 1))
+        for effort in (1, None, 2, 3):
+            if effort is not None:  # by default level 1
+                theirs = len(by_pillow(Picture(image), compress_level=effort))
             assert len(written(Picture(image), effort)) <= 1.1 * theirs + 200, (name, effort)
 
 
@@ -172,7 +174,7 @@ class Sink(io.RawIOBase):
 
 
 def test_no_second_copy_of_the_picture_is_held() -> None:
-    image = np.random.default_rng(0).integers(0, 16, (4000, 3000, 4), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 16, (2000, 3000, 4), dtype=np.uint8)
     sink: IO[bytes] = Sink()  # type: ignore[assignment]
     for reference in (image, image[..., :3], image[:, ::-1]):
         tracemalloc.start()
@@ -188,7 +190,8 @@ def test_what_is_no_picture_is_refused() -> None:
     for shape in ((0, 5), (5, 0, 3)):
         with pytest.raises(ValueError, match="pixels are no PNG"):
             written(Picture(np.zeros(shape, np.uint8)))
-    assert deflate.compressor(None).level == 1
+        with pytest.raises(ImageError, match="<standard output>: png could not be encoded"):
+            export.encode(Picture(np.zeros(shape, np.uint8)), Encoding("png"))
 
 
 def test_settings_say_what_deflates() -> None:
