@@ -7,8 +7,9 @@ photo is large, if tiles without an edge are passed over; and a tile with its sc
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -20,6 +21,7 @@ import engine
 TILE = 256
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 Area = tuple[slice, slice]
 
 
@@ -98,6 +100,27 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
     try:
         for future in futures:
             future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What ``work`` gives for each item, on every core, in the order of the items; raises the first error.
+
+    At most two results a core are ahead of the one that is taken, so that results need not fit into memory together.
+    ``work`` must call neither ``parallel`` nor this itself.
+    """
+    pool = _pool(os.getpid())
+    ahead = 2 * engine.available_cores()
+    futures: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            futures.append(pool.submit(work, item))
+            if len(futures) > ahead:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         for future in futures:
             future.cancel()

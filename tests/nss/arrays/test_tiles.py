@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nss.arrays.tiles import map_tiles, parallel, tiles
+import engine
+from nss.arrays.tiles import in_order, map_tiles, parallel, tiles
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70), halo=st.integers(0, 40), side=st.integers(1, 33))
@@ -62,3 +65,37 @@ def test_an_error_in_a_tile_is_raised() -> None:
     with pytest.raises(ValueError, match="three"):
         parallel(work, range(8))
     assert 3 not in items
+
+
+def test_results_come_in_order_and_not_far_ahead() -> None:
+    begun: list[int] = []
+    most = 2 * engine.available_cores() + 1
+
+    def square(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    for number, result in enumerate(in_order(square, range(200))):
+        assert result == number * number
+        assert len(begun) <= number + most
+    assert sorted(begun) == list(range(200))
+
+
+def test_an_error_comes_in_its_turn_and_what_waits_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    results = in_order(work, range(1000))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    results = in_order(work, range(1000))
+    next(results)
+    results.close()
+    assert len(begun) < 100
