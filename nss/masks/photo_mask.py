@@ -126,6 +126,18 @@ class PhotoMask:
         assert self._coverage is not None
         return self._coverage
 
+    def alpha(self, own_alpha: np.ndarray | None, *, invert: bool = False) -> np.ndarray:
+        """float32 HxW in 0..1: the mask, or what it leaves, times the photo's own alpha, uint8 HxW or None."""
+        if own_alpha is None and not invert:
+            return self.array
+        alpha = np.empty(self._shape, np.float32)
+
+        def put(area: Area, values: np.ndarray) -> None:
+            alpha[area] = _alpha(values, None if own_alpha is None else own_alpha[area], invert)
+
+        self._each(put)
+        return alpha
+
     def fill_alpha(self, out: np.ndarray, *, own_alpha: np.ndarray | None, invert: bool) -> None:
         """Write the mask's levels, over all cores.
 
@@ -165,7 +177,7 @@ class PhotoMask:
 
         def round_off(area: Area, values: np.ndarray) -> None:
             own = None if own_alpha is None else own_alpha[area]
-            receive(area, quantise(alpha_of(values, own, invert=invert), bits))
+            receive(area, quantise(_alpha(values, own, invert), bits))
 
         self._each(round_off)
 
@@ -262,7 +274,6 @@ class PhotoMask:
             self._coverage = math.fsum(sums) / (self._shape[0] * self._shape[1])
 
 
-def alpha_of(mask: np.ndarray, own_alpha: np.ndarray | None, *, invert: bool) -> np.ndarray:
-    """float32 HxW: the mask, or what it leaves, times the photo's own alpha, uint8 HxW or None."""
+def _alpha(mask: np.ndarray, own_alpha: np.ndarray | None, invert: bool) -> np.ndarray:
     kept = 1 - mask if invert else mask
     return kept if own_alpha is None else kept * (own_alpha * np.float32(1 / 255))
