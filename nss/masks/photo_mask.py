@@ -270,7 +270,7 @@ class PhotoMask:
             receive(area, values)
 
         self._each_enlarged(give)
-        if self._coverage is None:
+        if self._coverage is None and self._held_alpha() is None:
             self._coverage = math.fsum(sums) / (self._shape[0] * self._shape[1])
 
 
