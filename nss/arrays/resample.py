@@ -23,6 +23,9 @@ _LINES = 64
 # Rows at a time where columns are gathered.
 _ROWS = 128
 
+# At work at a time: of 12 megapixels each holds up to 10 MB, and more wait for memory and the interpreter lock anyway.
+_THREADS = 16
+
 
 def _box(distance: np.ndarray) -> np.ndarray:
     return ((distance > -0.5) & (distance <= 0.5)).astype(np.float64)
@@ -134,7 +137,7 @@ def _map_axis(
         else:
             receive((every, slice(start, stop)), np.swapaxes(product, 0, 1))
 
-    parallel(work, _weight_blocks(x.shape[axis], length, kernel))
+    parallel(work, _weight_blocks(x.shape[axis], length, kernel), most=_THREADS)
 
 
 def _transposed(columns: np.ndarray) -> np.ndarray:

@@ -101,10 +101,12 @@ def bands(size: tuple[int, ...], pixels: int = BAND) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+def parallel(work: Callable[[Item], object], items: Iterable[Item], *, most: int | None = None) -> None:
     """Call ``work`` once for each item, on every core, the calling thread's too; in any order, begun in theirs.
 
     The other threads are shared by the process. Within ``work`` a thread does all items of a further call itself.
+
+    ``most`` threads are at work at a time, where each holds much memory.
 
     Raises the error of the first item that has one; what has not begun by then is not done. An interrupt is raised at
     once, while others may still be at the item that they have.
@@ -129,7 +131,8 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
                         raise
                     return
 
-    helpers = [others.submit(drain) for _ in range(min(others.threads, len(queue) - 1))] if others else []
+    count = min(others.threads, len(queue) - 1, (most or len(queue)) - 1) if others else 0
+    helpers = [others.submit(drain) for _ in range(count)] if others else []
     try:
         drain()
         for helper in helpers:

@@ -89,6 +89,21 @@ def test_as_many_threads_work_as_there_are_cores(number: int, monkeypatch: pytes
     assert threading.get_ident() in threads
 
 
+def test_no_more_threads_work_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(5, monkeypatch)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.005)
+
+    parallel(work, range(20), most=2)
+    assert len(threads) == 2
+    threads.clear()
+    parallel(work, range(20), most=1)
+    assert threads == {threading.get_ident()}
+
+
 def test_an_interrupt_is_raised_at_once_and_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     cores.use(2, monkeypatch)
     caller, release, begun = threading.get_ident(), threading.Event(), threading.Event()
