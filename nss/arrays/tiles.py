@@ -7,9 +7,11 @@ photo is large, if tiles without an edge are passed over; and a tile with its sc
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -19,6 +21,9 @@ import numpy as np
 import engine
 
 TILE = 256
+
+BAND = 1 << 16
+"""Pixels of a band of rows: with its copies, float32 among them, it stays in a core's cache."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,42 +95,114 @@ def map_tiles(
     return out
 
 
-def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Call ``work`` once for each item, on every core, in any order; raises the first error.
+def bands(size: tuple[int, ...], pixels: int = BAND) -> Iterator[slice]:
+    """Rows, from the top, of an image of ``size`` = (height, width, ...), so many that they have about ``pixels``."""
+    height, width = size[:2]
+    rows = max(1, pixels // max(1, width))
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
-    ``work`` must not call ``parallel`` itself: the threads are shared by the process.
+
+def parallel(work: Callable[[Item], object], items: Iterable[Item], *, most: int | None = None) -> None:
+    """Call ``work`` once for each item, on every core, the calling thread's too; in any order, begun in theirs.
+
+    The other threads are shared by the process. Within ``work`` a thread does all items of a further call itself.
+
+    ``most`` threads are at work at a time, where each holds much memory.
+
+    Raises the error of the first item that has one; what has not begun by then is not done. An interrupt is raised at
+    once, while others may still be at the item that they have.
     """
-    pool = _pool(os.getpid())
-    futures = [pool.submit(work, item) for item in items]
+    queue = deque(enumerate(items))
+    others = _pool(os.getpid()) if len(queue) > 1 and not _thread.is_at_work else None
+    errors: list[tuple[int, BaseException]] = []
+
+    def drain() -> None:
+        with _thread.at_work():
+            while True:
+                try:
+                    index, item = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(item)
+                except BaseException as error:
+                    queue.clear()
+                    errors.append((index, error))
+                    if not isinstance(error, Exception):
+                        raise
+                    return
+
+    count = min(others.threads, len(queue) - 1, (most or len(queue)) - 1) if others else 0
+    helpers = [others.submit(drain) for _ in range(count)] if others else []
     try:
-        for future in futures:
-            future.result()
+        drain()
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun would find nothing to do
+                helper.exception()
     finally:
-        for future in futures:
-            future.cancel()
+        queue.clear()
+    if errors:
+        raise min(errors, key=lambda error: error[0])[1]
+
+
+class _Thread(threading.local):
+    """Whether this thread is within ``work``."""
+
+    is_at_work = False
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        before, self.is_at_work = self.is_at_work, True
+        try:
+            yield
+        finally:
+            self.is_at_work = before
+
+
+_thread = _Thread()
+
+
+class Others(ThreadPoolExecutor):
+    """The threads that share out work with the one that has it."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads, "nss-tiles")
+        self.threads = threads
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """What ``work`` gives for each item, on every core, in the order of the items; raises the first error.
 
     At most two results a core are ahead of the one that is taken, so that results need not fit into memory together.
-    ``work`` must call neither ``parallel`` nor this itself.
+    The calling thread does the one that is taken where no other has begun with it, and all within ``work``.
     """
-    pool = _pool(os.getpid())
-    ahead = 2 * engine.available_cores()
-    futures: deque[Future[Result]] = deque()
+    others = None if _thread.is_at_work else _pool(os.getpid())
+    if others is None:
+        yield from map(work, items)
+        return
+    ahead: deque[tuple[Future[Result], Item]] = deque()
+
+    def do(item: Item) -> Result:
+        with _thread.at_work():
+            return work(item)
+
+    def first() -> Result:
+        future, item = ahead.popleft()
+        return do(item) if future.cancel() else future.result()
+
     try:
         for item in items:
-            futures.append(pool.submit(work, item))
-            if len(futures) > ahead:
-                yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
+            ahead.append((others.submit(do, item), item))
+            if len(ahead) > 2 * (others.threads + 1):
+                yield first()
+        while ahead:
+            yield first()
     finally:
-        for future in futures:
+        for future, _ in ahead:
             future.cancel()
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    return ThreadPoolExecutor(engine.available_cores(), "nss-tiles")
+def _pool(process: int) -> Others | None:  # noqa: ARG001 (a forked child has none of its parent's threads)
+    others = engine.available_cores() - 1
+    return Others(others) if others else None

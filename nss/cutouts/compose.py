@@ -11,9 +11,11 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from nss.cutouts import pixels
 from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError, check_number, one_line, quoted
-from nss.files.picture import Picture, pack_rgba, quantise
+from nss.files.picture import Picture
+from nss.masks.photo_mask import PhotoMask
 from nss.photos.file_objects import name_of
 from nss.pipes import OneTimeFile
 from nss.timing import stage
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from nss.masks.refine import Refinement
 
 HIDDEN = ("keep", "bleed", "zero")
-
-CROP_ALPHA = 0.05
-"""What a pixel's alpha must reach to belong to the subject that a picture is cropped to: below is haze."""
 
 NOTEBOOK_SIDE = 1024
 """The longer side, in pixels, from which a notebook is shown a reduced picture: what it shows is stored in it."""
@@ -113,7 +112,7 @@ class Cutout:
     are what ``composition`` says; ``rgba``, ``rgb`` and ``mask`` are always those of the whole photo.
 
     Attributes:
-        mask: float32 HxW in 0..1, what the network found, at the photo's size.
+        photo_mask: what the network found, at the photo's size; ``mask`` is its array.
         rgb: uint8 HxWx3, the photo's own pixels, untouched.
         own_alpha: uint8 HxW, the alpha that the photo already had, or None.
         icc: the ICC profile of ``rgb``, or None.
@@ -127,7 +126,7 @@ class Cutout:
             ``nss.masks.sanity.THRESHOLD``; a note has the largest.
     """
 
-    mask: np.ndarray
+    photo_mask: PhotoMask
     rgb: np.ndarray
     own_alpha: np.ndarray | None
     icc: bytes | None
@@ -140,14 +139,19 @@ class Cutout:
     nothing_found: bool = False
 
     def __repr__(self) -> str:
-        height, width = self.mask.shape
+        height, width = self.photo_mask.shape
         origin = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
         return f"<Cutout {width} x {height}, {origin}, coverage {self.coverage:.3f}>"
 
     @property
+    def mask(self) -> np.ndarray:
+        """float32 HxW in 0..1, made at the first access, and the same array at each."""
+        return self.photo_mask.array
+
+    @property
     def coverage(self) -> float:
         """The part of the photo that the mask keeps, 0 to 1: the mean of ``mask``."""
-        return float(self.mask.mean(dtype=np.float64))
+        return self.photo_mask.coverage
 
     @property
     def rgba(self) -> np.ndarray:
@@ -155,7 +159,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return pack_rgba(self.rgb, quantise(self.alpha()))
+        return pixels.rgba(self.rgb, self.photo_mask, self.own_alpha, invert=False)
 
     @property
     def image(self) -> Image.Image:
@@ -194,8 +198,7 @@ class Cutout:
 
     def alpha(self, *, invert: bool = False) -> np.ndarray:
         """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
-        mask = 1 - self.mask if invert else self.mask
-        return mask if self.own_alpha is None else mask * (self.own_alpha * np.float32(1 / 255))
+        return self.photo_mask.alpha(self.own_alpha, invert=invert)
 
     def refined(self, refinement: Refinement) -> Cutout:
         """The same cut-out with the refined mask.
@@ -204,8 +207,8 @@ class Cutout:
             UsageError: a setting is out of its range.
         """
         times: dict[str, float] = {}
-        mask = refinement.apply(self.mask, self.rgb, times)
-        return replace(self, mask=mask, info=self.info.timed(times))
+        mask = self.photo_mask.refined(refinement, self.rgb, times)
+        return replace(self, photo_mask=mask, info=self.info.timed(times))
 
     def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> ComposedPicture:
         """The pixels of a file; the time they take is the stage "compose".
@@ -223,30 +226,40 @@ class Cutout:
 
     def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:
         notes: list[str] = []
-        alpha = self.alpha(invert=composition.invert)
-        rows, columns = _subject(alpha, composition.crop, notes)
+        background, transparent = composition.background, True
+        if not composition.mask_only:
+            from nss.cutouts import background as backgrounds
+
+            transparent = backgrounds.is_none(background)
+            if transparent and opaque:
+                background, transparent = "white", False
+                notes.append("the format has no transparency: put on white (see 'background')")
+        mask, own_alpha, invert = self.photo_mask, self.own_alpha, composition.invert
+        area = pixels.whole(mask.shape)
+        if composition.crop is not None or composition.decontaminate or not transparent:
+            # which take alpha as numbers; the others take its levels, and it is never held whole
+            alpha = self.alpha(invert=invert)
+            if composition.crop is not None:
+                area = pixels.subject(alpha, composition.crop, notes)
+                alpha = alpha[area]
+            mask, own_alpha, invert = PhotoMask.of_array(alpha), None, False
+        rows, columns = area
         box = columns.start, rows.start, columns.stop, rows.stop
-        alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
         if composition.mask_only:
-            return ComposedPicture(Picture(quantise(alpha, composition.mask_bits)), box, tuple(notes))
-        rgb = photo
+            levels = pixels.levels(mask, own_alpha, invert=invert, bits=composition.mask_bits)
+            return ComposedPicture(Picture(levels), box, tuple(notes))
+        rgb = photo = self.rgb[area]
         if composition.decontaminate:
             from nss.cutouts.foreground import decontaminate
 
-            rgb = decontaminate(photo, alpha, composition.decontaminate)
-        from nss.cutouts import background as backgrounds
-
-        background = composition.background
-        transparent = backgrounds.is_none(background)
-        if transparent and opaque:
-            background, transparent = "white", False
-            notes.append("the format has no transparency: put on white (see 'background')")
+            rgb = decontaminate(photo, mask.array, composition.decontaminate)
         if transparent:
-            alpha8 = quantise(alpha)
-            pixels = pack_rgba(_hide(rgb, alpha8, composition.hidden), alpha8)
+            picture = pixels.rgba(rgb, mask, own_alpha, invert=invert, hidden=composition.hidden)
         else:
-            pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
-        return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
+            picture = backgrounds.over(
+                rgb, mask.array, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes
+            )
+        return ComposedPicture(Picture(picture, self.icc, self._exif(composition)), box, tuple(notes))
 
     @overload
     def save(
@@ -350,28 +363,3 @@ def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | No
     if isinstance(encoding, formats.Encoding):
         return encoding
     return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)
-
-
-def _hide(rgb: np.ndarray, alpha8: np.ndarray, hidden: str) -> np.ndarray:
-    if hidden == "bleed":
-        from nss.cutouts.bleed import bleed
-
-        return bleed(rgb, alpha8)
-    return rgb if hidden == "keep" else np.where(alpha8[..., None] == 0, np.uint8(0), rgb)
-
-
-def _subject(alpha: np.ndarray, padding: int | None, notes: list[str]) -> tuple[slice, slice]:
-    """The rows and columns that hold the subject, and ``padding`` pixels around it as far as the picture goes."""
-    whole = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
-    if padding is None:
-        return whole
-    is_subject = alpha >= CROP_ALPHA
-    rows, columns = np.flatnonzero(is_subject.any(axis=1)), np.flatnonzero(is_subject.any(axis=0))
-    if not rows.size:
-        notes.append("no subject was found to crop to; the whole picture was kept")
-        return whole
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return (
-        slice(max(0, top - padding), min(bottom + padding, alpha.shape[0])),
-        slice(max(0, left - padding), min(right + padding, alpha.shape[1])),
-    )

@@ -25,17 +25,3 @@ class Picture:
     def has_alpha(self) -> bool:
         """Whether there is an alpha channel."""
         return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
-
-
-def quantise(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
-    """Alpha in 0..1 as uint8 or uint16 of the same shape, rounded to nearest (ties to even)."""
-    levels = alpha * np.float32(2**bits - 1)
-    return np.rint(levels, out=levels).astype(np.uint8 if bits == 8 else np.uint16)
-
-
-def pack_rgba(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
-    """RGB, uint8 HxWx3, and alpha, uint8 HxW, as uint8 HxWx4."""
-    rgba = np.empty((*alpha8.shape, 4), np.uint8)
-    rgba[..., :3] = rgb
-    rgba[..., 3] = alpha8
-    return rgba

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from nss.arrays.tiles import in_order, map_tiles, parallel, tiles
+from nss.arrays.tiles import bands, in_order, map_tiles, parallel, tiles
+from tests.nss import cores
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70), halo=st.integers(0, 40), side=st.integers(1, 33))
@@ -54,17 +56,127 @@ def test_constant_windows_are_passed_over() -> None:
     assert len(calls) == 4  # one row of tiles holds the edge, and no halo of another reaches it
 
 
-def test_an_error_in_a_tile_is_raised() -> None:
-    items: list[int] = []
+@pytest.mark.parametrize("number", cores.CORES)
+def test_the_error_of_the_first_item_is_raised_and_no_further_one_is_begun(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores.use(number, monkeypatch)
+    done: list[int] = []
 
     def work(item: int) -> None:
-        if item == 3:
-            raise ValueError("three")
-        items.append(item)
+        if item in (3, 4, 5):
+            time.sleep(0.05 if item == 3 else 0)  # the others are sooner
+            raise ValueError(f"item {item}")
+        done.append(item)
 
-    with pytest.raises(ValueError, match="three"):
-        parallel(work, range(8))
-    assert 3 not in items
+    with pytest.raises(ValueError, match="item 3"):
+        parallel(work, range(100))
+    assert sorted(done)[:3] == [0, 1, 2]
+    assert len(done) < 3 + number
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_as_many_threads_work_as_there_are_cores(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(number, monkeypatch)
+    barrier = threading.Barrier(number)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        barrier.wait(timeout=20)  # nobody comes through before that many are at work
+        threads.add(threading.get_ident())
+
+    parallel(work, range(number))
+    assert len(threads) == number
+    assert threading.get_ident() in threads
+
+
+def test_no_more_threads_work_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(5, monkeypatch)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.005)
+
+    parallel(work, range(20), most=2)
+    assert len(threads) == 2
+    threads.clear()
+    parallel(work, range(20), most=1)
+    assert threads == {threading.get_ident()}
+
+
+def test_an_interrupt_is_raised_at_once_and_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(2, monkeypatch)
+    caller, release, begun = threading.get_ident(), threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if threading.get_ident() == caller:
+            assert begun.wait(20)
+            raise KeyboardInterrupt
+        begun.set()
+        assert release.wait(20)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel(work, range(9))
+    release.set()
+    parallel(lambda _: None, range(9))
+    deadline = time.monotonic() + 20
+    while not done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(done) == 1
+
+
+def test_threads_that_share_the_pool_all_come_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(2, monkeypatch)
+    sums = [0] * 8
+
+    def caller(number: int) -> None:
+        results: list[int] = []
+        parallel(lambda item: parallel(results.append, [item, item]), range(50))
+        sums[number] = sum(results)
+
+    callers = [threading.Thread(target=caller, args=(number,)) for number in range(8)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(20)
+    assert sums == [2 * sum(range(50))] * 8
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_work_within_work_is_done_by_the_thread_that_has_it(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(number, monkeypatch)
+    done: list[tuple[int, int, bool]] = []
+
+    def outer(item: int) -> None:
+        thread = threading.get_ident()
+        parallel(lambda inner: done.append((item, inner, threading.get_ident() == thread)), range(3))
+
+    parallel(outer, range(8))
+    assert sorted(done) == [(item, inner, True) for item in range(8) for inner in range(3)]
+
+
+def test_an_error_within_work_is_raised() -> None:
+    def outer(item: int) -> None:
+        parallel(lambda inner: 1 // (inner - 1), range(item))
+
+    with pytest.raises(ZeroDivisionError):
+        parallel(outer, range(3))
+
+
+def test_one_item_needs_no_other_thread() -> None:
+    threads: list[int] = []
+    parallel(lambda _: threads.append(threading.get_ident()), [1])
+    assert threads == [threading.get_ident()]
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), pixels=st.integers(1, 900))
+def test_bands_cover_once_from_the_top(height: int, width: int, pixels: int) -> None:
+    rows = list(bands((height, width), pixels))
+    assert [row for span in rows for row in range(span.start, span.stop)] == list(range(height))
+    assert all((span.stop - span.start) * width <= max(pixels, width) for span in rows)
 
 
 def test_results_come_in_order_and_not_far_ahead() -> None:
@@ -80,6 +192,22 @@ def test_results_come_in_order_and_not_far_ahead() -> None:
         assert result == number * number
         assert len(begun) <= number + most
     assert sorted(begun) == list(range(200))
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_results_in_order_within_other_work_are_of_the_thread_that_has_it(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores.use(number, monkeypatch)
+    threads: list[tuple[int, ...]] = []
+
+    def outer(_: int) -> None:
+        inner = in_order(lambda _: threading.get_ident(), range(5))
+        threads.append((threading.get_ident(), *inner))
+
+    parallel(outer, range(6))
+    assert [len(set(identities)) for identities in threads] == [1] * 6
+    assert list(in_order(lambda item: -item, range(40))) == [-item for item in range(40)]
 
 
 def test_an_error_comes_in_its_turn_and_what_waits_is_not_begun() -> None:
