@@ -133,7 +133,7 @@ class Work:
         if outcome is None:
             return None
         picture, output = outcome
-        height, width = cutout.mask.shape
+        height, width = cutout.photo_mask.shape
         return Result(
             width=width,
             height=height,
