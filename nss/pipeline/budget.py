@@ -17,6 +17,13 @@ WAIT_S = 0.2
 """How long a thread waits at a time; on Windows signals are handled only in between."""
 
 
+def default_bytes() -> int:
+    """Half of the memory that is free now, at least one byte: what waits for more than there is gets it alone."""
+    import engine
+
+    return max(1, engine.available_memory() // 2)
+
+
 class BudgetClosedError(Exception):
     """The budget was closed: nothing more is to be begun."""
 
