@@ -68,9 +68,8 @@ class _OpenModel:
 
         def begin(session: engine.Session) -> Handle:
             inputs = {self.input: image.reshape(session.inputs[0].shape)}
-            submit = getattr(session, "submit", None)
-            if session.info.backend == "webgpu" and submit is not None:
-                return submit(inputs)
+            if session.info.backend == "webgpu":
+                return session.submit(inputs)
             # at once, and so that it can be ended early
             return Ready(session.run(inputs) if observe is None else session.run(inputs, observe=observe))
 
