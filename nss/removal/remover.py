@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ import numpy as np
 import engine
 from nss.cutouts.compose import Composition, Cutout
 from nss.cutouts.run_info import RunInfo
-from nss.errors import ImageError, ModelUnavailableError, UsageError
+from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
 from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.photo_mask import PhotoMask
@@ -34,6 +34,7 @@ from nss.pipes import OneTimeFile
 from nss.removal import adapters, preprocess
 from nss.removal.adapters import Device
 from nss.removal.lanes import Begin, NetworkLane
+from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, Output
 from nss.removal.networks import Networks, open_auto
@@ -243,11 +244,63 @@ class Remover:
         """
         with self._gate.entered():
             cutout = self.finish(self.infer(self.prepare(image)))
-        if self._network.has_unsaved:
+        self._begin_storing()
+        return _with_settings(cutout, refinement, composition)
+
+    def map(
+        self,
+        sources: Iterable[AnySource],
+        *,
+        refinement: Refinement | None = None,
+        composition: Composition | None = None,
+        jobs: int | None = None,
+        ordered: bool = True,
+        memory: int | None = None,
+    ) -> Generator[tuple[AnySource, Cutout | NssError], None, None]:
+        """Cut the foreground out of many images: each with its cut-out, or the error of that image.
+
+        Images are decoded, put through the network and finished in threads, while the caller has those before. They
+        are taken from ``sources``, in another thread, as there is room for them. What iterating over them raises comes
+        behind the images before. Closing the iterator, as the end of a program does, or leaving a ``for`` over
+        ``contextlib.closing``, ends the work.
+
+        Args:
+            sources: images as ``remove`` takes them.
+            refinement: what is done to each mask; nothing by default.
+            composition: what the cut-outs show; the photo with straight alpha by default.
+            jobs: how many images are worked on at a time, before the network and behind it; one a core by default.
+                With 1 everything is done in the calling thread, one image after the other.
+            ordered: give them in the order of the sources; or else as they are ready.
+            memory: bytes that images in work may take; half of what is free by default. A larger image waits until it
+                is alone. A cut-out counts until the next is asked for.
+
+        Raises:
+            UsageError: the arguments are wrong.
+        """
+        _check_settings(refinement, composition)
+
+        def finish(_: AnySource, inferred: InferredMask) -> Cutout:
+            cutout = _with_settings(self.finish(inferred), refinement, composition)
+            self._begin_storing()
+            return cutout
+
+        return map_photos(
+            sources,
+            self.prepare,
+            self.lanes,
+            finish,
+            jobs=jobs,
+            ordered=ordered,
+            memory=memory,
+            max_pixels=self._max_pixels,
+        )
+
+    def _begin_storing(self) -> None:
+        """Keep the compiled model, in a thread, where there is something to keep."""
+        if self._network.has_unsaved and (self._storing is None or not self._storing.is_alive()):
             # a daemon: whoever leaves by a signal does not wait for a file
             self._storing = threading.Thread(target=self.store, name="nss-store", daemon=True)
             self._storing.start()
-        return _with_settings(cutout, refinement, composition)
 
     def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
         """The first third of ``remove``: decode, and make the network's input.
@@ -385,10 +438,14 @@ def _is_prepared(loaded: object) -> bool:
 
 
 def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    _check_settings(refinement, composition)
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
+
+
+def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed_error() -> UsageError:
