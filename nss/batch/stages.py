@@ -62,7 +62,7 @@ class NothingFoundError(ImageError):
 
 
 class Work:
-    """The three stages of `nss.batch.pipeline.Pipeline`; ``infer`` is called from one thread, the others from any."""
+    """The three stages of `nss.pipeline.pipeline.Pipeline`, each called from any thread."""
 
     def __init__(
         self,

@@ -17,7 +17,6 @@ from nss.errors import ImageError, NssError
 from nss.stop_signals import Terminated, describe_stop
 
 if TYPE_CHECKING:
-    from nss.batch.pipeline import Stop
     from nss.batch.planning import Job
     from nss.batch.stages import Result, Write
     from nss.cli.progress import Progress
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from nss.files.output_file import InputFiles
     from nss.files.picture import Picture
     from nss.masks.refine import Refinement
+    from nss.pipeline.stop import Stop
     from nss.removal.remover import Remover
 
 
@@ -121,8 +121,8 @@ class CutoutRun:
         return 1 if self.report.failed else 0
 
     def _run(self) -> int:
-        from nss.batch.pipeline import finish_on_interrupt
         from nss.cli.progress import Progress
+        from nss.pipeline.stop import finish_on_interrupt
 
         start = time.perf_counter()
         total = len(self.plan)
@@ -139,8 +139,18 @@ class CutoutRun:
                 self._say_summary(time.perf_counter() - start)
                 return 1 if self.report.failed else 0
             word, status = describe_stop(KeyboardInterrupt())
-        complain(f"{word}: {self.report.written} of {total} images written")
+        complain(f"{word}: {self.report.written} of {total} images written{self._how_to_go_on()}")
         return status
+
+    def _how_to_go_on(self) -> str:
+        """The end of the line on an interrupt: how to have the rest done, where the same command does it."""
+        left = len(self.plan) - self.report.written - self.report.skipped - self.report.failed
+        if not self.report.written or not left or any(job.target is None for job in self.plan):
+            return ""
+        if self.batch.exists == "skip":
+            return f"; run it again for the other {left}"
+        # where files are replaced or get other names, it cannot be told which are of this run
+        return f"; run it again with --exists skip for the other {left}" if self.batch.exists == "fail" else ""
 
     def _work_through(self, progress: Progress, stop: Stop) -> None:
         runs = any(job.error is None and not job.skipped for job in self.plan)
@@ -148,9 +158,10 @@ class CutoutRun:
             self.source.make_gpu_ready()
         import engine
         from nss.batch.ahead import FirstPhoto
-        from nss.batch.pipeline import Pipeline
         from nss.batch.stages import NothingFoundError, Result, Work
         from nss.photos import codec_messages
+        from nss.pipeline.lanes import CallLane
+        from nss.pipeline.pipeline import Pipeline
 
         finished = 0
 
@@ -190,10 +201,29 @@ class CutoutRun:
                 fail_empty=self.batch.fail_empty,
                 first=first,
             )
-            pipeline = Pipeline(work.load, work.infer, work.finish, report)
-            pipeline.run(self.plan, self.batch.jobs or min(len(self.plan), engine.available_cores()), stop)
+            workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
+            lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
+            pipeline = Pipeline(
+                work.load,
+                lanes,
+                work.finish,
+                workers=workers,
+                budget=self.batch.budget() if len(self.plan) > 1 else None,
+                cost=self._cost,
+                ordered=not self.batch.unordered,
+            )
+            progress.watch(pipeline.bottleneck)
+            pipeline.run(self.plan, report, stop)
         if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
             complain(f"the compiled model was not kept: {reason}")
+
+    def _cost(self, job: Job) -> int:
+        """The bytes that an image takes in work."""
+        from nss.pipeline.photo_bytes import UNKNOWN, source_bytes
+
+        if job.error is not None or job.skipped:
+            return 0
+        return UNKNOWN if job.source is None else source_bytes(job.source, max_pixels=self.source.max_pixels)
 
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""

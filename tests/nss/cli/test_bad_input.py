@@ -204,7 +204,7 @@ def test_the_input_is_never_the_output(command: Command, photo: Path, tmp_path: 
 
 
 def test_a_mask_of_nan(command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "run", lambda *_: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
+    monkeypatch.setattr(network, "run", lambda *_, **__: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
     outcome = command("remove", photo, "--model", "u2netp")
     assert outcome.status == 1
     reason = "the network gave NaN or infinite values for this photo; a photo of one colour can do that"
@@ -285,7 +285,8 @@ def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name
     assert line.startswith(f"nss-wgpu: {word}: ")
     names = listing(out)
     assert 1 <= len(names) < 40
-    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written"
+    rest = f"run it again with --exists skip for the other {40 - len(names)}"
+    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written; {rest}"
     for file in names:
         assert file.endswith(".cutout.png")
         Image.open(out / file).load()
