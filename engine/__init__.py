@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from engine.parity import compare as compare
     from engine.parity import deviates as deviates
     from engine.provenance import environment as environment
+    from engine.session import Handle as Handle
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
@@ -68,6 +69,7 @@ __all__ = [
     "Devices",
     "EngineError",
     "Gate",
+    "Handle",
     "InputError",
     "KernelTime",
     "ModelCache",
@@ -106,6 +108,7 @@ _MODULES = {
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
     "Gate": "gate",
+    "Handle": "session",
     "KernelTime": "kernel_time",
     "ModelCache": "compiled.cache",
     "ModelFile": "graph.model_file",

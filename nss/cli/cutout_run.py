@@ -192,9 +192,10 @@ class CutoutRun:
                 first=first,
             )
             workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
+            lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
             pipeline = Pipeline(
                 work.load,
-                [CallLane(work.infer)],
+                lanes,
                 work.finish,
                 workers=workers,
                 budget=self.batch.budget() if len(self.plan) > 1 else None,
