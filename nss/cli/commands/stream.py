@@ -261,7 +261,6 @@ class StreamRun:
         self.source.make_gpu_ready()
         import engine
         from nss.pipeline import budget
-        from nss.pipeline.lanes import CallLane
         from nss.pipeline.pipeline import Pipeline
 
         remover = self.source.open(quiet=self.quiet)
@@ -276,7 +275,7 @@ class StreamRun:
 
             pipeline: Pipeline[Frame, PreparedPhoto, InferredMask, _Outcome] = Pipeline(
                 load,
-                [CallLane(lambda _, prepared: remover.infer(prepared))],
+                remover.lanes(),
                 finish,
                 workers=self.jobs or engine.available_cores(),
                 budget=budget.MemoryBudget(self.memory or budget.default_bytes()),
