@@ -1,0 +1,134 @@
+"""Stages on a device: bound once for each kind of picture, over scratch memory that all of them share."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.compiled.model import ALIGNMENT, TensorPlace
+from engine.gpu.device.base import BoundCommand
+from engine.gpu.device.device import Device
+from engine.gpu.images.stage import CONSTANTS, SCRATCH, Stage, input_stage, output_stage
+from engine.images import MaskOutput, PixelInput
+
+KEPT = 8
+"""Kinds of pictures whose tables stay on the device: sizes, and what is done to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundStage:
+    """What a run records for a stage: its commands, and the part of a buffer that the host's bytes come to or from."""
+
+    commands: Sequence[BoundCommand]
+    buffer: Any
+    offset: int
+    nbytes: int
+
+
+@dataclass(slots=True)
+class _Entry:
+    stage: Stage
+    handles: list[Any] = field(default_factory=list)
+    """The uniforms and the constants."""
+    bound: BoundStage | None = None
+    network: Any = None
+    """The buffer that ``bound`` holds."""
+
+
+class ImageStages:
+    """The stages around one network on one device; the caller holds the device's lock.
+
+    A picture's bytes, planes and numbers lie in scratch memory that every stage uses from its beginning, so the
+    commands of one picture come before those of the next: in the queue's order.
+    """
+
+    def __init__(self, device: Device, limits: Mapping[str, int] | None = None) -> None:
+        """``limits`` replaces the device's own, by name. Tests use it."""
+        self._device = device
+        self._limits = {**device.caps.limits, **(limits or {})}
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._scratch: list[tuple[Any, int]] = []
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the scratch memory."""
+        return sum(size for _, size in self._scratch)
+
+    def input(self, source: PixelInput, place: TensorPlace, network: Any) -> BoundStage:
+        """The stage that makes the input at ``place`` of the buffer ``network`` of pixels.
+
+        Raises InputError where they do not become this input, TooLargeError where they are too many for the device, and
+        BackendError where the device fails.
+        """
+        key = "input", source.rows, source.columns, source.matrix, source.offset, source.layout, place
+        return self._bound(key, network, lambda: input_stage(source, place, self._limits))
+
+    def output(self, mask: MaskOutput, place: TensorPlace, network: Any) -> BoundStage:
+        """The stage that makes whole numbers of the output at ``place`` of the buffer ``network``. Raises likewise."""
+        return self._bound(("output", mask, place), network, lambda: output_stage(mask, place, self._limits))
+
+    def _bound(self, key: Hashable, network: Any, make: Callable[[], Stage]) -> BoundStage:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            entry = self._opened(make())
+        self._entries[key] = entry
+        while len(self._entries) > KEPT:
+            self._device.free(self._entries.popitem(last=False)[1].handles)
+        self._grow(entry.stage.scratch)
+        if entry.bound is None or entry.network is not network:
+            entry.bound, entry.network = self._bind(entry, network), network
+        return entry.bound
+
+    def _opened(self, stage: Stage) -> _Entry:
+        device, entry = self._device, _Entry(stage)
+        for program in stage.programs:
+            device.compile(program, trusted=True)  # all at once, in as many threads
+        try:
+            for data, usage in ((stage.uniforms, "UNIFORM"), (stage.constants, "STORAGE")):
+                content = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+                entry.handles.append(device.buffer(max(content.size, ALIGNMENT), f"{usage}|COPY_DST", "tables"))
+                device.write(entry.handles[-1], 0, content)
+        except BaseException:
+            device.free(entry.handles)
+            raise
+        return entry
+
+    def _grow(self, sizes: Sequence[int]) -> None:
+        """Have buffers of at least these sizes."""
+        for index, size in enumerate(sizes):
+            if index == len(self._scratch):
+                self._scratch.append((None, 0))
+            buffer, present = self._scratch[index]
+            if present < size:
+                self._scratch[index] = None, 0
+                for entry in self._entries.values():
+                    entry.bound = None  # with bind groups that hold the buffer
+                if buffer is not None:
+                    self._device.free([buffer])  # once what was submitted has used it
+                size = max(size, ALIGNMENT)
+                buffer = self._device.buffer(size, "STORAGE|COPY_SRC|COPY_DST", "pictures")
+                self._scratch[index] = buffer, size
+
+    def _bind(self, entry: _Entry, network: Any) -> BoundStage:
+        device, stage = self._device, entry.stage
+        uniforms, constants = entry.handles
+        buffers = [network, constants, *(buffer for buffer, _ in self._scratch)]
+        assert (CONSTANTS, SCRATCH) == (1, 2)
+        commands: list[BoundCommand] = []
+        for command in stage.commands:
+            pipeline = device.compile(stage.programs[command.program], trusted=True).result()
+            entries = [(uniforms, command.uniform, command.uniform_bytes)]
+            entries += [(buffers[binding.buffer], binding.offset, binding.size) for binding in command.bindings]
+            commands.append((pipeline, device.bind_group(pipeline, entries, command.label), command.grid))
+        return BoundStage(commands, buffers[stage.host.buffer], stage.host.offset, stage.host_bytes)
+
+    def close(self) -> None:
+        """Free the buffers."""
+        self._device.free([handle for entry in self._entries.values() for handle in entry.handles])
+        self._device.free([buffer for buffer, _ in self._scratch if buffer is not None])
+        self._entries.clear()
+        self._scratch.clear()
