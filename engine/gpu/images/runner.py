@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from engine.compiled.model import ALIGNMENT, TensorPlace
 from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.device import Device
-from engine.gpu.images.stage import CONSTANTS, SCRATCH, Stage, input_stage, output_stage
+from engine.gpu.images.stage import CONSTANTS, LEAST_FLOPS, MOST_FLOPS, SCRATCH, Stage, input_stage, output_stage
 from engine.images import MaskOutput, PixelInput
 
 KEPT = 8
@@ -40,18 +41,21 @@ class _Entry:
 
 
 class ImageStages:
-    """The stages around one network on one device; the caller holds the device's lock.
+    """The stages around one network on one device; any thread may ask for them.
 
-    A picture's bytes, planes and numbers lie in scratch memory that every stage uses from its beginning, so the
-    commands of one picture come before those of the next: in the queue's order.
+    A picture's bytes, planes and numbers lie in scratch memory that every stage uses from its beginning. The commands
+    of one picture come before those of the next, since a queue runs in order, so one such memory serves runs in flight.
+    What is replaced is let go of and not destroyed: a run that another thread is about to submit still holds it.
     """
 
     def __init__(self, device: Device, limits: Mapping[str, int] | None = None) -> None:
         """``limits`` replaces the device's own, by name. Tests use it."""
         self._device = device
         self._limits = {**device.caps.limits, **(limits or {})}
+        self._flops = MOST_FLOPS if device.adapter.kind == "discrete" else LEAST_FLOPS
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._scratch: list[tuple[Any, int]] = []
+        self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
@@ -65,23 +69,26 @@ class ImageStages:
         BackendError where the device fails.
         """
         key = "input", source.rows, source.columns, source.matrix, source.offset, source.layout, place
-        return self._bound(key, network, lambda: input_stage(source, place, self._limits))
+        return self._bound(key, network, lambda: input_stage(source, place, self._limits, self._flops))
 
     def output(self, mask: MaskOutput, place: TensorPlace, network: Any) -> BoundStage:
         """The stage that makes whole numbers of the output at ``place`` of the buffer ``network``. Raises likewise."""
-        return self._bound(("output", mask, place), network, lambda: output_stage(mask, place, self._limits))
+        return self._bound(
+            ("output", mask, place), network, lambda: output_stage(mask, place, self._limits, self._flops)
+        )
 
     def _bound(self, key: Hashable, network: Any, make: Callable[[], Stage]) -> BoundStage:
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            entry = self._opened(make())
-        self._entries[key] = entry
-        while len(self._entries) > KEPT:
-            self._device.free(self._entries.popitem(last=False)[1].handles)
-        self._grow(entry.stage.scratch)
-        if entry.bound is None or entry.network is not network:
-            entry.bound, entry.network = self._bind(entry, network), network
-        return entry.bound
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            if entry is None:
+                entry = self._opened(make())
+            self._entries[key] = entry
+            while len(self._entries) > KEPT:
+                self._entries.popitem(last=False)
+            self._grow(entry.stage.scratch)
+            if entry.bound is None or entry.network is not network:
+                entry.bound, entry.network = self._bind(entry, network), network
+            return entry.bound
 
     def _opened(self, stage: Stage) -> _Entry:
         device, entry = self._device, _Entry(stage)
@@ -102,16 +109,12 @@ class ImageStages:
         for index, size in enumerate(sizes):
             if index == len(self._scratch):
                 self._scratch.append((None, 0))
-            buffer, present = self._scratch[index]
-            if present < size:
+            if self._scratch[index][1] < size:
                 self._scratch[index] = None, 0
                 for entry in self._entries.values():
                     entry.bound = None  # with bind groups that hold the buffer
-                if buffer is not None:
-                    self._device.free([buffer])  # once what was submitted has used it
                 size = max(size, ALIGNMENT)
-                buffer = self._device.buffer(size, "STORAGE|COPY_SRC|COPY_DST", "pictures")
-                self._scratch[index] = buffer, size
+                self._scratch[index] = self._device.buffer(size, "STORAGE|COPY_SRC|COPY_DST", "pictures"), size
 
     def _bind(self, entry: _Entry, network: Any) -> BoundStage:
         device, stage = self._device, entry.stage
@@ -128,7 +131,8 @@ class ImageStages:
 
     def close(self) -> None:
         """Free the buffers."""
-        self._device.free([handle for entry in self._entries.values() for handle in entry.handles])
-        self._device.free([buffer for buffer, _ in self._scratch if buffer is not None])
-        self._entries.clear()
-        self._scratch.clear()
+        with self._lock:
+            self._device.free([handle for entry in self._entries.values() for handle in entry.handles])
+            self._device.free([buffer for buffer, _ in self._scratch if buffer is not None])
+            self._entries.clear()
+            self._scratch.clear()

@@ -23,9 +23,9 @@ NETWORK, CONSTANTS, SCRATCH = 0, 1, 2
 """What the indices of buffers in a stage's commands mean: the network's own buffer, that of the constants, and from
 SCRATCH on those of the scratch memory."""
 
-MAX_FLOPS = 10_000_000_000
-"""Multiplications and additions of a stage at the most: a tenth of a second for a slow GPU, which cannot be interrupted
-meanwhile."""
+LEAST_FLOPS, MOST_FLOPS = 10_000_000_000, 200_000_000_000
+"""Multiplications and additions that a stage may take: a tenth of a second for a slow GPU and for a slow card, since what
+has been submitted cannot be interrupted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +42,29 @@ class Stage:
     host_bytes: int
 
 
-def input_stage(source: PixelInput, place: TensorPlace, limits: Mapping[str, int]) -> Stage:
+def input_stage(
+    source: PixelInput, place: TensorPlace, limits: Mapping[str, int], most_flops: int = LEAST_FLOPS
+) -> Stage:
     """What makes the input at ``place`` of pixels.
 
-    Raises InputError where they do not become this input, and TooLargeError where the limits, or MAX_FLOPS, allow no
+    Raises InputError where they do not become this input, and TooLargeError where the limits, or ``most_flops``, allow no
     commands for it.
     """
     pixels = pixel_words(*source.pixels.shape[:2])
     tensor, allocation = _network_tensor(place)
     dispatch = input_dispatch(source, pixels, tensor, place)
     nbytes = source.pixels.shape[0] * source.pixels.shape[1] * 3
-    return _stage([dispatch], tensor.slot, allocation, pixels, nbytes, limits, inputs=[pixels])
+    return _stage([dispatch], tensor.slot, allocation, pixels, nbytes, limits, most_flops, inputs=[pixels])
 
 
-def output_stage(mask: MaskOutput, place: TensorPlace, limits: Mapping[str, int]) -> Stage:
+def output_stage(
+    mask: MaskOutput, place: TensorPlace, limits: Mapping[str, int], most_flops: int = LEAST_FLOPS
+) -> Stage:
     """What makes whole numbers of the output at ``place``. Raises as ``input_stage`` does."""
     tensor, allocation = _network_tensor(place)
     dispatches, numbers = output_dispatches(mask, tensor, place)
     nbytes = mask.rows.length * mask.columns.length * mask.bits // 8
-    return _stage(dispatches, tensor.slot, allocation, numbers, nbytes, limits, outputs=[numbers])
+    return _stage(dispatches, tensor.slot, allocation, numbers, nbytes, limits, most_flops, outputs=[numbers])
 
 
 def _network_tensor(place: TensorPlace) -> tuple[Tensor, Allocation]:
@@ -81,13 +85,14 @@ def _stage(
     host: Tensor,
     host_bytes: int,
     limits: Mapping[str, int],
+    most_flops: int,
     *,
     inputs: Sequence[Tensor] = (),
     outputs: Sequence[Tensor] = (),
 ) -> Stage:
     flops = sum(dispatch.flops for dispatch in dispatches)
-    if flops > MAX_FLOPS:
-        raise TooLargeError(f"{dispatches[-1].label}: {flops:,} operations for one picture, {MAX_FLOPS:,} are allowed")
+    if flops > most_flops:
+        raise TooLargeError(f"{dispatches[-1].label}: {flops:,} operations for one picture, {most_flops:,} are allowed")
     bounds = Limits(limits)
     alive = lifetimes(dispatches, inputs, outputs)
     del alive[network]

@@ -20,7 +20,8 @@ def test_weights_are_those_of_resize(method: Filter, old: int, new: int) -> None
     matrix = np.zeros((new, old))
     for line in range(new):
         assert not weights[line, counts[line] :].any()
-        assert weights[line, 0] and weights[line, counts[line] - 1]
+        assert weights[line, 0]
+        assert weights[line, counts[line] - 1]
         matrix[line, first[line] : first[line] + counts[line]] = weights[line, : counts[line]]
     source = np.random.default_rng(0).random((old, 3)).astype(np.float32)
     np.testing.assert_allclose(matrix @ source, resize(source, (new, 3), method), rtol=0, atol=1e-6)

@@ -134,10 +134,10 @@ def test_what_does_not_fit_is_refused() -> None:
         PixelInput(source.pixels, source.rows, source.columns, (), ())
 
 
-def test_what_would_hold_the_gpu_for_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "MAX_FLOPS", 1000)
+def test_what_would_hold_the_gpu_for_long_is_refused() -> None:
+    source = pixel_input(40, 40, 20, 20)
     with pytest.raises(TooLargeError, match="operations for one picture"):
-        run_input(pixel_input(40, 40, 20, 20))
+        stage.input_stage(source, _place(source), PORTABLE_LIMITS, 1000)
 
 
 def test_a_table_knows_what_it_reads() -> None:
