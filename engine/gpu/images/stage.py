@@ -24,8 +24,8 @@ NETWORK, CONSTANTS, SCRATCH = 0, 1, 2
 SCRATCH on those of the scratch memory."""
 
 LEAST_FLOPS, MOST_FLOPS = 10_000_000_000, 200_000_000_000
-"""Multiplications and additions that a stage may take: a tenth of a second for a slow GPU and for a slow card, since what
-has been submitted cannot be interrupted."""
+"""Multiplications and additions that a stage may take: a tenth of a second for a slow GPU, and for a slow card, since
+what has been submitted cannot be interrupted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ def input_stage(
 ) -> Stage:
     """What makes the input at ``place`` of pixels.
 
-    Raises InputError where they do not become this input, and TooLargeError where the limits, or ``most_flops``, allow no
-    commands for it.
+    Raises InputError where they do not become this input, and TooLargeError where the limits, or ``most_flops``, allow
+    no commands for it.
     """
     pixels = pixel_words(*source.pixels.shape[:2])
     tensor, allocation = _network_tensor(place)
