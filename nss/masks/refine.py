@@ -136,7 +136,7 @@ def smooth(mask: np.ndarray, radius: float) -> np.ndarray:
     if radius <= 0:
         return mask
     around = 3 * radius
-    sharpest = _SHARPEST / math.hypot(_SHARPEST, radius)
+    sharpest = SHARPEST / math.hypot(SHARPEST, radius)
 
     def narrow(window: np.ndarray) -> np.ndarray:
         smooth_window = gaussian.blur(window, radius)
@@ -155,7 +155,7 @@ def smooth(mask: np.ndarray, radius: float) -> np.ndarray:
     return _map(narrow, mask, gaussian.reach(radius) + gaussian.reach(around), 4)
 
 
-_SHARPEST = 0.29
+SHARPEST = 0.29
 """Standard deviation of a ramp one pixel wide: an edge that is sharper shows steps."""
 
 
