@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from engine.parity import compare as compare
     from engine.parity import deviates as deviates
     from engine.provenance import environment as environment
+    from engine.session import Handle as Handle
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
@@ -73,6 +74,7 @@ __all__ = [
     "Dilation",
     "EngineError",
     "Gate",
+    "Handle",
     "InputError",
     "KernelTime",
     "LineWeights",
@@ -115,6 +117,7 @@ _MODULES = {
     "Devices": "gpu.device.listing",
     "Dilation": "images",
     "Gate": "gate",
+    "Handle": "session",
     "KernelTime": "kernel_time",
     "LineWeights": "images",
     "MaskOutput": "images",
