@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 import numpy as np
 
 from nss.arrays.quantisation import quantise
+from nss.arrays.tiles import Area
 from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError, check_number, one_line, quoted
 from nss.files.picture import Picture, copy_colours, pack_rgba
@@ -162,7 +163,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return self._rgba(self.rgb, invert=False)
+        return self._rgba()
 
     @property
     def image(self) -> Image.Image:
@@ -227,11 +228,18 @@ class Cutout:
         with self.timed("compose"):
             return self._compose(composition or self.composition or Composition(), opaque)
 
-    def _rgba(self, rgb: np.ndarray, *, invert: bool) -> np.ndarray:
-        """uint8 HxWx4 of colours of the photo's size, without the mask in float32 where that is not held."""
+    def _rgba(self, *, invert: bool = False, zero_hidden: bool = False) -> np.ndarray:
+        """uint8 HxWx4, without the mask in float32 where that is not held; each part of the photo is read once."""
         rgba = np.empty((*self.photo_mask.shape, 4), np.uint8)
-        copy_colours(rgb, rgba)
-        self.photo_mask.fill_alpha(rgba[..., 3], own_alpha=self.own_alpha, invert=invert)
+
+        def write(area: Area, levels: np.ndarray) -> None:
+            part = rgba[area]
+            copy_colours(self.rgb[area], part)
+            part[..., 3] = levels
+            if zero_hidden and not levels.all():
+                part[levels == 0] = 0
+
+        self.photo_mask.each_levels(write, own_alpha=self.own_alpha, invert=invert)
         return rgba
 
     def _levels(self, bits: int, *, invert: bool) -> np.ndarray:
@@ -252,11 +260,11 @@ class Cutout:
 
         if composition.decontaminate or not backgrounds.is_none(composition.background):
             return None
-        if composition.hidden == "keep":
-            pixels = self._rgba(self.rgb, invert=composition.invert)
-        else:
+        if composition.hidden == "bleed":
             alpha8 = self._levels(8, invert=composition.invert)
             pixels = pack_rgba(_hide(self.rgb, alpha8, composition.hidden), alpha8)
+        else:
+            pixels = self._rgba(invert=composition.invert, zero_hidden=composition.hidden == "zero")
         return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box)
 
     def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:

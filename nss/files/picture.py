@@ -30,17 +30,18 @@ class Picture:
 
 
 def copy_colours(rgb: np.ndarray, rgba: np.ndarray) -> None:
-    """Copy RGB, uint8 HxWx3, into the first three channels of ``rgba``, HxWx4, over all cores."""
-
-    def copy(rows: slice) -> None:
-        rgba[rows, :, :3] = rgb[rows]
-
-    parallel(copy, bands(rgb.shape))
+    """Copy RGB, uint8 HxWx3, into the first three channels of ``rgba``, uint8 HxWx4."""
+    for channel in range(3):  # NumPy's loop over three bytes a pixel takes three times as long
+        rgba[..., channel] = rgb[..., channel]
 
 
 def pack_rgba(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
-    """RGB, uint8 HxWx3, and alpha, uint8 HxW, as uint8 HxWx4."""
+    """RGB, uint8 HxWx3, and alpha, uint8 HxW, as uint8 HxWx4; over all cores."""
     rgba = np.empty((*alpha8.shape, 4), np.uint8)
-    copy_colours(rgb, rgba)
-    rgba[..., 3] = alpha8
+
+    def pack(rows: slice) -> None:
+        copy_colours(rgb[rows], rgba[rows])
+        rgba[rows, :, 3] = alpha8[rows]
+
+    parallel(pack, bands(rgba.shape))
     return rgba
