@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import devices as devices
     from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
+    from engine.image_runs import ImageHandle as ImageHandle
+    from engine.image_runs import ImageResult as ImageResult
     from engine.images import Dilation as Dilation
     from engine.images import LineWeights as LineWeights
     from engine.images import MaskOutput as MaskOutput
@@ -75,6 +77,8 @@ __all__ = [
     "EngineError",
     "Gate",
     "Handle",
+    "ImageHandle",
+    "ImageResult",
     "InputError",
     "KernelTime",
     "LineWeights",
@@ -118,6 +122,8 @@ _MODULES = {
     "Dilation": "images",
     "Gate": "gate",
     "Handle": "session",
+    "ImageHandle": "image_runs",
+    "ImageResult": "image_runs",
     "KernelTime": "kernel_time",
     "LineWeights": "images",
     "MaskOutput": "images",

@@ -57,7 +57,12 @@ def pixel_input(photo: Photo, interface: Interface) -> engine.PixelInput:
     if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
         raise NotOnGpuError("mean and std are beyond float32")
     colours = np.eye(3)
-    mixed: dict[str, np.ndarray] = {"RGB": colours, "BGR": colours[::-1], "grey": preprocess.LUMA[None], "RGBA": np.eye(4, 3)}
+    mixed: dict[str, np.ndarray] = {
+        "RGB": colours,
+        "BGR": colours[::-1],
+        "grey": preprocess.LUMA[None],
+        "RGBA": np.eye(4, 3),
+    }
     matrix = mixed[interface.channels] * factor[:, None].astype(np.float64)
     constant = -offset.astype(np.float64)
     if interface.channels == "RGBA":

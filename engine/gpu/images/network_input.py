@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from engine.compiled.model import TensorPlace
@@ -25,7 +26,7 @@ def input_dispatch(source: PixelInput, pixels: Tensor, y: Tensor, place: TensorP
 
     Raises InputError where the input has another shape, or a type that pixels do not become.
     """
-    if place.shape != source.shape:
+    if place.shape[-3:] != source.shape[-3:] or prod(place.shape) != prod(source.shape):
         raise InputError(
             f"input '{place.name}' is {list(place.shape)}; the tables of weights make {list(source.shape)} of pixels"
         )
@@ -34,9 +35,9 @@ def input_dispatch(source: PixelInput, pixels: Tensor, y: Tensor, place: TensorP
     height, width, channels = source.rows.length, source.columns.length, len(source.matrix)
     row_bytes = source.columns.source * 3
     if source.layout == "NCHW":
-        channel, row, column = y.strides[1:]
+        channel, row, column = y.strides[-3:]
     else:
-        row, column, channel = y.strides[1:]
+        row, column, channel = y.strides[-3:]
 
     def word_span(first: int, last: int) -> tuple[int, int]:
         begin, end = source.rows.span(first, last)

@@ -82,6 +82,17 @@ def test_a_picture_larger_than_a_binding_comes_in_bands(layout: str, limit: int,
     np.testing.assert_allclose(whole, expected_input(source), rtol=0, atol=2e-4)
 
 
+def test_an_input_without_the_axis_of_the_batch() -> None:
+    source = pixel_input(20, 21, 8, 9)
+    limits = caps_of(device().adapter).limits
+    with_batch, without = (
+        stage.input_stage(source, replace(_place(source), shape=shape), limits) for shape in ((1, 3, 8, 9), (3, 8, 9))
+    )
+    assert with_batch.uniforms == without.uniforms
+    with pytest.raises(InputError, match="make"):
+        stage.input_stage(source, replace(_place(source), shape=(2, 3, 8, 9)), limits)
+
+
 def test_sizes_share_programs() -> None:
     limits = caps_of(device().adapter).limits
     sources = [pixel_input(30, 40, 8, 8), pixel_input(7, 300, 20, 10)]
