@@ -192,7 +192,8 @@ class CutoutRun:
                 first=first,
             )
             workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
-            pipeline = Pipeline(work.load, [CallLane(work.infer)], work.finish, workers=workers)
+            lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
+            pipeline = Pipeline(work.load, lanes, work.finish, workers=workers)
             pipeline.run(self.plan, report, stop)
         if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
             complain(f"the compiled model was not kept: {reason}")
