@@ -102,6 +102,15 @@ class Refinement:
         """Whether ``apply`` gives back the mask itself."""
         return not self.settings()
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that are done, in their order, by the names that ``apply`` times them under."""
+        changed = self.settings()
+        order = ("guided", "levels", "drop_islands", "fill_holes", "smooth", "expand", "feather")
+        return tuple(
+            name for name in order if name in changed or (name == "levels" and {"black", "white"} & set(changed))
+        )
+
     def settings(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}

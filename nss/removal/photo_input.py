@@ -73,6 +73,7 @@ class PhotoInput:
         *,
         refinement: Refinement | None = None,
         bits: int | None = None,
+        array: np.ndarray | None = None,
         log: Callable[[str], None] = logged,
     ) -> None:
         """Nothing is computed yet.
@@ -83,12 +84,13 @@ class PhotoInput:
             backend: where photos become inputs.
             refinement: what is done to the mask.
             bits: the depth in which its levels are wanted, 8 or 16; None where they are not.
+            array: the network's input, where NumPy has made it already.
             log: gets a line where the GPU fails.
         """
         self.photo, self._interface, self._backend = photo, interface, backend
         self._refinement, self._bits, self._log = refinement, bits, log
         self._lock = threading.Lock()
-        self._array: np.ndarray | None = None
+        self._array = array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,6 +120,8 @@ class PhotoInput:
         return None
 
     def _pixels(self) -> engine.PixelInput | None:
+        if self._array is not None:
+            return None
         try:
             return gpu_stages.pixel_input(self.photo, self._interface)
         except (gpu_stages.NotOnGpuError, engine.InputError):
