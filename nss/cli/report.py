@@ -130,6 +130,7 @@ class Report:
             "backend_reason": info.backend_reason if info else None,
             "device": info.device if info else None,
             "precision": info.precision if info else None,
+            "stages": dict(info.stages) if info else None,
             "milliseconds": info.milliseconds if info else None,
             "notes": self._notes(job, result) if is_output else [],
             "skipped": skipped,
