@@ -33,7 +33,8 @@ STRIPS = 8
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 
 THOROUGH = 3
-"""The effort from which Paeth's filter is tried, which takes as long as the fastest deflating, for 1 to 3 %."""
+"""The effort from which Paeth's filter is tried, which costs as much as the fastest deflating where it is
+verified, for 1 to 3 %."""
 
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 """Greyscale, RGB, and RGB with alpha, by the number of channels (table 11.1)."""
@@ -148,10 +149,17 @@ def _paeth(left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarra
     off_left = np.maximum(above, corner) - np.minimum(above, corner)
     off_above = np.maximum(left, corner) - np.minimum(left, corner)
     off_corner = np.maximum(off_left, off_above) - np.minimum(off_left, off_above)
-    between = (left < corner) != (above < corner)
-    nearest = np.where(off_left <= off_above, left, above)
-    np.copyto(nearest, corner, where=between & (off_corner < np.minimum(off_left, off_above)))
-    return nearest
+    is_corner = (left < corner) != (above < corner)
+    is_corner &= off_corner < np.minimum(off_left, off_above)
+    return _chosen(is_corner, corner, _chosen(off_left <= off_above, left, above))
+
+
+def _chosen(condition: np.ndarray, these: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """``np.where`` of bytes, in a fraction of its time: by bits, of which all or none are set."""
+    bits = np.negative(condition.view(np.uint8))
+    bits &= these ^ others
+    bits ^= others
+    return bits
 
 
 def _bytes(pixels: np.ndarray) -> np.ndarray:

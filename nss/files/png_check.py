@@ -15,7 +15,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -135,10 +135,10 @@ def _profile(data: bytes) -> bytes:
     return profile
 
 
-def _checked(data: bytes, kind: bytes) -> bytes:
+def _checked(data: bytes, kind: bytes, crc32: Callable[[bytes, int], int] = zlib.crc32) -> bytes:
     """The data of a chunk without the checksum behind it."""
     data, checksum = data[:-4], data[-4:]
-    if zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+    if crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
         raise DamagedError(f"the checksum of {kind.decode('ascii', 'replace')!r} is not that of its data")
     return data
 
@@ -156,15 +156,15 @@ def holds(file: IO[bytes], png: PngFile, pixels: np.ndarray, inflater: Any) -> b
         DamagedError: the pixels of the file cannot be decoded.
     """
     pixel_rows = _PixelRows(pixels)
-    source = _Source(file, png.parts)
+    source = _Source(file, png.parts, inflater)
     return _holds_in_parts(source, pixel_rows, inflater) or _holds_in_one(source, pixel_rows, inflater)
 
 
 class _Source:
     """The data of the chunks with pixels, for several threads."""
 
-    def __init__(self, file: IO[bytes], parts: tuple[tuple[int, int], ...]) -> None:
-        self._file, self._parts = file, parts
+    def __init__(self, file: IO[bytes], parts: tuple[tuple[int, int], ...], inflater: Any) -> None:
+        self._file, self._parts, self._crc32 = file, parts, inflater.crc32
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ class _Source:
             data = self._file.read(length + 4)
         if len(data) < length + 4:
             raise DamagedError("it is cut short")
-        return _checked(data, b"IDAT")
+        return _checked(data, b"IDAT", self._crc32)
 
 
 class _PixelRows:
@@ -208,6 +208,7 @@ class _PixelRows:
         for kind in np.unique(kinds):
             if kind >= len(_PREDICTIONS):
                 raise DamagedError(f"a row has the filter {kind}")
+            # a view of all rows where one filter serves them
             these = slice(None) if (kinds == kind).all() else kinds == kind
             decoded = lines[these, 1:] + _PREDICTIONS[kind](rows[these], above[these], self.step)
             if not np.array_equal(decoded, rows[these]):
@@ -235,8 +236,8 @@ def _above(_rows: np.ndarray, above: np.ndarray, _step: int) -> np.ndarray:
 
 
 def _average(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
-    total = np.add(_left(rows, above, step), above, dtype=np.uint16)
-    return (total // 2).astype(np.uint8)
+    left = _left(rows, above, step)
+    return (left >> 1) + (above >> 1) + (left & above & 1)
 
 
 def _nearest(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:

@@ -48,7 +48,9 @@ def in_parts(file: bytes, image: np.ndarray, inflater: ModuleType = zlib_ng) -> 
     source = io.BytesIO(file)
     described = png_check.read(source)
     assert described is not None
-    return png_check._holds_in_parts(png_check._Source(source, described.parts), png_check._PixelRows(image), inflater)
+    return png_check._holds_in_parts(
+        png_check._Source(source, described.parts, inflater), png_check._PixelRows(image), inflater
+    )
 
 
 def is_sound(file: bytes, image: np.ndarray) -> bool:
