@@ -63,6 +63,7 @@ def remove(
     """
     from nss.batch import planning, sidecars
     from nss.files import formats
+    from nss.pipeline.photo_bytes import finishing_bytes
 
     source = source.described(model_config)
     suffix = (".mask" if composition.mask_only else ".cutout") + encoding.suffix
@@ -104,6 +105,7 @@ def remove(
         inputs=input_paths,
         batch=batch,
         report=batch.report(to_stderr=piped),
+        finishing=finishing_bytes(refinement, composition, file_encoding.format),
     )
     raise typer.Exit(run.status())
 
