@@ -279,7 +279,7 @@ class StreamRun:
                 finish,
                 workers=self.jobs or engine.available_cores(),
                 budget=budget.MemoryBudget(self.memory or budget.default_bytes()),
-                cost=_cost,
+                cost=self._cost,
                 results_hold_pixels=True,
             )
             progress.watch(pipeline.bottleneck)
@@ -301,6 +301,14 @@ class StreamRun:
         if self.stdin_format == FramesIn.PNG:
             return frames.png_frames(source, self.source.max_pixels)
         return frames.raw_frames(source, *self.size, 4 if self.stdin_format == FramesIn.RGBA else 3)
+
+    def _cost(self, frame: Frame) -> int:
+        """The bytes that a frame takes in work."""
+        from nss.pipeline.photo_bytes import finishing_bytes, source_bytes
+
+        own = len(frame.content) if isinstance(frame.content, bytearray) else frame.content.nbytes
+        finishing = finishing_bytes(self.refinement, self.composition, "png")
+        return own + source_bytes(frame.content, max_pixels=self.source.max_pixels, finishing=finishing)
 
     def _finished(self, frame: Frame, cutout: Cutout) -> _Outcome:
         composed = cutout.composed(self.composition, opaque=self.stdout_format == FramesOut.RGB24)
@@ -355,14 +363,6 @@ def _raw(pixels: np.ndarray, channels: int) -> memoryview:
     if channels == 4 and pixels.shape[2] == 3:
         pixels = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=2)
     return np.ascontiguousarray(pixels).data.cast("B")
-
-
-def _cost(frame: Frame) -> int:
-    """The bytes that a frame takes in work."""
-    from nss.pipeline.photo_bytes import source_bytes
-
-    own = len(frame.content) if isinstance(frame.content, bytearray) else frame.content.nbytes
-    return own + source_bytes(frame.content)
 
 
 def _failure(frame: Frame, error: Exception) -> Exception:

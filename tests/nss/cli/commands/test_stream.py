@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -253,6 +255,36 @@ def test_frames_come_out_while_others_go_in_and_ctrl_c_ends_it(film: np.ndarray,
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (130, b"")
     assert err.decode().splitlines() == [f"nss-wgpu: interrupted: {COUNT} frames written"]
+
+
+@posix
+def test_ctrl_c_in_the_middle_leaves_whole_frames(film: np.ndarray, small: Path, tmp_path: Path) -> None:
+    child = process(tmp_path, small, *RAW, "--stdout-format", "gray", "-q")
+    assert child.stdin is not None
+    assert child.stdout is not None
+    stdin, nbytes = child.stdin, WIDTH * HEIGHT
+
+    def send() -> None:
+        with suppress(BrokenPipeError):
+            while True:
+                stdin.write(film.tobytes())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    before = child.stdout.read(20 * nbytes)
+    child.send_signal(signal.SIGINT)
+    out = before + child.stdout.read()
+    assert child.wait(60) == 130
+    sender.join()
+    with suppress(BrokenPipeError):
+        stdin.close()
+    assert child.stderr is not None
+    lines = child.stderr.read().decode().splitlines()
+    assert len(out) % nbytes == 0
+    assert lines == [f"nss-wgpu: interrupted: {len(out) // nbytes} frames written"]
+    np.testing.assert_array_equal(*(np.frombuffer(out, np.uint8)[i * COUNT * nbytes :][:nbytes] for i in (0, 1)))
+    child.stdout.close()
+    child.stderr.close()
 
 
 @posix
