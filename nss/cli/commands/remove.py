@@ -104,6 +104,7 @@ def remove(
         inputs=input_paths,
         batch=batch,
         report=batch.report(to_stderr=piped),
+        level_bits=composition.level_bits if file_encoding.has_alpha or composition.mask_only else None,
     )
     raise typer.Exit(run.status())
 
