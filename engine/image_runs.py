@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from engine.images import MaskOutput, PixelInput
 class PendingArrays(Protocol):
     """A run that has been begun; it gives the outputs, and behind them the bytes of a mask."""
 
+    inputs_finite: bool
+
     @property
     def done(self) -> bool: ...
 
-    def result(self) -> Sequence[np.ndarray]: ...
+    def result(self) -> list[np.ndarray]: ...
 
     def drop(self) -> None: ...
 
@@ -79,6 +82,53 @@ def _mask(mask: MaskOutput, words: np.ndarray) -> np.ndarray:
     """The numbers, of the bytes that were read, in whole words."""
     height, width = mask.size
     return words.view(np.uint8 if mask.bits == 8 else np.uint16)[: height * width].reshape(height, width)
+
+
+class ImageRuns:
+    """Runs of one session; what they need on the device is made by the first. Any thread may submit."""
+
+    def __init__(self, executor: Any, backend: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """``inputs`` and ``outputs`` are names."""
+        self._executor, self._backend = executor, backend
+        self._inputs, self._outputs = inputs, outputs
+        self._lock = threading.Lock()
+        self._pictures: Pictures | None = None
+
+    def submit(
+        self,
+        arrays: Sequence[np.ndarray],
+        pixels: Mapping[str, PixelInput],
+        mask: MaskOutput | None,
+        output: str | None,
+        *,
+        allow_nan: bool,
+    ) -> PendingArrays:
+        """Begin a run. ``arrays`` are all inputs in their order, of which those that ``pixels`` has do not count.
+
+        Raises InputError where the backend takes no pixels, or the session keeps no such output, and what
+        ``engine.gpu.run.pictures`` raises.
+        """
+        if output not in (None, *self._outputs):
+            raise InputError(f"the session keeps no output '{output}'; its outputs are {list(self._outputs)}")
+        number = 0 if output is None else self._outputs.index(output)
+        values = [pixels.get(name, array) for name, array in zip(self._inputs, arrays, strict=True)]
+        return self._made().submit(values, mask, number, allow_nan=allow_nan)
+
+    def _made(self) -> Pictures:
+        with self._lock:
+            if self._pictures is None:
+                if self._backend != "webgpu":
+                    raise InputError(f"backend '{self._backend}' takes arrays and no pixels; only 'webgpu' does")
+                from engine.gpu.run.pictures import Pictures as GpuPictures
+
+                self._pictures = GpuPictures(self._executor)
+            return self._pictures
+
+    def close(self) -> None:
+        """Free what they need on the device."""
+        with self._lock:
+            if self._pictures is not None:
+                self._pictures.close()
 
 
 def split_inputs(

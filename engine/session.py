@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPla
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
+from engine.image_runs import ImageHandle, ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
-    from engine.image_runs import ImageHandle, Pictures
     from engine.images import MaskOutput, PixelInput
 
 
@@ -153,8 +152,6 @@ class Session:
             backend, precision = model.backend, model.precision
         self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
-        self._pictures: Pictures | None = None
-        self._making_pictures = threading.Lock()
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
@@ -189,6 +186,11 @@ class Session:
                     self._executor.close()
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
+        self._images = ImageRuns(
+            self._executor,
+            self._choice.backend,
+            *([info.name for info in part] for part in (self.inputs, self.outputs)),
+        )
         self.info = SessionInfo(
             backend=self._choice.backend,
             device=device,
@@ -280,42 +282,19 @@ class Session:
         backends than webgpu; TooLargeError for what the device has no room or no time for; BackendError where it fails;
         and what ``submit`` raises. All of it is raised before anything is submitted.
         """
-        from engine.image_runs import ImageHandle, split_inputs
-
         with self._gate.entered():
             arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
-            values: list[np.ndarray | PixelInput] = [
-                pixels.get(info.name, array)
-                for info, array in zip(self.inputs, self._arrays(arrays, True, pixels), strict=True)
-            ]
-            names = [info.name for info in self.outputs]
-            if output not in (None, *names):
-                raise InputError(f"the session keeps no output '{output}'; its outputs are {names}")
-            number = 0 if output is None else names.index(output)
-            run = self._images().submit(values, mask, number, allow_nan=allow_nan)
+            run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
             return ImageHandle(run, mask, self._outputs_and_more)
 
-    def _images(self) -> Pictures:
-        with self._making_pictures:
-            if self._pictures is None:
-                if self.info.backend != "webgpu":
-                    raise InputError(f"backend '{self.info.backend}' takes arrays and no pixels; only 'webgpu' does")
-                from engine.gpu.run.executor import GpuExecutor
-                from engine.gpu.run.pictures import Pictures as GpuPictures
-
-                assert isinstance(self._executor, GpuExecutor)
-                self._pictures = GpuPictures(self._executor)
-            return self._pictures
-
-    def _outputs_and_more(self, run: Any) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
+    def _outputs_and_more(self, run: PendingRun) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
         """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
-        count = len(self.outputs)
         with self._gate.entered():
             results = run.result()
-        outputs = self._named(results[:count])
+        outputs = self._named(results[: len(self.outputs)])
         if self._precision == "f16" and run.inputs_finite:
             check_outputs((), outputs)
-        return outputs, results[count:]
+        return outputs, results[len(self.outputs) :]
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
@@ -376,8 +355,7 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
-            if self._pictures is not None:
-                self._pictures.close()
+            self._images.close()
             self._executor.close()
 
     def __enter__(self) -> Session:
