@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -17,8 +15,12 @@ from engine.errors import BackendError, InputError
 from engine.executor import Executor as Executor
 from engine.executor import PendingRun
 from engine.gate import Gate
+from engine.handles import Handle, ImageHandle
+from engine.image_runs import ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
+from engine.session_info import SessionInfo as SessionInfo
+from engine.session_info import TensorInfo as TensorInfo
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
@@ -26,44 +28,7 @@ if TYPE_CHECKING:
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
-    from engine.image_runs import ImageHandle, Pictures
     from engine.images import MaskOutput, PixelInput
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a session."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """What will run, and on what; ``reason`` says why "auto" chose that backend, or that it was asked for.
-
-    ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
-    pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
-    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
-    ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
-    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
-    """
-
-    backend: str
-    device: str
-    reason: str
-    precision: str
-    nodes_in_file: int
-    nodes_loaded: int
-    nodes_planned: int
-    weight_bytes: int
-    peak_activation_bytes: int
-    activation_buffer_bytes: int
-    scratch_bytes: int
-    passes: dict[str, int] = field(default_factory=dict)
-    matrix_units: bool = False
-    software: bool = False
 
 
 class Session:
@@ -109,8 +74,6 @@ class Session:
             backend, precision = model.backend, model.precision
         self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
-        self._pictures: Pictures | None = None
-        self._making_pictures = threading.Lock()
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
@@ -145,6 +108,11 @@ class Session:
                     self._executor.close()
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
+        self._images = ImageRuns(
+            self._executor,
+            self._choice.backend,
+            *([info.name for info in part] for part in (self.inputs, self.outputs)),
+        )
         self.info = SessionInfo(
             backend=self._choice.backend,
             device=device,
@@ -214,7 +182,7 @@ class Session:
         """
         with self._gate.entered():
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
-            return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
+            return Handle(self._executor.submit(arrays, allow_nan=allow_nan), self._outputs_and_more)
 
     def submit_image(
         self,
@@ -236,42 +204,19 @@ class Session:
         backends than webgpu; TooLargeError for what the device has no room or no time for; BackendError where it fails;
         and what ``submit`` raises. All of it is raised before anything is submitted.
         """
-        from engine.image_runs import ImageHandle, split_inputs
-
         with self._gate.entered():
             arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
-            values: list[np.ndarray | PixelInput] = [
-                pixels.get(info.name, array)
-                for info, array in zip(self.inputs, self._arrays(arrays, True, pixels), strict=True)
-            ]
-            names = [info.name for info in self.outputs]
-            if output not in (None, *names):
-                raise InputError(f"the session keeps no output '{output}'; its outputs are {names}")
-            number = 0 if output is None else names.index(output)
-            run = self._images().submit(values, mask, number, allow_nan=allow_nan)
+            run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
             return ImageHandle(run, mask, self._outputs_and_more)
 
-    def _images(self) -> Pictures:
-        with self._making_pictures:
-            if self._pictures is None:
-                if self.info.backend != "webgpu":
-                    raise InputError(f"backend '{self.info.backend}' takes arrays and no pixels; only 'webgpu' does")
-                from engine.gpu.run.executor import GpuExecutor
-                from engine.gpu.run.pictures import Pictures as GpuPictures
-
-                assert isinstance(self._executor, GpuExecutor)
-                self._pictures = GpuPictures(self._executor)
-            return self._pictures
-
-    def _outputs_and_more(self, run: Any) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
+    def _outputs_and_more(self, run: PendingRun) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
         """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
-        count = len(self.outputs)
         with self._gate.entered():
             results = run.result()
-        outputs = self._named(results[:count])
+        outputs = self._named(results[: len(self.outputs)])
         if self._precision == "f16" and run.inputs_finite:
             check_outputs((), outputs)
-        return outputs, results[count:]
+        return outputs, results[len(self.outputs) :]
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
@@ -332,8 +277,7 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
-            if self._pictures is not None:
-                self._pictures.close()
+            self._images.close()
             self._executor.close()
 
     def __enter__(self) -> Session:
@@ -341,39 +285,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Handle:
-    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run."""
-
-    def __init__(self, session: Session, run: PendingRun) -> None:
-        self._session, self._run = session, run
-        self._outputs: dict[str, np.ndarray] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether ``result`` would give the outputs, or raise, without a wait."""
-        return self._outputs is not None or self._run.done
-
-    def result(self) -> dict[str, np.ndarray]:
-        """The outputs, by name; waits for them. Any thread may call it, and each call gives the same arrays.
-
-        Raises BackendError when the session was closed before the first call, and when in precision "f16" an output of
-        finite inputs holds NaN or infinities; DeviceLostError when the GPU went away. An interrupt leaves the run under
-        way, and another call waits again.
-        """
-        if self._outputs is None:
-            with self._session._gate.entered():
-                outputs = self._session._named(self._run.result())
-            if self._session._precision == "f16" and self._run.inputs_finite:
-                check_outputs((), outputs)
-            self._outputs = outputs
-        return self._outputs
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None:
-            run.drop()
 
 
 _NOTHING = np.empty(0, np.float32)

@@ -266,7 +266,8 @@ class Remover:
         """
         _check_settings(refinement, composition)
         with self._gate.entered():
-            prepared = self.prepare(image, refinement=refinement, mask_bits=_level_bits(composition))
+            bits = (composition or Composition()).level_bits
+            prepared = self.prepare(image, refinement=refinement, mask_bits=bits)
             cutout = self.finish(self.infer(prepared))
         self._begin_storing()
         return _with_settings(cutout, refinement, composition)
@@ -302,9 +303,8 @@ class Remover:
             UsageError: the arguments are wrong.
         """
         _check_settings(refinement, composition)
-
-        def prepare(source: AnySource) -> PreparedPhoto:
-            return self.prepare(source, refinement=refinement, mask_bits=_level_bits(composition))
+        bits = (composition or Composition()).level_bits
+        prepare = partial(self.prepare, refinement=refinement, mask_bits=bits)
 
         def finish(_: AnySource, inferred: InferredMask) -> Cutout:
             cutout = _with_settings(self.finish(inferred), refinement, composition)
@@ -498,11 +498,6 @@ def _check_settings(refinement: Refinement | None, composition: Composition | No
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
-
-
-def _level_bits(composition: Composition | None) -> int | None:
-    """The depth in which levels of the mask are all that is asked for; None where more is."""
-    return (composition or Composition()).level_bits
 
 
 def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
