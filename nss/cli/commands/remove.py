@@ -63,6 +63,7 @@ def remove(
     """
     from nss.batch import planning, sidecars
     from nss.files import formats
+    from nss.pipeline.photo_bytes import finishing_bytes
 
     source = source.described(model_config)
     suffix = (".mask" if composition.mask_only else ".cutout") + encoding.suffix
@@ -105,6 +106,7 @@ def remove(
         batch=batch,
         report=batch.report(to_stderr=piped),
         level_bits=composition.level_bits if file_encoding.has_alpha or composition.mask_only else None,
+        finishing=finishing_bytes(refinement, composition, file_encoding.format),
     )
     raise typer.Exit(run.status())
 
