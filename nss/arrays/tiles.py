@@ -19,6 +19,8 @@ import engine
 
 TILE = 256
 
+_threads: int | None = None
+
 Item = TypeVar("Item")
 Area = tuple[slice, slice]
 
@@ -36,6 +38,16 @@ class Tile:
     core: Area
     window: Area
     inner: Area
+
+
+def limit_threads(count: int | None) -> None:
+    """Let the process have at most ``count`` threads for tiles; with 1 the caller's own, None: one for each core.
+
+    For one of many processes that work at the same time. To be called before any work is done.
+    """
+    global _threads
+    _threads = count
+    _pool.cache_clear()
 
 
 def tiles(size: tuple[int, int], halo: int = 0, side: int = TILE) -> Iterator[Tile]:
@@ -93,6 +105,10 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
 
     ``work`` must not call ``parallel`` itself: the threads are shared by the process.
     """
+    if _threads == 1:
+        for item in items:
+            work(item)
+        return
     pool = _pool(os.getpid())
     futures = [pool.submit(work, item) for item in items]
     try:
@@ -105,4 +121,4 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    return ThreadPoolExecutor(engine.available_cores(), "nss-tiles")
+    return ThreadPoolExecutor(_threads or engine.available_cores(), "nss-tiles")

@@ -7,10 +7,12 @@ and never replaced. No file that the command reads is ever written, by whatever 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
@@ -27,6 +29,12 @@ _LINKS = 40
 
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 """Where the open descriptors of a process have names."""
+
+
+_mark = ""
+_unfinished: dict[str, _Directory] = {}
+"""The temporary files of this process that have not got their names, and where each is."""
+_is_abandoned = False
 
 
 class ExistsError(ImageError):
@@ -118,11 +126,11 @@ def place(
         return target
     file = _link_target(target) if overwrite else target
     # independent of the target's name, which may be as long as the file system allows
-    temporary = f".nss-{secrets.token_hex(8)}.tmp"
+    temporary = f".nss-{_mark}{secrets.token_hex(8)}.tmp"
     try:
         with _Directory(file.parent) as directory:
             try:
-                with directory.create(temporary) as sink:
+                with _create(directory, temporary) as sink:
                     fill(sink)
                 if directory.is_gone():
                     raise ImageError(f"{target}: the directory {file.parent} was moved or removed meanwhile")
@@ -134,8 +142,41 @@ def place(
                 return target
             finally:
                 directory.remove(temporary)
+                _unfinished.pop(temporary, None)
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+def mark_temporaries(mark: str) -> None:
+    """Have the names of this process's temporary files begin with ``mark``: `remove_marked` finds them by it."""
+    global _mark
+    _mark = mark
+
+
+def remove_marked(target: Path, mark: str) -> None:
+    """Remove what a process that was killed while it wrote ``target`` has left, which `mark_temporaries` had marked."""
+    with suppress(OSError, ValueError):
+        for folder in {target.parent, _link_target(target).parent}:
+            with os.scandir(folder) as entries:
+                names = [entry.path for entry in entries if entry.name.startswith(f".nss-{mark}")]
+            for name in names:
+                with suppress(OSError):
+                    os.unlink(name)  # noqa: PTH108
+
+
+def abandon() -> None:
+    """Remove the temporary files that other threads are in the middle of: for a process that is about to end at once.
+
+    No further one is made.
+    """
+    global _is_abandoned
+    _is_abandoned = True
+    for pause_s in (0.01, 0):  # for one that was just being made; a lock could be held for as long as a disk hangs
+        for name, directory in list(_unfinished.items()):
+            directory.remove(name)
+        if not _unfinished:
+            return
+        time.sleep(pause_s)
 
 
 def is_special(target: Path) -> bool:
@@ -254,6 +295,15 @@ class _Directory:
 
     def _at(self, name: str) -> str:
         return name if self._descriptor is not None else os.path.join(self._path, name)  # noqa: PTH118
+
+
+def _create(directory: _Directory, temporary: str) -> IO[bytes]:
+    _unfinished[temporary] = directory
+    file = directory.create(temporary)
+    if _is_abandoned:
+        file.close()
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+    return file
 
 
 def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path]) -> Path:
