@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nss.arrays.quantisation import quantise
 from nss.cutouts.foreground import decontaminate
 from nss.evaluation import pairs as evaluation
 from nss.evaluation.metrics import Scores
-from nss.files.picture import quantise
 from nss.masks.refine import Refinement
 from tools import synthetic
 from tools.timing import table

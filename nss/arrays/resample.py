@@ -15,6 +15,7 @@ import numpy as np
 
 import engine
 from nss.arrays.filters import Filter
+from nss.arrays.tiles import Area, bands, parallel
 
 # Source lines per block: with fewer, BLAS is not busy; with more, most weights of a block are zeros.
 _LINES = 64
@@ -69,11 +70,40 @@ def resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
     Separable: one axis at a time, each as products of small blocks of the weight matrix with the lines that they read,
     converted to float as they are read. Largest relative error against Pillow's mode "F": about 1e-6.
     """
+    out = np.empty((*size, *x.shape[2:]), np.float32)
+
+    def put(area: Area, values: np.ndarray) -> None:
+        out[area] = values
+
+    map_resized(x, size, method, put)
+    return out
+
+
+def map_resized(
+    x: np.ndarray, size: tuple[int, int], method: Filter, receive: Callable[[Area, np.ndarray], None]
+) -> None:
+    """`resize`, given block by block, over all cores, so that the result need not be held.
+
+    Args:
+        x: as `resize` takes it.
+        size: the height and width of the result.
+        method: the filter.
+        receive: is called once for each block, in any order and by several threads, with its rows and columns in the
+            result and its values, float32 hxw or hxwxC, which are its own to change.
+    """
     (height, width), (h, w), kernel = x.shape[:2], size, _KERNELS[method]
     first, second = ((0, h), (1, w)) if h * width <= height * w else ((1, w), (0, h))
     # The products are too small for threads to pay, and how BLAS splits them would show in the last bits.
     with engine.single_threaded_blas():
-        return _resize_axis(_resize_axis(x, *first, kernel), *second, kernel)
+        if x.shape[first[0]] != first[1]:
+            between = np.empty((h, width, *x.shape[2:]) if first[0] == 0 else (height, w, *x.shape[2:]), np.float32)
+
+            def put(area: Area, values: np.ndarray) -> None:
+                between[area] = values
+
+            _map_axis(x, *first, kernel, put)
+            x = between
+        _map_axis(x, *second, kernel, receive)
 
 
 def widens(method: Filter) -> bool:
@@ -81,17 +111,26 @@ def widens(method: Filter) -> bool:
     return _KERNELS[method].antialias
 
 
-def _resize_axis(x: np.ndarray, axis: int, length: int, kernel: _Kernel) -> np.ndarray:
-    old = x.shape[axis]
-    if old == length:
-        return x.astype(np.float32)
-    out = np.empty((*x.shape[:axis], length, *x.shape[axis + 1 :]), np.float32)
-    lines, result = (x, out) if axis == 0 else (np.swapaxes(x, 0, 1), np.swapaxes(out, 0, 1))
-    for start, stop, inputs, weights in _weight_blocks(old, length, kernel):
-        block = lines[inputs].astype(np.float32)
-        product = weights @ block.reshape(block.shape[0], -1)
-        result[start:stop] = product.reshape(stop - start, *block.shape[1:])
-    return out
+def _map_axis(
+    x: np.ndarray, axis: int, length: int, kernel: _Kernel, receive: Callable[[Area, np.ndarray], None]
+) -> None:
+    """One axis resampled: the areas of the result and their values, over all cores."""
+    every = slice(0, x.shape[1 - axis])
+    if x.shape[axis] == length:
+        parallel(lambda rows: receive((rows, slice(0, x.shape[1])), x[rows].astype(np.float32)), bands(x.shape))
+        return
+    lines = x if axis == 0 else np.swapaxes(x, 0, 1)
+
+    def work(block: tuple[int, int, slice | np.ndarray, np.ndarray]) -> None:
+        start, stop, inputs, weights = block
+        values = lines[inputs].astype(np.float32)
+        product = (weights @ values.reshape(values.shape[0], -1)).reshape(stop - start, *values.shape[1:])
+        if axis == 0:
+            receive((slice(start, stop), every), product)
+        else:
+            receive((every, slice(start, stop)), np.swapaxes(product, 0, 1))
+
+    parallel(work, _weight_blocks(x.shape[axis], length, kernel))
 
 
 def _weight_blocks(old: int, new: int, kernel: _Kernel) -> Iterator[tuple[int, int, slice | np.ndarray, np.ndarray]]:

@@ -7,6 +7,7 @@ photo is large, if tiles without an edge are passed over; and a tile with its sc
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ import engine
 TILE = 256
 
 _threads: int | None = None
+
+BAND = 1 << 16
+"""Pixels of a band of rows: with its copies, float32 among them, it stays in a core's cache."""
 
 Item = TypeVar("Item")
 Area = tuple[slice, slice]
@@ -100,12 +104,21 @@ def map_tiles(
     return out
 
 
+def bands(size: tuple[int, ...], pixels: int = BAND) -> Iterator[slice]:
+    """Rows, from the top, of an image of ``size`` = (height, width, ...), so many that they have about ``pixels``."""
+    height, width = size[:2]
+    rows = max(1, pixels // max(1, width))
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
 def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Call ``work`` once for each item, on every core, in any order; raises the first error.
 
-    ``work`` must not call ``parallel`` itself: the threads are shared by the process.
+    The threads are shared by the process. Called by one of them, within ``work``, it does its items itself, one after
+    the other, and so it does with a single item.
     """
-    if _threads == 1:
+    items = list(items)
+    if len(items) == 1 or _threads == 1 or getattr(_thread, "is_worker", False):
         for item in items:
             work(item)
         return
@@ -119,6 +132,13 @@ def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
             future.cancel()
 
 
+_thread = threading.local()
+
+
+def _mark() -> None:
+    _thread.is_worker = True
+
+
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    return ThreadPoolExecutor(_threads or engine.available_cores(), "nss-tiles")
+    return ThreadPoolExecutor(_threads or engine.available_cores(), "nss-tiles", initializer=_mark)

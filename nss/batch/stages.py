@@ -62,7 +62,7 @@ class NothingFoundError(ImageError):
 
 
 class Work:
-    """The three stages of `nss.batch.pipeline.Pipeline`; ``infer`` is called from one thread, the others from any."""
+    """The three stages of `nss.pipeline.pipeline.Pipeline`, each called from any thread."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Work:
         if outcome is None:
             return None
         picture, output = outcome
-        height, width = cutout.mask.shape
+        height, width = cutout.photo_mask.shape
         return Result(
             width=width,
             height=height,

@@ -17,7 +17,6 @@ from nss.errors import ImageError, NssError
 from nss.stop_signals import Terminated, describe_stop
 
 if TYPE_CHECKING:
-    from nss.batch.pipeline import Stop
     from nss.batch.planning import Job
     from nss.batch.stages import Result, Write
     from nss.cli.progress import Progress
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from nss.files.output_file import InputFiles
     from nss.files.picture import Picture
     from nss.masks.refine import Refinement
+    from nss.pipeline.stop import Stop
     from nss.removal.remover import Remover
 
 
@@ -121,8 +121,8 @@ class CutoutRun:
         return 1 if self.report.failed else 0
 
     def _run(self) -> int:
-        from nss.batch.pipeline import finish_on_interrupt
         from nss.cli.progress import Progress
+        from nss.pipeline.stop import finish_on_interrupt
 
         start = time.perf_counter()
         total = len(self.plan)
@@ -148,9 +148,10 @@ class CutoutRun:
             self.source.make_gpu_ready()
         import engine
         from nss.batch.ahead import FirstPhoto
-        from nss.batch.pipeline import Pipeline
         from nss.batch.stages import NothingFoundError, Result, Work
         from nss.photos import codec_messages
+        from nss.pipeline.lanes import CallLane
+        from nss.pipeline.pipeline import Pipeline
 
         finished = 0
 
@@ -190,8 +191,9 @@ class CutoutRun:
                 fail_empty=self.batch.fail_empty,
                 first=first,
             )
-            pipeline = Pipeline(work.load, work.infer, work.finish, report)
-            pipeline.run(self.plan, self.batch.jobs or min(len(self.plan), engine.available_cores()), stop)
+            workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
+            pipeline = Pipeline(work.load, [CallLane(work.infer)], work.finish, workers=workers)
+            pipeline.run(self.plan, report, stop)
         if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
             complain(f"the compiled model was not kept: {reason}")
 

@@ -148,15 +148,17 @@ def remove(
     from dataclasses import replace
 
     from nss.cutouts.compose import Composition
+    from nss.masks.photo_mask import PhotoMask
 
     cutout = (session or _default_session(os.getpid())).cut_out(data)
     if post_process_mask:
-        cutout = replace(cutout, mask=_harden(cutout.mask))
+        cutout = replace(cutout, photo_mask=PhotoMask.of_array(_harden(cutout.mask)))
     if only_mask:
         return _in_form(cutout, _mask_alone(), form)
     if alpha_matting:
         thresholds = alpha_matting_foreground_threshold, alpha_matting_background_threshold
-        cutout = replace(cutout, mask=_matte(cutout, *thresholds, alpha_matting_erode_size))
+        mask = _matte(cutout, *thresholds, alpha_matting_erode_size)
+        cutout = replace(cutout, photo_mask=PhotoMask.of_array(mask))
     if putalpha:
         cutout = replace(cutout, own_alpha=None)
     composition = Composition(background=background, decontaminate=float(decontaminate or alpha_matting))

@@ -11,9 +11,11 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from nss.arrays.quantisation import quantise
 from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError, check_number, one_line, quoted
-from nss.files.picture import Picture, pack_rgba, quantise
+from nss.files.picture import Picture, copy_colours, pack_rgba
+from nss.masks.photo_mask import PhotoMask, alpha_of
 from nss.photos.file_objects import name_of
 from nss.pipes import OneTimeFile
 from nss.timing import stage
@@ -113,7 +115,7 @@ class Cutout:
     are what ``composition`` says; ``rgba``, ``rgb`` and ``mask`` are always those of the whole photo.
 
     Attributes:
-        mask: float32 HxW in 0..1, what the network found, at the photo's size.
+        photo_mask: what the network found, at the photo's size; ``mask`` is its array.
         rgb: uint8 HxWx3, the photo's own pixels, untouched.
         own_alpha: uint8 HxW, the alpha that the photo already had, or None.
         icc: the ICC profile of ``rgb``, or None.
@@ -127,7 +129,7 @@ class Cutout:
             ``nss.masks.sanity.THRESHOLD``; a note has the largest.
     """
 
-    mask: np.ndarray
+    photo_mask: PhotoMask
     rgb: np.ndarray
     own_alpha: np.ndarray | None
     icc: bytes | None
@@ -140,14 +142,19 @@ class Cutout:
     nothing_found: bool = False
 
     def __repr__(self) -> str:
-        height, width = self.mask.shape
+        height, width = self.photo_mask.shape
         origin = f"{self.info.model} on {self.info.backend}" if self.info.model else "with a given mask"
         return f"<Cutout {width} x {height}, {origin}, coverage {self.coverage:.3f}>"
 
     @property
+    def mask(self) -> np.ndarray:
+        """float32 HxW in 0..1, made at the first access, and the same array at each."""
+        return self.photo_mask.array
+
+    @property
     def coverage(self) -> float:
         """The part of the photo that the mask keeps, 0 to 1: the mean of ``mask``."""
-        return float(self.mask.mean(dtype=np.float64))
+        return self.photo_mask.coverage
 
     @property
     def rgba(self) -> np.ndarray:
@@ -155,7 +162,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return pack_rgba(self.rgb, quantise(self.alpha()))
+        return self._rgba(self.rgb, invert=False)
 
     @property
     def image(self) -> Image.Image:
@@ -194,8 +201,7 @@ class Cutout:
 
     def alpha(self, *, invert: bool = False) -> np.ndarray:
         """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
-        mask = 1 - self.mask if invert else self.mask
-        return mask if self.own_alpha is None else mask * (self.own_alpha * np.float32(1 / 255))
+        return alpha_of(self.mask, self.own_alpha, invert=invert)
 
     def refined(self, refinement: Refinement) -> Cutout:
         """The same cut-out with the refined mask.
@@ -204,8 +210,8 @@ class Cutout:
             UsageError: a setting is out of its range.
         """
         times: dict[str, float] = {}
-        mask = refinement.apply(self.mask, self.rgb, times)
-        return replace(self, mask=mask, info=self.info.timed(times))
+        mask = self.photo_mask.refined(refinement, self.rgb, times)
+        return replace(self, photo_mask=mask, info=self.info.timed(times))
 
     def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> ComposedPicture:
         """The pixels of a file; the time they take is the stage "compose".
@@ -221,7 +227,41 @@ class Cutout:
         with self.timed("compose"):
             return self._compose(composition or self.composition or Composition(), opaque)
 
+    def _rgba(self, rgb: np.ndarray, *, invert: bool) -> np.ndarray:
+        """uint8 HxWx4 of colours of the photo's size, without the mask in float32 where that is not held."""
+        rgba = np.empty((*self.photo_mask.shape, 4), np.uint8)
+        copy_colours(rgb, rgba)
+        self.photo_mask.fill_alpha(rgba[..., 3], own_alpha=self.own_alpha, invert=invert)
+        return rgba
+
+    def _levels(self, bits: int, *, invert: bool) -> np.ndarray:
+        """The alpha channel alone, uint8 or uint16 HxW."""
+        levels = np.empty(self.photo_mask.shape, np.uint8 if bits == 8 else np.uint16)
+        self.photo_mask.fill_alpha(levels, own_alpha=self.own_alpha, invert=invert)
+        return levels
+
+    def _compose_whole(self, composition: Composition) -> ComposedPicture | None:
+        """What takes no more of the mask than its levels; None for other compositions."""
+        height, width = self.photo_mask.shape
+        box = 0, 0, width, height
+        if composition.crop is not None:
+            return None
+        if composition.mask_only:
+            return ComposedPicture(Picture(self._levels(composition.mask_bits, invert=composition.invert)), box)
+        from nss.cutouts import background as backgrounds
+
+        if composition.decontaminate or not backgrounds.is_none(composition.background):
+            return None
+        if composition.hidden == "keep":
+            pixels = self._rgba(self.rgb, invert=composition.invert)
+        else:
+            alpha8 = self._levels(8, invert=composition.invert)
+            pixels = pack_rgba(_hide(self.rgb, alpha8, composition.hidden), alpha8)
+        return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box)
+
     def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:
+        if (not opaque or composition.mask_only) and (whole := self._compose_whole(composition)):
+            return whole
         notes: list[str] = []
         alpha = self.alpha(invert=composition.invert)
         rows, columns = _subject(alpha, composition.crop, notes)

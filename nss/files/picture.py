@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nss.arrays.tiles import bands, parallel
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -27,15 +29,18 @@ class Picture:
         return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
 
 
-def quantise(alpha: np.ndarray, bits: int = 8) -> np.ndarray:
-    """Alpha in 0..1 as uint8 or uint16 of the same shape, rounded to nearest (ties to even)."""
-    levels = alpha * np.float32(2**bits - 1)
-    return np.rint(levels, out=levels).astype(np.uint8 if bits == 8 else np.uint16)
+def copy_colours(rgb: np.ndarray, rgba: np.ndarray) -> None:
+    """Copy RGB, uint8 HxWx3, into the first three channels of ``rgba``, HxWx4, over all cores."""
+
+    def copy(rows: slice) -> None:
+        rgba[rows, :, :3] = rgb[rows]
+
+    parallel(copy, bands(rgb.shape))
 
 
 def pack_rgba(rgb: np.ndarray, alpha8: np.ndarray) -> np.ndarray:
     """RGB, uint8 HxWx3, and alpha, uint8 HxW, as uint8 HxWx4."""
     rgba = np.empty((*alpha8.shape, 4), np.uint8)
-    rgba[..., :3] = rgb
+    copy_colours(rgb, rgba)
     rgba[..., 3] = alpha8
     return rgba

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nss.errors import ImageError
+
+if TYPE_CHECKING:
+    from nss.masks.photo_mask import PhotoMask
 
 THRESHOLD = 0.5
 """The least maximum of a mask in which something is found.
@@ -41,17 +46,19 @@ def check_structure(mask: np.ndarray, name: str) -> None:
         raise ImageError(f"{name}: the network found no structure in this photo: its mask is {maximum:.3g} everywhere")
 
 
-def nothing_found(mask: np.ndarray, own_alpha: np.ndarray | None) -> str | None:
-    """The note on a mask in which nothing is found, None where something is.
+def nothing_found(mask: PhotoMask, own_alpha: np.ndarray | None) -> str | None:
+    """The note on a mask in which nothing is found, before it was stretched; None where something is.
 
     Args:
-        mask: float32 HxW in 0..1.
+        mask: the photo's.
         own_alpha: the photo's own alpha, uint8 HxW, or None; what it hides cannot be found.
     """
-    if own_alpha is None:
-        largest = float(mask.max())
+    if own_alpha is None or own_alpha.all():
+        if mask.surely_reaches(THRESHOLD):
+            return None
+        largest = mask.largest()
     elif not own_alpha.any():
         return f"{NOTHING}: it is wholly transparent"
     else:
-        largest = float(mask.max(where=own_alpha > 0, initial=0))
+        largest = mask.largest(own_alpha)
     return None if largest >= THRESHOLD else f"{NOTHING}: the largest mask value is {largest:.3f}"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nss.arrays.resample import resize, resize_bilinear, widens
+from nss.arrays.resample import resize, widens
 from nss.errors import ImageError, UsageError
 from nss.interfaces.interface import CHANNELS
+from nss.masks.photo_mask import PhotoMask
 from nss.removal import visible
 
 if TYPE_CHECKING:
@@ -114,24 +115,7 @@ def _resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
 
 
 def mask_to_photo(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The network's mask, float32 HxW, at the photo's (height, width), clipped to 0..1.
-
-    Bilinear with half-pixel centres; where the photo is smaller than the mask the filter widens, so that edges do not
-    turn into steps.
+    """The network's mask, float32 HxW, at the photo's (height, width), clipped to 0..1:
+    that of `nss.masks.photo_mask.PhotoMask.enlarged`.
     """
-    photo_mask = resize_bilinear(mask, size, antialias=True)
-    return np.clip(photo_mask, 0, 1, out=photo_mask)
-
-
-def stretch(mask: np.ndarray) -> np.ndarray:
-    """The mask with its minimum moved to 0 and its maximum to 1; a constant mask comes back unchanged.
-
-    U-2-Net's and BRIA's reference code end with it. It turns "nothing found" into a full mask, and is no default for
-    any model: where something is found the networks reach both ends by themselves (U²-Netp: below 2e-7 and above
-    1 - 1e-5 on both photos in examples/).
-    """
-    minimum, maximum = float(mask.min()), float(mask.max())
-    if maximum <= minimum:
-        return mask
-    unit_mask: np.ndarray = (mask - minimum) / (maximum - minimum)
-    return unit_mask
+    return PhotoMask.enlarged(mask, size).array

@@ -18,6 +18,7 @@ from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, ModelUnavailableError, UsageError
 from nss.interfaces.interface import Description, ModelConfig, read_config
 from nss.masks import sanity
+from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
 from nss.models import auto, local_models, resolve, run_times
 from nss.models.adapter_memory import remember_adapters
@@ -96,8 +97,9 @@ def apply_mask(
                 "give a mask of the photo's shape"
             )
         notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
-        with stage(times, "postprocess"):
-            pixels = preprocess.mask_to_photo(pixels, photo.size)
+        photo_mask = PhotoMask.enlarged(pixels, photo.size)
+    else:
+        photo_mask = PhotoMask.of_array(pixels)
     info = RunInfo(
         model=None,
         model_sha256=None,
@@ -108,9 +110,9 @@ def apply_mask(
         milliseconds=times,
         mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
     )
-    nothing_found = sanity.nothing_found(pixels, photo.alpha)
+    nothing_found = sanity.nothing_found(photo_mask, photo.alpha)
     return _with_settings(
-        _cutout(pixels, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
+        _cutout(photo_mask, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
     )
 
 
@@ -158,7 +160,7 @@ class Remover:
             precision: ``"f32"``, or on the GPU ``"f16"``.
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
-            stretch: widen each mask to 0..1 (see ``nss.removal.preprocess.stretch``).
+            stretch: widen each mask to 0..1 (see `nss.masks.photo_mask.PhotoMask.enlarged`).
             max_pixels: how many pixels a photo may have; 300 megapixels by default.
             quiet: no notices but that of a GPU that was lost.
             notify: receives each notice (a licence, for instance) as one line, from whichever thread has it. Without,
@@ -277,17 +279,15 @@ class Remover:
         return InferredMask(prepared.photo, raw, output.notes, info)
 
     def finish(self, inferred: InferredMask) -> Cutout:
-        """The last third: the mask at the photo's size."""
+        """The last third: the mask at the photo's size, which is made when it is asked for."""
         photo, raw = inferred.photo, inferred.raw
         times: dict[str, float] = {}
         with stage(times, "postprocess"):
             notes = (*photo.notes, *inferred.notes)
             if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
                 notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
-            mask = preprocess.mask_to_photo(raw, photo.size)
+            mask = PhotoMask.enlarged(raw, photo.size, self._stretch)
             nothing = sanity.nothing_found(mask, photo.alpha)
-            if self._stretch:
-                mask = preprocess.stretch(mask)
         return _cutout(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)
 
     def _forget_trial(self) -> str:
@@ -345,10 +345,10 @@ def _closed_error() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
 
 
-def _cutout(mask: np.ndarray, photo: Photo, *, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
+def _cutout(mask: PhotoMask, photo: Photo, *, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
     """``nothing``: the note on a mask in which nothing is found."""
     return Cutout(
-        mask=mask,
+        photo_mask=mask,
         rgb=photo.rgb,
         own_alpha=photo.alpha,
         icc=photo.icc,

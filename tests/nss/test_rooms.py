@@ -11,8 +11,8 @@ NSS = ROOT / "nss"
 
 ROOMS = (
     *("errors", "timing", "notices", "pipes", "early_signals", "stop_signals"),
-    *("arrays", "photos", "masks", "files", "cutouts", "interfaces", "models", "removal", "evaluation"),
-    *("workers", "batch", "compat", "cli"),
+    *("arrays", "photos", "masks", "files", "cutouts", "interfaces", "models"),
+    *("pipeline", "removal", "evaluation", "workers", "batch", "compat", "cli"),
 )
 """From the top down: a room, or a file that is none's, imports only what stands before it, and itself."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nss.arrays.tiles import map_tiles, parallel, tiles
+from nss.arrays.tiles import bands, map_tiles, parallel, tiles
+from tests.nss import cores
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70), halo=st.integers(0, 40), side=st.integers(1, 33))
@@ -62,3 +65,37 @@ def test_an_error_in_a_tile_is_raised() -> None:
     with pytest.raises(ValueError, match="three"):
         parallel(work, range(8))
     assert 3 not in items
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_work_within_work_is_done_by_the_thread_that_has_it(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(number, monkeypatch)
+    done: list[tuple[int, int, bool]] = []
+
+    def outer(item: int) -> None:
+        thread = threading.get_ident()
+        parallel(lambda inner: done.append((item, inner, threading.get_ident() == thread)), range(3))
+
+    parallel(outer, range(8))
+    assert sorted(done) == [(item, inner, True) for item in range(8) for inner in range(3)]
+
+
+def test_an_error_within_work_is_raised() -> None:
+    def outer(item: int) -> None:
+        parallel(lambda inner: 1 // (inner - 1), range(item))
+
+    with pytest.raises(ZeroDivisionError):
+        parallel(outer, range(3))
+
+
+def test_one_item_needs_no_other_thread() -> None:
+    threads: list[int] = []
+    parallel(lambda _: threads.append(threading.get_ident()), [1])
+    assert threads == [threading.get_ident()]
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), pixels=st.integers(1, 900))
+def test_bands_cover_once_from_the_top(height: int, width: int, pixels: int) -> None:
+    rows = list(bands((height, width), pixels))
+    assert [row for span in rows for row in range(span.start, span.stop)] == list(range(height))
+    assert all((span.stop - span.start) * width <= max(pixels, width) for span in rows)

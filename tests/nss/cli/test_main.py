@@ -204,19 +204,19 @@ def test_usage_errors_are_one_line_and_come_before_any_work(
 def test_unforeseen_errors_are_one_line_and_the_others_go_on(
     command: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nss.removal import preprocess
+    from nss.masks.photo_mask import PhotoMask
 
     second = photo.with_name("second.png")
     second.write_bytes(photo.read_bytes())
     calls = []
 
-    def fail_once(_: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def fail_once(_: np.ndarray, size: tuple[int, int], *__: object) -> PhotoMask:
         calls.append(size)
         if len(calls) == 1:
             raise ZeroDivisionError("no\nreason")
-        return np.ones(size, np.float32)
+        return PhotoMask.of_array(np.ones(size, np.float32))
 
-    monkeypatch.setattr(preprocess, "mask_to_photo", fail_once)
+    monkeypatch.setattr(PhotoMask, "enlarged", fail_once)
     outcome = command("remove", photo, second, "--jobs", 1)
     assert outcome.status == 1
     assert outcome.err[0].startswith(f"nss-wgpu: {photo}: unexpected ZeroDivisionError: no reason (NSS_DEBUG=1")
@@ -228,12 +228,12 @@ def test_debug_shows_the_traceback(
     photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from nss.cli.main import main
-    from nss.removal import preprocess
+    from nss.masks.photo_mask import PhotoMask
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(preprocess, "mask_to_photo", fail)
+    monkeypatch.setattr(PhotoMask, "enlarged", fail)
     monkeypatch.setenv("NSS_DEBUG", "1")
     assert main(["remove", str(photo)]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -68,8 +68,8 @@ def outcome_of(folder: Path, number: int, module: str, delay_s: float) -> tuple[
         *[
             ("nss.batch.planning", 0),
             ("numpy", 0),
-            ("nss.batch.pipeline", 0),
-            ("nss.batch.pipeline", 0.1),
+            ("nss.pipeline.pipeline", 0),
+            ("nss.pipeline.pipeline", 0.1),
             ("nss.removal.remover", 0.02),
         ],
     ],

@@ -17,15 +17,20 @@ import pytest
 from PIL import Image
 
 import nss
+from nss.arrays.quantisation import quantise
+from nss.cutouts.bleed import bleed
 from nss.cutouts.compose import CROP_ALPHA, NOTEBOOK_SIDE, Composition, Cutout
 from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, NssError, UsageError
+from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
 
 
 def cutout(mask: np.ndarray, rgb: np.ndarray, own: np.ndarray | None = None, path: Path | None = None) -> Cutout:
     info = RunInfo("m", "0" * 64, "numpy", "cpu")
-    return Cutout(mask.astype(np.float32), rgb, own_alpha=own, icc=None, path=path, notes=(), info=info)
+    return Cutout(
+        PhotoMask.of_array(mask.astype(np.float32)), rgb, own_alpha=own, icc=None, path=path, notes=(), info=info
+    )
 
 
 @pytest.fixture
@@ -341,3 +346,43 @@ def test_a_full_pipe_that_does_not_wait_is_an_error() -> None:
     full = pytest.raises(ImageError, match="cannot be written: it is full")
     with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", 0) as pipe, full:
         cutout(np.ones(noise.shape[:2]), noise).save(pipe)
+
+
+@pytest.mark.parametrize(
+    "composition",
+    [
+        Composition(),
+        Composition(invert=True),
+        Composition(mask_only=True),
+        Composition(mask_only=True, mask_bits=16, invert=True),
+        Composition(hidden="zero"),
+        Composition(hidden="bleed"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("own", [False, True])
+def test_an_enlarged_mask_is_composed_without_being_held(
+    composition: Composition, own: bool, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y, x = np.mgrid[:10, :14]
+    raw = np.clip(4 - np.hypot(x - 6, y - 4), 0, 1).astype(np.float32)
+    size = rgb.shape[0], rgb.shape[1]
+    own_alpha = np.random.default_rng(2).integers(0, 256, size, np.uint8) if own else None
+    held = cutout(PhotoMask.enlarged(raw, size).array, rgb, own_alpha)
+    alpha = held.alpha(invert=composition.invert)
+    straight = quantise(held.alpha())
+    lazy = replace(held, photo_mask=PhotoMask.enlarged(raw, size))
+    monkeypatch.setattr(PhotoMask, "array", None)
+    picture = lazy.composed(composition)
+    assert np.array_equal(lazy.rgba, np.dstack([rgb, straight]))
+    bits = composition.mask_bits
+    if composition.mask_only:
+        assert np.array_equal(picture.picture.pixels, quantise(alpha, bits))
+        return
+    colours = rgb
+    if composition.hidden == "zero":
+        colours = np.where(quantise(alpha)[..., None] == 0, np.uint8(0), rgb)
+    elif composition.hidden == "bleed":
+        colours = bleed(rgb, quantise(alpha))
+    assert np.array_equal(picture.picture.pixels, np.dstack([colours, quantise(alpha)]))
+    assert picture.box == (0, 0, size[1], size[0])

@@ -8,6 +8,7 @@ import pytest
 from nss.cutouts.compose import Cutout
 from nss.cutouts.preview import COLUMNS, LABEL, MARGIN, sheet
 from nss.cutouts.run_info import RunInfo
+from nss.masks.photo_mask import PhotoMask
 
 
 @pytest.mark.parametrize("longest", [40, 80, 640])
@@ -15,9 +16,8 @@ def test_five_pictures(longest: int) -> None:
     rgb = np.full((60, 80, 3), (200, 30, 40), np.uint8)
     mask = np.zeros((60, 80), np.float32)
     mask[:, 40:] = 1
-    cutout = Cutout(
-        mask, rgb, own_alpha=None, icc=None, path=None, notes=(), info=RunInfo("m", "0" * 64, "numpy", "cpu")
-    )
+    info = RunInfo("m", "0" * 64, "numpy", "cpu")
+    cutout = Cutout(PhotoMask.of_array(mask), rgb, own_alpha=None, icc=None, path=None, notes=(), info=info)
     picture = sheet(cutout, longest)
     pixels = picture.picture.pixels
     height, width = (60, 80) if longest >= 80 else (30, 40)

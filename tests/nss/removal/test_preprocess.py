@@ -19,7 +19,7 @@ from nss.arrays.resample import resize_bilinear
 from nss.interfaces.interface import Interface, complete
 from nss.models import catalogue
 from nss.removal import preprocess
-from nss.removal.preprocess import mask_to_photo, prepare, stretch
+from nss.removal.preprocess import mask_to_photo, prepare
 
 SIZES = [
     ((37, 53), (20, 91)),
@@ -161,14 +161,6 @@ def test_mask_is_clipped() -> None:
     result = mask_to_photo(np.array([[-0.5, 1.5]], np.float32), (4, 6))
     assert result.min() == 0
     assert result.max() == 1
-
-
-def test_stretch_reaches_both_ends_and_leaves_a_constant_mask_alone() -> None:
-    mask = np.array([[0.25, 0.5], [0.5, 0.75]], np.float32)
-    assert stretch(mask).tolist() == [[0, 0.5], [0.5, 1]]
-    assert stretch(mask).dtype == np.float32
-    constant = np.full((3, 3), 0.1, np.float32)
-    assert np.array_equal(stretch(constant), constant)
 
 
 def test_resizing_keeps_blas_to_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:

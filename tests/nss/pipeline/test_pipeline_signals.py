@@ -21,7 +21,9 @@ Listing = Callable[[Path], list[str]]
 SCRIPT = """
     import os, sys, time
     from pathlib import Path
-    from nss.batch.pipeline import Pipeline, finish_on_interrupt
+    from nss.pipeline.lanes import CallLane
+    from nss.pipeline.pipeline import Pipeline
+    from nss.pipeline.stop import finish_on_interrupt
     from nss.stop_signals import Terminated, stop_signals
 
     out, workers, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -49,7 +51,8 @@ SCRIPT = """
     reported = []
     try:
         with stop_signals(), finish_on_interrupt(lambda: print("finishing", flush=True)) as stop:
-            Pipeline(load, infer, finish, lambda job, result: reported.append(result)).run(range(200), workers, stop)
+            pipeline = Pipeline(load, [CallLane(infer)], finish, workers=workers)
+            pipeline.run(range(200), lambda job, result: reported.append(result), stop)
         end = "requested" if stop.requested else "all done"
     except (KeyboardInterrupt, Terminated) as error:
         end = type(error).__name__

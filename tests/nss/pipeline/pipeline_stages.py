@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from nss.pipeline.lanes import CallLane
+from nss.pipeline.pipeline import Pipeline
+from nss.pipeline.stop import Stop
 
 WORKERS = (1, 2, 5)
 
@@ -22,3 +27,17 @@ class Reports(list):
 
 def nap(seed: object) -> None:
     time.sleep(random.Random(str(seed)).random() * 0.004)
+
+
+def work_through(
+    load: Callable[..., Any],
+    infer: Callable[..., Any],
+    finish: Callable[..., Any],
+    report: Callable[..., object],
+    jobs: Iterable[Any],
+    *,
+    workers: int,
+    stop: Stop | None = None,
+) -> None:
+    """A pipeline with one lane, run."""
+    Pipeline(load, [CallLane(infer)], finish, workers=workers).run(jobs, report, stop)

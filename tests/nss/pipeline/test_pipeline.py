@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nss.batch.pipeline import Pipeline
-from tests.nss.batch.pipeline_stages import WORKERS, Reports, identity, nap
+from tests.nss.pipeline.pipeline_stages import WORKERS, Reports, identity, nap, work_through
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -30,9 +29,10 @@ def test_results_and_their_order_do_not_depend_on_workers(workers: int) -> None:
         threads.add(threading.current_thread())
         return inputs + 1
 
-    Pipeline(load, infer, finish, reports).run(iter(range(40)), workers)
+    work_through(load, infer, finish, reports, iter(range(40)), workers=workers)
     assert reports == [(n, (n, str(n * n + 1))) for n in range(40)]
-    assert threads == {threading.current_thread()}
+    assert len(threads) == 1
+    assert (threads == {threading.current_thread()}) == (workers == 1)
 
 
 def test_one_worker_is_a_loop_without_threads() -> None:
@@ -47,7 +47,7 @@ def test_one_worker_is_a_loop_without_threads() -> None:
         return call
 
     before = set(threading.enumerate())
-    Pipeline(stage("load"), stage("infer"), stage("finish"), stage("report")).run([0, 1], 1)
+    work_through(stage("load"), stage("infer"), stage("finish"), stage("report"), [0, 1], workers=1)
     assert calls == [(name, job) for job in (0, 1) for name in ("load", "infer", "finish", "report")]
     assert set(threading.enumerate()) <= before
 
@@ -55,8 +55,8 @@ def test_one_worker_is_a_loop_without_threads() -> None:
 @pytest.mark.parametrize("workers", WORKERS)
 def test_threads_end_with_the_run_and_an_empty_batch_is_none(workers: int) -> None:
     before = set(threading.enumerate())  # threads of other tests' may end meanwhile
-    Pipeline(lambda _: None, identity, identity, lambda *_: None).run([], workers)
-    Pipeline(lambda _: None, identity, identity, lambda *_: None).run(range(9), workers)
+    work_through(lambda _: None, identity, identity, lambda *_: None, [], workers=workers)
+    work_through(lambda _: None, identity, identity, lambda *_: None, range(9), workers=workers)
     deadline = time.monotonic() + 60  # which no machine needs, and only a thread that stays takes
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -75,7 +75,7 @@ def test_a_failure_in_any_stage_is_that_of_its_job_alone(workers: int) -> None:
         return stage
 
     reports = Reports()
-    Pipeline(failing(1), failing(2), failing(3), reports).run(range(20), workers)
+    work_through(failing(1), failing(2), failing(3), reports, range(20), workers=workers)
     assert reports == [(n, f"{n} in {n % 4}" if n % 4 else n + 2) for n in range(20)]
 
 
@@ -86,7 +86,7 @@ def test_stages_overlap() -> None:
 
     def seconds(workers: int) -> float:
         start = time.perf_counter()
-        Pipeline(stage, stage, stage, lambda *_: None).run(range(15), workers)
+        work_through(stage, stage, stage, lambda *_: None, range(15), workers=workers)
         return time.perf_counter() - start
 
     alone, together = seconds(1), min(seconds(3) for _ in range(4))
@@ -137,7 +137,7 @@ def test_what_is_alive_at_a_time_does_not_grow_with_the_batch(workers: int, slow
     gc.collect()
     gc.disable()  # what only a collection would free counts as alive
     try:
-        Pipeline(load, infer, finish, lambda job, _: late("report", job)).run(range(36), workers)
+        work_through(load, infer, finish, lambda job, _: late("report", job), range(36), workers=workers)
         leaks = [len(kind.alive) for kind in (photos, masks, results)]
     finally:
         gc.enable()
@@ -166,7 +166,7 @@ def test_what_the_network_was_given_is_let_go_before_the_rest_is_done(workers: i
         return pixels_of[job]() is None
 
     reports = Reports()
-    Pipeline(load, lambda job, _: job, finish, reports).run(range(9), workers)
+    work_through(load, lambda job, _: job, finish, reports, range(9), workers=workers)
     assert reports == [(n, True) for n in range(9)]
 
 
@@ -182,5 +182,5 @@ def test_each_is_reported_as_soon_as_it_can_be() -> None:
         reports(job, result)
         release.set()  # so that the second is loaded only when the first has been reported
 
-    Pipeline(load, identity, identity, report).run(range(2), 2)
+    work_through(load, identity, identity, report, range(2), workers=2)
     assert reports == [(0, 0), (1, 1)]

@@ -10,8 +10,8 @@ from itertools import count
 
 import pytest
 
-from nss.batch.pipeline import Pipeline, Stop, finish_on_interrupt
-from tests.nss.batch.pipeline_stages import WORKERS, Reports, identity
+from nss.pipeline.stop import Stop, finish_on_interrupt
+from tests.nss.pipeline.pipeline_stages import WORKERS, Reports, identity, work_through
 from tests.wall_clock import within
 
 
@@ -30,7 +30,7 @@ def test_stop_finishes_what_is_in_hand_and_begins_nothing(workers: int) -> None:
         time.sleep(0.01)
         return job
 
-    Pipeline(inputs.append, infer, finish, reports).run(count(), workers, stop)
+    work_through(inputs.append, infer, finish, reports, count(), workers=workers, stop=stop)
     assert outputs == list(range(6))
     assert reports == [(n, n) for n in range(6)]
     assert stop.in_hand == 0
@@ -53,7 +53,7 @@ def test_stop_does_not_wait_for_a_load(workers: int) -> None:
         return job
 
     with within(5):
-        Pipeline(load, identity, finish, reports).run(range(9), workers, stop)
+        work_through(load, identity, finish, reports, range(9), workers=workers, stop=stop)
     assert reports == [(0, 0)]
     never.set()
 
@@ -77,7 +77,7 @@ def test_an_interrupt_leaves_no_finish_half_done_and_reports_those_that_are(
         return value
 
     with pytest.raises(kind):
-        Pipeline(lambda job: job, infer, finish, reports).run(range(20), workers)
+        work_through(lambda job: job, infer, finish, reports, range(20), workers=workers)
     assert sorted(starts) == sorted(ends)
     assert reports == [(n, n) for n in sorted(starts)]
     time.sleep(0.05)
@@ -107,7 +107,7 @@ def test_an_interrupt_begins_no_load() -> None:
         time.sleep(0.1)
 
     with pytest.raises(KeyboardInterrupt):
-        Pipeline(load, infer, finish, lambda *_: None).run(range(9), 3)
+        work_through(load, infer, finish, lambda *_: None, range(9), workers=3)
     time.sleep(0.02)
     assert sorted(inputs) == [0, 1, 2, 3]
 
@@ -126,7 +126,7 @@ def test_a_report_that_raises_ends_the_run(workers: int) -> None:
         raise OSError("standard output is gone")
 
     with pytest.raises(OSError, match="is gone"):
-        Pipeline(lambda job: job, identity, finish, report).run(range(50), workers)
+        work_through(lambda job: job, identity, finish, report, range(50), workers=workers)
     assert reports == [0]
     assert sorted(starts) == sorted(ends)
     assert len(starts) <= 2 * workers
@@ -145,7 +145,7 @@ def test_what_is_no_exception_ends_the_run_from_any_thread(workers: int, stage: 
 
     reports = Reports()
     with pytest.raises(SystemExit):
-        Pipeline(ending("load"), identity, ending("finish"), reports).run(range(20), workers)
+        work_through(ending("load"), identity, ending("finish"), reports, range(20), workers=workers)
     assert reports[:3] == [(0, 0), (1, 1), (2, 2)]
     assert 3 not in [job for job, _ in reports]
 
