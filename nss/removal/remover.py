@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -28,36 +27,14 @@ from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipes import OneTimeFile
-from nss.removal import preprocess
+from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto, cutout_of
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network
 from nss.removal.run_options import RunOptions
-from nss.timing import Milliseconds, stage
+from nss.timing import stage
 
 SHAPE_SLACK = 0.01
 """How far the sides of a given mask may be from the photo's in their proportion."""
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedPhoto:
-    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
-
-    photo: Photo
-    network_input: np.ndarray
-    times: Mapping[str, float]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "times", Milliseconds(self.times))
-
-
-@dataclass(frozen=True, eq=False)
-class InferredMask:
-    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
-
-    photo: Photo
-    raw: np.ndarray
-    notes: tuple[str, ...]
-    info: RunInfo
 
 
 def apply_mask(
@@ -112,7 +89,7 @@ def apply_mask(
     )
     nothing_found = sanity.nothing_found(photo_mask, photo.alpha)
     return _with_settings(
-        _cutout(photo_mask, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
+        cutout_of(photo_mask, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
     )
 
 
@@ -203,8 +180,7 @@ class Remover:
         self._run_times = run_times.Recorder(self.model)
         self._has_run = False
         self._storing: threading.Thread | None = None
-        self._stretch = stretch
-        self._max_pixels = max_pixels
+        self._host_stages = HostStages(self._network.interface, max_pixels, stretch)
         self._gate = engine.Gate(_closed_error)
 
     @property
@@ -245,14 +221,8 @@ class Remover:
             image: as ``remove`` takes it.
             name: what to call it in an error, where it has no path.
         """
-        times: dict[str, float] = {}
         with self._gate.entered():
-            with stage(times, "decode"):
-                photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
-            times["load_model"] = 0.0
-            with stage(times, "preprocess"):
-                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
-        return PreparedPhoto(photo, network_input, times)
+            return self._host_stages.prepare(image, name)
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns."""
@@ -276,19 +246,22 @@ class Remover:
             milliseconds=times,
             model_config=self._network.resolved_interface.as_json(),
         )
-        return InferredMask(prepared.photo, raw, output.notes, info)
+        return InferredMask(prepared.photo, raw, (*output.notes, *self._range_notes(raw)), info)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size, which is made when it is asked for."""
-        photo, raw = inferred.photo, inferred.raw
-        times: dict[str, float] = {}
-        with stage(times, "postprocess"):
-            notes = (*photo.notes, *inferred.notes)
-            if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
-                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
-            mask = PhotoMask.enlarged(raw, photo.size, self._stretch)
-            nothing = sanity.nothing_found(mask, photo.alpha)
-        return _cutout(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)
+        return self._host_stages.finish(inferred)
+
+    @property
+    def host_stages(self) -> HostStages:
+        """What ``prepare`` and ``finish`` do, for another process to do it."""
+        return self._host_stages
+
+    def _range_notes(self, raw: np.ndarray) -> tuple[str, ...]:
+        """What there is to say where a mask is none by its values; the trial that promised one is forgotten."""
+        if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
+            return (f"the model's output is no mask in 0..1; clipped{self._forget_trial()}",)
+        return ()
 
     def _forget_trial(self) -> str:
         """Forget the trial that showed a mask in 0..1; the words on that, "" where there was none."""
@@ -343,22 +316,6 @@ def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: C
 
 def _closed_error() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
-
-
-def _cutout(mask: PhotoMask, photo: Photo, *, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
-    """``nothing``: the note on a mask in which nothing is found."""
-    return Cutout(
-        photo_mask=mask,
-        rgb=photo.rgb,
-        own_alpha=photo.alpha,
-        icc=photo.icc,
-        path=photo.path,
-        notes=(*notes, nothing) if nothing else notes,
-        info=info,
-        exif=photo.exif,
-        sha256=photo.sha256,
-        nothing_found=nothing is not None,
-    )
 
 
 def _open_auto(
