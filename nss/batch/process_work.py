@@ -210,6 +210,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _tidy(job: Job, mark: str) -> None:
+def _tidy(job: Job, dead: process.WorkerProcess) -> None:
     if job.target is not None:
-        output_file.remove_marked(job.target, mark)
+        output_file.clear_up(job.target, dead.mark, dead.announced)

@@ -23,6 +23,8 @@ from typing import IO, TypeAlias
 from nss.errors import ImageError, UsageError, one_line
 
 Fill: TypeAlias = Callable[[IO[bytes]], None]
+Announce: TypeAlias = Callable[[Path, tuple[int, int]], object]
+"""Takes a name, and device and inode of the file that is about to get it if it is free."""
 
 _LINKS = 40
 """So many links one behind the other Linux follows, too."""
@@ -35,6 +37,7 @@ _mark = ""
 _unfinished: dict[str, _Directory] = {}
 """The temporary files of this process that have not got their names, and where each is."""
 _is_abandoned = False
+_announce: Announce | None = None
 
 
 class ExistsError(ImageError):
@@ -132,10 +135,11 @@ def place(
             try:
                 with _create(directory, temporary) as sink:
                     fill(sink)
+                    status = os.fstat(sink.fileno())
                 if directory.is_gone():
                     raise ImageError(f"{target}: the directory {file.parent} was moved or removed meanwhile")
                 if not overwrite:
-                    return _take_first_free(directory, temporary, chain([target], alternatives or ()))
+                    return _take_first_free(directory, temporary, chain([target], alternatives or ()), status)
                 if is_special(file):  # since it was looked at
                     raise ImageError(f"{target}: is no regular file any more; it was not replaced")
                 directory.replace(temporary, file.name)
@@ -147,14 +151,24 @@ def place(
         raise _unwritable(target, error) from error
 
 
-def mark_temporaries(mark: str) -> None:
-    """Have the names of this process's temporary files begin with ``mark``: `remove_marked` finds them by it."""
-    global _mark
-    _mark = mark
+def mark_temporaries(mark: str, announce: Announce) -> None:
+    """Let another process clear up after this one, if it is killed, by `clear_up`.
+
+    The names of temporary files begin with ``mark``, and ``announce`` is called before a file gets a name that is free.
+    """
+    global _mark, _announce
+    _mark, _announce = mark, announce
 
 
-def remove_marked(target: Path, mark: str) -> None:
-    """Remove what a process that was killed while it wrote ``target`` has left, which `mark_temporaries` had marked."""
+def clear_up(target: Path, mark: str, announced: Iterable[tuple[Path, tuple[int, int]]]) -> None:
+    """Remove what a process that was killed while it wrote ``target`` has left: half a file, or a whole one of which
+    nobody has heard, and which would be taken for somebody else's when it is made again.
+    """
+    for path, identity in announced:  # first, as long as no other file can have got the number
+        with suppress(OSError, ValueError):
+            status = path.lstat()
+            if (status.st_dev, status.st_ino) == identity:
+                path.unlink()
     with suppress(OSError, ValueError):
         for folder in {target.parent, _link_target(target).parent}:
             with os.scandir(folder) as entries:
@@ -306,10 +320,12 @@ def _create(directory: _Directory, temporary: str) -> IO[bytes]:
     return file
 
 
-def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path]) -> Path:
+def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path], status: os.stat_result) -> Path:
     first = None
     for path in names:
         first = first or path
+        if _announce is not None:
+            _announce(path, (status.st_dev, status.st_ino))
         try:
             directory.take(temporary, path.name)
         except FileExistsError:

@@ -14,6 +14,7 @@ import json
 import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,7 +22,7 @@ from nss.files import output_file
 from nss.photos import codec_messages
 from nss.workers import channel
 from nss.workers.crossing import CrossingError
-from nss.workers.messages import Done, DropRequest, Failed, FinishRequest, Loaded, LoadRequest, Note, Work
+from nss.workers.messages import Done, DropRequest, Failed, FinishRequest, Loaded, LoadRequest, Naming, Note, Work
 from nss.workers.shared_block import SharedBlock
 
 
@@ -29,7 +30,7 @@ def main(settings: str) -> None:
     """Serve until the parent has gone; ``settings``: JSON, as `nss.workers.process.WorkerProcess` makes it."""
     values = json.loads(settings)
     child = _Child(values["requests"], values["answers"], [SharedBlock(number) for number in values["blocks"]])
-    output_file.mark_temporaries(values["mark"])
+    output_file.mark_temporaries(values["mark"], child.announce)
     threading.Thread(target=child.read_requests, name="nss-requests", daemon=True).start()
     for module in values["imports"]:
         importlib.import_module(module)
@@ -55,6 +56,12 @@ class _Child:
             with suppress(BaseException):
                 output_file.abandon()
             os._exit(1)  # whatever the other thread is in the middle of
+
+    def announce(self, path: Path, identity: tuple[int, int]) -> None:
+        """Say which file is about to get a name: the parent knows it again, if this process is killed before it says
+        that it has.
+        """
+        self._send(Naming(path, identity))
 
     def serve(self) -> None:
         """Do what is asked for."""
@@ -88,14 +95,16 @@ class _Child:
         return places, loaded.summary
 
     def _finish(self, request: FinishRequest) -> Any:
-        assert self._work is not None
         block = self._blocks[request.block]
         try:
-            kept = self._work.load(request.job).kept if request.key is None else self._kept.pop(request.key)
-            return self._work.finish(request.job, kept, block.read(request.places), request.output)
+            return self._second_half(request, block)
         finally:
-            del kept
             block.unmap()  # the parent may shrink it
+
+    def _second_half(self, request: FinishRequest, block: SharedBlock) -> Any:
+        assert self._work is not None
+        kept = self._work.load(request.job).kept if request.key is None else self._kept.pop(request.key)
+        return self._work.finish(request.job, kept, block.read(request.places), request.output)
 
     def _answer(self, answer: Done | Failed) -> None:
         try:
@@ -105,7 +114,7 @@ class _Child:
         except Exception as error:  # it does not pickle
             self._send(Failed(CrossingError.of(error)))
 
-    def _send(self, message: Done | Failed | Note) -> None:
+    def _send(self, message: Done | Failed | Naming | Note) -> None:
         try:
             channel.send(self._answers, message)
         except OSError:  # nobody reads it: the other thread is about to see that, too

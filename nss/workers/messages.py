@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -81,6 +82,14 @@ class Note:
 
     name: str
     text: str
+
+
+@dataclass(frozen=True)
+class Naming:
+    """A file is about to get a name, ahead of the answer; ``identity``: its device and inode."""
+
+    path: Path
+    identity: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class WorkerPool:
         imports: Sequence[str] = (),
         blocks: int = BLOCKS,
         tell: Callable[[str, str], object] = lambda *_: None,
-        tidy: Callable[[Any, str], object] = lambda *_: None,
+        tidy: Callable[[Any, WorkerProcess], object] = lambda *_: None,
     ) -> None:
         """Start them all, and wait for none: what is asked of them meanwhile waits for `configure`.
 
@@ -118,7 +118,7 @@ class WorkerPool:
             imports: the modules that each imports first of all.
             blocks: how many photos a worker may have in hand.
             tell: gets the name of a file and what its codec says, from any thread.
-            tidy: is called with the job that a dead worker was at, and with the mark of its temporary files.
+            tidy: is called with the job that a worker was at as it died, and with that.
 
         Raises:
             OSError: the first of them cannot be started.
@@ -273,7 +273,7 @@ class WorkerPool:
             )
         except WorkerGoneError as end:
             if at_work:
-                self._tidy(request.job, process.mark)
+                self._tidy(request.job, process)
                 request.deaths += 1
             else:
                 place.idle_deaths += 1

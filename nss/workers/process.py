@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from nss import early_signals
 from nss.workers import channel
-from nss.workers.messages import Done, Failed, Note
+from nss.workers.messages import Done, Failed, Naming, Note
 from nss.workers.shared_block import SharedBlock
 
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from nss.workers.child import main; main(sys.argv[1])"
@@ -46,6 +47,7 @@ class WorkerProcess:
         blocks: the memory that it shares with this process.
         mark: in the names of the temporary files that it makes.
         is_configured: whether it has got its work.
+        announced: the names that files were about to get within the last request, and device and inode of each.
     """
 
     def __init__(self, blocks: int, imports: Sequence[str] = ()) -> None:
@@ -61,6 +63,7 @@ class WorkerProcess:
         self.mark = secrets.token_hex(4)
         self.is_configured = False
         self._is_ready = False
+        self.announced: list[tuple[Path, tuple[int, int]]] = []
         self._ending = threading.Lock()
         self.blocks: list[SharedBlock] = []
         ours: list[int] = []
@@ -123,6 +126,7 @@ class WorkerProcess:
             WorkerGoneError: it has ended, for whatever reason.
             Exception: what the request raised there.
         """
+        self.announced.clear()
         self._send(channel.pack(request))
         return self._answer(tell)
 
@@ -172,6 +176,8 @@ class WorkerProcess:
             answer = channel.unpack(packed)
             if isinstance(answer, Note):
                 tell(answer.name, answer.text)
+            elif isinstance(answer, Naming):
+                self.announced.append((answer.path, answer.identity))
             elif isinstance(answer, Failed):
                 raise answer.error.error()
             else:

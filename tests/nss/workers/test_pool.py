@@ -17,7 +17,7 @@ import pytest
 
 from nss.errors import ImageError, NssError, UsageError
 from nss.workers.pool import BLOCKS, HeldPhoto, WorkerPool, WorkersGoneError
-from nss.workers.process import supported
+from nss.workers.process import WorkerProcess, supported
 from tests.nss.workers.work import Doubling, StrangeError, Task
 
 pytestmark = pytest.mark.skipif(not supported(), reason="has no worker processes")
@@ -91,6 +91,8 @@ def test_errors_cross_with_their_class_their_text_and_what_stood_behind_them(sha
     assert error_in_options(failure.value) == said
     with pytest.raises(UsageError, match="that is no use"):
         shared_pool.do(Task("a", finish="misuse"))
+    with pytest.raises(UsageError, match="that is no use"):
+        shared_pool.do(Task("a", load="misuse"))
     with pytest.raises(MemoryError):
         shared_pool.load(Task("a", load="want_memory"))
     with pytest.raises(KeyError) as unforeseen:
@@ -203,8 +205,8 @@ def test_all_is_gone_when_the_pool_is(tmp_path: Path) -> None:
 def test_the_temporary_file_of_a_worker_that_was_killed_is_removed(tmp_path: Path) -> None:
     from nss.files import output_file
 
-    def tidy(task: Task, mark: str) -> None:
-        output_file.remove_marked(tmp_path / f"{task.name}.out", mark)
+    def tidy(task: Task, dead: WorkerProcess) -> None:
+        output_file.clear_up(tmp_path / f"{task.name}.out", dead.mark, dead.announced)
 
     with WorkerPool(1, tidy=tidy) as pool:
         pool.configure(Doubling())
