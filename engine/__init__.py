@@ -4,7 +4,8 @@
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
 ``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
 says which versions a result depends on;
-``available_cores``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a run.
+``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
+run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
 """
 
@@ -47,11 +48,13 @@ if TYPE_CHECKING:
     from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
     from engine.kernel_time import KernelTime as KernelTime
+    from engine.memory import available_memory as available_memory
     from engine.parity import NodeError as NodeError
     from engine.parity import ParityReport as ParityReport
     from engine.parity import compare as compare
     from engine.parity import deviates as deviates
     from engine.provenance import environment as environment
+    from engine.session import Handle as Handle
     from engine.session import Session as Session
     from engine.session import SessionInfo as SessionInfo
     from engine.session import TensorInfo as TensorInfo
@@ -66,6 +69,7 @@ __all__ = [
     "Devices",
     "EngineError",
     "Gate",
+    "Handle",
     "InputError",
     "KernelTime",
     "ModelCache",
@@ -81,6 +85,7 @@ __all__ = [
     "TooLargeError",
     "UnsupportedError",
     "available_cores",
+    "available_memory",
     "cache_key",
     "compare",
     "compile",
@@ -103,6 +108,7 @@ _MODULES = {
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
     "Gate": "gate",
+    "Handle": "session",
     "KernelTime": "kernel_time",
     "ModelCache": "compiled.cache",
     "ModelFile": "graph.model_file",
@@ -114,6 +120,7 @@ _MODULES = {
     "SessionInfo": "session",
     "TensorInfo": "session",
     "available_cores": "cores",
+    "available_memory": "memory",
     "cache_key": "compiled.cache",
     "compare": "parity",
     "compile": "compiler",

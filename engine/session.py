@@ -25,14 +25,34 @@ if TYPE_CHECKING:
     from engine.graph.target import Target
 
 
+class PendingRun(Protocol):
+    """A run that an executor has begun; any thread may ask for its results, once and again.
+
+    ``done`` says whether ``result`` would not wait, and ``inputs_finite`` that no input holds NaN or an infinity, where
+    the precision is "f16". ``drop`` says that nobody will ask any more.
+    """
+
+    inputs_finite: bool
+
+    @property
+    def done(self) -> bool: ...
+
+    def result(self) -> list[np.ndarray]: ...
+
+    def drop(self) -> None: ...
+
+
 @runtime_checkable
 class Executor(Protocol):
     """What a backend makes of a graph: all that a session asks of it.
 
     Memory in bytes: ``weight_bytes`` of the constants, ``activation_bytes`` allocated for what a run makes,
     ``peak_bytes`` the most of it in use at once, ``scratch_bytes`` beside it. ``milliseconds`` is the wall time of the
-    last run by stage, empty where a run has no stages beside its nodes.
+    last run by stage, empty where a run has no stages beside its nodes. ``looks_for_nan`` says that ``submit`` raises
+    InputError for inputs with NaN, unless ``allow_nan``; otherwise the session looks.
     """
+
+    looks_for_nan: bool
 
     weight_bytes: int
     peak_bytes: int
@@ -43,6 +63,8 @@ class Executor(Protocol):
     def milliseconds(self) -> Mapping[str, float]: ...
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]: ...
+
+    def submit(self, inputs: Sequence[np.ndarray], *, allow_nan: bool) -> PendingRun: ...
 
     def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]: ...
 
@@ -206,13 +228,33 @@ class Session:
         of finite inputs holds NaN or infinities; DeviceLostError when the GPU went away, after which another session
         gets a new device.
         """
+        if observe is None:
+            return self.submit(inputs, allow_nan=allow_nan).result()
         with self._gate.entered():
             arrays = self._arrays(inputs, allow_nan)
             results = self._executor.run(arrays, observe)
-        outputs = {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+        outputs = self._named(results)
         if self._precision == "f16":
             check_outputs(arrays, outputs)
         return outputs
+
+    def submit(self, inputs: Mapping[str, np.ndarray], *, allow_nan: bool = False) -> Handle:
+        """Begin a run; ``Handle.result`` waits for its outputs. ``run`` is both.
+
+        Runs of a session end in the order in which they were submitted. On webgpu three of them may be under way, so
+        that one goes up while another is computed and a third is read: the next call then waits until the oldest has
+        been computed, and keeps its outputs for its handle. A run that takes several submissions (a model's first, and
+        those of slow adapters) is computed before this returns, and so is each on "numpy" and "reference". ``inputs``
+        may be changed afterwards.
+
+        Raises what ``run`` raises for inputs and for a closed session.
+        """
+        with self._gate.entered():
+            arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
+            return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
+
+    def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
 
     def profile(self, inputs: Mapping[str, np.ndarray]) -> list[KernelTime]:
         """Run once, timing each kernel: on webgpu by the GPU's own clock, otherwise node by node.
@@ -259,7 +301,10 @@ class Session:
         return [_input_array(info, inputs.get(info.name), allow_nan) for info in self.inputs]
 
     def close(self) -> None:
-        """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards."""
+        """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards.
+
+        Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
+        """
         if self._gate.close():
             self._executor.close()
 
@@ -268,6 +313,39 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Handle:
+    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run."""
+
+    def __init__(self, session: Session, run: PendingRun) -> None:
+        self._session, self._run = session, run
+        self._outputs: dict[str, np.ndarray] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether ``result`` would give the outputs, or raise, without a wait."""
+        return self._outputs is not None or self._run.done
+
+    def result(self) -> dict[str, np.ndarray]:
+        """The outputs, by name; waits for them. Any thread may call it, and each call gives the same arrays.
+
+        Raises BackendError when the session was closed before the first call, and when in precision "f16" an output of
+        finite inputs holds NaN or infinities; DeviceLostError when the GPU went away. An interrupt leaves the run under
+        way, and another call waits again.
+        """
+        if self._outputs is None:
+            with self._session._gate.entered():
+                outputs = self._session._named(self._run.result())
+            if self._session._precision == "f16" and self._run.inputs_finite:
+                check_outputs((), outputs)
+            self._outputs = outputs
+        return self._outputs
+
+    def __del__(self) -> None:
+        run = getattr(self, "_run", None)
+        if run is not None:
+            run.drop()
 
 
 def _closed_error() -> BackendError:
@@ -368,6 +446,6 @@ def _input_array(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) ->
             f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "
             f"it was given {array.dtype.name}{list(array.shape)}"
         )
-    if array.dtype.kind == "f" and not allow_nan and array.size and np.isnan(array.min()):
+    if not allow_nan and array.dtype.kind == "f" and array.size and np.isnan(array.min()):
         raise InputError(f"input '{info.name}' holds NaN")
     return array

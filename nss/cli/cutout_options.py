@@ -184,6 +184,19 @@ JobsOption = Annotated[
     int | None,
     _option(BATCH, "--jobs", "-j", min=1, metavar="N", help="Images in work at the same time.  [default: one a core]"),
 ]
+MemoryOption = Annotated[
+    str | None,
+    _option(
+        BATCH,
+        "--memory",
+        metavar="SIZE",
+        help="What images in work may take, such as 1G or 500M; a large one waits for room.  "
+        "[default: half of what is free]",
+    ),
+]
+UnorderedOption = Annotated[
+    bool, _option(BATCH, "--unordered", help="Tell of each image as it ends, not in the order of the inputs.")
+]
 FailEmptyOption = Annotated[
     bool, _option(BATCH, "--fail-empty", help="Let a photo in which nothing was found fail, and write no file for it.")
 ]

@@ -155,7 +155,17 @@ class CutoutRun:
             )
             here = Work(host, self._remover, first)
             work = here if pool is None else ProcessWork(here, pool)
-            pipeline = Pipeline(work.load, [CallLane(work.infer)], work.finish, workers=workers)
+            lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
+            pipeline = Pipeline(
+                work.load,
+                lanes,
+                work.finish,
+                workers=workers,
+                budget=self.batch.budget() if len(self.plan) > 1 else None,
+                cost=self._cost,
+                ordered=not self.batch.unordered,
+            )
+            progress.watch(pipeline.bottleneck)
             pipeline.run(self.plan, report, stop)
         if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
             complain(f"the compiled model was not kept: {reason}")
@@ -177,6 +187,14 @@ class CutoutRun:
         else:
             with pool:
                 yield pool
+
+    def _cost(self, job: Job) -> int:
+        """The bytes that an image takes in work."""
+        from nss.pipeline.photo_bytes import UNKNOWN, source_bytes
+
+        if job.error is not None or job.skipped:
+            return 0
+        return UNKNOWN if job.source is None else source_bytes(job.source, max_pixels=self.source.max_pixels)
 
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""

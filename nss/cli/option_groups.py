@@ -15,7 +15,7 @@ from nss.cli.report import Report
 from nss.cli.run_options import (
     Backend,
     BackendOption,
-    DeviceOption,
+    DevicesOption,
     MaxPixelsOption,
     ModelVariantOption,
     NoCacheOption,
@@ -26,12 +26,14 @@ from nss.cli.terminal import complain, notify
 from nss.errors import ImageError, UsageError
 from nss.interfaces.interface import Description, as_json
 from nss.photos.image_size import MAX_PIXELS, limit_pillow
+from nss.sizes import parse_size
 
 if TYPE_CHECKING:
     from nss.batch.planning import Exists, Job
     from nss.cutouts.compose import Composition
     from nss.files.formats import Encoding
     from nss.masks.refine import Refinement
+    from nss.pipeline.budget import MemoryBudget
     from nss.pipes import OneTimeFile
     from nss.removal.remover import Remover
 
@@ -102,7 +104,7 @@ def mask_source(
     model_variant: ModelVariantOption = None,
     mode: options.ModeOption = None,
     backend: BackendOption = Backend.AUTO,
-    device: DeviceOption = None,
+    device: DevicesOption = None,
     require_gpu: options.RequireGpuOption = False,
     precision: PrecisionOption = Precision.F32,
     no_cache: NoCacheOption = False,
@@ -257,6 +259,8 @@ class BatchOptions:
         recursive, all_files, parents, sidecar, verbose: as `nss.batch.planning.plan` takes them.
         exists: what becomes of an output that exists.
         jobs: images in work at the same time; None is one a core.
+        memory: bytes that images in work may take; None is half of what is free.
+        unordered: tell of each image as it ends, not in the order of the inputs.
         fail_empty: a photo in which nothing was found fails.
         dry_run: say what would be done, and do nothing.
         as_json: one JSON object a line for each image.
@@ -269,6 +273,8 @@ class BatchOptions:
     exists: Exists
     sidecar: bool
     jobs: int | None
+    memory: int | None
+    unordered: bool
     fail_empty: bool
     dry_run: bool
     as_json: bool
@@ -292,6 +298,12 @@ class BatchOptions:
             notify=None if self.quiet else complain,
         )
 
+    def budget(self) -> MemoryBudget:
+        """What images in work may take."""
+        from nss.pipeline import budget
+
+        return budget.MemoryBudget(budget.default_bytes() if self.memory is None else self.memory)
+
     def report(self, *, to_stderr: bool = False) -> Report:
         """What says what became of each image; ``to_stderr``: standard output holds an image."""
         return Report(self.as_json, self.quiet, to_stderr=to_stderr, verbose=self.verbose)
@@ -307,13 +319,15 @@ def batch(
     rename: options.RenameOption = False,
     sidecar: options.SidecarOption = False,
     jobs: options.JobsOption = None,
+    memory: options.MemoryOption = None,
+    unordered: options.UnorderedOption = False,
     fail_empty: options.FailEmptyOption = False,
     dry_run: options.DryRunOption = False,
     as_json: options.JsonLinesOption = False,
     verbose: options.VerboseOption = False,
     quiet: options.QuietOption = False,
 ) -> BatchOptions:
-    """Raises UsageError where the options contradict each other."""
+    """Raises UsageError where the options contradict each other, or the memory is no size."""
     if verbose and quiet:
         raise UsageError("--verbose and --quiet exclude each other")
     return BatchOptions(
@@ -323,12 +337,23 @@ def batch(
         exists=when_exists(exists, overwrite=overwrite, skip_existing=skip_existing, rename=rename),
         sidecar=sidecar,
         jobs=jobs,
+        memory=memory_bytes(memory),
+        unordered=unordered,
         fail_empty=fail_empty,
         dry_run=dry_run,
         as_json=as_json,
         verbose=verbose,
         quiet=quiet,
     )
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """The bytes that ``--memory`` says. Raises UsageError where it is no size, or nothing."""
+    if text is None:
+        return None
+    if not (nbytes := parse_size(text)):
+        raise UsageError(f"--memory {text}: is no size; 1G and 500M are possible")
+    return nbytes
 
 
 def when_exists(exists: WhenExists | None, *, overwrite: bool, skip_existing: bool, rename: bool) -> Exists:

@@ -17,7 +17,7 @@ PARAMETERS = (
     *("backend", "device", "precision", "require_gpu", "max_pixels", "model", "model_config", "model_variant", "mask"),
     *("guided", "black", "white", "drop_islands", "fill_holes", "smooth", "expand", "feather"),
     *("background", "hidden", "decontaminate", "invert", "mask_only", "mask_bits", "crop", "keep_exif", "keep_gps"),
-    *("format", "quality", "effort"),
+    *("format", "quality", "effort", "jobs", "memory"),
 )
 """Parameters that the options of the same name set."""
 
@@ -37,6 +37,7 @@ def option_names() -> dict[str, str]:
         **{name: "--" + name.replace("_", "-") for name in PARAMETERS},
         **{key: f"--model-{key}" for key in keys},
         "overwrite": "--exists overwrite",
+        "ordered": "--unordered",
         "dtype": "--model-config",  # the one key without an option of its own
         "encoding": "--format",
         "allow_fetch": "`nss-wgpu models pull`",

@@ -19,6 +19,9 @@ DELAY_S = 1.0
 RECENT = 32
 """How many images the speed is taken over."""
 
+WIDE = 100
+"""Columns of a terminal from which on there is room for a bar beside what is said."""
+
 
 def rate(count: int, seconds: float) -> str:
     """How fast images are done: "3.4 images/s", or "12.5 s an image"; nothing where none is, or no time has passed."""
@@ -39,17 +42,25 @@ def summary(written: int, skipped: int, failed: int, seconds: float) -> str:
 
 
 class Pace:
-    """How fast it goes, over the last ``RECENT`` images, and how long it will go on; as text, asked for at any time."""
+    """How fast it goes, over the last ``RECENT`` images, how long it will go on, and what it waits for.
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    As text, asked for at any time: "14.2 images/s, 0:48 left, waiting for: network".
+
+    Attributes:
+        bottleneck: gives the word for the stage that the others wait for, or "".
+    """
+
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """``total``: how many images there are, None where no one knows."""
+        self.bottleneck: Callable[[], str] = str
         self._total = total
         self._clock = clock
-        self._remaining = total
+        self._finished = 0
         self._marks = deque([(clock(), 0)], maxlen=RECENT + 1)
 
     def update(self, finished: int, skipped: int) -> None:
         """Say how many images are finished, and for how many of these there was nothing to do."""
-        self._remaining = self._total - finished
+        self._finished = finished
         if finished - skipped > self._marks[-1][1]:
             self._marks.append((self._clock(), finished - skipped))
 
@@ -60,7 +71,14 @@ class Pace:
             return ""
         # the one in work counts once it takes longer than those before
         seconds = max(last - then, (self._clock() - then) * count / (count + 1))
-        return f"{rate(count, seconds)}, {_clock_time(self._remaining * seconds / count)} left" if seconds > 0 else ""
+        if seconds <= 0:
+            return ""
+        parts = [rate(count, seconds)]
+        if self._total is not None:
+            parts.append(f"{_clock_time((self._total - self._finished) * seconds / count)} left")
+        if stage := self.bottleneck():
+            parts.append(f"waiting for: {stage}")
+        return ", ".join(parts)
 
 
 def _clock_time(seconds: float) -> str:
@@ -76,7 +94,8 @@ class Progress:
     ``quiet`` is true.
     """
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(self, total: int | None, *, quiet: bool) -> None:
+        """``total``: how many images there are, None where no one knows."""
         self._total = total
         self._finished = 0
         self._current = ""
@@ -111,6 +130,13 @@ class Progress:
             if self._bar and self._task is not None:
                 self._bar.update(self._task, completed=finished, description=_escape(current))
 
+    def watch(self, bottleneck: Callable[[], str]) -> None:
+        """Show the stage that the others wait for, by the word that ``bottleneck`` gives, "" for none.
+
+        It is called by another thread, several times a second.
+        """
+        self._pace.bottleneck = bottleneck
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Take the bar away while the block prints lines."""
@@ -133,11 +159,13 @@ class Progress:
             if not self._visible:
                 return
             console = Console(stderr=True)
-            room = max(12, console.width - 62)  # what the other columns leave; rich would cut all of them alike
+            bar = [BarColumn(bar_width=20)] if console.width >= WIDE else []
+            # what the other columns leave; rich would cut all of them alike
+            room = max(12, console.width - (85 if bar else 64))
             self._bar = Bar(
                 SpinnerColumn(),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=room)),
-                BarColumn(bar_width=20),
+                *bar,
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[pace]}"),  # the object, so that each refresh asks it again
                 console=console,

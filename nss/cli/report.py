@@ -131,6 +131,7 @@ class Report:
             "device": info.device if info else None,
             "precision": info.precision if info else None,
             "milliseconds": info.milliseconds if info else None,
+            "stages": dict(info.stages) if info else None,
             "notes": self._notes(job, result) if is_output else [],
             "skipped": skipped,
             "dry_run": planned,

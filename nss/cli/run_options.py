@@ -41,6 +41,17 @@ DeviceOption = Annotated[
         show_default=False,
     ),
 ]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        rich_help_panel=MODEL,
+        metavar="N|NAME|all",
+        help="The adapter for webgpu: its number, wgpu or dawn, or part of its name, as `nss-wgpu devices` lists them; "
+        "several, such as 0,1, share the photos, and so do all.",
+        show_default=False,
+    ),
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(rich_help_panel=MODEL, help="f16 keeps numbers in half the memory, on adapters that have it."),

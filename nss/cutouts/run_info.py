@@ -26,6 +26,7 @@ class RunInfo:
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
             a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
             time that its model took to load.
+        stages: where stages that can run on either ran, ``"webgpu"`` or ``"numpy"``, by the names of ``milliseconds``.
         model_config: the model's interface: ``values``, and their ``origins`` by key; None where the mask was given.
     """
 
@@ -39,6 +40,7 @@ class RunInfo:
     milliseconds: Mapping[str, float] = field(default_factory=Milliseconds)
     mask_sha256: str | None = None
     model_config: dict[str, Any] | None = None
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milliseconds", Milliseconds(self.milliseconds))

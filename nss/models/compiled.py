@@ -12,7 +12,6 @@ metadata, so that a model that was compiled is opened without being read.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,19 +20,17 @@ from nss.errors import NssError, UsageError
 from nss.interfaces import preprocessor_config
 from nss.interfaces.interface import Description, as_json
 from nss.models.weights import model_store
+from nss.sizes import parse_size
 
 if TYPE_CHECKING:
     from nss.models.local_models import ResolvedModel
 
 DEFAULT_BYTES = 8 << 30
-MOST_BYTES = 1 << 62
 FORMAT = 1
 """Of the metadata, and of what the key is made of."""
 
 Stamps = tuple[tuple[int, int, int], ...]
 """Size, modification time and inode of each file of a model, its own first."""
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def limit() -> int:
@@ -41,11 +38,10 @@ def limit() -> int:
     text = os.environ.get("NSS_CACHE_SIZE", "").strip()
     if not text:
         return DEFAULT_BYTES
-    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
-    if number is None:
+    nbytes = parse_size(text)
+    if nbytes is None:
         raise UsageError(f"NSS_CACHE_SIZE={text}: is no size; 500M, 2G, and 0 for no cache are possible")
-    # more than any disk has is as good as that, and infinity no integer
-    return int(min(float(number[1]) * _UNITS[number[2].upper()], float(MOST_BYTES)))
+    return nbytes
 
 
 def cache() -> engine.ModelCache | None:

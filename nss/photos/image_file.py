@@ -99,7 +99,9 @@ class ImageHandle:
 
 
 @contextmanager
-def open_image(source: ImageSource, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[ImageHandle]:
+def open_image(
+    source: ImageSource, name: str | None = None, max_pixels: int = MAX_PIXELS, *, announce: bool = True
+) -> Iterator[ImageHandle]:
     """Open a path, the bytes of an image file, or a PIL image, for the length of a ``with`` block.
 
     A path may be that of a pipe, which is read into memory.
@@ -110,6 +112,7 @@ def open_image(source: ImageSource, name: str | None = None, max_pixels: int = M
         source: the image.
         name: what to call it in an error, where it has no path.
         max_pixels: how many it may have.
+        announce: pass a note on a file that is hardly a photo to the command at once.
 
     Raises:
         ImageError: the source is missing, unreadable, not an image, damaged, empty, of more than ``max_pixels``, or a
@@ -117,16 +120,16 @@ def open_image(source: ImageSource, name: str | None = None, max_pixels: int = M
             end: what was opened is whole.
     """
     if isinstance(source, OneTimeFile):
-        with _from_file(io.BytesIO(source.content), str(source.path), source.path, max_pixels) as handle:
+        with _from_file(io.BytesIO(source.content), str(source.path), source.path, max_pixels, announce) as handle:
             yield handle
         return
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        with _steady(path) as file, _from_file(file, str(path), path, max_pixels) as handle:
+        with _steady(path) as file, _from_file(file, str(path), path, max_pixels, announce) as handle:
             yield handle
         return
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _from_file(io.BytesIO(source), name or "<image bytes>", None, max_pixels) as handle:
+        with _from_file(io.BytesIO(source), name or "<image bytes>", None, max_pixels, announce) as handle:
             yield handle
         return
     from PIL import Image
@@ -188,7 +191,7 @@ def _check_unchanged(path: Path, before: os.stat_result, file: IO[bytes], damage
 
 
 @contextmanager
-def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -> Iterator[ImageHandle]:
+def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int, announce: bool) -> Iterator[ImageHandle]:
     try:
         head = file.read(_HEAD)
     except OSError as error:
@@ -211,7 +214,7 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int) -
             check_jpeg(name, file, length)
         file.seek(place)
         note = sparse_note(*image.size, length)
-        if note:
+        if note and announce:
             codec_messages.tell(name, note)  # before it is decoded, which may take long, or all the memory
         notes = (note,) if note else ()
         yield ImageHandle(image, name, path, file, reopen=reopen, notes=notes, max_pixels=max_pixels)

@@ -48,15 +48,9 @@ class Lane(Generic[Job, Loaded, Output]):
 
         Raises:
             LaneLostError: the adapter is gone. The same from the result of a run. This job, and those that are in
-                flight, go to other lanes, and the lane gets no more.
+                flight, go to other lanes, and the lane gets no more. From the last lane it is the failure of its job.
         """
         raise NotImplementedError
-
-    def stand_alone(self) -> None:
-        """It has lost its adapter, and there is no other lane: what it had in flight is submitted to it again.
-
-        From now on a LaneLostError is the failure of its job.
-        """
 
     def interrupt(self) -> None:
         """The outputs of what is in flight are of no use any more: let submit and result end early. From any thread."""

@@ -130,7 +130,6 @@ class _Turns:
 
     def __init__(self, lanes: Sequence[AnyLane]) -> None:
         self._lanes = list(lanes)
-        self._stands_alone = False
 
     def output(self, job: Any, loaded: Any) -> Any:
         """What the network gives. Raises what it does."""
@@ -138,10 +137,6 @@ class _Turns:
             try:
                 return self._lanes[0].submit(job, loaded).result()
             except LaneLostError:
-                if len(self._lanes) > 1:
-                    del self._lanes[0]
-                elif self._stands_alone:
+                if len(self._lanes) == 1:
                     raise
-                else:
-                    self._lanes[0].stand_alone()
-                    self._stands_alone = True
+                del self._lanes[0]

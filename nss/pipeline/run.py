@@ -22,52 +22,14 @@ from typing import Any
 from nss.pipeline.busy import Busy
 from nss.pipeline.lanes import AnyLane, LaneLostError, Pending
 from nss.pipeline.parts import Stages
+from nss.pipeline.photo_in_work import PhotoInWork, result_of
 from nss.pipeline.stop import Stop
 
 WAIT_S = 0.2
 """How long the calling thread waits at a time; on Windows signals are handled only in between."""
 
 
-class _Photo:
-    """A job on its way.
-
-    Attributes:
-        index: its place among the jobs.
-        value: what the last stage made of it; in the end its result, unless there is an ``error``.
-        error: what a stage raised.
-        in_hand: whether a lane has begun on it, or it failed when its turn came.
-    """
-
-    __slots__ = ("error", "in_hand", "index", "job", "lease", "value")
-
-    def __init__(self, index: int, job: Any, lease: Any) -> None:
-        self.index, self.job, self.lease = index, job, lease
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.in_hand = False
-
-    def __lt__(self, other: _Photo) -> bool:
-        return self.index < other.index
-
-    def perform(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Keep what the call gives, or raises."""
-        try:
-            self.value = call(self.job, *arguments)
-        except BaseException as error:
-            self.error = error
-
-    def take(self) -> Any:
-        """The value, which is not kept."""
-        value, self.value = self.value, None
-        return value
-
-    def release(self) -> None:
-        """Give its memory back."""
-        if self.lease is not None:
-            self.lease.release()
-
-
-_InFlight = deque[tuple[_Photo, Pending[Any] | None]]
+_InFlight = deque[tuple[PhotoInWork, Pending[Any] | None]]
 """What a lane has in flight; the last one may be still to be submitted."""
 
 
@@ -86,11 +48,11 @@ class Run:
         self._room, self._work, self._entry = (threading.Condition(self._lock) for _ in range(3))
         self._events: SimpleQueue[None] = SimpleQueue()
 
-        self._to_load: deque[_Photo] = deque()
-        self._early: dict[int, _Photo] = {}  # loaded before their turn
-        self._entering: list[_Photo] = []  # a heap; the lanes take the first
-        self._to_finish: deque[_Photo] = deque()
-        self._done: dict[int, _Photo] = {}
+        self._to_load: deque[PhotoInWork] = deque()
+        self._early: dict[int, PhotoInWork] = {}  # loaded before their turn
+        self._entering: list[PhotoInWork] = []  # a heap; the lanes take the first
+        self._to_finish: deque[PhotoInWork] = deque()
+        self._done: dict[int, PhotoInWork] = {}
 
         self._ahead = 0  # of the network
         self._behind = 0  # in a lane or later, and unfinished
@@ -98,7 +60,6 @@ class Run:
         self._next_turn = self._next_told = 0
         self._threads = 0
         self._lanes_left = len(stages.lanes)
-        self._alone: AnyLane | None = None  # the last lane, once it has lost its adapter
         self._calls = 0  # of finish and of lanes, in progress
         self._has_all = False
         self._ended = False
@@ -114,7 +75,7 @@ class Run:
             while True:
                 if (photo := self._next()) is not None:
                     try:
-                        yield photo.job, _result(photo)  # which is not kept here while it is with the caller
+                        yield photo.job, result_of(photo)  # which is not kept here while it is with the caller
                     finally:
                         photo.release()
                     self._told()
@@ -130,11 +91,11 @@ class Run:
         for index in sorted(self._done):
             photo = self._done.pop(index)
             if photo.error is None or isinstance(photo.error, Exception):
-                yield photo.job, _result(photo)
+                yield photo.job, result_of(photo)
 
     # the calling thread
 
-    def _next(self) -> _Photo | None:
+    def _next(self) -> PhotoInWork | None:
         with self._lock:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
@@ -190,7 +151,7 @@ class Run:
                 if isinstance(another, Exception):
                     raise
 
-    def _cancel(self, which: Callable[[_Photo], bool]) -> None:
+    def _cancel(self, which: Callable[[PhotoInWork], bool]) -> None:
         """Drop those that no thread is at. The lock is held."""
         for photos in (self._to_load, self._entering, self._to_finish):
             dropped = [photo for photo in photos if which(photo)]
@@ -221,7 +182,7 @@ class Run:
                     job = next(jobs)
                 except StopIteration:
                     break
-                self._give_out(_Photo(index, job, None))
+                self._give_out(PhotoInWork(index, job, None))
         except BaseException as error:
             failure = error
         with self._lock:
@@ -236,7 +197,7 @@ class Run:
     def _has_room(self) -> bool:
         return self._ahead < self._stages.workers and self._given_out < self._most_given_out
 
-    def _give_out(self, photo: _Photo) -> None:
+    def _give_out(self, photo: PhotoInWork) -> None:
         try:
             photo.lease = self._reserve(photo.job)
         except Exception as error:
@@ -288,7 +249,7 @@ class Run:
                 self._load(photo)
             del photo
 
-    def _load(self, photo: _Photo) -> None:
+    def _load(self, photo: PhotoInWork) -> None:
         if photo.error is None:
             with self.busy.at("decode"):
                 photo.perform(self._stages.load)
@@ -303,7 +264,7 @@ class Run:
                     self._next_turn += 1
                     self._enter(following)
 
-    def _enter(self, photo: _Photo) -> None:
+    def _enter(self, photo: PhotoInWork) -> None:
         """Its turn has come. The lock is held."""
         if photo.error is None:
             heapq.heappush(self._entering, photo)
@@ -312,7 +273,7 @@ class Run:
             self._take_in_hand(photo)
             self._be_done(photo)
 
-    def _take_in_hand(self, photo: _Photo) -> None:
+    def _take_in_hand(self, photo: PhotoInWork) -> None:
         """The lock is held."""
         photo.in_hand = True
         self._ahead -= 1
@@ -320,7 +281,7 @@ class Run:
         self._stop.in_hand += 1
         self._room.notify()
 
-    def _finish(self, photo: _Photo) -> None:
+    def _finish(self, photo: PhotoInWork) -> None:
         with self.busy.at("write"):
             photo.perform(self._stages.finish, photo.take())
         if photo.error is None and not self._stages.results_hold_pixels:
@@ -329,7 +290,7 @@ class Run:
             self._calls -= 1
             self._be_done(photo)
 
-    def _be_done(self, photo: _Photo) -> None:
+    def _be_done(self, photo: PhotoInWork) -> None:
         """The lock is held."""
         self._behind -= 1
         self._done[photo.index] = photo
@@ -391,16 +352,15 @@ class Run:
             assert pending is not None
             photo.value = pending.result()
         except LaneLostError as error:
-            if lane is not self._alone:
-                photos = [photo, *(other for other, _ in in_flight)]
+            if self._pass_on([photo, *(other for other, _ in in_flight)]):
                 in_flight.clear()
-                return self._pass_on(lane, photos)
+                return False
             photo.error = error
         except BaseException as error:
             photo.error = error
         return self._leave_lane(photo)
 
-    def _leave_lane(self, photo: _Photo) -> bool:
+    def _leave_lane(self, photo: PhotoInWork) -> bool:
         """With an output, or an error. Whether the lane goes on."""
         with self._lock:
             if photo.error is not None and not isinstance(photo.error, Exception):
@@ -416,22 +376,19 @@ class Run:
                 self._be_done(photo)
             return True
 
-    def _pass_on(self, lane: AnyLane, photos: list[_Photo]) -> bool:
-        """What a lost lane had in flight is for the others, or for itself where there is none: then it goes on."""
+    def _pass_on(self, photos: list[PhotoInWork]) -> bool:
+        """What a lost lane had in flight is for the others; False where there is none."""
         with self._lock:
+            if self._lanes_left == 1:
+                return False
             self._lanes_left -= 1
-            is_last = not self._lanes_left
-        if is_last:
-            lane.stand_alone()
-            self._alone = lane
-        with self._lock:
             for photo in photos:
                 if self._ended:
                     photo.release()
                 else:
                     heapq.heappush(self._entering, photo)
             self._entry.notify_all()
-        return is_last
+            return True
 
     def _start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
         def guarded() -> None:
@@ -443,16 +400,3 @@ class Run:
                 self._events.put(None)
 
         threading.Thread(target=guarded, name=f"nss-pipeline-{name}", daemon=True).start()
-
-
-def _result(photo: _Photo) -> Any:
-    """The result, or the exception of a stage, which is not kept: its traceback leads to pixels.
-
-    Raises what is no Exception.
-    """
-    error, photo.error = photo.error, None
-    if error is None:
-        return photo.take()
-    if isinstance(error, Exception):
-        return error
-    raise error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -13,12 +15,16 @@ from nss.errors import ImageError, ModelUnavailableError, one_line
 from nss.interfaces.interface import Description, EdgeSize
 from nss.models import local_models
 from nss.notices import Notify
+from nss.pipeline.lanes import LaneLostError, Ready
 from nss.removal import mask_output
 from nss.removal.model_inputs import image_shape
 from nss.removal.opener import Opener
 from nss.removal.resolved_interface import FILE, GRAPH, GUESS
 from nss.removal.run_options import ON_NUMPY, RunOptions
-from nss.removal.sessions import Sessions, Shape
+from nss.removal.sessions import Flight, Handle, Sessions, Shape
+
+Observer = Callable[[str, str, float], None]
+"""Called after each node of a run on the processor; what it raises ends the run."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,14 @@ class Output:
         notes: what happened on the way.
         info: what it ran on.
         reason: why there.
+        seconds: what the image took: since it was submitted, or since the output before it came, if that is later.
     """
 
     array: np.ndarray
     notes: tuple[str, ...]
     info: engine.SessionInfo
     reason: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,44 @@ class _OpenModel:
     reason: str | None = None
     loss: str | None = None
 
-    def output(self, image: np.ndarray) -> Output:
+    def submit(self, image: np.ndarray, observe: Observer | None = None) -> Flight:
         if self.loss is not None:
             raise engine.DeviceLostError(self.loss)
-        with self.sessions.entered(image.shape) as session:
-            outputs = session.run({self.input: image.reshape(session.inputs[0].shape)})
-            reason = session.info.reason if self.reason is None else self.reason
-            return Output(next(iter(outputs.values())), (), session.info, reason)
+
+        def begin(session: engine.Session) -> Handle:
+            inputs = {self.input: image.reshape(session.inputs[0].shape)}
+            if session.info.backend == "webgpu":
+                return session.submit(inputs)
+            # at once, and so that it can be ended early
+            return Ready(session.run(inputs) if observe is None else session.run(inputs, observe=observe))
+
+        return self.sessions.submit(image.shape, begin)
+
+    def output(self, flight: Flight) -> Output:
+        outputs, session = flight.outputs(), flight.session
+        reason = session.info.reason if self.reason is None else self.reason
+        return Output(next(iter(outputs.values())), (), session.info, reason)
+
+
+class PendingOutput:
+    """An image that a network has been given, or what kept it from that."""
+
+    def __init__(
+        self,
+        network: Network,
+        image: np.ndarray,
+        name: str,
+        model: _OpenModel,
+        begun: Flight | Exception,
+        start: float,
+    ) -> None:
+        """``start``: when the image came, as `time.perf_counter` has it."""
+        self.network, self.image, self.name, self.model = network, image, name, model
+        self.begun, self.start = begun, start
+
+    def result(self) -> Output:
+        """The model's output. Raises what `Network.run` does, and LaneLostError as `Network.submit` says."""
+        return self.network._output(self)
 
 
 class Network:
@@ -72,6 +111,7 @@ class Network:
     Attributes:
         spec: the model's entry in the catalogue, or one made for a file that has none.
         resolved_interface: its interface, and where each value comes from.
+        gives_up: asked when the GPU is lost: whether another network takes its images.
     """
 
     def __init__(
@@ -82,6 +122,7 @@ class Network:
         user_description: Description | None = None,
         *,
         use_cache: bool = True,
+        sibling: Network | None = None,
     ) -> None:
         """Open the model.
 
@@ -91,6 +132,7 @@ class Network:
             notify: gets a line when the GPU is lost.
             user_description: what the user says of the interface; it goes before whatever else is known.
             use_cache: whether a model that was compiled before is taken, and one that is compiled now is kept.
+            sibling: has the same model on another adapter; what was compiled for it is taken where it fits.
 
         Raises:
             ModelUnavailableError: no mask model, or not as the interface has it; and what `Opener.first` raises.
@@ -98,8 +140,13 @@ class Network:
         """
         self._model, self._options, self._notify = model, options, notify
         self._recovering = threading.Lock()
+        self._last_output = 0.0
+        self._closed = False
+        self.gives_up: Callable[[], bool] = _never
         self.spec = model.spec
-        self._opener = Opener(model, user_description, use_cache=use_cache)
+        self._opener: Opener = Opener(
+            model, user_description, use_cache=use_cache, sibling=None if sibling is None else sibling._opener
+        )
         session = self._opener.first(options)
         self.resolved_interface = self._opener.resolved_interface
         self.interface = self.resolved_interface.interface
@@ -125,10 +172,28 @@ class Network:
         Raises:
             ImageError: the engine failed, or the GPU was demanded and is gone; ``name`` is the image's.
         """
-        model = self._open_model
+        return self.submit(image, name).result()
+
+    def submit(self, image: np.ndarray, name: str, observe: Observer | None = None) -> PendingOutput:
+        """Begin to `run`, on a GPU, where a few runs may be in flight; on the processor it is run at once.
+
+        What is wrong is raised by the result. Where ``gives_up`` says so, a lost GPU is a LaneLostError there.
+        """
+        model, start = self._open_model, time.perf_counter()
+        begun: Flight | Exception
+        try:
+            begun = model.submit(image, observe)
+        except (engine.EngineError, MemoryError) as error:
+            begun = error
+        return PendingOutput(self, image, name, model, begun, start)
+
+    def _output(self, pending: PendingOutput) -> Output:
+        image, name, model = pending.image, pending.name, pending.model
         try:
             try:
-                return model.output(image)
+                if isinstance(pending.begun, Exception):
+                    raise pending.begun
+                output = model.output(pending.begun)
             except engine.TooLargeError:
                 raise  # this image's own size is at fault, whatever became of the device meanwhile
             except engine.BackendError as error:
@@ -139,16 +204,23 @@ class Network:
                         or self._open_model is not model
                         or self._open_model.loss
                     )
-                    if not loss:
+                    if not loss or self._closed:
                         raise
-                    return self._recover(image, name, model, one_line(error))
+                    output = self._recover(image, name, model, one_line(error))
         except engine.EngineError as error:
             raise ImageError(f"{name}: {self._at_size(image)}{error}") from error
         except MemoryError as error:
             raise ImageError(f"{name}: {self._at_size(image)}not enough memory") from error
+        return replace(output, seconds=self._seconds(pending.start))
+
+    def _seconds(self, start: float) -> float:
+        """What an image took whose output has come now. Without a lock: two at once have the same end."""
+        before, self._last_output = self._last_output, (now := time.perf_counter())
+        return now - max(start, before)
 
     def close(self) -> None:
-        """Wait for the runs of other threads, and free what the sessions hold."""
+        """Wait for the runs of other threads, and free what the sessions hold; what is in flight keeps its output."""
+        self._closed = True
         self._open_model.sessions.close()
 
     @property
@@ -187,12 +259,19 @@ class Network:
         return f"with an input of {width} x {height}, of 'size' {self.interface.size}: "
 
     def _recover(self, image: np.ndarray, name: str, previous: _OpenModel, loss: str) -> Output:
+        if self.gives_up():
+            if self._open_model.loss is None:
+                self._notify(f"{name}: {loss}; going on without this GPU ({self.session.info.device})")
+                self._open_model = replace(self._open_model, loss=loss)
+                with suppress(Exception):  # the handles of a lost device may fail in any way
+                    self._open_model.sessions.close()
+            raise LaneLostError(loss)
         note = "the GPU was lost; computed on a new device"
         try:
             if self._open_model is previous:
                 self._notify(f"{name}: {loss}; trying once more on a new device")
                 self._reopen(self._options, loss, image.shape)
-            output = self._open_model.output(image)
+            output = self._open_model.output(self._open_model.submit(image))
         except engine.BackendError as error:
             self._open_model = replace(self._open_model, loss=loss)
             if self._options.demands_gpu:
@@ -202,7 +281,7 @@ class Network:
                 ) from error
             self._notify(f"{name}: {error}; going on with NumPy")
             self._reopen(ON_NUMPY, one_line(error), image.shape)
-            output = self._open_model.output(image)
+            output = self._open_model.output(self._open_model.submit(image))
         if output.info.backend != "webgpu":
             note = "the GPU was lost; computed on NumPy"
         return replace(output, notes=(note,))
@@ -213,3 +292,7 @@ class Network:
             self._open_model.sessions.close()
         reason = f"after the GPU was lost ({loss})"
         self._open_model = self._with_session(self._opener.another(options, shape), options, shape, reason)
+
+
+def _never() -> bool:
+    return False

@@ -52,9 +52,19 @@ class Opener:
     resolved_interface: ResolvedInterface
 
     def __init__(
-        self, model: ResolvedModel, user_description: Description | None = None, *, use_cache: bool = True
+        self,
+        model: ResolvedModel,
+        user_description: Description | None = None,
+        *,
+        use_cache: bool = True,
+        sibling: Opener | None = None,
     ) -> None:
-        """``use_cache``: whether compiled models are looked for and kept. Raises as `nss.models.compiled.cache`."""
+        """Nothing is opened yet.
+
+        ``use_cache``: whether compiled models are looked for and kept. ``sibling``: has opened the same model, and what
+        it has compiled is taken where it fits. Raises as `nss.models.compiled.cache`.
+        """
+        self._sibling = sibling
         self._model, self._user_description = model, user_description or {}
         self._cache = compiled.cache() if use_cache else None
         self._file: engine.ModelFile | None = None
@@ -72,7 +82,7 @@ class Opener:
             UsageError: the user's description contradicts itself.
         """
         with opening(self._model.path):
-            session = self._from_cache(options, None)
+            session = self._from_cache(options, None) or self._from_sibling(options, None)
             if session is not None:
                 return session
             file = self._read()
@@ -86,7 +96,8 @@ class Opener:
         """
         if shape == image_shape(self.resolved_interface.interface):
             shape = None
-        return self._from_cache(options, shape) or self._compile(self._read(), options, shape)
+        ready = self._from_cache(options, shape) or self._from_sibling(options, shape)
+        return ready or self._compile(self._read(), options, shape)
 
     @property
     def has_unsaved(self) -> bool:
@@ -158,6 +169,19 @@ class Opener:
             self.resolved_interface, self._is_known = resolved_interface, True
             self._interface_of = model.origin.sha256
         return session
+
+    def _from_sibling(self, options: RunOptions, shape: Shape | None) -> engine.Session | None:
+        """The session of what the sibling has compiled and not kept yet, on an adapter such as this."""
+        if self._sibling is None or (key := self._key(options, shape)) is None:
+            return None
+        for unsaved in list(self._sibling._unsaved):
+            if unsaved.shape == shape and self._sibling._key(unsaved.options, shape) == key:
+                session = options.session(unsaved.model)
+                session.info = replace(session.info, reason=options.place().reason)
+                if not self._is_known:
+                    self.resolved_interface, self._is_known = self._sibling.resolved_interface, True
+                return session
+        return None
 
     def _key(self, options: RunOptions, shape: Shape | None) -> str | None:
         """The key of the entry; None where there can be none, as opening the model's file will say."""

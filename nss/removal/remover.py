@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -14,23 +17,28 @@ import numpy as np
 import engine
 from nss.cutouts.compose import Composition, Cutout
 from nss.cutouts.run_info import RunInfo
-from nss.errors import ImageError, ModelUnavailableError, UsageError
-from nss.interfaces.interface import Description, ModelConfig, read_config
+from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
+from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
-from nss.models import auto, local_models, resolve, run_times
+from nss.models import resolve, run_times
 from nss.models.adapter_memory import remember_adapters
 from nss.notices import Notices, Notify
 from nss.photos import image_io
 from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
+from nss.pipeline.lanes import Pending
 from nss.pipes import OneTimeFile
+from nss.removal import adapters
+from nss.removal.adapters import Device
 from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto, cutout_of
+from nss.removal.lanes import Begin, NetworkLane
+from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
-from nss.removal.network import Network
-from nss.removal.run_options import RunOptions
+from nss.removal.network import Network, Output
+from nss.removal.networks import Networks, open_auto
 from nss.timing import stage
 
 SHAPE_SLACK = 0.01
@@ -112,7 +120,7 @@ class Remover:
         *,
         model_variant: str | None = None,
         backend: str = "auto",
-        device: str | int | None = None,
+        device: Device = None,
         precision: str = "f32",
         require_gpu: bool = False,
         allow_fetch: bool = True,
@@ -133,7 +141,8 @@ class Remover:
             backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
                 ``"reference"`` (the slow oracle).
             device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (see
-                `engine.devices`).
+                `engine.devices`). Several, as ``"0,1"`` or a sequence, or ``"all"`` (each card once), have the model
+                opened on each, and take photos in turn.
             precision: ``"f32"``, or on the GPU ``"f16"``.
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
@@ -157,14 +166,15 @@ class Remover:
         if not isinstance(model, (str, os.PathLike)):
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
         user_description = read_config(model_config)
-        options = RunOptions(backend, device, precision, require_gpu)
         remember_adapters()
-        options.check()
+        options, *others = adapters.run_options(backend, device, precision, require_gpu=require_gpu)
+        for other in others:
+            other.open_ahead()
         self._notices = say = Notices(notify)
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
-                self.model, self._network = _open_auto(
+                self.model, self._network = open_auto(
                     options, user_description, use_cache=cache, quiet=quiet, notify=say
                 )
             else:
@@ -172,6 +182,10 @@ class Remover:
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
                 self._network = Network(self.model, options, say, user_description, use_cache=cache)
+            another = partial(Network, notify=say, user_description=user_description, use_cache=cache)
+            self._networks = Networks.with_others(
+                self._network, [partial(another, self.model, each, sibling=self._network) for each in others]
+            )
         if not quiet:
             for line in self._network.resolved_interface.guesses:
                 say(line)
@@ -208,11 +222,63 @@ class Remover:
         """
         with self._gate.entered():
             cutout = self.finish(self.infer(self.prepare(image)))
-        if self._network.has_unsaved:
+        self._begin_storing()
+        return _with_settings(cutout, refinement, composition)
+
+    def map(
+        self,
+        sources: Iterable[AnySource],
+        *,
+        refinement: Refinement | None = None,
+        composition: Composition | None = None,
+        jobs: int | None = None,
+        ordered: bool = True,
+        memory: int | None = None,
+    ) -> Generator[tuple[AnySource, Cutout | NssError], None, None]:
+        """Cut the foreground out of many images: each with its cut-out, or the error of that image.
+
+        Images are decoded, put through the network and finished in threads, while the caller has those before. They
+        are taken from ``sources``, in another thread, as there is room for them. What iterating over them raises comes
+        behind the images before. Closing the iterator, as the end of a program does, or leaving a ``for`` over
+        ``contextlib.closing``, ends the work.
+
+        Args:
+            sources: images as ``remove`` takes them.
+            refinement: what is done to each mask; nothing by default.
+            composition: what the cut-outs show; the photo with straight alpha by default.
+            jobs: how many images are worked on at a time, before the network and behind it; one a core by default.
+                With 1 everything is done in the calling thread, one image after the other.
+            ordered: give them in the order of the sources; or else as they are ready.
+            memory: bytes that images in work may take; half of what is free by default. A larger image waits until it
+                is alone. A cut-out counts until the next is asked for.
+
+        Raises:
+            UsageError: the arguments are wrong.
+        """
+        _check_settings(refinement, composition)
+
+        def finish(_: AnySource, inferred: InferredMask) -> Cutout:
+            cutout = _with_settings(self.finish(inferred), refinement, composition)
+            self._begin_storing()
+            return cutout
+
+        return map_photos(
+            sources,
+            self.prepare,
+            self.lanes,
+            finish,
+            jobs=jobs,
+            ordered=ordered,
+            memory=memory,
+            max_pixels=self._host_stages.max_pixels,
+        )
+
+    def _begin_storing(self) -> None:
+        """Keep the compiled model, in a thread, where there is something to keep."""
+        if self._network.has_unsaved and (self._storing is None or not self._storing.is_alive()):
             # a daemon: whoever leaves by a signal does not wait for a file
             self._storing = threading.Thread(target=self.store, name="nss-store", daemon=True)
             self._storing.start()
-        return _with_settings(cutout, refinement, composition)
 
     def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
         """The first third of ``remove``: decode, and make the network's input.
@@ -225,17 +291,41 @@ class Remover:
             return self._host_stages.prepare(image, name)
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
-        """The second third: the network. Runs of several threads take turns."""
-        times = dict(prepared.times)
+        """The second third: the network. Runs of several threads take turns.
+
+        The time of "infer" is that since the photo was submitted, or since the output before it came, if that is later:
+        what the photo took, without its wait for others.
+        """
+        return self.submit(prepared).result()
+
+    def submit(self, prepared: PreparedPhoto) -> Pending[InferredMask]:
+        """Begin with `infer`; the result is to be asked for. Results are there also once the Remover is closed.
+
+        On a GPU up to three are in flight, and a thread that submits another waits. On the processor it is computed at
+        once. Of several adapters, each gets the next photo. What fails is raised by the result.
+        """
+        return self._submit(prepared, self._networks.submit)
+
+    def lanes(self) -> list[NetworkLane]:
+        """A lane for each adapter, for one run of a `nss.pipeline.pipeline.Pipeline`."""
+        return [NetworkLane(network, self._submit, _is_prepared) for network in self._networks.living]
+
+    def _submit(self, prepared: PreparedPhoto, begin: Begin) -> _PendingMask:
+        with self._gate.entered():
+            return _PendingMask(self, prepared, begin(prepared.network_input, prepared.photo.name))
+
+    def _inferred(self, prepared: PreparedPhoto, output: Output) -> InferredMask:
+        times, name = dict(prepared.times), prepared.photo.name
         with suppress(IndexError):  # the first image alone bears the time of loading
             times["load_model"] = self._unreported.pop()
-        with self._gate.entered(), stage(times, "infer"):
-            output = self._network.run(prepared.network_input, prepared.photo.name)
-            sanity.check_numbers(output.array, prepared.photo.name)
-            raw = self._mask(output.array, prepared.photo.name)
-            sanity.check_structure(raw, prepared.photo.name)
+        start = time.perf_counter()
+        sanity.check_numbers(output.array, name)
+        raw = self._mask(output.array, name)
+        sanity.check_structure(raw, name)
+        seconds = output.seconds + time.perf_counter() - start
+        times["infer"] = round(seconds * 1000, 3)
         self._has_run = True
-        self._run_times.add(output.info.backend, output.info.device, times["infer"] / 1000)
+        self._run_times.add(output.info.backend, output.info.device, seconds)
         info = RunInfo(
             model=self._network.spec.name,
             model_sha256=self.model.sha256,
@@ -286,7 +376,7 @@ class Remover:
         """Wait for what other threads have begun, and free the model; nothing can be removed afterwards."""
         if self._gate.close():
             self.store()
-            self._network.close()
+            self._networks.close()
 
     def __enter__(self) -> Remover:
         return self
@@ -297,7 +387,7 @@ class Remover:
         if kind is None or issubclass(kind, Exception):
             self.close()
         elif self._gate.close():  # a signal: whoever leaves does not wait for a file
-            self._network.close()
+            self._networks.close()
 
     def _mask(self, output: np.ndarray, name: str) -> np.ndarray:
         """The network's mask, float32 HxW at the network's own size."""
@@ -307,30 +397,31 @@ class Remover:
             raise ImageError(f"{name}: {error}") from error
 
 
+class _PendingMask:
+    """A photo in the network."""
+
+    def __init__(self, remover: Remover, prepared: PreparedPhoto, output: Pending[Output]) -> None:
+        self._remover, self._prepared, self._output = remover, prepared, output
+
+    def result(self) -> InferredMask:
+        """Wait for the mask. Raises what `Remover.infer` does."""
+        return self._remover._inferred(self._prepared, self._output.result())
+
+
+def _is_prepared(loaded: object) -> bool:
+    return isinstance(loaded, PreparedPhoto)
+
+
 def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    _check_settings(refinement, composition)
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
+
+
+def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed_error() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
-
-
-def _open_auto(
-    options: RunOptions, user_description: Description, *, use_cache: bool, quiet: bool, notify: Notify
-) -> tuple[local_models.ResolvedModel, Network]:
-    """Open the first model of its order that is here and can be opened; a failure of the built-in one is raised."""
-    backend = "webgpu" if options.require_gpu else options.backend
-    for candidate in auto.candidates(backend=backend, device=options.device, quiet=quiet, notify=notify):
-        try:
-            network = Network(candidate, options, notify, user_description, use_cache=use_cache)
-        except ModelUnavailableError as error:
-            if candidate.source == "builtin":
-                raise
-            auto.say_omission(candidate.spec, error, quiet=quiet, notify=notify)
-        else:
-            auto.say_choice(candidate, quiet=quiet, notify=notify)
-            return candidate, network
-    raise AssertionError("candidates end with an error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,12 @@ class RunOptions:
         adapter = next(adapter for adapter in devices.adapters if adapter.index == devices.chosen)
         if adapter.software:
             raise GpuUnavailableError(f"a GPU is required, and {adapter.name} is a software adapter")
+
+    def open_ahead(self) -> None:
+        """Begin to open the device that a session will run on; what is wrong with it the session will say."""
+        arguments = (self._backend, self.precision, self.device)
+        # no daemon: a process that ends within a driver's call may crash there
+        threading.Thread(target=engine.open_ahead, args=arguments, name="nss-gpu").start()
 
     def session(self, model: engine.ModelFile | engine.CompiledModel, **bindings: Any) -> engine.Session:
         """The model on what these options say; ``bindings`` are what a session of a file takes besides.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
 
 import engine
 
@@ -14,14 +18,56 @@ MOST = 4
 """How many stay open: photos of a camera come in two shapes, and each session has weights of its own."""
 
 Shape = tuple[int, ...]
+Outputs = Mapping[str, np.ndarray]
+
+
+class Handle(Protocol):
+    """A run that the engine was given."""
+
+    def result(self) -> Outputs:
+        """Wait for its outputs, by name."""
+        ...
+
+
+class Flight:
+    """A run that has been begun, and its outputs, which stay when its session is closed meanwhile.
+
+    Attributes:
+        session: where it runs.
+    """
+
+    def __init__(self, session: engine.Session, handle: Handle) -> None:
+        self.session = session
+        self._handle: Handle | None = handle
+        self._lock = threading.Lock()
+        self._outputs: Outputs = {}
+        self._error: Exception | None = None
+
+    def outputs(self) -> Outputs:
+        """Wait for the outputs, by name. Raises what the run raised."""
+        with self._lock:
+            if self._handle is not None:
+                try:
+                    self._outputs = self._handle.result()
+                except Exception as error:
+                    self._error = error
+                self._handle = None
+        if self._error is not None:
+            raise self._error
+        return self._outputs
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A session and its gate: a thread is inside from before it gets the session until after its run."""
+    """A session and its gate: a thread is inside from before it gets the session until its run has begun.
+
+    ``flights`` are the runs whose outputs somebody may still ask for; they are waited for before the session is closed.
+    So it may also be closed by the thread that has them in flight.
+    """
 
     session: engine.Session
     gate: engine.Gate
+    flights: weakref.WeakSet[Flight] = field(default_factory=weakref.WeakSet)
 
 
 class Sessions:
@@ -51,18 +97,32 @@ class Sessions:
         """The one that was entered last."""
         return next(reversed(self._entries.values())).session
 
+    def submit(self, shape: Shape, begin: Callable[[engine.Session], Handle]) -> Flight:
+        """Begin a run on the session for an input of this shape. Raises what `entered` and ``begin`` do."""
+        with self._entered(shape) as entry:
+            flight = Flight(entry.session, begin(entry.session))
+            entry.flights.add(flight)
+            return flight
+
     @contextmanager
     def entered(self, shape: Shape) -> Iterator[engine.Session]:
         """The session for an input of this shape, which stays open for the time of the context.
 
-        Where ``MOST`` are open, the one that was entered longest ago is closed first, once no thread is inside. Raises
-        BackendError when all are closed, and what opening a session raises.
+        Raises BackendError when all are closed, and what opening a session raises.
+        """
+        with self._entered(shape) as entry:
+            yield entry.session
+
+    @contextmanager
+    def _entered(self, shape: Shape) -> Iterator[_Entry]:
+        """Where ``MOST`` are open, the one that was entered longest ago is closed first, once no thread is inside, and
+        what is in flight there has come.
         """
         with ExitStack() as inside:
             with self._exclusive():
                 entry = self._entry(shape)
                 inside.enter_context(entry.gate.entered())
-            yield entry.session
+            yield entry
 
     def close(self) -> None:
         """Wait for the runs of other threads, and close all."""
@@ -103,8 +163,16 @@ class Sessions:
 
 
 def _close(entry: _Entry) -> None:
+    _wait_for(entry)  # whoever is inside may be waiting for them
     entry.gate.close()
+    _wait_for(entry)
     entry.session.close()
+
+
+def _wait_for(entry: _Entry) -> None:
+    for flight in list(entry.flights):
+        with suppress(Exception):  # which is for whoever asks for the outputs
+            flight.outputs()
 
 
 def _closed_error() -> engine.BackendError:

@@ -90,9 +90,10 @@ class _Child:
     def _load(self, request: LoadRequest) -> Any:
         assert self._work is not None
         loaded: Loaded = self._work.load(request.job)
-        places = self._blocks[request.block].write(loaded.arrays)
+        block = None if request.block is None else self._blocks[request.block]
+        arrays = list(loaded.arrays) if block is None else block.write(loaded.arrays)
         self._kept[request.key] = loaded.kept
-        return places, loaded.summary
+        return arrays, loaded.summary
 
     def _finish(self, request: FinishRequest) -> Any:
         block = self._blocks[request.block]

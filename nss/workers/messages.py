@@ -51,11 +51,13 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """The first half; ``key``: under which it is kept; ``block``: the number of the block for its arrays."""
+    """The first half; ``key``: under which it is kept; ``block``: the number of the block for its arrays, None where
+    none is free, and they are pickled.
+    """
 
     key: int
     job: Any
-    block: int
+    block: int | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Naming:
 
 @dataclass(frozen=True)
 class Done:
-    """The answer: places of arrays and summary of a first half, or what the second has returned."""
+    """The answer: arrays (or their places) and summary of a first half, or what the second has returned."""
 
     value: Any
 

@@ -33,6 +33,9 @@ BLOCKS = 3
 TRIES = 2
 """How often a photo may be at work as its worker dies."""
 
+_LOOK_S = 1.0
+"""How long a worker has nothing to do before it does without a block what waits for one."""
+
 _IDLE_DEATHS = 3
 """How often a worker may die, with no photo at work, before its place stays empty."""
 
@@ -90,7 +93,7 @@ class HeldPhoto:
     _pool: WorkerPool = field(repr=False)
     _place: _Place = field(repr=False)
     _process: WorkerProcess = field(repr=False)
-    _block: int
+    _block: int | None
     _key: int
     _is_done: bool = False
 
@@ -244,13 +247,16 @@ class WorkerPool:
                         return place.own.popleft()
                     if self._queue and (place.free or self._queue[0].held is not None):
                         return self._queue.popleft()
-                self._condition.wait(1.0)  # what is let go of wakes nobody
+                # what is let go of wakes nobody; and all blocks may belong to photos that wait for this very one
+                if not self._condition.wait(_LOOK_S) and self._queue and self._packed_work is not None:
+                    return self._queue.popleft()
 
     def _drop(self, place: _Place) -> None:
         while place.dropped:
             held = place.dropped.popleft()
             if held._process is place.process and place.process is not None:
-                place.free.append(held._block)
+                if held._block is not None:
+                    place.free.append(held._block)
                 try:
                     place.process.say(DropRequest(held._key))
                 except WorkerGoneError:
@@ -288,12 +294,12 @@ class WorkerPool:
 
     def _load(self, place: _Place, process: WorkerProcess, request: _Request) -> HeldPhoto:
         with self._condition:
-            block = place.free.pop()
+            block = place.free.pop() if place.free else None
             self._keys += 1
             key = self._keys
         try:
-            places, summary = process.ask(LoadRequest(key, request.job, block), self._tell)
-            arrays = process.blocks[block].read(places)
+            found, summary = process.ask(LoadRequest(key, request.job, block), self._tell)
+            arrays = found if block is None else process.blocks[block].read(found)
         except WorkerGoneError:
             raise
         except BaseException:
@@ -308,28 +314,27 @@ class WorkerPool:
             held._is_done = True
             held.arrays = []
             block, key = held._block, held._key
-        else:  # a block of its own if one is free: a photo that has lost its worker waits for none
-            with self._condition:
-                block = place.free.pop() if place.free else len(process.blocks) - 1
-            key = None
+        else:
+            block = key = None
+        # the last one is for those that have none: they wait for nobody
+        number = self._block_count if block is None else block
         try:
-            places = process.blocks[block].write(request.arrays)
-            return process.ask(FinishRequest(key, request.job, block, places, request.output), self._tell)
+            places = process.blocks[number].write(request.arrays)
+            return process.ask(FinishRequest(key, request.job, number, places, request.output), self._tell)
         finally:
-            if block < self._block_count:
-                self._free(place, process, block)
-            else:
-                process.blocks[block].shrink()
+            self._free(place, process, number)
 
-    def _free(self, place: _Place, process: WorkerProcess, block: int) -> None:
+    def _free(self, place: _Place, process: WorkerProcess, block: int | None) -> None:
+        if block is None:
+            return
         process.blocks[block].shrink()
         with self._condition:
-            if place.process is process:
+            if place.process is process and block < self._block_count:
                 place.free.append(block)
                 self._condition.notify_all()
 
     def _start(self, place: _Place) -> None:
-        # one more than photos may have: see `_finish`
+        # and one more: see `_finish`
         place.process = WorkerProcess(self._block_count + 1, self._imports)
         place.free = list(range(self._block_count))
 

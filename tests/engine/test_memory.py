@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,122 @@ def test_limit_of_the_process() -> None:
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(process.stdout) <= 1 << 30
+
+
+FOLDERS = {
+    "version 2": (
+        "0::/a\n",
+        {
+            "a/memory.max": "1000\n",
+            "a/memory.current": "700\n",
+            "a/memory.stat": "anon 100\ninactive_file 250\nfile 400\n",
+            "memory.max": "max\n",
+        },
+        [550],
+    ),
+    "version 1": (
+        "4:memory:/x\n",
+        {
+            "memory/x/memory.limit_in_bytes": "5000\n",
+            "memory/x/memory.usage_in_bytes": "4000\n",
+            "memory/x/memory.stat": "inactive_file 1\ntotal_inactive_file 500\n",
+        },
+        [1500],
+    ),
+    "no statistics": ("0::/\n", {"memory.max": "1000\n", "memory.current": "1200\n"}, [-200]),
+    "no usage": ("0::/\n", {"memory.max": "1000\n"}, []),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_what_control_groups_have_left(case: str, tmp_path: Path) -> None:
+    membership, files, expected = FOLDERS[case]
+    mounts = write_files(tmp_path / "mounts", files)
+    listing = write_files(tmp_path, {"cgroup": membership}) / "cgroup"
+    assert list(memory._cgroup_rooms(mounts, listing)) == expected
+
+
+def test_the_smallest_room_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < memory.available_memory() <= memory.machine_memory()
+    monkeypatch.setattr(memory, "_free_physical", lambda: 10**12)
+    monkeypatch.setattr(memory, "_cgroup_rooms", lambda: [1 << 60, 12345])
+    assert memory.available_memory() == 12345
+    monkeypatch.setattr(memory, "_cgroup_rooms", lambda: [-1])
+    assert memory.available_memory() == 0
+
+
+def test_a_system_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_meminfo", lambda _: None)
+    monkeypatch.setattr(memory, "_cgroup_rooms", list)
+    monkeypatch.setattr(memory, "_process_rooms", list)
+    assert memory.available_memory() == memory.machine_memory()
+
+
+def test_lines_of_meminfo(tmp_path: Path) -> None:
+    file = (
+        write_files(tmp_path, {"meminfo": "MemTotal:  100 kB\nMemAvailable:      7 kB\nHugePages_Total:   0\n"})
+        / "meminfo"
+    )
+    assert memory._meminfo("MemAvailable", file) == 7 << 10
+    assert memory._meminfo("MemLocked", file) is None
+    assert memory._meminfo("MemAvailable", tmp_path / "missing") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these files")
+def test_memory_that_is_taken_is_not_available() -> None:
+    """512 MB less; what others take and give back meanwhile, and the kernel's caches, move it too."""
+    code = (
+        "from engine import available_memory; before = available_memory(); taken = bytearray(b'x') * (512 << 20); "
+        "print(before - available_memory())"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(process.stdout) > 128 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no limits of the process")
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_room_within_the_limit_of_the_process(limit: str) -> None:
+    code = (
+        "import resource; from engine import available_memory; "
+        f"resource.setrlimit(resource.{limit}, (1 << 30, 1 << 30)); before = available_memory(); "
+        "taken = bytearray(256 << 20); print(before, available_memory())"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, process.stdout.split())
+    assert before < 1 << 30
+    assert 255 << 20 < before - after < 300 << 20
+
+
+class FakeSystem:
+    """What ctypes finds of macOS's and Windows' libraries."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+
+    def mach_host_self(self) -> int:
+        return 515
+
+    def host_statistics64(self, host: ctypes.c_uint32, flavor: int, statistics: Any, count: Any) -> int:
+        assert (host.value, flavor, count._obj.value) == (515, 4, 38)
+        words = ctypes.cast(statistics, ctypes.POINTER(ctypes.c_uint32))
+        for word, pages in {0: 1000, 1: 7, 2: 500, 3: 9, 22: 11, 23: 13}.items():  # as mach/vm_statistics.h has them
+            words[word] = pages
+        return 5 if self.fails else 0
+
+    def GlobalMemoryStatusEx(self, status: Any) -> int:  # noqa: N802 - Windows' name
+        assert status._obj.length == 64
+        words = ctypes.cast(status, ctypes.POINTER(ctypes.c_uint64))
+        words[1], words[2] = 8 << 30, 3 << 30
+        return 0 if self.fails else 1
+
+
+def test_macos() -> None:
+    assert memory._mac_free(FakeSystem(fails=False), 16384) == 1500 * 16384
+    assert memory._mac_free(FakeSystem(fails=True), 16384) is None
+
+
+def test_windows() -> None:
+    status = memory._windows_status(FakeSystem(fails=False))
+    assert status is not None
+    assert (status.total, status.available) == (8 << 30, 3 << 30)
+    assert memory._windows_status(FakeSystem(fails=True)) is None

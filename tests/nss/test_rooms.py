@@ -10,7 +10,7 @@ from tests.project import ROOT, imports, imports_within, in_circles, modules
 NSS = ROOT / "nss"
 
 ROOMS = (
-    *("errors", "timing", "notices", "pipes", "early_signals", "stop_signals"),
+    *("errors", "sizes", "timing", "notices", "pipes", "early_signals", "stop_signals"),
     *("arrays", "photos", "masks", "files", "cutouts", "interfaces", "models"),
     *("pipeline", "removal", "evaluation", "workers", "batch", "compat", "cli"),
 )

@@ -6,13 +6,19 @@ import importlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.compiled.model import Grid
 from engine.forks import note_use
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MapMode = Literal["READ", "WRITE"]
+"""What a mapped buffer is mapped for."""
 
 BoundCommand = tuple[Any, Any, Grid]
 """A command of a plan as a device replays it: pipeline, bind group, workgroups."""
@@ -59,12 +65,23 @@ class Implementation(Protocol):
     def shader(self, device: Any, source: str, label: str, *, trusted: bool) -> Any:
         """A shader module; where ``trusted``, without bounds checks if the implementation can leave them out."""
 
-    def map_to_read(self, buffer: Any, nbytes: int) -> Any:
-        """The promise of a MAP_READ buffer's content, made without a submission: one to a lost device may end the
-        process."""
+    def map(self, buffer: Any, mode: MapMode, nbytes: int) -> Any:
+        """Ask for the first bytes of a buffer to be mapped; what ``is_mapped`` takes.
 
-    def wait(self, promise: Any, check: Callable[[], None]) -> None:
-        """Wait for a promise; call ``check``, which raises where the device is lost, where it may never be kept."""
+        Nothing is submitted for it: a submission to a lost device may end the process.
+        """
+
+    def is_mapped(self, device: Any, mapping: Any) -> bool:
+        """Whether the bytes are mapped by now; raises where they never will be.
+
+        It returns at once, and keeps no other thread from submitting; ``Device.wait`` calls it again and again.
+        """
+
+    def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:
+        """The first bytes of a mapped buffer, uint8: to be read, or to be written into, until ``unmap``."""
+
+    def unmap(self, buffer: Any, written: np.ndarray | None) -> None:
+        """Give a mapped buffer back to the device; ``written`` is what ``mapped`` gave to write into."""
 
     def tick_seconds(self, device: Any) -> float:
         """Seconds of one tick of a timestamp."""
@@ -136,11 +153,22 @@ class PythonApi:
     def shader(self, device: Any, source: str, label: str, *, trusted: bool) -> Any:  # noqa: ARG002
         return device.create_shader_module(code=source, label=label)
 
-    def map_to_read(self, buffer: Any, nbytes: int) -> Any:
-        return buffer.map_async("READ", 0, nbytes)
+    def map(self, buffer: Any, mode: MapMode, nbytes: int) -> Any:
+        return buffer.map_async(mode, 0, nbytes)
 
-    def wait(self, promise: Any, check: Callable[[], None]) -> None:  # noqa: ARG002
-        promise.sync_wait()
+    def is_mapped(self, device: Any, mapping: Any) -> bool:  # noqa: ARG002
+        mapping.sync_wait()
+        return True
+
+    def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:
+        import numpy as np
+
+        return np.frombuffer(buffer.read_mapped(0, nbytes), np.uint8) if mode == "READ" else np.empty(nbytes, np.uint8)
+
+    def unmap(self, buffer: Any, written: np.ndarray | None) -> None:
+        if written is not None:
+            buffer.write_mapped(written, 0)
+        buffer.unmap()
 
     def tick_seconds(self, device: Any) -> float:  # noqa: ARG002
         return 1e-9
@@ -157,3 +185,12 @@ class PythonApi:
                 current = pipeline
             set_group(pass_, 0, group._internal, 0, null)
             dispatch(pass_, x, y, z)
+
+
+def memory_at(ffi: Any, address: Any, nbytes: int) -> np.ndarray:
+    """The bytes, uint8, at a pointer of cffi. Raises RuntimeError for the null pointer."""
+    import numpy as np
+
+    if address == ffi.NULL:
+        raise RuntimeError("the buffer is not mapped")
+    return np.frombuffer(ffi.buffer(address, nbytes), np.uint8)

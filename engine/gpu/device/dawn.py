@@ -6,11 +6,14 @@ import contextlib
 import importlib
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.caps import MATRIX_FEATURE
-from engine.gpu.device.base import PythonApi
+from engine.gpu.device.base import MapMode, PythonApi, memory_at
 from engine.gpu.device.silence import silence_stderr
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TOGGLES = ("allow_unsafe_apis", "vulkan_enable_f16_on_nvidia")
 """Features that Dawn disables by default: experimental ones, and float16 on NVIDIA's Vulkan driver."""
@@ -75,3 +78,27 @@ class Dawn(PythonApi):
 
     def takes_threads(self, device: Any) -> bool:
         return LOCKING_FEATURE in device.features
+
+    # a wait of Dawn's own holds the device's lock while it blocks, and so keeps other threads from submitting
+
+    def is_mapped(self, device: Any, mapping: Any) -> bool:  # noqa: ARG002
+        api = self.api
+        if mapping._state == "pending" and mapping._wgpu_future_id is not None:
+            wait = api.ffi.new("WGPUFutureWaitInfo *")
+            wait.future.id = mapping._wgpu_future_id
+            api.libf.wgpuInstanceWaitAny(api.get_wgpu_instance(), 1, wait, 0)
+        if mapping._state == "pending":
+            return False
+        mapping.sync_wait()
+        return True
+
+    def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:
+        api = self.api
+        if mode == "READ":
+            pointer = api.libf.wgpuBufferGetConstMappedRange(buffer._internal, 0, nbytes)
+        else:
+            pointer = api.libf.wgpuBufferGetMappedRange(buffer._internal, 0, nbytes)
+        return memory_at(api.ffi, pointer, nbytes)
+
+    def unmap(self, buffer: Any, written: np.ndarray | None) -> None:  # noqa: ARG002
+        buffer.unmap()

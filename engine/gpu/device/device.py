@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,11 +17,28 @@ from engine.compiled.model import CompiledProgram, Piece
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError
 from engine.forks import check_process, is_foreign
 from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
-from engine.gpu.device.base import BoundCommand
+from engine.gpu.device.base import BoundCommand, MapMode
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.compiler import Compiler
 from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
 from engine.gpu.device.uploads import upload
+
+
+class Run(Protocol):
+    """What a device remembers of a run: whether it has been computed."""
+
+    @property
+    def done(self) -> bool: ...
+
+
+ALIVE_S = 1.0
+"""Seconds to wait for a result before checking that the device still answers."""
+
+PAUSE_S = 2e-5, 2e-3
+"""Seconds between two looks whether a buffer is mapped: at the least, and at the most."""
+
+PAUSE_SHARE = 0.01
+"""Of the time waited so far, the next pause: what a look costs and what it comes too late are small beside the wait."""
 
 _compiler = Compiler()
 
@@ -40,6 +58,8 @@ class Device:
         self._pipelines: dict[tuple[str, bool], Future[Any]] = {}
         self._lost: str | None = None
         self._lock, self._table_lock = threading.RLock(), threading.Lock()
+        self.latest: Callable[[], Run | None] = lambda: None
+        """The run that was submitted last, of whichever executor; None where nobody waits for it any more."""
         self.handle: Any = None
         with self.guarded(f"opening {adapter}"):
             self.module = self.implementation.module
@@ -101,7 +121,7 @@ class Device:
             try:
                 usage = self.module.BufferUsage
                 buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
-                self.implementation.map_to_read(buffer, 16)  # the thread that waits for results may be gone too
+                self.implementation.map(buffer, "READ", 16)
                 buffer.destroy()
             except Exception as error:
                 text = " ".join(str(error).split())
@@ -142,13 +162,13 @@ class Device:
                 if self._pipelines.get(key) is future:
                     del self._pipelines[key]
 
-    def buffer(self, nbytes: int, usage: str, label: str) -> Any:
-        """A buffer of that many bytes; ``usage`` joins names of BufferUsage by ``|``."""
+    def buffer(self, nbytes: int, usage: str, label: str, *, mapped: bool = False) -> Any:
+        """A buffer of that many bytes; ``usage`` joins names of BufferUsage by ``|``. ``mapped`` has it mapped."""
         flags = 0
         for name in usage.split("|"):
             flags |= getattr(self.module.BufferUsage, name)
         with self.guarded(f"allocating {nbytes} bytes ({label})"):
-            return self.handle.create_buffer(size=nbytes, usage=flags, label=label)
+            return self.handle.create_buffer(size=nbytes, usage=flags, label=label, mapped_at_creation=mapped)
 
     @property
     def tick_seconds(self) -> float:
@@ -174,14 +194,19 @@ class Device:
         nbytes = sum(array.nbytes for array in arrays)
         if nbytes:
             with self.guarded("uploading"):
-                self._wait(staging.map_async("WRITE", 0, nbytes))
-                try:
-                    offset = 0
-                    for array in arrays:
-                        staging.write_mapped(array, offset)
-                        offset += array.nbytes
-                finally:
-                    staging.unmap()
+                self._wait(self.map(staging, "WRITE", nbytes))
+                memory = self.mapped(staging, "WRITE", nbytes)
+                offset = 0
+                for array in arrays:
+                    memory[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
+                    offset += array.nbytes
+                self.unmap(staging, memory)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the runs that were submitted have been computed, as far as anybody waits for them."""
+        latest = self.latest()
+        return latest is None or latest.done
 
     def bind_group(self, pipeline: Any, entries: Sequence[tuple[Any, int, int]], label: str) -> Any:
         """Bindings 0, 1, … of group 0 as (buffer, offset, size)."""
@@ -208,18 +233,56 @@ class Device:
     def read(self, staging: Any, nbytes: int) -> np.ndarray:
         """The bytes, uint8, of a MAP_READ buffer. Waits for what was submitted."""
         with self.guarded("reading back"):
-            self._wait(self.implementation.map_to_read(staging, nbytes))
-            try:
-                return np.frombuffer(staging.read_mapped(0, nbytes), np.uint8)
-            finally:
-                staging.unmap()
+            self._wait(self.map(staging, "READ", nbytes))
+            data = self.mapped(staging, "READ", nbytes).copy()
+            self.unmap(staging)
+            return data
 
-    def _wait(self, promise: Any) -> None:
-        self.implementation.wait(promise, self._check)
+    # maps of staging buffers, for callers that hold the lock with ``guarded``, and where they say so for any
 
-    def _check(self) -> None:
-        if not self.answers():
-            raise RuntimeError(self._lost)
+    def map(self, buffer: Any, mode: MapMode, nbytes: int) -> Any:
+        """Ask for the first bytes of a buffer to be mapped, once what was submitted no longer uses it."""
+        return self.implementation.map(buffer, mode, nbytes)
+
+    def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:
+        """The first bytes of a mapped buffer, uint8: the memory itself, to be used without the lock until ``unmap``."""
+        return self.implementation.mapped(buffer, mode, nbytes)
+
+    def unmap(self, buffer: Any, written: np.ndarray | None = None) -> None:
+        """Give a mapped buffer back to the device; ``written`` is what ``mapped`` gave to write into."""
+        self.implementation.unmap(buffer, written)
+
+    def is_mapped(self, mapping: Any) -> bool:
+        """Whether what ``map`` was asked for is there; needs no lock."""
+        with contextlib.nullcontext() if self._takes_threads else self._lock:
+            return self.implementation.is_mapped(self.handle, mapping)
+
+    def wait(self, mapping: Any, activity: str) -> bool:
+        """Wait until what ``map`` was asked for is there; whether it was not there yet. Needs no lock, and takes none.
+
+        Others use the device meanwhile, and an interrupt is seen. Raises DeviceLostError where the device is lost.
+        """
+        check_process(activity)
+        with self._translated(activity):
+            return self._wait(mapping)
+
+    def _wait(self, mapping: Any) -> bool:
+        start = last_check = time.perf_counter()
+        has_waited = False
+        while True:
+            if self._lost:
+                raise RuntimeError(self._lost)
+            if self.is_mapped(mapping):
+                return has_waited
+            has_waited, now = True, time.perf_counter()
+            if now - last_check > ALIVE_S:
+                last_check = now
+                self.answers()
+            time.sleep(min(max((now - start) * PAUSE_SHARE, PAUSE_S[0]), PAUSE_S[1]))
+
+    @cached_property
+    def _takes_threads(self) -> bool:
+        return self.implementation.takes_threads(self.handle)
 
     def free(self, handles: Sequence[Any]) -> None:
         """Destroy buffers and queries. Those of a lost device are gone already; a child leaves those of its parent."""

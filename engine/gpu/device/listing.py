@@ -18,7 +18,8 @@ class DeviceInfo:
     claim, ``matrix_works`` whether one was tried and came out right (None: not tried), ``matrix_reason`` one line on
     that; without ``probe`` both are empty. ``limits`` have WebGPU's names, in bytes and counts. ``ordinal`` counts from
     0 over the ``equals`` adapters that the implementation describes in the same words: cards of one make.
-    ``description`` is what a session that runs on it calls its device.
+    ``description`` is what a session that runs on it calls its device. ``make`` is the vendor's number, and its number
+    of the model, which are the same in every implementation.
     """
 
     index: int
@@ -38,6 +39,7 @@ class DeviceInfo:
     equals: int = 1
     description: str = ""
     kind: str = "other"
+    make: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +99,5 @@ def _info(adapter: Adapter, probe: bool) -> DeviceInfo:
         ordinal=adapter.ordinal,
         equals=adapter.equals,
         description=str(adapter),
+        make=adapter.make,
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterable
-from typing import Any
+import itertools
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from engine.gpu.device.base import PythonApi
+from engine.gpu.device.base import MapMode, PythonApi, memory_at
 
-ALIVE_S = 1.0
-"""Seconds to wait for a result before checking that the device still answers."""
+if TYPE_CHECKING:
+    import numpy as np
 
 MATRIX_FEATURES = ("cooperative-matrix", "experimental-cooperative-matrix")
 """Matrix units, in other words than Dawn's; wgpu-native 29 lists them and then refuses the device."""
@@ -36,10 +38,19 @@ TYPES = (
 """The C types that wgpu-py names in what a session calls, as it writes them."""
 
 
+class _Mapping:
+    """Of a buffer: ``outcome`` is None as long as it is not mapped, "" when it is, or why it never will be."""
+
+    outcome: str | None = None
+
+
 class Wgpu(PythonApi):
     """wgpu-native."""
 
     name, package, library = "wgpu", "wgpu", "wgpu.backends.wgpu_native._api"
+
+    def __init__(self) -> None:
+        self._numbers, self._mappings = itertools.count(1), dict[int, _Mapping]()
 
     def prepare(self) -> None:
         parse_together(self.api.ffi, TYPES)
@@ -67,16 +78,47 @@ class Wgpu(PythonApi):
         module = api.libf.wgpuDeviceCreateShaderModuleTrusted(device._internal, descriptor, NO_CHECKS)
         return api.GPUShaderModule(label, module, device)
 
-    def map_to_read(self, buffer: Any, nbytes: int) -> Any:
-        # the plain READ first submits an empty command buffer, for callers that have submitted nothing
-        return buffer.map_async("READ_NOSYNC", 0, nbytes)
+    # wgpu-py's own maps are waited for by a thread that blocks in the driver until the newest submission has ended, and
+    # as long as it does no thread can submit; here whoever waits asks, by a call that does not block
 
-    def wait(self, promise: Any, check: Callable[[], None]) -> None:
-        # wgpu-py waits for a thread that polls the device, which ends when another thread destroys the device
-        event = getattr(promise, "_thread_event", None)
-        while event is not None and not event.wait(ALIVE_S):
-            check()
-        promise.sync_wait()
+    def map(self, buffer: Any, mode: MapMode, nbytes: int) -> Any:
+        api, mapping = self.api, _Mapping()
+        number = next(self._numbers)
+        self._mappings[number] = mapping
+        info = api.new_struct(
+            "WGPUBufferMapCallbackInfo",
+            mode=api.lib.WGPUCallbackMode_AllowProcessEvents,
+            callback=self._callback,
+            userdata1=api.ffi.cast("void *", number),
+        )
+        flag = api.lib.WGPUMapMode_Read if mode == "READ" else api.lib.WGPUMapMode_Write
+        api.libf.wgpuBufferMapAsync(buffer._internal, flag, 0, nbytes, info)
+        return mapping
+
+    @cached_property
+    def _callback(self) -> Any:
+        api, mappings = self.api, self._mappings
+
+        def mapped(status: int, message: Any, number: Any, _: Any) -> None:
+            mapping = mappings.pop(int(api.ffi.cast("uintptr_t", number)), None)
+            if mapping is not None:
+                is_mapped = status == api.lib.WGPUMapAsyncStatus_Success
+                mapping.outcome = "" if is_mapped else f"not mapped ({status}): {api.from_c_string_view(message)}"
+
+        return api.ffi.callback("void(WGPUMapAsyncStatus, WGPUStringView, void *, void *)", mapped)
+
+    def is_mapped(self, device: Any, mapping: _Mapping) -> bool:
+        if mapping.outcome is None:
+            self.api.libf.wgpuDevicePoll(device._internal, False, self.api.ffi.NULL)
+        if mapping.outcome:
+            raise RuntimeError(mapping.outcome)
+        return mapping.outcome is not None
+
+    def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:  # noqa: ARG002
+        return memory_at(self.api.ffi, self.api.libf.wgpuBufferGetMappedRange(buffer._internal, 0, nbytes), nbytes)
+
+    def unmap(self, buffer: Any, written: np.ndarray | None) -> None:  # noqa: ARG002
+        self.api.libf.wgpuBufferUnmap(buffer._internal)
 
     def tick_seconds(self, device: Any) -> float:
         # the driver's own unit

@@ -1,28 +1,34 @@
-"""A compiled model on a device: load uploads and records everything; a run is an upload, submissions and a readback."""
+"""A compiled model on a device: all is uploaded and bound at load; a run is an upload, a submission and a readback."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from engine.caps import MATRIX_FEATURE
 from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
-from engine.errors import TooLargeError
+from engine.errors import BackendError, InputError, TooLargeError
 from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.device import Device
 from engine.gpu.plan.limits import check_needs, staged
-from engine.gpu.program.tensor import ITEM_BYTES, NUMPY_TYPES, storage_array
+from engine.gpu.program.tensor import NUMPY_TYPES, storage_array
+from engine.gpu.run import copies
+from engine.gpu.run.around import Epilogue, Prologue
+from engine.gpu.run.layout import Layout, stored_bytes
 from engine.gpu.run.profile import command_seconds, run_seconds
-from engine.gpu.run.submissions import Submissions
+from engine.gpu.run.slots import Run, Slot, Slots
+from engine.gpu.run.submissions import SUBMISSION_SECONDS, Submissions
 from engine.kernel_time import KernelTime
 
 Observer = Callable[[str, str, float], None]
+
+IN_FLIGHT = 3
+"""Runs under way at the most, each with staging memory of its own: one goes up, one is computed, one is read."""
 
 MARKER_BYTES = 8
 """Bytes that are copied at the end of a submission, so that reading them waits for it."""
@@ -34,11 +40,15 @@ class GpuExecutor:
     The weights go up while the programs compile; the model is not held afterwards. ``submissions`` says how runs
     are cut.
 
+    ``in_flight`` runs may be under way at once.
+
     Raises BackendError, which names the limit or feature, where the device lacks what the model needs, or fails, and
     TooLargeError where its memory does not hold the model.
     """
 
-    def __init__(self, model: CompiledModel, device: Device) -> None:
+    looks_for_nan = True
+
+    def __init__(self, model: CompiledModel, device: Device, *, in_flight: int = IN_FLIGHT) -> None:
         if not isinstance(model.plan, GpuPlan):
             raise TypeError(f"a model compiled for '{model.backend}' has no commands for a device")
         plan = self.plan = model.plan
@@ -53,12 +63,15 @@ class GpuExecutor:
         self.scratch_bytes = len(plan.uniforms) + _total(self._outputs) + _total(self._uploads)
         self.peak_bytes = plan.peak_bytes
         self.matrix_units = MATRIX_FEATURE in plan.needs.features
-        self.milliseconds: dict[str, float] = {}
+        self.stages: dict[str, float] = {}
+        """Milliseconds of the last run whose results were taken: upload, encode, submit, wait, download."""
         self.submissions = Submissions(plan.commands, software=device.adapter.software)
         self._buffers: list[Any] = []
-        self._staging: tuple[Any, ...] = ()
+        self._slots = Slots(device, in_flight)
+        self._half = model.precision == "f16"
+        self._marker: Any = None
+        self._recorded: Any = None
         self._commands: list[BoundCommand] = []
-        self._run_unfinished = False
         try:
             pipelines = [
                 device.compile(program, trusted=program.trusted and model.trusted) for program in plan.programs
@@ -84,14 +97,17 @@ class GpuExecutor:
             self._buffers.append(device.buffer(max(nbytes, ALIGNMENT), usage, label))
         self._uniforms = device.buffer(max(len(plan.uniforms), ALIGNMENT), "UNIFORM|COPY_SRC|COPY_DST", "parameters")
         self._buffers.append(self._uniforms)
-        self._stage()
-
-    def _stage(self) -> None:
-        """Allocate the staging buffers that the processor writes inputs into and reads results from."""
-        device = self.device
-        results = device.buffer(max(_total(self._outputs), ALIGNMENT), "MAP_READ|COPY_DST", "results")
-        inputs = device.buffer(max(_total(self._uploads), ALIGNMENT), "MAP_WRITE|COPY_SRC", "inputs")
-        self._staging = inputs, results, device.buffer(MARKER_BYTES, "MAP_READ|COPY_DST", "end of a submission")
+        self._plain = Layout(
+            inputs=[
+                (n, place, self._buffer(place)) for n, place in enumerate(self._inputs) if place.buffer is not None
+            ],
+            outputs=[(place, self._buffer(place)) for place in self._outputs],
+        )
+        slot = self._slots.acquire()
+        try:
+            slot.reserve(self._plain.upload_bytes, self._plain.results_bytes)
+        finally:
+            self._slots.give_back(None, slot)
 
     def _bind(self, pipelines: Sequence[Future[Any]]) -> None:
         """Make each command's bind group, as soon as its pipeline is there."""
@@ -105,20 +121,71 @@ class GpuExecutor:
     # --- run ----------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
-        """Compute the outputs. Runs on one device take turns, whichever thread and executor they are of.
+        """Compute the outputs; ``submit``, and wait.
 
         ``observe`` is called for each command, with its operator, its node and its seconds by the GPU's own clock. An
-        interrupt is seen between two submissions, and the next run finds all as it was.
+        interrupt is seen while it waits, and the next run finds all as it was.
         """
-        with self.device.guarded("running the model"):
-            if self._run_unfinished:
-                # an interrupted run left its buffers mapped, or about to be
-                self.device.free(self._staging)
-                self._stage()
-            self._run_unfinished = True
-            results = self._run(inputs, observe)
-            self._run_unfinished = False
-            return results
+        return self.submit(inputs, observe=observe).result()
+
+    def submit(
+        self,
+        inputs: Sequence[np.ndarray | None],
+        *,
+        allow_nan: bool = True,
+        prologue: Prologue | None = None,
+        epilogue: Epilogue | None = None,
+        observe: Observer | None = None,
+    ) -> Run:
+        """Begin a run; what it gives is the outputs, and behind them the bytes that the epilogue reads, uint8.
+
+        Runs begin and end in the order in which they were submitted, also those of other executors of the device. At
+        most ``IN_FLIGHT`` of one executor are under way: then this waits for the oldest and takes its results, which
+        its ``result`` gives later. A run that takes several submissions is computed before this returns: of it the
+        last submission alone could be left to itself.
+
+        ``inputs`` may be changed afterwards. Those that the prologue makes are None. Raises InputError for an integer
+        beyond 32 bits, and for NaN unless ``allow_nan``.
+        """
+        layout = self._layout(prologue, epilogue)
+        slot = self._slots.acquire()
+        state: Literal["free", "used", "broken"] = "broken"
+        try:
+            start = time.perf_counter()
+            memory = slot.reserve(layout.upload_bytes, layout.results_bytes)
+            try:
+                finite = self._write(memory, layout, inputs, allow_nan=allow_nan)
+            except InputError:
+                state = "free"
+                raise
+            stages = {"upload": time.perf_counter() - start}
+            with self.device.guarded("running the model"):
+                run = self._begin(slot, layout, stages, observe, inputs_finite=finite)
+                self._slots.submitted(run)
+                state = "used"
+                self._record_ahead()
+            return run
+        finally:
+            if state != "used":
+                self._slots.give_back(None, slot if state == "free" else None)
+            if state == "broken":
+                slot.close()
+
+    def input_binding(self, index: int) -> tuple[Any, int, int]:
+        """Where a run reads input ``index``: buffer, offset and bytes, for the commands of a prologue.
+
+        float32 inputs are float32 there. Raises ValueError for one that nothing reads.
+        """
+        return self._binding(self._inputs[index])
+
+    def output_binding(self, index: int) -> tuple[Any, int, int]:
+        """Where a run leaves output ``index``: buffer, offset and bytes, for the commands of an epilogue."""
+        return self._binding(self._outputs[index])
+
+    def _binding(self, place: TensorPlace) -> tuple[Any, int, int]:
+        if place.buffer is None:
+            raise ValueError(f"'{place.name}' is read by nothing")
+        return self._buffers[place.buffer], place.offset, stored_bytes(place)
 
     def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]:
         """Run once; each command of the plan, in order, with what it took by the GPU's own clock.
@@ -150,102 +217,207 @@ class GpuExecutor:
         """The commands, in submissions."""
         return [self._commands[first:end] for first, end in self.submissions.ranges()]
 
-    def _run(self, inputs: Sequence[np.ndarray], observe: Observer | None) -> list[np.ndarray]:
+    def _begin(
+        self,
+        slot: Slot,
+        layout: Layout,
+        stages: dict[str, float],
+        observe: Observer | None,
+        *,
+        inputs_finite: bool,
+    ) -> Run:
+        """Submit a run whose inputs are written. The caller holds the device."""
         start = time.perf_counter()
-        self._write(inputs)
-        upload_end = time.perf_counter()
-        results, encode_seconds = self._compute() if observe is None else (self._observed(observe), 0.0)
-        end = time.perf_counter()
-        self.milliseconds = {
-            "upload": (upload_end - start) * 1e3,
-            "encode": encode_seconds * 1e3,
-            "wait": (end - upload_end - encode_seconds) * 1e3,
-        }
-        return results
-
-    def _compute(self) -> tuple[list[np.ndarray], float]:
-        """The outputs, and the seconds that recording and submitting took."""
         device, submissions = self.device, self.submissions
-        encode_seconds, first = 0.0, 0
+        upload, results = slot.hand_over()
+        is_alone = device.is_idle
+        is_whole = submissions.is_whole and observe is None
+        head, tail = self._head(upload, layout), self._tail(results, layout)
+        if is_whole:
+            body, self._recorded = self._recorded or self._body(), None
+            encode_end = time.perf_counter()
+            device.handle.queue.submit([*head, body, *tail])
+        else:
+            if not is_alone:
+                self._wait_for_queue()
+            encode_end = time.perf_counter()
+            device.handle.queue.submit(head)
+            self._in_parts(tail, observe)
+        submit_end = time.perf_counter()
+        slot.ask_back(layout.results_bytes)
+        stages.update(encode=encode_end - start, submit=submit_end - encode_end)
+
+        def ended(waited: bool, end: float) -> None:
+            stages["wait"] = end - submit_end
+            if is_whole and is_alone and (waited or end - submit_end < SUBMISSION_SECONDS / 2):
+                submissions.took(end - submit_end)
+
+        def take(memory: np.ndarray) -> list[np.ndarray]:
+            taking = time.perf_counter()
+            arrays = self._results(memory, layout)
+            stages["download"] = time.perf_counter() - taking
+            self.stages = {name: seconds * 1e3 for name, seconds in stages.items()}
+            return arrays
+
+        return Run(self._slots, slot, take, ended, inputs_finite=inputs_finite)
+
+    def _head(self, upload: Any, layout: Layout) -> list[Any]:
+        """What brings the inputs to their places."""
+        if not layout.uploads and not layout.first:
+            return []
+        encoder = self.device.handle.create_command_encoder()
+        for source, buffer, offset, nbytes in layout.uploads:
+            encoder.copy_buffer_to_buffer(upload, source, buffer, offset, nbytes)
+        if layout.first:
+            self.device.replay(encoder, layout.first)
+        return [encoder.finish()]
+
+    def _tail(self, results: Any, layout: Layout) -> list[Any]:
+        """What brings the results to where they are read."""
+        if not layout.readback and not layout.last:
+            return []
+        encoder = self.device.handle.create_command_encoder()
+        if layout.last:
+            self.device.replay(encoder, layout.last)
+        for target, buffer, offset, nbytes in layout.readback:
+            encoder.copy_buffer_to_buffer(buffer, offset, results, target, nbytes)
+        return [encoder.finish()]
+
+    def _body(self) -> Any:
+        encoder = self.device.handle.create_command_encoder()
+        self.device.replay(encoder, self._commands)
+        return encoder.finish()
+
+    def _record_ahead(self) -> None:
+        """Record the network for the next run while the GPU works on this one: 1 to 2 ms for 130 dispatches."""
+        if self._recorded is None and self.submissions.is_whole and self._commands:
+            self._recorded = self._body()
+
+    def _in_parts(self, tail: Sequence[Any], observe: Observer | None) -> None:
+        """Compute in several submissions, and wait for each; with ``observe``, each command measured by itself."""
+        device, submissions = self.device, self.submissions
+        if observe is not None:
+            for command, seconds in zip(self.plan.commands, command_seconds(device, self._parts()), strict=True):
+                observe(command.op, command.node, seconds)
+            device.handle.queue.submit(tail)
+            return
         submissions.begin()
-        while True:
+        first, count = 0, len(self._commands)
+        while first < count:
             end = submissions.end(first)
-            is_last = end == len(self._commands)
-            encode_start = time.perf_counter()
             encoder = device.handle.create_command_encoder()
-            if first == 0:
-                self._copy_in(encoder)
             device.replay(encoder, self._commands[first:end])
-            if is_last:
-                self._copy_out(encoder)
-            else:
-                encoder.copy_buffer_to_buffer(self._uniforms, 0, self._staging[2], 0, MARKER_BYTES)
-            device.handle.queue.submit([encoder.finish()])
-            submit_end = time.perf_counter()
-            encode_seconds += submit_end - encode_start
-            results = self._download() if is_last else []
-            if not is_last:
-                device.read(self._staging[2], MARKER_BYTES)
-            submissions.finished(first, end, time.perf_counter() - submit_end)
-            if is_last:
-                return results, encode_seconds
+            device.handle.queue.submit([encoder.finish(), *(tail if end == count else ())])
+            start = time.perf_counter()
+            self._wait_for_queue()
+            submissions.finished(first, end, time.perf_counter() - start)
             first = end
 
-    def _observed(self, observe: Observer) -> list[np.ndarray]:
-        """The outputs, each command measured by itself."""
+    def _wait_for_queue(self) -> None:
+        """Wait until the device has worked off what was submitted. The caller holds it."""
         device = self.device
-        encoder = device.handle.create_command_encoder()
-        self._copy_in(encoder)
-        device.handle.queue.submit([encoder.finish()])
-        for command, seconds in zip(self.plan.commands, command_seconds(device, self._parts()), strict=True):
-            observe(command.op, command.node, seconds)
-        encoder = device.handle.create_command_encoder()
-        self._copy_out(encoder)
-        device.handle.queue.submit([encoder.finish()])
-        return self._download()
+        if self._marker is None:
+            self._marker = device.buffer(MARKER_BYTES, "MAP_READ|COPY_DST", "end of a submission")
+        marker = self._marker
+        try:
+            encoder = device.handle.create_command_encoder()
+            encoder.copy_buffer_to_buffer(self._uniforms, 0, marker, 0, MARKER_BYTES)
+            device.handle.queue.submit([encoder.finish()])
+            device.read(marker, MARKER_BYTES)
+        except BaseException:
+            # it is mapped, or about to be
+            self._marker = None
+            device.free([marker])
+            raise
 
-    def _write(self, inputs: Sequence[np.ndarray]) -> None:
-        """Write the inputs into their staging buffer."""
-        arrays = [
-            _staged_array(storage_array(array, place.storage, f"input '{place.name}'"))
-            for place, array in zip(self._inputs, inputs, strict=True)
-            if place.buffer is not None
-        ]
-        self.device.fill(self._staging[0], arrays)
+    def _layout(self, prologue: Prologue | None, epilogue: Epilogue | None) -> Layout:
+        """What goes up and what is read, and where in the staging buffers."""
+        if prologue is None and epilogue is None:
+            return self._plain
+        made = () if prologue is None else prologue.inputs
+        places = [(n, p) for n, p in enumerate(self._inputs) if p.buffer is not None and n not in made]
+        outputs = self._outputs if epilogue is None or epilogue.outputs else ()
+        others = [*(prologue.uploads if prologue else ()), *(epilogue.uploads if epilogue else ())]
+        return Layout(
+            inputs=[(number, place, self._buffer(place)) for number, place in places],
+            others=others,
+            outputs=[(place, self._buffer(place)) for place in outputs],
+            reads=epilogue.readback if epilogue else (),
+            first=prologue.commands if prologue else (),
+            last=epilogue.commands if epilogue else (),
+        )
 
-    def _copy_in(self, encoder: Any) -> None:
-        offset = 0
-        for place in self._uploads:
-            size = staged(_nbytes(place))
-            if _nbytes(place):
-                encoder.copy_buffer_to_buffer(self._staging[0], offset, self._buffer(place), place.offset, size)
-            offset += size
+    def _write(
+        self, memory: np.ndarray, layout: Layout, inputs: Sequence[np.ndarray | None], *, allow_nan: bool
+    ) -> bool:
+        """Write what goes up into mapped memory; whether all inputs are finite, where the model is float16."""
+        finite = True
+        for number, (place, array) in enumerate(zip(self._inputs, inputs, strict=True)):
+            if array is not None:
+                offset = layout.offsets.get(number)
+                target = None if offset is None else memory[offset : offset + stored_bytes(place)]
+                finite = self._write_input(target, place, array, allow_nan=allow_nan) and finite
+        for offset, upload in layout.other_offsets:
+            data = np.ascontiguousarray(upload.array).reshape(-1).view(np.uint8)
+            copies.copy(memory[offset : offset + data.nbytes], data)
+        return finite
 
-    def _copy_out(self, encoder: Any) -> None:
-        offset = 0
-        for place in self._outputs:
-            size = staged(_nbytes(place))
-            encoder.copy_buffer_to_buffer(self._buffer(place), place.offset, self._staging[1], offset, size)
-            offset += size
+    def _write_input(
+        self, target: np.ndarray | None, place: TensorPlace, array: np.ndarray, *, allow_nan: bool
+    ) -> bool:
+        """Write one input, of which nothing goes up where ``target`` is None; whether it is finite, as above."""
+        is_looked_at = array.dtype.kind == "f" and (self._half or not allow_nan)
+        nan, finite = False, True
+        stored = array if target is None else storage_array(array, place.storage, f"input '{place.name}'")
+        if is_looked_at:
+            own = target.view(array.dtype) if target is not None and stored is array else None
+            flat = np.ascontiguousarray(array).reshape(-1)
+            nan, finite = copies.copy_looking_for_nan(own, flat, infinite=self._half)
+        if target is not None and not (is_looked_at and stored is array):
+            flat = np.ascontiguousarray(stored).reshape(-1)
+            copies.copy(target.view(flat.dtype), flat)
+        if nan and not allow_nan:
+            raise InputError(f"input '{place.name}' holds NaN")
+        return finite
+
+    def _results(self, memory: np.ndarray, layout: Layout) -> list[np.ndarray]:
+        """The outputs and what the epilogue reads, copied out of mapped memory."""
+        results = []
+        for place, offset in layout.output_offsets:
+            raw = memory[offset : offset + stored_bytes(place)].view(NUMPY_TYPES[place.storage]).reshape(place.shape)
+            dtype = np.dtype(place.dtype)
+            results.append(_copied(raw) if raw.dtype == dtype else _as_model_type(raw, dtype))
+        results += [_copied(memory[offset : offset + read.nbytes]) for offset, read in layout.read_offsets]
+        return results
 
     def _buffer(self, place: TensorPlace) -> Any:
         assert place.buffer is not None
         return self._buffers[place.buffer]
 
-    def _download(self) -> list[np.ndarray]:
-        data = self.device.read(self._staging[1], max(_total(self._outputs), 4))
-        results, offset = [], 0
-        for place in self._outputs:
-            raw = data[offset : offset + _nbytes(place)].view(NUMPY_TYPES[place.storage])
-            results.append(_as_model_type(raw.reshape(place.shape), np.dtype(place.dtype)))
-            offset += staged(_nbytes(place))
-        return results
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Wall time of the last run whose results were taken: upload; encode, with submitting; wait, with reading."""
+        stages = self.stages
+        if not stages:
+            return {}
+        return {
+            "upload": stages["upload"],
+            "encode": stages["encode"] + stages["submit"],
+            "wait": stages["wait"] + stages["download"],
+        }
 
     def close(self) -> None:
-        """Free the buffers."""
-        self._commands = []
-        self.device.free([*self._buffers, *self._staging])
-        self._buffers, self._staging = [], ()
+        """Free the buffers. The results of runs that nobody has asked for are gone."""
+        self._slots.close(BackendError("the session was closed before the result was taken; take it before"))
+        self._commands, self._recorded = [], None
+        self.device.free([*self._buffers, self._marker])
+        self._buffers, self._marker = [], None
+
+
+def _copied(raw: np.ndarray) -> np.ndarray:
+    array = np.empty(raw.shape, raw.dtype)
+    copies.copy(array.reshape(-1), raw.reshape(-1))
+    return array
 
 
 def _as_model_type(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -253,18 +425,6 @@ def _as_model_type(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
         return raw != 0 if dtype == np.bool_ else raw.astype(dtype, copy=False)
 
 
-def _nbytes(place: TensorPlace) -> int:
-    """The bytes of an input or output as it is stored."""
-    return prod(place.shape) * ITEM_BYTES[place.storage]
-
-
 def _total(places: Sequence[TensorPlace]) -> int:
     """The bytes of the staging buffer of these inputs or outputs."""
-    return sum(staged(_nbytes(place)) for place in places)
-
-
-def _staged_array(data: np.ndarray) -> np.ndarray:
-    """The bytes of the array, padded to its size in a staging buffer."""
-    flat = np.ascontiguousarray(data).reshape(-1)
-    padding = staged(flat.nbytes) - flat.nbytes
-    return np.concatenate([flat.view(np.uint8), np.zeros(padding, np.uint8)]) if padding else flat
+    return sum(staged(stored_bytes(place)) for place in places)

@@ -42,6 +42,17 @@ class Submissions:
         self.flops_per_second: float | None = None
         self.begin()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the next run is one submission."""
+        return self._end(0, self.flops_per_second) == len(self._totals) - 1
+
+    def took(self, seconds: float) -> None:
+        """Note that the run, in one submission, took ``seconds``."""
+        self.count = 1
+        if self._totals[-1]:
+            self.flops_per_second = self._totals[-1] / max(seconds, 1e-6)
+
     def begin(self) -> None:
         """Begin a run."""
         self.count = 0

@@ -204,7 +204,7 @@ def test_the_input_is_never_the_output(command: Command, photo: Path, tmp_path: 
 
 
 def test_a_mask_of_nan(command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "run", lambda *_: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
+    monkeypatch.setattr(network, "run", lambda *_, **__: {"1959": np.full((1, 1, 320, 320), np.nan, np.float32)})
     outcome = command("remove", photo, "--model", "u2netp")
     assert outcome.status == 1
     reason = "the network gave NaN or infinite values for this photo; a photo of one colour can do that"

@@ -52,7 +52,7 @@ def test_it_is_reached(
         assert command("remove", photo, "--require-gpu").status == status
     elif status in SIGNALS:
 
-        def stopped(*_: object) -> dict[str, np.ndarray]:
+        def stopped(*_: object, **__: object) -> dict[str, np.ndarray]:
             signal.raise_signal(SIGNALS[status])
             raise AssertionError("it went on")
 

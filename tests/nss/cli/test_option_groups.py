@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+import engine
 from nss.batch.planning import Exists
 from nss.cli import option_groups
 from nss.cli.cutout_options import WhenExists
@@ -59,3 +60,12 @@ def test_the_old_names_of_exists_are_its_values() -> None:
     assert [option_groups.batch(exists=exists).exists for exists in WhenExists] == [*WhenExists]
     with pytest.raises(UsageError, match=r"^--overwrite and --rename exclude each other$"):
         option_groups.batch(overwrite=True, rename=True)
+
+
+def test_the_memory_of_images_in_work() -> None:
+    for text, nbytes in (("1G", 1 << 30), ("500M", 500 << 20), ("4096", 4096)):
+        assert option_groups.batch(memory=text).budget().nbytes == nbytes
+    for text in ("0", "", "much", "-1G"):
+        with pytest.raises(UsageError, match=f"^--memory {text}: is no size; 1G and 500M are possible$"):
+            option_groups.batch(memory=text)
+    assert 0 < option_groups.batch().budget().nbytes < engine.available_memory()

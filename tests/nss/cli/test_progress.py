@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -79,6 +80,39 @@ def test_skipped_images_do_not_make_it_look_fast() -> None:
     for more in range(1, 41):
         pace.update(10 + more, 8 + more)
     assert str(pace) == "2.0 s an image, 0:04 left"
+
+
+def test_what_it_waits_for_is_said_last() -> None:
+    clock = Clock()
+    for total, text in ((10, "2.0 images/s, 0:04 left"), (None, "2.0 images/s")):
+        pace, stage = Pace(total, clock), ""
+        pace.bottleneck = lambda: stage  # noqa: B023 - what it is when it is asked for
+        clock.now += 1
+        pace.update(2, 0)
+        assert str(pace) == text
+        stage = "network"
+        assert str(pace) == f"{text}, waiting for: network"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_it_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setattr("nss.cli.progress.DELAY_S", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Progress(2000, quiet=False) as progress:
+        progress.watch(lambda: "network")
+        for finished in range(3):
+            progress.update(finished, "a rather long name of a photo from the last holiday.png")
+            time.sleep(0.2)
+        time.sleep(0.2)
+    lines = re.split(r"\x1b\[[0-9;?]*[a-zA-Z]|[\r\n]", capsys.readouterr().err)
+    text = " ".join("".join(lines).split())
+    assert "2/2000" in text
+    assert " left, waiting for: network" in text
+    assert "a rather lon" in text
 
 
 def test_the_bar_shows_pace_and_file_and_does_not_come_back(

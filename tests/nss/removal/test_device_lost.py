@@ -43,7 +43,7 @@ class GpuSession(BrightnessSession):
         self.info.precision = options.get("precision", "f32")
         assert adapter in (None, "0")
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: dict[str, np.ndarray], **_: Any) -> dict[str, np.ndarray]:
         cls = type(self)
         cls.runs += 1
         if self.info.backend == "webgpu" and cls.runs in cls.lost_runs:

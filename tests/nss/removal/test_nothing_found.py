@@ -45,7 +45,7 @@ def constant(value: float, peak: float | None = None) -> Callable[..., dict[str,
     """What stands for a run of the network: one value, and another one in a pixel."""
     mask = np.full((1, 1, 320, 320), value, np.float32)
     mask[0, 0, 5, 5] = value if peak is None else peak
-    return lambda *_: {"1959": mask}
+    return lambda *_, **__: {"1959": mask}
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -142,7 +142,7 @@ def test_a_mask_of_one_value_between_0_and_1_is_that_photos_failure(
     command: Command, photo: Path, network: type, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     run, first = network.run, [constant(value, value + 1e-3)]  # type: ignore[attr-defined]
-    monkeypatch.setattr(network, "run", lambda *arguments: (first.pop() if first else run)(*arguments))
+    monkeypatch.setattr(network, "run", lambda *arguments, **_: (first.pop() if first else run)(*arguments))
     other = photo.with_name("second.png")
     other.write_bytes(photo.read_bytes())
     outcome = command("remove", photo, other, "--model", "u2netp", "-j", "1")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +38,7 @@ def session_giving(output: np.ndarray, **changes: object) -> type:
 
         def close(self) -> None: ...
 
-        def run(self, _: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        def run(self, _: dict[str, np.ndarray], **__: Any) -> dict[str, np.ndarray]:
             return {"y": output}
 
     return Session

@@ -174,6 +174,17 @@ def test_a_photo_that_nobody_finishes_gives_its_memory_to_others() -> None:
         assert through(pool, Task("last"))[2] == 45.0
 
 
+def test_a_photo_that_all_others_wait_for_needs_no_memory_that_they_have() -> None:
+    with WorkerPool(1) as pool:
+        pool.configure(Doubling())
+        ahead = [pool.load(Task(f"ahead {number}")) for number in range(BLOCKS)]
+        late = pool.load(Task("late", size=5))
+        assert [array.sum() for array in late.arrays] == [20, 10]
+        assert pool.finish(late, [np.ones(3)], "first")[1:4] == (10.0, [3.0], "first")
+        assert [pool.finish(held)[1] for held in ahead] == [45.0] * BLOCKS
+        assert through(pool, Task("last"))[2] == 45.0
+
+
 def test_all_is_gone_when_the_pool_is(tmp_path: Path) -> None:
     """Closed in the middle: whoever waits is told, no process is left, no memory, and no half file."""
     before = threading.active_count(), len(shared_memory())
