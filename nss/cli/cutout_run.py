@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,12 @@ from nss.stop_signals import Terminated, describe_stop
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
-    from nss.batch.stages import Result, Write
+    from nss.batch.process_work import ProcessWork
+    from nss.batch.stages import Result, Work, Write
     from nss.cli.progress import Progress
     from nss.files.output_file import InputFiles
     from nss.masks.refine import Refinement
+    from nss.pipeline.budget import MemoryBudget
     from nss.pipeline.stop import Stop
     from nss.removal.remover import Remover
     from nss.workers.pool import WorkerPool
@@ -107,7 +109,6 @@ class CutoutRun:
             self.source.make_gpu_ready()
         import engine
         from nss.batch.ahead import FirstPhoto
-        from nss.batch.process_work import ProcessWork
         from nss.batch.stages import HostWork, NothingFoundError, Result, Work
         from nss.photos import codec_messages
         from nss.pipeline.lanes import CallLane
@@ -154,14 +155,14 @@ class CutoutRun:
                 fail_empty=self.batch.fail_empty,
             )
             here = Work(host, self._remover, first)
-            work = here if pool is None else ProcessWork(here, pool)
+            work = here if pool is None else _shared_out(here, pool)
             lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
             pipeline = Pipeline(
                 work.load,
                 lanes,
                 work.finish,
                 workers=workers,
-                budget=self.batch.budget() if len(self.plan) > 1 else None,
+                budget=self._budget(pool),
                 cost=self._cost,
                 ordered=not self.batch.unordered,
             )
@@ -173,20 +174,28 @@ class CutoutRun:
     @contextmanager
     def _processes(self, workers: int) -> Iterator[WorkerPool | None]:
         """Processes for the stages on the host, started before the network is opened; None where threads do them."""
-        from nss.batch import process_work
+        if len(self.plan) < 2:
+            yield None
+            return
+        from nss.batch import processes
 
-        count = process_work.process_count(self.plan, workers)
+        count = processes.process_count(self.plan, workers, self.batch.budget().nbytes)
         try:
-            pool = process_work.start_pool(count) if count else None
+            pool = processes.start_pool(count) if count else None
         except OSError as error:
             pool = None
             if self.batch.verbose:
                 complain(f"no process can be started to share the work: {error.strerror or error}")
-        if pool is None:
-            yield None
-        else:
-            with pool:
-                yield pool
+        with pool or nullcontext():
+            yield pool
+
+    def _budget(self, pool: WorkerPool | None) -> MemoryBudget | None:
+        """What photos in work may take; a single one is never kept waiting."""
+        if len(self.plan) < 2:
+            return None
+        from nss.batch import processes
+
+        return self.batch.budget(taken=0 if pool is None else len(pool.pids) * processes.BASE_BYTES)
 
     def _cost(self, job: Job) -> int:
         """The bytes that an image takes in work."""
@@ -223,6 +232,12 @@ class CutoutRun:
 
             if line := hint(self._remover.model):
                 complain(line)
+
+
+def _shared_out(work: Work, pool: WorkerPool) -> ProcessWork:
+    from nss.batch.process_work import ProcessWork
+
+    return ProcessWork(work, pool)
 
 
 def _deliver(data: bytes, target: Path | None, stop: Stop) -> None:

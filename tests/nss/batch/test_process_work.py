@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 import engine
-from nss.batch import process_work
+from nss.batch import processes
 from nss.batch.outputs import CutoutWriter, OutputFiles
 from nss.batch.planning import Exists, Job, plan
-from nss.batch.process_work import VARIABLE, ProcessWork, process_count
+from nss.batch.process_work import ProcessWork
+from nss.batch.processes import VARIABLE, can_cross, process_count
 from nss.batch.stages import HostWork, Result, Work
 from nss.cutouts.compose import ComposedPicture, Composition, Cutout
 from nss.errors import UsageError
@@ -137,10 +138,10 @@ def test_standard_output_and_pipes_stay_in_this_process(
         Job(Path("/dev/stdin"), tmp_path / "out.png"),
         Job(tmp_path / "pipe", tmp_path / "out.png"),
     ]
-    assert [job for job in jobs if process_work._can_cross(job)] == []
+    assert [job for job in jobs if can_cross(job)] == []
     monkeypatch.setenv(VARIABLE, "processes")
-    assert process_count(jobs, 4) == 0
-    assert process_count([*jobs, Job(photo, tmp_path / "out.png")], 4) == 1
+    assert process_count(jobs, 4, 1 << 30) == 0
+    assert process_count([*jobs, Job(photo, tmp_path / "out.png")], 4, 1 << 30) == 1
 
 
 def test_processes_are_for_many_cores_and_much_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -148,24 +149,26 @@ def test_processes_are_for_many_cores_and_much_work(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine, "available_cores", lambda: 4)
     large = tmp_path / "large.jpg"
     large.touch()
-    os.truncate(large, process_work.BYTES_A_CORE)
+    os.truncate(large, processes.BYTES_A_CORE)
     job = Job(large, tmp_path / "out.png")
-    assert process_count([job] * 5, 4) == 4
-    assert process_count([job] * 5, 2) == 2
-    assert process_count([job] * 5, 1) == 0, "-j 1 is this process alone"
-    assert process_count([job] * 4, 4) == 0, "no more photos than workers"
-    assert process_count([job] * 4 + [replace(job, skipped=True)], 4) == 0
+    assert process_count([job] * 5, 4, 1 << 30) == 4
+    assert process_count([job] * 5, 2, 1 << 30) == 2
+    assert process_count([job] * 5, 4, 12 * processes.BASE_BYTES) == 3, "what they take before they have photos"
+    assert process_count([job] * 5, 4, 4 * processes.BASE_BYTES) == 0
+    assert process_count([job] * 5, 1, 1 << 30) == 0, "-j 1 is this process alone"
+    assert process_count([job] * 4, 4, 1 << 30) == 0, "no more photos than workers"
+    assert process_count([job] * 4 + [replace(job, skipped=True)], 4, 1 << 30) == 0
     small = replace(job, source=tmp_path / "missing.jpg")
-    assert process_count([job] * 3 + [small] * 100, 4) == 0, "too little work"
+    assert process_count([job] * 3 + [small] * 100, 4, 1 << 30) == 0, "too little work"
     monkeypatch.setattr(engine, "available_cores", lambda: 2)
-    assert process_count([job] * 5, 2) == 0, "two cores"
+    assert process_count([job] * 5, 2, 1 << 30) == 0, "two cores"
     monkeypatch.setenv(VARIABLE, "processes")
-    assert process_count([job], 2) == 1
+    assert process_count([job], 2, 1 << 30) == 1
     monkeypatch.setenv(VARIABLE, "threads")
-    assert process_count([job] * 50, 4) == 0
+    assert process_count([job] * 50, 4, 1 << 30) == 0
     monkeypatch.setenv(VARIABLE, "fibres")
     with pytest.raises(UsageError, match=r'^NSS_BATCH_WORKERS="fibres": processes and threads are possible$'):
-        process_count([job], 2)
+        process_count([job], 2, 1 << 30)
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def test_a_photo_whose_worker_is_killed_over_its_file_is_done_again(
     host = HostWork(None, photo, Refinement(), DyingWriter(writer, tmp_path, afterwards))
     Image.open(photo).convert("L").save(tmp_path / "mask.png")
     host = replace(host, masks=tmp_path / "mask.png")
-    with process_work.start_pool(1) as pool:
+    with processes.start_pool(1) as pool:
         work = ProcessWork(Work(host, None), pool)
         result = work.finish(job, work.infer(job, work.load(job)))
     assert isinstance(result, Result)
