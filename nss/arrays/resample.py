@@ -20,6 +20,12 @@ from nss.arrays.tiles import Area, bands, parallel
 # Source lines per block: with fewer, BLAS is not busy; with more, most weights of a block are zeros.
 _LINES = 64
 
+# Rows at a time where columns are gathered.
+_ROWS = 128
+
+# At work at a time: of 12 megapixels each holds up to 10 MB, and more wait for memory and the interpreter lock anyway.
+_THREADS = 16
+
 
 def _box(distance: np.ndarray) -> np.ndarray:
     return ((distance > -0.5) & (distance <= 0.5)).astype(np.float64)
@@ -123,14 +129,24 @@ def _map_axis(
 
     def work(block: tuple[int, int, slice | np.ndarray, np.ndarray]) -> None:
         start, stop, inputs, weights = block
-        values = lines[inputs].astype(np.float32)
+        part = lines[inputs]
+        values = _transposed(part) if axis == 1 and x.ndim == 3 else part.astype(np.float32)
         product = (weights @ values.reshape(values.shape[0], -1)).reshape(stop - start, *values.shape[1:])
         if axis == 0:
             receive((slice(start, stop), every), product)
         else:
             receive((every, slice(start, stop)), np.swapaxes(product, 0, 1))
 
-    parallel(work, _weight_blocks(x.shape[axis], length, kernel))
+    parallel(work, _weight_blocks(x.shape[axis], length, kernel), most=_THREADS)
+
+
+def _transposed(columns: np.ndarray) -> np.ndarray:
+    """Columns of an image, wxHxC, as float32 without gaps: channel by channel, and by as many rows as a cache holds."""
+    out = np.empty(columns.shape, np.float32)
+    for rows in (slice(top, top + _ROWS) for top in range(0, columns.shape[1], _ROWS)):
+        for channel in range(columns.shape[2]):
+            out[:, rows, channel] = columns[:, rows, channel]
+    return out
 
 
 def _weight_blocks(old: int, new: int, kernel: _Kernel) -> Iterator[tuple[int, int, slice | np.ndarray, np.ndarray]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -111,34 +113,75 @@ def bands(size: tuple[int, ...], pixels: int = BAND) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def parallel(work: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Call ``work`` once for each item, on every core, in any order; raises the first error.
+def parallel(work: Callable[[Item], object], items: Iterable[Item], *, most: int | None = None) -> None:
+    """Call ``work`` once for each item, on every core, the calling thread's too; in any order, begun in theirs.
 
-    The threads are shared by the process. Called by one of them, within ``work``, it does its items itself, one after
-    the other, and so it does with a single item.
+    The other threads are shared by the process. Within ``work`` a thread does all items of a further call itself.
+
+    ``most`` threads are at work at a time, where each holds much memory.
+
+    Raises the error of the first item that has one; what has not begun by then is not done. An interrupt is raised at
+    once, while others may still be at the item that they have.
     """
-    items = list(items)
-    if len(items) == 1 or _threads == 1 or getattr(_thread, "is_worker", False):
-        for item in items:
-            work(item)
-        return
-    pool = _pool(os.getpid())
-    futures = [pool.submit(work, item) for item in items]
+    queue = deque(enumerate(items))
+    others = _pool(os.getpid()) if len(queue) > 1 and not _thread.is_at_work else None
+    errors: list[tuple[int, BaseException]] = []
+
+    def drain() -> None:
+        with _thread.at_work():
+            while True:
+                try:
+                    index, item = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(item)
+                except BaseException as error:
+                    queue.clear()
+                    errors.append((index, error))
+                    if not isinstance(error, Exception):
+                        raise
+                    return
+
+    count = min(others.threads, len(queue) - 1, (most or len(queue)) - 1) if others else 0
+    helpers = [others.submit(drain) for _ in range(count)] if others else []
     try:
-        for future in futures:
-            future.result()
+        drain()
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun would find nothing to do
+                helper.exception()
     finally:
-        for future in futures:
-            future.cancel()
+        queue.clear()
+    if errors:
+        raise min(errors, key=lambda error: error[0])[1]
 
 
-_thread = threading.local()
+class _Thread(threading.local):
+    """Whether this thread is within ``work``."""
+
+    is_at_work = False
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        before, self.is_at_work = self.is_at_work, True
+        try:
+            yield
+        finally:
+            self.is_at_work = before
 
 
-def _mark() -> None:
-    _thread.is_worker = True
+_thread = _Thread()
+
+
+class Others(ThreadPoolExecutor):
+    """The threads that share out work with the one that has it."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads, "nss-tiles")
+        self.threads = threads
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    return ThreadPoolExecutor(_threads or engine.available_cores(), "nss-tiles", initializer=_mark)
+def _pool(process: int) -> Others | None:  # noqa: ARG001 (a forked child has none of its parent's threads)
+    others = (_threads or engine.available_cores()) - 1
+    return Others(others) if others else None

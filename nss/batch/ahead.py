@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nss import pipes
+from nss.errors import NssError
 from nss.models.adapter_memory import remember_adapters
 
 if TYPE_CHECKING:
@@ -76,13 +78,16 @@ def _is_quiet(path: Path) -> bool:
 
 
 def make_gpu_ready(*, backend: str, device: str | int | None, precision: str) -> None:
-    """Begin to open the device that a session of these options gets; what is wrong with them the session will say."""
+    """Begin to open the devices that sessions of these options get; what is wrong with them the sessions will say."""
 
     def open_device() -> None:
         import engine
+        from nss.removal import adapters
 
         remember_adapters()
-        engine.open_ahead(backend, precision, device)
+        with suppress(NssError, engine.EngineError):
+            for options in adapters.run_options(backend, device, precision):
+                engine.open_ahead(backend, precision, options.device)
 
     # no daemon: a process that ends within a driver's call may crash there
     threading.Thread(target=open_device, name="nss-gpu").start()

@@ -100,8 +100,18 @@ class CutoutRun:
                 self._say_summary(time.perf_counter() - start)
                 return 1 if self.report.failed else 0
             word, status = describe_stop(KeyboardInterrupt())
-        complain(f"{word}: {self.report.written} of {total} images written")
+        complain(f"{word}: {self.report.written} of {total} images written{self._how_to_go_on()}")
         return status
+
+    def _how_to_go_on(self) -> str:
+        """The end of the line on an interrupt: how to have the rest done, where the same command does it."""
+        left = len(self.plan) - self.report.written - self.report.skipped - self.report.failed
+        if not self.report.written or not left or any(job.target is None for job in self.plan):
+            return ""
+        if self.batch.exists == "skip":
+            return f"; run it again for the other {left}"
+        # where files are replaced or get other names, it cannot be told which are of this run
+        return f"; run it again with --exists skip for the other {left}" if self.batch.exists == "fail" else ""
 
     def _work_through(self, progress: Progress, stop: Stop) -> None:
         runs = any(job.error is None and not job.skipped for job in self.plan)

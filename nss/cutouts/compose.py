@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nss.arrays.quantisation import quantise
+from nss.cutouts import pixels
 from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError, check_number, one_line, quoted
-from nss.files.picture import Picture, copy_colours, pack_rgba
-from nss.masks.photo_mask import PhotoMask, alpha_of
+from nss.files.picture import Picture
+from nss.masks.photo_mask import PhotoMask
 from nss.photos.file_objects import name_of
 from nss.pipes import OneTimeFile
 from nss.timing import stage
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from nss.masks.refine import Refinement
 
 HIDDEN = ("keep", "bleed", "zero")
-
-CROP_ALPHA = 0.05
-"""What a pixel's alpha must reach to belong to the subject that a picture is cropped to: below is haze."""
 
 NOTEBOOK_SIDE = 1024
 """The longer side, in pixels, from which a notebook is shown a reduced picture: what it shows is stored in it."""
@@ -162,7 +159,7 @@ class Cutout:
 
         Straight alpha: RGB as in the photo, A the mask times the photo's own alpha, rounded once.
         """
-        return self._rgba(self.rgb, invert=False)
+        return pixels.rgba(self.rgb, self.photo_mask, self.own_alpha, invert=False)
 
     @property
     def image(self) -> Image.Image:
@@ -201,7 +198,7 @@ class Cutout:
 
     def alpha(self, *, invert: bool = False) -> np.ndarray:
         """float32 HxW: the mask, or what it leaves, times the photo's own alpha."""
-        return alpha_of(self.mask, self.own_alpha, invert=invert)
+        return self.photo_mask.alpha(self.own_alpha, invert=invert)
 
     def refined(self, refinement: Refinement) -> Cutout:
         """The same cut-out with the refined mask.
@@ -227,66 +224,42 @@ class Cutout:
         with self.timed("compose"):
             return self._compose(composition or self.composition or Composition(), opaque)
 
-    def _rgba(self, rgb: np.ndarray, *, invert: bool) -> np.ndarray:
-        """uint8 HxWx4 of colours of the photo's size, without the mask in float32 where that is not held."""
-        rgba = np.empty((*self.photo_mask.shape, 4), np.uint8)
-        copy_colours(rgb, rgba)
-        self.photo_mask.fill_alpha(rgba[..., 3], own_alpha=self.own_alpha, invert=invert)
-        return rgba
-
-    def _levels(self, bits: int, *, invert: bool) -> np.ndarray:
-        """The alpha channel alone, uint8 or uint16 HxW."""
-        levels = np.empty(self.photo_mask.shape, np.uint8 if bits == 8 else np.uint16)
-        self.photo_mask.fill_alpha(levels, own_alpha=self.own_alpha, invert=invert)
-        return levels
-
-    def _compose_whole(self, composition: Composition) -> ComposedPicture | None:
-        """What takes no more of the mask than its levels; None for other compositions."""
-        height, width = self.photo_mask.shape
-        box = 0, 0, width, height
-        if composition.crop is not None:
-            return None
-        if composition.mask_only:
-            return ComposedPicture(Picture(self._levels(composition.mask_bits, invert=composition.invert)), box)
-        from nss.cutouts import background as backgrounds
-
-        if composition.decontaminate or not backgrounds.is_none(composition.background):
-            return None
-        if composition.hidden == "keep":
-            pixels = self._rgba(self.rgb, invert=composition.invert)
-        else:
-            alpha8 = self._levels(8, invert=composition.invert)
-            pixels = pack_rgba(_hide(self.rgb, alpha8, composition.hidden), alpha8)
-        return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box)
-
     def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:
-        if (not opaque or composition.mask_only) and (whole := self._compose_whole(composition)):
-            return whole
         notes: list[str] = []
-        alpha = self.alpha(invert=composition.invert)
-        rows, columns = _subject(alpha, composition.crop, notes)
+        background, transparent = composition.background, True
+        if not composition.mask_only:
+            from nss.cutouts import background as backgrounds
+
+            transparent = backgrounds.is_none(background)
+            if transparent and opaque:
+                background, transparent = "white", False
+                notes.append("the format has no transparency: put on white (see 'background')")
+        mask, own_alpha, invert = self.photo_mask, self.own_alpha, composition.invert
+        area = pixels.whole(mask.shape)
+        if composition.crop is not None or composition.decontaminate or not transparent:
+            # which take alpha as numbers; the others take its levels, and it is never held whole
+            alpha = self.alpha(invert=invert)
+            if composition.crop is not None:
+                area = pixels.subject(alpha, composition.crop, notes)
+                alpha = alpha[area]
+            mask, own_alpha, invert = PhotoMask.of_array(alpha), None, False
+        rows, columns = area
         box = columns.start, rows.start, columns.stop, rows.stop
-        alpha, photo = alpha[rows, columns], self.rgb[rows, columns]
         if composition.mask_only:
-            return ComposedPicture(Picture(quantise(alpha, composition.mask_bits)), box, tuple(notes))
-        rgb = photo
+            levels = pixels.levels(mask, own_alpha, invert=invert, bits=composition.mask_bits)
+            return ComposedPicture(Picture(levels), box, tuple(notes))
+        rgb = photo = self.rgb[area]
         if composition.decontaminate:
             from nss.cutouts.foreground import decontaminate
 
-            rgb = decontaminate(photo, alpha, composition.decontaminate)
-        from nss.cutouts import background as backgrounds
-
-        background = composition.background
-        transparent = backgrounds.is_none(background)
-        if transparent and opaque:
-            background, transparent = "white", False
-            notes.append("the format has no transparency: put on white (see 'background')")
+            rgb = decontaminate(photo, mask.array, composition.decontaminate)
         if transparent:
-            alpha8 = quantise(alpha)
-            pixels = pack_rgba(_hide(rgb, alpha8, composition.hidden), alpha8)
+            picture = pixels.rgba(rgb, mask, own_alpha, invert=invert, hidden=composition.hidden)
         else:
-            pixels = backgrounds.over(rgb, alpha, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes)
-        return ComposedPicture(Picture(pixels, self.icc, self._exif(composition)), box, tuple(notes))
+            picture = backgrounds.over(
+                rgb, mask.array, background, photo=photo, icc=self.icc, opaque=opaque, notes=notes
+            )
+        return ComposedPicture(Picture(picture, self.icc, self._exif(composition)), box, tuple(notes))
 
     @overload
     def save(
@@ -390,28 +363,3 @@ def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | No
     if isinstance(encoding, formats.Encoding):
         return encoding
     return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)
-
-
-def _hide(rgb: np.ndarray, alpha8: np.ndarray, hidden: str) -> np.ndarray:
-    if hidden == "bleed":
-        from nss.cutouts.bleed import bleed
-
-        return bleed(rgb, alpha8)
-    return rgb if hidden == "keep" else np.where(alpha8[..., None] == 0, np.uint8(0), rgb)
-
-
-def _subject(alpha: np.ndarray, padding: int | None, notes: list[str]) -> tuple[slice, slice]:
-    """The rows and columns that hold the subject, and ``padding`` pixels around it as far as the picture goes."""
-    whole = slice(0, alpha.shape[0]), slice(0, alpha.shape[1])
-    if padding is None:
-        return whole
-    is_subject = alpha >= CROP_ALPHA
-    rows, columns = np.flatnonzero(is_subject.any(axis=1)), np.flatnonzero(is_subject.any(axis=0))
-    if not rows.size:
-        notes.append("no subject was found to crop to; the whole picture was kept")
-        return whole
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return (
-        slice(max(0, top - padding), min(bottom + padding, alpha.shape[0])),
-        slice(max(0, left - padding), min(right + padding, alpha.shape[1])),
-    )

@@ -15,13 +15,13 @@ import numpy as np
 
 from nss.arrays.quantisation import quantise
 from nss.arrays.resample import map_resized
-from nss.arrays.tiles import Area, bands, parallel
+from nss.arrays.tiles import Area, bands, parallel, tiles
 
 if TYPE_CHECKING:
     from nss.masks.refine import Refinement
 
 Receive = Callable[[Area, np.ndarray], None]
-"""Takes an area of the photo and the mask there, float32, which it leaves as it is."""
+"""Takes an area of the photo and what is there, which it leaves as it is."""
 
 
 class PhotoMask:
@@ -126,6 +126,18 @@ class PhotoMask:
         assert self._coverage is not None
         return self._coverage
 
+    def alpha(self, own_alpha: np.ndarray | None, *, invert: bool = False) -> np.ndarray:
+        """float32 HxW in 0..1: the mask, or what it leaves, times the photo's own alpha, uint8 HxW or None."""
+        if own_alpha is None and not invert:
+            return self.array
+        alpha = np.empty(self._shape, np.float32)
+
+        def put(area: Area, values: np.ndarray) -> None:
+            alpha[area] = _alpha(values, None if own_alpha is None else own_alpha[area], invert)
+
+        self._each(put)
+        return alpha
+
     def fill_alpha(self, out: np.ndarray, *, own_alpha: np.ndarray | None, invert: bool) -> None:
         """Write the mask's levels, over all cores.
 
@@ -135,21 +147,39 @@ class PhotoMask:
             own_alpha: uint8 HxW, the photo's own, which the mask is multiplied with; or None.
             invert: write what the mask leaves.
         """
-        bits = 8 * out.dtype.itemsize
+
+        def write(area: Area, levels: np.ndarray) -> None:
+            out[area] = levels
+
+        self.each_levels(write, out.dtype.itemsize * 8, own_alpha=own_alpha, invert=invert)
+
+    def each_levels(
+        self, receive: Receive, bits: int = 8, *, own_alpha: np.ndarray | None = None, invert: bool = False
+    ) -> None:
+        """Give the mask's levels area by area, over all cores: each area's once, in any order.
+
+        Args:
+            receive: takes an area of the photo and its levels, uint8 or uint16, which it leaves as they are.
+            bits: 8 or 16.
+            own_alpha: as ``fill_alpha`` takes it.
+            invert: as ``fill_alpha`` takes it.
+        """
         held = self._held_alpha()
-        if held is not None and own_alpha is None and held.dtype == out.dtype:
-            white = held.dtype.type(2**bits - 1)
+        if held is not None and own_alpha is None and held.dtype.itemsize * 8 == bits:
+            levels, white = held, held.dtype.type(2**bits - 1)
 
-            def copy(rows: slice) -> None:
-                out[rows] = white - held[rows] if invert else held[rows]
+            def give(rows: slice) -> None:
+                part = levels[rows]
+                receive((rows, slice(0, levels.shape[1])), white - part if invert else part)
 
-            parallel(copy, bands(self._shape))
+            parallel(give, bands(self._shape))
             return
 
-        def write(area: Area, values: np.ndarray) -> None:
-            out[area] = quantise(alpha_of(values, None if own_alpha is None else own_alpha[area], invert=invert), bits)
+        def round_off(area: Area, values: np.ndarray) -> None:
+            own = None if own_alpha is None else own_alpha[area]
+            receive(area, quantise(_alpha(values, own, invert), bits))
 
-        self._each(write)
+        self._each(round_off)
 
     def refined(self, refinement: Refinement, rgb: np.ndarray, times: dict[str, float] | None = None) -> PhotoMask:
         """The refined mask; the same where the refinement changes nothing.
@@ -211,7 +241,11 @@ class PhotoMask:
         """Give every block of the network's mask at the photo's size, clipped, over all cores."""
 
         def clip(area: Area, values: np.ndarray) -> None:
-            receive(area, np.clip(values, 0, 1, out=values))
+            top, left = area[0].start, area[1].start
+            for tile in tiles(values.shape):
+                rows, columns = tile.core
+                part = slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)
+                receive(part, np.clip(values[tile.core], 0, 1))
 
         assert self._raw is not None
         map_resized(self._raw, self._shape, "bilinear-antialias", clip)
@@ -236,11 +270,10 @@ class PhotoMask:
             receive(area, values)
 
         self._each_enlarged(give)
-        if self._coverage is None:
+        if self._coverage is None and self._held_alpha() is None:
             self._coverage = math.fsum(sums) / (self._shape[0] * self._shape[1])
 
 
-def alpha_of(mask: np.ndarray, own_alpha: np.ndarray | None, *, invert: bool) -> np.ndarray:
-    """float32 HxW: the mask, or what it leaves, times the photo's own alpha, uint8 HxW or None."""
+def _alpha(mask: np.ndarray, own_alpha: np.ndarray | None, invert: bool) -> np.ndarray:
     kept = 1 - mask if invert else mask
     return kept if own_alpha is None else kept * (own_alpha * np.float32(1 / 255))

@@ -64,6 +64,10 @@ _HEAD = 512  # bytes: more brands than any writer lists
 _DIB_HEADERS = (40, 52, 56, 64, 108, 124)  # sizes, as Windows and OS/2 have had them
 _BMP_HEADERS = (12, 16, *_DIB_HEADERS)
 
+_BLOCK = 1 << 24
+"""Bytes that Pillow reads and decodes at a time. Of its own 64 KiB a photo of 12 megapixels has 43, and for each one it
+may wait 5 ms for the interpreter lock, where another thread is at work in Python."""
+
 SIGNATURE = 64
 """The bytes of a file's beginning that `has_signature` needs."""
 
@@ -202,14 +206,18 @@ def _from_file(file: IO[bytes], name: str, path: Path | None, max_pixels: int, a
     with _in_one_line(name, format_):
         factory = _heif_factory(name) if format_ == "HEIF" else _factory(format_, module, name)
 
+        length = file.seek(0, os.SEEK_END)
+
         def reopen() -> ImageFile.ImageFile:
             file.seek(0)
             # given a name, Pillow would map whatever file has it now, and a mapped file that shrinks ends the process
-            return factory(file, None)
+            image = factory(file, None)
+            image.decodermaxblock = max(image.decodermaxblock, min(length, _BLOCK))
+            return image
 
         image = reopen()
         check_size(name, *image.size, max_pixels)
-        place, length = file.tell(), file.seek(0, os.SEEK_END)
+        place = file.tell()
         if format_ == "JPEG":
             check_jpeg(name, file, length)
         file.seek(place)

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 WINDOW_S = 1.5
 """How far back is looked, in seconds."""
 
+MOST = 400
+"""How many calls are looked at, at most."""
+
 LEAST_S = 0.3
 """How much there must be to look at."""
 
@@ -27,7 +30,7 @@ class Busy:
         self._start = time.monotonic()
         self._threads, self._lanes = threads, lanes
         self._running: dict[object, tuple[str, float]] = {}
-        self._past: deque[tuple[str, float, float]] = deque()
+        self._past: deque[tuple[str, float, float]] = deque(maxlen=MOST)
 
     @contextmanager
     def at(self, stage: str) -> Iterator[None]:
@@ -45,23 +48,19 @@ class Busy:
     def end(self, key: object) -> None:
         """The end of what began with ``key``, where it has begun."""
         if (entry := self._running.pop(key, None)) is not None:
-            now = time.monotonic()
-            self._past.append((*entry, now))
-            try:
-                while self._past[0][2] < now - WINDOW_S:
-                    self._past.popleft()
-            except IndexError:
-                pass  # another thread has taken it
+            self._past.append((*entry, time.monotonic()))
 
     def bottleneck(self) -> str:
         """The stage that the others wait for, or "" where that cannot be said."""
         now = time.monotonic()
+        past, running = list(self._past), list(self._running.values())  # each made in one step of the interpreter
         since = max(self._start, now - WINDOW_S)
         if now - since < LEAST_S:
             return ""
+        if len(past) == MOST:
+            since = max(since, past[0][2])
         seconds = {"decode": 0.0, "network": 0.0, "write": 0.0}
-        # copies, each made in one step of the interpreter
-        for stage, start, end in [*list(self._past), *((*entry, now) for entry in list(self._running.values()))]:
+        for stage, start, end in [*past, *((*entry, now) for entry in running)]:
             seconds[stage] += max(0.0, end - max(start, since))
         threads = (seconds["decode"] + seconds["write"]) / (self._threads * (now - since))
         lanes = seconds["network"] / (self._lanes * (now - since))

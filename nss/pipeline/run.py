@@ -15,6 +15,7 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -110,6 +111,7 @@ class Run:
             return self._done.pop(self._next_told - 1)
 
     def _told(self) -> None:
+        self._forget_events()
         with self._lock:
             self._given_out -= 1
             self._stop.in_hand -= 1
@@ -128,10 +130,15 @@ class Run:
             return True
 
     def _wait(self) -> None:
-        try:
+        with suppress(Empty):
             self._events.get(timeout=WAIT_S)
-        except Empty:
-            return
+        self._forget_events()
+
+    def _forget_events(self) -> None:
+        """What they tell of is looked at next."""
+        with suppress(Empty):
+            while True:
+                self._events.get_nowait()
 
     def _end(self) -> None:
         """Begin nothing more, and wait for what may not be left half done: whatever signals come meanwhile."""

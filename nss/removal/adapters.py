@@ -47,7 +47,9 @@ def _names(backend: str, device: Device) -> list[str | int | None]:
         return [int(part) for part in device.split(",")]
     if device is None or isinstance(device, (str, int)):
         return [device]
-    names: list[str | int | None] = list(device) if isinstance(device, Sequence) else []
+    names: list[str | int | None] = (
+        list(device) if isinstance(device, Sequence) and not isinstance(device, bytes) else []
+    )
     if not names or not all(isinstance(name, (str, int)) for name in names):
         raise UsageError(f"'device' is an adapter's number or name, \"all\", or several, not {quoted(str(device))}")
     return names
@@ -77,5 +79,5 @@ def _check_different(names: Sequence[str | int | None]) -> None:
         except engine.BackendError as error:
             raise UsageError(str(error)) from error
         if index in seen:
-            raise UsageError(f"'device' names one adapter twice: {quoted(str(seen[index]))} and {quoted(str(name))}")
+            raise UsageError(f"'device' names one adapter twice: {quoted(seen[index])} and {quoted(name)}")
         seen[index] = name

@@ -6,9 +6,11 @@ is a black photo to a network. So the photo is laid over one colour unlike those
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from threading import Lock
 
 import numpy as np
+
+from nss.arrays.tiles import bands, parallel
 
 BACKDROPS = ((128, 200, 255), (255, 255, 255), (128, 128, 128), (255, 200, 128), (0, 128, 128), (0, 0, 0))
 """Colours to lay a photo over: light blue, white, grey, peach, teal, black; of equals the first is taken.
@@ -25,9 +27,6 @@ NEAR = 64
 FEW = 0.01
 """The part of what is visible that may be like the backdrop without counting."""
 
-_STRIP = 1 << 20
-"""Pixels at a time."""
-
 
 def over_backdrop(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The photo, uint8 HxWx3, as it looks over a backdrop; ``rgb`` itself where it is opaque.
@@ -39,23 +38,32 @@ def over_backdrop(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
         return rgb
     colour = np.array(_backdrop(rgb, alpha), np.uint16)
     over = np.empty_like(rgb)
-    for rows in _strips(alpha.shape):
+
+    def lay(rows: slice) -> None:
         part = alpha[rows, :, None].astype(np.uint16)
         # 255 * 255 and half of 255 fit 16 bits; rounded to nearest
         weighted_sum = rgb[rows] * part
         weighted_sum += colour * (255 - part)
         weighted_sum += 127
         np.floor_divide(weighted_sum, 255, out=over[rows], casting="unsafe")
+
+    parallel(lay, bands(alpha.shape))
     return over
 
 
 def _backdrop(rgb: np.ndarray, alpha: np.ndarray) -> tuple[int, int, int]:
     """The colour of ``BACKDROPS`` that the smallest part of what is visible is like."""
-    weights = np.zeros(16**3)
-    for rows in _strips(alpha.shape):
+    weights, lock = np.zeros(16**3), Lock()
+
+    def count(rows: slice) -> None:
         red, green, blue = (rgb[rows, :, channel].astype(np.uint16) >> 4 for channel in range(3))
         bins = (red << 8) + (green << 4) + blue
-        weights += np.bincount(bins.ravel(), alpha[rows].ravel(), 16**3)
+        # sums of whole numbers, which are exact in any order
+        part = np.bincount(bins.ravel(), alpha[rows].ravel(), 16**3)
+        with lock:
+            np.add(weights, part, out=weights)
+
+    parallel(count, bands(alpha.shape))
     total = weights.sum()
     if not total:
         return BACKDROPS[0]
@@ -67,9 +75,3 @@ def _backdrop(rgb: np.ndarray, alpha: np.ndarray) -> tuple[int, int, int]:
         return max(float(weights[like].sum() / total), FEW)
 
     return min(BACKDROPS, key=likeness)
-
-
-def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    height, width = shape
-    rows = max(1, _STRIP // width)
-    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from nss.arrays import tiles
@@ -12,6 +10,6 @@ CORES = (1, 2, 5)
 
 
 def use(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give ``nss.arrays.tiles.parallel`` a pool of so many threads for the length of a test."""
-    pool = ThreadPoolExecutor(cores, initializer=tiles._mark)
-    monkeypatch.setattr(tiles, "_pool", lambda _: pool)
+    """Have ``nss.arrays.tiles.parallel`` work as on so many cores for the length of a test."""
+    others = tiles.Others(cores - 1) if cores > 1 else None
+    monkeypatch.setattr(tiles, "_pool", lambda _: others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -54,17 +55,93 @@ def test_constant_windows_are_passed_over() -> None:
     assert len(calls) == 4  # one row of tiles holds the edge, and no halo of another reaches it
 
 
-def test_an_error_in_a_tile_is_raised() -> None:
-    items: list[int] = []
+@pytest.mark.parametrize("number", cores.CORES)
+def test_the_error_of_the_first_item_is_raised_and_no_further_one_is_begun(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores.use(number, monkeypatch)
+    done: list[int] = []
 
     def work(item: int) -> None:
-        if item == 3:
-            raise ValueError("three")
-        items.append(item)
+        if item in (3, 4, 5):
+            time.sleep(0.05 if item == 3 else 0)  # the others are sooner
+            raise ValueError(f"item {item}")
+        done.append(item)
 
-    with pytest.raises(ValueError, match="three"):
-        parallel(work, range(8))
-    assert 3 not in items
+    with pytest.raises(ValueError, match="item 3"):
+        parallel(work, range(100))
+    assert sorted(done)[:3] == [0, 1, 2]
+    assert len(done) < 3 + number
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_as_many_threads_work_as_there_are_cores(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(number, monkeypatch)
+    barrier = threading.Barrier(number)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        barrier.wait(timeout=20)  # nobody comes through before that many are at work
+        threads.add(threading.get_ident())
+
+    parallel(work, range(number))
+    assert len(threads) == number
+    assert threading.get_ident() in threads
+
+
+def test_no_more_threads_work_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(5, monkeypatch)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.005)
+
+    parallel(work, range(20), most=2)
+    assert len(threads) == 2
+    threads.clear()
+    parallel(work, range(20), most=1)
+    assert threads == {threading.get_ident()}
+
+
+def test_an_interrupt_is_raised_at_once_and_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(2, monkeypatch)
+    caller, release, begun = threading.get_ident(), threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if threading.get_ident() == caller:
+            assert begun.wait(20)
+            raise KeyboardInterrupt
+        begun.set()
+        assert release.wait(20)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel(work, range(9))
+    release.set()
+    parallel(lambda _: None, range(9))
+    deadline = time.monotonic() + 20
+    while not done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(done) == 1
+
+
+def test_threads_that_share_the_pool_all_come_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores.use(2, monkeypatch)
+    sums = [0] * 8
+
+    def caller(number: int) -> None:
+        results: list[int] = []
+        parallel(lambda item: parallel(results.append, [item, item]), range(50))
+        sums[number] = sum(results)
+
+    callers = [threading.Thread(target=caller, args=(number,)) for number in range(8)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(20)
+    assert sums == [2 * sum(range(50))] * 8
 
 
 @pytest.mark.parametrize("number", cores.CORES)

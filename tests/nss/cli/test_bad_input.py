@@ -285,7 +285,8 @@ def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name
     assert line.startswith(f"nss-wgpu: {word}: ")
     names = listing(out)
     assert 1 <= len(names) < 40
-    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written"
+    rest = f"run it again with --exists skip for the other {40 - len(names)}"
+    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written; {rest}"
     for file in names:
         assert file.endswith(".cutout.png")
         Image.open(out / file).load()

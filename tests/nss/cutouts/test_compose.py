@@ -19,7 +19,8 @@ from PIL import Image
 import nss
 from nss.arrays.quantisation import quantise
 from nss.cutouts.bleed import bleed
-from nss.cutouts.compose import CROP_ALPHA, NOTEBOOK_SIDE, Composition, Cutout
+from nss.cutouts.compose import NOTEBOOK_SIDE, Composition, Cutout
+from nss.cutouts.pixels import CROP_ALPHA
 from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, NssError, UsageError
 from nss.masks.photo_mask import PhotoMask

@@ -60,6 +60,11 @@ def test_bits_are_those_of_the_whole(
                     photo_mask.fill_alpha(rgba[..., 3], own_alpha=own, invert=invert)
                     assert np.array_equal(rgba[..., 3], levels(expected, own, invert, dtype))
                     assert (rgba[..., :3] == 77).all()
+        for own in (None, own_alpha):
+            for invert in (False, True):
+                kept = 1 - expected if invert else expected
+                kept = kept if own is None else kept * (own * np.float32(1 / 255))
+                assert np.array_equal(photo_mask.alpha(own, invert=invert), kept)
         assert photo_mask.coverage == pytest.approx(expected.mean(dtype=np.float64), rel=0, abs=1e-12)
     assert mask.array.dtype == np.float32
     assert np.array_equal(mask.array, expected)
@@ -147,6 +152,7 @@ class TestLevelsComputedElsewhere:
         mask = PhotoMask.enlarged(raw_mask((9, 9)), self.SIZE, alpha=self.ALPHA)
         assert np.array_equal(self.filled(mask), self.ALPHA)
         assert np.array_equal(self.filled(mask, invert=True), 255 - self.ALPHA)
+        assert mask.array.shape == self.SIZE
         assert mask.coverage == pytest.approx(self.ALPHA.mean() / 255)
 
     @pytest.mark.parametrize(

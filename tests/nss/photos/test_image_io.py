@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 
 from nss.errors import ImageError
 from nss.photos import colour_modes, image_io
+from tests.nss import cores
 from tests.nss.images import SRGB, STORED, chunk, encode, exif_block, in_container, oriented, png
 
 # Formats that carry EXIF and are written here, with the mean error of a scene of three flat colours that is allowed.
@@ -398,3 +399,33 @@ def test_damaged_bytes_give_an_image_or_an_image_error(
             refusals += 1
     assert refusals  # the damage was real
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_a_photo_of_many_strips_is_the_same_on_any_number_of_cores(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores.use(number, monkeypatch)
+    pixels = np.random.default_rng(4).integers(0, 256, (700, 900, 4), np.uint8)
+    for orientation, store in STORED.items():
+        data = encode(Image.fromarray(np.ascontiguousarray(store(pixels))), "PNG", exif=oriented(orientation))
+        photo = image_io.load(data)
+        assert photo.alpha is not None
+        assert np.array_equal(np.dstack([photo.rgb, photo.alpha]), pixels)
+
+
+def test_a_jpeg_is_decoded_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further piece would wait for the interpreter lock once more."""
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=95)
+    assert len(data) > 3 * ImageFile.MAXBLOCK
+    lengths: list[int] = []
+    read = JpegImagePlugin.JpegImageFile.load_read
+
+    def counted(image: JpegImagePlugin.JpegImageFile, count: int) -> bytes:
+        lengths.append(len(content := read(image, count)))
+        return content
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load_read", counted)
+    assert np.array_equal(image_io.load(data).rgb, np.asarray(Image.open(io.BytesIO(data))))
+    assert lengths[0] > len(data) - 2000  # all but the header

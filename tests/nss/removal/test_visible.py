@@ -13,6 +13,7 @@ from PIL import Image
 
 import nss
 from nss.removal import visible
+from tests.nss import cores
 from tests.nss.discs import hard_disc
 from tools import fetch_models
 
@@ -147,3 +148,15 @@ def test_a_large_photo_is_shown_in_strips() -> None:
     assert tuple(result[-1, 0]) == (63, 98, 125)  # 125 of 255 of it
     assert tuple(result[-1, -1]) == tuple(result[0, 0]) == LIGHT_BLUE
     assert peak <= rgb.nbytes + (28 << 20)  # the result, and a strip of one megapixel
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_the_bytes_are_those_of_whole_arrays(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All over light blue, which nothing of this photo is like; in several bands."""
+    cores.use(number, monkeypatch)
+    random = np.random.default_rng(8)
+    rgb = random.integers(0, 64, (401, 607, 3), np.uint8)
+    alpha = random.integers(0, 256, (401, 607), np.uint8)
+    opacity = alpha[..., None].astype(int)
+    expected = (rgb * opacity + np.array(LIGHT_BLUE) * (255 - opacity) + 127) // 255
+    assert np.array_equal(visible.over_backdrop(rgb, alpha), expected)
