@@ -14,6 +14,7 @@ from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPla
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.gate import Gate
+from engine.image_runs import ImageHandle, ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
+    from engine.images import MaskOutput, PixelInput
 
 
 class PendingRun(Protocol):
@@ -90,7 +92,7 @@ class SessionInfo:
     pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
     loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
     ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
-    ``matrix_units`` says whether a kernel runs on the GPU's matrix units.
+    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
     """
 
     backend: str
@@ -106,6 +108,7 @@ class SessionInfo:
     scratch_bytes: int
     passes: dict[str, int] = field(default_factory=dict)
     matrix_units: bool = False
+    software: bool = False
 
 
 class Session:
@@ -183,6 +186,11 @@ class Session:
                     self._executor.close()
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
+        self._images = ImageRuns(
+            self._executor,
+            self._choice.backend,
+            *([info.name for info in part] for part in (self.inputs, self.outputs)),
+        )
         self.info = SessionInfo(
             backend=self._choice.backend,
             device=device,
@@ -197,6 +205,7 @@ class Session:
             scratch_bytes=self._executor.scratch_bytes,
             passes=dict(counts.passes),
             matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
+            software=self._choice.adapter is not None and self._choice.adapter.software,
         )
 
     @property
@@ -253,6 +262,40 @@ class Session:
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
             return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
 
+    def submit_image(
+        self,
+        inputs: Mapping[str, np.ndarray | PixelInput],
+        mask: MaskOutput | None = None,
+        *,
+        output: str | None = None,
+        allow_nan: bool = False,
+    ) -> ImageHandle:
+        """Begin a run on webgpu, as ``submit``, where the GPU makes an input of pixels, or a mask of an output.
+
+        Args:
+            inputs: all inputs, by name; one of them may be made of pixels.
+            mask: what is made of ``output``, the first one by default.
+            output: the name of an output.
+            allow_nan: as ``run`` has it.
+
+        Raises InputError for pixels that do not become this input, a mask that is not in this output, and on other
+        backends than webgpu; TooLargeError for what the device has no room or no time for; BackendError where it fails;
+        and what ``submit`` raises. All of it is raised before anything is submitted.
+        """
+        with self._gate.entered():
+            arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
+            run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
+            return ImageHandle(run, mask, self._outputs_and_more)
+
+    def _outputs_and_more(self, run: PendingRun) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
+        """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
+        with self._gate.entered():
+            results = run.result()
+        outputs = self._named(results[: len(self.outputs)])
+        if self._precision == "f16" and run.inputs_finite:
+            check_outputs((), outputs)
+        return outputs, results[len(self.outputs) :]
+
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
 
@@ -294,11 +337,17 @@ class Session:
         """The session's backend, as passes ask it what it runs."""
         return _pass_target(self._choice, self._precision)
 
-    def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
+    def _arrays(
+        self, inputs: Mapping[str, np.ndarray], allow_nan: bool, others: Collection[str] = ()
+    ) -> list[np.ndarray]:
+        """All inputs in their order; those of ``others``, which are no arrays, as empty ones."""
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
-        return [_input_array(info, inputs.get(info.name), allow_nan) for info in self.inputs]
+        return [
+            _NOTHING if info.name in others else _input_array(info, inputs.get(info.name), allow_nan)
+            for info in self.inputs
+        ]
 
     def close(self) -> None:
         """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards.
@@ -306,6 +355,7 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
+            self._images.close()
             self._executor.close()
 
     def __enter__(self) -> Session:
@@ -346,6 +396,9 @@ class Handle:
         run = getattr(self, "_run", None)
         if run is not None:
             run.drop()
+
+
+_NOTHING = np.empty(0, np.float32)
 
 
 def _closed_error() -> BackendError:

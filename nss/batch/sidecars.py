@@ -63,6 +63,7 @@ def write(
         "backend": info.backend,
         "device": info.device,
         "precision": info.precision,
+        "stages": dict(info.stages),
         "refinement": refinement.settings(),
         "composition": composition.settings(),
         "encoding": encoding.settings(),

@@ -23,6 +23,8 @@ from nss.removal.remover import InferredMask, PreparedPhoto, Remover, apply_mask
 if TYPE_CHECKING:
     from nss.batch.planning import Job
     from nss.masks.refine import Refinement
+    from nss.photos.image_io import Photo
+    from nss.photos.source import Source
 
 MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
 """What follows a photo's stem in the name of its mask, in a directory of masks."""
@@ -74,13 +76,15 @@ class Work:
         max_pixels: int = MAX_PIXELS,
         fail_empty: bool = False,
         first: FirstPhoto | None = None,
+        level_bits: int | None = None,
     ) -> None:
         """Either ``remover`` or ``masks`` is given: a file with the mask of a single image, or a directory of masks.
 
         ``max_pixels`` goes with masks; a remover has its own limit. With ``fail_empty`` a photo in which nothing was
         found fails. ``first`` is the first photo, where it was begun to be decoded before there was a remover.
+        ``level_bits`` is the depth of the mask's levels, 8 or 16, where ``write`` takes no more of the mask.
         """
-        self._fail_empty, self._first = fail_empty, first
+        self._fail_empty, self._first, self._level_bits = fail_empty, first, level_bits
         self._max_pixels = max_pixels
         self._remover, self._masks, self._refinement, self._write = remover, masks, refinement, write
 
@@ -96,13 +100,16 @@ class Work:
             return None
         if self._remover is not None and self._first is not None and (decoded := self._first.take(job)):
             photo, milliseconds = decoded
-            prepared = self._remover.prepare(photo, job.name)
+            prepared = self._prepared(self._remover, photo, job)
             return replace(prepared, times={**prepared.times, "decode": milliseconds})
         source = job.source if job.source is not None else read_standard_input()
         if self._remover is not None:
-            return self._remover.prepare(source, job.name)
+            return self._prepared(self._remover, source, job)
         assert self._masks is not None
         return apply_mask(source, mask_for(job, self._masks), job.name, max_pixels=self._max_pixels)
+
+    def _prepared(self, remover: Remover, source: Source | Photo, job: Job) -> PreparedPhoto:
+        return remover.prepare(source, job.name, refinement=self._refinement, mask_bits=self._level_bits)
 
     def infer(self, _: Job, network_input: PreparedPhoto | Cutout | None) -> InferredMask | Cutout | None:
         """The network's mask."""

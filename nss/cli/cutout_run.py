@@ -105,6 +105,7 @@ class CutoutRun:
     inputs: InputFiles
     batch: BatchOptions
     report: Report
+    level_bits: int | None = None
     finishing: float | None = None
     _remover: Remover | None = field(default=None, init=False)
 
@@ -202,6 +203,7 @@ class CutoutRun:
                 max_pixels=self.source.max_pixels,
                 fail_empty=self.batch.fail_empty,
                 first=first,
+                level_bits=self.level_bits,
             )
             workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
             lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()

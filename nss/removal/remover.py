@@ -31,13 +31,14 @@ from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipeline.lanes import Pending
 from nss.pipes import OneTimeFile
-from nss.removal import adapters, preprocess
+from nss.removal import adapters, photo_input, preprocess
 from nss.removal.adapters import Device
 from nss.removal.lanes import Begin, NetworkLane
 from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, Output
 from nss.removal.networks import Networks, open_auto
+from nss.removal.photo_input import PhotoInput
 from nss.timing import Milliseconds, stage
 
 SHAPE_SLACK = 0.01
@@ -46,11 +47,20 @@ SHAPE_SLACK = 0.01
 
 @dataclass(frozen=True, eq=False)
 class PreparedPhoto:
-    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
+    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes.
+
+    Attributes:
+        network_input: None where the GPU makes it of the photo.
+        times: of the stages so far, in milliseconds.
+        refinement: what will be done to the mask.
+        mask_bits: the depth in which its levels are wanted, 8 or 16, where the GPU can make them; else None.
+    """
 
     photo: Photo
-    network_input: np.ndarray
+    network_input: np.ndarray | None
     times: Mapping[str, float]
+    refinement: Refinement | None = None
+    mask_bits: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "times", Milliseconds(self.times))
@@ -58,12 +68,19 @@ class PreparedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class InferredMask:
-    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
+    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes.
+
+    Attributes:
+        levels: the mask's at the photo's size, uint8 or uint16 HxW, where the GPU has made them.
+        refinement: what was done to the mask before its levels were made.
+    """
 
     photo: Photo
     raw: np.ndarray
     notes: tuple[str, ...]
     info: RunInfo
+    levels: np.ndarray | None = None
+    refinement: Refinement | None = None
 
 
 def apply_mask(
@@ -151,6 +168,7 @@ class Remover:
         notify: Notify | None = None,
         model_config: ModelConfig | None = None,
         cache: bool = True,
+        image_backend: str = "auto",
     ) -> None:
         """Find and open the model.
 
@@ -177,6 +195,9 @@ class Remover:
                 file.
             cache: take the model as it was compiled before for this machine, and keep it as it is compiled now, once
                 there is a result (`nss.models.compiled`).
+            image_backend: where photos become the network's input and masks get the photo's size: ``"auto"`` on the GPU
+                that the network runs on, within a level of 255 of what NumPy gives; ``"numpy"`` never; ``"webgpu"``
+                also where that GPU is a program. What the GPU does not do, NumPy does (`nss.removal.photo_input`).
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
@@ -186,6 +207,7 @@ class Remover:
         """
         if not isinstance(model, (str, os.PathLike)):
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
+        self._image_backend = photo_input.image_backend(image_backend)
         user_description = read_config(model_config)
         remember_adapters()
         options, *others = adapters.run_options(backend, device, precision, require_gpu=require_gpu)
@@ -242,8 +264,11 @@ class Remover:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
+        _check_settings(refinement, composition)
         with self._gate.entered():
-            cutout = self.finish(self.infer(self.prepare(image)))
+            bits = (composition or Composition()).level_bits
+            prepared = self.prepare(image, refinement=refinement, mask_bits=bits)
+            cutout = self.finish(self.infer(prepared))
         self._begin_storing()
         return _with_settings(cutout, refinement, composition)
 
@@ -278,6 +303,8 @@ class Remover:
             UsageError: the arguments are wrong.
         """
         _check_settings(refinement, composition)
+        bits = (composition or Composition()).level_bits
+        prepare = partial(self.prepare, refinement=refinement, mask_bits=bits)
 
         def finish(_: AnySource, inferred: InferredMask) -> Cutout:
             cutout = _with_settings(self.finish(inferred), refinement, composition)
@@ -286,7 +313,7 @@ class Remover:
 
         return map_photos(
             sources,
-            self.prepare,
+            prepare,
             self.lanes,
             finish,
             jobs=jobs,
@@ -302,12 +329,21 @@ class Remover:
             self._storing = threading.Thread(target=self.store, name="nss-store", daemon=True)
             self._storing.start()
 
-    def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
-        """The first third of ``remove``: decode, and make the network's input.
+    def prepare(
+        self,
+        image: Source | Photo,
+        name: str | None = None,
+        *,
+        refinement: Refinement | None = None,
+        mask_bits: int | None = None,
+    ) -> PreparedPhoto:
+        """The first third of ``remove``: decode, and make the network's input, unless the GPU will.
 
         Args:
             image: as ``remove`` takes it.
             name: what to call it in an error, where it has no path.
+            refinement: what will be done to the mask, by `Cutout.refined`: the GPU then has done it already.
+            mask_bits: the depth in which only the mask's levels will be asked for, 8 or 16; None where more is.
         """
         times: dict[str, float] = {}
         with self._gate.entered():
@@ -315,8 +351,12 @@ class Remover:
                 photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
             times["load_model"] = 0.0
             with stage(times, "preprocess"):
-                network_input = preprocess.prepare(photo.rgb, self._network.interface, photo.alpha, photo.name)
-        return PreparedPhoto(photo, network_input, times)
+                network_input, interface = None, self._network.interface
+                if photo_input.takes_photos(self._network.session, self._image_backend):
+                    preprocess.input_size(photo.rgb, interface, photo.name)
+                else:
+                    network_input = preprocess.prepare(photo.rgb, interface, photo.alpha, photo.name)
+        return PreparedPhoto(photo, network_input, times, refinement, None if self._stretch else mask_bits)
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns.
@@ -340,7 +380,20 @@ class Remover:
 
     def _submit(self, prepared: PreparedPhoto, begin: Begin) -> _PendingMask:
         with self._gate.entered():
-            return _PendingMask(self, prepared, begin(prepared.network_input, prepared.photo.name))
+            return _PendingMask(self, prepared, begin(self._network_input(prepared), prepared.photo.name))
+
+    def _network_input(self, prepared: PreparedPhoto) -> np.ndarray | PhotoInput:
+        array = prepared.network_input
+        if array is not None and prepared.mask_bits is None:
+            return array
+        return PhotoInput(
+            prepared.photo,
+            self._network.interface,
+            self._image_backend,
+            refinement=prepared.refinement,
+            bits=prepared.mask_bits,
+            array=array,
+        )
 
     def _inferred(self, prepared: PreparedPhoto, output: Output) -> InferredMask:
         times, name = dict(prepared.times), prepared.photo.name
@@ -363,8 +416,9 @@ class Remover:
             precision=output.info.precision,
             milliseconds=times,
             model_config=self._network.resolved_interface.as_json(),
+            stages=output.places,
         )
-        return InferredMask(prepared.photo, raw, output.notes, info)
+        return InferredMask(prepared.photo, raw, output.notes, info, output.levels, prepared.refinement)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size, which is made when it is asked for."""
@@ -374,7 +428,9 @@ class Remover:
             notes = (*photo.notes, *inferred.notes)
             if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
                 notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
-            mask = PhotoMask.enlarged(raw, photo.size, self._stretch)
+            mask = PhotoMask.enlarged(
+                raw, photo.size, self._stretch, alpha=inferred.levels, refinement=inferred.refinement
+            )
             nothing = sanity.nothing_found(mask, photo.alpha)
         return _cutout(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)
 
@@ -437,15 +493,16 @@ def _is_prepared(loaded: object) -> bool:
     return isinstance(loaded, PreparedPhoto)
 
 
-def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
-    _check_settings(refinement, composition)
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
-
-
 def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
+    """Raise UsageError where one of them is something else."""
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
+
+
+def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    _check_settings(refinement, composition)
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed_error() -> UsageError:

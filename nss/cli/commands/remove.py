@@ -105,6 +105,7 @@ def remove(
         inputs=input_paths,
         batch=batch,
         report=batch.report(to_stderr=piped),
+        level_bits=composition.level_bits if file_encoding.has_alpha or composition.mask_only else None,
         finishing=finishing_bytes(refinement, composition, file_encoding.format),
     )
     raise typer.Exit(run.status())
