@@ -22,6 +22,8 @@ import engine
 
 TILE = 256
 
+_threads: int | None = None
+
 BAND = 1 << 16
 """Pixels of a band of rows: with its copies, float32 among them, it stays in a core's cache."""
 
@@ -42,6 +44,16 @@ class Tile:
     core: Area
     window: Area
     inner: Area
+
+
+def limit_threads(count: int | None) -> None:
+    """Let the process have at most ``count`` threads for tiles; with 1 the caller's own, None: one for each core.
+
+    For one of many processes that work at the same time. To be called before any work is done.
+    """
+    global _threads
+    _threads = count
+    _pool.cache_clear()
 
 
 def tiles(size: tuple[int, int], halo: int = 0, side: int = TILE) -> Iterator[Tile]:
@@ -171,5 +183,5 @@ class Others(ThreadPoolExecutor):
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> Others | None:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    others = engine.available_cores() - 1
+    others = (_threads or engine.available_cores()) - 1
     return Others(others) if others else None

@@ -303,11 +303,11 @@ class BatchOptions:
             notify=None if self.quiet else complain,
         )
 
-    def budget(self) -> MemoryBudget:
-        """What images in work may take."""
+    def budget(self, taken: int = 0) -> MemoryBudget:
+        """What images in work may take; ``taken``: bytes of it that others have already."""
         from nss.pipeline import budget
 
-        return budget.MemoryBudget(budget.default_bytes() if self.memory is None else self.memory)
+        return budget.MemoryBudget(max(1, (budget.default_bytes() if self.memory is None else self.memory) - taken))
 
     def report(self, *, to_stderr: bool = False) -> Report:
         """What says what became of each image; ``to_stderr``: standard output holds an image."""
