@@ -20,6 +20,8 @@ class Pictures(Protocol):
         self, inputs: Sequence[np.ndarray | PixelInput], mask: MaskOutput | None, output: int, *, allow_nan: bool
     ) -> PendingRun: ...
 
+    def compile_ahead(self, inputs: Sequence[PixelInput | None], mask: MaskOutput | None, output: int) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -52,6 +54,10 @@ class ImageRuns:
         number = 0 if output is None else self._outputs.index(output)
         values = [pixels.get(name, array) for name, array in zip(self._inputs, arrays, strict=True)]
         return self._made().submit(values, mask, number, allow_nan=allow_nan)
+
+    def compile_ahead(self, pixels: Mapping[str, PixelInput], mask: MaskOutput | None) -> None:
+        """``Session.compile_images``."""
+        self._made().compile_ahead([pixels.get(name) for name in self._inputs], mask, 0)
 
     def _made(self) -> Pictures:
         with self._lock:

@@ -209,6 +209,11 @@ class Session:
             run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
             return ImageHandle(run, mask, self._outputs_and_more)
 
+    def compile_images(self, inputs: Mapping[str, PixelInput], mask: MaskOutput | None = None) -> None:
+        """Begin to compile what ``submit_image`` needs for such pictures, of any size. Raises InputError likewise."""
+        with self._gate.entered():
+            self._images.compile_ahead(inputs, mask)
+
     def _outputs_and_more(self, run: PendingRun) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
         """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
         with self._gate.entered():

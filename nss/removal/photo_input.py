@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 
 import engine
-from nss.errors import UsageError, one_line, quoted
+from nss.errors import NssError, UsageError, one_line, quoted
 from nss.interfaces.interface import CHANNELS, Interface
 from nss.masks.refine import Refinement
 from nss.notices import logged
@@ -40,6 +41,14 @@ def takes_photos(session: engine.Session, backend: ImageBackend) -> bool:
     if backend == "numpy" or session.info.backend != "webgpu":
         return False
     return backend == "webgpu" or not session.info.software
+
+
+def make_ready(session: engine.Session, interface: Interface, backend: ImageBackend) -> None:
+    """Have the GPU's programs for photos compiled while the first one is decoded; what fails here fails there."""
+    if takes_photos(session, backend):
+        pixel = Photo(np.zeros((1, 1, 3), np.uint8), None, None, None, "array", ())
+        with suppress(engine.EngineError, NssError):
+            PhotoInput(pixel, interface, backend, bits=8).compile(session)
 
 
 class Outputs(dict[str, np.ndarray]):
@@ -118,6 +127,11 @@ class PhotoInput:
             if attempt != (None, None) and (run := self._begun(session, name, *attempt)) is not None:
                 return run
         return None
+
+    def compile(self, session: engine.Session) -> None:
+        """Begin to compile what `submit` will need on this session, for photos of any size."""
+        pixels = self._pixels()
+        session.compile_images({} if pixels is None else {self._interface.input: pixels}, self._mask(session))
 
     def _pixels(self) -> engine.PixelInput | None:
         if self._array is not None:

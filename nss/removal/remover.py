@@ -129,6 +129,8 @@ class Remover:
             self._networks = Networks.with_others(
                 self._network, [partial(another, self.model, each, sibling=self._network) for each in others]
             )
+        for network in self._networks.living:
+            photo_input.make_ready(network.session, network.interface, self._image_backend)
         if not quiet:
             for line in self._network.resolved_interface.guesses:
                 say(line)

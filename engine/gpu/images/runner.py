@@ -77,6 +77,14 @@ class ImageStages:
             ("output", mask, place), network, lambda: output_stage(mask, place, self._limits, self._flops)
         )
 
+    def input_ahead(self, source: PixelInput, place: TensorPlace) -> None:
+        """Begin to compile what ``input`` will need for such pixels. Raises InputError and TooLargeError likewise."""
+        self._compile(input_stage(source, place, self._limits, self._flops))
+
+    def output_ahead(self, mask: MaskOutput, place: TensorPlace) -> None:
+        """Begin to compile what ``output`` will need for such a mask. Raises likewise."""
+        self._compile(output_stage(mask, place, self._limits, self._flops))
+
     def _bound(self, key: Hashable, network: Any, make: Callable[[], Stage]) -> BoundStage:
         with self._lock:
             entry = self._entries.pop(key, None)
@@ -90,10 +98,14 @@ class ImageStages:
                 entry.bound, entry.network = self._bind(entry, network), network
             return entry.bound
 
+    def _compile(self, stage: Stage) -> None:
+        """Begin with all programs at once, in as many threads."""
+        for program in stage.programs:
+            self._device.compile(program, trusted=True)
+
     def _opened(self, stage: Stage) -> _Entry:
         device, entry = self._device, _Entry(stage)
-        for program in stage.programs:
-            device.compile(program, trusted=True)  # all at once, in as many threads
+        self._compile(stage)
         try:
             for data, usage in ((stage.uniforms, "UNIFORM"), (stage.constants, "STORAGE")):
                 content = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data

@@ -39,6 +39,14 @@ class Pictures:
             epilogue=None if mask is None else self._epilogue(output, mask),
         )
 
+    def compile_ahead(self, inputs: Sequence[PixelInput | None], mask: MaskOutput | None, output: int) -> None:
+        """Begin to compile what ``submit`` will need for such pictures of any size; nothing is waited for."""
+        for number, source in enumerate(inputs):
+            if source is not None:
+                self.stages.input_ahead(source, self._executor._inputs[number])
+        if mask is not None:
+            self.stages.output_ahead(mask, self._executor._outputs[output])
+
     def _prologue(self, number: int, source: np.ndarray | PixelInput) -> Prologue:
         assert isinstance(source, PixelInput)
         place = self._executor._inputs[number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,8 @@ import pytest
 from onnx import TensorProto
 
 import engine
+from engine.compiled.model import CompiledProgram
+from engine.gpu.device.device import Device
 from nss.arrays.filters import Filter
 from nss.cutouts.compose import Composition
 from nss.errors import ImageError, UsageError
@@ -312,6 +315,29 @@ def test_a_lost_device_is_opened_anew(path: Path) -> None:
         assert cutout.notes == ("the GPU was lost; computed on a new device",)
         assert dict(cutout.info.stages) == ON_GPU
         assert np.abs(cutout.rgba.astype(int) - numpy.remove(photo(83, 64)).rgba).max() <= 1
+
+
+def test_what_photos_need_is_compiled_when_the_model_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels: list[str] = []
+    true_compile = Device.compile
+
+    def compile_(self: Device, program: CompiledProgram, *, trusted: bool) -> Future[Any]:
+        kernels.append(program.kernel)
+        return true_compile(self, program, trusted=trusted)
+
+    monkeypatch.setattr(Device, "compile", compile_)
+    with remover(path, "webgpu") as gpu:
+        ahead = [kernel for kernel in kernels if kernel.startswith("images/")]
+        assert ahead == ["images/network_input", "images/mask_plane", "images/enlarge"]
+        gpu.remove(photo(50, 40))
+    kernels.clear()
+    with remover(path, "numpy"):
+        assert not any(kernel.startswith("images/") for kernel in kernels)
+    # one that cannot be asked ahead is asked when a photo comes
+    config = {"size": {"longest_edge": 40, "multiple_of": 8}}
+    either = save_model(path.with_name("either.onnx"), probability(), None, {"x": [1, 3, "h", "w"]})
+    with remover(either, "webgpu", config=config) as gpu:
+        assert dict(gpu.remove(photo(50, 40)).info.stages) == ON_GPU
 
 
 def test_which_networks_take_photos(path: Path) -> None:
