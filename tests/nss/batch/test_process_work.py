@@ -152,7 +152,9 @@ def test_processes_are_for_many_cores_and_much_work(monkeypatch: pytest.MonkeyPa
     os.truncate(large, processes.BYTES_A_CORE)
     job = Job(large, tmp_path / "out.png")
     assert process_count([job] * 5, 4, 1 << 30) == 4
+    assert process_count([job] * 5, None, 1 << 30) == 4
     assert process_count([job] * 5, 2, 1 << 30) == 2
+    assert process_count([job] * 9, 8, 1 << 30) == 4
     assert process_count([job] * 5, 4, 12 * processes.BASE_BYTES) == 3, "what they take before they have photos"
     assert process_count([job] * 5, 4, 4 * processes.BASE_BYTES) == 0
     assert process_count([job] * 5, 1, 1 << 30) == 0, "-j 1 is this process alone"
@@ -213,7 +215,7 @@ def test_a_photo_whose_worker_is_killed_over_its_file_is_done_again(
     host = HostWork(None, photo, Refinement(), DyingWriter(writer, tmp_path, afterwards))
     Image.open(photo).convert("L").save(tmp_path / "mask.png")
     host = replace(host, masks=tmp_path / "mask.png")
-    with processes.start_pool(1) as pool:
+    with processes.start_pool(1, 1) as pool:
         work = ProcessWork(Work(host, None), pool)
         result = work.finish(job, work.infer(job, work.load(job)))
     assert isinstance(result, Result)
