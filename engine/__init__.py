@@ -4,6 +4,7 @@
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
 ``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
 says which versions a result depends on;
+``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask;
 ``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
 run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import devices as devices
     from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
+    from engine.image_runs import ImageHandle as ImageHandle
+    from engine.image_runs import ImageResult as ImageResult
+    from engine.images import Dilation as Dilation
+    from engine.images import LineWeights as LineWeights
+    from engine.images import MaskOutput as MaskOutput
+    from engine.images import PixelInput as PixelInput
+    from engine.images import Smoothing as Smoothing
     from engine.kernel_time import KernelTime as KernelTime
     from engine.memory import available_memory as available_memory
     from engine.parity import NodeError as NodeError
@@ -67,20 +75,27 @@ __all__ = [
     "DeviceInfo",
     "DeviceLostError",
     "Devices",
+    "Dilation",
     "EngineError",
     "Gate",
     "Handle",
+    "ImageHandle",
+    "ImageResult",
     "InputError",
     "KernelTime",
+    "LineWeights",
+    "MaskOutput",
     "ModelCache",
     "ModelError",
     "ModelFile",
     "ModelOrigin",
     "NodeError",
     "ParityReport",
+    "PixelInput",
     "Place",
     "Session",
     "SessionInfo",
+    "Smoothing",
     "TensorInfo",
     "TooLargeError",
     "UnsupportedError",
@@ -107,17 +122,24 @@ _MODULES = {
     "CompiledModel": "compiled.model",
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
+    "Dilation": "images",
     "Gate": "gate",
     "Handle": "session",
+    "ImageHandle": "image_runs",
+    "ImageResult": "image_runs",
     "KernelTime": "kernel_time",
+    "LineWeights": "images",
+    "MaskOutput": "images",
     "ModelCache": "compiled.cache",
     "ModelFile": "graph.model_file",
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
     "ParityReport": "parity",
+    "PixelInput": "images",
     "Place": "backend",
     "Session": "session",
     "SessionInfo": "session",
+    "Smoothing": "images",
     "TensorInfo": "session",
     "available_cores": "cores",
     "available_memory": "memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
+    from engine.image_runs import ImageHandle, Pictures
+    from engine.images import MaskOutput, PixelInput
 
 
 class PendingRun(Protocol):
@@ -90,7 +93,7 @@ class SessionInfo:
     pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
     loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
     ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
-    ``matrix_units`` says whether a kernel runs on the GPU's matrix units.
+    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
     """
 
     backend: str
@@ -106,6 +109,7 @@ class SessionInfo:
     scratch_bytes: int
     passes: dict[str, int] = field(default_factory=dict)
     matrix_units: bool = False
+    software: bool = False
 
 
 class Session:
@@ -149,6 +153,8 @@ class Session:
             backend, precision = model.backend, model.precision
         self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
+        self._pictures: Pictures | None = None
+        self._making_pictures = threading.Lock()
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
@@ -197,6 +203,7 @@ class Session:
             scratch_bytes=self._executor.scratch_bytes,
             passes=dict(counts.passes),
             matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
+            software=self._choice.adapter is not None and self._choice.adapter.software,
         )
 
     @property
@@ -253,6 +260,63 @@ class Session:
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
             return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
 
+    def submit_image(
+        self,
+        inputs: Mapping[str, np.ndarray | PixelInput],
+        mask: MaskOutput | None = None,
+        *,
+        output: str | None = None,
+        allow_nan: bool = False,
+    ) -> ImageHandle:
+        """Begin a run on webgpu, as ``submit``, where the GPU makes an input of pixels, or a mask of an output.
+
+        Args:
+            inputs: all inputs, by name; one of them may be made of pixels.
+            mask: what is made of ``output``, the first one by default.
+            output: the name of an output.
+            allow_nan: as ``run`` has it.
+
+        Raises InputError for pixels that do not become this input, a mask that is not in this output, and on other
+        backends than webgpu; TooLargeError for what the device has no room or no time for; BackendError where it fails;
+        and what ``submit`` raises. All of it is raised before anything is submitted.
+        """
+        from engine.image_runs import ImageHandle, split_inputs
+
+        with self._gate.entered():
+            arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
+            values: list[np.ndarray | PixelInput] = [
+                pixels.get(info.name, array)
+                for info, array in zip(self.inputs, self._arrays(arrays, True, pixels), strict=True)
+            ]
+            names = [info.name for info in self.outputs]
+            if output not in (None, *names):
+                raise InputError(f"the session keeps no output '{output}'; its outputs are {names}")
+            number = 0 if output is None else names.index(output)
+            run = self._images().submit(values, mask, number, allow_nan=allow_nan)
+            return ImageHandle(run, mask, self._outputs_and_more)
+
+    def _images(self) -> Pictures:
+        with self._making_pictures:
+            if self._pictures is None:
+                if self.info.backend != "webgpu":
+                    raise InputError(f"backend '{self.info.backend}' takes arrays and no pixels; only 'webgpu' does")
+                from engine.gpu.run.executor import GpuExecutor
+                from engine.gpu.run.pictures import Pictures as GpuPictures
+
+                assert isinstance(self._executor, GpuExecutor)
+                self._pictures = GpuPictures(self._executor)
+            return self._pictures
+
+    def _outputs_and_more(self, run: Any) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
+        """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
+        count = len(self.outputs)
+        with self._gate.entered():
+            results = run.result()
+        outputs = self._named(results[:count])
+        if self._precision == "f16" and run.inputs_finite:
+            check_outputs((), outputs)
+        return outputs, results[count:]
+
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
 
@@ -294,11 +358,17 @@ class Session:
         """The session's backend, as passes ask it what it runs."""
         return _pass_target(self._choice, self._precision)
 
-    def _arrays(self, inputs: Mapping[str, np.ndarray], allow_nan: bool) -> list[np.ndarray]:
+    def _arrays(
+        self, inputs: Mapping[str, np.ndarray], allow_nan: bool, others: Collection[str] = ()
+    ) -> list[np.ndarray]:
+        """All inputs in their order; those of ``others``, which are no arrays, as empty ones."""
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
-        return [_input_array(info, inputs.get(info.name), allow_nan) for info in self.inputs]
+        return [
+            _NOTHING if info.name in others else _input_array(info, inputs.get(info.name), allow_nan)
+            for info in self.inputs
+        ]
 
     def close(self) -> None:
         """Wait for the runs of other threads, and free what the backend holds; the session cannot run afterwards.
@@ -306,6 +376,8 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
+            if self._pictures is not None:
+                self._pictures.close()
             self._executor.close()
 
     def __enter__(self) -> Session:
@@ -346,6 +418,9 @@ class Handle:
         run = getattr(self, "_run", None)
         if run is not None:
             run.drop()
+
+
+_NOTHING = np.empty(0, np.float32)
 
 
 def _closed_error() -> BackendError:

@@ -103,6 +103,7 @@ def remove(
     max_pixels: int = 300_000_000,
     notify: nss.Notify | None = None,
     cache: bool = True,
+    image_backend: str = "auto",
 ) -> nss.Cutout:
     """Cut the foreground out of one image.
 
@@ -128,6 +129,7 @@ def remove(
         notify: receives each notice, such as the licence of a model at its first use, as one line. Without, nothing is
             printed: notices go to the logger "nss", and those on the model stay in the cut-out's ``notes``.
         cache: as :class:`nss.Remover` takes it.
+        image_backend: where the photo is resized and its mask enlarged, as :class:`nss.Remover` takes it.
 
     Raises:
         ImageError: the image cannot be read, or has more pixels.
@@ -152,6 +154,7 @@ def remove(
         max_pixels=max_pixels,
         notify=notify,
         cache=cache,
+        image_backend=image_backend,
     ) as remover:
         on_the_model = remover.notes
         cutout = remover.remove(image, refinement=refinement, composition=composition)

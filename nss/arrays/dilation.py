@@ -52,6 +52,23 @@ def dilate(window: np.ndarray, radius: float) -> np.ndarray:
     return out
 
 
+def points(radius: float) -> list[tuple[float, float]]:
+    """Where `dilate` looks at the surface: rows and columns from each pixel, at first its own, each point once."""
+    if radius <= 0:
+        return [(0.0, 0.0)]
+    disc = radius - _BULGE * min(1.0, radius)
+    whole = math.floor(disc)
+    pixels = [
+        (float(row), float(column))
+        for row in range(-whole, whole + 1)
+        for column in range(-whole, whole + 1)
+        if row * row + column * column <= disc * disc
+    ]
+    octant = [(0.0, radius), *_rim(disc)]
+    rim = [(down * row, right * column) for row, column in octant for down in (1, -1) for right in (1, -1)]
+    return list(dict.fromkeys([(0.0, 0.0), *pixels, *rim, *((column, row) for row, column in rim)]))
+
+
 def _raise_to_pixels(out: np.ndarray, window: np.ndarray, radius: float) -> None:
     """Raise ``out`` to the largest pixel within the disc."""
     runs, half_width = window.copy(), 0

@@ -54,6 +54,11 @@ def blur(window: np.ndarray, sigma: float) -> np.ndarray:
     return out
 
 
+def half_kernel(sigma: float) -> np.ndarray:
+    """The weights of `blur` from the pixel outwards, float32: its own, then that of either one beside it, and so on."""
+    return _kernel(sigma)[reach(sigma) :]
+
+
 def _blocks(length: int, sigma: float) -> Iterator[tuple[int, int, slice, np.ndarray]]:
     """For each block of output lines: first, last + 1, the input lines it reads, the weights (outputs x inputs)."""
     margin = reach(sigma)

@@ -176,3 +176,31 @@ def _running_centres(new: int, scale: float) -> np.ndarray:
     centre = np.full(new, scale)
     centre[0] *= 0.5
     return np.minimum(np.cumsum(centre), new * scale - 0.5 * min(scale, 1))
+
+
+def line_weights(old: int, new: int, method: Filter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The weights by which `resize` makes ``new`` lines of ``old``, as a table.
+
+    Returns:
+        For each new line the first old line that has a weight, int32; how many lie from there to the last one, int32;
+        and their weights, float32, new lines x the largest number, filled up with 0.
+    """
+    if old == new:
+        return np.arange(new, dtype=np.int32), np.ones(new, np.int32), np.ones((new, 1), np.float32)
+    first, counts = np.empty(new, np.int32), np.empty(new, np.int32)
+    rows: list[np.ndarray] = []
+    for start, stop, inputs, weights in _weight_blocks(old, new, _KERNELS[method]):
+        lines = np.arange(inputs.start, inputs.stop) if isinstance(inputs, slice) else inputs
+        has_weight = weights != 0
+        begin, end = has_weight.argmax(axis=1), weights.shape[1] - has_weight[:, ::-1].argmax(axis=1)
+        first[start:stop] = lines[begin]
+        counts[start:stop] = lines[end - 1] + 1 - lines[begin]
+        for row in range(stop - start):
+            taps = np.zeros(counts[start + row], np.float32)
+            part = slice(begin[row], end[row])
+            taps[lines[part] - first[start + row]] = weights[row, part]
+            rows.append(taps)
+    table = np.zeros((new, int(counts.max())), np.float32)
+    for line, taps in zip(table, rows, strict=True):
+        line[: len(taps)] = taps
+    return first, counts, table

@@ -23,6 +23,8 @@ from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
 if TYPE_CHECKING:
     from nss.batch.planning import Job
     from nss.masks.refine import Refinement
+    from nss.photos.image_io import Photo
+    from nss.photos.source import Source
     from nss.removal.remover import Remover
 
 MASK_NAMES = (".mask.png", ".cutout.png", ".mask.tiff", ".png", ".tiff", ".tif")
@@ -74,6 +76,7 @@ class HostWork:
         write: composes and writes.
         max_pixels: how many a photo, or a mask, may have.
         fail_empty: a photo in which nothing was found fails.
+        level_bits: the depth of the mask's levels, 8 or 16, where ``write`` takes no more of the mask.
     """
 
     stages: HostStages | None
@@ -82,6 +85,7 @@ class HostWork:
     write: Write
     max_pixels: int = MAX_PIXELS
     fail_empty: bool = False
+    level_bits: int | None = None
 
     def load(self, job: Job) -> PreparedPhoto | Cutout:
         """The decoded photo and the network's input, or the cut-out with a mask that was given.
@@ -91,11 +95,15 @@ class HostWork:
         """
         source = job.source if job.source is not None else read_standard_input()
         if self.stages is not None:
-            return self.stages.prepare(source, job.name)
+            return self.prepared(self.stages, source, job)
         from nss.removal.remover import apply_mask
 
         assert self.masks is not None
         return apply_mask(source, mask_for(job, self.masks), job.name, max_pixels=self.max_pixels)
+
+    def prepared(self, stages: HostStages | Remover, source: Source | Photo, job: Job) -> PreparedPhoto:
+        """What goes to the network."""
+        return stages.prepare(source, job.name, refinement=self.refinement, mask_bits=self.level_bits)
 
     def finish(self, job: Job, network_output: InferredMask | Cutout) -> Result | None:
         """The mask at the photo's size, refined, composed and written; None where the file exists and is skipped.
@@ -156,7 +164,7 @@ class Work:
             return None
         if self._remover is not None and self._first is not None and (decoded := self._first.take(job)):
             photo, milliseconds = decoded
-            prepared = self._remover.prepare(photo, job.name)
+            prepared = self._host.prepared(self._remover, photo, job)
             return replace(prepared, times={**prepared.times, "decode": milliseconds})
         return self._host.load(job)
 

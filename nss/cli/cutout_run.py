@@ -56,6 +56,7 @@ class CutoutRun:
         inputs: what the command reads; the model joins it once it is known.
         batch: how many at a time, and what fails.
         report: says what became of each.
+        finishing: bytes a pixel that making the file takes (`nss.pipeline.photo_bytes`); None where no one knows.
     """
 
     plan: list[Job]
@@ -65,6 +66,8 @@ class CutoutRun:
     inputs: InputFiles
     batch: BatchOptions
     report: Report
+    level_bits: int | None = None
+    finishing: float | None = None
     _remover: Remover | None = field(default=None, init=False)
 
     def status(self) -> int:
@@ -161,6 +164,7 @@ class CutoutRun:
                 self.write,
                 max_pixels=self.source.max_pixels,
                 fail_empty=self.batch.fail_empty,
+                level_bits=self.level_bits,
             )
             here = Work(host, self._remover, first)
             work = here if pool is None else _shared_out(here, pool)
@@ -217,11 +221,13 @@ class CutoutRun:
 
     def _cost(self, job: Job) -> int:
         """The bytes that an image takes in work."""
-        from nss.pipeline.photo_bytes import UNKNOWN, source_bytes
+        from nss.pipeline.photo_bytes import FINISHING, UNKNOWN, source_bytes
 
         if job.error is not None or job.skipped:
             return 0
-        return UNKNOWN if job.source is None else source_bytes(job.source, max_pixels=self.source.max_pixels)
+        if job.source is None:
+            return UNKNOWN
+        return source_bytes(job.source, max_pixels=self.source.max_pixels, finishing=self.finishing or FINISHING)
 
     def _open(self) -> Remover | None:
         """The network; without it no image can be done, and each has that as its error."""

@@ -16,6 +16,8 @@ from nss.cli.run_options import (
     Backend,
     BackendOption,
     DevicesOption,
+    ImageBackend,
+    ImageBackendOption,
     MaxPixelsOption,
     ModelVariantOption,
     NoCacheOption,
@@ -44,7 +46,8 @@ class MaskSource:
 
     Attributes:
         model: the model's name or path.
-        network: model_variant, backend, device, precision, require_gpu and cache, as :class:`nss.Remover` takes them.
+        network: model_variant, backend, device, precision, require_gpu, cache and image_backend, as
+            :class:`nss.Remover` takes them.
         masks: the mask, or the directory of masks, that stands for a network; None where one runs.
         max_pixels: how many a photo, or a mask, may have.
         model_config: what is said of the model's interface.
@@ -107,6 +110,7 @@ def mask_source(
     device: DevicesOption = None,
     require_gpu: options.RequireGpuOption = False,
     precision: PrecisionOption = Precision.F32,
+    image_backend: ImageBackendOption = ImageBackend.AUTO,
     no_cache: NoCacheOption = False,
     mask: options.MaskOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -123,6 +127,7 @@ def mask_source(
         "backend": backend.value,
         "device": device,
         "precision": precision.value,
+        "image_backend": image_backend.value,
         "require_gpu": require_gpu,
         "cache": not no_cache,
     }

@@ -23,11 +23,15 @@ WIDE = 100
 """Columns of a terminal from which on there is room for a bar beside what is said."""
 
 
-def rate(count: int, seconds: float) -> str:
+def rate(count: int, seconds: float, what: str = "image") -> str:
     """How fast images are done: "3.4 images/s", or "12.5 s an image"; nothing where none is, or no time has passed."""
     if count <= 0 or seconds <= 0:
         return ""
-    return f"{count / seconds:.1f} images/s" if count >= seconds else f"{seconds / count:.1f} s an image"
+    return f"{count / seconds:.1f} {what}s/s" if count >= seconds else f"{seconds / count:.1f} s a{_n(what)} {what}"
+
+
+def _n(what: str) -> str:
+    return "n" if what[0] in "aeiou" else ""
 
 
 def summary(written: int, skipped: int, failed: int, seconds: float) -> str:
@@ -50,9 +54,10 @@ class Pace:
         bottleneck: gives the word for the stage that the others wait for, or "".
     """
 
-    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """``total``: how many images there are, None where no one knows."""
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic, *, what: str = "image") -> None:
+        """``total``: how many images there are, None where no one knows; ``what``: what they are called."""
         self.bottleneck: Callable[[], str] = str
+        self._what = what
         self._total = total
         self._clock = clock
         self._finished = 0
@@ -73,7 +78,7 @@ class Pace:
         seconds = max(last - then, (self._clock() - then) * count / (count + 1))
         if seconds <= 0:
             return ""
-        parts = [rate(count, seconds)]
+        parts = [rate(count, seconds, self._what)]
         if self._total is not None:
             parts.append(f"{_clock_time((self._total - self._finished) * seconds / count)} left")
         if stage := self.bottleneck():
@@ -94,8 +99,8 @@ class Progress:
     ``quiet`` is true.
     """
 
-    def __init__(self, total: int | None, *, quiet: bool) -> None:
-        """``total``: how many images there are, None where no one knows."""
+    def __init__(self, total: int | None, *, quiet: bool, what: str = "image") -> None:
+        """``total``: how many images there are, None where no one knows; ``what``: what they are called."""
         self._total = total
         self._finished = 0
         self._current = ""
@@ -104,7 +109,7 @@ class Progress:
         self._lock = threading.Lock()
         self._timer = threading.Timer(DELAY_S, self._appear)
         self._timer.daemon = True
-        self._pace = Pace(total)
+        self._pace = Pace(total, what=what)
         self._visible = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:

@@ -26,10 +26,26 @@ class Precision(StrEnum):
     F16 = "f16"
 
 
+class ImageBackend(StrEnum):
+    """Where photos become the network's input, and masks get the photo's size."""
+
+    AUTO = "auto"
+    WEBGPU = "webgpu"
+    NUMPY = "numpy"
+
+
 BackendOption = Annotated[
     Backend,
     typer.Option(
         rich_help_panel=MODEL, help="Where the network runs; auto is webgpu where there is a GPU, else numpy."
+    ),
+]
+ImageBackendOption = Annotated[
+    ImageBackend,
+    typer.Option(
+        "--image-backend",
+        rich_help_panel=MODEL,
+        help="Where photos and masks are resized; auto is the network's GPU, webgpu also one that is a program.",
     ),
 ]
 DeviceOption = Annotated[

@@ -68,7 +68,7 @@ def standard_output_is_closed() -> bool:
     return isinstance(sys.stdout, _Output) and sys.stdout.was_closed
 
 
-def write_standard_output(data: bytes) -> None:
+def write_standard_output(data: bytes | memoryview) -> None:
     """All of a file to standard output. Raises OutputError, as printing does."""
     cast(Any, sys.stdout).write_bytes(data)
 
@@ -123,7 +123,7 @@ class _Output:
         with self._failing():
             return self.stream.write(text)
 
-    def write_bytes(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes | memoryview) -> None:
         with self._failing():
             self.stream.flush()
             self.stream.buffer.write(data)

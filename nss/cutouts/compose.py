@@ -83,6 +83,13 @@ class Composition:
         if self.mask_bits == 16 and not self.mask_only:
             raise UsageError("16 bits are for a mask alone")
 
+    @property
+    def level_bits(self) -> int | None:
+        """The depth of the mask's levels, where the picture takes no more of the mask; else None."""
+        if self.mask_only:
+            return self.mask_bits if self.crop is None else None
+        return 8 if self.crop is None and not self.decontaminate and self.background == "none" else None
+
     def settings(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
         values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
@@ -208,7 +215,10 @@ class Cutout:
         """
         times: dict[str, float] = {}
         mask = self.photo_mask.refined(refinement, self.rgb, times)
-        return replace(self, photo_mask=mask, info=self.info.timed(times))
+        # without a time where the levels came with the network's mask
+        done_elsewhere = not times and mask is not self.photo_mask
+        stages = dict.fromkeys(refinement.steps, "webgpu") if done_elsewhere else dict.fromkeys(times, "numpy")
+        return replace(self, photo_mask=mask, info=self.info.timed(times, stages))
 
     def composed(self, composition: Composition | None = None, *, opaque: bool = False) -> ComposedPicture:
         """The pixels of a file; the time they take is the stage "compose".

@@ -26,7 +26,8 @@ class RunInfo:
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of
             a refinement, and compose and encode once saved. Only the first image of a :class:`nss.Remover` carries the
             time that its model took to load.
-        stages: where stages that can run on either ran, ``"webgpu"`` or ``"numpy"``, by the names of ``milliseconds``.
+        stages: where the stages around the network ran, ``"webgpu"`` or ``"numpy"``: preprocess, postprocess, and those
+            of a refinement; empty where no network ran.
         model_config: the model's interface: ``values``, and their ``origins`` by key; None where the mask was given.
     """
 
@@ -45,6 +46,6 @@ class RunInfo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "milliseconds", Milliseconds(self.milliseconds))
 
-    def timed(self, times: Mapping[str, float]) -> RunInfo:
-        """The same, with the times of further stages."""
-        return replace(self, milliseconds={**self.milliseconds, **times})
+    def timed(self, times: Mapping[str, float], stages: Mapping[str, str] | None = None) -> RunInfo:
+        """The same, with the times of further stages, and where they ran."""
+        return replace(self, milliseconds={**self.milliseconds, **times}, stages={**self.stages, **(stages or {})})

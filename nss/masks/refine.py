@@ -102,6 +102,15 @@ class Refinement:
         """Whether ``apply`` gives back the mask itself."""
         return not self.settings()
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that are done, in their order, by the names that ``apply`` times them under."""
+        changed = self.settings()
+        order = ("guided", "levels", "drop_islands", "fill_holes", "smooth", "expand", "feather")
+        return tuple(
+            name for name in order if name in changed or (name == "levels" and {"black", "white"} & set(changed))
+        )
+
     def settings(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
@@ -136,7 +145,7 @@ def smooth(mask: np.ndarray, radius: float) -> np.ndarray:
     if radius <= 0:
         return mask
     around = 3 * radius
-    sharpest = _SHARPEST / math.hypot(_SHARPEST, radius)
+    sharpest = SHARPEST / math.hypot(SHARPEST, radius)
 
     def narrow(window: np.ndarray) -> np.ndarray:
         smooth_window = gaussian.blur(window, radius)
@@ -155,7 +164,7 @@ def smooth(mask: np.ndarray, radius: float) -> np.ndarray:
     return _map(narrow, mask, gaussian.reach(radius) + gaussian.reach(around), 4)
 
 
-_SHARPEST = 0.29
+SHARPEST = 0.29
 """Standard deviation of a ramp one pixel wide: an edge that is sharper shows steps."""
 
 

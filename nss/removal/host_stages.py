@@ -15,6 +15,7 @@ from nss.cutouts.run_info import RunInfo
 from nss.interfaces.interface import Interface
 from nss.masks import sanity
 from nss.masks.photo_mask import PhotoMask
+from nss.masks.refine import Refinement
 from nss.photos import image_io
 from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
@@ -25,11 +26,20 @@ from nss.timing import Milliseconds, stage
 
 @dataclass(frozen=True, eq=False)
 class PreparedPhoto:
-    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes."""
+    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes.
+
+    Attributes:
+        network_input: None where the GPU makes it of the photo.
+        times: of the stages so far, in milliseconds.
+        refinement: what will be done to the mask.
+        mask_bits: the depth in which its levels are wanted, 8 or 16, where the GPU can make them; else None.
+    """
 
     photo: Photo
-    network_input: np.ndarray
+    network_input: np.ndarray | None
     times: Mapping[str, float]
+    refinement: Refinement | None = None
+    mask_bits: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "times", Milliseconds(self.times))
@@ -37,12 +47,19 @@ class PreparedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class InferredMask:
-    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes."""
+    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes.
+
+    Attributes:
+        levels: the mask's at the photo's size, uint8 or uint16 HxW, where the GPU has made them.
+        refinement: what was done to the mask before its levels were made.
+    """
 
     photo: Photo
     raw: np.ndarray
     notes: tuple[str, ...]
     info: RunInfo
+    levels: np.ndarray | None = None
+    refinement: Refinement | None = None
 
 
 @dataclass(frozen=True)
@@ -53,28 +70,43 @@ class HostStages:
         interface: how the model takes a photo.
         max_pixels: how many pixels a photo may have.
         stretch: widen each mask to 0..1 (see `nss.masks.photo_mask.PhotoMask.enlarged`).
+        takes_photos: whether photos go to the network as they are (`nss.removal.photo_input`).
     """
 
     interface: Interface
     max_pixels: int = MAX_PIXELS
     stretch: bool = False
+    takes_photos: bool = False
 
-    def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
+    def prepare(
+        self,
+        image: Source | Photo,
+        name: str | None = None,
+        *,
+        refinement: Refinement | None = None,
+        mask_bits: int | None = None,
+    ) -> PreparedPhoto:
         """Decode, and make the network's input; as ``Remover.prepare``."""
         times: dict[str, float] = {}
         with stage(times, "decode"):
             photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self.max_pixels)
         times["load_model"] = 0.0
         with stage(times, "preprocess"):
-            network_input = preprocess.prepare(photo.rgb, self.interface, photo.alpha, photo.name)
-        return PreparedPhoto(photo, network_input, times)
+            network_input = None
+            if self.takes_photos:
+                preprocess.input_size(photo.rgb, self.interface, photo.name)
+            else:
+                network_input = preprocess.prepare(photo.rgb, self.interface, photo.alpha, photo.name)
+        return PreparedPhoto(photo, network_input, times, refinement, None if self.stretch else mask_bits)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The mask at the photo's size, which is made when it is asked for."""
         photo = inferred.photo
         times: dict[str, float] = {}
         with stage(times, "postprocess"):
-            mask = PhotoMask.enlarged(inferred.raw, photo.size, self.stretch)
+            mask = PhotoMask.enlarged(
+                inferred.raw, photo.size, self.stretch, alpha=inferred.levels, refinement=inferred.refinement
+            )
             nothing = sanity.nothing_found(mask, photo.alpha)
         notes = (*photo.notes, *inferred.notes)
         return cutout_of(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)

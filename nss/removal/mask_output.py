@@ -11,7 +11,7 @@ class is. Otherwise, ``channel`` 0 and -1 included, its values are the mask's ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,14 +27,20 @@ SHAPE_RATIO = 2.0
 
 
 @dataclass(frozen=True)
-class _Form:
-    """How an output holds its channels, each of height x width."""
+class Form:
+    """How an output holds its channels, each of height x width.
+
+    Attributes:
+        count: how many there are.
+        last: whether they are the last axis, else they come first.
+        is_classes: whether its integers are numbers of classes, of which ``channel`` is the mask.
+    """
 
     height: int
     width: int
     count: int
     last: bool
-    """Whether the channels are the last axis, else they come first."""
+    is_classes: bool = False
 
 
 def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
@@ -65,6 +71,14 @@ def mask_of(array: np.ndarray, interface: Interface) -> np.ndarray:
         if interface.activation == "sigmoid":
             mask = sigmoid(mask)
         return mask if interface.range == 1 else mask / np.float32(interface.range)
+
+
+def form_of(shape: Sequence[int], dtype: np.dtype[Any], interface: Interface) -> Form | None:
+    """How an output of this shape and dtype holds its mask; None where it holds none."""
+    form = _form(shape, interface)
+    if isinstance(form, str) or fault(shape, dtype, interface):
+        return None
+    return replace(form, is_classes=_is_class_map(dtype, form, interface))
 
 
 def missing(outputs: Sequence[str], interface: Interface) -> str | None:
@@ -128,7 +142,7 @@ def _softmax(logits: np.ndarray, channel: int) -> np.ndarray:
     return part
 
 
-def _is_class_map(dtype: np.dtype[Any], form: _Form, interface: Interface) -> bool:
+def _is_class_map(dtype: np.dtype[Any], form: Form, interface: Interface) -> bool:
     return (
         np.dtype(dtype).kind in "iu"
         and form.count == 1
@@ -138,7 +152,7 @@ def _is_class_map(dtype: np.dtype[Any], form: _Form, interface: Interface) -> bo
     )
 
 
-def _form(shape: Sequence[int], interface: Interface) -> _Form | str:
+def _form(shape: Sequence[int], interface: Interface) -> Form | str:
     """How an output of this shape holds its channels, or why it holds none."""
     axes = list(shape)
     while len(axes) > 4 and axes[0] == 1:
@@ -152,14 +166,14 @@ def _form(shape: Sequence[int], interface: Interface) -> _Form | str:
     if len(axes) != 3:
         return "not one mask of height and width"
     first, middle, last = axes
-    forms = [_Form(middle, last, first, last=False), _Form(first, middle, last, last=True)]
+    forms = [Form(middle, last, first, last=False), Form(first, middle, last, last=True)]
     forms = [form for form in forms if min(form.height, form.width) > 1 and form.count and _has_shape(form, interface)]
     if not forms:
         return "not one mask of the photo's height and width"
     return min(forms, key=lambda form: _rank(form, interface))
 
 
-def _rank(form: _Form, interface: Interface) -> tuple[bool, ...]:
+def _rank(form: Form, interface: Interface) -> tuple[bool, ...]:
     """The lowest is what it is: one channel, the input's shape, fewer channels than pixels a side, the layout."""
     return (
         form.count != 1,
@@ -169,7 +183,7 @@ def _rank(form: _Form, interface: Interface) -> tuple[bool, ...]:
     )
 
 
-def _has_shape(form: _Form, interface: Interface, ratio: float = SHAPE_RATIO) -> bool:
+def _has_shape(form: Form, interface: Interface, ratio: float = SHAPE_RATIO) -> bool:
     """Whether a mask of this height and width has the input's shape, to a factor and one pixel."""
     if not isinstance(interface.size, FixedSize):
         return True

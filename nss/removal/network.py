@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from nss.pipeline.lanes import LaneLostError, Ready
 from nss.removal import mask_output
 from nss.removal.model_inputs import image_shape
 from nss.removal.opener import Opener
+from nss.removal.photo_input import PLACES, Outputs, PhotoInput
 from nss.removal.resolved_interface import FILE, GRAPH, GUESS
 from nss.removal.run_options import ON_NUMPY, RunOptions
 from nss.removal.sessions import Flight, Handle, Sessions, Shape
@@ -37,6 +38,8 @@ class Output:
         info: what it ran on.
         reason: why there.
         seconds: what the image took: since it was submitted, or since the output before it came, if that is later.
+        levels: the mask's at the photo's size, where the GPU made them (`nss.removal.photo_input`).
+        places: where the stages around the network ran.
     """
 
     array: np.ndarray
@@ -44,6 +47,8 @@ class Output:
     info: engine.SessionInfo
     reason: str
     seconds: float = 0.0
+    levels: np.ndarray | None = None
+    places: Mapping[str, str] = field(default_factory=lambda: PLACES)
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,15 @@ class _OpenModel:
     reason: str | None = None
     loss: str | None = None
 
-    def submit(self, image: np.ndarray, observe: Observer | None = None) -> Flight:
+    def submit(self, image: np.ndarray | PhotoInput, observe: Observer | None = None) -> Flight:
         if self.loss is not None:
             raise engine.DeviceLostError(self.loss)
 
         def begin(session: engine.Session) -> Handle:
-            inputs = {self.input: image.reshape(session.inputs[0].shape)}
+            if isinstance(image, PhotoInput) and (run := image.submit(session, self.input)) is not None:
+                return run
+            array = image.array if isinstance(image, PhotoInput) else image
+            inputs = {self.input: array.reshape(session.inputs[0].shape)}
             if session.info.backend == "webgpu":
                 return session.submit(inputs)
             # at once, and so that it can be ended early
@@ -78,7 +86,10 @@ class _OpenModel:
     def output(self, flight: Flight) -> Output:
         outputs, session = flight.outputs(), flight.session
         reason = session.info.reason if self.reason is None else self.reason
-        return Output(next(iter(outputs.values())), (), session.info, reason)
+        array = next(iter(outputs.values()))
+        if isinstance(outputs, Outputs):
+            return Output(array, (), session.info, reason, levels=outputs.levels, places=outputs.places)
+        return Output(array, (), session.info, reason)
 
 
 class PendingOutput:
@@ -87,7 +98,7 @@ class PendingOutput:
     def __init__(
         self,
         network: Network,
-        image: np.ndarray,
+        image: np.ndarray | PhotoInput,
         name: str,
         model: _OpenModel,
         begun: Flight | Exception,
@@ -162,7 +173,7 @@ class Network:
         """What ran the model last; another one once the GPU was lost."""
         return self._open_model.sessions.newest
 
-    def run(self, image: np.ndarray, name: str) -> Output:
+    def run(self, image: np.ndarray | PhotoInput, name: str) -> Output:
         """The model's output for an image as `nss.removal.preprocess.prepare` makes it.
 
         Where the GPU is lost, the image is tried again on a new device, and then, unless the GPU was demanded, on
@@ -174,7 +185,7 @@ class Network:
         """
         return self.submit(image, name).result()
 
-    def submit(self, image: np.ndarray, name: str, observe: Observer | None = None) -> PendingOutput:
+    def submit(self, image: np.ndarray | PhotoInput, name: str, observe: Observer | None = None) -> PendingOutput:
         """Begin to `run`, on a GPU, where a few runs may be in flight; on the processor it is run at once.
 
         What is wrong is raised by the result. Where ``gives_up`` says so, a lost GPU is a LaneLostError there.
@@ -251,14 +262,14 @@ class Network:
         if why:
             raise ModelUnavailableError(f"{self._model.path}: {why}")
 
-    def _at_size(self, image: np.ndarray) -> str:
+    def _at_size(self, image: np.ndarray | PhotoInput) -> str:
         """Which input this photo got, where each photo has its own."""
         if not isinstance(self.interface.size, EdgeSize):
             return ""
         height, width = image.shape[2:] if self.interface.layout == "NCHW" else image.shape[1:3]
         return f"with an input of {width} x {height}, of 'size' {self.interface.size}: "
 
-    def _recover(self, image: np.ndarray, name: str, previous: _OpenModel, loss: str) -> Output:
+    def _recover(self, image: np.ndarray | PhotoInput, name: str, previous: _OpenModel, loss: str) -> Output:
         if self.gives_up():
             if self._open_model.loss is None:
                 self._notify(f"{name}: {loss}; going on without this GPU ({self.session.info.device})")

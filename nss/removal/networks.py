@@ -15,6 +15,7 @@ from nss.models.local_models import ResolvedModel
 from nss.notices import Notify
 from nss.pipeline.lanes import LaneLostError
 from nss.removal.network import Network, Output, PendingOutput
+from nss.removal.photo_input import PhotoInput
 from nss.removal.run_options import RunOptions
 
 
@@ -62,11 +63,11 @@ class Networks:
         """Those that have not given up."""
         return tuple(self._living)
 
-    def submit(self, image: np.ndarray, name: str) -> PendingImage:
+    def submit(self, image: np.ndarray | PhotoInput, name: str) -> PendingImage:
         """As `Network.submit`, on each in turn."""
         return PendingImage(self, self.begin(image, name))
 
-    def begin(self, image: np.ndarray, name: str) -> PendingOutput:
+    def begin(self, image: np.ndarray | PhotoInput, name: str) -> PendingOutput:
         """The same, where the loss of a GPU is a LaneLostError."""
         living = self.living
         self._count += 1

@@ -54,7 +54,7 @@ def prepare(
         UsageError: mean or std have not one number a channel.
     """
     factor, offset = normalisation(interface)
-    image = _channels(visible.over_backdrop(rgb, alpha), alpha, interface, _input_size(rgb, interface, name))
+    image = _channels(visible.over_backdrop(rgb, alpha), alpha, interface, input_size(rgb, interface, name))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond all sense: the engine refuses what is NaN
         image *= factor
         image -= offset
@@ -82,7 +82,8 @@ def normalisation(interface: Interface) -> tuple[np.ndarray, np.ndarray]:
         return 1 / ((1 / interface.scale) * std), mean / std
 
 
-def _input_size(rgb: np.ndarray, interface: Interface, name: str) -> tuple[int, int]:
+def input_size(rgb: np.ndarray, interface: Interface, name: str) -> tuple[int, int]:
+    """Height and width of the network's input for a photo. Raises ImageError where that would be too large."""
     height, width = interface.size.of(*rgb.shape[:2])
     if height * width > LARGEST_INPUT:
         raise ImageError(
@@ -106,12 +107,19 @@ def _channels(rgb: np.ndarray, alpha: np.ndarray | None, interface: Interface, s
 
 
 def _resize(x: np.ndarray, size: tuple[int, int], method: Filter) -> np.ndarray:
-    height, width = x.shape[:2]
-    reduction = max(height, width) / LONGEST_SIDE
-    if reduction > 1 and not widens(method):
-        between = (max(1, round(height / reduction)), max(1, round(width / reduction)))
+    between = size_between((x.shape[0], x.shape[1]), method)
+    if between != x.shape[:2]:
         x = resize(x, between, "bilinear-antialias")
     return resize(x, size, method)
+
+
+def size_between(size: tuple[int, int], method: Filter) -> tuple[int, int]:
+    """The (height, width) that a photo of that ``size`` is first reduced to; its own where it is resized at once."""
+    height, width = size
+    reduction = max(height, width) / LONGEST_SIDE
+    if reduction <= 1 or widens(method):
+        return size
+    return max(1, round(height / reduction)), max(1, round(width / reduction))
 
 
 def mask_to_photo(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

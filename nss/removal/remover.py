@@ -31,7 +31,7 @@ from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipeline.lanes import Pending
 from nss.pipes import OneTimeFile
-from nss.removal import adapters
+from nss.removal import adapters, photo_input
 from nss.removal.adapters import Device
 from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto, cutout_of
 from nss.removal.lanes import Begin, NetworkLane
@@ -39,6 +39,7 @@ from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, Output
 from nss.removal.networks import Networks, open_auto
+from nss.removal.photo_input import PhotoInput
 from nss.timing import stage
 
 SHAPE_SLACK = 0.01
@@ -130,6 +131,7 @@ class Remover:
         notify: Notify | None = None,
         model_config: ModelConfig | None = None,
         cache: bool = True,
+        image_backend: str = "auto",
     ) -> None:
         """Find and open the model.
 
@@ -156,6 +158,9 @@ class Remover:
                 file.
             cache: take the model as it was compiled before for this machine, and keep it as it is compiled now, once
                 there is a result (`nss.models.compiled`).
+            image_backend: where photos become the network's input and masks get the photo's size: ``"auto"`` on the GPU
+                that the network runs on, within a level of 255 of what NumPy gives; ``"numpy"`` never; ``"webgpu"``
+                also where that GPU is a program. What the GPU does not do, NumPy does (`nss.removal.photo_input`).
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
@@ -165,6 +170,7 @@ class Remover:
         """
         if not isinstance(model, (str, os.PathLike)):
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
+        self._image_backend = photo_input.image_backend(image_backend)
         user_description = read_config(model_config)
         remember_adapters()
         options, *others = adapters.run_options(backend, device, precision, require_gpu=require_gpu)
@@ -220,8 +226,10 @@ class Remover:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
+        _check_settings(refinement, composition)
         with self._gate.entered():
-            cutout = self.finish(self.infer(self.prepare(image)))
+            prepared = self.prepare(image, refinement=refinement, mask_bits=_level_bits(composition))
+            cutout = self.finish(self.infer(prepared))
         self._begin_storing()
         return _with_settings(cutout, refinement, composition)
 
@@ -257,6 +265,9 @@ class Remover:
         """
         _check_settings(refinement, composition)
 
+        def prepare(source: AnySource) -> PreparedPhoto:
+            return self.prepare(source, refinement=refinement, mask_bits=_level_bits(composition))
+
         def finish(_: AnySource, inferred: InferredMask) -> Cutout:
             cutout = _with_settings(self.finish(inferred), refinement, composition)
             self._begin_storing()
@@ -264,7 +275,7 @@ class Remover:
 
         return map_photos(
             sources,
-            self.prepare,
+            prepare,
             self.lanes,
             finish,
             jobs=jobs,
@@ -280,15 +291,24 @@ class Remover:
             self._storing = threading.Thread(target=self.store, name="nss-store", daemon=True)
             self._storing.start()
 
-    def prepare(self, image: Source | Photo, name: str | None = None) -> PreparedPhoto:
-        """The first third of ``remove``: decode, and make the network's input.
+    def prepare(
+        self,
+        image: Source | Photo,
+        name: str | None = None,
+        *,
+        refinement: Refinement | None = None,
+        mask_bits: int | None = None,
+    ) -> PreparedPhoto:
+        """The first third of ``remove``: decode, and make the network's input, unless the GPU will.
 
         Args:
             image: as ``remove`` takes it.
             name: what to call it in an error, where it has no path.
+            refinement: what will be done to the mask, by `Cutout.refined`: the GPU then has done it already.
+            mask_bits: the depth in which only the mask's levels will be asked for, 8 or 16; None where more is.
         """
         with self._gate.entered():
-            return self._host_stages.prepare(image, name)
+            return self.host_stages.prepare(image, name, refinement=refinement, mask_bits=mask_bits)
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns.
@@ -312,7 +332,20 @@ class Remover:
 
     def _submit(self, prepared: PreparedPhoto, begin: Begin) -> _PendingMask:
         with self._gate.entered():
-            return _PendingMask(self, prepared, begin(prepared.network_input, prepared.photo.name))
+            return _PendingMask(self, prepared, begin(self._network_input(prepared), prepared.photo.name))
+
+    def _network_input(self, prepared: PreparedPhoto) -> np.ndarray | PhotoInput:
+        array = prepared.network_input
+        if array is not None and prepared.mask_bits is None:
+            return array
+        return PhotoInput(
+            prepared.photo,
+            self._network.interface,
+            self._image_backend,
+            refinement=prepared.refinement,
+            bits=prepared.mask_bits,
+            array=array,
+        )
 
     def _inferred(self, prepared: PreparedPhoto, output: Output) -> InferredMask:
         times, name = dict(prepared.times), prepared.photo.name
@@ -335,8 +368,11 @@ class Remover:
             precision=output.info.precision,
             milliseconds=times,
             model_config=self._network.resolved_interface.as_json(),
+            stages=output.places,
         )
-        return InferredMask(prepared.photo, raw, (*output.notes, *self._range_notes(raw)), info)
+        return InferredMask(
+            prepared.photo, raw, (*output.notes, *self._range_notes(raw)), info, output.levels, prepared.refinement
+        )
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size, which is made when it is asked for."""
@@ -345,7 +381,8 @@ class Remover:
     @property
     def host_stages(self) -> HostStages:
         """What ``prepare`` and ``finish`` do, for another process to do it."""
-        return self._host_stages
+        takes_photos = photo_input.takes_photos(self._network.session, self._image_backend)
+        return replace(self._host_stages, takes_photos=takes_photos)
 
     def _range_notes(self, raw: np.ndarray) -> tuple[str, ...]:
         """What there is to say where a mask is none by its values; the trial that promised one is forgotten."""
@@ -412,15 +449,21 @@ def _is_prepared(loaded: object) -> bool:
     return isinstance(loaded, PreparedPhoto)
 
 
-def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
-    _check_settings(refinement, composition)
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
-
-
 def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
+    """Raise UsageError where one of them is something else."""
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
+
+
+def _level_bits(composition: Composition | None) -> int | None:
+    """The depth in which levels of the mask are all that is asked for; None where more is."""
+    return (composition or Composition()).level_bits
+
+
+def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
+    _check_settings(refinement, composition)
+    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed_error() -> UsageError:

@@ -311,6 +311,8 @@ class WorkerPool:
             block = place.free.pop() if place.free else None
             self._keys += 1
             key = self._keys
+        if block is not None:
+            process.blocks[block].shrink()  # where whoever had the last one's arrays has let go of them only now
         try:
             found, summary = process.ask(LoadRequest(key, request.job, block), self._tell)
             arrays = found if block is None else process.blocks[block].read(found)

@@ -23,10 +23,10 @@ FORBIDDEN = {
 }
 """For each room, what none of its files imports."""
 
-GPU_ROOMS = ("program", "lowering", "kernels", "plan", "device", "run")
+GPU_ROOMS = ("program", "lowering", "kernels", "plan", "device", "images", "run")
 """Rooms of ``engine.gpu`` in order: each imports only those before it, and itself. Planning imports no device."""
 
-HEAVY = ("numpy", "onnx", "wgpu", "PIL", "onnxruntime", "huggingface_hub")
+HEAVY = ("numpy", "onnx", "wgpu", "PIL", "onnxruntime", "huggingface_hub", "isal", "zlib_ng")
 
 
 def breaches(room: str) -> list[str]:

@@ -34,7 +34,9 @@ class BrightnessSession:
         self.opened.append(str(model))
         self.inputs = [SimpleNamespace(name="input.1", dtype=np.dtype(np.float32), shape=(1, 3, 320, 320))]
         self.outputs = [SimpleNamespace(name="1959", dtype=np.dtype(np.float32), shape=(1, 1, 320, 320))]
-        self.info = SimpleNamespace(backend=backend, device="no device", reason="no reason", precision="f32")
+        self.info = SimpleNamespace(
+            backend=backend, device="no device", reason="no reason", precision="f32", software=True
+        )
 
     def close(self) -> None: ...
 

@@ -115,9 +115,12 @@ class Device:
         """Whether the device still works; one that does not is lost from then on.
 
         A loss may show in any call, as any error, so the check is two calls that fail for no other reason. A device
-        that another thread holds is not checked.
+        that takes no threads is not checked while another one holds it.
         """
-        if self._lost is None and self.handle is not None and self._lock.acquire(blocking=False):
+        if self._lost is not None or self.handle is None:
+            return self._lost is None
+        is_held = self._lock.acquire(blocking=False)
+        if is_held or self._takes_threads:
             try:
                 usage = self.module.BufferUsage
                 buffer = self.handle.create_buffer(size=16, usage=usage.MAP_READ | usage.COPY_DST)
@@ -128,7 +131,8 @@ class Device:
                 if "memory" not in text.casefold():
                     self._lost = text[:200]
             finally:
-                self._lock.release()
+                if is_held:
+                    self._lock.release()
         return self._lost is None
 
     def compile(self, program: CompiledProgram, *, trusted: bool) -> Future[Any]:

@@ -61,6 +61,7 @@ def remove(
     from nss.batch import planning
     from nss.batch.outputs import CutoutWriter, OutputFiles
     from nss.files import formats
+    from nss.pipeline.photo_bytes import finishing_bytes
 
     source = source.described(model_config)
     suffix = (".mask" if composition.mask_only else ".cutout") + encoding.suffix
@@ -81,6 +82,8 @@ def remove(
         inputs=input_paths,
         batch=batch,
         report=batch.report(to_stderr=piped),
+        level_bits=composition.level_bits if file_encoding.has_alpha or composition.mask_only else None,
+        finishing=finishing_bytes(refinement, composition, file_encoding.format),
     )
     raise typer.Exit(run.status())
 

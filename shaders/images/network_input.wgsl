@@ -1,0 +1,60 @@
+// y[c, i, j] = sum over k of matrix[c, k] * (sum over s, t of down[i, s] * right[j, t] * x[first_i + s, first_j + t, k]) + offset[c]
+//
+// One invocation for each pixel (i, j) of y, with its {{ channels }} channel(s); a workgroup has a tile of 16 x 16. x holds the
+// bytes of RGB pixels, three a pixel and four a word, in rows one behind the other. An item of lines is the first line of x
+// that one of y is made of, and how many they are: those of i, then those of j. Their weights lie in as many runs of
+// `row_taps` and then `column_taps` items. y has any strides. The sums are f32{{ ", rounded and held to 0 and 255" if whole }}.
+// The host guarantees: lines lie within x; count rows of y, and what they are made of, within every binding.
+{% extends "bases/kernel.wgsl" %}
+{% set invocations = 256 %}
+{% block declarations %}
+// Red, green and blue of the pixel that begins with that byte of the binding.
+fn pixel(byte: i32) -> vec3<f32> {
+  let word = byte >> 2u;
+  let shift = u32(byte & 3) * 8u;
+  var bits = x[word] >> shift;
+  if (shift > 8u) {
+    bits |= x[word + 1] << (32u - shift);
+  }
+  return vec3<f32>(f32(bits & 255u), f32((bits >> 8u) & 255u), f32((bits >> 16u) & 255u));
+}
+
+fn number(bits: i32) -> f32 {
+  return bitcast<f32>(bits);
+}
+{% endblock %}
+{% block main %}
+  let column = i32(workgroup_id.x) * 16 + i32(local_index) % 16;
+  let row = params.first + i32(workgroup_id.y) * 16 + i32(local_index) / 16;
+  if (column >= params.width || row >= params.first + params.count) {
+    return;
+  }
+  let down = lines[params.base_lines + row];
+  let right = lines[params.base_lines + params.height + column];
+  let row_weights = params.base_weights + row * params.row_taps;
+  let column_weights = params.base_weights + params.height * params.row_taps + column * params.column_taps;
+  var total = vec3<f32>();
+  // in bytes of the binding
+  var begin = params.base_x * 4 + (down.x * params.x_width + right.x) * 3;
+  for (var s = 0; s < down.y; s += 1) {
+    var line = vec3<f32>();
+    for (var t = 0; t < right.y; t += 1) {
+      line += weights[column_weights + t] * pixel(begin + 3 * t);
+    }
+    total += weights[row_weights + s] * line;
+    begin += 3 * params.x_width;
+  }
+  let place = params.base_y + row * params.row_stride + column * params.column_stride;
+{% for c in range(channels) %}
+  {
+    let value = number(params.m{{ c }}0) * total.x + number(params.m{{ c }}1) * total.y + number(params.m{{ c }}2) * total.z + number(params.offset{{ c }});
+{% if whole %}
+    y[place + {{ c }} * params.channel_stride] = {{ storage }}(clamp(round(value), 0.0, 255.0));
+{% elif half %}
+    y[place + {{ c }} * params.channel_stride] = unpack2x16float(pack2x16float(vec2<f32>(value, 0.0))).x;
+{% else %}
+    y[place + {{ c }} * params.channel_stride] = {{ storage }}(value);
+{% endif %}
+  }
+{% endfor %}
+{% endblock %}
