@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -14,9 +12,15 @@ from engine.backend import BackendChoice, begin_opening, resolve
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
+from engine.executor import Executor as Executor
+from engine.executor import PendingRun
 from engine.gate import Gate
+from engine.handles import Handle, ImageHandle
+from engine.image_runs import ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
+from engine.session_info import SessionInfo as SessionInfo
+from engine.session_info import TensorInfo as TensorInfo
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
@@ -24,92 +28,7 @@ if TYPE_CHECKING:
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
-    from engine.image_runs import ImageHandle, Pictures
     from engine.images import MaskOutput, PixelInput
-
-
-class PendingRun(Protocol):
-    """A run that an executor has begun; any thread may ask for its results, once and again.
-
-    ``done`` says whether ``result`` would not wait, and ``inputs_finite`` that no input holds NaN or an infinity, where
-    the precision is "f16". ``drop`` says that nobody will ask any more.
-    """
-
-    inputs_finite: bool
-
-    @property
-    def done(self) -> bool: ...
-
-    def result(self) -> list[np.ndarray]: ...
-
-    def drop(self) -> None: ...
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """What a backend makes of a graph: all that a session asks of it.
-
-    Memory in bytes: ``weight_bytes`` of the constants, ``activation_bytes`` allocated for what a run makes,
-    ``peak_bytes`` the most of it in use at once, ``scratch_bytes`` beside it. ``milliseconds`` is the wall time of the
-    last run by stage, empty where a run has no stages beside its nodes. ``looks_for_nan`` says that ``submit`` raises
-    InputError for inputs with NaN, unless ``allow_nan``; otherwise the session looks.
-    """
-
-    looks_for_nan: bool
-
-    weight_bytes: int
-    peak_bytes: int
-    activation_bytes: int
-    scratch_bytes: int
-
-    @property
-    def milliseconds(self) -> Mapping[str, float]: ...
-
-    def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]: ...
-
-    def submit(self, inputs: Sequence[np.ndarray], *, allow_nan: bool) -> PendingRun: ...
-
-    def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]: ...
-
-    def gpu_seconds(self, runs: int = 1) -> list[float]: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a session."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """What will run, and on what; ``reason`` says why "auto" chose that backend, or that it was asked for.
-
-    ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
-    pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
-    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
-    ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
-    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
-    """
-
-    backend: str
-    device: str
-    reason: str
-    precision: str
-    nodes_in_file: int
-    nodes_loaded: int
-    nodes_planned: int
-    weight_bytes: int
-    peak_activation_bytes: int
-    activation_buffer_bytes: int
-    scratch_bytes: int
-    passes: dict[str, int] = field(default_factory=dict)
-    matrix_units: bool = False
-    software: bool = False
 
 
 class Session:
@@ -122,7 +41,8 @@ class Session:
     or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are computed in float32 by "numpy".
     ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds whole inputs to constants.
     ``outputs`` names the values to keep: None for the model's first output, "all", or a list. ``keep_compiled`` keeps
-    ``compiled``, to be saved later.
+    ``compiled``, to be saved later. ``in_flight`` is how many runs may be under way on webgpu (``submit``): with three
+    one goes up while another is computed and a third is read. Each takes memory for its inputs and outputs.
 
     Any thread may use a session: runs on one processor or one GPU take turns, and give what one thread alone gets, bit
     for bit. ``close`` waits for those that have begun. A forked child may run a session of its parent on "numpy" and
@@ -145,6 +65,7 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
         adapter: str | int | None = None,
         keep_compiled: bool = False,
+        in_flight: int = 3,
     ) -> None:
         if isinstance(model, CompiledModel):
             _check_options(model, backend, precision)
@@ -153,8 +74,6 @@ class Session:
             backend, precision = model.backend, model.precision
         self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
-        self._pictures: Pictures | None = None
-        self._making_pictures = threading.Lock()
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
@@ -177,7 +96,7 @@ class Session:
                 source = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             try:
-                self._executor, device = _executor(source, self._choice)
+                self._executor, device = _executor(source, self._choice, in_flight)
             except Exception:
                 if isinstance(model, CompiledModel):
                     verification.wait()  # damaged weights may be refused in any words
@@ -189,6 +108,11 @@ class Session:
                     self._executor.close()
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
+        self._images = ImageRuns(
+            self._executor,
+            self._choice.backend,
+            *([info.name for info in part] for part in (self.inputs, self.outputs)),
+        )
         self.info = SessionInfo(
             backend=self._choice.backend,
             device=device,
@@ -248,9 +172,9 @@ class Session:
     def submit(self, inputs: Mapping[str, np.ndarray], *, allow_nan: bool = False) -> Handle:
         """Begin a run; ``Handle.result`` waits for its outputs. ``run`` is both.
 
-        Runs of a session end in the order in which they were submitted. On webgpu three of them may be under way, so
-        that one goes up while another is computed and a third is read: the next call then waits until the oldest has
-        been computed, and keeps its outputs for its handle. A run that takes several submissions (a model's first, and
+        Runs of a session end in the order in which they were submitted. On webgpu as many may be under way as
+        ``in_flight`` says: the next call then waits until the oldest has been computed, and keeps its outputs for its
+        handle. A run that takes several submissions (a model's first, and
         those of slow adapters) is computed before this returns, and so is each on "numpy" and "reference". ``inputs``
         may be changed afterwards.
 
@@ -258,7 +182,7 @@ class Session:
         """
         with self._gate.entered():
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
-            return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
+            return Handle(self._executor.submit(arrays, allow_nan=allow_nan), self._outputs_and_more)
 
     def submit_image(
         self,
@@ -280,42 +204,19 @@ class Session:
         backends than webgpu; TooLargeError for what the device has no room or no time for; BackendError where it fails;
         and what ``submit`` raises. All of it is raised before anything is submitted.
         """
-        from engine.image_runs import ImageHandle, split_inputs
-
         with self._gate.entered():
             arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
-            values: list[np.ndarray | PixelInput] = [
-                pixels.get(info.name, array)
-                for info, array in zip(self.inputs, self._arrays(arrays, True, pixels), strict=True)
-            ]
-            names = [info.name for info in self.outputs]
-            if output not in (None, *names):
-                raise InputError(f"the session keeps no output '{output}'; its outputs are {names}")
-            number = 0 if output is None else names.index(output)
-            run = self._images().submit(values, mask, number, allow_nan=allow_nan)
+            run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
             return ImageHandle(run, mask, self._outputs_and_more)
 
-    def _images(self) -> Pictures:
-        with self._making_pictures:
-            if self._pictures is None:
-                if self.info.backend != "webgpu":
-                    raise InputError(f"backend '{self.info.backend}' takes arrays and no pixels; only 'webgpu' does")
-                from engine.gpu.run.executor import GpuExecutor
-                from engine.gpu.run.pictures import Pictures as GpuPictures
-
-                assert isinstance(self._executor, GpuExecutor)
-                self._pictures = GpuPictures(self._executor)
-            return self._pictures
-
-    def _outputs_and_more(self, run: Any) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
+    def _outputs_and_more(self, run: PendingRun) -> tuple[dict[str, np.ndarray], Sequence[np.ndarray]]:
         """The outputs of a run, by name, held to what ``run`` promises, and what came behind them."""
-        count = len(self.outputs)
         with self._gate.entered():
             results = run.result()
-        outputs = self._named(results[:count])
+        outputs = self._named(results[: len(self.outputs)])
         if self._precision == "f16" and run.inputs_finite:
             check_outputs((), outputs)
-        return outputs, results[count:]
+        return outputs, results[len(self.outputs) :]
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
@@ -376,8 +277,7 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
-            if self._pictures is not None:
-                self._pictures.close()
+            self._images.close()
             self._executor.close()
 
     def __enter__(self) -> Session:
@@ -385,39 +285,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Handle:
-    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run."""
-
-    def __init__(self, session: Session, run: PendingRun) -> None:
-        self._session, self._run = session, run
-        self._outputs: dict[str, np.ndarray] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether ``result`` would give the outputs, or raise, without a wait."""
-        return self._outputs is not None or self._run.done
-
-    def result(self) -> dict[str, np.ndarray]:
-        """The outputs, by name; waits for them. Any thread may call it, and each call gives the same arrays.
-
-        Raises BackendError when the session was closed before the first call, and when in precision "f16" an output of
-        finite inputs holds NaN or infinities; DeviceLostError when the GPU went away. An interrupt leaves the run under
-        way, and another call waits again.
-        """
-        if self._outputs is None:
-            with self._session._gate.entered():
-                outputs = self._session._named(self._run.result())
-            if self._session._precision == "f16" and self._run.inputs_finite:
-                check_outputs((), outputs)
-            self._outputs = outputs
-        return self._outputs
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None:
-            run.drop()
 
 
 _NOTHING = np.empty(0, np.float32)
@@ -478,13 +345,13 @@ def _pass_target(choice: BackendChoice, precision: str) -> Target:
     return WebgpuTarget(caps_of(choice.adapter, matrix_units=False), precision == "f16")
 
 
-def _executor(source: CompiledModel | Graph, choice: BackendChoice) -> tuple[Executor, str]:
+def _executor(source: CompiledModel | Graph, choice: BackendChoice, in_flight: int = 1) -> tuple[Executor, str]:
     """What runs the model, and the name of what it runs on."""
     if isinstance(source, CompiledModel) and choice.adapter is not None:
         from engine.gpu.device.device import open_device
         from engine.gpu.run.executor import GpuExecutor
 
-        return GpuExecutor(source, open_device(choice.adapter)), str(choice.adapter)
+        return GpuExecutor(source, open_device(choice.adapter), in_flight=in_flight), str(choice.adapter)
     from engine.cpu import blas
 
     if isinstance(source, CompiledModel):

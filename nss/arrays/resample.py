@@ -188,19 +188,18 @@ def line_weights(old: int, new: int, method: Filter) -> tuple[np.ndarray, np.nda
     if old == new:
         return np.arange(new, dtype=np.int32), np.ones(new, np.int32), np.ones((new, 1), np.float32)
     first, counts = np.empty(new, np.int32), np.empty(new, np.int32)
-    rows: list[np.ndarray] = []
+    blocks: list[tuple[slice, np.ndarray, np.ndarray]] = []
     for start, stop, inputs, weights in _weight_blocks(old, new, _KERNELS[method]):
         lines = np.arange(inputs.start, inputs.stop) if isinstance(inputs, slice) else inputs
         has_weight = weights != 0
-        begin, end = has_weight.argmax(axis=1), weights.shape[1] - has_weight[:, ::-1].argmax(axis=1)
-        first[start:stop] = lines[begin]
-        counts[start:stop] = lines[end - 1] + 1 - lines[begin]
-        for row in range(stop - start):
-            taps = np.zeros(counts[start + row], np.float32)
-            part = slice(begin[row], end[row])
-            taps[lines[part] - first[start + row]] = weights[row, part]
-            rows.append(taps)
+        part = slice(start, stop)
+        first[part] = lines[has_weight.argmax(axis=1)]
+        last = lines[len(lines) - 1 - has_weight[:, ::-1].argmax(axis=1)]
+        counts[part] = last + 1 - first[part]
+        blocks.append((part, lines, weights))
     table = np.zeros((new, int(counts.max())), np.float32)
-    for line, taps in zip(table, rows, strict=True):
-        line[: len(taps)] = taps
+    for part, lines, weights in blocks:
+        taps = lines - first[part, None]
+        row, column = np.nonzero((taps >= 0) & (taps < counts[part, None]))
+        table[part][row, taps[row, column]] = weights[row, column]
     return first, counts, table

@@ -95,15 +95,12 @@ class HostWork:
         """
         source = job.source if job.source is not None else read_standard_input()
         if self.stages is not None:
-            return self.prepared(self.stages, source, job)
-        from nss.removal.remover import apply_mask
+            bits, refinement = self.level_bits, self.refinement
+            return self.stages.prepare(source, job.name, refinement=refinement, mask_bits=bits)
+        from nss.removal.given_mask import apply_mask
 
         assert self.masks is not None
         return apply_mask(source, mask_for(job, self.masks), job.name, max_pixels=self.max_pixels)
-
-    def prepared(self, stages: HostStages | Remover, source: Source | Photo, job: Job) -> PreparedPhoto:
-        """What goes to the network."""
-        return stages.prepare(source, job.name, refinement=self.refinement, mask_bits=self.level_bits)
 
     def finish(self, job: Job, network_output: InferredMask | Cutout) -> Result | None:
         """The mask at the photo's size, refined, composed and written; None where the file exists and is skipped.
@@ -162,11 +159,17 @@ class Work:
             raise job.error
         if job.skipped:
             return None
-        if self._remover is not None and self._first is not None and (decoded := self._first.take(job)):
+        if self._remover is None:
+            return self._host.load(job)
+        if self._first is not None and (decoded := self._first.take(job)):
             photo, milliseconds = decoded
-            prepared = self._host.prepared(self._remover, photo, job)
+            prepared = self._prepared(self._remover, photo, job)
             return replace(prepared, times={**prepared.times, "decode": milliseconds})
-        return self._host.load(job)
+        return self._prepared(self._remover, read_standard_input() if job.source is None else job.source, job)
+
+    def _prepared(self, remover: Remover, source: Source | Photo, job: Job) -> PreparedPhoto:
+        bits = self._host.level_bits
+        return remover.prepare(source, job.name, refinement=self._host.refinement, mask_bits=bits)
 
     def infer(self, _: Job, network_input: PreparedPhoto | Cutout | None) -> InferredMask | Cutout | None:
         """The network's mask."""

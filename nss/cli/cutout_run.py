@@ -206,10 +206,13 @@ class CutoutRun:
         """How many images are in work at a time."""
         if self.batch.jobs:
             return self.batch.jobs
-        import engine
+        if pool is None:
+            import engine
+
+            return min(len(self.plan), engine.available_cores())
         from nss.batch import processes
 
-        return min(len(self.plan), processes.photos_at_once(pool.count) if pool else engine.available_cores())
+        return processes.photos_at_once(pool.count)
 
     def _budget(self, pool: WorkerPool | None) -> MemoryBudget | None:
         """What photos in work may take; a single one is never kept waiting."""

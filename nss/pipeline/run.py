@@ -295,6 +295,8 @@ class Run:
             photo.release()
         with self._lock:
             self._calls -= 1
+            if self._ended:  # nobody asks for the next
+                photo.release()
             self._be_done(photo)
 
     def _be_done(self, photo: PhotoInWork) -> None:

@@ -91,8 +91,8 @@ class HostStages:
         with stage(times, "decode"):
             photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self.max_pixels)
         times["load_model"] = 0.0
+        network_input = None
         with stage(times, "preprocess"):
-            network_input = None
             if self.takes_photos:
                 preprocess.input_size(photo.rgb, self.interface, photo.name)
             else:

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -20,20 +19,18 @@ from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
 from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
-from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
 from nss.models import resolve, run_times
 from nss.models.adapter_memory import remember_adapters
 from nss.notices import Notices, Notify
-from nss.photos import image_io
 from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipeline.lanes import Pending
-from nss.pipes import OneTimeFile
 from nss.removal import adapters, photo_input
 from nss.removal.adapters import Device
-from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto, cutout_of
+from nss.removal.given_mask import check_settings, with_settings
+from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
 from nss.removal.lanes import Begin, NetworkLane
 from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
@@ -41,65 +38,6 @@ from nss.removal.network import Network, Output
 from nss.removal.networks import Networks, open_auto
 from nss.removal.photo_input import PhotoInput
 from nss.timing import stage
-
-SHAPE_SLACK = 0.01
-"""How far the sides of a given mask may be from the photo's in their proportion."""
-
-
-def apply_mask(
-    image: Source | Photo,
-    mask: Source,
-    name: str | None = None,
-    *,
-    refinement: Refinement | None = None,
-    composition: Composition | None = None,
-    max_pixels: int = MAX_PIXELS,
-) -> Cutout:
-    """A cut-out with a mask that exists already; no network runs.
-
-    Args:
-        image: the photo, as :meth:`Remover.remove` takes it.
-        mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
-            the photo's shape (to 1 %) is resampled, and that is noted. An array as `nss.photos.pixel_arrays.as_mask`
-            takes it.
-        name: what to call the photo in an error, where it has no path.
-        refinement: what is done to the mask; nothing by default.
-        composition: what the cut-out shows; the photo with the mask as straight alpha by default.
-        max_pixels: how many the photo, or the mask, may have; 300 megapixels by default.
-
-    Raises:
-        ImageError: one of the two cannot be read, or the mask has another shape.
-    """
-    times: dict[str, float] = {}
-    with stage(times, "decode"):
-        photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=max_pixels)
-        pixels = image_io.load_mask(mask, max_pixels=max_pixels)
-    notes = photo.notes
-    if pixels.shape != photo.size:
-        (height, width), (own_height, own_width) = photo.size, pixels.shape
-        if abs(height * own_width / (width * own_height) - 1) > SHAPE_SLACK:
-            raise ImageError(
-                f"{photo.name}: is {width} x {height}, and its mask {own_width} x {own_height}; "
-                "give a mask of the photo's shape"
-            )
-        notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
-        photo_mask = PhotoMask.enlarged(pixels, photo.size)
-    else:
-        photo_mask = PhotoMask.of_array(pixels)
-    info = RunInfo(
-        model=None,
-        model_sha256=None,
-        backend=None,
-        device=None,
-        precision=None,
-        mask=Path(mask) if isinstance(mask, (str, os.PathLike)) else None,
-        milliseconds=times,
-        mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
-    )
-    nothing_found = sanity.nothing_found(photo_mask, photo.alpha)
-    return _with_settings(
-        cutout_of(photo_mask, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
-    )
 
 
 class Remover:
@@ -226,12 +164,13 @@ class Remover:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
-        _check_settings(refinement, composition)
+        check_settings(refinement, composition)
         with self._gate.entered():
-            prepared = self.prepare(image, refinement=refinement, mask_bits=_level_bits(composition))
+            bits = (composition or Composition()).level_bits
+            prepared = self.prepare(image, refinement=refinement, mask_bits=bits)
             cutout = self.finish(self.infer(prepared))
         self._begin_storing()
-        return _with_settings(cutout, refinement, composition)
+        return with_settings(cutout, refinement, composition)
 
     def map(
         self,
@@ -263,13 +202,12 @@ class Remover:
         Raises:
             UsageError: the arguments are wrong.
         """
-        _check_settings(refinement, composition)
-
-        def prepare(source: AnySource) -> PreparedPhoto:
-            return self.prepare(source, refinement=refinement, mask_bits=_level_bits(composition))
+        check_settings(refinement, composition)
+        bits = (composition or Composition()).level_bits
+        prepare = partial(self.prepare, refinement=refinement, mask_bits=bits)
 
         def finish(_: AnySource, inferred: InferredMask) -> Cutout:
-            cutout = _with_settings(self.finish(inferred), refinement, composition)
+            cutout = with_settings(self.finish(inferred), refinement, composition)
             self._begin_storing()
             return cutout
 
@@ -370,9 +308,8 @@ class Remover:
             model_config=self._network.resolved_interface.as_json(),
             stages=output.places,
         )
-        return InferredMask(
-            prepared.photo, raw, (*output.notes, *self._range_notes(raw)), info, output.levels, prepared.refinement
-        )
+        notes = (*output.notes, *self._range_notes(raw))
+        return InferredMask(prepared.photo, raw, notes, info, output.levels, prepared.refinement)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size, which is made when it is asked for."""
@@ -447,23 +384,6 @@ class _PendingMask:
 
 def _is_prepared(loaded: object) -> bool:
     return isinstance(loaded, PreparedPhoto)
-
-
-def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
-    """Raise UsageError where one of them is something else."""
-    for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
-        if value is not None and not isinstance(value, kind):
-            raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
-
-
-def _level_bits(composition: Composition | None) -> int | None:
-    """The depth in which levels of the mask are all that is asked for; None where more is."""
-    return (composition or Composition()).level_bits
-
-
-def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
-    _check_settings(refinement, composition)
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
 
 
 def _closed_error() -> UsageError:

@@ -88,14 +88,15 @@ class Sessions:
         self._closed = False
         self._renew()
         self._entries = {shape: _Entry(session, engine.Gate(_closed_error))}
+        self._newest = session
 
     def _renew(self) -> None:
         self._process, self._lock = os.getpid(), threading.Lock()
 
     @property
     def newest(self) -> engine.Session:
-        """The one that was entered last."""
-        return next(reversed(self._entries.values())).session
+        """The one that was entered last, which may be closed by now."""
+        return self._newest
 
     def submit(self, shape: Shape, begin: Callable[[engine.Session], Handle]) -> Flight:
         """Begin a run on the session for an input of this shape. Raises what `entered` and ``begin`` do."""
@@ -147,6 +148,7 @@ class Sessions:
                 self._close_oldest()
             entry = _Entry(self._open_in_memory(shape), engine.Gate(_closed_error))
         self._entries[shape] = entry
+        self._newest = entry.session
         return entry
 
     def _open_in_memory(self, shape: Shape) -> engine.Session:

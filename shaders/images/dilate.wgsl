@@ -22,6 +22,11 @@ fn value(row: i32, column: i32) -> f32 {
     let end = select(left, left + 1, right > 0.0);
     if (top >= 0 && left >= 0 && bottom < params.height && end < params.width) {
       let upper = source(top, left);
+      // the same for all pixels: most points are pixels themselves
+      if (bottom == top && end == left) {
+        highest = max(highest, upper);
+        continue;
+      }
       let first = upper + (source(bottom, left) - upper) * down;
       let upper_end = source(top, end);
       let second = upper_end + (source(bottom, end) - upper_end) * down;

@@ -210,7 +210,7 @@ def test_unforeseen_errors_are_one_line_and_the_others_go_on(
     second.write_bytes(photo.read_bytes())
     calls = []
 
-    def fail_once(_: np.ndarray, size: tuple[int, int], *__: object) -> PhotoMask:
+    def fail_once(_: np.ndarray, size: tuple[int, int], *__: object, **___: object) -> PhotoMask:
         calls.append(size)
         if len(calls) == 1:
             raise ZeroDivisionError("no\nreason")

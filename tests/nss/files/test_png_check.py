@@ -149,6 +149,22 @@ def test_only_parts_that_stand_for_themselves_are_inflated_so(flush: int) -> Non
     assert holds(file, image)
 
 
+def test_a_part_that_ends_within_a_block_does_not_stand_for_itself() -> None:
+    """A block of stored bytes that reaches into the next part, whose bytes would be blocks where they came first."""
+    image = pixels("rgb")[:20]
+    image[10:] = 0
+    rows = in_rows(image, [0])
+    first, second = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    compress = zlib.compressobj(wbits=-15)
+    blocks = compress.compress(second) + compress.flush()
+    length = len(first) + len(blocks)
+    stored = b"\x78\x01" + struct.pack("<BHH", 0, length, length ^ 0xFFFF) + first
+    file = file_of(image, stored, blocks + zlib.adler32(rows).to_bytes(4, "big"))
+    assert not is_sound(file, image)
+    fair = b"\x78\x01" + struct.pack("<BHH", 0, len(first), len(first) ^ 0xFFFF) + first
+    assert in_parts(file_of(image, fair, blocks + zlib.adler32(rows).to_bytes(4, "big")), image)
+
+
 def test_parts_of_unequal_rows_are_inflated_in_one() -> None:
     image = pixels("rgb")[:30]
     rows = in_rows(image, [1])
@@ -221,6 +237,7 @@ def test_streams_that_are_not_what_they_should_be() -> None:
         [stream[:-4]],
         [stream[:-1]],
         [stream, b"more"],
+        [stream[:-4] + b"more" + stream[-4:]],
         [stream[:-4] + zlib.adler32(rows[:-1]).to_bytes(4, "big")],
         [zlib.compress(rows[:-length])],
         [zlib.compress(rows[:-1])],

@@ -113,7 +113,7 @@ class TwoCards:
                 self.card = adapter
                 if backend != "numpy":
                     self.info = engine.SessionInfo(
-                        **{**self.info_fields(), "backend": "webgpu", "device": f"card {adapter}"}
+                        **{**self.info_fields(), "backend": "webgpu", "device": f"card {adapter}", "software": True}
                     )
                 cards.open.add(id(self))
 

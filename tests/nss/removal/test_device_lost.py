@@ -130,7 +130,7 @@ def test_the_command_says_it_aloud(gpu: type[GpuSession], command: Callable[...,
     for name in ("b.png", "c.png"):
         photo.with_name(name).write_bytes(photo.read_bytes())
     gpu.lost_runs = {2, 3}
-    outcome = command("remove", photo.parent, "--json", "--quiet", "--model", "u2netp")
+    outcome = command("remove", photo.parent, "-j", "1", "--json", "--quiet", "--model", "u2netp")
     assert outcome.status == 0
     records = [json.loads(line) for line in outcome.out]
     assert [record["backend"] for record in records] == ["webgpu", "numpy", "numpy"]
@@ -148,7 +148,7 @@ def test_one_image_fails_where_the_gpu_is_required(
 ) -> None:
     photo.with_name("z.png").write_bytes(photo.read_bytes())
     gpu.lost_runs = {1, 2}
-    outcome = command("remove", photo.parent, "--require-gpu", "--model", "u2netp")
+    outcome = command("remove", photo.parent, "-j", "1", "--require-gpu", "--model", "u2netp")
     assert outcome.status == 1
     assert len(outcome.out) == 1
     assert sum("not computed on NumPy" in line for line in outcome.err) == 1
