@@ -21,11 +21,16 @@ from nss.workers.pool import HeldPhoto, WorkerPool
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
+    from nss.masks.refine import Refinement
 
 
 @dataclass(frozen=True, eq=False)
 class RemotePhoto(Photo):
-    """A photo whose pixels are in another process; ``rgb`` and ``alpha`` here have their shapes, and no memory."""
+    """A photo whose pixels another process keeps.
+
+    ``rgb`` and ``alpha`` here have their shapes, and no memory; or they are in memory that both processes share, where
+    the GPU is to make the network's input of them.
+    """
 
     held: HeldPhoto | None = None
 
@@ -36,6 +41,7 @@ class _Summary:
 
     size: tuple[int, int]
     has_alpha: bool
+    has_input: bool
     path: Path | None
     format: str
     times: dict[str, float]
@@ -47,6 +53,7 @@ class _Inferred:
 
     notes: tuple[str, ...]
     info: RunInfo
+    refinement: Refinement | None
 
 
 class _NoNetwork:
@@ -65,10 +72,12 @@ class WorkerStages:
         loaded = self.host.load(job)
         if isinstance(loaded, Cutout):
             return Loaded(loaded)
-        photo = loaded.photo
-        assert loaded.network_input is not None
-        summary = _Summary(photo.size, photo.alpha is not None, photo.path, photo.format, dict(loaded.times))
-        return Loaded(photo, [loaded.network_input], summary)
+        photo, array = loaded.photo, loaded.network_input
+        summary = _Summary(
+            photo.size, photo.alpha is not None, array is not None, photo.path, photo.format, dict(loaded.times)
+        )
+        pixels = [photo.rgb] if photo.alpha is None else [photo.rgb, photo.alpha]
+        return Loaded(photo, pixels if array is None else [array], summary)
 
     def finish(
         self, job: Job, kept: Photo | Cutout, arrays: Sequence[np.ndarray], output: _Inferred | None
@@ -77,8 +86,9 @@ class WorkerStages:
         if isinstance(kept, Cutout):
             return self.host.finish(job, kept)
         assert output is not None
-        (raw,) = arrays
-        return self.host.finish(job, InferredMask(kept, raw, output.notes, output.info))
+        raw, *levels = arrays
+        inferred = InferredMask(kept, raw, output.notes, output.info, levels[0] if levels else None, output.refinement)
+        return self.host.finish(job, inferred)
 
 
 class ProcessWork:
@@ -96,18 +106,7 @@ class ProcessWork:
         if self._work.host.stages is None:
             return _NoNetwork()
         held = self._pool.load(job)
-        summary: _Summary = held.summary
-        height, width = summary.size
-        photo = RemotePhoto(
-            rgb=np.broadcast_to(np.uint8(0), (height, width, 3)),
-            alpha=np.broadcast_to(np.uint8(255), (height, width)) if summary.has_alpha else None,
-            icc=None,
-            path=summary.path,
-            format=summary.format,
-            notes=(),
-            held=held,
-        )
-        return PreparedPhoto(photo, held.arrays[0], summary.times)
+        return _prepared(held, self._work.host)
 
     def infer(self, job: Job, loaded: Any) -> Any:
         """As `Work.infer`."""
@@ -120,9 +119,27 @@ class ProcessWork:
         elif isinstance(network_output, InferredMask) and isinstance(network_output.photo, RemotePhoto):
             held = network_output.photo.held
             assert held is not None
-            output = _Inferred(network_output.notes, network_output.info)
-            result = self._pool.finish(held, [network_output.raw], output)
+            output = _Inferred(network_output.notes, network_output.info, network_output.refinement)
+            levels = [] if network_output.levels is None else [network_output.levels]
+            result = self._pool.finish(held, [network_output.raw, *levels], output)
         else:
             return self._work.finish(job, network_output)
         assert result is None or isinstance(result, Result)
         return result
+
+
+def _prepared(held: HeldPhoto, host: HostWork) -> PreparedPhoto:
+    """What goes to the network, of a photo that a worker has loaded."""
+    summary: _Summary = held.summary
+    height, width = summary.size
+    if summary.has_input:
+        network_input: np.ndarray | None = held.arrays[0]
+        rgb: np.ndarray = np.broadcast_to(np.uint8(0), (height, width, 3))
+        alpha = np.broadcast_to(np.uint8(255), (height, width)) if summary.has_alpha else None
+    else:
+        network_input, (rgb, *others) = None, held.arrays
+        alpha = others[0] if others else None
+    photo = RemotePhoto(rgb, alpha, None, summary.path, summary.format, (), held=held)
+    assert host.stages is not None
+    bits = None if host.stages.stretch else host.level_bits
+    return PreparedPhoto(photo, network_input, summary.times, host.refinement, bits)

@@ -95,7 +95,8 @@ class HostWork:
         """
         source = job.source if job.source is not None else read_standard_input()
         if self.stages is not None:
-            return self.stages.prepare(source, job.name)
+            bits, refinement = self.level_bits, self.refinement
+            return self.stages.prepare(source, job.name, refinement=refinement, mask_bits=bits)
         from nss.removal.given_mask import apply_mask
 
         assert self.masks is not None

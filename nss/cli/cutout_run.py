@@ -120,7 +120,6 @@ class CutoutRun:
         runs = any(job.error is None and not job.skipped for job in self.plan)
         if runs:
             self.source.make_gpu_ready()
-        import engine
         from nss.batch.ahead import FirstPhoto
         from nss.batch.stages import HostWork, NothingFoundError, Result, Work
         from nss.photos import codec_messages
@@ -151,8 +150,7 @@ class CutoutRun:
             with progress.paused():
                 self.report.note(name, text)
 
-        workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
-        with codec_messages.capture(note), self._processes(workers) as pool:
+        with codec_messages.capture(note), self._processes() as pool:
             first = None
             if self.source.masks is None and pool is None:
                 first = FirstPhoto(self.plan, self.source.max_pixels)
@@ -175,7 +173,7 @@ class CutoutRun:
                 work.load,
                 lanes,
                 work.finish,
-                workers=workers,
+                workers=self._at_once(pool),
                 budget=self._budget(pool),
                 cost=self._cost,
                 ordered=not self.batch.unordered,
@@ -186,16 +184,17 @@ class CutoutRun:
             complain(f"the compiled model was not kept: {reason}")
 
     @contextmanager
-    def _processes(self, workers: int) -> Iterator[WorkerPool | None]:
+    def _processes(self) -> Iterator[WorkerPool | None]:
         """Processes for the stages on the host, started before the network is opened; None where threads do them."""
         if len(self.plan) < 2:
             yield None
             return
         from nss.batch import processes
 
-        count = processes.process_count(self.plan, workers, self.batch.budget().nbytes)
+        count = processes.process_count(self.plan, self.batch.jobs, self.batch.budget().nbytes)
+        at_once = self.batch.jobs or processes.photos_at_once(count)
         try:
-            pool = processes.start_pool(count) if count else None
+            pool = processes.start_pool(count, at_once) if count else None
         except OSError as error:
             pool = None
             if self.batch.verbose:
@@ -203,13 +202,25 @@ class CutoutRun:
         with pool or nullcontext():
             yield pool
 
+    def _at_once(self, pool: WorkerPool | None) -> int:
+        """How many images are in work at a time."""
+        if self.batch.jobs:
+            return self.batch.jobs
+        if pool is None:
+            import engine
+
+            return min(len(self.plan), engine.available_cores())
+        from nss.batch import processes
+
+        return processes.photos_at_once(pool.count)
+
     def _budget(self, pool: WorkerPool | None) -> MemoryBudget | None:
         """What photos in work may take; a single one is never kept waiting."""
         if len(self.plan) < 2:
             return None
         from nss.batch import processes
 
-        return self.batch.budget(taken=0 if pool is None else len(pool.pids) * processes.BASE_BYTES)
+        return self.batch.budget(taken=0 if pool is None else pool.count * processes.BASE_BYTES)
 
     def _cost(self, job: Job) -> int:
         """The bytes that an image takes in work."""

@@ -70,35 +70,33 @@ class HostStages:
         interface: how the model takes a photo.
         max_pixels: how many pixels a photo may have.
         stretch: widen each mask to 0..1 (see `nss.masks.photo_mask.PhotoMask.enlarged`).
+        takes_photos: whether photos go to the network as they are (`nss.removal.photo_input`).
     """
 
     interface: Interface
     max_pixels: int = MAX_PIXELS
     stretch: bool = False
+    takes_photos: bool = False
 
     def prepare(
         self,
         image: Source | Photo,
         name: str | None = None,
         *,
-        makes_input: bool = True,
         refinement: Refinement | None = None,
         mask_bits: int | None = None,
     ) -> PreparedPhoto:
-        """Decode, and make the network's input; as ``Remover.prepare``.
-
-        ``makes_input``: or else only hold that it would not be too large.
-        """
+        """Decode, and make the network's input; as ``Remover.prepare``."""
         times: dict[str, float] = {}
         with stage(times, "decode"):
             photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self.max_pixels)
         times["load_model"] = 0.0
         network_input = None
         with stage(times, "preprocess"):
-            if makes_input:
-                network_input = preprocess.prepare(photo.rgb, self.interface, photo.alpha, photo.name)
-            else:
+            if self.takes_photos:
                 preprocess.input_size(photo.rgb, self.interface, photo.name)
+            else:
+                network_input = preprocess.prepare(photo.rgb, self.interface, photo.alpha, photo.name)
         return PreparedPhoto(photo, network_input, times, refinement, None if self.stretch else mask_bits)
 
     def finish(self, inferred: InferredMask) -> Cutout:

@@ -23,7 +23,7 @@ class InterruptedRunError(Exception):
 class NetworkLane(Lane[Any, Any, Any]):
     """One of a Remover's networks.
 
-    What is loaded is a `nss.removal.remover.PreparedPhoto`, and the output an InferredMask; whatever else is loaded
+    What is loaded is a `nss.removal.host_stages.PreparedPhoto`, and the output an InferredMask; whatever else is loaded
     needs no network, and goes through as it is.
     """
 

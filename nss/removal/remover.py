@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -247,13 +248,7 @@ class Remover:
             mask_bits: the depth in which only the mask's levels will be asked for, 8 or 16; None where more is.
         """
         with self._gate.entered():
-            return self._host_stages.prepare(
-                image,
-                name,
-                makes_input=not photo_input.takes_photos(self._network.session, self._image_backend),
-                refinement=refinement,
-                mask_bits=mask_bits,
-            )
+            return self.host_stages.prepare(image, name, refinement=refinement, mask_bits=mask_bits)
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns.
@@ -325,7 +320,8 @@ class Remover:
     @property
     def host_stages(self) -> HostStages:
         """What ``prepare`` and ``finish`` do, for another process to do it."""
-        return self._host_stages
+        takes_photos = photo_input.takes_photos(self._network.session, self._image_backend)
+        return replace(self._host_stages, takes_photos=takes_photos)
 
     def _range_notes(self, raw: np.ndarray) -> tuple[str, ...]:
         """What there is to say where a mask is none by its values; the trial that promised one is forgotten."""

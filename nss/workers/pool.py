@@ -103,7 +103,11 @@ class HeldPhoto:
 
 
 class WorkerPool:
-    """Workers that do `Work`; a context manager, which sees them off."""
+    """Workers that do `Work`; a context manager, which sees them off.
+
+    Attributes:
+        count: how many there are at first.
+    """
 
     def __init__(
         self,
@@ -126,6 +130,7 @@ class WorkerPool:
         Raises:
             OSError: the first of them cannot be started.
         """
+        self.count = count
         self._imports, self._block_count = imports, blocks
         self._tell, self._tidy = tell, tidy
         self._condition = threading.Condition()
@@ -134,13 +139,13 @@ class WorkerPool:
         self._is_closed = False
         self._keys = 0
         self._places = [_Place() for _ in range(count)]
-        for place in self._places:
-            try:
-                self._start(place)
-            except OSError:
-                if place is self._places[0]:
-                    raise
-                place.is_given_up = True  # the system has no room for more
+        try:
+            self._start_all()
+        except BaseException:
+            for place in self._places:
+                if place.process is not None:
+                    place.process.close()
+            raise
         self._threads = [
             threading.Thread(target=self._serve, args=(place,), name=f"nss-worker-{number}", daemon=True)
             for number, place in enumerate(self._places, 1)
@@ -148,6 +153,15 @@ class WorkerPool:
         ]
         for thread in self._threads:
             thread.start()
+
+    def _start_all(self) -> None:
+        for place in self._places:
+            try:
+                self._start(place)
+            except OSError:
+                if place is self._places[0]:
+                    raise
+                place.is_given_up = True  # the system has no room for more
 
     def configure(self, work: Work) -> None:
         """Say what the work is, once. Raises what pickling raises."""
@@ -297,6 +311,8 @@ class WorkerPool:
             block = place.free.pop() if place.free else None
             self._keys += 1
             key = self._keys
+        if block is not None:
+            process.blocks[block].shrink()  # where whoever had the last one's arrays has let go of them only now
         try:
             found, summary = process.ask(LoadRequest(key, request.job, block), self._tell)
             arrays = found if block is None else process.blocks[block].read(found)

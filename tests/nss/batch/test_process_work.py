@@ -23,11 +23,14 @@ from nss.batch.process_work import ProcessWork
 from nss.batch.processes import VARIABLE, can_cross, process_count
 from nss.batch.stages import HostWork, Result, Work
 from nss.cutouts.compose import ComposedPicture, Composition, Cutout
+from nss.cutouts.run_info import RunInfo
 from nss.errors import UsageError
 from nss.files import output_file
 from nss.files.formats import choose
 from nss.files.output_file import InputFiles
+from nss.interfaces.interface import FixedSize, complete
 from nss.masks.refine import Refinement
+from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
 from nss.workers import process
 from tests.nss.conftest import Outcome
 
@@ -152,7 +155,9 @@ def test_processes_are_for_many_cores_and_much_work(monkeypatch: pytest.MonkeyPa
     os.truncate(large, processes.BYTES_A_CORE)
     job = Job(large, tmp_path / "out.png")
     assert process_count([job] * 5, 4, 1 << 30) == 4
+    assert process_count([job] * 5, None, 1 << 30) == 4
     assert process_count([job] * 5, 2, 1 << 30) == 2
+    assert process_count([job] * 9, 8, 1 << 30) == 4
     assert process_count([job] * 5, 4, 12 * processes.BASE_BYTES) == 3, "what they take before they have photos"
     assert process_count([job] * 5, 4, 4 * processes.BASE_BYTES) == 0
     assert process_count([job] * 5, 1, 1 << 30) == 0, "-j 1 is this process alone"
@@ -169,6 +174,46 @@ def test_processes_are_for_many_cores_and_much_work(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(VARIABLE, "fibres")
     with pytest.raises(UsageError, match=r'^NSS_BATCH_WORKERS="fibres": processes and threads are possible$'):
         process_count([job], 2, 1 << 30)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA"])
+def test_a_photo_that_the_gpu_takes_as_it_is_crosses_with_its_pixels_and_its_levels_go_back(
+    rgb: np.ndarray, tmp_path: Path, kind: str
+) -> None:
+    """The worker's file is that of this process, with levels that nothing but the GPU's could be."""
+    image = Image.fromarray(rgb).convert(kind)
+    if kind == "RGBA":
+        image.putalpha(Image.fromarray(rgb[..., 1]))
+    image.save(tmp_path / "photo.png")
+    stages = HostStages(complete({"input": "x", "output": "y", "size": FixedSize(32, 32)}), takes_photos=True)
+    files = OutputFiles(choose(Path("x.png")), InputFiles(), "overwrite")
+    refinement = Refinement(feather=2)
+    writer = CutoutWriter(files, refinement, Composition(mask_only=True))
+    host = HostWork(stages, None, refinement, writer, level_bits=8)
+    raw = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    levels = None if kind == "RGBA" else rgb[..., 2] // 2  # without alpha of its own, it decides alone
+    contents = []
+    with processes.start_pool(1, 1) as pool:
+        local = Work(host, None)
+        for number, work in enumerate([local, ProcessWork(local, pool)]):
+            job = Job(tmp_path / "photo.png", tmp_path / f"{number}.png")
+            prepared = work.load(job)
+            assert isinstance(prepared, PreparedPhoto)
+            assert prepared.network_input is None
+            assert (prepared.refinement, prepared.mask_bits) == (refinement, 8)
+            photo = prepared.photo
+            assert np.array_equal(photo.rgb, rgb)
+            assert (photo.alpha is not None) == (kind == "RGBA")
+            assert photo.alpha is None or np.array_equal(photo.alpha, rgb[..., 1])
+            info = RunInfo("model", None, "webgpu", "device", milliseconds=prepared.times)
+            result = work.finish(job, InferredMask(photo, raw, ("noted",), info, levels, refinement))
+            assert isinstance(result, Result)
+            assert result.notes == ("noted",)
+            assert list(result.info.milliseconds)[:3] == ["decode", "load_model", "preprocess"]
+            contents.append((tmp_path / f"{number}.png").read_bytes())
+            if levels is not None:
+                assert np.array_equal(np.asarray(Image.open(tmp_path / f"{number}.png")), levels)
+    assert contents[0] == contents[1]
 
 
 @dataclass(frozen=True)
@@ -213,7 +258,7 @@ def test_a_photo_whose_worker_is_killed_over_its_file_is_done_again(
     host = HostWork(None, photo, Refinement(), DyingWriter(writer, tmp_path, afterwards))
     Image.open(photo).convert("L").save(tmp_path / "mask.png")
     host = replace(host, masks=tmp_path / "mask.png")
-    with processes.start_pool(1) as pool:
+    with processes.start_pool(1, 1) as pool:
         work = ProcessWork(Work(host, None), pool)
         result = work.finish(job, work.infer(job, work.load(job)))
     assert isinstance(result, Result)
