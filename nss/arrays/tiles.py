@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +28,7 @@ BAND = 1 << 16
 """Pixels of a band of rows: with its copies, float32 among them, it stays in a core's cache."""
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 Area = tuple[slice, slice]
 
 
@@ -179,6 +180,38 @@ class Others(ThreadPoolExecutor):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, "nss-tiles")
         self.threads = threads
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What ``work`` gives for each item, on every core, in the order of the items; raises the first error.
+
+    At most two results a core are ahead of the one that is taken, so that results need not fit into memory together.
+    The calling thread does the one that is taken where no other has begun with it, and all within ``work``.
+    """
+    others = None if _thread.is_at_work else _pool(os.getpid())
+    if others is None:
+        yield from map(work, items)
+        return
+    ahead: deque[tuple[Future[Result], Item]] = deque()
+
+    def do(item: Item) -> Result:
+        with _thread.at_work():
+            return work(item)
+
+    def first() -> Result:
+        future, item = ahead.popleft()
+        return do(item) if future.cancel() else future.result()
+
+    try:
+        for item in items:
+            ahead.append((others.submit(do, item), item))
+            if len(ahead) > 2 * (others.threads + 1):
+                yield first()
+        while ahead:
+            yield first()
+    finally:
+        for future, _ in ahead:
+            future.cancel()
 
 
 @lru_cache(maxsize=1)

@@ -129,7 +129,9 @@ class _PngFrame:
         """All of it, of which ``start`` is the beginning."""
         self._data += start
         if not _SIGNATURE.startswith(start):
-            raise ImageError(f"{self._name}: is no PNG; send PNG files one after the other, or say what comes")
+            raise ImageError(
+                f"{self._name}: is no PNG; send PNG files one after the other, or say what comes with --stdin-format"
+            )
         if len(start) < len(_SIGNATURE):
             raise self._cut_short()
         kind = b""

@@ -164,14 +164,16 @@ class Progress:
             if not self._visible:
                 return
             console = Console(stderr=True)
-            bar = [BarColumn(bar_width=20)] if console.width >= WIDE else []
-            # what the other columns leave; rich would cut all of them alike
-            room = max(12, console.width - (85 if bar else 64))
+            counts = [] if self._total is None else [MofNCompleteColumn()]
+            bar = [BarColumn(bar_width=20)] if counts and console.width >= WIDE else []
+            # what the other columns leave, at their longest; rich would cut all of them alike
+            others = 53 + (2 * len(str(self._total)) + 2 if counts else 0) + (21 if bar else 0)
+            room = max(12, console.width - others)
             self._bar = Bar(
                 SpinnerColumn(),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=room)),
                 *bar,
-                MofNCompleteColumn(),
+                *counts,
                 TextColumn("{task.fields[pace]}"),  # the object, so that each refresh asks it again
                 console=console,
                 transient=True,

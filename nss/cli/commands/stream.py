@@ -268,7 +268,9 @@ class StreamRun:
         with remover:
 
             def load(frame: Frame) -> PreparedPhoto:
-                return remover.prepare(frame.content, frame.name)
+                return remover.prepare(
+                    frame.content, frame.name, refinement=self.refinement, mask_bits=self.composition.level_bits
+                )
 
             def finish(frame: Frame, inferred: InferredMask) -> _Outcome:
                 return self._finished(frame, remover.finish(inferred).refined(self.refinement))
