@@ -304,9 +304,10 @@ class BatchOptions:
         )
 
     def budget(self) -> MemoryBudget:
-        """What images in work may take."""
-        from nss.pipeline import budget
+        """What images in work may take; what they took goes back to the system from now on."""
+        from nss.pipeline import budget, heap
 
+        heap.return_large_blocks()
         return budget.MemoryBudget(budget.default_bytes() if self.memory is None else self.memory)
 
     def report(self, *, to_stderr: bool = False) -> Report:
