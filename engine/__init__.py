@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import devices as devices
     from engine.gpu.device.memory import remember_adapters as remember_adapters
     from engine.graph.model_file import ModelFile as ModelFile
-    from engine.image_runs import ImageHandle as ImageHandle
-    from engine.image_runs import ImageResult as ImageResult
+    from engine.handles import Handle as Handle
+    from engine.handles import ImageHandle as ImageHandle
+    from engine.handles import ImageResult as ImageResult
     from engine.images import Dilation as Dilation
     from engine.images import LineWeights as LineWeights
     from engine.images import MaskOutput as MaskOutput
@@ -62,10 +63,9 @@ if TYPE_CHECKING:
     from engine.parity import compare as compare
     from engine.parity import deviates as deviates
     from engine.provenance import environment as environment
-    from engine.session import Handle as Handle
     from engine.session import Session as Session
-    from engine.session import SessionInfo as SessionInfo
-    from engine.session import TensorInfo as TensorInfo
+    from engine.session_info import SessionInfo as SessionInfo
+    from engine.session_info import TensorInfo as TensorInfo
 
 __all__ = [
     "BackendError",
@@ -124,9 +124,9 @@ _MODULES = {
     "Devices": "gpu.device.listing",
     "Dilation": "images",
     "Gate": "gate",
-    "Handle": "session",
-    "ImageHandle": "image_runs",
-    "ImageResult": "image_runs",
+    "Handle": "handles",
+    "ImageHandle": "handles",
+    "ImageResult": "handles",
     "KernelTime": "kernel_time",
     "LineWeights": "images",
     "MaskOutput": "images",
@@ -138,9 +138,9 @@ _MODULES = {
     "PixelInput": "images",
     "Place": "backend",
     "Session": "session",
-    "SessionInfo": "session",
+    "SessionInfo": "session_info",
     "Smoothing": "images",
-    "TensorInfo": "session",
+    "TensorInfo": "session_info",
     "available_cores": "cores",
     "available_memory": "memory",
     "cache_key": "compiled.cache",

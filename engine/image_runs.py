@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from engine.errors import InputError
+from engine.executor import PendingRun
 from engine.images import MaskOutput, PixelInput
-
-
-class PendingArrays(Protocol):
-    """A run that has been begun; it gives the outputs, and behind them the bytes of a mask."""
-
-    inputs_finite: bool
-
-    @property
-    def done(self) -> bool: ...
-
-    def result(self) -> list[np.ndarray]: ...
-
-    def drop(self) -> None: ...
 
 
 class Pictures(Protocol):
@@ -31,57 +18,9 @@ class Pictures(Protocol):
 
     def submit(
         self, inputs: Sequence[np.ndarray | PixelInput], mask: MaskOutput | None, output: int, *, allow_nan: bool
-    ) -> PendingArrays: ...
+    ) -> PendingRun: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class ImageResult:
-    """The outputs, by name, as ``Session.run`` gives them; and the mask, uint8 or uint16 HxW, where one was wanted."""
-
-    outputs: dict[str, np.ndarray]
-    mask: np.ndarray | None
-
-
-class ImageHandle:
-    """A run that ``Session.submit_image`` has begun. One that is let go of frees its place for another run."""
-
-    def __init__(
-        self,
-        run: PendingArrays,
-        mask: MaskOutput | None,
-        outputs: Callable[[PendingArrays], tuple[dict[str, np.ndarray], Sequence[np.ndarray]]],
-    ) -> None:
-        """``outputs`` waits for a run: the outputs by name, and what came behind them."""
-        self._run, self._mask, self._outputs = run, mask, outputs
-        self._result: ImageResult | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether ``result`` would give the outputs, or raise, without a wait."""
-        return self._result is not None or self._run.done
-
-    def result(self) -> ImageResult:
-        """The outputs and the mask; waits for them. Any thread may call it, and each call gives the same arrays.
-
-        Raises what ``Handle.result`` does.
-        """
-        if self._result is None:
-            outputs, others = self._outputs(self._run)
-            self._result = ImageResult(outputs, None if self._mask is None else _mask(self._mask, others[0]))
-        return self._result
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None:
-            run.drop()
-
-
-def _mask(mask: MaskOutput, words: np.ndarray) -> np.ndarray:
-    """The numbers, of the bytes that were read, in whole words."""
-    height, width = mask.size
-    return words.view(np.uint8 if mask.bits == 8 else np.uint16)[: height * width].reshape(height, width)
 
 
 class ImageRuns:
@@ -102,7 +41,7 @@ class ImageRuns:
         output: str | None,
         *,
         allow_nan: bool,
-    ) -> PendingArrays:
+    ) -> PendingRun:
         """Begin a run. ``arrays`` are all inputs in their order, of which those that ``pixels`` has do not count.
 
         Raises InputError where the backend takes no pixels, or the session keeps no such output, and what

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -13,10 +12,15 @@ from engine.backend import BackendChoice, begin_opening, resolve
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
+from engine.executor import Executor as Executor
+from engine.executor import PendingRun
 from engine.gate import Gate
-from engine.image_runs import ImageHandle, ImageRuns, split_inputs
+from engine.handles import Handle, ImageHandle
+from engine.image_runs import ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
+from engine.session_info import SessionInfo as SessionInfo
+from engine.session_info import TensorInfo as TensorInfo
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
@@ -25,90 +29,6 @@ if TYPE_CHECKING:
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
     from engine.images import MaskOutput, PixelInput
-
-
-class PendingRun(Protocol):
-    """A run that an executor has begun; any thread may ask for its results, once and again.
-
-    ``done`` says whether ``result`` would not wait, and ``inputs_finite`` that no input holds NaN or an infinity, where
-    the precision is "f16". ``drop`` says that nobody will ask any more.
-    """
-
-    inputs_finite: bool
-
-    @property
-    def done(self) -> bool: ...
-
-    def result(self) -> list[np.ndarray]: ...
-
-    def drop(self) -> None: ...
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """What a backend makes of a graph: all that a session asks of it.
-
-    Memory in bytes: ``weight_bytes`` of the constants, ``activation_bytes`` allocated for what a run makes,
-    ``peak_bytes`` the most of it in use at once, ``scratch_bytes`` beside it. ``milliseconds`` is the wall time of the
-    last run by stage, empty where a run has no stages beside its nodes. ``looks_for_nan`` says that ``submit`` raises
-    InputError for inputs with NaN, unless ``allow_nan``; otherwise the session looks.
-    """
-
-    looks_for_nan: bool
-
-    weight_bytes: int
-    peak_bytes: int
-    activation_bytes: int
-    scratch_bytes: int
-
-    @property
-    def milliseconds(self) -> Mapping[str, float]: ...
-
-    def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]: ...
-
-    def submit(self, inputs: Sequence[np.ndarray], *, allow_nan: bool) -> PendingRun: ...
-
-    def profile(self, inputs: Sequence[np.ndarray]) -> list[KernelTime]: ...
-
-    def gpu_seconds(self, runs: int = 1) -> list[float]: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output of a session."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """What will run, and on what; ``reason`` says why "auto" chose that backend, or that it was asked for.
-
-    ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
-    pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
-    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
-    ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
-    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
-    """
-
-    backend: str
-    device: str
-    reason: str
-    precision: str
-    nodes_in_file: int
-    nodes_loaded: int
-    nodes_planned: int
-    weight_bytes: int
-    peak_activation_bytes: int
-    activation_buffer_bytes: int
-    scratch_bytes: int
-    passes: dict[str, int] = field(default_factory=dict)
-    matrix_units: bool = False
-    software: bool = False
 
 
 class Session:
@@ -121,7 +41,8 @@ class Session:
     or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are computed in float32 by "numpy".
     ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds whole inputs to constants.
     ``outputs`` names the values to keep: None for the model's first output, "all", or a list. ``keep_compiled`` keeps
-    ``compiled``, to be saved later.
+    ``compiled``, to be saved later. ``in_flight`` is how many runs may be under way on webgpu (``submit``): with three
+    one goes up while another is computed and a third is read. Each takes memory for its inputs and outputs.
 
     Any thread may use a session: runs on one processor or one GPU take turns, and give what one thread alone gets, bit
     for bit. ``close`` waits for those that have begun. A forked child may run a session of its parent on "numpy" and
@@ -144,6 +65,7 @@ class Session:
         input_values: Mapping[str, np.ndarray] | None = None,
         adapter: str | int | None = None,
         keep_compiled: bool = False,
+        in_flight: int = 3,
     ) -> None:
         if isinstance(model, CompiledModel):
             _check_options(model, backend, precision)
@@ -174,7 +96,7 @@ class Session:
                 source = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             try:
-                self._executor, device = _executor(source, self._choice)
+                self._executor, device = _executor(source, self._choice, in_flight)
             except Exception:
                 if isinstance(model, CompiledModel):
                     verification.wait()  # damaged weights may be refused in any words
@@ -250,9 +172,9 @@ class Session:
     def submit(self, inputs: Mapping[str, np.ndarray], *, allow_nan: bool = False) -> Handle:
         """Begin a run; ``Handle.result`` waits for its outputs. ``run`` is both.
 
-        Runs of a session end in the order in which they were submitted. On webgpu three of them may be under way, so
-        that one goes up while another is computed and a third is read: the next call then waits until the oldest has
-        been computed, and keeps its outputs for its handle. A run that takes several submissions (a model's first, and
+        Runs of a session end in the order in which they were submitted. On webgpu as many may be under way as
+        ``in_flight`` says: the next call then waits until the oldest has been computed, and keeps its outputs for its
+        handle. A run that takes several submissions (a model's first, and
         those of slow adapters) is computed before this returns, and so is each on "numpy" and "reference". ``inputs``
         may be changed afterwards.
 
@@ -260,7 +182,7 @@ class Session:
         """
         with self._gate.entered():
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
-            return Handle(self, self._executor.submit(arrays, allow_nan=allow_nan))
+            return Handle(self._executor.submit(arrays, allow_nan=allow_nan), self._outputs_and_more)
 
     def submit_image(
         self,
@@ -365,39 +287,6 @@ class Session:
         self.close()
 
 
-class Handle:
-    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run."""
-
-    def __init__(self, session: Session, run: PendingRun) -> None:
-        self._session, self._run = session, run
-        self._outputs: dict[str, np.ndarray] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether ``result`` would give the outputs, or raise, without a wait."""
-        return self._outputs is not None or self._run.done
-
-    def result(self) -> dict[str, np.ndarray]:
-        """The outputs, by name; waits for them. Any thread may call it, and each call gives the same arrays.
-
-        Raises BackendError when the session was closed before the first call, and when in precision "f16" an output of
-        finite inputs holds NaN or infinities; DeviceLostError when the GPU went away. An interrupt leaves the run under
-        way, and another call waits again.
-        """
-        if self._outputs is None:
-            with self._session._gate.entered():
-                outputs = self._session._named(self._run.result())
-            if self._session._precision == "f16" and self._run.inputs_finite:
-                check_outputs((), outputs)
-            self._outputs = outputs
-        return self._outputs
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None:
-            run.drop()
-
-
 _NOTHING = np.empty(0, np.float32)
 
 
@@ -456,13 +345,13 @@ def _pass_target(choice: BackendChoice, precision: str) -> Target:
     return WebgpuTarget(caps_of(choice.adapter, matrix_units=False), precision == "f16")
 
 
-def _executor(source: CompiledModel | Graph, choice: BackendChoice) -> tuple[Executor, str]:
+def _executor(source: CompiledModel | Graph, choice: BackendChoice, in_flight: int = 1) -> tuple[Executor, str]:
     """What runs the model, and the name of what it runs on."""
     if isinstance(source, CompiledModel) and choice.adapter is not None:
         from engine.gpu.device.device import open_device
         from engine.gpu.run.executor import GpuExecutor
 
-        return GpuExecutor(source, open_device(choice.adapter)), str(choice.adapter)
+        return GpuExecutor(source, open_device(choice.adapter), in_flight=in_flight), str(choice.adapter)
     from engine.cpu import blas
 
     if isinstance(source, CompiledModel):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nss.masks.refine import Refinement as Refinement
     from nss.notices import Notify as Notify
     from nss.photos.source import Source as Source
+    from nss.removal.given_mask import apply_mask as apply_mask
     from nss.removal.remover import Remover as Remover
-    from nss.removal.remover import apply_mask as apply_mask
 
 __all__ = [
     "Composition",
@@ -82,7 +82,7 @@ _MODULES = {
     "Remover": "removal.remover",
     "RunInfo": "cutouts.run_info",
     "Source": "photos.source",
-    "apply_mask": "removal.remover",
+    "apply_mask": "removal.given_mask",
 }
 """The modules of the names that are loaded at first use."""
 

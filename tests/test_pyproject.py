@@ -61,6 +61,27 @@ def test_dawn_is_asked_for_where_it_has_a_wheel(system: str, machine: str, has_w
     assert requirements["wgpu"].marker is None
 
 
+@pytest.mark.parametrize(
+    ("system", "machine", "wheels"),
+    [
+        ("linux", "x86_64", {"isal", "zlib-ng"}),
+        ("linux", "aarch64", {"isal", "zlib-ng"}),
+        ("darwin", "x86_64", {"isal", "zlib-ng"}),
+        ("darwin", "arm64", {"isal", "zlib-ng"}),
+        ("win32", "AMD64", {"isal", "zlib-ng"}),
+        ("win32", "ARM64", {"zlib-ng"}),
+        ("linux", "ppc64le", set()),
+        ("linux", "armv7l", set()),
+        ("freebsd14", "x86_64", set()),
+    ],
+)
+def test_what_deflates_fast_is_asked_for_where_it_has_a_wheel(system: str, machine: str, wheels: set[str]) -> None:
+    here = {"sys_platform": system, "platform_machine": machine, "platform_python_implementation": "CPython"}
+    markers = {r.name: r.marker for r in map(Requirement, PROJECT["dependencies"]) if r.name in ("isal", "zlib-ng")}
+    assert {name for name, marker in markers.items() if marker is not None and marker.evaluate(here)} == wheels
+    assert {m.evaluate(here | {"platform_python_implementation": "PyPy"}) for m in markers.values() if m} == {False}
+
+
 def test_what_is_imported_is_declared() -> None:
     distributions = packages_distributions()
     declared = {*names(PROJECT["dependencies"]), *names(EXTRAS["heic"])}

@@ -39,11 +39,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.timing import table  # noqa: E402 - found once the folder is on the path
+from tools.processes import SAMPLE_S, environment, sizes  # noqa: E402 - found once the folder is on the path
+from tools.timing import table  # noqa: E402
 
-SAMPLE_S = 0.05
 PACKAGES = ("numpy", "wgpu", "wgpudawn")
-DRIVER_CACHES_OFF = {"__GL_SHADER_DISK_CACHE": "0", "MESA_SHADER_CACHE_DISABLE": "true"}
 
 
 class ChildError(Exception):
@@ -92,24 +91,6 @@ class Bench:
         self.has_cache = (tree / "engine" / "compiled" / "cache.py").exists()
         self.device = ""
 
-    def environment(self, *, driver_caches: bool) -> dict[str, str]:
-        """The variables of a process: the tree's files, packages from elsewhere, and folders of its own."""
-        folders = {
-            "NSS_STATE_DIR": "state",
-            "NSS_CACHE_DIR": "cache",
-            "__GL_SHADER_DISK_CACHE_PATH": "driver",
-            "MESA_SHADER_CACHE_DIR": "driver",
-            "XDG_RUNTIME_DIR": "run",
-        }
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(("NSS_", "PYTHON"))}
-        for name, folder in folders.items():
-            (self.work / folder).mkdir(mode=0o700, exist_ok=True)
-            variables[name] = str(self.work / folder)
-        others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        packages = [path for path in others if not (Path(path) / "engine").exists()]
-        variables["PYTHONPATH"] = os.pathsep.join([str(self.tree), *packages])
-        return variables | ({} if driver_caches else DRIVER_CACHES_OFF)
-
     def child(
         self, mode: str, *, driver_caches: bool = True, watch: Callable[[int], object] | None = None
     ) -> dict[str, Any]:
@@ -136,7 +117,7 @@ class Bench:
         with subprocess.Popen(
             command,
             cwd=self.work,
-            env=self.environment(driver_caches=driver_caches),
+            env=environment(self.tree, self.work, driver_caches=driver_caches),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -255,8 +236,8 @@ class PrivateMemory:
 
 def private_bytes(rollup: str) -> int | None:
     """Bytes of ``smaps_rollup``'s text that are of no file; None where a process that ends has no memory any more."""
-    kib = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines() if line.endswith(" kB")}
-    return (kib["Pss"] - kib["Pss_File"]) * 1024 if {"Pss", "Pss_File"} <= kib.keys() else None
+    held = sizes(rollup)
+    return held["Pss"] - held["Pss_File"] if {"Pss", "Pss_File"} <= held.keys() else None
 
 
 def _opened(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

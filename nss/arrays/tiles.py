@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,10 +22,13 @@ import engine
 
 TILE = 256
 
+_threads: int | None = None
+
 BAND = 1 << 16
 """Pixels of a band of rows: with its copies, float32 among them, it stays in a core's cache."""
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 Area = tuple[slice, slice]
 
 
@@ -42,6 +45,16 @@ class Tile:
     core: Area
     window: Area
     inner: Area
+
+
+def limit_threads(count: int | None) -> None:
+    """Let the process have at most ``count`` threads for tiles; with 1 the caller's own, None: one for each core.
+
+    For one of many processes that work at the same time. To be called before any work is done.
+    """
+    global _threads
+    _threads = count
+    _pool.cache_clear()
 
 
 def tiles(size: tuple[int, int], halo: int = 0, side: int = TILE) -> Iterator[Tile]:
@@ -169,7 +182,39 @@ class Others(ThreadPoolExecutor):
         self.threads = threads
 
 
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What ``work`` gives for each item, on every core, in the order of the items; raises the first error.
+
+    At most two results a core are ahead of the one that is taken, so that results need not fit into memory together.
+    The calling thread does the one that is taken where no other has begun with it, and all within ``work``.
+    """
+    others = None if _thread.is_at_work else _pool(os.getpid())
+    if others is None:
+        yield from map(work, items)
+        return
+    ahead: deque[tuple[Future[Result], Item]] = deque()
+
+    def do(item: Item) -> Result:
+        with _thread.at_work():
+            return work(item)
+
+    def first() -> Result:
+        future, item = ahead.popleft()
+        return do(item) if future.cancel() else future.result()
+
+    try:
+        for item in items:
+            ahead.append((others.submit(do, item), item))
+            if len(ahead) > 2 * (others.threads + 1):
+                yield first()
+        while ahead:
+            yield first()
+    finally:
+        for future, _ in ahead:
+            future.cancel()
+
+
 @lru_cache(maxsize=1)
 def _pool(process: int) -> Others | None:  # noqa: ARG001 (a forked child has none of its parent's threads)
-    others = engine.available_cores() - 1
+    others = (_threads or engine.available_cores()) - 1
     return Others(others) if others else None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ def write(
     ``notes`` are those of the cut-out, in the words of whoever made it.
 
     It holds names and SHA-256 of input and output, model, mask and background, what ran where, every setting that
-    differs from its default, and the versions that the result depends on (`engine.environment`, Python's and Pillow's).
+    differs from its default, and the versions that the result depends on: `engine.environment`, Python's, and those of
+    what reads and writes files.
     No times: the same run gives the same record. Another processor, GPU or version may differ in last bits.
 
     Raises:
@@ -72,7 +74,7 @@ def write(
             "nss-wgpu": engine.__version__,
             "python": platform.python_version(),
             "pillow": version("pillow"),
-            **_heif_version(),
+            **_versions("pillow-heif", "isal", "zlib-ng"),
             **engine.environment(info.backend, info.device),
         },
     }
@@ -80,12 +82,14 @@ def write(
     return export.write_bytes(text.encode(), path_for(target), inputs=inputs, overwrite=overwrite)
 
 
-def _heif_version() -> dict[str, str]:
-    """Where it is installed, whether or not a HEIC of the same batch has loaded it yet: a record says one thing."""
-    try:
-        return {"pillow-heif": version("pillow-heif")}
-    except PackageNotFoundError:
-        return {}
+def _versions(*packages: str) -> dict[str, str]:
+    """Of those that are installed, whether or not a photo of the same batch has loaded them yet: a record says one
+    thing."""
+    versions = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _background(composition: Composition) -> dict[str, str] | None:

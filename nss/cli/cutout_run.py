@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,15 @@ from nss.stop_signals import Terminated, describe_stop
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
-    from nss.batch.stages import Result, Write
+    from nss.batch.process_work import ProcessWork
+    from nss.batch.stages import Result, Work, Write
     from nss.cli.progress import Progress
-    from nss.files.formats import Encoding
     from nss.files.output_file import InputFiles
-    from nss.files.picture import Picture
     from nss.masks.refine import Refinement
+    from nss.pipeline.budget import MemoryBudget
     from nss.pipeline.stop import Stop
     from nss.removal.remover import Remover
+    from nss.workers.pool import WorkerPool
 
 
 def input_files(
@@ -40,47 +42,6 @@ def input_files(
     if background is not None:
         inputs.add(background)
     return inputs
-
-
-@dataclass(frozen=True)
-class OutputFiles:
-    """Gives each picture its file.
-
-    Attributes:
-        encoding: of all files.
-        inputs: what the command reads, which is never overwritten.
-        batch: what becomes of a file that exists, and whether a record goes beside each, whose name must be free too.
-    """
-
-    encoding: Encoding
-    inputs: InputFiles
-    batch: BatchOptions
-
-    def write(self, job: Job, picture: Picture) -> bytes | Path | None:
-        """The path that the file has taken, or its bytes where the calling thread is to write them.
-
-        None where the output has come into being meanwhile, and is skipped. Raises ImageError where it cannot be
-        written.
-        """
-        from nss.batch import planning
-        from nss.files import export, output_file
-
-        if job.target is None or output_file.is_special(job.target):
-            return export.encode(picture, self.encoding, job.target_name)
-        planning.make_directories(job)
-        try:
-            return export.write(
-                picture,
-                job.target,
-                encoding=self.encoding,
-                inputs=self.inputs,
-                overwrite=self.batch.exists == "overwrite",
-                alternatives=job.alternatives(sidecar=self.batch.sidecar) if self.batch.exists == "rename" else None,
-            )
-        except output_file.ExistsError:
-            if self.batch.exists == "skip":
-                return None
-            raise
 
 
 @dataclass
@@ -161,7 +122,7 @@ class CutoutRun:
             self.source.make_gpu_ready()
         import engine
         from nss.batch.ahead import FirstPhoto
-        from nss.batch.stages import NothingFoundError, Result, Work
+        from nss.batch.stages import HostWork, NothingFoundError, Result, Work
         from nss.photos import codec_messages
         from nss.pipeline.lanes import CallLane
         from nss.pipeline.pipeline import Pipeline
@@ -190,29 +151,32 @@ class CutoutRun:
             with progress.paused():
                 self.report.note(name, text)
 
-        with codec_messages.capture(note):
-            first = FirstPhoto(self.plan, self.source.max_pixels) if self.source.masks is None else None
+        workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
+        with codec_messages.capture(note), self._processes(workers) as pool:
+            first = None
+            if self.source.masks is None and pool is None:
+                first = FirstPhoto(self.plan, self.source.max_pixels)
             if runs:
                 progress.update(0, self.plan[0].name)
                 self._remover = self._open()
-            work = Work(
-                self._remover,
+            host = HostWork(
+                None if self._remover is None else self._remover.host_stages,
                 self.source.masks,
                 self.refinement,
                 self.write,
                 max_pixels=self.source.max_pixels,
                 fail_empty=self.batch.fail_empty,
-                first=first,
                 level_bits=self.level_bits,
             )
-            workers = self.batch.jobs or min(len(self.plan), engine.available_cores())
+            here = Work(host, self._remover, first)
+            work = here if pool is None else _shared_out(here, pool)
             lanes = [CallLane(work.infer)] if self._remover is None else self._remover.lanes()
             pipeline = Pipeline(
                 work.load,
                 lanes,
                 work.finish,
                 workers=workers,
-                budget=self.batch.budget() if len(self.plan) > 1 else None,
+                budget=self._budget(pool),
                 cost=self._cost,
                 ordered=not self.batch.unordered,
             )
@@ -220,6 +184,32 @@ class CutoutRun:
             pipeline.run(self.plan, report, stop)
         if self._remover is not None and (reason := self._remover.store()) and self.batch.verbose:
             complain(f"the compiled model was not kept: {reason}")
+
+    @contextmanager
+    def _processes(self, workers: int) -> Iterator[WorkerPool | None]:
+        """Processes for the stages on the host, started before the network is opened; None where threads do them."""
+        if len(self.plan) < 2:
+            yield None
+            return
+        from nss.batch import processes
+
+        count = processes.process_count(self.plan, workers, self.batch.budget().nbytes)
+        try:
+            pool = processes.start_pool(count) if count else None
+        except OSError as error:
+            pool = None
+            if self.batch.verbose:
+                complain(f"no process can be started to share the work: {error.strerror or error}")
+        with pool or nullcontext():
+            yield pool
+
+    def _budget(self, pool: WorkerPool | None) -> MemoryBudget | None:
+        """What photos in work may take; a single one is never kept waiting."""
+        if len(self.plan) < 2:
+            return None
+        from nss.batch import processes
+
+        return self.batch.budget(taken=0 if pool is None else len(pool.pids) * processes.BASE_BYTES)
 
     def _cost(self, job: Job) -> int:
         """The bytes that an image takes in work."""
@@ -258,6 +248,12 @@ class CutoutRun:
 
             if line := hint(self._remover.model):
                 complain(line)
+
+
+def _shared_out(work: Work, pool: WorkerPool) -> ProcessWork:
+    from nss.batch.process_work import ProcessWork
+
+    return ProcessWork(work, pool)
 
 
 def _deliver(data: bytes, target: Path | None, stop: Stop) -> None:

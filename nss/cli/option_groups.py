@@ -303,12 +303,15 @@ class BatchOptions:
             notify=None if self.quiet else complain,
         )
 
-    def budget(self) -> MemoryBudget:
-        """What images in work may take; what they took goes back to the system from now on."""
+    def budget(self, taken: int = 0) -> MemoryBudget:
+        """What images in work may take; ``taken``: bytes of it that others have already.
+
+        What they took goes back to the system from now on.
+        """
         from nss.pipeline import budget, heap
 
         heap.return_large_blocks()
-        return budget.MemoryBudget(budget.default_bytes() if self.memory is None else self.memory)
+        return budget.MemoryBudget(max(1, (budget.default_bytes() if self.memory is None else self.memory) - taken))
 
     def report(self, *, to_stderr: bool = False) -> Report:
         """What says what became of each image; ``to_stderr``: standard output holds an image."""

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from nss.errors import ImageError, one_line
+from nss.files import png
 from nss.files.formats import FORMATS, Encoding, check_bits, choose
 from nss.files.output_file import InputFiles, place, sync
 from nss.files.picture import Picture
@@ -89,11 +90,23 @@ def encode(picture: Picture, encoding: Encoding, name: str = "<standard output>"
 
 
 def _encode(picture: Picture, encoding: Encoding, file: IO[bytes], name: str) -> None:
+    """Raises as `encode` does."""
     format_ = encoding.of
     if picture.has_alpha and not format_.alpha:
         raise ValueError(f"{format_.name} holds no alpha; compose the picture on a background first")
     check_bits(encoding, 8 * picture.pixels.dtype.itemsize)
     _check_size(picture, encoding, name)
+    try:
+        if format_.name == "png":
+            png.write(picture, file, encoding.effort)
+        else:
+            _encode_by_pillow(picture, encoding, file)
+    except (ValueError, SyntaxError, RuntimeError) as error:
+        raise ImageError(f"{name}: {format_.name} could not be encoded: {one_line(error)}") from error
+
+
+def _encode_by_pillow(picture: Picture, encoding: Encoding, file: IO[bytes]) -> None:
+    format_ = encoding.of
     options = encoding.options()
     if picture.icc:
         options["icc_profile"] = picture.icc
@@ -102,12 +115,9 @@ def _encode(picture: Picture, encoding: Encoding, file: IO[bytes], name: str) ->
         options["exif"] = EXIF_PREFIX + picture.exif
     # not PIL.Image.save by extension, which would import every plugin
     importlib.import_module(f"PIL.{format_.plugin}")
-    try:
-        _as_image(picture.pixels).save(file, format_.pillow, **options)
-        if picture.exif and format_.name == "tiff":
-            add_exif(file, picture.exif)
-    except (ValueError, SyntaxError, RuntimeError) as error:
-        raise ImageError(f"{name}: {format_.name} could not be encoded: {one_line(error)}") from error
+    _as_image(picture.pixels).save(file, format_.pillow, **options)
+    if picture.exif and format_.name == "tiff":
+        add_exif(file, picture.exif)
 
 
 def _as_image(pixels: np.ndarray) -> Image.Image:

@@ -7,10 +7,12 @@ and never replaced. No file that the command reads is ever written, by whatever 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
@@ -21,12 +23,21 @@ from typing import IO, TypeAlias
 from nss.errors import ImageError, UsageError, one_line
 
 Fill: TypeAlias = Callable[[IO[bytes]], None]
+Announce: TypeAlias = Callable[[Path, tuple[int, int]], object]
+"""Takes a name, and device and inode of the file that is about to get it if it is free."""
 
 _LINKS = 40
 """So many links one behind the other Linux follows, too."""
 
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 """Where the open descriptors of a process have names."""
+
+
+_mark = ""
+_unfinished: dict[str, _Directory] = {}
+"""The temporary files of this process that have not got their names, and where each is."""
+_is_abandoned = False
+_announce: Announce | None = None
 
 
 class ExistsError(ImageError):
@@ -118,24 +129,68 @@ def place(
         return target
     file = _link_target(target) if overwrite else target
     # independent of the target's name, which may be as long as the file system allows
-    temporary = f".nss-{secrets.token_hex(8)}.tmp"
+    temporary = f".nss-{_mark}{secrets.token_hex(8)}.tmp"
     try:
         with _Directory(file.parent) as directory:
             try:
-                with directory.create(temporary) as sink:
+                with _create(directory, temporary) as sink:
                     fill(sink)
+                    status = os.fstat(sink.fileno())
                 if directory.is_gone():
                     raise ImageError(f"{target}: the directory {file.parent} was moved or removed meanwhile")
                 if not overwrite:
-                    return _take_first_free(directory, temporary, chain([target], alternatives or ()))
+                    return _take_first_free(directory, temporary, chain([target], alternatives or ()), status)
                 if is_special(file):  # since it was looked at
                     raise ImageError(f"{target}: is no regular file any more; it was not replaced")
                 directory.replace(temporary, file.name)
                 return target
             finally:
                 directory.remove(temporary)
+                _unfinished.pop(temporary, None)
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+def mark_temporaries(mark: str, announce: Announce) -> None:
+    """Let another process clear up after this one, if it is killed, by `clear_up`.
+
+    The names of temporary files begin with ``mark``, and ``announce`` is called before a file gets a name that is free.
+    """
+    global _mark, _announce
+    _mark, _announce = mark, announce
+
+
+def clear_up(target: Path, mark: str, announced: Iterable[tuple[Path, tuple[int, int]]]) -> None:
+    """Remove what a process that was killed while it wrote ``target`` has left: half a file, or a whole one of which
+    nobody has heard, and which would be taken for somebody else's when it is made again.
+    """
+    for path, identity in announced:  # first, as long as no other file can have got the number
+        with suppress(OSError, ValueError):
+            status = path.lstat()
+            if (status.st_dev, status.st_ino) == identity:
+                path.unlink()
+    with suppress(OSError, ValueError):
+        for folder in {target.parent, _link_target(target).parent}:
+            with os.scandir(folder) as entries:
+                names = [entry.path for entry in entries if entry.name.startswith(f".nss-{mark}")]
+            for name in names:
+                with suppress(OSError):
+                    os.unlink(name)  # noqa: PTH108
+
+
+def abandon() -> None:
+    """Remove the temporary files that other threads are in the middle of: for a process that is about to end at once.
+
+    No further one is made.
+    """
+    global _is_abandoned
+    _is_abandoned = True
+    for pause_s in (0.01, 0):  # for one that was just being made; a lock could be held for as long as a disk hangs
+        for name, directory in list(_unfinished.items()):
+            directory.remove(name)
+        if not _unfinished:
+            return
+        time.sleep(pause_s)
 
 
 def is_special(target: Path) -> bool:
@@ -256,10 +311,21 @@ class _Directory:
         return name if self._descriptor is not None else os.path.join(self._path, name)  # noqa: PTH118
 
 
-def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path]) -> Path:
+def _create(directory: _Directory, temporary: str) -> IO[bytes]:
+    _unfinished[temporary] = directory
+    file = directory.create(temporary)
+    if _is_abandoned:
+        file.close()
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+    return file
+
+
+def _take_first_free(directory: _Directory, temporary: str, names: Iterable[Path], status: os.stat_result) -> Path:
     first = None
     for path in names:
         first = first or path
+        if _announce is not None:
+            _announce(path, (status.st_dev, status.st_ino))
         try:
             directory.take(temporary, path.name)
         except FileExistsError:

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from nss.errors import ImageError, one_line
+from nss.files import deflate, png_check
 from nss.files.formats import Encoding
 from nss.files.picture import Picture
 from nss.files.tiff_exif import EXIF_PREFIX
@@ -67,23 +68,58 @@ def verify_file(file: IO[bytes], picture: Picture, encoding: Encoding, name: str
     Raises:
         ImageError: the file does not decode, or holds something else.
     """
+    if encoding.format == "png" and _is_verified_png(file, picture, encoding, name):
+        return
     file.seek(0)
     image = _decode(file, encoding, name)
-    if image.size != picture.pixels.shape[1::-1]:
-        height, width = picture.pixels.shape[:2]
-        raise _differs(name, f"{image.size[0]} x {image.size[1]} pixels were read for {width} x {height}")
     # WebP and AVIF may have no greyscale, and leave the alpha channel out where all is opaque
-    possible = {_mode(picture)} | ({"RGB"} if encoding.format in ("webp", "avif") else set())
-    if image.mode not in possible:
-        raise _differs(name, f"pixels of {image.mode} were read for {_mode(picture)}")
+    others = {"RGB"} if encoding.format in ("webp", "avif") else set()
+    _check_size_and_mode(image.size, image.mode, picture, others, name)
     if encoding.lossless:
         if any(not np.array_equal(pixels, reference) for pixels, reference in _strips(image, picture)):
             raise _differs(name, "pixels differ")
     elif fault := _lossy_fault(image, picture, encoding):
         raise _differs(name, fault)
-    if image.info.get("icc_profile") != picture.icc:
+    own = _TIFF_LAYOUT if image.format == "TIFF" else frozenset()
+    _check_profile_and_exif(image.info.get("icc_profile"), image.getexif(), picture, own, name)
+
+
+def _is_verified_png(file: IO[bytes], picture: Picture, encoding: Encoding, name: str) -> bool:
+    """Whether the file is of a kind that `png_check` knows, and then holds the picture; raises as `verify_file`."""
+    from PIL import Image
+
+    try:
+        png = png_check.read(file)
+        if png is None:
+            return False
+        _check_size_and_mode((png.width, png.height), png.mode, picture, set(), name)
+        inflater = deflate.reader_beside(deflate.compressor(encoding.effort).library)
+        if not png_check.holds(file, png, picture.pixels, inflater):
+            raise _differs(name, "pixels differ")
+    except png_check.DamagedError as error:
+        raise _differs(name, f"it does not decode ({error})") from error
+    exif = Image.Exif()
+    if png.exif is not None:
+        exif.load(EXIF_PREFIX + png.exif)
+    _check_profile_and_exif(png.icc, exif, picture, frozenset(), name)
+    return True
+
+
+def _check_size_and_mode(size: tuple[int, int], mode: str, picture: Picture, other_modes: set[str], name: str) -> None:
+    if size != picture.pixels.shape[1::-1]:
+        height, width = picture.pixels.shape[:2]
+        raise _differs(name, f"{size[0]} x {size[1]} pixels were read for {width} x {height}")
+    if mode not in {_mode(picture)} | other_modes:
+        raise _differs(name, f"pixels of {mode} were read for {_mode(picture)}")
+
+
+def _check_profile_and_exif(
+    icc: bytes | None, exif: Image.Exif, picture: Picture, own: frozenset[int], name: str
+) -> None:
+    """``own``: tags that are the format's, not the photo's."""
+    if icc != picture.icc:
         raise _differs(name, "the ICC profile differs")
-    if not _same_exif(image, picture.exif):
+    if not _same_exif(exif, picture.exif, own):
         raise _differs(name, "the EXIF differs")
 
 
@@ -220,14 +256,13 @@ def _mode(picture: Picture) -> str:
     return "RGBA" if picture.has_alpha else "RGB"
 
 
-def _same_exif(image: Image.Image, block: bytes | None) -> bool:
-    """Whether the image has the tags of the block with their values, no others, and no orientation."""
-    from PIL import Image as PillowImage
+def _same_exif(exif: Image.Exif, block: bytes | None, own: frozenset[int]) -> bool:
+    """Whether there are the tags of the block with their values, no others but ``own``, and no orientation."""
+    from PIL import Image
 
-    reference, exif = PillowImage.Exif(), image.getexif()
+    reference = Image.Exif()
     if block is not None:
         reference.load(EXIF_PREFIX + block)
-    own = _TIFF_LAYOUT if image.format == "TIFF" else frozenset()
     return _ORIENTATION not in exif and _tags(exif, own) == _tags(reference, own)
 
 

@@ -15,20 +15,15 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from itertools import count
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from nss.pipeline.busy import Busy
+from nss.pipeline.events import WAIT_S, Events
 from nss.pipeline.lanes import AnyLane, LaneLostError, Pending
 from nss.pipeline.parts import Stages
 from nss.pipeline.photo_in_work import PhotoInWork, result_of
 from nss.pipeline.stop import Stop
-
-WAIT_S = 0.2
-"""How long the calling thread waits at a time; on Windows signals are handled only in between."""
-
 
 _InFlight = deque[tuple[PhotoInWork, Pending[Any] | None]]
 """What a lane has in flight; the last one may be still to be submitted."""
@@ -47,7 +42,7 @@ class Run:
 
         self._lock = threading.Lock()
         self._room, self._work, self._entry = (threading.Condition(self._lock) for _ in range(3))
-        self._events: SimpleQueue[None] = SimpleQueue()
+        self._events = Events()
 
         self._to_load: deque[PhotoInWork] = deque()
         self._early: dict[int, PhotoInWork] = {}  # loaded before their turn
@@ -83,7 +78,7 @@ class Run:
                 elif self._is_over():
                     return
                 else:
-                    self._wait()
+                    self._events.wait()
         finally:
             self._end()
 
@@ -111,7 +106,7 @@ class Run:
             return self._done.pop(self._next_told - 1)
 
     def _told(self) -> None:
-        self._forget_events()
+        self._events.forget()
         with self._lock:
             self._given_out -= 1
             self._stop.in_hand -= 1
@@ -129,17 +124,6 @@ class Run:
                 raise self._jobs_failure
             return True
 
-    def _wait(self) -> None:
-        with suppress(Empty):
-            self._events.get(timeout=WAIT_S)
-        self._forget_events()
-
-    def _forget_events(self) -> None:
-        """What they tell of is looked at next."""
-        with suppress(Empty):
-            while True:
-                self._events.get_nowait()
-
     def _end(self) -> None:
         """Begin nothing more, and wait for what may not be left half done: whatever signals come meanwhile."""
         while True:
@@ -152,7 +136,7 @@ class Run:
                 for lane in self._stages.lanes if self._calls else ():
                     lane.interrupt()
                 while self._calls:
-                    self._wait()
+                    self._events.wait()
                 return
             except BaseException as another:
                 if isinstance(another, Exception):
@@ -194,7 +178,7 @@ class Run:
             failure = error
         with self._lock:
             self._has_all, self._jobs_failure = True, failure
-        self._events.put(None)
+        self._events.tell()
 
     @property
     def _is_closed(self) -> bool:
@@ -295,6 +279,8 @@ class Run:
             photo.release()
         with self._lock:
             self._calls -= 1
+            if self._ended:  # nobody asks for the next
+                photo.release()
             self._be_done(photo)
 
     def _be_done(self, photo: PhotoInWork) -> None:
@@ -302,7 +288,7 @@ class Run:
         self._behind -= 1
         self._done[photo.index] = photo
         self._entry.notify_all()
-        self._events.put(None)
+        self._events.tell()
 
     # the thread of a lane
 
@@ -318,7 +304,7 @@ class Run:
                     self.busy.end(lane)
                 with self._lock:
                     self._calls -= 1
-                self._events.put(None)
+                self._events.tell()
         for photo, _ in in_flight:
             photo.release()
 
@@ -404,6 +390,6 @@ class Run:
             except BaseException as error:  # of the pipeline itself: the caller would wait for ever
                 with self._lock:
                     self._failure, self._ended = error, True
-                self._events.put(None)
+                self._events.tell()
 
         threading.Thread(target=guarded, name=f"nss-pipeline-{name}", daemon=True).start()

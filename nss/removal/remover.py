@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -20,123 +18,25 @@ from nss.cutouts.run_info import RunInfo
 from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
 from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
-from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
 from nss.models import resolve, run_times
 from nss.models.adapter_memory import remember_adapters
 from nss.notices import Notices, Notify
-from nss.photos import image_io
 from nss.photos.image_io import Photo
 from nss.photos.image_size import MAX_PIXELS
 from nss.photos.source import Source
 from nss.pipeline.lanes import Pending
-from nss.pipes import OneTimeFile
-from nss.removal import adapters, photo_input, preprocess
+from nss.removal import adapters, photo_input
 from nss.removal.adapters import Device
+from nss.removal.given_mask import check_settings, with_settings
+from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
 from nss.removal.lanes import Begin, NetworkLane
 from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, Output
 from nss.removal.networks import Networks, open_auto
 from nss.removal.photo_input import PhotoInput
-from nss.timing import Milliseconds, stage
-
-SHAPE_SLACK = 0.01
-"""How far the sides of a given mask may be from the photo's in their proportion."""
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedPhoto:
-    """A photo before the network: what ``Remover.prepare`` gives and ``Remover.infer`` takes.
-
-    Attributes:
-        network_input: None where the GPU makes it of the photo.
-        times: of the stages so far, in milliseconds.
-        refinement: what will be done to the mask.
-        mask_bits: the depth in which its levels are wanted, 8 or 16, where the GPU can make them; else None.
-    """
-
-    photo: Photo
-    network_input: np.ndarray | None
-    times: Mapping[str, float]
-    refinement: Refinement | None = None
-    mask_bits: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "times", Milliseconds(self.times))
-
-
-@dataclass(frozen=True, eq=False)
-class InferredMask:
-    """A photo after the network, with its mask at the network's size: what ``Remover.finish`` takes.
-
-    Attributes:
-        levels: the mask's at the photo's size, uint8 or uint16 HxW, where the GPU has made them.
-        refinement: what was done to the mask before its levels were made.
-    """
-
-    photo: Photo
-    raw: np.ndarray
-    notes: tuple[str, ...]
-    info: RunInfo
-    levels: np.ndarray | None = None
-    refinement: Refinement | None = None
-
-
-def apply_mask(
-    image: Source | Photo,
-    mask: Source,
-    name: str | None = None,
-    *,
-    refinement: Refinement | None = None,
-    composition: Composition | None = None,
-    max_pixels: int = MAX_PIXELS,
-) -> Cutout:
-    """A cut-out with a mask that exists already; no network runs.
-
-    Args:
-        image: the photo, as :meth:`Remover.remove` takes it.
-        mask: a greyscale image of 8 or 16 bits, or an earlier cut-out, whose alpha is taken. One of another size but
-            the photo's shape (to 1 %) is resampled, and that is noted. An array as `nss.photos.pixel_arrays.as_mask`
-            takes it.
-        name: what to call the photo in an error, where it has no path.
-        refinement: what is done to the mask; nothing by default.
-        composition: what the cut-out shows; the photo with the mask as straight alpha by default.
-        max_pixels: how many the photo, or the mask, may have; 300 megapixels by default.
-
-    Raises:
-        ImageError: one of the two cannot be read, or the mask has another shape.
-    """
-    times: dict[str, float] = {}
-    with stage(times, "decode"):
-        photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=max_pixels)
-        pixels = image_io.load_mask(mask, max_pixels=max_pixels)
-    notes = photo.notes
-    if pixels.shape != photo.size:
-        (height, width), (own_height, own_width) = photo.size, pixels.shape
-        if abs(height * own_width / (width * own_height) - 1) > SHAPE_SLACK:
-            raise ImageError(
-                f"{photo.name}: is {width} x {height}, and its mask {own_width} x {own_height}; "
-                "give a mask of the photo's shape"
-            )
-        notes = (*notes, f"the mask was resampled from {own_width} x {own_height}")
-        photo_mask = PhotoMask.enlarged(pixels, photo.size)
-    else:
-        photo_mask = PhotoMask.of_array(pixels)
-    info = RunInfo(
-        model=None,
-        model_sha256=None,
-        backend=None,
-        device=None,
-        precision=None,
-        mask=Path(mask) if isinstance(mask, (str, os.PathLike)) else None,
-        milliseconds=times,
-        mask_sha256=mask.sha256 if isinstance(mask, OneTimeFile) else None,
-    )
-    nothing_found = sanity.nothing_found(photo_mask, photo.alpha)
-    return _with_settings(
-        _cutout(photo_mask, photo, notes=notes, info=info, nothing=nothing_found), refinement, composition
-    )
+from nss.timing import stage
 
 
 class Remover:
@@ -237,8 +137,7 @@ class Remover:
         self._run_times = run_times.Recorder(self.model)
         self._has_run = False
         self._storing: threading.Thread | None = None
-        self._stretch = stretch
-        self._max_pixels = max_pixels
+        self._host_stages = HostStages(self._network.interface, max_pixels, stretch)
         self._gate = engine.Gate(_closed_error)
 
     @property
@@ -264,13 +163,13 @@ class Remover:
             ImageError: the image cannot be read, or the network gave no usable mask for it.
             UsageError: the remover is closed.
         """
-        _check_settings(refinement, composition)
+        check_settings(refinement, composition)
         with self._gate.entered():
             bits = (composition or Composition()).level_bits
             prepared = self.prepare(image, refinement=refinement, mask_bits=bits)
             cutout = self.finish(self.infer(prepared))
         self._begin_storing()
-        return _with_settings(cutout, refinement, composition)
+        return with_settings(cutout, refinement, composition)
 
     def map(
         self,
@@ -302,12 +201,12 @@ class Remover:
         Raises:
             UsageError: the arguments are wrong.
         """
-        _check_settings(refinement, composition)
+        check_settings(refinement, composition)
         bits = (composition or Composition()).level_bits
         prepare = partial(self.prepare, refinement=refinement, mask_bits=bits)
 
         def finish(_: AnySource, inferred: InferredMask) -> Cutout:
-            cutout = _with_settings(self.finish(inferred), refinement, composition)
+            cutout = with_settings(self.finish(inferred), refinement, composition)
             self._begin_storing()
             return cutout
 
@@ -319,7 +218,7 @@ class Remover:
             jobs=jobs,
             ordered=ordered,
             memory=memory,
-            max_pixels=self._max_pixels,
+            max_pixels=self._host_stages.max_pixels,
         )
 
     def _begin_storing(self) -> None:
@@ -345,18 +244,14 @@ class Remover:
             refinement: what will be done to the mask, by `Cutout.refined`: the GPU then has done it already.
             mask_bits: the depth in which only the mask's levels will be asked for, 8 or 16; None where more is.
         """
-        times: dict[str, float] = {}
         with self._gate.entered():
-            with stage(times, "decode"):
-                photo = image if isinstance(image, Photo) else image_io.load(image, name, max_pixels=self._max_pixels)
-            times["load_model"] = 0.0
-            with stage(times, "preprocess"):
-                network_input, interface = None, self._network.interface
-                if photo_input.takes_photos(self._network.session, self._image_backend):
-                    preprocess.input_size(photo.rgb, interface, photo.name)
-                else:
-                    network_input = preprocess.prepare(photo.rgb, interface, photo.alpha, photo.name)
-        return PreparedPhoto(photo, network_input, times, refinement, None if self._stretch else mask_bits)
+            return self._host_stages.prepare(
+                image,
+                name,
+                makes_input=not photo_input.takes_photos(self._network.session, self._image_backend),
+                refinement=refinement,
+                mask_bits=mask_bits,
+            )
 
     def infer(self, prepared: PreparedPhoto) -> InferredMask:
         """The second third: the network. Runs of several threads take turns.
@@ -418,21 +313,23 @@ class Remover:
             model_config=self._network.resolved_interface.as_json(),
             stages=output.places,
         )
-        return InferredMask(prepared.photo, raw, output.notes, info, output.levels, prepared.refinement)
+        notes = (*output.notes, *self._range_notes(raw))
+        return InferredMask(prepared.photo, raw, notes, info, output.levels, prepared.refinement)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The last third: the mask at the photo's size, which is made when it is asked for."""
-        photo, raw = inferred.photo, inferred.raw
-        times: dict[str, float] = {}
-        with stage(times, "postprocess"):
-            notes = (*photo.notes, *inferred.notes)
-            if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
-                notes = (*notes, f"the model's output is no mask in 0..1; clipped{self._forget_trial()}")
-            mask = PhotoMask.enlarged(
-                raw, photo.size, self._stretch, alpha=inferred.levels, refinement=inferred.refinement
-            )
-            nothing = sanity.nothing_found(mask, photo.alpha)
-        return _cutout(mask, photo, notes=notes, info=inferred.info.timed(times), nothing=nothing)
+        return self._host_stages.finish(inferred)
+
+    @property
+    def host_stages(self) -> HostStages:
+        """What ``prepare`` and ``finish`` do, for another process to do it."""
+        return self._host_stages
+
+    def _range_notes(self, raw: np.ndarray) -> tuple[str, ...]:
+        """What there is to say where a mask is none by its values; the trial that promised one is forgotten."""
+        if raw.min() < -sanity.SLACK or raw.max() > 1 + sanity.SLACK:
+            return (f"the model's output is no mask in 0..1; clipped{self._forget_trial()}",)
+        return ()
 
     def _forget_trial(self) -> str:
         """Forget the trial that showed a mask in 0..1; the words on that, "" where there was none."""
@@ -493,33 +390,5 @@ def _is_prepared(loaded: object) -> bool:
     return isinstance(loaded, PreparedPhoto)
 
 
-def _check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
-    """Raise UsageError where one of them is something else."""
-    for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
-        if value is not None and not isinstance(value, kind):
-            raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
-
-
-def _with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:
-    _check_settings(refinement, composition)
-    return replace(cutout.refined(refinement) if refinement else cutout, composition=composition)
-
-
 def _closed_error() -> UsageError:
     return UsageError("this Remover is closed; make a new one")
-
-
-def _cutout(mask: PhotoMask, photo: Photo, *, notes: tuple[str, ...], info: RunInfo, nothing: str | None) -> Cutout:
-    """``nothing``: the note on a mask in which nothing is found."""
-    return Cutout(
-        photo_mask=mask,
-        rgb=photo.rgb,
-        own_alpha=photo.alpha,
-        icc=photo.icc,
-        path=photo.path,
-        notes=(*notes, nothing) if nothing else notes,
-        info=info,
-        exif=photo.exif,
-        sha256=photo.sha256,
-        nothing_found=nothing is not None,
-    )

@@ -26,7 +26,7 @@ FORBIDDEN = {
 GPU_ROOMS = ("program", "lowering", "kernels", "plan", "device", "images", "run")
 """Rooms of ``engine.gpu`` in order: each imports only those before it, and itself. Planning imports no device."""
 
-HEAVY = ("numpy", "onnx", "wgpu", "PIL", "onnxruntime", "huggingface_hub")
+HEAVY = ("numpy", "onnx", "wgpu", "PIL", "onnxruntime", "huggingface_hub", "isal", "zlib_ng")
 
 
 def breaches(room: str) -> list[str]:

@@ -24,6 +24,12 @@ ALONE_BYTES = 1 << 20
 THREADS = 4
 """That copy at the most, the caller included: more meet at the memory's own limit."""
 
+
+def _threads() -> int:
+    """Half of the cores at the most: on two, the other is seldom idle, and waiting for it takes longer than copying."""
+    return max(1, min(THREADS, available_cores() // 2))
+
+
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
 
@@ -37,9 +43,9 @@ in_child(_forget)
 
 
 def _helpers() -> ThreadPoolExecutor | None:
-    """The threads beside the caller; None on one core."""
+    """The threads beside the caller, or None."""
     global _pool
-    count = min(THREADS, available_cores()) - 1
+    count = _threads() - 1
     with _pool_lock:
         if _pool is None and count > 0:
             _pool = ThreadPoolExecutor(count, "nss-copy")
@@ -64,7 +70,7 @@ def _each(destination: np.ndarray | None, source: np.ndarray, infinite: bool | N
     helpers = _helpers() if source.nbytes > ALONE_BYTES else None
     if helpers is None:
         return _part(destination, source, infinite)
-    count = min(THREADS, available_cores())
+    count = _threads()
     bounds = [len(source) * index // count for index in range(count + 1)]
     parts = [
         (None if destination is None else destination[first:end], source[first:end], infinite)

@@ -16,13 +16,12 @@ from engine.gpu.device.base import BoundCommand
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.device import Device
 from engine.gpu.plan.limits import check_needs, staged
-from engine.gpu.program.tensor import NUMPY_TYPES, storage_array
-from engine.gpu.run import copies
 from engine.gpu.run.around import Epilogue, Prologue
 from engine.gpu.run.layout import Layout, stored_bytes
 from engine.gpu.run.profile import command_seconds, run_seconds
 from engine.gpu.run.slots import Run, Slot, Slots
 from engine.gpu.run.submissions import SUBMISSION_SECONDS, Submissions
+from engine.gpu.run.transfers import read, write
 from engine.kernel_time import KernelTime
 
 Observer = Callable[[str, str, float], None]
@@ -154,7 +153,7 @@ class GpuExecutor:
             start = time.perf_counter()
             memory = slot.reserve(layout.upload_bytes, layout.results_bytes)
             try:
-                finite = self._write(memory, layout, inputs, allow_nan=allow_nan)
+                finite = write(memory, layout, self._inputs, inputs, allow_nan=allow_nan, half=self._half)
             except InputError:
                 state = "free"
                 raise
@@ -254,7 +253,7 @@ class GpuExecutor:
 
         def take(memory: np.ndarray) -> list[np.ndarray]:
             taking = time.perf_counter()
-            arrays = self._results(memory, layout)
+            arrays = read(memory, layout)
             stages["download"] = time.perf_counter() - taking
             self.stages = {name: seconds * 1e3 for name, seconds in stages.items()}
             return arrays
@@ -347,49 +346,6 @@ class GpuExecutor:
             last=epilogue.commands if epilogue else (),
         )
 
-    def _write(
-        self, memory: np.ndarray, layout: Layout, inputs: Sequence[np.ndarray | None], *, allow_nan: bool
-    ) -> bool:
-        """Write what goes up into mapped memory; whether all inputs are finite, where the model is float16."""
-        finite = True
-        for number, (place, array) in enumerate(zip(self._inputs, inputs, strict=True)):
-            if array is not None:
-                offset = layout.offsets.get(number)
-                target = None if offset is None else memory[offset : offset + stored_bytes(place)]
-                finite = self._write_input(target, place, array, allow_nan=allow_nan) and finite
-        for offset, upload in layout.other_offsets:
-            data = np.ascontiguousarray(upload.array).reshape(-1).view(np.uint8)
-            copies.copy(memory[offset : offset + data.nbytes], data)
-        return finite
-
-    def _write_input(
-        self, target: np.ndarray | None, place: TensorPlace, array: np.ndarray, *, allow_nan: bool
-    ) -> bool:
-        """Write one input, of which nothing goes up where ``target`` is None; whether it is finite, as above."""
-        is_looked_at = array.dtype.kind == "f" and (self._half or not allow_nan)
-        nan, finite = False, True
-        stored = array if target is None else storage_array(array, place.storage, f"input '{place.name}'")
-        if is_looked_at:
-            own = target.view(array.dtype) if target is not None and stored is array else None
-            flat = np.ascontiguousarray(array).reshape(-1)
-            nan, finite = copies.copy_looking_for_nan(own, flat, infinite=self._half)
-        if target is not None and not (is_looked_at and stored is array):
-            flat = np.ascontiguousarray(stored).reshape(-1)
-            copies.copy(target.view(flat.dtype), flat)
-        if nan and not allow_nan:
-            raise InputError(f"input '{place.name}' holds NaN")
-        return finite
-
-    def _results(self, memory: np.ndarray, layout: Layout) -> list[np.ndarray]:
-        """The outputs and what the epilogue reads, copied out of mapped memory."""
-        results = []
-        for place, offset in layout.output_offsets:
-            raw = memory[offset : offset + stored_bytes(place)].view(NUMPY_TYPES[place.storage]).reshape(place.shape)
-            dtype = np.dtype(place.dtype)
-            results.append(_copied(raw) if raw.dtype == dtype else _as_model_type(raw, dtype))
-        results += [_copied(memory[offset : offset + read.nbytes]) for offset, read in layout.read_offsets]
-        return results
-
     def _buffer(self, place: TensorPlace) -> Any:
         assert place.buffer is not None
         return self._buffers[place.buffer]
@@ -412,17 +368,6 @@ class GpuExecutor:
         self._commands, self._recorded = [], None
         self.device.free([*self._buffers, self._marker])
         self._buffers, self._marker = [], None
-
-
-def _copied(raw: np.ndarray) -> np.ndarray:
-    array = np.empty(raw.shape, raw.dtype)
-    copies.copy(array.reshape(-1), raw.reshape(-1))
-    return array
-
-
-def _as_model_type(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return raw != 0 if dtype == np.bool_ else raw.astype(dtype, copy=False)
 
 
 def _total(places: Sequence[TensorPlace]) -> int:

@@ -33,24 +33,21 @@ class Slot:
         self._results: Any = None
         self._memory: np.ndarray | None = None
         self._mappings: tuple[Any, Any] = (None, None)
+        self._room = [0, 0]
         self._read = 0
-
-    @property
-    def nbytes(self) -> int:
-        """What both buffers hold."""
-        return sum(buffer.size for buffer in (self._upload, self._results) if buffer is not None)
 
     def reserve(self, upload: int, results: int) -> np.ndarray:
         """Room for that many bytes of each, and the mapped memory, uint8, of what goes up. For a free slot."""
         device = self._device
-        if self._results is None or self._results.size < results:
+        if self._results is None or self._room[1] < results:
             device.free([self._results])
             self._results = None
-            self._results = device.buffer(max(results, 8), "MAP_READ|COPY_DST", "results")
-        if self._memory is None or len(self._memory) < upload:
+            self._room[1] = max(results, 8)
+            self._results = device.buffer(self._room[1], "MAP_READ|COPY_DST", "results")
+        if self._memory is None or self._room[0] < upload:
             device.free([self._upload])
             self._upload = self._memory = None
-            nbytes = max(upload, 8)
+            nbytes = self._room[0] = max(upload, 8)
             with device.guarded("mapping what goes up"):
                 self._upload = device.buffer(nbytes, "MAP_WRITE|COPY_SRC", "inputs", mapped=True)
                 self._memory = device.mapped(self._upload, "WRITE", nbytes)
@@ -66,7 +63,7 @@ class Slot:
         """Ask for both buffers, once what was submitted has used them. The caller holds the device."""
         self._read = max(nbytes, 8)
         results = self._device.map(self._results, "READ", self._read)
-        self._mappings = results, self._device.map(self._upload, "WRITE", self._upload.size)
+        self._mappings = results, self._device.map(self._upload, "WRITE", self._room[0])
 
     def wait(self) -> bool:
         """Wait until the results are there; whether they were not there yet."""
@@ -86,7 +83,7 @@ class Slot:
         device.wait(self._mappings[1], "running the model")
         with device.guarded("running the model"):
             device.unmap(self._results)
-            self._memory = device.mapped(self._upload, "WRITE", self._upload.size)
+            self._memory = device.mapped(self._upload, "WRITE", self._room[0])
 
     def close(self) -> None:
         """Free both buffers, whatever they are used for."""

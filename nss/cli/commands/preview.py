@@ -9,17 +9,14 @@ import typer
 from nss.cli import cutout_options as options
 from nss.cli import interface_options
 from nss.cli import option_groups as groups
-from nss.cli.cutout_run import CutoutRun, OutputFiles, input_files
+from nss.cli.cutout_run import CutoutRun, input_files
 from nss.cli.grouped import grouped
 from nss.cli.help_sections import COMMON
 from nss.cli.option_groups import BatchOptions, EncodingOptions, MaskSource
 from nss.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from nss.batch.planning import Job
-    from nss.cutouts.compose import ComposedPicture, Composition, Cutout
+    from nss.cutouts.compose import Composition
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
 
@@ -72,7 +69,7 @@ def preview(
     With --background the cut-out on that background too. It takes what remove takes, but for what no sheet shows.
     """
     from nss.batch import planning
-    from nss.cutouts.preview import sheet
+    from nss.batch.outputs import OutputFiles, SheetWriter
 
     source = source.described(model_config)
     plan = batch.plan(inputs, output, suffix=".preview" + encoding.suffix)
@@ -81,19 +78,12 @@ def preview(
     file_encoding = encoding.encoding(plan[0].explicit_target if len(plan) == 1 else None)
     input_paths = input_files(plan, source, composition.background)
     planning.refuse_inputs(plan, input_paths)
-    files = OutputFiles(file_encoding, input_paths, batch)
-
-    def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
-        composed = sheet(cutout, size, composition)
-        with cutout.timed("encode"):
-            file = files.write(job, composed.picture)
-        return None if file is None else (composed, file)
-
+    files = OutputFiles(file_encoding, input_paths, batch.exists)
     run = CutoutRun(
         plan=plan,
         source=source,
         refinement=refinement,
-        write=write,
+        write=SheetWriter(files, size, composition),
         inputs=input_paths,
         batch=batch,
         report=batch.report(),

@@ -10,7 +10,7 @@ import typer
 from nss.cli import cutout_options as options
 from nss.cli import interface_options
 from nss.cli import option_groups as groups
-from nss.cli.cutout_run import CutoutRun, OutputFiles, input_files
+from nss.cli.cutout_run import CutoutRun, input_files
 from nss.cli.grouped import grouped
 from nss.cli.help_sections import COMMON
 from nss.cli.option_groups import BatchOptions, EncodingOptions, MaskSource
@@ -19,10 +19,7 @@ from nss.cli.terminal import standard_output_is_closed
 from nss.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from nss.batch.planning import Job
-    from nss.cutouts.compose import ComposedPicture, Composition, Cutout
+    from nss.cutouts.compose import Composition
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
 
@@ -61,7 +58,8 @@ def remove(
     Lengths are in pixels of the photo. Nothing is done that is not asked for: by default the colours are those of the
     photo.
     """
-    from nss.batch import planning, sidecars
+    from nss.batch import planning
+    from nss.batch.outputs import CutoutWriter, OutputFiles
     from nss.files import formats
     from nss.pipeline.photo_bytes import finishing_bytes
 
@@ -75,33 +73,12 @@ def remove(
         _check_piped(batch.as_json, batch.sidecar)
     input_paths = input_files(plan, source, composition.background)
     planning.refuse_inputs(plan, input_paths, sidecar=batch.sidecar)
-    files = OutputFiles(file_encoding, input_paths, batch)
-
-    def write(job: Job, cutout: Cutout) -> tuple[ComposedPicture, bytes | Path] | None:
-        composed = cutout.composed(composition, opaque=not file_encoding.has_alpha)
-        with cutout.timed("encode"):
-            file = files.write(job, composed.picture)
-        if file is None:
-            return None
-        if batch.sidecar and not isinstance(file, bytes):
-            sidecars.write(
-                target=file,
-                source=job.source,
-                cutout=cutout,
-                refinement=refinement,
-                composition=composition,
-                encoding=file_encoding,
-                notes=[in_options(note) for note in cutout.notes],
-                inputs=input_paths,
-                overwrite=batch.exists == "overwrite",
-            )
-        return composed, file
-
+    files = OutputFiles(file_encoding, input_paths, batch.exists, batch.sidecar)
     run = CutoutRun(
         plan=plan,
         source=source,
         refinement=refinement,
-        write=write,
+        write=CutoutWriter(files, refinement, composition, in_options),
         inputs=input_paths,
         batch=batch,
         report=batch.report(to_stderr=piped),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
     from nss.pipeline.stop import Stop
-    from nss.removal.remover import InferredMask, PreparedPhoto
+    from nss.removal.host_stages import InferredMask, PreparedPhoto
 
 
 class FramesIn(StrEnum):

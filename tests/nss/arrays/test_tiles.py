@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nss.arrays.tiles import bands, map_tiles, parallel, tiles
+import engine
+from nss.arrays.tiles import bands, in_order, map_tiles, parallel, tiles
 from tests.nss import cores
 
 
@@ -176,3 +177,53 @@ def test_bands_cover_once_from_the_top(height: int, width: int, pixels: int) -> 
     rows = list(bands((height, width), pixels))
     assert [row for span in rows for row in range(span.start, span.stop)] == list(range(height))
     assert all((span.stop - span.start) * width <= max(pixels, width) for span in rows)
+
+
+def test_results_come_in_order_and_not_far_ahead() -> None:
+    begun: list[int] = []
+    most = 2 * engine.available_cores() + 1
+
+    def square(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    for number, result in enumerate(in_order(square, range(200))):
+        assert result == number * number
+        assert len(begun) <= number + most
+    assert sorted(begun) == list(range(200))
+
+
+@pytest.mark.parametrize("number", cores.CORES)
+def test_results_in_order_within_other_work_are_of_the_thread_that_has_it(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores.use(number, monkeypatch)
+    threads: list[tuple[int, ...]] = []
+
+    def outer(_: int) -> None:
+        inner = in_order(lambda _: threading.get_ident(), range(5))
+        threads.append((threading.get_ident(), *inner))
+
+    parallel(outer, range(6))
+    assert [len(set(identities)) for identities in threads] == [1] * 6
+    assert list(in_order(lambda item: -item, range(40))) == [-item for item in range(40)]
+
+
+def test_an_error_comes_in_its_turn_and_what_waits_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    results = in_order(work, range(1000))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    results = in_order(work, range(1000))
+    next(results)
+    results.close()
+    assert len(begun) < 100

@@ -257,7 +257,7 @@ def test_bytes_are_verified_and_say_what_is_wrong(soft: Cutout, monkeypatch: pyt
     assert Image.open(io.BytesIO(soft.to_bytes())).format == "PNG"
     with pytest.raises(UsageError, match='"gif": one of png, webp'):
         soft.to_bytes("gif")
-    monkeypatch.setattr("nss.files.export._as_image", lambda _: Image.new("RGBA", (60, 40)))
+    monkeypatch.setattr("nss.files.png.write", lambda _, file, __: Image.new("RGBA", (60, 40)).save(file, "PNG"))
     with pytest.raises(ImageError, match="<cutout>: the written file was not what it should be"):
         soft.to_bytes()
 

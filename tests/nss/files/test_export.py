@@ -10,14 +10,14 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from nss.errors import ImageError, NssError, UsageError
-from nss.files import export
+from nss.files import export, png
 from nss.files.formats import FORMATS, Encoding
 from nss.files.output_file import InputFiles
 from nss.files.picture import Picture
@@ -108,7 +108,7 @@ def test_file_systems_without_hard_links(
     ],
     ids=["disk full", "disk error", "Ctrl-C", "memory"],
 )
-@pytest.mark.parametrize("where", ["Image.save", "os.fsync", "verify_file"])
+@pytest.mark.parametrize("where", ["png.write", "os.fsync", "verify_file"])
 def test_nothing_is_left_by_a_failure(
     rgba: np.ndarray,
     tmp_path: Path,
@@ -123,7 +123,7 @@ def test_nothing_is_left_by_a_failure(
     if overwrite:
         target.write_bytes(b"precious")
     owner, name = {
-        "Image.save": (Image.Image, "save"),
+        "png.write": (png, "write"),
         "os.fsync": (os, "fsync"),
         "verify_file": (export, "verify_file"),
     }[where]
@@ -179,23 +179,21 @@ def test_a_write_that_the_system_cuts_short(
 def test_a_file_that_does_not_decode_to_what_was_meant_is_removed(
     rgba: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, listing: Callable[[Path], list[str]]
 ) -> None:
-    save = Image.Image.save
+    write_png = png.write
 
-    def save_wrongly(image: Image.Image, file: object, *arguments: object, **options: object) -> None:
-        pixels = np.asarray(image).copy()
+    def write_wrongly(picture: Picture, file: IO[bytes], effort: int | None) -> None:
+        pixels = picture.pixels.copy()
         if damage == "pixel":
             pixels[3, 4, 0] ^= 1
         elif damage == "alpha":
             pixels[3, 4, 3] ^= 1
         elif damage == "size":
             pixels = pixels[:-1]
-        elif damage == "profile":
-            options["icc_profile"] = None
-        save(Image.fromarray(pixels), file, *arguments, **options)
+        write_png(Picture(pixels, None if damage == "profile" else picture.icc), file, effort)
         if damage == "cut":
-            file.truncate(1000)  # type: ignore[attr-defined]
+            file.truncate(1000)
 
-    monkeypatch.setattr(Image.Image, "save", save_wrongly)
+    monkeypatch.setattr(png, "write", write_wrongly)
     with pytest.raises(ImageError, match="the written file was not what it should be"):
         write(rgba, tmp_path / "out.png", icc=SRGB)
     assert listing(tmp_path) == []
@@ -255,7 +253,7 @@ def test_bytes_are_those_of_the_file(rgba: np.ndarray, tmp_path: Path, name: str
 
 
 def test_bytes_are_verified_too(rgba: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image.Image, "save", lambda _, file, *__, **___: file.write(b"nothing"))
+    monkeypatch.setattr(png, "write", lambda _, file, __: file.write(b"nothing"))
     with pytest.raises(ImageError, match="<standard output>: the written file was not what it should be"):
         export.encode(Picture(rgba), Encoding("png"))
 

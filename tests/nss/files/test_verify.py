@@ -6,16 +6,17 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from nss.errors import ImageError, UsageError
-from nss.files import export, verify
+from nss.files import export, png, png_check, verify
 from nss.files.formats import FORMATS, Encoding
 from nss.files.picture import Picture
 from tests.nss.pictures import EXIF_IFD, GPS_IFD, SRGB, exif, pixels, rgba, texture
@@ -196,17 +197,24 @@ def test_a_wrong_file_is_refused_and_removed(
     message: str,
     listing: Callable[[Path], list[str]],
 ) -> None:
-    save = Image.Image.save
+    save, write_png = Image.Image.save, png.write
 
     def save_wrongly(image: Image.Image, file: object, *arguments: object, **parameters: object) -> None:
         if change is not None:
             image = Image.fromarray(np.ascontiguousarray(change(np.asarray(image))))
         save(image, file, *arguments, **{**parameters, **options})
 
+    def write_png_wrongly(picture: Picture, file: IO[bytes], effort: int | None) -> None:
+        wrong = picture.pixels if change is None else change(picture.pixels)
+        block = options.get("exif", picture.exif)
+        block = None if block is None else block.removeprefix(b"Exif\0\0")
+        write_png(Picture(wrong, options.get("icc_profile", picture.icc), block), file, effort)
+
     picture = Picture(rgba() if encoding.has_alpha else rgba()[..., :3], SRGB, exif())
     path = tmp_path / f"out{encoding.of.extensions[0]}"
     export.write(picture, path, encoding=encoding).unlink()
     monkeypatch.setattr(Image.Image, "save", save_wrongly)
+    monkeypatch.setattr(png, "write", write_png_wrongly)
     with pytest.raises(ImageError, match=f"out.*: the written file was not what it should be.*{message}"):
         export.write(picture, path, encoding=encoding)
     assert listing(tmp_path) == []
@@ -216,18 +224,23 @@ def test_a_wrong_file_is_refused_and_removed(
 
 @pytest.mark.parametrize("name", ["png", "tiff"])
 def test_eight_bits_are_no_sixteen(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_png = png.write
     monkeypatch.setattr(export, "_as_image", lambda deep: Image.fromarray((deep >> 8).astype(np.uint8)))
+    monkeypatch.setattr(
+        png, "write", lambda deep, *rest: write_png(Picture((deep.pixels >> 8).astype(np.uint8)), *rest)
+    )
     with pytest.raises(ImageError, match="pixels of L were read for I;16"):
         export.encode(Picture(pixels("16 bits")), Encoding(name))
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_tags_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    save = Image.Image.save
+    save, write_png = Image.Image.save, png.write
     more = {"tiffinfo": {0x010E: "secret"}} if name == "tiff" else {"exif": b"Exif\0\0" + exif()}
     monkeypatch.setattr(
         Image.Image, "save", lambda image, *arguments, **options: save(image, *arguments, **{**options, **more})
     )
+    monkeypatch.setattr(png, "write", lambda picture, *rest: write_png(Picture(picture.pixels, None, exif()), *rest))
     with pytest.raises(ImageError, match="the EXIF differs"):
         export.encode(Picture(rgba()[..., :3]), Encoding(name))
 
@@ -254,10 +267,34 @@ def test_memory_that_runs_out_is_not_called_damage(monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise MemoryError
 
-    whole = export.encode(Picture(rgba()), Encoding("png"))
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
-    with pytest.raises(MemoryError):
-        verify.verify_file(io.BytesIO(whole), Picture(rgba()), Encoding("png"), "file")
+    for name, place in (
+        ("png", "nss.files.png_check.holds"),
+        ("webp", "PIL.WebPImagePlugin.WebPImageFile.load"),
+    ):
+        whole = export.encode(Picture(rgba()), Encoding(name))
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            with pytest.raises(MemoryError):
+                verify.verify_file(io.BytesIO(whole), Picture(rgba()), Encoding(name), "file")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chunk", ["text", "gAMA"])
+def test_a_png_of_a_kind_that_is_not_written_is_left_to_pillow(kind: str, chunk: str) -> None:
+    picture = Picture(pixels(kind))
+    info = PngInfo()
+    if chunk == "text":
+        info.add_text("a", "b")
+    else:
+        info.add(b"gAMA", (45455).to_bytes(4, "big"))
+    file = io.BytesIO()
+    export._as_image(picture.pixels).save(file, "PNG", pnginfo=info)
+    assert png_check.read(file) is None
+    verify.verify_file(file, picture, Encoding("png"), "file")
+    other = picture.pixels.copy()
+    other[50, 60] ^= 1
+    with pytest.raises(ImageError, match="pixels differ"):
+        verify.verify_file(file, Picture(other), Encoding("png"), "file")
 
 
 @pytest.mark.parametrize("height", [1, 15, 16, 17, 255, 256, 257, 271, 272, 513, 527])

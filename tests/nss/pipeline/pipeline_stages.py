@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,3 +42,8 @@ def work_through(
 ) -> None:
     """A pipeline with one lane, run."""
     Pipeline(load, [CallLane(infer)], finish, workers=workers).run(jobs, report, stop)
+
+
+def pipeline_threads() -> list[threading.Thread]:
+    """Those that live."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("nss-pipeline-")]

@@ -14,9 +14,11 @@ import pytest
 
 import engine
 from nss.errors import ImageError, NssError, UsageError
-from nss.removal import adapters
+from nss.models import compiled
+from nss.removal import adapters, model_reading, network
 from nss.removal.remover import Remover
 from nss.removal.run_options import RunOptions
+from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
 
 PHOTOS = [np.random.default_rng(n).integers(0, 256, (30 + n, 50, 3), np.uint8) for n in range(12)]
@@ -59,12 +61,12 @@ def test_several_are_named_by_numbers_or_one_by_one(machine: list[SimpleNamespac
     assert chosen("auto", "0,2") == chosen("auto", " 0, 2") == [0, 2]
     assert chosen("auto", ["dawn", 2]) == ["dawn", 2]
     assert chosen("webgpu", (1,)) == [1]
-    for device, fault in (("0,dawn,0", None), ([0, "dawn"], "twice: 0 and"), ("2,2", "twice: 2 and 2"), ("0,9", "'9'")):
+    for wanted, fault in (("0,dawn,0", None), ([0, "dawn"], "twice: 0 and"), ("2,2", "twice: 2 and 2"), ("0,9", "'9'")):
         if fault is None:
-            assert chosen("auto", device) == [device]  # a name, which the engine will not know
+            assert chosen("auto", wanted) == [wanted]  # a name, which the engine will not know
             continue
         with pytest.raises(UsageError, match=fault):
-            chosen("auto", device)
+            chosen("auto", wanted)
     for wrong in ([], {"a": 1}, 1.5, [None], b"0"):
         with pytest.raises(UsageError, match="'device' is an adapter's number or name"):
             chosen("auto", wrong)
@@ -243,3 +245,64 @@ def test_a_run_in_flight_keeps_its_mask_when_the_remover_is_closed(
         assert np.array_equal(remover.finish(photo.result()).mask, mask)
     with pytest.raises(UsageError, match="closed"):
         remover.prepare(PHOTOS[0])
+
+
+def twice(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every Remover open two networks with these options."""
+    monkeypatch.setattr(adapters, "run_options", lambda *_, **__: [options, options])
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_was_compiled_for_one_adapter_is_taken_for_another_like_it(
+    path: Path, expected: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled.clear()  # by the fixture
+    twice(RunOptions("numpy"), monkeypatch)
+    reads: list[object] = []
+    plain = model_reading.read_file
+    monkeypatch.setattr(model_reading, "read_file", lambda each: reads.append(each) or plain(each))
+    with Remover(path, model_config=CONFIG, quiet=True) as remover:
+        assert len(reads) == 1
+        assert len(remover._networks.living) == 2
+        found = [remover.remove(photo).mask for photo in PHOTOS]
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    assert len(compiled.entries()) == 1
+
+
+def test_two_networks_on_a_real_adapter_give_what_one_gives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With runs in flight in both, and another thread that runs beside the map."""
+    index = device().adapter.index
+    with Remover(path, backend="webgpu", device=index, model_config=CONFIG, quiet=True) as remover:
+        one = [remover.remove(photo).mask for photo in PHOTOS]
+    twice(RunOptions("webgpu", index), monkeypatch)
+    with Remover(path, model_config=CONFIG, quiet=True) as remover:
+        beside: list[np.ndarray] = []
+        thread = threading.Thread(target=lambda: beside.extend(remover.remove(photo).mask for photo in PHOTOS))
+        thread.start()
+        found = masks(remover.map(PHOTOS * 2, jobs=4))
+        thread.join()
+        assert {lane.depth for lane in remover.lanes()} == {3}
+    assert all(np.array_equal(*pair) for pair in zip(found, one * 2, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(beside, one, strict=True))
+
+
+def test_the_time_of_a_photo_is_not_that_of_its_wait_for_others(
+    path: Path, expected: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert expected
+    clock = [100.0]
+    monkeypatch.setattr(network, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    with Remover(path, backend="numpy", model_config=CONFIG, quiet=True) as remover:
+        (only,) = remover._networks.living
+        image = remover.prepare(PHOTOS[0]).network_input
+        assert image is not None
+        pending = [only.submit(image, "photo") for _ in range(3)]
+        seconds = []
+        for each in pending:
+            clock[0] += 2  # each takes two, and the last has waited for six
+            seconds.append(each.result().seconds)
+        clock[0] += 50  # in which nothing was asked for
+        late = only.submit(image, "photo")
+        clock[0] += 3
+        seconds.append(late.result().seconds)
+    assert seconds == [2, 2, 2, 3]

@@ -1,0 +1,44 @@
+"""What a session says of itself: its inputs and outputs, and what runs where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a session."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What will run, and on what; ``reason`` says why "auto" chose that backend, or that it was asked for.
+
+    ``nodes_in_file`` counts the nodes of the model, ``nodes_loaded`` those left after folding shapes and constants and
+    pruning, ``nodes_planned`` those after the passes, and ``passes`` how often each fired. ``weight_bytes`` is what the
+    loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
+    ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
+    ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
+    """
+
+    backend: str
+    device: str
+    reason: str
+    precision: str
+    nodes_in_file: int
+    nodes_loaded: int
+    nodes_planned: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    activation_buffer_bytes: int
+    scratch_bytes: int
+    passes: dict[str, int] = field(default_factory=dict)
+    matrix_units: bool = False
+    software: bool = False

@@ -1,0 +1,198 @@
+"""Batches by processes that are ended in the middle: whatever ends first, no process and no half file is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nss.workers.process import supported
+from tests.project import ROOT
+
+pytestmark = pytest.mark.skipif(not supported() or sys.platform != "linux", reason="reads /proc")
+
+COUNT = 60
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """So many that they take some seconds."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "00.png", compress_level=1)
+    for number in range(1, COUNT):
+        (folder / f"{number:02}.png").hardlink_to(folder / "00.png")
+    Image.fromarray(noise[..., 0]).save(tmp_path / "mask.png")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(COUNT):
+        (masks / f"{number:02}.mask.png").hardlink_to(tmp_path / "mask.png")
+    (tmp_path / "out").mkdir()
+    return folder
+
+
+class Batch:
+    """The command at work on the photos, by two processes, in a process group of its own."""
+
+    def __init__(self, photos: Path, *options: object, file_limit: int | None = None) -> None:
+        self.out = photos.parent / "out"
+        arguments = ("remove", photos, "-o", self.out, "-j", 2, *options)
+
+        def limit() -> None:
+            if file_limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nss", *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "NSS_BATCH_WORKERS": "processes"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=limit,
+        )
+
+    def wait_for_files(self, count: int) -> None:
+        while len(self.files()) < count:
+            assert self.process.poll() is None
+            time.sleep(0.01)
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.out.iterdir() if not path.name.startswith("."))
+
+    def end(self) -> tuple[int, list[str]]:
+        """The status, and the lines on standard error."""
+        _, err = self.process.communicate(timeout=60)
+        return self.process.returncode, err.splitlines()
+
+    def processes(self) -> list[int]:
+        """Those of its session that run, itself among them."""
+        running = []
+        for path in Path("/proc").iterdir():
+            try:
+                state, _, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if session == str(self.process.pid) and state not in "ZX":
+                running.append(int(path.name))
+        return running
+
+    def assert_nothing_left(self, within_s: float = 2) -> None:
+        """No process after so long, and no file that is not whole."""
+        start = time.monotonic()
+        while self.processes():
+            assert time.monotonic() - start < within_s
+            time.sleep(0.01)
+        assert [path.name for path in self.out.iterdir() if path.name.startswith(".")] == []
+        for path in self.files():
+            with Image.open(path) as image:
+                image.load()
+
+
+@pytest.fixture
+def started() -> Iterator[list[Batch]]:
+    batches: list[Batch] = []
+    yield batches
+    for batch in batches:
+        for pid in batch.processes():
+            os.kill(pid, signal.SIGKILL)
+        batch.process.communicate()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_ctrl_c_lets_what_is_in_hand_come_to_its_end(
+    photos: Path, started: list[Batch], small: Path, given: bool
+) -> None:
+    """As with threads: the terminal sends it to the workers too, which do not hear it."""
+    options = ("--mask", photos.parent / "masks") if given else ("--model", small, "--backend", "numpy")
+    batch = Batch(photos, *options)
+    started.append(batch)
+    batch.wait_for_files(2)
+    assert len(batch.processes()) == 3
+    os.killpg(batch.process.pid, signal.SIGINT)
+    status, err = batch.end()
+    assert status == 130
+    count = len(batch.files())
+    assert err[-1].startswith(f"nss-wgpu: interrupted: {count} of {COUNT} images written")
+    assert 2 <= count < COUNT
+    batch.assert_nothing_left()
+
+
+def test_a_second_ctrl_c_ends_it_at_once(photos: Path, started: list[Batch]) -> None:
+    batch = Batch(photos, "--mask", photos.parent / "masks")
+    started.append(batch)
+    batch.wait_for_files(1)
+    for _ in range(2):
+        os.killpg(batch.process.pid, signal.SIGINT)
+        time.sleep(0.005)
+    status, err = batch.end()
+    assert status == 130
+    assert re.match(rf"nss-wgpu: interrupted: \d+ of {COUNT} images written", err[-1])
+    batch.assert_nothing_left()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_after_kill_9_at_any_moment_nothing_is_left(photos: Path, started: list[Batch], seed: int) -> None:
+    batch = Batch(photos, "--mask", photos.parent / "masks")
+    started.append(batch)
+    generator = random.Random(seed)
+    if seed:
+        batch.wait_for_files(1)
+    time.sleep(generator.uniform(0, 0.5))
+    batch.process.kill()
+    batch.assert_nothing_left()
+
+
+def test_workers_that_are_killed_cost_no_photo(photos: Path, started: list[Batch]) -> None:
+    batch = Batch(photos, "--mask", photos.parent / "masks")
+    started.append(batch)
+    for count in (1, 6, 12):
+        batch.wait_for_files(count)
+        workers = [pid for pid in batch.processes() if pid != batch.process.pid]
+        if workers:
+            os.kill(random.Random(count).choice(workers), signal.SIGKILL)
+    status, err = batch.end()
+    assert (status, len(batch.files())) == (0, COUNT)
+    assert err[-1].startswith(f"nss-wgpu: {COUNT} images: {COUNT} written, 0 skipped, 0 failed")
+    batch.assert_nothing_left()
+
+
+def test_files_that_find_no_room_fail_one_by_one(photos: Path, started: list[Batch]) -> None:
+    for path in list(photos.iterdir())[5:]:
+        path.unlink()
+    batch = Batch(photos, "--mask", photos.parent / "masks", file_limit=300_000)
+    started.append(batch)
+    status, err = batch.end()
+    assert status == 1
+    failures = [line for line in err if "cannot be written: File too large" in line]
+    assert len(failures) == 5
+    assert batch.files() == []
+    batch.assert_nothing_left()
+
+
+def test_a_folder_that_goes_is_the_failure_of_what_was_to_come(photos: Path, started: list[Batch]) -> None:
+    batch = Batch(photos, "--mask", photos.parent / "masks")
+    started.append(batch)
+    batch.wait_for_files(2)
+    shutil.rmtree(batch.out, ignore_errors=True)
+    shutil.rmtree(batch.out, ignore_errors=True)  # where a file came into it meanwhile
+    status, err = batch.end()
+    assert status == 1
+    lines = [line for line in err if ".cutout.png: " in line]
+    assert lines
+    assert all(re.search("does not exist|was moved or removed|No such file", line) for line in lines), lines
+    batch.out.mkdir(exist_ok=True)
+    batch.assert_nothing_left()

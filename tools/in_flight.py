@@ -1,0 +1,178 @@
+"""What a run costs beside the GPU's own time: alone, and with several in flight.
+
+    python tools/in_flight.py MODEL [--implementation dawn|wgpu] [--precision f32|f16] [--runs N] [--shape N,C,H,W]
+
+Prints one JSON object, times in milliseconds. "gpu" is a run by the GPU's own clock. "alone" is `run()` from call to
+result, "beside_gpu" that minus "gpu", and "stages" where it goes: "upload" copies the inputs and looks for NaN,
+"encode" records what is not recorded ahead, "submit" hands it over, "wait" lasts until the results are there, of which
+"gpu" is the GPU's, and "download" copies them. "in_flight" has, for 1 to 4 runs under way, the time a run over many,
+and that minus "gpu". All are medians (of "in_flight", over three series) after a second of warming up, and every output
+is held to that of the same input alone, bit for bit: "equal". "parts" times by itself what a run does on the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from engine import Handle, ModelFile, Session
+from engine.gpu.run import copies
+from engine.gpu.run.executor import GpuExecutor
+
+WARM_SECONDS = 1.0
+SERIES = 3
+DEPTHS = (1, 2, 3, 4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--implementation", help="part of an adapter's name; the first hardware adapter by default")
+    parser.add_argument("--precision", choices=["f32", "f16"], default="f32")
+    parser.add_argument("--runs", type=int, default=40, help="of each series")
+    parser.add_argument("--shape", help="of the first input, where the model leaves it open: 1,3,1024,1024")
+    options = parser.parse_args(arguments)
+    file = ModelFile.read(options.model)
+    shapes = {next(iter(file.inputs)): [int(n) for n in options.shape.split(",")]} if options.shape else None
+    with Session(
+        file,
+        backend="webgpu",
+        adapter=options.implementation,
+        precision=options.precision,
+        input_shapes=shapes,
+        in_flight=max(DEPTHS),
+    ) as session:
+        print(json.dumps({"model": options.model.name, **measure(session, options.runs)}))
+    return 0
+
+
+def measure(session: Session, runs: int) -> dict[str, object]:
+    """The figures of the docstring above."""
+    executor = session._executor
+    assert isinstance(executor, GpuExecutor)
+    generator = np.random.default_rng(0)
+    feeds = [
+        {info.name: generator.standard_normal(info.shape).astype(info.dtype) for info in session.inputs}
+        for _ in range(5)
+    ]
+    expected = [session.run(each) for each in feeds]
+    equal = True
+
+    def check(number: int, outputs: dict[str, np.ndarray]) -> None:
+        nonlocal equal
+        equal = equal and all(np.array_equal(expected[number][name], array) for name, array in outputs.items())
+
+    _warm(lambda: session.run(feeds[0]))
+    wall, stages, gpu = [], [], []
+    has_clock = executor.device.timestamps
+    for index in range(runs):
+        number = index % len(feeds)
+        start = time.perf_counter()
+        outputs = session.run(feeds[number])
+        wall.append((time.perf_counter() - start) * 1e3)
+        stages.append(executor.stages)
+        if has_clock and index % 5 == 4:
+            gpu += [seconds * 1e3 for seconds in session.gpu_seconds(5)]
+        check(number, outputs)
+    gpu_ms = median(gpu) if gpu else float("nan")
+    depths = {depth: _series(session, feeds, runs, depth, check) for depth in DEPTHS}
+    return {
+        "device": session.info.device,
+        "precision": session.info.precision,
+        "commands": len(executor.plan.commands),
+        "submissions": executor.submissions.count,
+        "gpu": _rounded(gpu_ms),
+        "alone": _rounded(median(wall)),
+        "beside_gpu": _rounded(median(wall) - gpu_ms),
+        "stages": {name: _rounded(median(each[name] for each in stages)) for name in stages[0]},
+        "in_flight": {
+            depth: {"a_run": _rounded(median(times)), "beside_gpu": _rounded(median(times) - gpu_ms)}
+            for depth, times in depths.items()
+        },
+        "parts": _parts(executor, feeds[0]),
+        "equal": equal,
+    }
+
+
+def _series(
+    session: Session,
+    feeds: Sequence[dict[str, np.ndarray]],
+    runs: int,
+    depth: int,
+    check: Callable[[int, dict[str, np.ndarray]], None],
+) -> list[float]:
+    """Milliseconds a run, of each series, with ``depth`` in flight; every output is checked after its series."""
+    times = []
+    for _ in range(SERIES):
+        handles: deque[tuple[int, Handle]] = deque()
+        outputs: deque[tuple[int, dict[str, np.ndarray]]] = deque(maxlen=len(feeds))
+        _warm(lambda: session.run(feeds[0]), 0.1)
+        start = time.perf_counter()
+        for index in range(runs):
+            if len(handles) == depth:
+                number, handle = handles.popleft()
+                outputs.append((number, handle.result()))
+            handles.append((index % len(feeds), session.submit(feeds[index % len(feeds)])))
+        outputs.extend((number, handle.result()) for number, handle in handles)
+        times.append((time.perf_counter() - start) * 1e3 / runs)
+        for number, each in outputs:
+            check(number, each)
+    return times
+
+
+def _parts(executor: GpuExecutor, feeds: dict[str, np.ndarray]) -> dict[str, float]:
+    """Milliseconds of what a run does on the host, each by itself."""
+    source = max(feeds.values(), key=lambda array: array.nbytes).reshape(-1)
+    layout = executor._plain
+    slot = executor._slots.acquire()
+    try:
+        memory = slot.reserve(layout.upload_bytes, layout.results_bytes)
+        target = memory[: source.nbytes].view(source.dtype)
+        ordinary = np.empty_like(source)
+        times = {
+            "copy_into_mapped": _least(lambda: copies.copy(target, source)),
+            "copy_into_mapped_and_look": _least(lambda: copies.copy_looking_for_nan(target, source, infinite=False)),
+            "copy_into_mapped_one_thread": _least(lambda: np.copyto(target, source)),
+            "copy_into_memory_one_thread": _least(lambda: np.copyto(ordinary, source)),
+            "look_for_nan_one_thread": _least(lambda: source.min()),
+        }
+    finally:
+        executor._slots.give_back(None, slot)
+    with executor.device.guarded("recording"):
+        times["record_network"] = _least(executor._body)
+        times["record_nothing"] = _least(lambda: executor.device.handle.create_command_encoder().finish())
+    return times
+
+
+def _least(call: Callable[[], object], repeats: int = 15) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return _rounded(min(seconds) * 1e3)
+
+
+def _warm(call: Callable[[], object], seconds: float = WARM_SECONDS) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        call()
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
