@@ -304,9 +304,13 @@ class BatchOptions:
         )
 
     def budget(self, taken: int = 0) -> MemoryBudget:
-        """What images in work may take; ``taken``: bytes of it that others have already."""
-        from nss.pipeline import budget
+        """What images in work may take; ``taken``: bytes of it that others have already.
 
+        What they took goes back to the system from now on.
+        """
+        from nss.pipeline import budget, heap
+
+        heap.return_large_blocks()
         return budget.MemoryBudget(max(1, (budget.default_bytes() if self.memory is None else self.memory) - taken))
 
     def report(self, *, to_stderr: bool = False) -> Report:

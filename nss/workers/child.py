@@ -35,8 +35,10 @@ def main(settings: str) -> None:
     for module in values["imports"]:
         importlib.import_module(module)
     from nss.arrays import tiles
+    from nss.pipeline import heap
 
     tiles.limit_threads(1)
+    heap.return_large_blocks()
     child.serve()
 
 

@@ -260,9 +260,10 @@ class StreamRun:
     def _work_through(self, progress: Progress, stop: Stop) -> None:
         self.source.make_gpu_ready()
         import engine
-        from nss.pipeline import budget
+        from nss.pipeline import budget, heap
         from nss.pipeline.pipeline import Pipeline
 
+        heap.return_large_blocks()
         remover = self.source.open(quiet=self.quiet)
         assert remover is not None  # no mask was given
         with remover:
