@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class PendingRun(Protocol):
     """A run that an executor has begun; any thread may ask for its results, once and again.
 
-    ``done`` says whether ``result`` would not wait, and ``inputs_finite`` that no input holds NaN or an infinity, where
-    the precision is "f16". ``drop`` says that nobody will ask any more.
+    ``done`` says whether ``result`` would not wait. ``overflowed``, once there is a result, says that in precision
+    "f16" an output of finite inputs holds NaN or an infinity. ``drop`` says that nobody will ask any more.
     """
 
-    inputs_finite: bool
+    overflowed: bool
 
     @property
     def done(self) -> bool: ...

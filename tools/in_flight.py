@@ -142,7 +142,7 @@ def _parts(executor: GpuExecutor, feeds: dict[str, np.ndarray]) -> dict[str, flo
         ordinary = np.empty_like(source)
         times = {
             "copy_into_mapped": _least(lambda: copies.copy(target, source)),
-            "copy_into_mapped_and_look": _least(lambda: copies.copy_looking_for_nan(target, source, infinite=False)),
+            "copy_into_mapped_and_look": _least(lambda: copies.copy_looking_for_nan(target, source)),
             "copy_into_mapped_one_thread": _least(lambda: np.copyto(target, source)),
             "copy_into_memory_one_thread": _least(lambda: np.copyto(ordinary, source)),
             "look_for_nan_one_thread": _least(lambda: source.min()),

@@ -16,7 +16,7 @@ from engine.kernel_time import KernelTime
 class ComputedRun:
     """A run that was computed when it was submitted."""
 
-    done = inputs_finite = True
+    done, overflowed = True, False
 
     def __init__(self, results: list[np.ndarray]) -> None:
         self._results = results

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from engine.cores import available_cores
 from engine.forks import in_child
 
-PIECE_BYTES = 1 << 18
-"""Copied, and then looked at: within the second-level cache of a core."""
+PIECE_BYTES = 1 << 20
+"""Copied, and then looked at: within the second-level cache of a core; with smaller ones threads meet at the lock."""
 
 ALONE_BYTES = 1 << 20
 """Up to which one thread copies: waking another takes as long."""
@@ -54,26 +55,44 @@ def _helpers() -> ThreadPoolExecutor | None:
 
 def copy(destination: np.ndarray, source: np.ndarray) -> None:
     """Copy an array, uint8 or any type, of one axis and contiguous, into one of the same type and length."""
-    _each(destination, source, None)
+    _each(destination, source)
 
 
-def copy_looking_for_nan(destination: np.ndarray | None, source: np.ndarray, *, infinite: bool) -> tuple[bool, bool]:
-    """Copy floating-point numbers; whether there is a NaN among them, and whether all are finite.
+def copy_looking_for_nan(destination: np.ndarray | None, source: np.ndarray) -> bool:
+    """Copy floating-point numbers; whether there is a NaN among them.
 
-    The arrays have one axis, one type and one length, and are contiguous. Infinities count only where ``infinite``
-    asks for them. Without a destination the numbers are only looked at.
+    The arrays have one axis, one type and one length, and are contiguous. Without a destination the numbers are only
+    looked at.
     """
-    return _each(destination, source, infinite)
+    return not _each(destination, source, _is_no_nan)
 
 
-def _each(destination: np.ndarray | None, source: np.ndarray, infinite: bool | None) -> tuple[bool, bool]:
+def copy_looking_for_infinities(destination: np.ndarray | None, source: np.ndarray) -> bool:
+    """The same; whether there is a NaN or an infinity among them."""
+    return not _each(destination, source, _is_finite)
+
+
+Look = Callable[[np.ndarray], bool]
+"""Whether a piece is as it should be."""
+
+
+def _is_no_nan(piece: np.ndarray) -> bool:
+    return not np.isnan(piece.min())
+
+
+def _is_finite(piece: np.ndarray) -> bool:
+    return bool(np.isfinite(piece.min()) and np.isfinite(piece.max()))
+
+
+def _each(destination: np.ndarray | None, source: np.ndarray, look: Look | None = None) -> bool:
+    """Copy; whether ``look`` holds of every piece."""
     helpers = _helpers() if source.nbytes > ALONE_BYTES else None
     if helpers is None:
-        return _part(destination, source, infinite)
+        return _part(destination, source, look)
     count = _threads()
     bounds = [len(source) * index // count for index in range(count + 1)]
     parts = [
-        (None if destination is None else destination[first:end], source[first:end], infinite)
+        (None if destination is None else destination[first:end], source[first:end], look)
         for first, end in itertools.pairwise(bounds)
     ]
     futures = [helpers.submit(_part, *part) for part in parts[1:]]
@@ -88,19 +107,16 @@ def _each(destination: np.ndarray | None, source: np.ndarray, infinite: bool | N
         # an interrupt: nobody writes any more when this is left
         wait(future for future in futures if not future.cancel())
         raise
-    return any(nan for nan, _ in results), all(finite for _, finite in results)
+    return all(results)
 
 
-def _part(destination: np.ndarray | None, source: np.ndarray, infinite: bool | None) -> tuple[bool, bool]:
-    nan, finite = False, True
+def _part(destination: np.ndarray | None, source: np.ndarray, look: Look | None) -> bool:
+    holds = True
     step = max(1, PIECE_BYTES // source.itemsize)
     for first in range(0, len(source), step):
         piece = source[first : first + step]
         if destination is not None:
             destination[first : first + step] = piece
-        if infinite is not None:
-            lowest = piece.min()
-            nan = nan or bool(np.isnan(lowest))
-            if infinite:
-                finite = finite and bool(np.isfinite(lowest) and np.isfinite(piece.max()))
-    return nan, finite
+        if look is not None:
+            holds = look(piece) and holds
+    return holds

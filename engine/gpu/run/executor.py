@@ -21,13 +21,16 @@ from engine.gpu.run.layout import Layout, stored_bytes
 from engine.gpu.run.profile import command_seconds, run_seconds
 from engine.gpu.run.slots import Run, Slot, Slots
 from engine.gpu.run.submissions import SUBMISSION_SECONDS, Submissions
-from engine.gpu.run.transfers import read, write
+from engine.gpu.run.transfers import are_finite, read, write
 from engine.kernel_time import KernelTime
 
 Observer = Callable[[str, str, float], None]
 
 IN_FLIGHT = 3
 """Runs under way at the most, each with staging memory of its own: one goes up, one is computed, one is read."""
+
+BEGINNING = 16
+"""The part of the commands, a sixteenth, that is submitted before the others."""
 
 MARKER_BYTES = 8
 """Bytes that are copied at the end of a submission, so that reading them waits for it."""
@@ -153,13 +156,13 @@ class GpuExecutor:
             start = time.perf_counter()
             memory = slot.reserve(layout.upload_bytes, layout.results_bytes)
             try:
-                finite = write(memory, layout, self._inputs, inputs, allow_nan=allow_nan, half=self._half)
+                write(memory, layout, self._inputs, inputs, allow_nan=allow_nan)
             except InputError:
                 state = "free"
                 raise
             stages = {"upload": time.perf_counter() - start}
             with self.device.guarded("running the model"):
-                run = self._begin(slot, layout, stages, observe, inputs_finite=finite)
+                run = self._begin(slot, layout, stages, observe)
                 self._slots.submitted(run)
                 state = "used"
                 self._record_ahead()
@@ -222,8 +225,6 @@ class GpuExecutor:
         layout: Layout,
         stages: dict[str, float],
         observe: Observer | None,
-        *,
-        inputs_finite: bool,
     ) -> Run:
         """Submit a run whose inputs are written. The caller holds the device."""
         start = time.perf_counter()
@@ -233,9 +234,11 @@ class GpuExecutor:
         is_whole = submissions.is_whole and observe is None
         head, tail = self._head(upload, layout), self._tail(results, layout)
         if is_whole:
-            body, self._recorded = self._recorded or self._body(), None
+            (beginning, rest), self._recorded = self._recorded or self._body(), None
             encode_end = time.perf_counter()
-            device.handle.queue.submit([*head, body, *tail])
+            # Dawn translates commands when they are submitted: the GPU works on the first meanwhile
+            device.handle.queue.submit([*head, beginning])
+            device.handle.queue.submit([rest, *tail])
         else:
             if not is_alone:
                 self._wait_for_queue()
@@ -251,14 +254,15 @@ class GpuExecutor:
             if is_whole and is_alone and (waited or end - submit_end < SUBMISSION_SECONDS / 2):
                 submissions.took(end - submit_end)
 
-        def take(memory: np.ndarray) -> list[np.ndarray]:
+        def take(slot: Slot) -> tuple[list[np.ndarray], bool]:
             taking = time.perf_counter()
-            arrays = read(memory, layout)
+            arrays, finite = read(slot.results(), layout, look=self._half)
             stages["download"] = time.perf_counter() - taking
             self.stages = {name: seconds * 1e3 for name, seconds in stages.items()}
-            return arrays
+            # looked for only now: each look at 12 MB of inputs takes half a millisecond
+            return arrays, not finite and are_finite(slot.uploaded(), layout, self._inputs)
 
-        return Run(self._slots, slot, take, ended, inputs_finite=inputs_finite)
+        return Run(self._slots, slot, take, ended)
 
     def _head(self, upload: Any, layout: Layout) -> list[Any]:
         """What brings the inputs to their places."""
@@ -282,9 +286,14 @@ class GpuExecutor:
             encoder.copy_buffer_to_buffer(buffer, offset, results, target, nbytes)
         return [encoder.finish()]
 
-    def _body(self) -> Any:
+    def _body(self) -> tuple[Any, Any]:
+        """The network's first commands, and the rest."""
+        first = len(self._commands) // BEGINNING
+        return self._encoded(self._commands[:first]), self._encoded(self._commands[first:])
+
+    def _encoded(self, commands: Sequence[BoundCommand]) -> Any:
         encoder = self.device.handle.create_command_encoder()
-        self.device.replay(encoder, self._commands)
+        self.device.replay(encoder, commands)
         return encoder.finish()
 
     def _record_ahead(self) -> None:

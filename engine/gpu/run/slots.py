@@ -77,13 +77,18 @@ class Slot:
         """The results, uint8, in the mapped memory, which ``free`` takes away."""
         return self._device.mapped(self._results, "READ", self._read)
 
+    def uploaded(self) -> np.ndarray:
+        """What went up, uint8, in the memory that is mapped again."""
+        if self._memory is None:
+            self._device.wait(self._mappings[1], "running the model")
+            self._memory = self._device.mapped(self._upload, "WRITE", self._room[0])
+        return self._memory
+
     def free(self) -> None:
         """Make it ready for another run."""
-        device = self._device
-        device.wait(self._mappings[1], "running the model")
-        with device.guarded("running the model"):
-            device.unmap(self._results)
-            self._memory = device.mapped(self._upload, "WRITE", self._room[0])
+        self.uploaded()
+        with self._device.guarded("running the model"):
+            self._device.unmap(self._results)
 
     def close(self) -> None:
         """Free both buffers, whatever they are used for."""
@@ -99,13 +104,13 @@ class Run:
         self,
         slots: Slots,
         slot: Slot,
-        take: Callable[[np.ndarray], Any],
+        take: Callable[[Slot], tuple[Any, bool]],
         ended: Callable[[bool, float], None],
-        *,
-        inputs_finite: bool = True,
     ) -> None:
-        """``take`` makes results of the mapped memory; ``ended`` hears whether it was waited for, and at what time."""
-        self.inputs_finite = inputs_finite
+        """``take`` makes results of what is mapped, and says whether float16 did not hold what is between them and
+        their inputs; ``ended`` hears whether it was waited for, and at what time.
+        """
+        self.overflowed = False
         self.dropped = False
         self._slots, self._take, self._ended = slots, take, ended
         self._slot: Slot | None = slot
@@ -145,7 +150,7 @@ class Run:
                 waited = slot.wait()
                 self._ended(waited, time.perf_counter())
                 if not self.dropped:
-                    self._results = self._take(slot.results())
+                    self._results, self.overflowed = self._take(slot)
             except Exception as error:
                 self._error = error
                 self._finish(slot, is_usable=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.gpu.run import copies
-from engine.gpu.run.copies import PIECE_BYTES, copy, copy_looking_for_nan
+from engine.gpu.run.copies import PIECE_BYTES, copy, copy_looking_for_infinities, copy_looking_for_nan
 
 
 @pytest.fixture(params=[1, 4])
@@ -31,12 +31,15 @@ def test_a_nan_is_seen_wherever_it_is(cores: int) -> None:  # noqa: ARG001
     size = PIECE_BYTES // 4 * 5 + 7
     source = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     target = np.empty_like(source)
-    assert copy_looking_for_nan(target, source, infinite=True) == (False, True)
-    assert np.array_equal(target, source)
+    for look in (copy_looking_for_nan, copy_looking_for_infinities):
+        target[:] = 0
+        assert not look(target, source)
+        assert np.array_equal(target, source)
     for place in (0, 1, PIECE_BYTES // 4 - 1, PIECE_BYTES // 4, size // 4, size // 2, size - 1):
-        for value, answer in ((np.nan, (True, False)), (np.inf, (False, False)), (-np.inf, (False, False))):
+        for value in (np.nan, np.inf, -np.inf):
             damaged = source.copy()
             damaged[place] = value
-            assert copy_looking_for_nan(target, damaged, infinite=True) == answer
+            for destination in (target, None):
+                assert copy_looking_for_nan(destination, damaged) is bool(np.isnan(value))
+                assert copy_looking_for_infinities(destination, damaged)
             assert target.tobytes() == damaged.tobytes()
-            assert copy_looking_for_nan(None, damaged, infinite=False)[0] is answer[0]

@@ -63,7 +63,10 @@ def test_half_precision() -> None:
     # the type of the input, and stored in float32
     widened = run_input(source, "float16", "f32")
     assert (widened == widened.astype(np.float16)).all()
-    np.testing.assert_allclose(widened, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(widened, expected.astype(np.float16).astype(np.float32), rtol=1e-3, atol=1e-7)
+    tiny = pixel_input(20, 25, 20, 25, matrix=((1e-8, 0, 0), (0, 1e-6, 0), (0, 0, 1.0)), offset=(-1e-6, 0.0, 0.0))
+    exact = expected_input(tiny).astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(run_input(tiny, "float16", "f32"), exact, rtol=0, atol=2**-24)
     if not caps_of(device().adapter).f16:
         pytest.skip(f"{device().adapter} has no float16: ITS STORAGE IS NOT TESTED")
     np.testing.assert_allclose(run_input(source, "float32", "f16"), expected, rtol=1e-3, atol=1e-3)
