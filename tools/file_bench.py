@@ -106,19 +106,20 @@ class Bench:
         self.options, self.tree, self.work, self.pictures = options, tree.resolve(), work, pictures
         work.mkdir(parents=True, exist_ok=True)
 
-    def network(self) -> list[str]:
-        """The options that say what runs, and where."""
+    def network(self, device: str | None = None) -> list[str]:
+        """The options that say what runs, and where: on another device than usual, where one is given."""
         options = self.options
+        device = options.device if device is None else device
         words = ["--model", str(options.model), "--backend", options.backend]
         if options.backend != "numpy":
-            words += ["--precision", options.precision] + (["--device", options.device] if options.device else [])
+            words += ["--precision", options.precision] + (["--device", device] if device else [])
         return words
 
-    def remove(self, *words: object, check: bool = True, memory: bool = False) -> Run:
+    def remove(self, *words: object, check: bool = True, memory: bool = False, device: str | None = None) -> Run:
         """Run ``nss-wgpu remove`` into an empty folder. Raises FailedError where it fails, unless not ``check``."""
         out = self.work / "out"
         shutil.rmtree(out, ignore_errors=True)
-        command = [sys.executable, "-P", "-m", "nss", "remove", *map(str, words), *self.network()]
+        command = [sys.executable, "-P", "-m", "nss", "remove", *map(str, words), *self.network(device)]
         run = timed([*command, "-o", f"{out}/", "--json"], environment(self.tree, self.work), self.work, memory=memory)
         if check and run.status:
             raise FailedError((run.errors or (f"status {run.status}",))[-1])
@@ -178,11 +179,11 @@ class Bench:
         """See the file."""
         files = photos(self.pictures / "large", self.options.photos, LARGE)
         rows = []
-        for words in ((), ("--device", "all")):
-            self.remove(files[0], "--mask-only", *words)
-            runs = [self.remove(*files, "--mask-only", *words) for _ in range(self.options.runs)]
-            title = f"{len(files)} masks, {' '.join(words) or 'one adapter'}, once at work"
+        for device in (self.options.device, "all"):
+            self.remove(files[0], "--mask-only", device=device)
+            runs = [self.remove(*files, "--mask-only", device=device) for _ in range(self.options.runs)]
             used = sorted({json.loads(line).get("device") or "" for line in runs[-1].lines})
+            title = f"{len(files)} masks on {'all adapters' if device == 'all' else 'one adapter'}, once at work"
             rows.append(Row(title, "photos/s", tuple(run.photos_a_second for run in runs), " + ".join(used)))
         return rows
 
