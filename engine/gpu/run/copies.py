@@ -16,14 +16,17 @@ import numpy as np
 from engine.cores import available_cores
 from engine.forks import in_child
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 21
 """Copied, and then looked at: within the second-level cache of a core; with smaller ones threads meet at the lock."""
 
 ALONE_BYTES = 1 << 20
 """Up to which one thread copies: waking another takes as long."""
 
-THREADS = 4
-"""That copy at the most, the caller included: more meet at the memory's own limit."""
+ALONE_LOOKING_BYTES = 1 << 23
+"""Up to which one thread looks at what is copied already."""
+
+THREADS = 3
+"""That copy at the most, the caller included: more meet at the memory's own limit, and at the interpreter's lock."""
 
 
 def _threads() -> int:
@@ -86,7 +89,8 @@ def _is_finite(piece: np.ndarray) -> bool:
 
 def _each(destination: np.ndarray | None, source: np.ndarray, look: Look | None = None) -> bool:
     """Copy; whether ``look`` holds of every piece."""
-    helpers = _helpers() if source.nbytes > ALONE_BYTES else None
+    alone = ALONE_LOOKING_BYTES if destination is None else ALONE_BYTES
+    helpers = _helpers() if source.nbytes > alone else None
     if helpers is None:
         return _part(destination, source, look)
     count = _threads()
