@@ -70,13 +70,14 @@ class HostStages:
         interface: how the model takes a photo.
         max_pixels: how many pixels a photo may have.
         stretch: widen each mask to 0..1 (see `nss.masks.photo_mask.PhotoMask.enlarged`).
-        takes_photos: whether photos go to the network as they are (`nss.removal.photo_input`).
+        fewest_gpu_pixels: how many pixels a photo has that goes to the network as it is (`nss.removal.photo_input`);
+            None where none does.
     """
 
     interface: Interface
     max_pixels: int = MAX_PIXELS
     stretch: bool = False
-    takes_photos: bool = False
+    fewest_gpu_pixels: int | None = None
 
     def prepare(
         self,
@@ -93,11 +94,13 @@ class HostStages:
         times["load_model"] = 0.0
         network_input = None
         with stage(times, "preprocess"):
-            if self.takes_photos:
+            goes_as_it_is = self.fewest_gpu_pixels is not None and photo.rgb[..., 0].size >= self.fewest_gpu_pixels
+            if goes_as_it_is:
                 preprocess.input_size(photo.rgb, self.interface, photo.name)
             else:
                 network_input = preprocess.prepare(photo.rgb, self.interface, photo.alpha, photo.name)
-        return PreparedPhoto(photo, network_input, times, refinement, None if self.stretch else mask_bits)
+        bits = mask_bits if goes_as_it_is and not self.stretch else None
+        return PreparedPhoto(photo, network_input, times, refinement, bits)
 
     def finish(self, inferred: InferredMask) -> Cutout:
         """The mask at the photo's size, which is made when it is asked for."""

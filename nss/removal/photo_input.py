@@ -22,8 +22,12 @@ from nss.photos.image_io import Photo
 from nss.removal import gpu_stages, preprocess
 
 ImageBackend = Literal["auto", "numpy", "webgpu"]
-"""Where photos become inputs and masks levels: "auto" on the GPU that the network runs on, where it is one; "numpy"
-never; "webgpu" also where that GPU is a program."""
+"""Where photos become inputs and masks levels: "auto" on the GPU that the network runs on, where it is one, for photos
+that are large enough; "numpy" never; "webgpu" always, also where that GPU is a program."""
+
+FEWEST_PIXELS = 1 << 21
+"""Of a photo that "auto" takes to the GPU. NumPy has a smaller one ready within 40 ms, and what renders the kernels'
+templates takes 0.2 s to be there, once a process."""
 
 PLACES = {"preprocess": "numpy", "postprocess": "numpy"}
 """The stages, and where they run without a GPU."""
@@ -38,14 +42,24 @@ def image_backend(value: str) -> ImageBackend:
 
 def takes_photos(session: engine.Session, backend: ImageBackend) -> bool:
     """Whether photos go to this session as they are."""
+    return fewest_pixels(session, backend) is not None
+
+
+def fewest_pixels(session: engine.Session, backend: ImageBackend) -> int | None:
+    """How many pixels a photo has that goes to this session as it is; None where none does."""
     if backend == "numpy" or session.info.backend != "webgpu":
-        return False
-    return backend == "webgpu" or not session.info.software
+        return None
+    if backend == "webgpu":
+        return 0
+    return None if session.info.software else FEWEST_PIXELS
 
 
 def make_ready(session: engine.Session, interface: Interface, backend: ImageBackend) -> None:
-    """Have the GPU's programs for photos compiled while the first one is decoded; what fails here fails there."""
-    if takes_photos(session, backend):
+    """Have the GPU's programs for photos compiled while the first one is decoded; what fails here fails there.
+
+    Not where the first photo may be one that needs none of them.
+    """
+    if fewest_pixels(session, backend) == 0:
         pixel = Photo(np.zeros((1, 1, 3), np.uint8), None, None, None, "array", ())
         with suppress(engine.EngineError, NssError):
             PhotoInput(pixel, interface, backend, bits=8).compile(session)

@@ -97,8 +97,9 @@ class Remover:
             cache: take the model as it was compiled before for this machine, and keep it as it is compiled now, once
                 there is a result (`nss.models.compiled`).
             image_backend: where photos become the network's input and masks get the photo's size: ``"auto"`` on the GPU
-                that the network runs on, within a level of 255 of what NumPy gives; ``"numpy"`` never; ``"webgpu"``
-                also where that GPU is a program. What the GPU does not do, NumPy does (`nss.removal.photo_input`).
+                that the network runs on, for photos of 2 megapixels and more, within a level of 255 of what NumPy
+                gives; ``"numpy"`` never; ``"webgpu"`` for all, also where that GPU is a program. What the GPU does not
+                do, NumPy does (`nss.removal.photo_input`).
 
         Raises:
             ModelUnavailableError: the model is missing, damaged, refused, or not one that the engine can run.
@@ -320,8 +321,8 @@ class Remover:
     @property
     def host_stages(self) -> HostStages:
         """What ``prepare`` and ``finish`` do, for another process to do it."""
-        takes_photos = photo_input.takes_photos(self._network.session, self._image_backend)
-        return replace(self._host_stages, takes_photos=takes_photos)
+        fewest = photo_input.fewest_pixels(self._network.session, self._image_backend)
+        return replace(self._host_stages, fewest_gpu_pixels=fewest)
 
     def _range_notes(self, raw: np.ndarray) -> tuple[str, ...]:
         """What there is to say where a mask is none by its values; the trial that promised one is forgotten."""

@@ -185,7 +185,7 @@ def test_a_photo_that_the_gpu_takes_as_it_is_crosses_with_its_pixels_and_its_lev
     if kind == "RGBA":
         image.putalpha(Image.fromarray(rgb[..., 1]))
     image.save(tmp_path / "photo.png")
-    stages = HostStages(complete({"input": "x", "output": "y", "size": FixedSize(32, 32)}), takes_photos=True)
+    stages = HostStages(complete({"input": "x", "output": "y", "size": FixedSize(32, 32)}), fewest_gpu_pixels=0)
     files = OutputFiles(choose(Path("x.png")), InputFiles(), "overwrite")
     refinement = Refinement(feather=2)
     writer = CutoutWriter(files, refinement, Composition(mask_only=True))

@@ -19,9 +19,11 @@ from engine.gpu.device.device import Device
 from nss.arrays.filters import Filter
 from nss.cutouts.compose import Composition
 from nss.errors import ImageError, UsageError
+from nss.interfaces.interface import FixedSize, complete
 from nss.masks.refine import Refinement
 from nss.removal import gpu_stages
-from nss.removal.photo_input import takes_photos
+from nss.removal.host_stages import HostStages
+from nss.removal.photo_input import FEWEST_PIXELS, fewest_pixels, takes_photos
 from nss.removal.remover import Remover
 from tests.engine.gpu.gpu import device
 from tests.engine.models import node
@@ -347,6 +349,8 @@ def test_which_networks_take_photos(path: Path) -> None:
     with remover(path, "auto") as auto, remover(path, "webgpu", "numpy") as numpy:
         assert takes_photos(auto._network.session, "auto") is not software
         assert takes_photos(auto._network.session, "webgpu")
+        assert fewest_pixels(auto._network.session, "auto") == (None if software else FEWEST_PIXELS)
+        assert fewest_pixels(auto._network.session, "webgpu") == 0
         assert not takes_photos(auto._network.session, "numpy")
         assert not takes_photos(numpy._network.session, "webgpu")
         assert dict(numpy.remove(photo(40, 50)).info.stages) == ON_NUMPY
@@ -364,3 +368,11 @@ def test_a_photo_too_large_for_the_model_fails_at_once(path: Path) -> None:
 def test_the_points_that_are_near_each_other(pair: tuple[Remover, Remover]) -> None:
     least = Refinement(black=0.5, white=0.5 + gpu_stages.LEAST_SPAN)
     check(*pair, photo(83, 64), {**ON_GPU, "levels": "webgpu"}, refinement=least)
+
+
+@pytest.mark.parametrize(("width", "goes"), [(19, False), (20, True)])
+def test_a_photo_with_too_few_pixels_is_made_ready_by_numpy(width: int, goes: bool) -> None:
+    stages = HostStages(complete({"input": "x", "output": "y", "size": FixedSize(8, 8)}), fewest_gpu_pixels=200)
+    prepared = stages.prepare(np.zeros((10, width, 3), np.uint8), mask_bits=8)
+    assert (prepared.network_input is None) is goes
+    assert prepared.mask_bits == (8 if goes else None)
