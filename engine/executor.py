@@ -36,8 +36,9 @@ class Executor(Protocol):
 
     Memory in bytes: ``weight_bytes`` of the constants, ``activation_bytes`` allocated for what a run makes,
     ``peak_bytes`` the most of it in use at once, ``scratch_bytes`` beside it. ``milliseconds`` is the wall time of the
-    last run by stage, empty where a run has no stages beside its nodes. ``looks_for_nan`` says that ``submit`` raises
-    InputError for inputs with NaN, unless ``allow_nan``; otherwise the session looks.
+    last run by stage, empty where a run has no stages beside its nodes. ``under_way`` counts the runs that were
+    submitted and whose results nobody has taken. ``looks_for_nan`` says that ``submit`` raises InputError for inputs
+    with NaN, unless ``allow_nan``; otherwise the session looks.
     """
 
     looks_for_nan: bool
@@ -46,6 +47,9 @@ class Executor(Protocol):
     peak_bytes: int
     activation_bytes: int
     scratch_bytes: int
+
+    @property
+    def under_way(self) -> int: ...
 
     @property
     def milliseconds(self) -> Mapping[str, float]: ...

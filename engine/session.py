@@ -21,6 +21,7 @@ from engine.kernel_time import KernelTime
 from engine.overflow import check_outputs
 from engine.session_info import SessionInfo as SessionInfo
 from engine.session_info import TensorInfo as TensorInfo
+from engine.session_info import input_array
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
@@ -174,9 +175,8 @@ class Session:
 
         Runs of a session end in the order in which they were submitted. On webgpu as many may be under way as
         ``in_flight`` says: the next call then waits until the oldest has been computed, and keeps its outputs for its
-        handle. A run that takes several submissions (a model's first, and
-        those of slow adapters) is computed before this returns, and so is each on "numpy" and "reference". ``inputs``
-        may be changed afterwards.
+        handle. A run that takes several submissions (a model's first, and those of slow adapters) is computed before
+        this returns, and so is each on "numpy" and "reference". ``inputs`` may be changed afterwards.
 
         Raises what ``run`` raises for inputs and for a closed session.
         """
@@ -243,6 +243,11 @@ class Session:
             return self._executor.gpu_seconds(runs)
 
     @property
+    def under_way(self) -> int:
+        """How many runs were submitted whose outputs are not kept for their handles yet: 0 but on webgpu."""
+        return self._executor.under_way
+
+    @property
     def milliseconds(self) -> dict[str, float]:
         """Wall time of the last run, whichever thread's, by stage, on webgpu: upload, encode, wait; else empty."""
         return dict(self._executor.milliseconds)
@@ -272,7 +277,7 @@ class Session:
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")
         return [
-            _NOTHING if info.name in others else _input_array(info, inputs.get(info.name), allow_nan)
+            _NOTHING if info.name in others else input_array(info, inputs.get(info.name), allow_nan=allow_nan)
             for info in self.inputs
         ]
 
@@ -379,20 +384,3 @@ def _uses_matrix_units(model: CompiledModel) -> bool:
 
 def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:
     return [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in values]
-
-
-def _input_array(info: TensorInfo, value: np.ndarray | None, allow_nan: bool) -> np.ndarray:
-    if value is None:
-        raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"input '{info.name}' is no array: {error}") from error
-    if array.dtype != info.dtype or array.shape != info.shape:
-        raise InputError(
-            f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "
-            f"it was given {array.dtype.name}{list(array.shape)}"
-        )
-    if not allow_nan and array.dtype.kind == "f" and array.size and np.isnan(array.min()):
-        raise InputError(f"input '{info.name}' holds NaN")
-    return array

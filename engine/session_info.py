@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -42,3 +44,25 @@ class SessionInfo:
     passes: dict[str, int] = field(default_factory=dict)
     matrix_units: bool = False
     software: bool = False
+
+
+def input_array(info: TensorInfo, value: np.ndarray | None, *, allow_nan: bool) -> np.ndarray:
+    """What is given for an input, None where nothing is, as an array.
+
+    Raises InputError where it is missing, of another dtype or shape than ``info`` says, or, unless ``allow_nan``, holds
+    NaN.
+    """
+    if value is None:
+        raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"input '{info.name}' is no array: {error}") from error
+    if array.dtype != info.dtype or array.shape != info.shape:
+        raise InputError(
+            f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "
+            f"it was given {array.dtype.name}{list(array.shape)}"
+        )
+    if not allow_nan and array.dtype.kind == "f" and array.size and np.isnan(array.min()):
+        raise InputError(f"input '{info.name}' holds NaN")
+    return array

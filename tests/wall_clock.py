@@ -43,6 +43,15 @@ def computed_within(seconds: float) -> Iterator[None]:
     assert cpu_seconds <= seconds, f"it took {cpu_seconds:.2f} s on the cores; {seconds:.2f} s are allowed"
 
 
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for what comes sooner than that on any machine; TimeoutError where it does not. No assertion on time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"what was waited for has not come in {seconds} s")
+        time.sleep(0.002)
+
+
 def child_seconds(run: Callable[[], object]) -> float:
     """The seconds on the cores of the child processes that ``run`` waits for; wall time where no one counts them."""
     start, before = time.perf_counter(), os.times()

@@ -7,7 +7,8 @@ result, "beside_gpu" that minus "gpu", and "stages" where it goes: "upload" copi
 "encode" records what is not recorded ahead, "submit" hands it over, "wait" lasts until the results are there, of which
 "gpu" is the GPU's, and "download" copies them. "in_flight" has, for 1 to 4 runs under way, the time a run over many,
 and that minus "gpu". All are medians (of "in_flight", over three series) after a second of warming up, and every output
-is held to that of the same input alone, bit for bit: "equal". "parts" times by itself what a run does on the host.
+is held to that of the same input alone, bit for bit: "equal". "stages", "commands" and
+"submissions" are those of another executor of the same compiled model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from engine import Handle, ModelFile, Session
-from engine.gpu.run import copies
+from engine.gpu.device.choice import choose
+from engine.gpu.device.device import Device, open_device
 from engine.gpu.run.executor import GpuExecutor
 
 WARM_SECONDS = 1.0
@@ -52,15 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=options.precision,
         input_shapes=shapes,
         in_flight=max(DEPTHS),
+        keep_compiled=True,
     ) as session:
-        print(json.dumps({"model": options.model.name, **measure(session, options.runs)}))
+        adapter = choose(options.implementation).adapter
+        assert adapter is not None  # or there were no session
+        print(json.dumps({"model": options.model.name, **measure(session, open_device(adapter), options.runs)}))
     return 0
 
 
-def measure(session: Session, runs: int) -> dict[str, object]:
-    """The figures of the docstring above."""
-    executor = session._executor
-    assert isinstance(executor, GpuExecutor)
+def measure(session: Session, device: Device, runs: int) -> dict[str, object]:
+    """The figures of the docstring above, of a session on that device that has kept what it compiled."""
     generator = np.random.default_rng(0)
     feeds = [
         {info.name: generator.standard_normal(info.shape).astype(info.dtype) for info in session.inputs}
@@ -74,15 +77,13 @@ def measure(session: Session, runs: int) -> dict[str, object]:
         equal = equal and all(np.array_equal(expected[number][name], array) for name, array in outputs.items())
 
     _warm(lambda: session.run(feeds[0]))
-    wall, stages, gpu = [], [], []
-    has_clock = executor.device.timestamps
+    wall, gpu = [], []
     for index in range(runs):
         number = index % len(feeds)
         start = time.perf_counter()
         outputs = session.run(feeds[number])
         wall.append((time.perf_counter() - start) * 1e3)
-        stages.append(executor.stages)
-        if has_clock and index % 5 == 4:
+        if device.timestamps and index % 5 == 4:
             gpu += [seconds * 1e3 for seconds in session.gpu_seconds(5)]
         check(number, outputs)
     gpu_ms = median(gpu) if gpu else float("nan")
@@ -90,18 +91,33 @@ def measure(session: Session, runs: int) -> dict[str, object]:
     return {
         "device": session.info.device,
         "precision": session.info.precision,
-        "commands": len(executor.plan.commands),
-        "submissions": executor.submissions.count,
         "gpu": _rounded(gpu_ms),
         "alone": _rounded(median(wall)),
         "beside_gpu": _rounded(median(wall) - gpu_ms),
-        "stages": {name: _rounded(median(each[name] for each in stages)) for name in stages[0]},
+        **_stages(session, device, list(feeds[0].values()), runs),
         "in_flight": {
             depth: {"a_run": _rounded(median(times)), "beside_gpu": _rounded(median(times) - gpu_ms)}
             for depth, times in depths.items()
         },
-        "parts": _parts(executor, feeds[0]),
         "equal": equal,
+    }
+
+
+def _stages(session: Session, device: Device, inputs: Sequence[np.ndarray], runs: int) -> dict[str, object]:
+    """Milliseconds of each stage of a run, and of how many commands and submissions one is."""
+    assert session.compiled is not None
+    executor, stages = GpuExecutor(session.compiled, device), []
+    try:
+        _warm(lambda: executor.run(inputs))
+        for _ in range(runs):
+            executor.run(inputs)
+            stages.append(executor.stages)
+    finally:
+        executor.close()
+    return {
+        "commands": len(executor.plan.commands),
+        "submissions": executor.submissions.count,
+        "stages": {name: _rounded(median(each[name] for each in stages)) for name in stages[0]},
     }
 
 
@@ -129,39 +145,6 @@ def _series(
         for number, each in outputs:
             check(number, each)
     return times
-
-
-def _parts(executor: GpuExecutor, feeds: dict[str, np.ndarray]) -> dict[str, float]:
-    """Milliseconds of what a run does on the host, each by itself."""
-    source = max(feeds.values(), key=lambda array: array.nbytes).reshape(-1)
-    layout = executor._plain
-    slot = executor._slots.acquire()
-    try:
-        memory = slot.reserve(layout.upload_bytes, layout.results_bytes)
-        target = memory[: source.nbytes].view(source.dtype)
-        ordinary = np.empty_like(source)
-        times = {
-            "copy_into_mapped": _least(lambda: copies.copy(target, source)),
-            "copy_into_mapped_and_look": _least(lambda: copies.copy_looking_for_nan(target, source)),
-            "copy_into_mapped_one_thread": _least(lambda: np.copyto(target, source)),
-            "copy_into_memory_one_thread": _least(lambda: np.copyto(ordinary, source)),
-            "look_for_nan_one_thread": _least(lambda: source.min()),
-        }
-    finally:
-        executor._slots.give_back(None, slot)
-    with executor.device.guarded("recording"):
-        times["record_network"] = _least(executor._body)
-        times["record_nothing"] = _least(lambda: executor.device.handle.create_command_encoder().finish())
-    return times
-
-
-def _least(call: Callable[[], object], repeats: int = 15) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return _rounded(min(seconds) * 1e3)
 
 
 def _warm(call: Callable[[], object], seconds: float = WARM_SECONDS) -> None:

@@ -34,6 +34,9 @@ class ProcessorExecutor:
 
     backend: ClassVar[str]
     looks_for_nan: bool = False
+    under_way: int = 0
+    """Runs are computed as they are submitted."""
+
     milliseconds: Mapping[str, float] = MappingProxyType({})
     """Wall time of the stages of the last run: there are none beside the nodes."""
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from nss.arrays.tiles import parallel
+from nss.errors import quoted
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BAND = 1 << 19
@@ -139,7 +140,7 @@ def _checked(data: bytes, kind: bytes, crc32: Callable[[bytes, int], int] = zlib
     """The data of a chunk without the checksum behind it."""
     data, checksum = data[:-4], data[-4:]
     if crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
-        raise DamagedError(f"the checksum of {kind.decode('ascii', 'replace')!r} is not that of its data")
+        raise DamagedError(f"the checksum of {quoted(kind.decode('ascii', 'replace'))} is not that of its data")
     return data
 
 

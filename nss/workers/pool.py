@@ -90,7 +90,6 @@ class HeldPhoto:
     job: Named
     summary: Any
     arrays: list[np.ndarray] = field(repr=False)
-    _pool: WorkerPool = field(repr=False)
     _place: _Place = field(repr=False)
     _process: WorkerProcess = field(repr=False)
     _block: int | None
@@ -98,8 +97,11 @@ class HeldPhoto:
     _is_done: bool = False
 
     def __del__(self) -> None:
-        # one that nobody wants any more, for instance because of an interrupt
-        self._pool._let_go(self)
+        # one that nobody wants any more, for instance because of an interrupt; called by the collector, so from
+        # anywhere: nothing here waits for a lock
+        if not self._is_done:
+            self._is_done = True
+            self._place.dropped.append(self)
 
 
 class WorkerPool:
@@ -231,12 +233,6 @@ class WorkerPool:
             self._condition.notify_all()
         return request.wait()
 
-    def _let_go(self, held: HeldPhoto) -> None:
-        # called by the collector, so from anywhere: nothing here waits for a lock
-        if not held._is_done:
-            held._is_done = True
-            held._place.dropped.append(held)
-
     def _serve(self, place: _Place) -> None:
         """One worker's thread."""
         try:
@@ -321,7 +317,7 @@ class WorkerPool:
         except BaseException:
             self._free(place, process, block)
             raise
-        return HeldPhoto(request.job, summary, arrays, self, place, process, block, key)
+        return HeldPhoto(request.job, summary, arrays, place, process, block, key)
 
     def _finish(self, place: _Place, process: WorkerProcess, request: _Request) -> Any:
         held = request.held

@@ -68,8 +68,8 @@ def test_a_planted_fault_is_caught_as_what_it_is(
 
 
 def test_a_hang_and_a_crash_are_placed(planted: dict[str, list[str]]) -> None:
-    assert planted["hang"][2].startswith("engine/session.py:")
-    assert planted["crash"][2].startswith("engine/session.py:")
+    assert planted["hang"][2].startswith("engine/cpu/processor.py:")
+    assert planted["crash"][2].startswith("engine/cpu/processor.py:")
 
 
 def test_the_same_seed_damages_a_model_alike() -> None:

@@ -360,6 +360,11 @@ class GpuExecutor:
         return self._buffers[place.buffer]
 
     @property
+    def under_way(self) -> int:
+        """Runs that were submitted and whose results have not been taken."""
+        return self._slots.in_flight
+
+    @property
     def milliseconds(self) -> dict[str, float]:
         """Wall time of the last run whose results were taken: upload; encode, with submitting; wait, with reading."""
         stages = self.stages

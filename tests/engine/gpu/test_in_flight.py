@@ -13,7 +13,7 @@ import pytest
 from engine.errors import BackendError, DeviceLostError, InputError
 from engine.gpu.device.device import Device
 from engine.gpu.run.around import Epilogue, Prologue, Readback, Upload
-from engine.gpu.run.executor import IN_FLIGHT, GpuExecutor
+from engine.gpu.run.executor import IN_FLIGHT
 from engine.session import Session
 from tests.engine.gpu.gpu import device, executor_of
 from tests.engine.models import load_graph, model, node
@@ -47,25 +47,19 @@ def expected() -> list[np.ndarray]:
         return [session.run({"x": image})["y"] for image in IMAGES]
 
 
-def runs_of(session: Session) -> int:
-    executor = session._executor
-    assert isinstance(executor, GpuExecutor)
-    return executor._slots.in_flight
-
-
 def test_each_handle_has_the_result_of_its_own_inputs(session: Session, expected: list[np.ndarray]) -> None:
     scratch = np.empty(SHAPE, np.float32)
     handles = []
     for image in IMAGES:
         scratch[:] = image
         handles.append(session.submit({"x": scratch}))
-        assert runs_of(session) <= IN_FLIGHT
+        assert session.under_way <= IN_FLIGHT
     scratch[:] = np.nan  # what was submitted is not looked at again
     for handle, output in reversed(list(zip(handles, expected, strict=True))):
         assert np.array_equal(handle.result()["y"], output)
         assert handle.done
         assert handle.result()["y"] is handle.result()["y"]
-    assert runs_of(session) == 0
+    assert session.under_way == 0
     assert np.array_equal(session.run({"x": IMAGES[0]})["y"], expected[0])
 
 
@@ -82,7 +76,7 @@ def test_submitting_waits_for_the_oldest_where_too_many_are_in_flight(
     thread = threading.Thread(target=lambda: more.append(session.submit({"x": IMAGES[3]}).result()["y"]))
     thread.start()
     time.sleep(0.2)
-    assert runs_of(session) == IN_FLIGHT  # the fourth has not begun
+    assert session.under_way == IN_FLIGHT  # the fourth has not begun
     gate.set()
     thread.join(30)
     assert handles[0].done
@@ -115,7 +109,7 @@ def test_threads_and_sessions_get_what_one_alone_gets(expected: list[np.ndarray]
             thread.join(120)
         assert not any(thread.is_alive() for thread in threads)
         assert wrong == []
-        assert runs_of(one) == runs_of(other) == 0
+        assert one.under_way == other.under_way == 0
         assert device().is_idle
 
 
@@ -180,7 +174,7 @@ def test_a_handle_that_is_let_go_of_frees_its_place(session: Session, expected: 
     assert np.array_equal(session.run({"x": IMAGES[4]})["y"], expected[4])
     time.sleep(0.05)
     session.run({"x": IMAGES[4]})
-    assert runs_of(session) <= 1
+    assert session.under_way <= 1
 
 
 def test_an_interrupted_wait_can_be_taken_up(
@@ -238,7 +232,7 @@ def test_nan_is_refused_before_anything_runs(session: Session, expected: list[np
     for _ in range(2 * IN_FLIGHT):
         with pytest.raises(InputError, match="input 'x' holds NaN"):
             session.submit({"x": bad})
-    assert runs_of(session) == 0
+    assert session.under_way == 0
     assert np.isnan(session.run({"x": bad}, allow_nan=True)["y"]).any()
     assert np.array_equal(session.run({"x": IMAGES[0].transpose(0, 1, 2, 3)})["y"], expected[0])
 
@@ -254,9 +248,15 @@ def test_on_the_processor_a_run_is_computed_when_it_is_submitted(backend: str) -
         other.result()
 
 
-def test_memory_does_not_grow(session: Session) -> None:
-    executor = session._executor
-    assert isinstance(executor, GpuExecutor)
+def test_memory_does_not_grow(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    allocated: list[str] = []
+    buffer = Device.buffer
+
+    def counted(own: Device, nbytes: int, usage: str, label: str, **more: bool) -> object:
+        allocated.append(label)
+        return buffer(own, nbytes, usage, label, **more)
+
+    monkeypatch.setattr(Device, "buffer", counted)
     for _ in range(20):
         session.run({"x": IMAGES[0]})
     gc.collect()
@@ -270,7 +270,7 @@ def test_memory_does_not_grow(session: Session) -> None:
     session.run({"x": IMAGES[0]})
     gc.collect()
     assert len(gc.get_objects()) < before + 500
-    assert executor._slots._count <= IN_FLIGHT
+    assert allocated.count("inputs") == IN_FLIGHT - 1  # the first one is older
 
 
 DOUBLE = """

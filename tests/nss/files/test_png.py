@@ -21,16 +21,10 @@ from nss.files.formats import Encoding
 from nss.files.picture import Picture
 from tests.nss.pictures import SRGB, exif, pixels, texture
 from tests.nss.png_bytes import chunks, decoded, header, joined
+from tests.nss.png_pictures import KINDS, small_pictures, written
 from tests.project import ROOT
 
-KINDS = ["rgba", "opaque", "rgb", "8 bits", "16 bits"]
 ISAL = Compressor("isal", 1)
-
-
-def written(picture: Picture, effort: int | None = None) -> bytes:
-    file = io.BytesIO()
-    png.write(picture, file, effort)
-    return file.getvalue()
 
 
 def by_pillow(picture: Picture, **options: object) -> bytes:
@@ -59,30 +53,6 @@ def test_the_chunks_are_those_that_pillow_writes(kind: str) -> None:
             for file in (written(picture), by_pillow(picture, **options))
         )
         assert ours == theirs
-
-
-def small_pictures() -> st.SearchStrategy[np.ndarray]:
-    def picture(height: int, width: int, kind: str, content: str, seed: int) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        channels = {"rgba": (4,), "rgb": (3,)}.get(kind, ())
-        top = 65536 if kind == "16 bits" else 256
-        shape = (height, width, *channels)
-        values = {
-            "noise": rng.integers(0, top, shape),
-            "contrast": rng.integers(0, 2, shape) * (top - 1),
-            "flat": np.full(shape, rng.integers(0, top)),
-            "ramp": np.cumsum(rng.integers(0, 3, shape), axis=1) % top,
-        }[content]
-        return values.astype(np.uint16 if kind == "16 bits" else np.uint8)
-
-    return st.builds(
-        picture,
-        st.integers(1, 20),
-        st.integers(1, 20),
-        st.sampled_from(["rgba", "rgb", "8 bits", "16 bits"]),
-        st.sampled_from(["noise", "contrast", "flat", "ramp"]),
-        st.integers(0, 2**32 - 1),
-    )
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -20,9 +20,9 @@ from nss.errors import ImageError
 from nss.files import export, png, png_check, verify
 from nss.files.formats import Encoding
 from nss.files.picture import Picture
-from tests.nss.files.test_png import KINDS, small_pictures, written
 from tests.nss.pictures import SRGB, exif, pixels
 from tests.nss.png_bytes import chunks, decoded, header, interlaced, joined, stream_of, with_stream
+from tests.nss.png_pictures import KINDS, small_pictures, written
 
 INFLATERS = [zlib_ng, isal_zlib, zlib]
 

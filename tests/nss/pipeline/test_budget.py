@@ -9,22 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
 from nss.pipeline.budget import BudgetClosedError, Lease, MemoryBudget
 from tests.project import ROOT
+from tests.wall_clock import wait_until
 
 SECONDS = 30
-
-
-def soon(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 class Askers:
@@ -37,7 +30,7 @@ class Askers:
     def ask(self, nbytes: int) -> Future[Lease | None]:
         before = len(self.budget._waiting)
         future = self.pool.submit(self.budget.reserve, nbytes)
-        soon(lambda: future.done() or len(self.budget._waiting) > before)
+        wait_until(lambda: future.done() or len(self.budget._waiting) > before)
         return future
 
 
@@ -99,7 +92,7 @@ def test_one_that_gives_up_lets_those_behind_it_go() -> None:
     budget.try_reserve(80)
     askers = Askers(budget)
     impatient = askers.pool.submit(budget.reserve, 90, 0.2)
-    soon(lambda: budget._waiting)
+    wait_until(lambda: budget._waiting)
     behind = askers.ask(20)
     assert impatient.result(SECONDS) is None
     lease_of(behind)

@@ -19,6 +19,7 @@ from nss.errors import ImageError, NssError, UsageError
 from nss.workers.pool import BLOCKS, HeldPhoto, WorkerPool, WorkersGoneError
 from nss.workers.process import WorkerProcess, supported
 from tests.nss.workers.work import Doubling, StrangeError, Task
+from tests.wall_clock import wait_until, within
 
 pytestmark = pytest.mark.skipif(not supported(), reason="has no worker processes")
 
@@ -185,6 +186,7 @@ def test_a_photo_that_all_others_wait_for_needs_no_memory_that_they_have() -> No
         assert through(pool, Task("last"))[2] == 45.0
 
 
+@pytest.mark.wall_clock
 def test_all_is_gone_when_the_pool_is(tmp_path: Path) -> None:
     """Closed in the middle: whoever waits is told, no process is left, no memory, and no half file."""
     before = threading.active_count(), len(shared_memory())
@@ -196,13 +198,12 @@ def test_all_is_gone_when_the_pool_is(tmp_path: Path) -> None:
     task = Task("photo", finish="nap", folder=tmp_path)
     thread = threading.Thread(target=lambda: errors.append(error_of(pool, task)))
     thread.start()
-    while not (tmp_path / "photo.napping").exists():
-        time.sleep(0.01)
-    pids, start = pool.pids, time.monotonic()
+    wait_until((tmp_path / "photo.napping").exists)
+    pids = pool.pids
     assert len(list(tmp_path.glob(".nss-*"))) == 1
-    pool.close()
-    thread.join()
-    assert time.monotonic() - start < 2
+    with within(2):
+        pool.close()
+        thread.join()
     assert [type(error) for error in errors] == [WorkersGoneError]
     assert [path.name for path in tmp_path.iterdir()] == ["photo.napping"]
     for pid in pids:
