@@ -208,8 +208,8 @@ class WorkerPool:
             self._is_closed = True
             self._condition.notify_all()
         for place in self._places:
-            if place.process is not None:
-                place.process.end()
+            if (process := place.process) is not None:  # which its thread may be taking away
+                process.end()
         for thread in self._threads:
             thread.join()
 
@@ -235,6 +235,7 @@ class WorkerPool:
         # called by the collector, so from anywhere: nothing here waits for a lock
         if not held._is_done:
             held._is_done = True
+            held.arrays = []
             held._place.dropped.append(held)
 
     def _serve(self, place: _Place) -> None:
