@@ -101,6 +101,7 @@ class HeldPhoto:
         # anywhere: nothing here waits for a lock
         if not self._is_done:
             self._is_done = True
+            self.arrays = []
             self._place.dropped.append(self)
 
 
@@ -210,8 +211,8 @@ class WorkerPool:
             self._is_closed = True
             self._condition.notify_all()
         for place in self._places:
-            if place.process is not None:
-                place.process.end()
+            if (process := place.process) is not None:  # which its thread may be taking away
+                process.end()
         for thread in self._threads:
             thread.join()
 

@@ -6,6 +6,7 @@ and needs a process of its own to clear up after one that was killed.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -85,8 +86,9 @@ class SharedBlock:
         """The arrays themselves, without a copy: they hold until the next ``write`` of either side."""
         import numpy as np
 
+        # not np.ndarray(shape, dtype, map): that does not keep the map from being closed under it
         return [
-            np.ndarray(place.shape, place.dtype, self._mapped(), place.offset)
+            np.frombuffer(self._mapped(), place.dtype, math.prod(place.shape), place.offset).reshape(place.shape)
             if all(place.shape)
             else np.empty(place.shape, place.dtype)  # of which no memory can be mapped
             for place in places

@@ -82,6 +82,20 @@ def test_an_empty_array_crosses_and_a_large_block_is_given_back(shared_pool: Wor
     assert through(shared_pool, Task("small again"))[2] == 45.0
 
 
+def test_arrays_keep_their_memory_as_the_worker_ends_that_made_them() -> None:
+    with WorkerPool(1) as pool:
+        pool.configure(Doubling())
+        held = pool.load(Task("in the network", size=1 << 20))
+        doubled = held.arrays[0]
+        block = held._process.blocks[held._block]
+        assert not block.unmap(), "the network would read memory that is gone"
+        os.kill(held._process.pid, signal.SIGKILL)
+        assert pool.do(Task("another"))[1] == 45.0
+        assert block.descriptor == -1
+        assert doubled[-1] == 2 * ((1 << 20) - 1)
+        assert pool.finish(held, [doubled])[1] > 0
+
+
 def test_errors_cross_with_their_class_their_text_and_what_stood_behind_them(shared_pool: WorkerPool) -> None:
     from nss.cli.option_words import error_in_options
     from nss.cli.terminal import describe
