@@ -62,11 +62,16 @@ def test_the_error_of_the_first_item_is_raised_and_no_further_one_is_begun(
 ) -> None:
     cores.use(number, monkeypatch)
     done: list[int] = []
+    failing = threading.Event()
 
     def work(item: int) -> None:
         if item in (3, 4, 5):
             time.sleep(0.05 if item == 3 else 0)  # the others are sooner
+            failing.set()
             raise ValueError(f"item {item}")
+        if item > 5:  # on a busy machine these would all be done before the first error is
+            assert failing.wait(20)
+            time.sleep(0.05)
         done.append(item)
 
     with pytest.raises(ValueError, match="item 3"):
