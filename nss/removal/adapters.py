@@ -45,10 +45,11 @@ def _names(backend: str, device: Device) -> list[str | int | None]:
         return [*cards] if len(cards) > 1 else [None]
     if isinstance(device, str) and "," in device and all(part.strip().isdecimal() for part in device.split(",")):
         return [int(part) for part in device.split(",")]
-    if device is None or isinstance(device, (str, int)):
+    # a name is any part of an adapter's, and one that says nothing would be part of all: a software adapter's too
+    if device is None or isinstance(device, int) or (isinstance(device, str) and device.strip(" ,")):
         return [device]
     names: list[str | int | None] = (
-        list(device) if isinstance(device, Sequence) and not isinstance(device, bytes) else []
+        list(device) if isinstance(device, Sequence) and not isinstance(device, (str, bytes)) else []
     )
     if not names or not all(isinstance(name, (str, int)) for name in names):
         raise UsageError(f"'device' is an adapter's number or name, \"all\", or several, not {quoted(str(device))}")

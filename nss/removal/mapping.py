@@ -33,8 +33,11 @@ def map_photos(
 ) -> Generator[tuple[AnySource, Cutout | NssError], None, None]:
     """Each source with its cut-out, or with what went wrong; see `nss.Remover.map`. Nothing begins before the first.
 
-    Raises UsageError at once where ``jobs`` or ``memory`` are not positive.
+    Raises UsageError at once where ``jobs`` or ``memory`` are not positive, or ``sources`` is a single image.
     """
+    if isinstance(sources, (str, bytes, bytearray, memoryview)) or not isinstance(sources, Iterable):
+        # a path's letters would each be a path, and bytes numbers
+        raise UsageError(f"'sources' is of type {type(sources).__name__}; give a list, or any iterable, of images")
     for name, number in (("jobs", jobs), ("memory", memory)):
         if number is not None and not (isinstance(number, int) and number > 0):
             raise UsageError(f"'{name}' is {quoted(number)}; a positive whole number is wanted")

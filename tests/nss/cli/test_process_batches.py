@@ -48,7 +48,9 @@ def photos(tmp_path: Path) -> Path:
 class Batch:
     """The command at work on the photos, by two processes, in a process group of its own."""
 
-    def __init__(self, photos: Path, *options: object, file_limit: int | None = None) -> None:
+    def __init__(
+        self, photos: Path, *options: object, file_limit: int | None = None, workers: str = "processes"
+    ) -> None:
         self.out = photos.parent / "out"
         arguments = ("remove", photos, "-o", self.out, "-j", 2, *options)
 
@@ -58,7 +60,7 @@ class Batch:
 
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nss", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "NSS_BATCH_WORKERS": "processes"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "NSS_BATCH_WORKERS": workers},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -175,10 +177,11 @@ def test_workers_that_are_killed_cost_no_photo(photos: Path, started: list[Batch
     batch.assert_nothing_left()
 
 
-def test_files_that_find_no_room_fail_one_by_one(photos: Path, started: list[Batch]) -> None:
+@pytest.mark.parametrize("workers", ["processes", "threads"])
+def test_files_that_find_no_room_fail_one_by_one(photos: Path, started: list[Batch], workers: str) -> None:
     for path in list(photos.iterdir())[5:]:
         path.unlink()
-    batch = Batch(photos, "--mask", photos.parent / "masks", file_limit=300_000)
+    batch = Batch(photos, "--mask", photos.parent / "masks", file_limit=300_000, workers=workers)
     started.append(batch)
     status, err = batch.end()
     assert status == 1
@@ -188,8 +191,11 @@ def test_files_that_find_no_room_fail_one_by_one(photos: Path, started: list[Bat
     batch.assert_nothing_left()
 
 
-def test_a_folder_that_goes_is_the_failure_of_what_was_to_come(photos: Path, started: list[Batch]) -> None:
-    batch = Batch(photos, "--mask", photos.parent / "masks")
+@pytest.mark.parametrize("workers", ["processes", "threads"])
+def test_a_folder_that_goes_is_the_failure_of_what_was_to_come(
+    photos: Path, started: list[Batch], workers: str
+) -> None:
+    batch = Batch(photos, "--mask", photos.parent / "masks", workers=workers)
     started.append(batch)
     batch.wait_for_files(2)
     shutil.rmtree(batch.out, ignore_errors=True)

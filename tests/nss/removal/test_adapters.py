@@ -67,7 +67,7 @@ def test_several_are_named_by_numbers_or_one_by_one(machine: list[SimpleNamespac
             continue
         with pytest.raises(UsageError, match=fault):
             chosen("auto", wanted)
-    for wrong in ([], {"a": 1}, 1.5, [None], b"0"):
+    for wrong in ([], {"a": 1}, 1.5, [None], b"0", "", " ", ","):
         with pytest.raises(UsageError, match="'device' is an adapter's number or name"):
             chosen("auto", wrong)
 

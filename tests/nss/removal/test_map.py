@@ -100,6 +100,12 @@ def test_wrong_arguments_are_refused_at_once(remover: nss.Remover) -> None:
             remover.map(PHOTOS, **{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("sources", ["photo.jpg", b"bytes", Path("photo.jpg"), None, 5])
+def test_one_image_is_no_list_of_images(remover: nss.Remover, sources: object) -> None:
+    with pytest.raises(UsageError, match=r"'sources' is of type \w+; give a list"):
+        remover.map(sources)  # type: ignore[type-var]
+
+
 def test_sources_are_taken_as_there_is_room_and_closing_ends_the_work(remover: nss.Remover) -> None:
     taken: list[int] = []
 
