@@ -1,0 +1,93 @@
+"""The tests of web/: JavaScript, run by Node's own test runner, each file a test here.
+
+They need Node 20, the packages of tests/web/package.json (``npm install --prefix tests/web --no-package-lock``) and,
+where a file imports harness.mjs, Chromium. What this machine lacks is said; it fails where ``NSS_REQUIRE_CHROMIUM`` is
+set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+TIMEOUT = 280
+
+Node = Callable[..., str]
+
+
+def lacks(source: str) -> str | None:
+    """What a test file needs that is not here, in words; None where all is."""
+    if shutil.which("node") is None:
+        return "Node 20 (the command node)"
+    if not (HERE / "node_modules").is_dir():
+        return "the packages of tests/web/package.json (npm install --prefix tests/web --no-package-lock)"
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if "harness.mjs" in source and shutil.which(chromium) is None:
+        return f"Chromium ({chromium}; CHROMIUM names another one)"
+    return None
+
+
+def require(what: str | None) -> None:
+    """Skip the test for want of ``what``, or fail where it must be here."""
+    if what is not None:
+        message = f"needs {what}: NOT TESTED HERE"
+        if os.environ.get("NSS_REQUIRE_CHROMIUM"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    """The command under test: that of ``NSS_TEST_COMMAND``, such as an installed wheel's, or this tree's."""
+    given = os.environ.get("NSS_TEST_COMMAND")
+    return [given] if given else [sys.executable, "-m", "nss"]
+
+
+@pytest.fixture
+def run_node() -> Node:
+    """Run a file of JavaScript tests with variables for its environment; its output. Fails where a test fails."""
+
+    def run(file: Path, **variables: str | Path) -> str:
+        require(lacks(file.read_text("utf-8")))
+        done = subprocess.run(
+            ["node", "--test", "--test-reporter=spec", f"--test-timeout={TIMEOUT * 1000}", file],
+            env=os.environ | {name: str(value) for name, value in variables.items()},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        if done.returncode:
+            pytest.fail(f"{file.relative_to(HERE)}:\n{done.stdout[-12000:]}\n{done.stderr[-4000:]}", pytrace=False)
+        return done.stdout
+
+    return run
+
+
+@contextmanager
+def once(folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that all workers share, and whether it is this one that has to fill it; the others wait."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / f"{name}.done"
+        yield folder / name, not done.exists()
+        done.write_text(json.dumps({"process": os.getpid()}))
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "web"

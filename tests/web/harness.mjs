@@ -1,0 +1,79 @@
+// A folder served on loopback, and Debian's Chromium driven on it: what the tests of web/ share.
+import fs from 'node:fs';
+import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
+import puppeteer from 'puppeteer-core';
+
+export const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
+
+const TYPES = {
+  '.css': 'text/css', '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json', '.mjs': 'text/javascript',
+  '.png': 'image/png', '.jpg': 'image/jpeg', '.svg': 'image/svg+xml', '.txt': 'text/plain', '.webmanifest': 'application/manifest+json',
+};
+
+/**
+ * Serve folders as one origin, each under its prefix ('/' for the root), as any static host does.
+ * @param {Record<string, string>} folders prefix → folder; the longest prefix that fits wins
+ * @param {{headers?: Record<string, string>, answer?: (request: http.IncomingMessage, response: http.ServerResponse) => boolean}} [options]
+ *   `answer` may answer a request itself, and returns true then: that is how tests break things
+ */
+export async function serve(folders, { headers = {}, answer } = {}) {
+  const requests = [];
+  const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);
+  const server = http.createServer((request, response) => {
+    requests.push(request.url);
+    if (answer?.(request, response)) return;
+    const name = decodeURIComponent(new URL(request.url, 'http://host').pathname);
+    const prefix = prefixes.find(each => name.startsWith(each));
+    let file = prefix === undefined ? undefined : path.join(folders[prefix], name.slice(prefix.length));
+    if (file && fs.statSync(file, { throwIfNoEntry: false })?.isDirectory()) file = path.join(file, 'index.html');
+    if (name === '/' && !(file && fs.existsSync(file))) {
+      response.writeHead(200, { 'content-type': 'text/html', ...headers });
+      return response.end('<!doctype html><title>test</title><link rel="icon" href="data:,">');
+    }
+    if (!file || !path.resolve(file).startsWith(path.resolve(folders[prefix])) || !fs.existsSync(file)) {
+      response.writeHead(404, headers);
+      return response.end();
+    }
+    const type = TYPES[path.extname(file)] || 'application/octet-stream';
+    response.writeHead(200, { 'content-type': type, 'content-length': fs.statSync(file).size, ...headers });
+    fs.createReadStream(file).pipe(response);
+  });
+  await new Promise(done => server.listen(0, '127.0.0.1', done));
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    requests,
+    close: () => { server.closeAllConnections(); return new Promise(done => server.close(done)); },
+  };
+}
+
+/** Start Chromium with WebGPU on SwiftShader, without one word to a network beyond loopback. */
+export async function launch({ flags = [], webgpu = true } = {}) {
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'nss-chromium-'));
+  const browser = await puppeteer.launch({
+    executablePath: CHROMIUM,
+    headless: true,
+    userDataDir: profile,
+    protocolTimeout: 600_000,
+    args: [
+      '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+      '--disable-sync', '--disable-dev-shm-usage', ...(webgpu ? ['--enable-unsafe-webgpu'] : []), ...flags,
+    ],
+  });
+  const close = browser.close.bind(browser);
+  browser.close = async () => { await close(); fs.rmSync(profile, { recursive: true, force: true }); };
+  return browser;
+}
+
+/** A page of that address; what it logs and throws is kept in `page.messages`, and printed where `NSS_WEB_VERBOSE` is set. */
+export async function visit(browser, url) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(300_000);
+  page.messages = [];
+  const keep = text => { page.messages.push(text); if (process.env.NSS_WEB_VERBOSE) console.error(text); };
+  page.on('console', message => keep(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', error => keep(`pageerror: ${error}`));
+  await page.goto(url);
+  return page;
+}
