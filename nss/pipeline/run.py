@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
+from nss.errors import NssError
 from nss.pipeline.busy import Busy
 from nss.pipeline.events import WAIT_S, Events
 from nss.pipeline.lanes import AnyLane, LaneLostError, Pending
@@ -65,9 +66,9 @@ class Run:
     def results(self) -> Iterator[tuple[Any, Any]]:
         """Each job and its result, or the exception of a stage, as soon as it is its turn."""
         try:
-            self._start("feed", self._feed)
             for lane, depth in zip(self._stages.lanes, self._depths, strict=True):
                 self._start("lane", self._serve, lane, depth)
+            self._start("feed", self._feed)
             while True:
                 if (photo := self._next()) is not None:
                     try:
@@ -220,9 +221,10 @@ class Run:
             try:
                 self._start(str(self._threads + 1), self._serve_photos)
                 self._threads += 1
-            except RuntimeError:  # the system gives no more
+            except NssError as error:  # the system gives no more: the others do it
                 if not self._threads:
-                    raise
+                    self._failure, self._ended = error, True
+                    self._events.tell()
         self._work.notify()
 
     def _serve_photos(self) -> None:
@@ -392,4 +394,7 @@ class Run:
                     self._failure, self._ended = error, True
                 self._events.tell()
 
-        threading.Thread(target=guarded, name=f"nss-pipeline-{name}", daemon=True).start()
+        try:
+            threading.Thread(target=guarded, name=f"nss-pipeline-{name}", daemon=True).start()
+        except RuntimeError as error:
+            raise NssError(f"no thread can be started ({error}); end other programs, or raise the limit") from error

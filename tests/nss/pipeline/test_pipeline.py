@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from nss.errors import NssError
 from tests.nss.pipeline.pipeline_stages import WORKERS, Reports, identity, nap, work_through
 
 
@@ -184,3 +185,33 @@ def test_each_is_reported_as_soon_as_it_can_be() -> None:
 
     work_through(load, identity, identity, report, range(2), workers=2)
     assert reports == [(0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("threads", range(3))
+def test_where_the_system_gives_no_thread_it_is_said(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """The threads that take jobs, serve the lane and work: the first that cannot be started ends it."""
+    _limit_threads(monkeypatch, threads)
+    with pytest.raises(NssError, match="no thread can be started"):
+        work_through(lambda job: job, identity, identity, lambda *_: None, range(9), workers=3)
+
+
+def test_fewer_threads_do_the_work_where_the_system_gives_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit_threads(monkeypatch, 3)
+    reports = Reports()
+    work_through(lambda job: job, identity, identity, reports, range(9), workers=3)
+    assert reports == [(n, n) for n in range(9)]
+
+
+def _limit_threads(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let a pipeline start this many threads."""
+    start = threading.Thread.start
+    left = [count]
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("nss-pipeline-"):
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
