@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,12 @@ IMPORTS = (
 )
 """What a worker imports while the network is opened."""
 
+
+SPARE_DESCRIPTORS = 256
+"""Open files that workers leave to all else: photos, models in shards, drivers."""
+
+WORKER_DESCRIPTORS = 4
+"""Of a worker, beside one for each of its blocks, while it is started: both ends of two pipes."""
 
 BASE_SHARE = 4
 """Of the memory that photos in work may take, workers get at most one part in so many before they have any."""
@@ -96,10 +103,29 @@ def photos_at_once(processes: int) -> int:
 
 
 def start_pool(count: int, at_once: int) -> WorkerPool:
-    """Workers for a `nss.batch.process_work.ProcessWork`. Raises OSError where none can be started."""
+    """Workers for a `nss.batch.process_work.ProcessWork`. Raises OSError where none can be started.
+
+    As many as the limit of open files leaves room for, which is raised as far as it may be.
+    """
     # as many are loaded ahead of the network, and behind it, and some are in it
     blocks = max(BLOCKS, -(-3 * at_once // count))
+    count = _within_descriptors(count, blocks + WORKER_DESCRIPTORS)
     return WorkerPool(count, imports=IMPORTS, blocks=blocks, tell=codec_messages.tell, tidy=_tidy)
+
+
+def _within_descriptors(count: int, each: int) -> int:
+    """How many of ``count`` workers, of ``each`` descriptors, leave enough of them; at least one."""
+    import resource  # which Windows lacks, as it does the workers
+
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count * each + SPARE_DESCRIPTORS
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        with suppress(OSError, ValueError):  # a system may refuse what it says is possible
+            raised = wanted if highest == resource.RLIM_INFINITY else min(wanted, highest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, highest))
+            limit = raised
+        count = min(count, (limit - SPARE_DESCRIPTORS) // each)
+    return max(1, count)
 
 
 def can_cross(job: Job) -> bool:
