@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from nss.errors import ModelUnavailableError
+from nss.errors import ModelUnavailableError, NssError, one_line
 from nss.interfaces.interface import Description
 from nss.models import auto
 from nss.models.local_models import ResolvedModel
@@ -17,6 +17,9 @@ from nss.pipeline.lanes import LaneLostError
 from nss.removal.network import Network, Output, PendingOutput
 from nss.removal.photo_input import PhotoInput
 from nss.removal.run_options import RunOptions
+
+LeaveOut = Callable[[NssError], object]
+"""Hears why one of several adapters cannot have the model."""
 
 
 class PendingImage:
@@ -50,10 +53,16 @@ class Networks:
             network.gives_up = partial(self._give_up, network)
 
     @classmethod
-    def with_others(cls, first: Network, others: Sequence[Callable[[], Network]]) -> Networks:
-        """The first, and what opens each of the others; where one fails, all are closed, and its error is raised."""
+    def with_others(
+        cls, first: Network, others: Sequence[Callable[[], Network]], *, leave_out: LeaveOut | None = None
+    ) -> Networks:
+        """The first, and what opens each of the others.
+
+        Where one of these fails, ``leave_out`` hears its error, and it is done without that one; with None all are
+        closed, and its error is raised.
+        """
         try:
-            return cls([first, *in_parallel(others)])
+            return cls([first, *in_parallel(others, leave_out)])
         except BaseException:
             first.close()
             raise
@@ -98,10 +107,10 @@ def close_all(calls: Sequence[Callable[[], object]]) -> None:
         raise failure
 
 
-def in_parallel(calls: Sequence[Callable[[], Network]]) -> list[Network]:
+def in_parallel(calls: Sequence[Callable[[], Network]], leave_out: LeaveOut | None = None) -> list[Network]:
     """What the calls give, each made in a thread; where one fails, the networks of the others are closed again.
 
-    Raises what the first failing one raised.
+    Raises what the first failing one raised. An error that ``leave_out`` can hear is told to it instead.
     """
     networks: dict[int, Network] = {}
     failures: dict[int, BaseException] = {}
@@ -118,10 +127,40 @@ def in_parallel(calls: Sequence[Callable[[], Network]]) -> list[Network]:
         thread.start()
     for thread in threads:
         thread.join()
+    if leave_out is not None:
+        for index, failure in sorted(failures.items()):
+            if isinstance(failure, NssError):
+                leave_out(failure)
+                del failures[index]
     if failures:
         close_all([network.close for network in networks.values()])
         raise failures[min(failures)]
-    return [networks[index] for index in range(len(calls))]
+    return [networks[index] for index in sorted(networks)]
+
+
+def first_that_opens(calls: Sequence[Callable[[], Network]], leave_out: LeaveOut | None) -> tuple[Network, int]:
+    """The network of the first call that gives one, and its index; ``leave_out`` hears of those before it, and may be
+    None for one call.
+
+    Raises what the first raised where none gives one.
+    """
+    errors: list[NssError] = []
+    for index, call in enumerate(calls):
+        try:
+            network = call()
+        except NssError as error:
+            errors.append(error)
+        else:
+            for left_out in errors:
+                assert leave_out is not None
+                leave_out(left_out)
+            return network, index
+    raise errors[0]
+
+
+def going_on_without(notify: Notify) -> LeaveOut:
+    """What says that one adapter of all is left out, and why."""
+    return lambda error: notify(f"{one_line(error)}; going on without this GPU")
 
 
 def open_auto(

@@ -35,7 +35,7 @@ from nss.removal.lanes import Begin, NetworkLane
 from nss.removal.mapping import AnySource, map_photos
 from nss.removal.mask_output import mask_of
 from nss.removal.network import Network, Output
-from nss.removal.networks import Networks, open_auto
+from nss.removal.networks import Networks, first_that_opens, going_on_without, open_auto
 from nss.removal.photo_input import PhotoInput
 from nss.timing import stage
 
@@ -112,10 +112,12 @@ class Remover:
         self._image_backend = photo_input.image_backend(image_backend)
         user_description = read_config(model_config)
         remember_adapters()
-        options, *others = adapters.run_options(backend, device, precision, require_gpu=require_gpu)
+        every = adapters.run_options(backend, device, precision, require_gpu=require_gpu)
+        options, *others = every
         for other in others:
             other.open_ahead()
         self._notices = say = Notices(notify)
+        leave_out = going_on_without(say) if device == adapters.ALL and others else None
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
             if os.fspath(model) == "auto" and model_variant is None:
@@ -126,10 +128,15 @@ class Remover:
                 self.model = resolve.resolve(
                     model, variant=model_variant, allow_fetch=allow_fetch, quiet=quiet, notify=say
                 )
-                self._network = Network(self.model, options, say, user_description, use_cache=cache)
+                tried = every if leave_out else every[:1]
+                opens = [partial(Network, self.model, each, say, user_description, use_cache=cache) for each in tried]
+                self._network, index = first_that_opens(opens, leave_out)
+                others = every[index + 1 :]
             another = partial(Network, notify=say, user_description=user_description, use_cache=cache)
             self._networks = Networks.with_others(
-                self._network, [partial(another, self.model, each, sibling=self._network) for each in others]
+                self._network,
+                [partial(another, self.model, each, sibling=self._network) for each in others],
+                leave_out=leave_out,
             )
         for network in self._networks.living:
             photo_input.make_ready(network.session, network.interface, self._image_backend)

@@ -229,10 +229,27 @@ def test_both_lost_end_on_numpy_where_the_gpu_was_not_demanded(
         assert cutout.info.backend == "numpy"
 
 
-def test_a_card_that_cannot_be_opened_is_said_and_leaves_nothing_open(cards: TwoCards, path: Path) -> None:
-    cards.lost.add(1)
+@pytest.mark.parametrize("lost", [0, 1])
+def test_all_goes_on_without_a_card_that_cannot_be_opened(
+    cards: TwoCards, path: Path, expected: list[np.ndarray], lost: int
+) -> None:
+    cards.lost.add(lost)
+    lines: list[str] = []
+    with Remover(path, backend="webgpu", device="all", model_config=CONFIG, notify=lines.append) as remover:
+        assert len(cards.open) == 1
+        found = masks(remover.map(PHOTOS, jobs=3))
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    assert len([line for line in lines if line.endswith("going on without this GPU")]) == 1
+    assert not cards.open
+
+
+@pytest.mark.parametrize(("device", "lost"), [("all", {0, 1}), ([0, 1], {1}), ([0, 1], {0})])
+def test_no_card_and_one_that_is_named_are_errors_that_leave_nothing_open(
+    cards: TwoCards, path: Path, device: Any, lost: set[int]
+) -> None:
+    cards.lost |= lost
     with pytest.raises(NssError, match="the device is lost"):
-        Remover(path, backend="webgpu", device="all", model_config=CONFIG, quiet=True)
+        Remover(path, backend="webgpu", device=device, model_config=CONFIG, quiet=True)
     assert not cards.open
 
 
