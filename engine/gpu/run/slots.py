@@ -24,6 +24,13 @@ WAIT_S = 0.05
 """Seconds between two looks for a slot, where all are with threads that are filling them."""
 
 
+LOOKED_BACK = 16
+"""Runs by which it is told what slots are still needed for."""
+
+SPARE_BYTES = 64 << 20
+"""Of a slot, beyond twice what these runs needed, that are kept: making a buffer takes longer than filling it."""
+
+
 class Slot:
     """The staging buffers of one run at a time, which grow with what they are asked to hold."""
 
@@ -35,10 +42,18 @@ class Slot:
         self._mappings: tuple[Any, Any] = (None, None)
         self._room = [0, 0]
         self._read = 0
+        self.needed = 0
+        """Bytes that the last run asked for."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both buffers."""
+        return sum(self._room)
 
     def reserve(self, upload: int, results: int) -> np.ndarray:
         """Room for that many bytes of each, and the mapped memory, uint8, of what goes up. For a free slot."""
         device = self._device
+        self.needed = upload + results
         if self._results is None or self._room[1] < results:
             device.free([self._results])
             self._results = None
@@ -95,6 +110,7 @@ class Slot:
         self._memory = None
         self._device.free([self._upload, self._results])
         self._upload = self._results = None
+        self._room = [0, 0]
 
 
 class Run:
@@ -188,6 +204,7 @@ class Slots:
         self._free: list[Slot] = []
         self._runs: deque[Run] = deque()
         self._condition = threading.Condition()
+        self._needed: deque[int] = deque(maxlen=LOOKED_BACK)
 
     def acquire(self) -> Slot:
         """A free slot. Where there is none, waits for the oldest run, whose results are then taken."""
@@ -221,6 +238,8 @@ class Slots:
 
     def give_back(self, run: Run | None, slot: Slot | None) -> None:
         """Take a slot back, and with None make room for another one; ``run`` has ended."""
+        if slot is not None and self._is_too_large(slot):
+            slot.close()  # the next run makes buffers of its size
         with self._condition:
             if run is not None and run in self._runs:
                 self._runs.remove(run)
@@ -229,6 +248,12 @@ class Slots:
             else:
                 self._free.append(slot)
             self._condition.notify_all()
+
+    def _is_too_large(self, slot: Slot) -> bool:
+        """Whether it holds much more than any run needed of late: those of one large photo would stay for good."""
+        with self._condition:
+            self._needed.append(slot.needed)
+            return slot.nbytes > 2 * max(self._needed) + SPARE_BYTES
 
     @property
     def in_flight(self) -> int:
