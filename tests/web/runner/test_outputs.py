@@ -19,7 +19,7 @@ from tests.web.conftest import Node
 from tests.web.models import SIDE, onnxruntime_outputs, write_small_u2netp
 from tests.web.runner import families
 from tests.web.runner.data import save, write_json
-from tools.make_birefnet import FORMS, make_birefnet
+from tools.make_birefnet import FORMS, SIZES, make_birefnet
 
 HERE = Path(__file__).parent
 LIMIT = 1e-4
@@ -124,9 +124,9 @@ def test_a_network_with_narrow_weights_is_one_with_these_weights_as_float32(
 @pytest.mark.parametrize("form", FORMS)
 def test_birefnet_gives_what_onnx_runtime_does(form: str, tmp_path: Path, run_node: Node) -> None:
     proto = make_birefnet("tiny", form).SerializeToString()
-    compiled = engine.compile(proto)
-    (place,) = compiled.inputs
-    inputs = {place.name: np.random.default_rng(1).standard_normal(place.shape).astype(np.float32)}
+    side = SIZES["tiny"].image
+    inputs = {"pixel_values": np.random.default_rng(1).standard_normal((1, 3, side, side)).astype(np.float32)}
+    compiled = engine.compile(proto, input_shapes={"pixel_values": (1, 3, side, side)})
     add(tmp_path / "birefnet", compiled, inputs, onnxruntime_outputs(proto, inputs))
     run_node(HERE / "outputs.test.mjs", MODELS=tmp_path, NAMES="birefnet", LIMIT=str(LIMIT))
 
