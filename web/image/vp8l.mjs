@@ -8,7 +8,9 @@ const LITERALS = 256, LENGTHS = 24, DISTANCES = 40;
 /** Codes of distances up to this one mean a place nearby (3.6.2.2): 1 the pixel above, 2 the one before. */
 const NEARBY = 120;
 const [LEAST_COPY, LONGEST_COPY, WINDOW] = [3, 4096, 1 << 20];
-const HASH_BITS = 18, TRIES = 12, GOOD_COPY = 128;
+const HASH_BITS = 18, TRIES = 8, GOOD_COPY = 128;
+/** After so many pixels without a copy only every eighth is looked up, which still finds the long ones. */
+const PATIENCE = 256;
 /** Pixels after which whoever waits for an abort is heard. */
 const PAUSE = 1 << 21;
 
@@ -171,7 +173,7 @@ async function findCopies(pixels, width, pause) {
     while (length < most && pixels[at + length] === pixels[from + length]) length += 1;
     return length;
   };
-  let waited = 0;
+  let waited = 0, misses = 0;
   for (let at = 0; at <= last;) {
     if (at - waited >= PAUSE) {
       await pause(at - waited);
@@ -186,7 +188,8 @@ async function findCopies(pixels, width, pause) {
     const bucket = hash(at);
     let from = heads[bucket];
     // a distance takes about as many bits as a pixel: those that are far have to save more
-    for (let tries = TRIES; tries > 0 && from >= 0 && at - from < farthest && best < GOOD_COPY; tries--) {
+    const patient = misses < PATIENCE || (at & 7) === 0;
+    for (let tries = patient ? TRIES : 0; tries > 0 && from >= 0 && at - from < farthest && best < GOOD_COPY; tries--) {
       if (pixels[from + best] === pixels[at + best]) {
         const length = same(at, from, most);
         if (length > best + 1) [best, distance] = [length, at - from];
@@ -199,8 +202,10 @@ async function findCopies(pixels, width, pause) {
     heads[bucket] = at;
     if (best < LEAST_COPY + (distance > width ? 1 : 0)) {
       at += 1;
+      misses += 1;
       continue;
     }
+    misses = 0;
     if (copies.count === copies.starts.length) copies = grown(copies);
     copies.starts[copies.count] = at;
     copies.lengths[copies.count] = best;
