@@ -13,8 +13,8 @@ import { visibleRows } from './visible.mjs';
  * @property {'NCHW' | 'NHWC'} layout
  * @property {'float32' | 'float16' | 'uint8'} dtype
  * @property {'RGB' | 'BGR' | 'RGBA' | 'grey'} channels
- * @property {[number, number] | { shortest_edge?: number, longest_edge?: number, multiple_of?: number }} size height and
- *   width; or the length of one edge, where the photo keeps its shape
+ * @property {[number, number] | { shortest_edge?: number, longest_edge?: number, multiple_of?: number }} size height
+ *   and width; or the length of one edge, where the photo keeps its shape
  * @property {number} scale of the photo's 0 to 255: the input is (x * scale - mean) / std
  * @property {number[]} mean one number a channel, or one for all
  * @property {number[]} std likewise
@@ -71,7 +71,8 @@ function sizeOf({ height, width }, size) {
   const round = side => Math.max(1, Math.floor((side * length) / edge / multiple + 0.5)) * multiple;
   const found = /** @type {[number, number]} */ ([round(height), round(width)]);
   if (!(found[0] > 0 && found[1] > 0)) {
-    throw new ImageError(`'size' ${JSON.stringify(size)} is none; [height, width], or the length of an edge, is possible`);
+    throw new ImageError(
+      `'size' ${JSON.stringify(size)} is none; [height, width], or the length of an edge, is possible`);
   }
   return found;
 }
