@@ -69,6 +69,14 @@ test('what is not done has a sentence', async () => {
   assert.match(await thrown('no structure', {}), /^ImageError: photo.png: .* no structure in this photo: its mask is 0.5 /);
 });
 
+test('through the runner, and behind a device that was lost', async () => {
+  const found = await page.evaluate(async () => (await import('/test/gpu_page.mjs')).throughTheRunner('a compiled model'));
+  assert.equal(found.devices, 2);
+  assert.equal(found.error, 'AbortError');
+  assert.deepEqual(found.alpha.map(most => most <= 1), [true, true, true, true]);
+  assert.deepEqual(found.mask.map(most => most <= 1e-5), [true, true, true, true], `the masks are ${found.mask} away`);
+});
+
 test('kernels of another format are refused', async () => {
   const message = await page.evaluate(async () => {
     const { GpuStages } = await import('/image/gpu/index.mjs');

@@ -189,3 +189,39 @@ export async function thrown(name, { settings, photo: changed = {}, interface: f
   }
   return null;
 }
+
+/** A compiled model by the runner: the case, and once more behind a device that was lost; how far both are from nss. */
+export async function throughTheRunner(name) {
+  const { open } = await import('/runner/index.mjs');
+  const { cases, stages } = await load();
+  const each = cases.find(found => found.name === name);
+  const photo = photoOf(each.photo, each.opaque);
+  const opened = await open('/cases/model/', { allowSoftware: true });
+  const devices = new Set();
+  let last;
+  const model = {
+    inputs: opened.inputs,
+    outputs: opened.outputs,
+    run: (inputs, { before, ...rest }) => opened.run(inputs, {
+      ...rest, before: stage => { devices.add(last = stage.device); before(stage); },
+    }),
+  };
+  const cuts = [];
+  const cut = async () => cuts.push(await stages.cut(model, photo, each.interface, each.settings));
+  await Promise.all([cut(), cut()]); // which take turns
+  last.destroy();
+  await last.lost;
+  await cut();
+  const controller = new AbortController();
+  const stopped = stages.cut(model, photo, each.interface, each.settings, { signal: controller.signal });
+  controller.abort();
+  const error = await stopped.catch(reason => reason.name);
+  await cut();
+  opened.close();
+  return {
+    devices: devices.size,
+    error,
+    alpha: cuts.map(({ data }) => apart(channel(data, 3, 1), channel(each.rgba.data, 3, 1)).most),
+    mask: cuts.map(({ networkMask }) => apart(networkMask.data, each.mask.data).most),
+  };
+}

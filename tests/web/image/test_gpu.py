@@ -14,8 +14,10 @@ from nss.interfaces.interface import FixedSize, Interface, as_json, complete
 from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
 from nss.removal import mask_output, preprocess
+from tests.engine import models
 from tests.web.conftest import HERE, Node
 from tests.web.image.cases import Cases, photo
+from tests.web.models import onnxruntime_outputs
 
 WEIGHTS = [[0.4, 0.25, -0.2]]
 BIAS = [0.45]
@@ -82,9 +84,37 @@ def test_gpu_stages(run_node: Node, tmp_path: Path) -> None:
         settings={},
         network={**flat, "ramp": 0},
     )
+    _add_compiled(cases, photo(rng, 75, 101, alpha="soft"))
     folder = cases.write()
     (folder / "kernels.json").write_text(json.dumps(engine.image_kernels()), encoding="utf-8")
     run_node(HERE / "image/gpu.test.mjs", NSS_CASES=folder)
+
+
+def _add_compiled(cases: Cases, rgba: np.ndarray) -> None:
+    """A case of a compiled model, which lies beside the cases."""
+    weight = np.random.default_rng(3).normal(0, 0.3, (1, 3, 3, 3)).astype(np.float32)
+    proto = models.model(
+        [models.node("Conv", "x w", "t", pads=[1, 1, 1, 1]), models.node("Sigmoid", "t", "y")],
+        {"x": ("float32", (1, 3, 64, 64))},
+        "y",
+        {"w": weight},
+    )
+    interface = complete({"input": "x", "output": 0, "size": FixedSize(64, 64)})
+    compiled = engine.compile(proto.SerializeToString(), metadata={"interface": as_json(interface)})
+    engine.save_compiled(compiled, cases.folder / "model")
+    own_alpha = rgba[..., 3].copy()
+    given = preprocess.prepare(rgba[..., :3], interface, own_alpha)
+    mask = mask_output.mask_of(onnxruntime_outputs(proto.SerializeToString(), {"x": given})["y"], interface)
+    cases.add(
+        "runner",
+        "a compiled model",
+        photo=rgba,
+        opaque=False,
+        interface=as_json(interface),
+        settings={"refinement": {"black": 0.1}},
+        mask=mask,
+        rgba=_composed(rgba, PhotoMask.enlarged(mask, rgba.shape[:2]), own_alpha, {"refinement": {"black": 0.1}}),
+    )
 
 
 def _add(
