@@ -1,7 +1,7 @@
 // From a network's output, in whatever form, to one mask at the network's size.
 //
-// A mask is one channel of height and width behind a batch of one; axes of one element may be left out. The channel axis
-// is the first or the last of three: where the shape does not settle that, the model's layout does. An integer map
+// A mask is one channel of height and width behind a batch of one; axes of one element may be left out. The channel
+// axis is the first or the last of three: where the shape does not settle that, the model's layout does. An integer map
 // without channels holds a mask, or the index of each pixel's class: the latter where `range` is 1, there is no
 // activation, and `channel` is 1 or more, and then the mask is 1 where that class is.
 import { ImageError } from './photo.mjs';

@@ -1,4 +1,5 @@
 // From a photo to what a network takes, in float32.
+import { halfTable, toHalf } from './half.mjs';
 import { ImageError, rint } from './photo.mjs';
 import { resampledRows, widens } from './resample.mjs';
 import { visibleRows } from './visible.mjs';
@@ -13,8 +14,8 @@ import { visibleRows } from './visible.mjs';
  * @property {'NCHW' | 'NHWC'} layout
  * @property {'float32' | 'float16' | 'uint8'} dtype
  * @property {'RGB' | 'BGR' | 'RGBA' | 'grey'} channels
- * @property {[number, number] | { shortest_edge?: number, longest_edge?: number, multiple_of?: number }} size height and
- *   width; or the length of one edge, where the photo keeps its shape
+ * @property {[number, number] | { shortest_edge?: number, longest_edge?: number, multiple_of?: number }} size height
+ *   and width; or the length of one edge, where the photo keeps its shape
  * @property {number} scale of the photo's 0 to 255: the input is (x * scale - mean) / std
  * @property {number[]} mean one number a channel, or one for all
  * @property {number[]} std likewise
@@ -71,7 +72,8 @@ function sizeOf({ height, width }, size) {
   const round = side => Math.max(1, Math.floor((side * length) / edge / multiple + 0.5)) * multiple;
   const found = /** @type {[number, number]} */ ([round(height), round(width)]);
   if (!(found[0] > 0 && found[1] > 0)) {
-    throw new ImageError(`'size' ${JSON.stringify(size)} is none; [height, width], or the length of an edge, is possible`);
+    throw new ImageError(
+      `'size' ${JSON.stringify(size)} is none; [height, width], or the length of an edge, is possible`);
   }
   return found;
 }
@@ -210,16 +212,6 @@ function writeConstant(data, at, step, count, value) {
  * @param {Float32Array} data
  */
 function toHalves(data) {
-  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-  for (let at = 0; at < data.length; at++) {
-    const value = data[at];
-    if (Math.abs(value) >= 65520) {
-      data[at] = value > 0 ? Infinity : -Infinity;
-    } else {
-      // float16 has 10 bits behind the first one, and none below 2^-24
-      const exponent = ((bits[at] >>> 23) & 255) - 127;
-      const unit = 2 ** (Math.max(exponent, -14) - 10);
-      data[at] = rint(value / unit) * unit;
-    }
-  }
+  const values = halfTable();
+  for (let at = 0; at < data.length; at++) data[at] = values[toHalf(data[at])];
 }
