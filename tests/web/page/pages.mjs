@@ -32,7 +32,7 @@ export async function stage(options = { webgpu: false }) {
     /** A page that has started. */
     open: async (search = '', { width = 1400, height = 900, scheme = 'light' } = {}) => {
       const page = await browser.newPage();
-      page.setDefaultTimeout(20_000);
+      page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 20_000));
       page.messages = [];
       page.on('console', message => { if (['error', 'warn'].includes(message.type())) page.messages.push(message.text()); });
       page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
