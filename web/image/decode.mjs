@@ -55,10 +55,6 @@ export async function decode(blob, { name = 'photo', signal } = {}) {
     return await decodeByBrowser(reader, format, name, signal);
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof RangeError) { // an array that is too large
-      const message = `${name}: there is not enough memory to decode it; close other tabs or reduce the photo first`;
-      throw new ImageError(message, { cause: error });
-    }
     if (error instanceof DOMException && (error.name === 'NotReadableError' || error.name === 'NotFoundError')) {
       throw new ImageError(`${name}: cannot be read, or changed meanwhile; choose it again`, { cause: error });
     }
@@ -75,6 +71,16 @@ function checkSize(name, width, height) {
   }
 }
 
+/** @param {string} name @param {number} width @param {number} height @returns {Uint8ClampedArray<ArrayBuffer>} RGBA */
+function allocate(name, width, height) {
+  try {
+    return new Uint8ClampedArray(4 * width * height);
+  } catch (cause) {
+    const message = `${name}: there is not enough memory for ${width} x ${height} pixels; reduce the photo first`;
+    throw new ImageError(message, { cause });
+  }
+}
+
 /**
  * @param {Reader} reader
  * @param {string} name
@@ -85,7 +91,7 @@ async function decodePng(reader, name, signal) {
   const header = await readPng(reader, name);
   checkSize(name, header.width, header.height);
   const place = placement(header.orientation, header.width, header.height);
-  const rgba = new Uint8ClampedArray(4 * header.width * header.height);
+  const rgba = allocate(name, header.width, header.height);
   await decodePixels(reader.blob, header, place, rgba, name, signal);
   const { icc, notes } = profileOfRgb(header.icc, header.type === 0 || header.type === 4 ? 'grey' : 'RGB');
   const opaque = (header.type < 4 && !header.transparency) || isOpaque(rgba);
@@ -112,7 +118,7 @@ async function decodeByBrowser(reader, format, name, signal) {
     signal?.throwIfAborted();
     checkSize(name, size.width, size.height);
     place = placement(file.orientation, size.width, size.height);
-    rgba = new Uint8ClampedArray(4 * size.width * size.height);
+    rgba = allocate(name, size.width, size.height);
     const pixels = new Uint32Array(rgba.buffer);
     eachTile(bitmap, frame, 'opaque', signal, (tile, left, top, width, height) => {
       const colours = new Uint32Array(tile.buffer);
@@ -178,7 +184,7 @@ function eachTile(bitmap, frame, content, signal, take) {
     // would divide the colours by it
     alpha: content === 'alpha', willReadFrequently: true, colorSpace: 'srgb',
   });
-  if (!context) throw new RangeError('no canvas');
+  if (!context) throw new ImageError('this browser gives the page no canvas to read photos with; close other tabs');
   context.globalCompositeOperation = 'copy';
   context.imageSmoothingEnabled = false;
   for (let top = 0; top < frame.height; top += down) {

@@ -1,5 +1,7 @@
 // The pixels of a PNG file, exact: what browsers hand out went through a multiplication by alpha, and 16 bits are cut.
 import { damaged } from './containers/png.mjs';
+import { Reader } from './containers/reader.mjs';
+import { crc32 } from './crc.mjs';
 import { partsOf } from './streams.mjs';
 
 /** Adam7 (ISO 15948, 8.2): first column and row, and steps, of each pass. */
@@ -49,31 +51,60 @@ export async function decodePixels(blob, header, place, rgba, name, signal) {
   };
 
   let more = next();
-  try {
-    for await (const part of partsOf(inflated(blob, header.data))) {
-      signal?.throwIfAborted();
-      for (let at = 0; at < part.length && more;) {
-        if (filter < 0) { filter = part[at++]; filled = 0; }
-        const taken = Math.min(bytes - filled, part.length - at);
-        line.set(part.subarray(at, at + taken), filled);
-        filled += taken;
-        at += taken;
-        if (filled < bytes) break;
-        if (filter > 4) throw damaged(name, `row ${row} has the filter ${filter}`);
-        restore(filter, line, above, bytes, step);
-        write();
-        [line, above] = [above, line];
-        filter = -1;
-        row += 1;
-        if (row === rows) more = next();
-      }
+  const stream = { whole: true };
+  for await (const part of untilDamage(inflated(blob, header.data), stream)) {
+    signal?.throwIfAborted();
+    for (let at = 0; at < part.length && more;) {
+      if (filter < 0) { filter = part[at++]; filled = 0; }
+      const taken = Math.min(bytes - filled, part.length - at);
+      line.set(part.subarray(at, at + taken), filled);
+      filled += taken;
+      at += taken;
+      if (filled < bytes) break;
+      if (filter > 4) throw damaged(name, `row ${row} has the filter ${filter}`);
+      restore(filter, line, above, bytes, step);
+      write();
+      [line, above] = [above, line];
+      filter = -1;
+      row += 1;
+      if (row === rows) more = next();
     }
-  } catch (error) {
-    // bytes behind the compressed pixels are no reason to refuse them; DecompressionStream says TypeError to them
-    if (!(error instanceof TypeError)) throw error;
-    if (more) throw damaged(name, 'its compressed pixels cannot be read');
   }
-  if (more) throw damaged(name, `${pass ? `pass ${pass + 1}, ` : ''}row ${row} of ${rows} is missing`);
+  if (more) throw damaged(name, `${pass ? `pass ${pass + 1}, ` : ''}row ${row} of ${rows} is missing or unreadable`);
+  // bytes behind the compressed pixels, or the end of their check sum missing, are no reason to refuse them
+  if (!stream.whole && !await areSound(blob, header.data)) throw damaged(name, 'a check sum of its pixels is wrong');
+}
+
+/**
+ * The parts of a stream up to where it cannot be decompressed.
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {{ whole: boolean }} state becomes false there
+ */
+async function* untilDamage(stream, state) {
+  try {
+    yield* partsOf(stream);
+  } catch (error) {
+    if (error instanceof DOMException) throw error; // the file cannot be read
+    state.whole = false;
+  }
+}
+
+/**
+ * Whether the check sums of all IDAT chunks are right.
+ * @param {Blob} blob
+ * @param {[number, number][]} data
+ */
+async function areSound(blob, data) {
+  const reader = new Reader(blob);
+  for (const [start, length] of data) {
+    let sum = 0;
+    for (let at = start - 4; at < start + length; at += PIECE) {
+      sum = crc32(await reader.bytes(at, Math.min(PIECE, start + length - at)), sum);
+    }
+    const end = await reader.bytes(start + length, 4);
+    if (end.length < 4 || new DataView(end.buffer, end.byteOffset, 4).getUint32(0) !== sum) return false;
+  }
+  return true;
 }
 
 /**
