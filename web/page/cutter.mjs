@@ -1,15 +1,20 @@
 // From a photo's bytes to its mask, and from its mask to a file.
 //
 // What is kept of a photo is its Blob and the mask as the network gave it, some hundred KB: settings and strokes are
-// applied anew each time, so every edit can be taken back. The photo that was used last stays decoded. One job runs at a
-// time, so memory is bounded by one photo's size, however many are in the queue.
+// applied anew each time, so every edit can be taken back. The photo that was used last stays decoded, and composed as
+// the GPU gave it. One job runs at a time, so memory is bounded by one photo's size, however many are in the queue.
+//
+// The way to the network and back goes over the GPU where it takes the photo; the modules of image/ do the rest, and all
+// of it where it does not. Both give the same to within a level of 8 bits.
 
 import { compose, maskLevels } from '../image/compose.mjs';
 import { decode } from '../image/decode.mjs';
+import { constantInputs } from '../image/gpu/constant_inputs.mjs';
+import { GpuStages, NotOnGpu } from '../image/gpu/index.mjs';
 import { networkMask, nothingFound } from '../image/network_mask.mjs';
 import { encodePng } from '../image/png.mjs';
 import { prepare } from '../image/prepare.mjs';
-import { enlarge, refine } from '../image/refine.mjs';
+import { DEFAULTS, enlarge, refine } from '../image/refine.mjs';
 import { resize } from '../image/resample.mjs';
 import { applyStrokes } from '../image/strokes.mjs';
 import { encodeWebp } from '../image/webp.mjs';
@@ -18,20 +23,26 @@ import { forget, keepingFetch } from './kept.mjs';
 import { displayBitmap, displaySize } from './picture.mjs';
 
 /**
- * @typedef {{name: string, width: number, height: number, rgba: Uint8ClampedArray|Uint8Array, opaque: boolean, icc: Uint8Array|null}} Photo
- * @typedef {{width: number, height: number, data: Float32Array}} Mask
+ * @typedef {import('../image/decode.mjs').Photo} Photo
+ * @typedef {import('../image/photo.mjs').Mask} Mask
  * @typedef {{name: string, blob: Blob, width: number, height: number, mask: Mask}} Kept
+ * @typedef {import('./backend.mjs').Settings} Settings
  * @typedef {{signal: AbortSignal, onProgress: (progress: any) => void}} Job
  */
+
+/** Bytes of a composed photo that are kept until the next one; a larger one is composed anew for its file. */
+const LARGEST_COMPOSED = 2 ** 27;
 
 export class Cutter {
   /** @type {any} */
   model = null;
   /** @type {any} */
   interface = null;
+  /** @type {GpuStages|null} */
+  stages = null;
   /** @type {Map<string, Kept>} */
   photos = new Map();
-  /** @type {{id: string, photo: Photo}|null} */
+  /** @type {{id: string, photo: Photo, composed: Uint8Array|null}|null} */
   last = null;
   /** @type {Promise<unknown>} */
   turn = Promise.resolve();
@@ -57,7 +68,8 @@ export class Cutter {
         throw error;
       }
       await files.settled();
-      this.interface = this.model.metadata.interface;
+      this.stages ??= await stagesOf(base, signal);
+      this.interface = interfaceOf(this.model);
       return { adapter: { ...this.model.adapter }, precision: this.model.precision, timings: { ...this.model.timings } };
     });
   }
@@ -72,27 +84,31 @@ export class Cutter {
     return this.alone(signal, async () => {
       const begin = performance.now();
       onProgress({ words: 'Reading the photo' });
+      this.last = null; // before the next is decoded, so that two are never in memory
       const photo = await decode(blob, { name, signal });
-      const mask = await this.network(photo, signal, onProgress);
+      onProgress({ words: 'Cutting out' });
+      const { mask, composed } = await this.network(photo, signal, onProgress);
       const milliseconds = performance.now() - begin;
+      const { width, height } = photo;
       const id = String(this.next++);
-      this.photos.set(id, { name, blob, width: photo.width, height: photo.height, mask });
-      this.last = { id, photo };
-      const { width, height } = displaySize(photo.width, photo.height);
+      this.photos.set(id, { name, blob, width, height, mask });
+      this.last = { id, photo, composed: composed && composed.length <= LARGEST_COMPOSED ? composed : null };
+      const shown = displaySize(width, height);
+      const nothing = nothingFound(mask, photo);
       return {
-        id, width: photo.width, height: photo.height,
+        id, width, height,
         bitmap: await displayBitmap(blob),
-        mask: { width, height, levels: levelsOf(enlarge(mask, width, height).data) },
+        mask: { ...shown, levels: levelsOf(enlarge(mask, shown.width, shown.height).data) },
         adapter: { ...this.model.adapter },
         milliseconds,
-        notices: nothingFound(mask) ? ['the model found nothing in this photo; try another model, or the brush'] : [],
+        notices: [...photo.notes, ...(nothing === null ? [] : [nothing])],
       };
     });
   }
 
   /**
    * The refined mask, inverted where the settings say so, as 8-bit levels at the size of the display.
-   * @param {{id: string, settings: import('./backend.mjs').Settings}} what
+   * @param {{id: string, settings: Settings}} what
    * @param {Job} job
    */
   mask({ id, settings }, { signal }) {
@@ -101,33 +117,35 @@ export class Cutter {
       const mask = await this.refined(id, settings, signal);
       const { width, height } = displaySize(kept.width, kept.height);
       const small = width === mask.width && height === mask.height ? mask.data
-        : resize(mask.data, mask.height, mask.width, 1, height, width, 'triangle');
+        : resize(mask.data, mask.height, mask.width, 1, height, width, 'bilinear-antialias');
       return { width, height, levels: levelsOf(small) };
     });
   }
 
   /**
    * A file of the photo with these settings and strokes.
-   * @param {{id: string, settings: import('./backend.mjs').Settings, strokes: any[], format: 'png'|'webp'|'mask'}} what
+   * @param {{id: string, settings: Settings, strokes: any[], format: 'png'|'webp'|'mask'}} what
    * @param {Job} job
    * @returns {Promise<Blob>}
    */
   render({ id, settings, strokes, format }, { signal }) {
     return this.alone(signal, async () => {
-      const photo = await this.photo(id, signal);
+      const { photo, composed } = await this.photo(id, signal);
+      const { decontaminate, hidden, crop } = settings;
+      const background = await backgroundOf(settings.background, signal);
+      if (composed && format !== 'mask' && !strokes.length && isPlain(settings)) {
+        return encode(format, { width: photo.width, height: photo.height, channels: 4, data: composed, icc: photo.icc }, signal);
+      }
       const mask = await this.refined(id, settings, signal);
       applyStrokes(mask, strokes);
       signal.throwIfAborted();
       // Strokes are made on what is seen, so the mask is inverted before them, and not again.
       if (format === 'mask') {
-        const data = maskLevels(photo, mask, { bits: 8, invert: false });
-        return encodePng({ width: mask.width, height: mask.height, channels: 1, data, bits: 8, icc: null });
+        const { width, height, data } = maskLevels(photo, mask, { bits: 8, invert: false });
+        return encode('png', { width, height, channels: 1, data: /** @type {Uint8Array} */ (data), icc: null }, signal);
       }
-      const { decontaminate, hidden, crop } = settings;
-      const background = await backgroundOf(settings.background, signal);
-      const picture = compose(photo, mask, { background, invert: false, decontaminate, hidden, crop });
-      signal.throwIfAborted();
-      return format === 'webp' ? encodeWebp(picture) : encodePng({ ...picture, bits: 8 });
+      const picture = compose(photo, mask, { background, invert: false, decontaminate, hidden, crop }, { signal });
+      return encode(format, picture, signal);
     });
   }
 
@@ -141,62 +159,63 @@ export class Cutter {
   }
 
   /**
-   * The network's mask of a photo, at the network's size.
+   * The network's mask of a photo, at the network's size; and the cut-out, where the GPU made it.
    * @private
    * @param {Photo} photo
    * @param {AbortSignal} signal
    * @param {(progress: any) => void} onProgress
-   * @returns {Promise<Mask>}
+   * @returns {Promise<{mask: Mask, composed: Uint8Array|null}>}
    */
   async network(photo, signal, onProgress) {
     const { model } = this;
     if (!model) throw new Error('no model is open; choose one and try again');
-    const wanted = this.interface;
-    const input = named(model.inputs, wanted.input);
-    const output = named(model.outputs, wanted.output);
-    // The model was compiled for one size of input, which its photos are resized to.
-    const nchw = wanted.layout === 'NCHW';
-    const size = nchw ? input.shape.slice(2, 4) : input.shape.slice(1, 3);
-    const { data } = prepare(photo, { ...wanted, size });
+    try {
+      const cut = await this.stages?.cut(model, photo, this.interface, {}, { signal });
+      if (cut?.networkMask) return { mask: cut.networkMask, composed: cut.data };
+    } catch (error) {
+      if (!(error instanceof NotOnGpu)) throw error;
+    }
+    const input = named(model.inputs, this.interface.input);
+    const output = named(model.outputs, this.interface.output);
+    const { data } = prepare(photo, this.interface);
     signal.throwIfAborted();
-    onProgress({ words: 'Cutting out' });
-    const inputs = { ...constants(model, wanted), [input.name]: data };
-    const outputs = await model.run(inputs, {
+    const outputs = await model.run({ ...constantInputs(model, this.interface), [input.name]: data }, {
       signal, read: [output.name],
-      onProgress: (/** @type {{done: number, total: number}} */ progress) => onProgress({ words: 'Cutting out', ...progress }),
+      onProgress: (/** @type {{done: number, total: number}} */ { done, total }) => onProgress({ words: 'Cutting out', done, total }),
     });
-    return networkMask(outputs[output.name], output.shape, output.dtype, wanted);
+    const mask = networkMask(outputs[output.name], output.shape, output.dtype, this.interface, { name: photo.name });
+    return { mask, composed: null };
   }
 
   /**
    * @private
    * @param {string} id
-   * @param {import('./backend.mjs').Settings} settings
+   * @param {Settings} settings
    * @param {AbortSignal} signal
    * @returns {Promise<Mask>} at the photo's size, the caller's own
    */
   async refined(id, { refinement, invert }, signal) {
     const { width, height, mask } = this.kept(id);
-    const photo = refinement.guided ? await this.photo(id, signal) : null;
-    const whole = refine(enlarge(mask, width, height), photo, refinement);
-    signal.throwIfAborted();
-    if (invert) for (let index = 0; index < whole.data.length; index += 1) whole.data[index] = 1 - whole.data[index];
-    return whole;
+    const whole = enlarge(mask, width, height);
+    // The steps look at the photo's size; one of them looks at its colours too.
+    const photo = refinement.guided ? (await this.photo(id, signal)).photo : /** @type {Photo} */ ({ width, height });
+    const refined = refine(whole, photo, refinement, { signal });
+    if (invert) for (let at = 0; at < refined.data.length; at += 1) refined.data[at] = 1 - refined.data[at];
+    return refined;
   }
 
   /**
    * @private
    * @param {string} id
    * @param {AbortSignal} signal
-   * @returns {Promise<Photo>}
    */
   async photo(id, signal) {
-    if (this.last?.id !== id) {
-      const { blob, name } = this.kept(id);
-      this.last = null; // before the next is decoded, so that two are never in memory
-      this.last = { id, photo: await decode(blob, { name, signal }) };
-    }
-    return this.last.photo;
+    if (this.last?.id === id) return this.last;
+    const { blob, name } = this.kept(id);
+    this.last = null;
+    const last = { id, photo: await decode(blob, { name, signal }), composed: null };
+    this.last = last;
+    return last;
   }
 
   /**
@@ -238,29 +257,49 @@ function named(tensors, which) {
 }
 
 /**
- * The model's other inputs, which are the same for each photo: one number for all elements, or nested lists.
+ * How the model wants its photos: what it was exported with, and the one size that it was compiled for.
  * @param {any} model
- * @param {any} wanted
  */
-function constants(model, wanted) {
-  /** @type {Record<string, any>} */
-  const made = {};
-  for (const [name, value] of Object.entries(wanted.inputs ?? {})) {
-    const { dtype, shape } = named(model.inputs, name);
-    const length = shape.reduce((product, extent) => product * extent, 1);
-    const Typed = /** @type {any} */ (({ float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array,
-      bool: Uint8Array })[dtype]);
-    if (!Typed) throw new Error(`the model's input "${name}" is of type ${dtype}, which the page does not make; use nss-wgpu`);
-    const cast = dtype === 'int64' ? BigInt : Number;
-    made[name] = Array.isArray(value) ? Typed.from(value.flat(Infinity), cast) : new Typed(length).fill(cast(value));
-  }
-  return made;
+function interfaceOf(model) {
+  const wanted = model.metadata.interface;
+  const { shape } = named(model.inputs, wanted.input);
+  return { ...wanted, size: wanted.layout === 'NHWC' ? shape.slice(1, 3) : shape.slice(2, 4) };
+}
+
+/**
+ * The stages on the GPU; null where the site has no kernels for them.
+ * @param {string} base
+ * @param {AbortSignal} signal
+ */
+async function stagesOf(base, signal) {
+  const response = await fetch(new URL('image/kernels.json', base), { signal });
+  return response.ok ? new GpuStages(await response.json()) : null;
+}
+
+/**
+ * Whether the settings leave the cut-out as the GPU composed it.
+ * @param {Settings} settings
+ */
+function isPlain({ background, refinement, decontaminate, hidden, invert, crop }) {
+  const edges = /** @type {Record<string, any>} */ (DEFAULTS);
+  return background === null && !decontaminate && hidden === 'keep' && !invert && crop === null
+    && Object.entries(refinement).every(([name, value]) => value === edges[name]);
+}
+
+/**
+ * @param {'png'|'webp'} format
+ * @param {{width: number, height: number, channels: number, data: Uint8Array, icc: Uint8Array|null}} picture
+ * @param {AbortSignal} signal
+ */
+function encode(format, picture, signal) {
+  return format === 'webp' ? encodeWebp(picture, { signal }) : encodePng(picture, { signal });
 }
 
 /**
  * What `compose` takes as the background.
- * @param {import('./backend.mjs').Settings['background']} background
+ * @param {Settings['background']} background
  * @param {AbortSignal} signal
+ * @returns {Promise<import('../image/background.mjs').Background>}
  */
 async function backgroundOf(background, signal) {
   if (background === null) return null;

@@ -65,10 +65,14 @@ export class Opener extends EventTarget {
       model, controller, waiting: 0, info: /** @type {any} */ (null), promise: /** @type {Promise<any>} */ (Promise.resolve()),
     };
     this.current = current;
+    let loading = false;
     current.promise = this.backend.open(model, {
       keep,
       signal: controller.signal,
       onProgress: (/** @type {OpenProgress} */ detail) => {
+        // Programs are made while weights come; a visitor is told of one thing at a time.
+        if (detail.stage === 'download') loading = detail.done < detail.total;
+        else if (loading) return;
         if (this.current === current) this.dispatchEvent(new CustomEvent('progress', { detail }));
       },
     }).then(info => {

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { launch, serve, visit } from '../harness.mjs';
+import { launch, serve } from '../harness.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const WEB = path.resolve(HERE, '../../../web');
@@ -52,7 +52,7 @@ export async function choose(page, ...files) {
   await input.uploadFile(...files);
 }
 
-/** A photo of one colour and that name in a folder. */
+/** The small photo under another name. */
 export const photo = (folder, name) => {
   const file = path.join(folder, name);
   fs.copyFileSync(process.env.NSS_SMALL_PHOTO, file);
@@ -64,4 +64,12 @@ export const states = (page, ...expected) => page.waitForFunction(
   wanted => JSON.stringify([...document.querySelectorAll('.queue li')].map(row => row.dataset.state)) === wanted,
   {}, JSON.stringify(expected));
 
-export { visit };
+/** The bytes of a file, once it is there whole. */
+export async function saved(folder, name) {
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (fs.existsSync(path.join(folder, name))) return fs.readFileSync(path.join(folder, name));
+    await new Promise(done => setTimeout(done, 25));
+  }
+  throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
+}
+

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { choose, photo, stage, states } from './pages.mjs';
+import { choose, photo, saved, stage, states } from './pages.mjs';
 
 const FOLDER = process.env.NSS_FOLDER;
 let here;
@@ -17,15 +17,6 @@ async function open(search) {
   const session = await page.createCDPSession();
   await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
   return { page, folder };
-}
-
-/** The bytes of a file, once it is there whole. */
-async function saved(folder, name) {
-  for (let tries = 0; tries < 200; tries += 1) {
-    if (fs.existsSync(path.join(folder, name))) return fs.readFileSync(path.join(folder, name));
-    await new Promise(done => setTimeout(done, 25));
-  }
-  throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
 }
 
 const PNG = [0x89, 0x50, 0x4e, 0x47];
