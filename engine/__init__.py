@@ -4,7 +4,8 @@
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
 ``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
 says which versions a result depends on;
-``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask;
+``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask; ``image_kernels``
+are those kernels for a page;
 ``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
 run.
 Importing the package loads neither NumPy nor onnx: they come with the first name that needs them.
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from engine.gpu.device.listing import Devices as Devices
     from engine.gpu.device.listing import devices as devices
     from engine.gpu.device.memory import remember_adapters as remember_adapters
+    from engine.gpu.images.browser import image_kernels as image_kernels
     from engine.graph.model_file import ModelFile as ModelFile
     from engine.handles import Handle as Handle
     from engine.handles import ImageHandle as ImageHandle
@@ -107,6 +109,7 @@ __all__ = [
     "deviates",
     "devices",
     "environment",
+    "image_kernels",
     "in_child",
     "load_compiled",
     "open_ahead",
@@ -149,6 +152,7 @@ _MODULES = {
     "deviates": "parity",
     "devices": "gpu.device.listing",
     "environment": "provenance",
+    "image_kernels": "gpu.images.browser",
     "in_child": "forks",
     "load_compiled": "compiled.reader",
     "open_ahead": "backend",

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from nss.photos.source import Source as Source
     from nss.removal.given_mask import apply_mask as apply_mask
     from nss.removal.remover import Remover as Remover
+    from nss.web.export import ExportedSite as ExportedSite
+    from nss.web.export import export_web as export_web
 
 __all__ = [
     "Composition",
     "Cutout",
     "Encoding",
+    "ExportedSite",
     "GpuUnavailableError",
     "ImageError",
     "ModelConfig",
@@ -42,6 +45,7 @@ __all__ = [
     "Source",
     "UsageError",
     "apply_mask",
+    "export_web",
     "remove",
 ]
 
@@ -76,6 +80,7 @@ _MODULES = {
     "Composition": "cutouts.compose",
     "Cutout": "cutouts.compose",
     "Encoding": "files.formats",
+    "ExportedSite": "web.export",
     "ModelConfig": "interfaces.interface",
     "Notify": "notices",
     "Refinement": "masks.refine",
@@ -83,6 +88,7 @@ _MODULES = {
     "RunInfo": "cutouts.run_info",
     "Source": "photos.source",
     "apply_mask": "removal.given_mask",
+    "export_web": "web.export",
 }
 """The modules of the names that are loaded at first use."""
 

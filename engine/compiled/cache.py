@@ -21,9 +21,10 @@ from typing import Any
 
 from engine.compiled.fields import Fields, HeaderError
 from engine.compiled.folders import remove_folder, remove_leftovers
-from engine.compiled.header import FORMAT, NAME, encode, origin, starts, whole
-from engine.compiled.model import ALIGNMENT, CompiledModel, ModelOrigin, constant_sizes
+from engine.compiled.header import FORMAT, NAME, encode, origin, whole
+from engine.compiled.model import ALIGNMENT, CompiledModel, ModelOrigin
 from engine.compiled.reader import header_bytes, read
+from engine.compiled.segments import StoredWeights, starts
 from engine.compiled.sources import source_state
 from engine.compiled.writer import write
 from engine.errors import EngineError
@@ -222,17 +223,17 @@ class ModelCache:
 
 def _shard(model: CompiledModel) -> int:
     """The bytes of each shard of an entry but the last one."""
-    each = -(-starts(constant_sizes(model))[-1] // MOST_SHARDS)
+    each = -(-starts(model.plan.constant_sizes)[-1] // MOST_SHARDS)
     return max(SHARD, -(-each // ALIGNMENT) * ALIGNMENT)
 
 
 def _bytes_needed(model: CompiledModel) -> int:
     """The bytes of an entry, at most."""
     try:
-        header = len(encode(model, ()))
+        header = len(encode(model, StoredWeights()))
     except HeaderError:
         header = 0  # for the writer to say
-    weights = starts(constant_sizes(model))[-1]
+    weights = starts(model.plan.constant_sizes)[-1]
     return weights + header + _SHARD_TEXT * -(-weights // SHARD)
 
 

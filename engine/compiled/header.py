@@ -7,14 +7,13 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from engine.compiled.checks import STORAGE_BYTES, check
 from engine.compiled.fields import Fields, HeaderError, array, integer, parse
 from engine.compiled.model import (
-    ALIGNMENT,
     Binding,
     Command,
     CompiledModel,
@@ -27,9 +26,10 @@ from engine.compiled.model import (
     TensorPlace,
     Weights,
 )
+from engine.compiled.segments import StoredWeights, stored_weights
 from engine.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format; a reader takes no other."""
 
 NAME = "model.json"
@@ -45,26 +45,12 @@ DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 
 DTYPES += ("float16", "float32", "float64")
 
 _START = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
-_HASH = re.compile(r"[0-9a-f]{64}")
 _NAMES = frozenset({"sha256", "format", "engine", "backend", "precision", "origin", "inputs", "outputs", "counts"})
 _NAMES |= {"plan", "weights", "metadata"}
 _PLACE = frozenset({"name", "dtype", "shape", "storage", "buffer", "offset"})
 _GPU_PLAN = frozenset({"needs", "buffers", "constant_buffers", "programs", "commands", "uniforms", "peak_bytes"})
 _COMMAND = frozenset({"label", "op", "node", "flops", "bytes", "program", "uniform", "uniform_bytes", "bindings"})
 _COMMAND |= {"grid"}
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A file of weights: its SHA-256, in hexadecimal, and its size in bytes."""
-
-    sha256: str
-    bytes: int
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return f"{self.sha256}.bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +66,7 @@ class Header:
     counts: GraphCounts
     origin: ModelOrigin
     metadata: Mapping[str, Any]
-    shards: tuple[Shard, ...]
+    stored: StoredWeights
 
     def model(self, weights: Weights, *, trusted: bool) -> CompiledModel:
         """The model with these weights. ``trusted``: as CompiledModel has it."""
@@ -98,15 +84,7 @@ class Header:
         )
 
 
-def starts(sizes: Sequence[int]) -> list[int]:
-    """Where each constant buffer begins in the bytes of the shards, and where the last one ends."""
-    places = [0]
-    for size in sizes:
-        places.append(places[-1] + -(-size // ALIGNMENT) * ALIGNMENT)
-    return places
-
-
-def encode(model: CompiledModel, shards: Sequence[Shard]) -> bytes:
+def encode(model: CompiledModel, stored: StoredWeights) -> bytes:
     """The content of the header's file: the same bytes for the same model.
 
     Raises HeaderError where the model holds what is no JSON, or too much of it.
@@ -126,7 +104,7 @@ def encode(model: CompiledModel, shards: Sequence[Shard]) -> bytes:
             "passes": dict(model.counts.passes),
         },
         "plan": _plan_document(model.plan, trusted=model.trusted),
-        "weights": [{"sha256": shard.sha256, "bytes": shard.bytes} for shard in shards],
+        "weights": stored.document(),
         "metadata": dict(model.metadata),
     }
     try:
@@ -216,6 +194,8 @@ def decode(text: bytes) -> Header:
     inputs, outputs = _places(fields.objects("inputs"), backend), _places(fields.objects("outputs"), backend)
     plan = _gpu_plan(fields.fields("plan")) if backend == "webgpu" else _numpy_plan(fields.fields("plan"))
     check(plan, inputs, outputs)
+    stored = stored_weights(fields.fields("weights"))
+    stored.check(plan.constant_sizes)
     return Header(
         engine=fields.text("engine"),
         backend=backend,
@@ -226,7 +206,7 @@ def decode(text: bytes) -> Header:
         counts=_counts(fields.fields("counts")),
         origin=origin(fields),
         metadata=fields.mapping("metadata"),
-        shards=_shards(fields.objects("weights")),
+        stored=stored,
     )
 
 
@@ -260,19 +240,6 @@ def _counts(fields: Fields) -> GraphCounts:
     fields.only(frozenset({"in_file", "loaded", "planned", "passes"}))
     in_file, loaded, planned = (fields.integer(name) for name in ("in_file", "loaded", "planned"))
     return GraphCounts(in_file, loaded, planned, fields.counts("passes"))
-
-
-def _shards(objects: list[Fields]) -> tuple[Shard, ...]:
-    shards = []
-    for fields in objects:
-        fields.only(frozenset({"sha256", "bytes"}))
-        if not _HASH.fullmatch(fields.text("sha256")):
-            raise HeaderError(f"{fields.place('sha256')} is no SHA-256 in hexadecimal")
-        size = fields.integer("bytes", least=ALIGNMENT)
-        if size % ALIGNMENT:
-            raise HeaderError(f"{fields.place('bytes')} is no multiple of {ALIGNMENT}")
-        shards.append(Shard(fields.text("sha256"), size))
-    return tuple(shards)
 
 
 def _numpy_plan(fields: Fields) -> NumpyPlan:

@@ -7,7 +7,7 @@ of the first buffers, one behind the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -101,6 +101,11 @@ class GpuPlan:
     uniforms: bytes
     peak_bytes: int
 
+    @property
+    def constant_sizes(self) -> tuple[int, ...]:
+        """The bytes of each buffer of constants."""
+        return self.buffers[: self.constant_buffers]
+
 
 @dataclass(frozen=True, slots=True)
 class NumpyPlan:
@@ -108,6 +113,11 @@ class NumpyPlan:
 
     graph: Mapping[str, Any]
     buffers: tuple[int, ...]
+
+    @property
+    def constant_sizes(self) -> tuple[int, ...]:
+        """The bytes of each buffer: all are of constants."""
+        return self.buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +141,16 @@ class GraphCounts:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A contiguous part of a constant buffer: its index, the byte offset, and the bytes (uint8, one axis)."""
+    """A contiguous part of a constant buffer: its index, the byte offset, and the bytes (uint8, one axis).
+
+    ``dtype`` is the type of the elements by NumPy's name, and "" where nobody knows. A piece that has one is a whole
+    constant, or a part of one that stands for many: it may be stored narrower.
+    """
 
     buffer: int
     offset: int
     data: np.ndarray
+    dtype: str = ""
 
 
 class Weights(Protocol):
@@ -182,9 +197,3 @@ class CompiledModel:
     origin: ModelOrigin = ModelOrigin()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     trusted: bool = True
-
-
-def constant_sizes(model: CompiledModel) -> Sequence[int]:
-    """The bytes of each constant buffer."""
-    plan = model.plan
-    return plan.buffers[: plan.constant_buffers] if isinstance(plan, GpuPlan) else plan.buffers

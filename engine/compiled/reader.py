@@ -7,13 +7,14 @@ from pathlib import Path
 
 from engine.compiled.fields import HeaderError
 from engine.compiled.header import MAX_BYTES, NAME, Header, decode
-from engine.compiled.model import CompiledModel, GpuPlan
+from engine.compiled.model import CompiledModel
 from engine.compiled.shards import MappedWeights, damaged, open_file
 from engine.errors import ModelError
 
 
 def load_compiled(folder: str | PathLike[str], *, trust: bool = False) -> CompiledModel:
-    """A compiled model that ``save`` has written, its weights mapped.
+    """A compiled model that ``save`` has written, its weights mapped; those that are stored narrow are widened to
+    float32 when they are asked for.
 
     The header's digest, every type, size and range, and the sizes of all files are checked. The content of the weights
     is not: ``weights.verify()`` does that. The files may be deleted from then on, but not cut short or written to.
@@ -43,9 +44,7 @@ def load_compiled(folder: str | PathLike[str], *, trust: bool = False) -> Compil
 def read(path: Path) -> tuple[Header, MappedWeights]:
     """What the folder holds. Raises HeaderError, which does not name the folder, and OSError."""
     header = decode(header_bytes(path))
-    plan = header.plan
-    sizes = plan.buffers[: plan.constant_buffers] if isinstance(plan, GpuPlan) else plan.buffers
-    return header, MappedWeights(path, sizes, header.shards)
+    return header, MappedWeights(path, header.plan.constant_sizes, header.stored)
 
 
 def header_bytes(path: Path) -> bytes:

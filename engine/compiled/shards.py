@@ -1,4 +1,4 @@
-"""Weights in files: the constant buffers one behind the other, cut into shards that are named by their SHA-256."""
+"""Weights in files: the stored units one behind the other, cut into shards that are named by their SHA-256."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from typing import IO
 
 import numpy as np
 
+from engine.compiled.encodings import UNIT, UNIT_BYTES, widen
 from engine.compiled.fields import HeaderError
-from engine.compiled.header import Shard, starts
 from engine.compiled.model import Piece, Weights
+from engine.compiled.segments import Shard, StoredWeights, ends, starts
 from engine.cores import available_cores
 from engine.errors import ModelError
 
-_ZEROS = bytes(1 << 20)
+_WIDENED = 4 << 20
+"""Bytes of a piece that is widened, at the least, unless its segment has fewer in a buffer."""
 
 
 def open_file(path: Path) -> IO[bytes]:
@@ -43,36 +45,47 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 class MappedWeights(Weights):
-    """The weights of a compiled model, mapped: read when they are asked for, and not copied.
+    """The weights of a compiled model, mapped: read when they are asked for.
 
-    The files may be deleted meanwhile, but not cut short or written to.
+    Raw ones are not copied, and narrow ones are widened each time. The files may be deleted meanwhile, but not cut
+    short or written to.
     """
 
-    def __init__(self, folder: Path, sizes: Sequence[int], shards: Sequence[Shard]) -> None:
-        """``sizes``: bytes of each constant buffer. Raises HeaderError where a file has another size, and OSError."""
+    def __init__(self, folder: Path, sizes: Sequence[int], stored: StoredWeights) -> None:
+        """``sizes``: bytes of each constant buffer, which ``stored.check`` has been given.
+
+        Raises HeaderError where a file has another size than its shard, and OSError.
+        """
         self._folder = folder
         self._sizes = sizes
         self._starts = starts(sizes)
-        self._shards = shards
-        self._ends = [0]
-        for shard in shards:
-            self._ends.append(self._ends[-1] + shard.bytes)
-        if self._ends[-1] != self._starts[-1]:
-            raise HeaderError(f"its shards have {self._ends[-1]:,} bytes, and its buffers {self._starts[-1]:,}")
-        maps = {shard: _map(folder / shard.name, shard.bytes) for shard in dict.fromkeys(shards)}
-        self._arrays = [maps[shard] for shard in shards]
+        self._segments = stored.segments
+        self._units = ends(segment.units for segment in stored.segments)
+        self._stored = ends(segment.bytes for segment in stored.segments)
+        self._shards = stored.shards
+        self._ends = ends(shard.bytes for shard in stored.shards)
+        maps = {shard: _map(folder / shard.name, shard.bytes) for shard in dict.fromkeys(stored.shards)}
+        self._arrays = [maps[shard] for shard in stored.shards]
 
     def pieces(self) -> Iterator[Piece]:
-        """Each buffer, cut where a shard ends; the arrays are views of the files."""
+        """Each buffer, cut where a segment or a shard ends: views of the files, or of float32 what was widened."""
         for buffer, size in enumerate(self._sizes):
-            offset = 0
-            for part in self._parts(self._starts[buffer], size):
-                yield Piece(buffer, offset, part)
-                offset += len(part)
+            first = self._starts[buffer]
+            for index, start, stop in self._runs(first, first + size):
+                narrow = self._segments[index].encoding != "raw"
+                while start < stop:
+                    # the last one is longer rather than short: short pieces would not be stored narrow again
+                    end = start + _WIDENED if narrow and stop - start >= 2 * _WIDENED else stop
+                    offset = start - first
+                    for data in self._parts(start, end):
+                        yield Piece(buffer, offset, data, "float32" if narrow else "")
+                        offset += len(data)
+                    start = end
 
     def array(self, buffer: int, offset: int, nbytes: int) -> np.ndarray:
-        """As Weights has it: a view, unless a shard ends within."""
-        parts = list(self._parts(self._starts[buffer] + offset, nbytes))
+        """As Weights has it: a view, unless a shard ends within or the bytes are stored narrow."""
+        start = self._starts[buffer] + offset
+        parts = list(self._parts(start, start + nbytes))
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.uint8)])
 
     def verify(self) -> None:
@@ -102,9 +115,39 @@ class MappedWeights(Weights):
         for shard in faulty or [shard for shard in arrays if shard not in whole]:
             raise damaged(self._folder, f"{shard.name} is damaged: its SHA-256 is another")
 
-    def _parts(self, start: int, nbytes: int) -> Iterator[np.ndarray]:
-        """The bytes from ``start`` on, in views that each lie in one shard."""
-        stop = start + nbytes
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """The segments, by their index, that hold these bytes of the buffers, and which of them each holds."""
+        while start < stop:
+            index = bisect_right(self._units, start // UNIT) - 1
+            end = min(stop, self._units[index + 1] * UNIT)
+            yield index, start, end
+            start = end
+
+    def _parts(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """These bytes of the buffers: views that each lie in one shard, and what each narrow segment holds of them."""
+        for index, first, last in self._runs(start, stop):
+            if self._segments[index].encoding == "raw":
+                place = self._stored[index] - self._units[index] * UNIT
+                yield from self._views(place + first, place + last)
+            else:
+                yield self._widened(index, first, last)
+
+    def _widened(self, index: int, start: int, stop: int) -> np.ndarray:
+        """The bytes of the buffers from ``start`` to ``stop``, which a narrow segment holds."""
+        encoding = self._segments[index].encoding
+        unit = UNIT_BYTES[encoding]
+        first, last = start // UNIT, -(-stop // UNIT)
+        place = self._stored[index] - self._units[index] * unit
+        content = np.empty((last - first) * UNIT, np.uint8)
+        begin = 0
+        for part in self._views(place + first * unit, place + last * unit):
+            end = begin + len(part) // unit * UNIT
+            widen(part, encoding, content[begin:end])
+            begin = end
+        return content[start - first * UNIT : stop - first * UNIT]
+
+    def _views(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """The stored bytes from ``start`` to ``stop``, in views that each lie in one shard."""
         while start < stop:
             index = bisect_right(self._ends, start) - 1
             end = min(stop, self._ends[index + 1])
@@ -126,17 +169,15 @@ def _map(path: Path, size: int) -> np.ndarray:
 
 
 class ShardWriter:
-    """Bytes into shards of a folder, as they come. A context: an error or an interruption closes the file."""
+    """Units into shards of a folder, as they come. A context: an error or an interruption closes the file."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        """``size``: bytes of each shard but the last one."""
+        """``size``: bytes of each shard, at most."""
         self._folder = folder
         self._size = size
         self._file: IO[bytes] | None = None
         self._hash = hashlib.sha256()
         self._room = size
-        self.position = 0
-        """Bytes written so far."""
         self.shards: list[Shard] = []
         """The shards that are whole."""
 
@@ -149,26 +190,24 @@ class ShardWriter:
         if self._file is not None:
             self._file.close()
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes. Raises OSError."""
-        rest = memoryview(data)
+    def write(self, data: memoryview, unit: int) -> None:
+        """Append stored units of ``unit`` bytes each, none of which two shards share. Raises OSError."""
+        rest = data
         while rest:
-            part, rest = rest[: self._room], rest[self._room :]
+            room = self._room // unit * unit
+            if not room:
+                self.finish()
+                continue
+            part, rest = rest[:room], rest[room:]
             if self._file is None:
                 self._file = (self._folder / "part").open("wb", buffering=0)
             left = part
             while left:
                 left = left[self._file.write(left) :]
             self._hash.update(part)
-            self.position += len(part)
             self._room -= len(part)
             if not self._room:
                 self.finish()
-
-    def pad(self, position: int) -> None:
-        """Append zeros up to ``position``. Raises OSError."""
-        while self.position < position:
-            self.write(memoryview(_ZEROS)[: position - self.position])
 
     def finish(self) -> None:
         """End the last shard. Raises OSError."""

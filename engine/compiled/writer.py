@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
+from engine.compiled.content import UntypedError, write_weights
+from engine.compiled.encodings import ENCODINGS
 from engine.compiled.fields import HeaderError
 from engine.compiled.folders import rename_folder, temporary_folder
-from engine.compiled.header import NAME, decode, encode, starts
-from engine.compiled.model import ALIGNMENT, CompiledModel, constant_sizes
+from engine.compiled.header import NAME, decode, encode
+from engine.compiled.model import ALIGNMENT, CompiledModel
 from engine.compiled.shards import ShardWriter
 from engine.errors import EngineError, ModelError
 
@@ -18,7 +19,13 @@ SHARD = 64 << 20
 """Bytes of a shard, unless the caller says otherwise."""
 
 
-def save_compiled(model: CompiledModel, folder: str | PathLike[str], *, shard: int = SHARD) -> None:
+def save_compiled(
+    model: CompiledModel,
+    folder: str | PathLike[str],
+    *,
+    shard: int = SHARD,
+    weights: Literal["f32", "f16", "int8"] = "f32",
+) -> None:
     """Write a compiled model into a new folder, as docs/compiled.md describes.
 
     The folder appears whole or not at all: an error, a full disk or an interruption leaves nothing. Nothing is flushed
@@ -28,15 +35,21 @@ def save_compiled(model: CompiledModel, folder: str | PathLike[str], *, shard: i
     Args:
         model: what to write. ``weights.pieces()`` is read once, and no more than one piece is held.
         folder: its name, which nothing may have yet, in a folder that exists.
-        shard: bytes of each file of weights but the last one, a multiple of 256.
+        shard: bytes of each file of weights, at most: a multiple of 256.
+        weights: how float32 constants of at least 4,096 elements are stored: as they are, as float16, or as int8 with
+            a float32 scale for every 64 elements, which changes each by half that scale at the most. Whoever reads them
+            widens them to float32 again. A constant that holds an infinity, a NaN, or what float16 cannot hold, stays
+            as it is. A narrow model out of a file keeps its numbers when it is saved as "f32" or as it was. One whose
+            weights are float32 in its file can be saved as "f32" alone: no file says which of its constants are.
 
     Raises:
-        ModelError: the folder exists, or cannot be written; the model holds what the format does not allow.
-        EngineError: ``shard`` is no such number.
+        ModelError: the folder exists, or cannot be written; the model holds what the format does not allow; its weights
+            cannot be narrowed.
+        EngineError: ``shard`` is no such number, or ``weights`` none of the three.
     """
     path = Path(folder)
     try:
-        write(model, path, shard=shard)
+        write(model, path, shard=shard, weights=weights)
     except FileExistsError as error:
         raise ModelError(f"{path}: exists already; give the compiled model another name, or remove it") from error
     except OSError as error:
@@ -44,33 +57,24 @@ def save_compiled(model: CompiledModel, folder: str | PathLike[str], *, shard: i
         raise ModelError(f"{path}: cannot be written ({reason}); make room there, or choose another place") from error
 
 
-def write(model: CompiledModel, path: Path, *, shard: int = SHARD, mode: int = 0o777) -> None:
-    """As ``save``, but what the system refuses is its OSError. ``mode``: permissions of the folder."""
+def write(model: CompiledModel, path: Path, *, shard: int = SHARD, weights: str = "f32", mode: int = 0o777) -> None:
+    """As ``save_compiled``, but what the system refuses is its OSError. ``mode``: permissions of the folder."""
     if shard < ALIGNMENT or shard % ALIGNMENT:
         raise EngineError(f"shards of {shard} bytes: not a positive multiple of {ALIGNMENT}; give one")
+    if weights not in ENCODINGS:
+        raise EngineError(f"weights '{weights}': none of {', '.join(ENCODINGS)}; give one of them")
     with temporary_folder(path.parent, mode) as folder:
         try:
             with ShardWriter(folder, shard) as sink:
-                _write_weights(model, sink)
-            header = encode(model, sink.shards)
+                stored = write_weights(model, sink, weights)
+            header = encode(model, stored)
             decode(header)
         except HeaderError as error:
             raise ModelError(f"{path}: the model cannot be saved: {error}; this is a fault of its maker") from error
+        except UntypedError as error:
+            raise ModelError(
+                f"{path}: the weights cannot be stored as '{weights}': the model comes from a file, which does not say "
+                "which of them are float32; compile the ONNX file again, and save that"
+            ) from error
         (folder / NAME).write_bytes(header)
         rename_folder(folder, path)
-
-
-def _write_weights(model: CompiledModel, sink: ShardWriter) -> None:
-    sizes = constant_sizes(model)
-    places = starts(sizes)
-    for piece in model.weights.pieces():
-        place = f"a piece of the weights, buffer {piece.buffer} at {piece.offset}"
-        if piece.buffer >= len(sizes) or piece.offset + len(piece.data) > sizes[piece.buffer]:
-            raise HeaderError(f"{place}, goes beyond its buffer")
-        start = places[piece.buffer] + piece.offset
-        if start < sink.position:
-            raise HeaderError(f"{place}, is not behind the one before")
-        sink.pad(start)
-        sink.write(np.ascontiguousarray(piece.data).data)
-    sink.pad(places[-1])
-    sink.finish()

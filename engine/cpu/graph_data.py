@@ -55,7 +55,7 @@ class GraphConstants(Weights):
 
     def pieces(self) -> Iterator[Piece]:
         for offset, array in self._arrays.items():
-            yield Piece(0, offset, _bytes_of(array))
+            yield Piece(0, offset, _bytes_of(array), array.dtype.name)
 
     def array(self, buffer: int, offset: int, nbytes: int) -> np.ndarray:
         array = self._arrays.get(offset)

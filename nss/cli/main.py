@@ -16,6 +16,7 @@ from nss.cli.commands.cache import cache_app
 from nss.cli.commands.check import check
 from nss.cli.commands.devices import devices
 from nss.cli.commands.evaluate import evaluate
+from nss.cli.commands.export_web import export_web
 from nss.cli.commands.models import models_app
 from nss.cli.commands.parity import parity
 from nss.cli.commands.preview import preview
@@ -56,6 +57,7 @@ app.command("check")(check)
 app.command("eval")(evaluate)
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
+app.command("export-web", cls=SectionedCommand)(export_web)
 app.command("devices")(devices)
 app.command("bench", cls=SectionedCommand)(bench)
 app.command("parity", cls=SectionedCommand)(parity)

@@ -91,3 +91,21 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the processes of this run share."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "web"
+
+
+@pytest.fixture(scope="session")
+def site(shared_folder: Path, command: list[str]) -> Path:
+    """A site that the command under test has written, with a U²-Netp for 64 pixels a side; it is there to be read."""
+    require(lacks("harness.mjs"))  # or it would be written for nobody
+    from tests.web.models import write_small_u2netp  # with onnx and ONNX Runtime, for which other tests need not wait
+
+    with once(shared_folder, "site") as (folder, is_first):
+        if is_first:
+            model = write_small_u2netp(shared_folder / "small.onnx")
+            subprocess.run(
+                [*command, "export-web", model, "-o", folder, "--quiet"],
+                cwd=shared_folder if os.environ.get("NSS_TEST_COMMAND") else ROOT,
+                check=True,
+                timeout=TIMEOUT,
+            )
+    return folder

@@ -30,6 +30,18 @@ def output_dispatches(mask: MaskOutput, x: Tensor, place: TensorPlace) -> tuple[
 
     The numbers lie row by row without a gap, in words. Raises InputError where the output is another one than told.
     """
+    planes, step = _steps(mask, x, place)
+    return planes.dispatches, planes.write(step, mask.bits)
+
+
+def plane_dispatches(mask: MaskOutput, x: Tensor, place: TensorPlace) -> tuple[list[Dispatch], Tensor]:
+    """As ``output_dispatches``, up to the plane of float32 that is rounded there. Raises likewise."""
+    planes, step = _steps(mask, x, place)
+    return planes.dispatches, planes.write(step)
+
+
+def _steps(mask: MaskOutput, x: Tensor, place: TensorPlace) -> tuple[_Planes, _Step]:
+    """The planes before the last one, and the step that makes that."""
     height, width = mask.rows.source, mask.columns.source
     if prod(place.shape) != mask.channels * height * width:
         raise InputError(
@@ -47,7 +59,7 @@ def output_dispatches(mask: MaskOutput, x: Tensor, place: TensorPlace) -> tuple[
         step = _dilated(planes, planes.write(step), mask.dilation)
     if mask.blur is not None:
         step = _blurred(planes, planes.write(step), mask.blur)
-    return planes.dispatches, planes.write(step, mask.bits)
+    return planes, step
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,24 @@ TILE = 16
 """Rows and columns of a workgroup."""
 
 
-def pixel_words(height: int, width: int) -> Tensor:
-    """The bytes of RGB pixels as words, in rows one behind the other."""
-    return new_tensor((-(-height * width * 3 // 4),), "u32", "pixels")
+def pixel_words(height: int, width: int, pixel_bytes: int = 3) -> Tensor:
+    """The bytes of RGB pixels, or with 4 of RGBA pixels, as words, in rows one behind the other."""
+    return new_tensor((-(-height * width * pixel_bytes // 4),), "u32", "pixels")
 
 
-def input_dispatch(source: PixelInput, pixels: Tensor, y: Tensor, place: TensorPlace) -> Dispatch:
+def input_dispatch(
+    source: PixelInput,
+    pixels: Tensor,
+    y: Tensor,
+    place: TensorPlace,
+    *,
+    pixel_bytes: int = 3,
+    backdrop: tuple[int, int, int] | None = None,
+) -> Dispatch:
     """The dispatch that makes ``y``, the input that lies at ``place``, of ``pixels``.
+
+    Of pixels of 4 bytes the last is their alpha. It does not count, unless there is a ``backdrop``: the colour, of
+    bytes, that they are then laid over.
 
     Raises InputError where the input has another shape, or a type that pixels do not become.
     """
@@ -33,7 +44,7 @@ def input_dispatch(source: PixelInput, pixels: Tensor, y: Tensor, place: TensorP
     if place.dtype not in ("float32", "float16", "uint8"):
         raise InputError(f"input '{place.name}' is {place.dtype}; pixels become float32, float16 or uint8")
     height, width, channels = source.rows.length, source.columns.length, len(source.matrix)
-    row_bytes = source.columns.source * 3
+    row_bytes = source.columns.source * pixel_bytes
     if source.layout == "NCHW":
         channel, row, column = y.strides[-3:]
     else:
@@ -56,7 +67,11 @@ def input_dispatch(source: PixelInput, pixels: Tensor, y: Tensor, place: TensorP
     for index, (factors, offset) in enumerate(zip(source.matrix, source.offset, strict=True)):
         uniforms |= {f"m{index}{part}": bits(factor) for part, factor in enumerate(factors)}
         uniforms[f"offset{index}"] = bits(offset)
+    if backdrop is not None:
+        uniforms["backdrop"] = int.from_bytes(bytes(backdrop), "little")
     params: dict[str, Any] = {
+        "pixel_bytes": pixel_bytes,
+        "backdrop": backdrop is not None,
         "channels": channels,
         "storage": y.dtype,
         "whole": place.dtype == "uint8",

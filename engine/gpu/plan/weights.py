@@ -34,10 +34,11 @@ class GraphWeights(Weights):
         """Each constant, in order of buffers and offsets, in whole words."""
         for constant in self._constants:
             with np.errstate(all="ignore"):  # infinities and NaN are values
-                data = constant.content().reshape(-1).view(np.uint8)
+                content = constant.content()
+            data = content.reshape(-1).view(np.uint8)
             if data.nbytes < constant.nbytes:
                 data = np.concatenate([data, np.zeros(constant.nbytes - data.nbytes, np.uint8)])
-            yield Piece(constant.buffer, constant.offset, data)
+            yield Piece(constant.buffer, constant.offset, data, content.dtype.name)
 
     def verify(self) -> None:
         """Nothing: what this process has made was read from no file of the engine's."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import wgpu
 
+STORED_BYTES = {"raw": 256, "f16": 128, "q8": 68}
 STORAGE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32}
 
 
@@ -20,7 +21,7 @@ def replay(folder: Path, inputs: dict[str, np.ndarray], adapter: Any = None) -> 
     text = (folder / "model.json").read_bytes()
     header = json.loads(text)
     assert hashlib.sha256(text[77:]).hexdigest() == header["sha256"]
-    assert header["format"] == 1
+    assert header["format"] == 2
     plan = header["plan"]
     adapter = adapter or wgpu.gpu.enumerate_adapters_sync()[0]
     device = adapter.request_device_sync(
@@ -60,14 +61,37 @@ def replay(folder: Path, inputs: dict[str, np.ndarray], adapter: Any = None) -> 
     return {place["name"]: _output(device, buffers[place["buffer"]], place) for place in header["outputs"]}
 
 
-def _upload(device: Any, buffers: list[Any], folder: Path, shards: list[dict[str, Any]]) -> None:
-    """The shards, one behind the other, into the buffers, each of which begins at a multiple of 256."""
-    data = b"".join((folder / f"{shard['sha256']}.bin").read_bytes() for shard in shards)
+def _upload(device: Any, buffers: list[Any], folder: Path, weights: dict[str, Any]) -> None:
+    """The constants, which stand one behind the other, into the buffers, each of which begins at a multiple of 256."""
+    data = content(folder, weights)
     start = 0
     for buffer in buffers:
         device.queue.write_buffer(buffer, 0, data[start : start + buffer.size])
         start += -(-buffer.size // 256) * 256
     assert start == len(data)
+
+
+def content(folder: Path, weights: dict[str, Any]) -> bytes:
+    """The bytes of all units, widened."""
+    stored = b""
+    for shard in weights["shards"]:
+        part = (folder / f"{shard['sha256']}.bin").read_bytes()
+        assert len(part) == shard["bytes"]
+        assert hashlib.sha256(part).hexdigest() == shard["sha256"]
+        stored += part
+    units, place = [], 0
+    for encoding, count in weights["segments"]:
+        for _ in range(count):
+            unit = stored[place : place + STORED_BYTES[encoding]]
+            place += len(unit)
+            if encoding == "f16":
+                unit = np.frombuffer(unit, "<f2").astype("<f4").tobytes()
+            elif encoding == "q8":
+                (scale,) = np.frombuffer(unit[:4], "<f4")
+                unit = (scale * np.frombuffer(unit[4:], np.int8).astype("<f4")).tobytes()
+            units.append(unit)
+    assert place == len(stored)
+    return b"".join(units)
 
 
 def _output(device: Any, buffer: Any, place: dict[str, Any]) -> np.ndarray:

@@ -72,20 +72,23 @@ def test_the_folder_is_as_the_page_describes_it(tmp_path: Path) -> None:
     assert text[75:77] == b'",'
     assert header["sha256"] == hashlib.sha256(text[77:]).hexdigest()
     data = b""
-    for shard in header["weights"]:
+    for shard in header["weights"]["shards"]:
         part = (tmp_path / "a" / f"{shard['sha256']}.bin").read_bytes()
         assert hashlib.sha256(part).hexdigest() == shard["sha256"]
         assert len(part) == shard["bytes"]
         data += part
-    assert [shard["bytes"] for shard in header["weights"]] == [SHARD, SHARD, SHARD, SHARD]
+    assert [shard["bytes"] for shard in header["weights"]["shards"]] == [SHARD, SHARD, SHARD, SHARD]
     values = np.arange(200, dtype=np.float32).tobytes()
     assert data[:1024] == values[:256] + bytes(256) + values[512:] + bytes(224)
     assert data[1024:1924] == model.weights.content[2].data.tobytes()  # type: ignore[attr-defined]
     assert data[1924:] == bytes(124)
-    assert set(files(tmp_path / "a")) == {"model.json", *(f"{shard['sha256']}.bin" for shard in header["weights"])}
+    assert set(files(tmp_path / "a")) == {
+        "model.json",
+        *(f"{shard['sha256']}.bin" for shard in header["weights"]["shards"]),
+    }
     page = (ROOT / "docs" / "compiled.md").read_text("utf-8")
     names = {*header, *header["plan"], *header["plan"]["commands"][0], *header["plan"]["programs"][0]}
-    names |= {*header["inputs"][0], *header["origin"], *header["counts"], *header["plan"]["needs"]}
+    names |= {*header["weights"], *header["inputs"][0], *header["origin"], *header["counts"], *header["plan"]["needs"]}
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
@@ -113,7 +116,7 @@ def test_weights_are_views_of_files_that_may_be_deleted(tmp_path: Path) -> None:
 def test_equal_shards_are_one_file(tmp_path: Path) -> None:
     model = dataclasses.replace(gpu_model(), weights=ListWeights([]))
     save_compiled(model, tmp_path / "a", shard=256)
-    assert len(document(tmp_path / "a")["weights"]) == 8
+    assert len(document(tmp_path / "a")["weights"]["shards"]) == 8
     assert len(files(tmp_path / "a")) == 2
     assert set(content(load_compiled(tmp_path / "a")).values()) == {bytes(1024), bytes(900)}
 
@@ -150,7 +153,7 @@ def test_a_header_that_is_cut_or_goes_on_is_noticed(tmp_path: Path) -> None:
 
 def test_a_changed_byte_of_the_weights_is_noticed_when_they_are_verified(tmp_path: Path) -> None:
     save_compiled(gpu_model(), tmp_path / "a", shard=SHARD)
-    for shard in document(tmp_path / "a")["weights"]:
+    for shard in document(tmp_path / "a")["weights"]["shards"]:
         path = tmp_path / "a" / f"{shard['sha256']}.bin"
         whole = path.read_bytes()
         path.write_bytes(whole[:300] + bytes([whole[300] ^ 128]) + whole[301:])
@@ -187,7 +190,7 @@ def test_a_saved_model_is_loaded_without_onnx_or_an_implementation_of_webgpu(tmp
 
 def test_a_shard_of_another_size_is_noticed_at_once(tmp_path: Path) -> None:
     save_compiled(gpu_model(), tmp_path / "a", shard=SHARD)
-    path = tmp_path / "a" / f"{document(tmp_path / 'a')['weights'][1]['sha256']}.bin"
+    path = tmp_path / "a" / f"{document(tmp_path / 'a')['weights']['shards'][1]['sha256']}.bin"
     whole = path.read_bytes()
     for changed in (whole + b"\0", *(whole[:length] for length in range(0, SHARD, 7)), whole[:-1]):
         path.write_bytes(changed)
@@ -202,7 +205,7 @@ def test_a_shard_of_another_size_is_noticed_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
 def test_only_regular_files_are_read(place: str, kind: str, tmp_path: Path) -> None:
     save_compiled(gpu_model(), tmp_path / "a", shard=SHARD)
-    name = place if place == "model.json" else f"{document(tmp_path / 'a')['weights'][0]['sha256']}.bin"
+    name = place if place == "model.json" else f"{document(tmp_path / 'a')['weights']['shards'][0]['sha256']}.bin"
     path = tmp_path / "a" / name
     path.rename(tmp_path / "elsewhere")
     if kind == "link":
@@ -239,8 +242,8 @@ def test_the_files_version_and_the_engines_are_told_apart(tmp_path: Path) -> Non
     save_compiled(gpu_model(), tmp_path / "a")
     rewrite(tmp_path / "a", lambda header: header.update(engine="0.0.1"))
     load_compiled(tmp_path / "a")
-    rewrite(tmp_path / "a", lambda header: header.update(format=2, new="anything"))
-    with pytest.raises(engine.ModelError, match="version 2 of the format, and this is a reader of version 1"):
+    rewrite(tmp_path / "a", lambda header: header.update(format=1, new="anything"))
+    with pytest.raises(engine.ModelError, match="version 1 of the format, and this is a reader of version 2"):
         load_compiled(tmp_path / "a")
 
 

@@ -45,7 +45,7 @@ def own_options(name: str) -> set[str]:
 
 def test_every_command_has_a_section() -> None:
     assert sorted({name.split()[0] for name in commands()}) == sorted(
-        re.findall(r"^\| \[`(\w+)`\]\(#\1\)", PAGE, re.MULTILINE)
+        re.findall(r"^\| \[`([\w-]+)`\]\(#\1\)", PAGE, re.MULTILINE)
     )
     assert "`nss-wgpu COMMAND --help` (or `-h`)" in PAGE
     for name in commands():

@@ -1,0 +1,75 @@
+// The page with the fake backend, as the tests of this folder open it.
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { launch, serve } from '../harness.mjs';
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+export const WEB = path.resolve(HERE, '../../../web');
+export const EXAMPLES = path.resolve(HERE, '../../../examples');
+
+const MAIN = `import { start } from './app.mjs';
+import { FakeBackend } from '/test/fake_backend.mjs';
+await start({ backend: new FakeBackend() });`;
+
+/** Serve web/ with the fake backend in the place of the worker. */
+export async function serveFake() {
+  return serve({ '/': WEB, '/test/': HERE }, {
+    answer: (request, response) => {
+      if (request.url !== '/page/main.mjs') return false;
+      response.writeHead(200, { 'content-type': 'text/javascript' });
+      response.end(MAIN);
+      return true;
+    },
+  });
+}
+
+/** A browser and a server for a file of tests. */
+export async function stage(options = { webgpu: false }) {
+  const [server, browser] = await Promise.all([serveFake(), launch(options)]);
+  return {
+    server, browser,
+    /** A page that has started. */
+    open: async (search = '', { width = 1400, height = 900, scheme = 'light' } = {}) => {
+      const page = await browser.newPage();
+      page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 20_000));
+      page.messages = [];
+      page.on('console', message => { if (['error', 'warn'].includes(message.type())) page.messages.push(message.text()); });
+      page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
+      await page.setViewport({ width, height });
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' }]);
+      await page.goto(server.url + search);
+      await page.waitForFunction(() => !document.getElementById('not-started'));
+      return page;
+    },
+    close: async () => { await browser.close(); await server.close(); },
+  };
+}
+
+/** Give files to the page as the file chooser does. */
+export async function choose(page, ...files) {
+  const input = await page.$('#files');
+  await input.uploadFile(...files);
+}
+
+/** The small photo under another name. */
+export const photo = (folder, name) => {
+  const file = path.join(folder, name);
+  fs.copyFileSync(process.env.NSS_SMALL_PHOTO, file);
+  return file;
+};
+
+/** Wait until the queue's rows are in these states, in this order. */
+export const states = (page, ...expected) => page.waitForFunction(
+  wanted => JSON.stringify([...document.querySelectorAll('.queue li')].map(row => row.dataset.state)) === wanted,
+  {}, JSON.stringify(expected));
+
+/** The bytes of a file, once it is there whole. */
+export async function saved(folder, name) {
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (fs.existsSync(path.join(folder, name))) return fs.readFileSync(path.join(folder, name));
+    await new Promise(done => setTimeout(done, 25));
+  }
+  throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
+}
+

@@ -1,0 +1,36 @@
+// The worker of the page: answers the calls of backend.mjs, so that the page itself never waits.
+
+import { Cutter } from './cutter.mjs';
+
+const cutter = new Cutter();
+/** @type {Map<number, AbortController>} */
+const running = new Map();
+
+/** @type {Record<string, (values: any, options: {signal: AbortSignal, onProgress: (progress: any) => void}) => Promise<any>>} */
+const METHODS = {
+  open: (values, options) => cutter.open(values, options),
+  cut: (values, options) => cutter.cut(values, options),
+  mask: (values, options) => cutter.mask(values, options),
+  render: (values, options) => cutter.render(values, options),
+};
+
+self.onmessage = async ({ data }) => {
+  if (data.abort) return running.get(data.abort)?.abort();
+  if (data.release) return cutter.release(data.release);
+  const { call, method, values } = data;
+  const controller = new AbortController();
+  running.set(call, controller);
+  try {
+    const result = await METHODS[method](values, {
+      signal: controller.signal,
+      onProgress: progress => postMessage({ call, progress }),
+    });
+    postMessage({ call, result }, { transfer: [result?.bitmap, result?.mask?.levels?.buffer, result?.levels?.buffer].filter(Boolean) });
+  } catch (thrown) {
+    const error = /** @type {any} */ (thrown);
+    const code = typeof error?.code === 'string' ? error.code : undefined; // DOMExceptions have numbers
+    postMessage({ call, error: { name: error?.name ?? 'Error', message: String(error?.message ?? error), code } });
+  } finally {
+    running.delete(call);
+  }
+};
