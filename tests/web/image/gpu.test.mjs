@@ -72,6 +72,13 @@ test('what is not done has a sentence', async () => {
   assert.equal(await thrown('no structure', { options: { unchecked: true } }), null);
 });
 
+test('workgroups that one dimension does not hold go on in the next', async () => {
+  const limits = { ...LIMITS, maxComputeWorkgroupsPerDimension: 7 };
+  const same = await page.evaluate(async (...told) => (await import('/test/gpu_page.mjs')).sameWithin(...told),
+    'odd size', limits);
+  assert.ok(same);
+});
+
 test('through the runner, and behind a device that was lost', async () => {
   const found = await page.evaluate(async name => (await import('/test/gpu_page.mjs')).throughTheRunner(name),
     'a compiled model');

@@ -162,6 +162,34 @@ export async function run(name) {
   return result;
 }
 
+/** The model on a device that says other limits. */
+function limited(model, limits) {
+  const device = new Proxy(model.device, {
+    get(target, key) {
+      if (key === 'limits') return limits;
+      return typeof target[key] === 'function' ? target[key].bind(target) : target[key];
+    },
+  });
+  return {
+    inputs: model.inputs,
+    outputs: model.outputs,
+    run: (inputs, { before, after, ...rest }) => model.run(inputs, {
+      ...rest, before: stage => before({ ...stage, device }), after: stage => after({ ...stage, device }),
+    }),
+  };
+}
+
+/** Whether the case of that name comes out the same on a device that says other limits. */
+export async function sameWithin(name, limits) {
+  const { cases, kernels } = await load();
+  const each = cases.find(found => found.name === name);
+  const model = await network(each.network);
+  const cuts = [model, limited(model, limits)].map(on =>
+    new GpuStages(kernels).cut(on, photoOf(each.photo, each.opaque), each.interface, each.settings));
+  const [one, other] = await Promise.all(cuts);
+  return apart(one.data, other.data).most === 0 && model.errors.length === 0;
+}
+
 /** What is thrown for the case of that name with changes: its class and message. */
 export async function thrown(name, { settings, photo: changed = {}, interface: face = {}, options = {}, limits } = {}) {
   const { cases, kernels } = await load();
@@ -170,19 +198,7 @@ export async function thrown(name, { settings, photo: changed = {}, interface: f
   if (changed.icc) photo.icc = Uint8Array.from(changed.icc);
   const model = await network(each.network);
   if (options.aborted) options = { signal: AbortSignal.abort() };
-  const device = limits && new Proxy(model.device, {
-    get(target, key) {
-      if (key === 'limits') return limits;
-      return typeof target[key] === 'function' ? target[key].bind(target) : target[key];
-    },
-  });
-  const shown = device
-    ? Object.assign(Object.create(model), {
-      run: (inputs, { before, after, ...rest }) => model.run(inputs, {
-        ...rest, before: stage => before({ ...stage, device }), after: stage => after({ ...stage, device }),
-      }),
-    })
-    : model;
+  const shown = limits ? limited(model, limits) : model;
   try {
     await new GpuStages(kernels).cut(shown, photo, { ...each.interface, ...face }, settings ?? each.settings, options);
   } catch (error) {
