@@ -73,6 +73,13 @@ test('what is not done has a sentence', async () => {
   assert.equal(await thrown('no structure', { options: { unchecked: true } }), null);
 });
 
+test('numbers that are not finite are said of their photo, and not of the next', async () => {
+  const [black, white] = ['black', 'white, and not finite'];
+  const found = await page.evaluate(async names => (await import('/test/gpu_page.mjs')).inTurn(names), [black, white, black]);
+  assert.match(found[1], /^photo.png: the network gave NaN or infinite values/);
+  assert.deepEqual([found[0], found[2]], [null, null]);
+});
+
 test('workgroups that one dimension does not hold go on in the next, and memory may be let go of', async () => {
   const limits = { ...LIMITS, maxComputeWorkgroupsPerDimension: 7 };
   const same = await page.evaluate(async (...told) => (await import('/test/gpu_page.mjs')).sameWithin(...told),

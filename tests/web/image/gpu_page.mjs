@@ -192,6 +192,18 @@ export async function sameWithin(name, limits) {
   return others.every(({ data }) => apart(first.data, data).most === 0) && model.errors.length === 0;
 }
 
+/** What is thrown for these cases one after the other, of one network; null where nothing is. */
+export async function inTurn(names) {
+  const { cases, stages } = await load();
+  const found = [];
+  for (const name of names) {
+    const each = cases.find(other => other.name === name);
+    const cut = stages.cut(await network(each.network), photoOf(each.photo, each.opaque), each.interface);
+    found.push(await cut.then(() => null, error => error.message));
+  }
+  return found;
+}
+
 /** What is thrown for the case of that name with changes: its class and message. */
 export async function thrown(name, { settings, photo: changed = {}, interface: face = {}, options = {}, limits } = {}) {
   const { cases, kernels } = await load();
