@@ -1,0 +1,34 @@
+// Photos are dropped on the page, and their files are saved, with the settings of NSS_VISITS: a list of
+// {photo, runs: [{name, settings, formats}]}. What is saved goes to NSS_FOLDER as <run>.<format>, for Python to look at.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { Visitor } from './visitor.mjs';
+
+const { NSS_SITE: SITE, NSS_FOLDER: FOLDER } = process.env;
+const VISITS = JSON.parse(fs.readFileSync(process.env.NSS_VISITS, 'utf8'));
+const DOWNLOADS = path.join(FOLDER, 'downloads');
+
+let visitor;
+before(async () => { visitor = await Visitor.arrive({ site: SITE, downloads: DOWNLOADS }); });
+after(() => visitor?.leave());
+
+for (const { photo, runs } of VISITS) {
+  test(`${path.basename(photo)} is cut out and saved`, async () => {
+    await visitor.drop(photo);
+    const { state, message } = await visitor.last();
+    assert.deepEqual([state, message], ['done', '']);
+    await visitor.show(path.basename(photo));
+    for (const { name, settings, formats } of runs) {
+      await visitor.reset();
+      await visitor.set(settings);
+      for (const format of formats) {
+        const file = await visitor.save(format);
+        fs.renameSync(file, path.join(FOLDER, `${name}.${format}${path.extname(file)}`));
+      }
+    }
+  });
+}
+
+test('nothing was logged', () => { assert.deepEqual(visitor.problems, []); });
