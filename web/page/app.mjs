@@ -106,6 +106,22 @@ class App {
    * @param {Turn} turn
    */
   async cut(item, turn) {
+    try {
+      return await this.attempt(item, turn);
+    } catch (error) {
+      // The worker stopped between two photos, and the model went with it: the next worker opens it anew.
+      if (/** @type {{code?: string}} */ (error).code !== 'closed') throw error;
+      turn.state('opening');
+      return this.attempt(item, turn);
+    }
+  }
+
+  /**
+   * @private
+   * @param {Item} item
+   * @param {Turn} turn
+   */
+  async attempt(item, turn) {
     const model = /** @type {Model} */ (this.models.chosen);
     try {
       await this.opener.open(model, {
@@ -126,7 +142,7 @@ class App {
       const { code } = /** @type {{code?: string}} */ (error);
       if (isNotice(code)) this.complain(error);
       // The model is opened anew for the next photo: what is left on the device may be of no use.
-      if (code === 'device-lost' || code === 'out-of-memory' || code === 'worker') this.opener.close();
+      if (['device-lost', 'out-of-memory', 'worker', 'closed'].includes(code ?? '')) this.opener.close();
       throw error;
     }
   }

@@ -54,8 +54,6 @@ export class WorkerBackend {
   calls = new Map();
   next = 1;
   software = false;
-  /** @type {Set<string>} */
-  ids = new Set();
 
   /** @param {string} base address of the site */
   constructor(base) {

@@ -46,7 +46,6 @@ export class Cutter {
   last = null;
   /** @type {Promise<unknown>} */
   turn = Promise.resolve();
-  next = 1;
 
   /**
    * Open a model in place of the one that is open.
@@ -90,7 +89,8 @@ export class Cutter {
       const { mask, composed } = await this.network(photo, signal, onProgress);
       const milliseconds = performance.now() - begin;
       const { width, height } = photo;
-      const id = String(this.next++);
+      // No other worker, before or after this one, gives the same: a photo of a worker that stopped is not taken for another.
+      const id = crypto.randomUUID();
       this.photos.set(id, { name, blob, width, height, mask });
       this.last = { id, photo, composed: composed && composed.length <= LARGEST_COMPOSED ? composed : null };
       const shown = displaySize(width, height);
@@ -168,7 +168,7 @@ export class Cutter {
    */
   async network(photo, signal, onProgress) {
     const { model } = this;
-    if (!model) throw new Error('no model is open; choose one and try again');
+    if (!model) throw Object.assign(new Error('no model is open; choose one and try again'), { code: 'closed' });
     try {
       const cut = await this.stages?.cut(model, photo, this.interface, {}, { signal });
       if (cut?.networkMask) return { mask: cut.networkMask, composed: cut.data };
