@@ -27,10 +27,19 @@ self.onmessage = async ({ data }) => {
     });
     postMessage({ call, result }, { transfer: [result?.bitmap, result?.mask?.levels?.buffer, result?.levels?.buffer].filter(Boolean) });
   } catch (thrown) {
-    const error = /** @type {any} */ (thrown);
+    const error = /** @type {any} */ (inWords(thrown));
     const code = typeof error?.code === 'string' ? error.code : undefined; // DOMExceptions have numbers
     postMessage({ call, error: { name: error?.name ?? 'Error', message: String(error?.message ?? error), code } });
   } finally {
     running.delete(call);
   }
 };
+
+/**
+ * What browsers say of memory that they do not have is no sentence: Chromium has "Array buffer allocation failed".
+ * @param {unknown} thrown
+ */
+function inWords(thrown) {
+  const isMemory = thrown instanceof RangeError && /allocat|memory|array (buffer )?length/i.test(thrown.message);
+  return isMemory ? new Error('there is not enough memory for this photo; close other tabs and programs, or reduce it first') : thrown;
+}
