@@ -1,4 +1,5 @@
 // From a photo to what a network takes, in float32.
+import { halfTable, toHalf } from './half.mjs';
 import { ImageError, rint } from './photo.mjs';
 import { resampledRows, widens } from './resample.mjs';
 import { visibleRows } from './visible.mjs';
@@ -162,7 +163,7 @@ export function prepare(photo, face, { size, signal } = {}) {
     }
   }
   const shape = planar ? [1, count, height, width] : [1, height, width, count];
-  if (face.dtype === 'uint8') return { data: new Uint8Array(Uint8ClampedArray.from(data).buffer), shape };
+  if (face.dtype === 'uint8') return { data: new Uint8Array(new Uint8ClampedArray(data).buffer), shape };
   if (face.dtype === 'float16') toHalves(data);
   return { data, shape };
 }
@@ -211,16 +212,6 @@ function writeConstant(data, at, step, count, value) {
  * @param {Float32Array} data
  */
 function toHalves(data) {
-  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-  for (let at = 0; at < data.length; at++) {
-    const value = data[at];
-    if (Math.abs(value) >= 65520) {
-      data[at] = value > 0 ? Infinity : -Infinity;
-    } else {
-      // float16 has 10 bits behind the first one, and none below 2^-24
-      const exponent = ((bits[at] >>> 23) & 255) - 127;
-      const unit = 2 ** (Math.max(exponent, -14) - 10);
-      data[at] = rint(value / unit) * unit;
-    }
-  }
+  const values = halfTable();
+  for (let at = 0; at < data.length; at++) data[at] = values[toHalf(data[at])];
 }
