@@ -44,7 +44,7 @@ const STORAGES = /** @type {(keyof typeof STORAGE_BYTES)[]} */ (Object.keys(STOR
 /**
  * What the bytes of a model.json say, with its digest, every type and every range checked.
  *
- * Raises RunnerError: 'format' where they are no header of this version for WebGPU, 'damaged' where they are a wrong one.
+ * Raises RunnerError: 'format' where they are no header of this version for WebGPU, 'damaged' where they are wrong.
  * @param {Uint8Array<ArrayBuffer>} bytes
  * @returns {Promise<Header>}
  */
