@@ -78,14 +78,16 @@ function convolve(sums, data, kernel, before, after) {
   const own = before(0);
   for (let x = 0; x < sums.length; x++) sums[x] = kernel[0] * data[own + x];
   let distance = 1;
-  for (; distance + 1 < kernel.length; distance += 2) {
-    const [weight, next] = [kernel[distance], kernel[distance + 1]];
+  for (; distance + 3 < kernel.length; distance += 4) {
+    const [u, v, w, z] = [kernel[distance], kernel[distance + 1], kernel[distance + 2], kernel[distance + 3]];
     const [a, b, c, d] = [before(distance), after(distance), before(distance + 1), after(distance + 1)];
+    const [e, f, g, h] = [before(distance + 2), after(distance + 2), before(distance + 3), after(distance + 3)];
     for (let x = 0; x < sums.length; x++) {
-      sums[x] += weight * (data[a + x] + data[b + x]) + next * (data[c + x] + data[d + x]);
+      sums[x] += u * (data[a + x] + data[b + x]) + v * (data[c + x] + data[d + x]) +
+        w * (data[e + x] + data[f + x]) + z * (data[g + x] + data[h + x]);
     }
   }
-  if (distance < kernel.length) {
+  for (; distance < kernel.length; distance++) {
     const weight = kernel[distance];
     const [a, b] = [before(distance), after(distance)];
     for (let x = 0; x < sums.length; x++) sums[x] += weight * (data[a + x] + data[b + x]);

@@ -163,7 +163,7 @@ export function prepare(photo, face, { size, signal } = {}) {
     }
   }
   const shape = planar ? [1, count, height, width] : [1, height, width, count];
-  if (face.dtype === 'uint8') return { data: new Uint8Array(Uint8ClampedArray.from(data).buffer), shape };
+  if (face.dtype === 'uint8') return { data: new Uint8Array(new Uint8ClampedArray(data).buffer), shape };
   if (face.dtype === 'float16') toHalves(data);
   return { data, shape };
 }

@@ -125,11 +125,11 @@ export class Editor extends EventTarget {
   }
 
   /**
-   * Take another mask of the same photo, such as after a change of the settings; the strokes stay.
+   * Take another mask of the same photo, such as after a change of the settings; the strokes stay, and one that
+   * is being drawn goes on.
    * @param {Levels} mask refined (and inverted, if asked for), without strokes
    */
   setMask(mask) {
-    this.#abandon();
     this.#painting.setMask(mask);
     this.#refresh();
   }
@@ -279,9 +279,15 @@ export class Editor extends EventTarget {
     listen(this.window, {
       paints: paintsNow,
       pans: () => this.#spaceHeld,
-      hover: place => { byPointer(); to(place); this.#later(); },
+      hover: place => {
+        // A mouse that is pushed while Space paints leaves the stroke alone.
+        if (this.#brush.stroke) return;
+        byPointer();
+        to(place);
+        this.#later();
+      },
       leave: () => { if (!this.#byKeys) this.#brush.ring.hidden = true; },
-      begin: place => { byPointer(); to(place); this.#begin(); },
+      begin: place => { this.#finish(); byPointer(); to(place); this.#begin(); },
       paint: places => { places.forEach(to); this.#later(); },
       finish: () => this.#finish(),
       abandon: () => this.#abandon(),

@@ -26,7 +26,7 @@ export class NumberField {
     });
     this.#number = element('input', {
       // No keyboard of digits where there is a sign to type.
-      type: 'number', id, min, max, step: 'any', value: initial, inputmode: min < 0 ? null : 'decimal',
+      type: 'number', id, min, max, step, value: initial, inputmode: min < 0 ? null : 'decimal',
       'aria-describedby': hintId,
       input: () => this.#typed(), change: () => this.#settle(),
     });

@@ -69,7 +69,6 @@ export class Painting {
   /** @param {Levels} levels the mask without strokes */
   setMask(levels) {
     if (!this.#mask) return;
-    this.abandon();
     this.#mask.setBase(levels);
     this.#mask.apply(this.strokes);
     this.#draw(this.#mask.whole);

@@ -62,7 +62,10 @@ export class ProxyMask {
    * @param {Rectangle} [area]
    */
   apply(strokes, area = this.whole) {
-    const mask = this.#window(area, index => this.#base[index] / 255);
+    const mask = this.#window(area);
+    this.#rows(area, (from, at, count) => {
+      for (let x = 0; x < count; x += 1) mask.data[at + x] = this.#base[from + x] / 255;
+    });
     const within = strokes.filter(stroke => !isEmpty(intersection(this.bounds(stroke), area)));
     applyStrokes(mask, within, this.#place(area));
     this.#store(mask, area);
@@ -107,10 +110,14 @@ export class ProxyMask {
     const area = this.bounds(stroke, this.#covered);
     if (!isEmpty(area)) {
       // What restoring makes of an empty mask is the coverage itself.
-      const fresh = this.#window(area, () => 0);
+      const fresh = this.#window(area);
       const points = stroke.points.slice(Math.max(0, this.#covered - 1));
       applyStrokes(fresh, [{ ...stroke, mode: 'restore', points }], this.#place(area));
-      this.#each(area, (index, at) => { cover[index] = Math.max(cover[index], Math.round(fresh.data[at] * 255)); });
+      this.#rows(area, (from, at, count) => {
+        for (let x = 0; x < count; x += 1) {
+          cover[from + x] = Math.max(cover[from + x], Math.round(fresh.data[at + x] * 255));
+        }
+      });
     }
     this.#covered = stroke.points.length;
     return isEmpty(area) ? null : area;
@@ -123,7 +130,8 @@ export class ProxyMask {
   finish() {
     const { stroke, area } = this.#end();
     if (stroke && !isEmpty(area)) {
-      const mask = this.#window(area, index => this.#edited[index]);
+      const mask = this.#window(area);
+      this.#rows(area, (from, at, count) => mask.data.set(this.#edited.subarray(from, from + count), at));
       applyStrokes(mask, [stroke], this.#place(area));
       this.#store(mask, area);
     }
@@ -143,7 +151,9 @@ export class ProxyMask {
   image(area) {
     const image = new ImageData(area.right - area.left, area.bottom - area.top);
     const { data } = image;
-    this.#each(area, (index, at) => { data[4 * at + 3] = Math.round(this.#level(index) * 255); });
+    this.#rows(area, (from, at, count) => {
+      for (let x = 0; x < count; x += 1) data[4 * (at + x) + 3] = Math.round(this.#level(from + x) * 255);
+    });
     return image;
   }
 
@@ -174,31 +184,28 @@ export class ProxyMask {
   #end() {
     const stroke = this.#drawn;
     const area = stroke ? this.bounds(stroke) : intersection(this.whole, NOTHING);
-    this.#each(area, index => { /** @type {Uint8Array} */ (this.#cover)[index] = 0; });
+    this.#rows(area, (from, _, count) => this.#cover?.fill(0, from, from + count));
     this.#drawn = null;
     return { stroke, area };
   }
 
   /**
    * @param {Rectangle} area
-   * @param {(index: number, at: number) => void} visit the index in the proxy, and in the rectangle
+   * @param {(from: number, at: number, count: number) => void} visit a row: where it begins in the proxy and in the
+   *   rectangle, and how many pixels it has
    */
-  #each(area, visit) {
-    let at = 0;
-    for (let y = area.top; y < area.bottom; y += 1) {
-      for (let index = y * this.width + area.left; index < y * this.width + area.right; index += 1) visit(index, at++);
-    }
+  #rows(area, visit) {
+    const count = area.right - area.left;
+    for (let y = area.top; y < area.bottom; y += 1) visit(y * this.width + area.left, (y - area.top) * count, count);
   }
 
   /**
+   * An empty mask of a rectangle's size.
    * @param {Rectangle} area
-   * @param {(index: number) => number} value
    */
-  #window(area, value) {
+  #window(area) {
     const width = area.right - area.left, height = area.bottom - area.top;
-    const data = new Float32Array(width * height);
-    this.#each(area, (index, at) => { data[at] = value(index); });
-    return { width, height, data };
+    return { width, height, data: new Float32Array(width * height) };
   }
 
   /**
@@ -206,7 +213,7 @@ export class ProxyMask {
    * @param {Rectangle} area
    */
   #store({ data }, area) {
-    this.#each(area, (index, at) => { this.#edited[index] = data[at]; });
+    this.#rows(area, (from, at, count) => this.#edited.set(data.subarray(at, at + count), from));
   }
 }
 

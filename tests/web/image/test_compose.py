@@ -41,6 +41,7 @@ def test_compose(run_node: Node, tmp_path: Path) -> None:
                 _add(cases, rng, size, "soft", {"mask_only": True, "mask_bits": bits, **settings})
                 _add(cases, rng, size, "none", {"mask_only": True, "mask_bits": bits, **settings}, enlarged=True)
     _add(cases, rng, (20, 30), "none", {"crop": 3}, empty=True)
+    _add(cases, rng, (40, 1300), "none", {"decontaminate": 1.0}, enlarged=True)
     run_node(HERE / "image/compose.test.mjs", NSS_CASES=cases.write())
 
 

@@ -94,7 +94,7 @@ def _add_prepared(cases: Cases, rng: np.random.Generator) -> None:
                 )  # fmt: skip
     for method in ("bilinear", "nearest", "bilinear-antialias"):  # longer than what is first reduced
         interface = complete({**vars(usual), "filter": method})  # type: ignore[typeddict-item]
-        rgba = photo(rng, 37, 9001)
+        rgba = photo(rng, 36, 9001)
         result = preprocess.prepare(rgba[..., :3], interface)
         cases.add(
             "prepare", f"{method} of 9001 pixels", interface=as_json(interface), rgba=rgba, opaque=True, result=result
@@ -104,6 +104,11 @@ def _add_prepared(cases: Cases, rng: np.random.Generator) -> None:
         rgba[..., :3] = rng.choice([[0, 0, 0], [255, 255, 255], [130, 199, 255]], p=[0.05, 0.05, 0.9], size=(60, 50))
         result = visible.over_backdrop(rgba[..., :3], rgba[..., 3])
         cases.add("visible", alpha, rgba=rgba, result=result)
+    for _ in range(150):  # few colours, so that the choice of the backdrop is close
+        rgba = photo(rng, 6, 9, alpha="soft")
+        rgba[..., :3] = rng.integers(0, 256, (4, 3))[rng.integers(0, 4, (6, 9))]
+        result = visible.over_backdrop(rgba[..., :3], rgba[..., 3])
+        cases.add("visible", "few colours", rgba=rgba, result=result)
 
 
 def _add_network_masks(cases: Cases, rng: np.random.Generator) -> None:
@@ -156,6 +161,8 @@ def _add_notes(cases: Cases, rng: np.random.Generator) -> None:
                 raw = rng.random((20, 20), np.float32) * np.float32(0.1)
                 raw[4, 7] = largest
                 raw[9:12, 9:12] = largest - 0.02
+                if largest == 0.51:
+                    raw[3, 7] = -9  # beside the largest, which it takes from once enlarged
                 rgba = photo(rng, *size, alpha=alpha)
                 if alpha == "all hidden":
                     rgba[..., 3] = 0

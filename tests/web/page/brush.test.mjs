@@ -169,6 +169,25 @@ test('another mask keeps the strokes', async () => {
   assert.equal(await on.page.$eval('[aria-label=Undo]', each => each.ariaDisabled), 'false');
 });
 
+test('a mask that comes while a stroke is drawn does not end it', async () => {
+  await on.chart({ to: 200 });
+  await on.tool('erase');
+  await size(20);
+  await hardness(100);
+  const [from, to] = [await on.at(40, 60), await on.at(160, 60)];
+  await on.page.mouse.move(from.x, from.y);
+  await on.page.mouse.down();
+  await on.page.mouse.move((from.x + to.x) / 2, from.y);
+  await on.page.evaluate(() => editor.setMask(columns(200, 120, 0, 120)));
+  const during = await on.cutout();
+  assert.deepEqual([alpha(during, 60, 60), alpha(during, 110, 90), alpha(during, 130, 90)], [0, 255, 0]);
+  await on.page.mouse.move(to.x, to.y);
+  await on.page.mouse.up();
+  assert.equal((await on.strokes()).length, 1);
+  const after = await on.cutout();
+  assert.deepEqual([alpha(after, 60, 60), alpha(after, 115, 60), alpha(after, 115, 90)], [0, 0, 255]);
+});
+
 test('by keyboard alone: choose the brush, move it, paint, hear of it', async () => {
   await on.chart();
   await on.page.mouse.move(2, 2);
@@ -198,8 +217,13 @@ test('by keyboard alone: choose the brush, move it, paint, hear of it', async ()
   const cut = await on.cutout();
   assert.deepEqual([alpha(cut, 60, 56), alpha(cut, 79, 56), alpha(cut, 70, 80)], [0, 0, 255]);
   await on.page.keyboard.press('r');
-  await on.page.keyboard.press('Space');
-  assert.equal((await on.strokes())[1].mode, 'restore');
+  await on.page.keyboard.down('Space');
+  const { left, top } = await on.box();
+  await on.page.mouse.move(left + 40, top + 40);
+  await on.page.keyboard.up('Space');
+  const restored = (await on.strokes())[1];
+  assert.equal(restored.mode, 'restore');
+  assert.deepEqual(restored.points, [[80, 56]], 'a mouse that is pushed does not paint');
   assert.equal(alpha(await on.cutout(), 80, 56), 255);
 });
 

@@ -59,8 +59,9 @@ test('left of the line is the untouched photo, by the slider and by dragging the
   const { left, top } = await on.box(), corner = await on.at(0, 0);
   const [x, y] = [Math.round(corner.x - left), Math.round(corner.y - top)];
   let seen = await on.seen();
-  assert.ok(isChart(seen.pixel(x + 70, y + 20), 70, 20), 'the photo left of the line');
-  assert.ok(isChecks(seen.pixel(x + 90, y + 20)), 'the cut-out right of it');
+  // The line itself is 4 pixels wide, with its rim.
+  assert.ok(isChart(seen.pixel(x + 77, y + 20), 77, 20), 'the photo left of the line');
+  assert.ok(isChecks(seen.pixel(x + 82, y + 20)), 'the cut-out right of it');
   assert.ok(isChart(seen.pixel(x + 150, y + 20), 150, 20));
 
   const handle = await (await on.page.$('.handle')).boundingBox();
@@ -183,8 +184,19 @@ test('a colour, translucent too, an image and the photo out of focus lie behind 
   at = await look();
   const blurred = at(150, 50);
   assert.ok(near(blurred, [150, 50, GREY], 3), `the middle of a slope stays: ${[...blurred]}`);
-  const edge = at(102, 50);
-  assert.ok(edge[0] > 100, `the subject does not glow: ${[...edge]}`);
+
+  // A red subject before blue: none of its red is in what is behind it.
+  await on.page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(200, 100), context = canvas.getContext('2d');
+    context.fillStyle = '#00f';
+    context.fillRect(0, 0, 200, 100);
+    context.fillStyle = '#f00';
+    context.fillRect(0, 0, 100, 100);
+    editor.show({ bitmap: await createImageBitmap(canvas), width: 200, height: 100, mask: columns(200, 100, 0, 100) });
+  });
+  at = await look();
+  assert.ok(near(at(102, 50), [0, 0, 255], 1), `the subject does not glow: ${[...at(102, 50)]}`);
+  assert.ok(near(at(98, 50), [255, 0, 0], 1));
 
   await on.page.evaluate(() => editor.setBackground({ image: new Blob(['no image']) }));
   await on.page.waitForFunction(() => events.problem.length === 1);
