@@ -29,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,73 +58,78 @@ TYPES = {".mjs": "text/javascript", ".json": "application/json"}
 PAGE = b'<!doctype html><meta charset="utf-8"><title>bench</title><script type="module" src="/bench.mjs"></script>'
 
 
+class Page(BaseHTTPRequestHandler):
+    """Answers the page: with itself, web/, the kernels and one model; what it posts goes into ``results``."""
+
+    protocol_version = "HTTP/1.1"
+    folders: Mapping[str, Path]
+    kernels: bytes
+    results: queue.Queue[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        """A file, by its path."""
+        name = urlsplit(self.path).path
+        if name == "/":
+            return self.answer(200, "text/html", PAGE)
+        if name == "/kernels.json":
+            return self.answer(200, "application/json", self.kernels)
+        if name == "/bench.mjs":
+            return self.answer(200, "text/javascript", Path(__file__).with_suffix(".mjs").read_bytes())
+        for prefix, folder in self.folders.items():
+            file = (folder / name.removeprefix(prefix)).resolve()
+            if name.startswith(prefix) and file.is_relative_to(folder.resolve()) and file.is_file():
+                return self.answer(200, TYPES.get(file.suffix, "application/octet-stream"), file.read_bytes())
+        return self.answer(404, "text/plain", b"")
+
+    def do_POST(self) -> None:
+        """The figures."""
+        self.results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.answer(204, "text/plain", b"")
+
+    def answer(self, status: int, kind: str, content: bytes) -> None:
+        """Send a whole answer."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        # with both the page's clock counts in steps of 5 microseconds, and of 100 without
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: standard error is for errors."""
+
+
 class Server:
-    """Serves the page, web/, the kernels and one model on loopback; ``result`` is what the page posts."""
+    """The page on loopback, at ``url``, with the model in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folders = {"/models/": folder, "/web/": ROOT / "web"}
-        self._kernels = json.dumps(engine.image_kernels()).encode()
-        self._results: queue.Queue[dict[str, Any]] = queue.Queue()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                server._answer(self)
-
-            def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers["Content-Length"]))
-                server._results.put(json.loads(content))
-                server._send(self, 204, "text/plain", b"")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self.results: queue.Queue[dict[str, Any]] = queue.Queue()
+        members = {
+            "folders": {"/models/": folder, "/web/": ROOT / "web"},
+            "kernels": json.dumps(engine.image_kernels()).encode(),
+            "results": self.results,
+        }
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("ModelPage", (Page,), members))
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
 
     def result(self, browser: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
         """What the page posted; an ``error`` where nothing comes in time, or the browser ends."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                return self._results.get(timeout=0.5)
+                return self.results.get(timeout=0.5)
             except queue.Empty:
                 if browser.poll() is not None:
                     return {"error": f"the browser ended with status {browser.returncode}"}
         return {"error": f"no answer within {seconds:g} s"}
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        name = urlsplit(handler.path).path
-        if name == "/":
-            return self._send(handler, 200, "text/html", PAGE)
-        if name == "/kernels.json":
-            return self._send(handler, 200, "application/json", self._kernels)
-        if name == "/bench.mjs":
-            return self._send(handler, 200, "text/javascript", Path(__file__).with_suffix(".mjs").read_bytes())
-        for prefix, folder in self._folders.items():
-            file = (folder / name.removeprefix(prefix)).resolve()
-            if name.startswith(prefix) and file.is_relative_to(folder.resolve()) and file.is_file():
-                kind = TYPES.get(file.suffix, "application/octet-stream")
-                return self._send(handler, 200, kind, file.read_bytes())
-        return self._send(handler, 404, "text/plain", b"")
-
-    @staticmethod
-    def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, content: bytes) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Type", kind)
-        handler.send_header("Content-Length", str(len(content)))
-        # with both the page's clock counts in steps of 5 microseconds, and of 100 without
-        handler.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        handler.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        handler.end_headers()
-        handler.wfile.write(content)
+        """Stop."""
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -96,6 +96,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(shared_folder: Path, command: list[str]) -> Path:
     """A site that the command under test has written, with a U²-Netp for 64 pixels a side; it is there to be read."""
+    require(lacks("harness.mjs"))  # or it would be written for nobody
     from tests.web.models import write_small_u2netp  # with onnx and ONNX Runtime, for which other tests need not wait
 
     with once(shared_folder, "site") as (folder, is_first):

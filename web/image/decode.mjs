@@ -128,10 +128,14 @@ async function decodeByBrowser(reader, format, name, signal) {
     bitmap.close(); // before the next one: each takes as much memory as the photo
   }
   if (file.alpha) {
-    const levels = await open(file.alpha, format, name);
+    let levels = await open(file.alpha, format, name), channel = file.alphaChannel ?? 3;
+    if (channel !== 3 && (levels.width !== frame.width || levels.height !== frame.height)) {
+      levels.close(); // a smaller picture than the photo, or one that lies otherwise
+      [levels, channel] = [await open(reader.blob, format, name), 3];
+    }
     try {
-      eachTile(levels, frame, 'alpha', signal, (tile, left, top, width, height) => {
-        scatter(place, left, top, width, height, (at, from) => { rgba[4 * at + 3] = tile[4 * from + 3]; });
+      eachTile(levels, frame, channel === 3 ? 'alpha' : 'opaque', signal, (tile, left, top, width, height) => {
+        scatter(place, left, top, width, height, (at, from) => { rgba[4 * at + 3] = tile[4 * from + channel]; });
       });
     } finally {
       levels.close();

@@ -28,6 +28,7 @@ for (const { name, size, tolerance = 1e-5, levels = 1 } of cases.filter(({ kind 
     assert.deepEqual(found.maskSize, size);
     assert.ok(found.alpha.most <= levels && found.alpha.part < 0.02, `alpha: ${JSON.stringify(found.alpha)}`);
     assert.ok(found.colours.most <= 1 && found.colours.part < 0.02, `colours: ${JSON.stringify(found.colours)}`);
+    assert.ok(Math.abs(found.range[0] - found.extremes[0]) < 1e-5 && Math.abs(found.range[1] - found.extremes[1]) < 1e-5);
     assert.ok(found.untouched, 'the photo was changed');
     assert.ok(found.again, 'a second time gives something else');
   });
@@ -48,6 +49,7 @@ const SENTENCES = [
   [{ settings: { crop: 0 } }, /^NotOnGpu: cropping/],
   [{ settings: { hidden: 'bleed' } }, /^NotOnGpu: colours that bleed/],
   [{ settings: { background: { blur: 3 } } }, /^NotOnGpu: a background that is no colour/],
+  [{ settings: { background: { colour: '#fff' } } }, /^NotOnGpu: a background that is no colour/],
   [{ settings: { background: { image: {} } } }, /^NotOnGpu: a background that is no colour/],
   [{ settings: { background: { colour: [1, 2, 3, 255] } }, photo: { icc: [1] } }, /^NotOnGpu: the background's colour/],
   [{ photo: { opaque: false }, interface: { channels: 'RGBA' } }, /^NotOnGpu: the network sees/],
@@ -59,18 +61,20 @@ const SENTENCES = [
   [{ interface: { range: 1e-42 } }, /^ImageError: photo.png: the network gave NaN or infinite/],
   [{ options: { aborted: true } }, /^AbortError/],
   [{ limits: { ...LIMITS, maxStorageBufferBindingSize: BYTES - 4 } }, /^NotOnGpu: .* this size takes 16764 bytes/],
-  [{ limits: { ...LIMITS, maxBufferSize: BYTES + 256 } }, /^NotOnGpu: a result of \d+ bytes/],
+  [{ limits: { ...LIMITS, maxBufferSize: BYTES + 256 } }, /^NotOnGpu: a photo of \d+ bytes/],
   [{ limits: { ...LIMITS, maxComputeWorkgroupsPerDimension: 3 } }, /^NotOnGpu: 4 x 4 workgroups/],
 ];
 
 test('what is not done has a sentence', async () => {
   for (const [changes, sentence] of SENTENCES) assert.match(String(await thrown('odd size', changes)), sentence);
   assert.equal(await thrown('odd size', {}), null);
-  assert.match(await thrown('no structure', {}), /^ImageError: photo.png: .* no structure in this photo: its mask is 0.5 /);
+  assert.match(await thrown('no structure', {}), /^ImageError: photo.png: .* its mask is 0.5 everywhere/);
+  assert.equal(await thrown('no structure', { options: { unchecked: true } }), null);
 });
 
 test('through the runner, and behind a device that was lost', async () => {
-  const found = await page.evaluate(async () => (await import('/test/gpu_page.mjs')).throughTheRunner('a compiled model'));
+  const found = await page.evaluate(async name => (await import('/test/gpu_page.mjs')).throughTheRunner(name),
+    'a compiled model');
   assert.equal(found.devices, 2);
   assert.equal(found.error, 'AbortError');
   assert.deepEqual(found.alpha.map(most => most <= 1), [true, true, true, true]);

@@ -5,8 +5,8 @@ import { GpuStages, NotOnGpu } from '/image/gpu/index.mjs';
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array, int32: Int32Array };
 
 /**
- * y[c] = sum over k of weights[c][k] * x[k] + bias[c], and up to `ramp` more from left to right; both of 1 x C x H x W, or
- * of 1 x H x W x C.
+ * y[c] = sum over k of weights[c][k] * x[k] + bias[c], and up to `ramp` more from left to right; both of 1 x C x H x W,
+ * or of 1 x H x W x C.
  */
 export class TinyNetwork {
   static async open(description) {
@@ -152,6 +152,7 @@ export async function run(name) {
     alpha: apart(channel(cut.data, 3, 1), channel(each.rgba.data, 3, 1)),
     untouched: apart(before, photo.rgba).most === 0,
     range: cut.range,
+    extremes: [Math.min(...each.mask.data), Math.max(...each.mask.data)],
     errors: model.errors,
   };
   // once more, into memory of its own and without the mask

@@ -158,6 +158,7 @@ def browser_files() -> dict[str, bytes]:
         "grey-profile.jpg": encoded(image.convert("L"), "JPEG", icc_profile=GREY_PROFILE),
         "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG"),
         "one-pixel.jpg": encoded(image.crop((0, 0, 1, 1)), "JPEG"),
+        "wide.jpg": encoded(image.resize((17_000, 30)), "JPEG"),  # wider than what is read from a canvas at a time
         "long-profile.jpg": encoded(image, "JPEG", icc_profile=SRGB + bytes(100_000)),
         "xmp.jpg": encoded(image, "JPEG", xmp=b'<a tiff:Orientation="8"/>'),
         "lossy.webp": encoded(image, "WEBP", quality=80),
@@ -172,6 +173,9 @@ def browser_files() -> dict[str, bytes]:
         "420.avif": encoded(image, "AVIF", quality=80),
         "profile.avif": encoded(image, "AVIF", quality=90, subsampling="4:4:4", icc_profile=SRGB),
         "turned.avif": encoded(image, "AVIF", exif=exif(6)),
+        "alpha.avif": encoded(rgba, "AVIF", quality=80),
+        "turned-alpha.avif": encoded(rgba, "AVIF", exif=exif(6), icc_profile=SRGB),
+        "mirrored-alpha.avif": encoded(rgba, "AVIF", exif=exif(5)),
         "rgb.bmp": encoded(image, "BMP"),
         "opaque.gif": encoded(image.quantize(64), "GIF"),
         "holes.gif": encoded(holes, "GIF", transparency=int(np.asarray(holes)[20, 20])),
@@ -184,6 +188,17 @@ def browser_files() -> dict[str, bytes]:
             image, "JPEG", quality=80, exif=exif(orientation), icc_profile=SRGB
         )
     return files
+
+
+def damaged_files() -> dict[str, bytes]:
+    """Files that a browser's decoder has to refuse, which is no more than it may do by the standards."""
+    whole = browser_files()
+    cut = {
+        name: whole[name][: len(whole[name]) * 2 // 3] for name in ("420.jpg", "lossy.webp", "420.avif", "opaque.gif")
+    }
+    cut["progressive.jpg"] = whole["progressive.jpg"][:-600]
+    heic = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic"
+    return {f"cut-{name}": content for name, content in cut.items()} | {"photo.heic": heic}
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:

@@ -16,7 +16,7 @@ def test_png(run_node: Node, tmp_path: Path) -> None:
 
 
 def test_what_the_browser_decodes(run_node: Node, tmp_path: Path) -> None:
-    photo_files.write(tmp_path, photo_files.browser_files())
+    photo_files.write(tmp_path, photo_files.browser_files() | photo_files.damaged_files())
     run_node(HERE / "decode.test.mjs", PHOTOS=tmp_path)
 
 

@@ -18,37 +18,47 @@ export async function readHeif(reader, format) {
   const found = {
     format, width: 0, height: 0, stored: 'RGB', orientation: 1, icc: null,
     notes: sequence ? ['animated: first frame used'] : [], colours: reader.blob.slice(0, reader.size, type),
-    alpha: null, frame: null,
+    alpha: null, alphaChannel: 3, frame: null,
   };
-  const meta = await metaBox(reader);
-  if (!meta) return found;
-  const bytes = (await reader.bytes(meta.start, meta.end - meta.start)).slice();
+  const box = await metaBox(reader);
+  if (!box) return found;
+  const bytes = (await reader.bytes(box.start, box.end - box.start)).slice();
   const top = boxes(bytes, 4, bytes.length);
-  const property = top.find(box => box.kind === 'iprp');
-  if (!property) return found;
-  const inner = boxes(bytes, property.start, property.end);
+  const described = top.find(each => each.kind === 'iprp');
+  if (!described) return found;
+  const inner = boxes(bytes, described.start, described.end);
   const container = inner.find(box => box.kind === 'ipco');
   if (!container) return found;
   const properties = boxes(bytes, container.start, container.end);
-  const used = associations(bytes, inner.filter(box => box.kind === 'ipma'), primary(bytes, top));
+  const main = top.find(box => box.kind === 'pitm');
+  if (!main) return found;
+  const used = associations(bytes, inner.filter(box => box.kind === 'ipma'));
   const view = new DataView(bytes.buffer);
-  for (const index of used) {
-    const box = properties[index - 1];
-    if (box?.kind === 'ispe' && box.end - box.start >= 12) {
-      found.width = view.getUint32(box.start + 4);
-      found.height = view.getUint32(box.start + 8);
+  for (const index of used.get(item(bytes, main)) ?? []) {
+    const property = properties[index - 1];
+    if (property?.kind === 'ispe' && property.end - property.start >= 12) {
+      found.width = view.getUint32(property.start + 4);
+      found.height = view.getUint32(property.start + 8);
     }
-    if (box?.kind === 'colr' && ['prof', 'rICC'].includes(latin(bytes, box.start, 4))) {
-      found.icc = bytes.slice(box.start + 4, box.end);
+    if (property?.kind === 'colr' && ['prof', 'rICC'].includes(latin(bytes, property.start, 4))) {
+      found.icc = bytes.slice(property.start + 4, property.end);
     }
   }
-  const alpha = properties.filter(box => box.kind === 'auxC'
+  const alpha = properties.findIndex(box => box.kind === 'auxC'
     && ALPHA.some(name => latin(bytes, box.start + 4, name.length) === name));
-  if (alpha.length && !sequence) {
+  const [picture] = [...used].find(([, numbers]) => numbers.includes(alpha + 1)) ?? [];
+  if (alpha >= 0 && picture !== undefined && !sequence) {
     // another name for what it is: a decoder that knows no such picture takes the file for an opaque one
-    for (const box of alpha) bytes[box.start + 4] = 'x'.charCodeAt(0);
-    found.alpha = found.colours;
-    found.colours = new Blob([reader.blob.slice(0, meta.start), bytes, reader.blob.slice(meta.end)], { type });
+    bytes[properties[alpha].start + 4] = 'x'.charCodeAt(0);
+    /** @param {Uint8Array} meta */
+    const file = meta => new Blob(
+      [reader.blob.slice(0, box.start), /** @type {BlobPart} */ (meta), reader.blob.slice(box.end)], { type });
+    found.colours = file(bytes);
+    // the alpha as a picture of its own: as alpha, Chromium takes it for video levels, 16 to 235
+    const swapped = bytes.slice();
+    setItem(swapped, main, picture);
+    found.alpha = file(swapped);
+    found.alphaChannel = 0;
   }
   return found;
 }
@@ -84,34 +94,39 @@ function boxes(bytes, at, end) {
   return found;
 }
 
-/** @param {Uint8Array} bytes @param {Box[]} top @returns {number} the item that is the picture */
-function primary(bytes, top) {
-  const box = top.find(each => each.kind === 'pitm');
-  if (!box) return 0;
+/** @param {Uint8Array} bytes @param {Box} main @returns {number} the item that is the picture */
+function item(bytes, main) {
   const view = new DataView(bytes.buffer);
-  return bytes[box.start] ? view.getUint32(box.start + 4) : view.getUint16(box.start + 4);
+  return bytes[main.start] ? view.getUint32(main.start + 4) : view.getUint16(main.start + 4);
+}
+
+/** @param {Uint8Array} bytes @param {Box} main @param {number} number of the item that is to be the picture */
+function setItem(bytes, main, number) {
+  const view = new DataView(bytes.buffer);
+  if (bytes[main.start]) view.setUint32(main.start + 4, number);
+  else view.setUint16(main.start + 4, number);
 }
 
 /**
- * The numbers of the properties that an item has, from 1 (ISO/IEC 23008-12, 9.3).
+ * The numbers of the properties that each item has, from 1 (ISO/IEC 23008-12, 9.3).
  * @param {Uint8Array} bytes
  * @param {Box[]} tables
- * @param {number} item
- * @returns {number[]}
+ * @returns {Map<number, number[]>}
  */
-function associations(bytes, tables, item) {
-  const view = new DataView(bytes.buffer), found = [];
+function associations(bytes, tables) {
+  const view = new DataView(bytes.buffer), found = new Map();
   for (const { start, end } of tables) {
     const wideItems = bytes[start] >= 1, wideNumbers = Boolean(bytes[start + 3] & 1);
     let entries = view.getUint32(start + 4), at = start + 8;
-    for (; entries > 0 && at + 5 <= end; entries--) {
+    for (; entries > 0 && at + 4 <= end; entries--) {
       const id = wideItems ? view.getUint32(at) : view.getUint16(at);
       at += wideItems ? 4 : 2;
-      for (let count = bytes[at++]; count > 0 && at + 1 <= end; count--) {
-        const index = wideNumbers ? view.getUint16(at) & 0x7fff : bytes[at] & 0x7f;
+      const numbers = [];
+      for (let count = bytes[at++]; count > 0 && at + (wideNumbers ? 2 : 1) <= end; count--) {
+        numbers.push(wideNumbers ? view.getUint16(at) & 0x7fff : bytes[at] & 0x7f);
         at += wideNumbers ? 2 : 1;
-        if (id === item) found.push(index);
       }
+      found.set(id, numbers);
     }
   }
   return found;

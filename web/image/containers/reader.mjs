@@ -41,6 +41,7 @@ export class Reader {
  * @property {Blob} colours a file of the same pixels for a browser to decode: without metadata, so that nothing is
  *   turned or converted, and without alpha, so that nothing is multiplied by it
  * @property {Blob | null} alpha the same with its alpha; null where there is none
+ * @property {number} [alphaChannel] in which channel of `alpha` it is: 3, or 0 where it is a grey picture
  * @property {{ left: number, top: number, width: number, height: number } | null} frame where in the picture the two
  *   belong, if they are smaller: the rest is transparent
  */

@@ -22,10 +22,9 @@ export function opacityOf({ background = null, decontaminate = 0, hidden = 'keep
   if (decontaminate) throw new NotOnGpu("decontaminating is the processor's");
   if (crop !== null) throw new NotOnGpu("cropping is the processor's");
   const colour = background !== null && 'colour' in background ? background.colour : null;
+  const isColour = Array.isArray(colour) && colour.length === 4 && colour.every(level => level >= 0 && level <= 255);
+  if (background !== null && !isColour) throw new NotOnGpu("a background that is no colour is the processor's");
   const opacity = colour ? colour[3] / 255 : 0;
-  if (background !== null && !(colour?.length === 4 && colour.every(level => level >= 0 && level <= 255))) {
-    throw new NotOnGpu("a background that is no colour is the processor's");
-  }
   if (hidden === 'bleed' && opacity === 0) throw new NotOnGpu("colours that bleed are the processor's");
   return opacity;
 }

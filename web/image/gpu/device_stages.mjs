@@ -2,6 +2,7 @@
 // scratch buffers that all of them share. A queue runs in order, so what one photo leaves in a buffer is done with
 // when the next one's commands write it.
 import { NotOnGpu } from './not_on_gpu.mjs';
+import { Staging } from './staging.mjs';
 import { ALIGNMENT, gridOf } from './steps.mjs';
 
 /** @typedef {import('./kernels.mjs').Kernel} Kernel */
@@ -10,9 +11,6 @@ import { ALIGNMENT, gridOf } from './steps.mjs';
 
 /** Kinds of photos whose tables stay on the device: sizes, and what is done to them. */
 const KEPT = 8;
-
-/** Buffers that results come by: one is read while the next is written. */
-const READBACKS = 2;
 
 /** Multiplications and additions of a photo's stages: a tenth of a second for a slow GPU, which nothing interrupts. */
 const MOST_WORK = 10e9;
@@ -40,12 +38,11 @@ export class DeviceStages {
   #entries = new Map();
   /** @type {Map<string, GPUBuffer>} */
   #scratch = new Map();
-  /** @type {GPUBuffer[]} */
-  #readbacks = [];
 
   /** @param {GPUDevice} device */
   constructor(device) {
     this.device = device;
+    this.staging = new Staging(device);
   }
 
   /**
@@ -101,38 +98,16 @@ export class DeviceStages {
     return buffer;
   }
 
-  /**
-   * A buffer that results are copied to, of so many bytes at least, which is `returned` when they were read.
-   * @param {number} bytes
-   * @throws {NotOnGpu} they are too many
-   */
-  readback(bytes) {
-    const index = this.#readbacks.findIndex(buffer => buffer.size >= bytes);
-    if (index >= 0) return this.#readbacks.splice(index, 1)[0];
-    const { maxBufferSize } = this.device.limits;
-    if (bytes > maxBufferSize) {
-      throw new NotOnGpu(`a result of ${bytes} bytes is more than the GPU's largest buffer, ${maxBufferSize}`);
-    }
-    const { MAP_READ, COPY_DST } = GPUBufferUsage;
-    return this.device.createBuffer({ label: 'results', size: bytes, usage: MAP_READ | COPY_DST });
-  }
-
-  /** @param {GPUBuffer} buffer from `readback`, not mapped */
-  returned(buffer) {
-    this.#readbacks.push(buffer);
-    while (this.#readbacks.length > READBACKS) this.#readbacks.shift()?.destroy();
-  }
-
   /** Free all memory; what was submitted is still done. */
   destroy() {
     for (const { uniforms, tables } of this.#entries.values()) {
       uniforms.destroy();
       tables.destroy();
     }
-    for (const buffer of [...this.#scratch.values(), ...this.#readbacks]) buffer.destroy();
+    for (const buffer of this.#scratch.values()) buffer.destroy();
+    this.staging.destroy();
     this.#entries.clear();
     this.#scratch.clear();
-    this.#readbacks.length = 0;
   }
 
   /**

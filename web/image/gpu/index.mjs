@@ -72,12 +72,13 @@ export class GpuStages {
    * @param {boolean} [options.mask] give `networkMask` too, with which the cut-out can be edited; true by default
    * @param {Uint8Array} [options.into] width * height * 4 bytes that receive the result, and are its `data`: memory
    *   that was used before saves time. It may be `photo.rgba`
+   * @param {boolean} [options.unchecked] take whatever the network gives for a mask, as a measurement does
    * @returns {Promise<CutOut>}
    * @throws {NotOnGpu} the GPU does not do this photo or these settings
    * @throws {ImageError} the network made nothing of the photo, or interface and model do not fit
    * @throws {Error} what `model.run` raises
    */
-  async cut(model, photo, face, settings = {}, { signal, mask = true, into } = {}) {
+  async cut(model, photo, face, settings = {}, { signal, mask = true, into, unchecked = false } = {}) {
     const plan = new PhotoPlan(this.#kernels, model, photo, face, settings);
     const pixels = 4 * photo.width * photo.height;
     if (photo.rgba.length !== pixels || (into && into.length !== pixels)) {
@@ -88,17 +89,22 @@ export class GpuStages {
     let result;
     /** @type {GPUDevice | undefined} */
     let device;
+    /** @type {GPUBuffer | undefined} */
+    let upload;
     try {
       await model.run(constantInputs(model, face), {
         signal,
         read: [],
         before: stage => {
           device = stage.device;
-          this.#before(stage, plan, photo);
+          upload = this.#before(stage, plan, photo);
         },
         after: stage => {
-          const finish = this.#after(stage, plan, { mask, into });
-          return async () => { result = await finish(); };
+          const finish = this.#after(stage, plan, { mask, into, unchecked });
+          return async () => {
+            if (upload) this.#on(stage.device).staging.uploaded(upload);
+            result = await finish();
+          };
         },
       });
     } catch (error) {
@@ -110,7 +116,7 @@ export class GpuStages {
   }
 
   /**
-   * Upload the photo, and record what makes the network's input of it.
+   * Record what brings the photo up and makes the network's input of it; the buffer by which it goes.
    * @param {Stage} stage
    * @param {PhotoPlan} plan
    * @param {Photo} photo
@@ -118,19 +124,20 @@ export class GpuStages {
   #before(stage, plan, photo) {
     const stages = this.#on(stage.device);
     const commands = stages.commands(plan.inputKey(stage), () => plan.inputSteps(stage));
-    const rgba = /** @type {Uint8Array<ArrayBuffer>} */ (photo.rgba);
-    stage.device.queue.writeBuffer(stages.scratch('pixels', rgba.length), 0, rgba);
+    const upload = stages.staging.upload(photo.rgba);
+    stage.encoder.copyBufferToBuffer(upload, 0, stages.scratch('pixels', photo.rgba.length), 0, photo.rgba.length);
     encode(stage.encoder, commands);
+    return upload;
   }
 
   /**
    * Record what makes the cut-out of the network's output. What it returns reads that, once it is submitted.
    * @param {Stage} stage
    * @param {PhotoPlan} plan
-   * @param {{ mask: boolean, into?: Uint8Array }} options
+   * @param {{ mask: boolean, into?: Uint8Array, unchecked: boolean }} options
    * @returns {() => Promise<CutOut>}
    */
-  #after(stage, plan, { mask, into }) {
+  #after(stage, plan, { mask, into, unchecked }) {
     const { device, encoder } = stage;
     const stages = this.#on(device);
     const { form: { height, width }, size, name } = plan;
@@ -138,7 +145,7 @@ export class GpuStages {
     const maskBytes = mask ? 4 * height * width : 0;
     const bytes = PIXELS + pixels + maskBytes;
     const commands = stages.commands(plan.maskKey(stage), () => plan.maskSteps(stage));
-    const readback = stages.readback(bytes);
+    const readback = stages.staging.readback(bytes);
     const survey = stages.scratch(SURVEY, 4 * SURVEY_WORDS);
     encoder.clearBuffer(survey, 0, 4 * SURVEY_WORDS);
     encode(encoder, commands);
@@ -151,14 +158,16 @@ export class GpuStages {
       await readback.mapAsync(GPUMapMode.READ, 0, bytes);
       try {
         const content = readback.getMappedRange(0, bytes);
-        const range = check(new Uint32Array(content, 0, SURVEY_WORDS), name);
+        const words = new Uint32Array(content, 0, SURVEY_WORDS);
+        if (!unchecked) check(words, name);
+        const range = rangeOf(words);
         const data = into ?? new Uint8Array(pixels);
         data.set(new Uint8Array(content, PIXELS, pixels));
         const values = mask ? new Float32Array(content, PIXELS + pixels, height * width).slice() : null;
         return { data, networkMask: values && { width, height, data: values }, range };
       } finally {
         readback.unmap();
-        stages.returned(readback);
+        stages.staging.read(readback);
       }
     };
   }
@@ -198,8 +207,17 @@ function encode(encoder, commands) {
 /**
  * The smallest and the largest value of a mask, by its survey (shaders/images/survey.wgsl).
  * @param {Uint32Array} words
- * @param {string} name what to call the photo
  * @returns {[number, number]}
+ */
+function rangeOf(words) {
+  const turned = Uint32Array.from(words.subarray(5, 7), word => (word >>> 31 ? word ^ 0x80000000 : ~word));
+  const [largest, negated] = new Float32Array(turned.buffer);
+  return [-negated, largest];
+}
+
+/**
+ * @param {Uint32Array} words of the survey
+ * @param {string} name what to call the photo
  * @throws {ImageError} the network made nothing of the photo
  */
 function check(words, name) {
@@ -207,12 +225,9 @@ function check(words, name) {
     throw new ImageError(
       `${name}: the network gave NaN or infinite values for this photo; a photo of one colour can do that`);
   }
-  const turned = Uint32Array.from(words.subarray(5, 7), word => (word >>> 31 ? word ^ 0x80000000 : ~word));
-  const [largest, negated] = new Float32Array(turned.buffer);
-  const smallest = -negated;
+  const [smallest, largest] = rangeOf(words);
   if (largest - smallest < ONE_LEVEL && largest > ONE_LEVEL && smallest < 1 - ONE_LEVEL) {
     const value = Number(largest.toPrecision(3));
     throw new ImageError(`${name}: the network found no structure in this photo: its mask is ${value} everywhere`);
   }
-  return [smallest, largest];
 }
