@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from engine.compiled.encodings import ENCODINGS, LEAST_ELEMENTS, UNIT, UNIT_BYTES, Encoding, encoding_of, narrow
+from engine.compiled.encodings import (
+    ENCODINGS,
+    LEAST_ELEMENTS,
+    UNIT,
+    UNIT_BYTES,
+    Encoding,
+    filled_up,
+    narrow,
+    narrow_units,
+)
 from engine.compiled.fields import HeaderError
-from engine.compiled.model import CompiledModel
+from engine.compiled.model import CompiledModel, Piece
 from engine.compiled.segments import Segment, StoredWeights, starts
 from engine.compiled.shards import ShardWriter
 
@@ -38,12 +49,11 @@ def write_weights(model: CompiledModel, sink: ShardWriter, weights: str) -> Stor
             raise HeaderError(f"{place}, is not behind the one before")
         content.pad(start)
         data = np.ascontiguousarray(piece.data)
-        encoding = _encoding(data, piece.dtype, start, wanted)
-        if encoding == "raw":
-            content.write(data.data)
-            untyped |= not piece.dtype and _is_large(data)
+        if wanted != "raw" and _may_be_narrow(piece, start):
+            content.write_constant(data, wanted)
         else:
-            content.write_narrow(data, encoding)
+            content.write(data.data)
+            untyped |= not piece.dtype and _is_large(piece)
     content.pad(places[-1])
     sink.finish()
     if untyped and wanted != "raw" and all(segment.encoding == "raw" for segment in content.segments):
@@ -51,15 +61,14 @@ def write_weights(model: CompiledModel, sink: ShardWriter, weights: str) -> Stor
     return StoredWeights(tuple(sink.shards), tuple(content.segments))
 
 
-def _is_large(data: np.ndarray) -> bool:
-    return data.size >= 4 * LEAST_ELEMENTS
+def _is_large(piece: Piece) -> bool:
+    return piece.data.size >= 4 * LEAST_ELEMENTS
 
 
-def _encoding(data: np.ndarray, dtype: str, start: int, wanted: Encoding) -> Encoding:
-    """How the piece at ``start`` is stored: large float32 as it is wanted, where that can hold it."""
-    if wanted == "raw" or dtype != "float32" or not _is_large(data) or data.size % 4 or start % UNIT:
-        return "raw"
-    return encoding_of(data.view("<f4"), wanted)
+def _may_be_narrow(piece: Piece, start: int) -> bool:
+    """Whether a piece that begins there is float32, and large, or a part of something large."""
+    whole_numbers = piece.dtype == "float32" and piece.data.size % 4 == 0 and start % UNIT == 0
+    return whole_numbers and (_is_large(piece) or piece.narrow)
 
 
 class ContentWriter:
@@ -87,15 +96,21 @@ class ContentWriter:
         self._add(data[:whole], "raw")
         self._pending += data[whole:]
 
-    def write_narrow(self, data: np.ndarray, encoding: Encoding) -> None:
-        """Append float32 (uint8, one axis) from the beginning of a unit on, and zeros to the end of its last unit.
+    def write_constant(self, data: np.ndarray, encoding: Encoding) -> None:
+        """Append float32 (uint8, one axis) from the beginning of a unit on, narrow where it can be. Raises OSError."""
+        chosen = narrow_units(data.view("<f4"), encoding)
+        edges = [0, *(np.flatnonzero(np.diff(chosen)) + 1).tolist(), chosen.size]
+        for first, last in pairwise(edges):
+            part = data[first * UNIT : last * UNIT]
+            if chosen[first]:
+                self._write_narrow(part, encoding)
+            else:
+                self.write(part.data)
 
-        Raises OSError.
-        """
+    def _write_narrow(self, data: np.ndarray, encoding: Encoding) -> None:
+        """Append units, the last of which is filled up with zeros."""
         for start in range(0, data.size, _NARROWED):
-            part = data[start : start + _NARROWED]
-            if part.size % UNIT:
-                part = np.concatenate([part, np.zeros(-part.size % UNIT, np.uint8)])
+            part = filled_up(data[start : start + _NARROWED])
             self._add(narrow(part, encoding).data, encoding)
             self.position += part.size
 

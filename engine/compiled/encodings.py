@@ -27,7 +27,10 @@ ENCODINGS: dict[str, Encoding] = {"f32": "raw", "f16": "f16", "int8": "q8"}
 LEAST_ELEMENTS = 4096
 """Elements that a constant must have to be narrowed: smaller ones, such as what is added per channel, save nothing."""
 
-_BLOCK = np.dtype([("scale", "<f4"), ("values", "i1", (UNIT // 4,))])
+_NUMBERS = UNIT // 4
+"""Numbers of float32 in a unit."""
+
+_BLOCK = np.dtype([("scale", "<f4"), ("values", "i1", (_NUMBERS,))])
 
 _LARGEST_VALUE = np.float32(127)
 
@@ -35,17 +38,49 @@ _LIMITS: dict[Encoding, float] = {"raw": np.inf, "f16": 65520.0, "q8": 2.0**127}
 """What the numbers of a constant must be below: from 65520 on a float32 rounds to float16's infinity, and near
 float32's largest number 127 times the scale would be rounded to infinity."""
 
-_SLAB = 1 << 18
-"""Elements that are looked at or narrowed at once: what is computed of them stays in the processor's cache."""
+_OUTLIER = 8.0
+"""A unit whose largest number is more than so many times what is usual in its constant stays as it is.
+
+What rounding takes from a few numbers that are a hundred times the others can outweigh all the rest. In U²-Netp, as
+NumPy has it, 51 of 15,840 units have such numbers: with these narrow, too, its masks are up to 0.06 off with float16
+and useless with int8, and without them 0.002 and 0.04 (examples/astronaut.png, 320²).
+"""
 
 
-def encoding_of(values: np.ndarray, wanted: Encoding) -> Encoding:
-    """``wanted``, or "raw" where the constant (float32, one axis) holds an infinity, a NaN or what is too large."""
-    for start in range(0, values.size, _SLAB):
-        part = values[start : start + _SLAB]
-        if not max(part.max(), -part.min()) < _LIMITS[wanted]:  # a NaN is below nothing
-            return "raw"
-    return wanted
+def narrow_units(values: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Which units (bool, one each) of a constant (float32, one axis) are to be stored narrow; the last may be short.
+
+    None are where the constant holds an infinity, a NaN or what is too large for the encoding. Outliers are where
+    nothing is lost, as of what was narrow before.
+    """
+    magnitudes = _magnitudes(values)
+    if not magnitudes.max() < _LIMITS[encoding]:  # a NaN is below nothing
+        return np.zeros(magnitudes.size, bool)
+    usual = np.median(magnitudes[magnitudes > 0]) if magnitudes.any() else 0
+    narrow_ones = magnitudes / _OUTLIER <= usual
+    outliers = np.flatnonzero(~narrow_ones)
+    if outliers.size:
+        units = np.zeros((outliers.size, _NUMBERS), np.float32)
+        for row, unit in enumerate(outliers):
+            part = values[unit * _NUMBERS : (unit + 1) * _NUMBERS]
+            units[row, : part.size] = part
+        widened = np.empty_like(units)
+        widen(narrow(units.reshape(-1).view(np.uint8), encoding), encoding, widened.reshape(-1).view(np.uint8))
+        narrow_ones[outliers] = (widened == units).all(1)
+    return narrow_ones
+
+
+def filled_up(data: np.ndarray) -> np.ndarray:
+    """Bytes (uint8, one axis) up to the next whole unit, with zeros."""
+    return np.concatenate([data, np.zeros(-data.size % UNIT, np.uint8)]) if data.size % UNIT else data
+
+
+def _magnitudes(values: np.ndarray) -> np.ndarray:
+    """The largest magnitude of each unit."""
+    whole = values.size // _NUMBERS * _NUMBERS
+    units = values[:whole].reshape(-1, _NUMBERS)
+    largest = np.maximum(units.max(1), -units.min(1))
+    return largest if whole == values.size else np.append(largest, np.abs(values[whole:]).max())
 
 
 def narrow(units: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -56,8 +91,8 @@ def narrow(units: np.ndarray, encoding: Encoding) -> np.ndarray:
     if encoding == "f16":
         with np.errstate(under="ignore"):
             return values.astype("<f2").view(np.uint8)
-    blocks = values.reshape(-1, UNIT // 4)
-    scales = _scales(np.maximum(blocks.max(1), -blocks.min(1)))
+    blocks = values.reshape(-1, _NUMBERS)
+    scales = _scales(_magnitudes(values))
     stored = np.empty(len(blocks), _BLOCK)
     stored["scale"] = scales
     stored["values"] = np.rint(blocks / np.where(scales, scales, np.float32(np.inf))[:, None])
@@ -82,4 +117,4 @@ def widen(stored: np.ndarray, encoding: Encoding, units: np.ndarray) -> None:
     else:
         blocks = stored.view(_BLOCK)
         with np.errstate(all="ignore"):  # a file may hold any scale
-            np.multiply(blocks["values"], blocks["scale"][:, None], out=units.view("<f4").reshape(-1, UNIT // 4))
+            np.multiply(blocks["values"], blocks["scale"][:, None], out=units.view("<f4").reshape(-1, _NUMBERS))

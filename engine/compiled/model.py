@@ -144,13 +144,15 @@ class Piece:
     """A contiguous part of a constant buffer: its index, the byte offset, and the bytes (uint8, one axis).
 
     ``dtype`` is the type of the elements by NumPy's name, and "" where nobody knows. A piece that has one is a whole
-    constant, or a part of one that stands for many: it may be stored narrower.
+    constant, and may be stored narrower where it is large; one that is ``narrow`` is what was stored so before, and may
+    be again, however small it is.
     """
 
     buffer: int
     offset: int
     data: np.ndarray
     dtype: str = ""
+    narrow: bool = False
 
 
 class Weights(Protocol):

@@ -24,8 +24,8 @@ from engine.compiled.segments import Shard, StoredWeights, ends, starts
 from engine.cores import available_cores
 from engine.errors import ModelError
 
-_WIDENED = 4 << 20
-"""Bytes of a piece that is widened, at the least, unless its segment has fewer in a buffer."""
+WIDENED = 4 << 20
+"""Bytes that a piece has at the most where it is widened: a multiple of those of a unit."""
 
 
 def open_file(path: Path) -> IO[bytes]:
@@ -74,11 +74,10 @@ class MappedWeights(Weights):
             for index, start, stop in self._runs(first, first + size):
                 narrow = self._segments[index].encoding != "raw"
                 while start < stop:
-                    # the last one is longer rather than short: short pieces would not be stored narrow again
-                    end = start + _WIDENED if narrow and stop - start >= 2 * _WIDENED else stop
+                    end = min(stop, start + WIDENED) if narrow else stop
                     offset = start - first
                     for data in self._parts(start, end):
-                        yield Piece(buffer, offset, data, "float32" if narrow else "")
+                        yield Piece(buffer, offset, data, "float32" if narrow else "", narrow)
                         offset += len(data)
                     start = end
 

@@ -39,8 +39,9 @@ def save_compiled(
         weights: how float32 constants of at least 4,096 elements are stored: as they are, as float16, or as int8 with
             a float32 scale for every 64 elements, which changes each by half that scale at the most. Whoever reads them
             widens them to float32 again. A constant that holds an infinity, a NaN, or what float16 cannot hold, stays
-            as it is. A narrow model out of a file keeps its numbers when it is saved as "f32" or as it was. One whose
-            weights are float32 in its file can be saved as "f32" alone: no file says which of its constants are.
+            as it is, and so do the few numbers that are far larger than all others. A narrow model out of a file keeps
+            its numbers when it is saved as "f32" or as it was. One whose weights are float32 in its file can be saved
+            as "f32" alone: no file says which of its constants are.
 
     Raises:
         ModelError: the folder exists, or cannot be written; the model holds what the format does not allow; its weights

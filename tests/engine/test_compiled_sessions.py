@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import engine
 from engine import ModelError, Session
 from tests.engine import models
 from tests.engine.models import U2NETP, with_image_side
-from tests.project import output_of
+from tests.project import ROOT, output_of
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,28 @@ def test_a_saved_model_runs_without_onnx_and_without_webgpu(
     with Session(model, backend="numpy") as session:
         (expected,) = session.run(photo).values()
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+
+
+def test_u2netp_with_narrow_weights_is_near(tmp_path: Path) -> None:
+    """Float16 is within a level of 255; int8 on average."""
+    astronaut = Image.open(ROOT / "examples" / "astronaut.png").convert("RGB").resize((320, 320), Image.Resampling.BOX)
+    normal = (np.asarray(astronaut, np.float32) / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    photo = {"input.1": np.ascontiguousarray(normal.transpose(2, 0, 1)[None], np.float32)}
+    compiled = engine.compile(U2NETP, backend="numpy")
+    masks, nbytes = {}, {}
+    for weights in ("f32", "f16", "int8"):
+        engine.save_compiled(compiled, tmp_path / weights, weights=weights)  # type: ignore[arg-type]
+        nbytes[weights] = sum(path.stat().st_size for path in (tmp_path / weights).glob("*.bin"))
+        with Session(engine.load_compiled(tmp_path / weights)) as session:
+            masks[weights] = session.run(photo)["1959"]
+    assert nbytes["f16"] < 0.56 * nbytes["f32"]
+    assert nbytes["int8"] < 0.35 * nbytes["f32"]
+    off = {weights: np.abs(masks[weights] - masks["f32"]) for weights in ("f16", "int8")}
+    print({weights: (float(each.max()), float(each.mean())) for weights, each in off.items()})
+    assert 1e-6 < off["f16"].max() < 1 / 255
+    assert off["f16"].max() < off["int8"].max() < 0.1
+    assert off["int8"].mean() < 1 / 255
+    assert masks["f32"].max() > 0.9 > 0.1 > masks["f32"].min()
 
 
 def test_a_damaged_weight_is_refused(model: bytes, tmp_path: Path) -> None:

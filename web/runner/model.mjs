@@ -157,7 +157,7 @@ export class Model {
         /** @type {Promise<unknown>[]} */
         const work = [submitted];
         if (isLast && memory) work.push(memory.mapAsync(GPUMapMode.READ));
-        if (isLast) work.push(submitted.then(() => finish?.()));
+        if (isLast) work.push(submitted.then(() => (typeof finish === 'function' ? finish() : undefined)));
         if (!isLast || !memory) work.push(handle.queue.onSubmittedWorkDone());
         await device.waitFor(Promise.all(work));
         submissions.finished(first, end, performance.now() - submitTime);

@@ -16,10 +16,13 @@ export async function read(url) {
 export function differences(outputs, expected) {
   return Object.fromEntries(Object.entries(expected).map(([name, wanted]) => {
     const got = outputs[name];
-    if (got?.constructor !== wanted.constructor || got.length !== wanted.length) return [name, `${got?.constructor.name} of ${got?.length}`];
+    if (got?.constructor !== wanted.constructor || got.length !== wanted.length) {
+      return [name, `${got?.constructor.name} of ${got?.length}`];
+    }
     let worst = 0;
     for (let index = 0; index < wanted.length; index += 1) {
-      const difference = Math.abs(Number(got[index]) - Number(wanted[index])) / Math.max(1, Math.abs(Number(wanted[index])));
+      const [number, right] = [Number(got[index]), Number(wanted[index])];
+      const difference = Math.abs(number - right) / Math.max(1, Math.abs(right));
       if (!(difference <= worst)) worst = difference;
     }
     return [name, worst];

@@ -22,7 +22,8 @@ before(async () => {
   browser = await launch({ flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] });
   page = await visit(browser, server.url);
   await page.evaluate(async () => {
-    const [{ open, RunnerError }, { read, differences }] = await Promise.all([import('/runner/index.mjs'), import('/tests/arrays.mjs')]);
+    const { open, RunnerError } = await import('/runner/index.mjs');
+    const { read, differences } = await import('/tests/arrays.mjs');
     const inputs = await read('/models/inputs.json'), expected = await read('/models/expected.json');
     /** The error of a promise: its name, code and message. */
     const fault = promise => promise.then(() => null, error => ({
@@ -57,7 +58,9 @@ function refuses(error, code, says) {
 test('files that do not come', async () => {
   refuses(await page.evaluate(() => fault(open('missing'))), 'network', /404 for model.json/);
   refuses(await page.evaluate(() => fault(open('broken'))), 'network', /500 for model.json/);
-  refuses(await page.evaluate(() => fault(open('model', { fetch: () => Promise.reject(new TypeError('no route')) }))), 'network', /no route/);
+  refuses(await page.evaluate(() => fault(open('model', {
+    fetch: () => Promise.reject(new TypeError('no route')),
+  }))), 'network', /no route/);
   refuses(await page.evaluate(() => fault(open('model', {
     fetch: async (url, init) => (url.endsWith('.bin') ? new Response('', { status: 404 }) : fetch(url, init)),
   }))), 'network', /404 for [0-9a-f]{64}\.bin/);
@@ -69,8 +72,12 @@ test('files that do not come', async () => {
 });
 
 test('files that are not what they should be', async () => {
-  refuses(await page.evaluate(() => fault(open('model', { fetch: through(bytes => bytes.subarray(4)) }))), 'damaged', /\.bin ends after/);
-  refuses(await page.evaluate(() => fault(open('model', { fetch: through(bytes => new Uint8Array(bytes.length + 1)) }))), 'damaged', /more than its/);
+  refuses(await page.evaluate(() => fault(open('model', {
+    fetch: through(bytes => bytes.subarray(4)),
+  }))), 'damaged', /\.bin ends after/);
+  refuses(await page.evaluate(() => fault(open('model', {
+    fetch: through(bytes => new Uint8Array(bytes.length + 1)),
+  }))), 'damaged', /more than its/);
   refuses(await page.evaluate(() => fault(open('model', {
     fetch: through(bytes => { bytes[bytes.length >> 1] ^= 1; return bytes; }),
   }))), 'damaged', /\.bin is damaged, its SHA-256/);
@@ -83,13 +90,17 @@ test('files that are not what they should be', async () => {
 });
 
 test('a software adapter, no adapter, no WebGPU, no secure context', async t => {
-  refuses(await page.evaluate(() => fault(open('model', { allowSoftware: false }))), 'software', /software.*hardware acceleration/);
+  const software = await page.evaluate(() => fault(open('model', { allowSoftware: false })));
+  refuses(software, 'software', /software.*hardware acceleration/);
   refuses(await page.evaluate(async () => {
     Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true });
     try { return await fault(open('model')); } finally { delete navigator.gpu; }
   }), 'no-webgpu', /no WebGPU/);
   const insecure = await visit(browser, server.url.replace('127.0.0.1', 'photos.test'));
-  const code = async () => (await import('/runner/index.mjs')).open('/models/model').catch(error => ({ ...error, name: error.name, message: error.message }));
+  const code = async () => {
+    const { open } = await import('/runner/index.mjs');
+    return open('/models/model').catch(({ name, code, message }) => ({ name, code, message }));
+  };
   refuses(await insecure.evaluate(code), 'no-webgpu', /https, or from http:\/\/localhost/);
   await insecure.close();
   const without = await launch({ webgpu: false });
@@ -163,7 +174,10 @@ test('hooks write inputs, read outputs, and are waited for', async () => {
       const { buffer, offset, bytes } = of('y');
       const target = device.createBuffer({ size: bytes, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
       encoder.copyBufferToBuffer(buffer, offset, target, 0, bytes);
-      return async () => { await target.mapAsync(GPUMapMode.READ); copy = new Float32Array(target.getMappedRange().slice(0)); };
+      return async () => {
+        await target.mapAsync(GPUMapMode.READ);
+        copy = new Float32Array(target.getMappedRange().slice(0));
+      };
     };
     const outputs = await model.run({}, { before, after, read: [] });
     const unknown = await fault(model.run({}, { before: stage => stage.place('nothing') }));
@@ -191,7 +205,9 @@ test('a lost device is opened again once', async () => {
     const between = await model.run(inputs);
     const hopeless = await fault(model.run(inputs, { after: ({ device }) => device.destroy() }));
     const later = await model.run(inputs);
-    const hook = await fault(model.run(inputs, { after: ({ device }) => () => { device.destroy(); return new Promise(() => {}); } }));
+    const hook = await fault(model.run(inputs, {
+      after: ({ device }) => () => { device.destroy(); return new Promise(() => {}); },
+    }));
     model.close();
     return { devices: devices.size, right: [first, between, later].map(right), stages: [...stages], hopeless, hook };
   });

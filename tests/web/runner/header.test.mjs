@@ -78,7 +78,8 @@ test('what is no JSON of this kind', async () => {
 for (const [name, edit, says] of [
   ['a field more', d => { d.other = 1; }, /unknown 'other'/],
   ['a field less', d => { delete d.counts; }, /no 'counts'/],
-  ['a prototype', d => { Object.defineProperty(d, '__proto__', { value: 1, enumerable: true }); }, /unknown '__proto__'/],
+  ['a prototype', d => { Object.defineProperty(d, '__proto__', { value: 1, enumerable: true }); },
+    /unknown '__proto__'/],
   ['a fraction', d => { d.plan.buffers[0] = 0.5; }, /no integer/],
   ['a negative number', d => { d.plan.constant_buffers = -1; }, /out of range/],
   ['a huge number', d => { d.plan.buffers[0] = 2 ** 60; }, /out of range/],
@@ -101,22 +102,24 @@ for (const [name, edit, says] of [
   ['a binding of two numbers', d => { d.plan.commands[0].bindings[0].pop(); }, /buffer, offset, size/],
   ['a binding beyond its buffer', d => { d.plan.commands[0].bindings[0][1] = 2 ** 30; }, /beyond buffer/],
   ['a binding that is not aligned', d => { d.plan.commands[0].bindings[0][1] = 4; }, /not aligned/],
-  ['a binding beyond the needs', d => { d.plan.needs.limits['max-storage-buffer-binding-size'] = 4; }, /more than it needs/],
+  ['a binding beyond the needs', d => { d.plan.needs.limits['max-storage-buffer-binding-size'] = 4; },
+    /more than it needs/],
   ['a uniform that is not aligned', d => { d.plan.commands[0].uniform = 4; }, /not aligned/],
   ['a uniform beyond the uniforms', d => { d.plan.commands[0].uniform = 2 ** 20; }, /beyond the uniforms/],
   ['uniforms that are no base64', d => { d.plan.uniforms = '====!'; }, /no base64/],
   ['a grid of two extents', d => { d.plan.commands[0].grid.pop(); }, /3 extents/],
   ['a grid with a zero', d => { d.plan.commands[0].grid[0] = 0; }, /out of range/],
   ['a grid beyond the needs', d => { d.plan.commands[0].grid[0] = 70000; }, /not within/],
-  ['a buffer read and written', d => { for (const b of d.plan.commands[0].bindings) b[0] = 1; }, /reads and writes|beyond/],
-  ['a constant that is written', d => { d.plan.commands[0].bindings.at(-1)[0] = 0; }, /constants|reads and writes|beyond/],
-  ['bindings that are declared twice', d => { d.plan.programs[0].wgsl += '\n@group(0) @binding(1) var<storage, read> z: array<u32>;'; },
+  ['a buffer read and written', d => { for (const b of d.plan.commands[0].bindings) b[0] = d.outputs[0].buffer; },
+    /reads and writes/],
+  ['a constant that is written', d => { d.plan.commands[0].bindings.at(-1)[0] = 0; }, /which holds constants/],
+  ['bindings that are declared twice', d => { d.plan.programs[0].wgsl += '@group(0) @binding(1) var<uniform> z: u32;'; },
     /declared in order/],
   ['a program without a uniform', d => { d.plan.programs[0].wgsl = 'fn main() {}'; }, /a uniform and then storage/],
   ['a NUL in a program', d => { d.plan.programs[0].wgsl += '\0'; }, /NUL/],
   ['an unknown encoding', d => { d.weights.segments[0][0] = 'q4'; }, /none of raw/],
   ['a segment of no units', d => { d.weights.segments[0][1] = 0; }, /out of range/],
-  ['a segment longer', d => { d.weights.segments[0][1] += 1; }, /shorter than its segments|longer than its buffers|within a unit/],
+  ['a segment longer', d => { d.weights.segments[0][1] += 1; }, /shorter than its segments/],
   ['a shard longer', d => { d.weights.shards[0].bytes += 4; }, /within a unit|longer/],
   ['a shard less', d => { d.weights.shards.pop(); }, /shorter/],
   ['a shard whose name is a path', d => { d.weights.shards[0].sha256 = '../x'; }, /no SHA-256/],
@@ -128,8 +131,14 @@ test('segments are cut at shards and at buffers', () => {
   const shards = [{ sha256: '', bytes: 256 + 128 }, { sha256: '', bytes: 128 + 68 }];
   const segments = [{ encoding: 'raw', units: 1 }, { encoding: 'f16', units: 2 }, { encoding: 'q8', units: 1 }];
   assert.deepEqual(segmentUnits([300, 0, 512], shards, segments), [
-    [{ encoding: 'raw', units: 1, at: 0, buffer: 0, offset: 0 }, { encoding: 'f16', units: 1, at: 256, buffer: 0, offset: 256 }],
-    [{ encoding: 'f16', units: 1, at: 0, buffer: 2, offset: 0 }, { encoding: 'q8', units: 1, at: 128, buffer: 2, offset: 256 }],
+    [
+      { encoding: 'raw', units: 1, at: 0, buffer: 0, offset: 0 },
+      { encoding: 'f16', units: 1, at: 256, buffer: 0, offset: 256 },
+    ],
+    [
+      { encoding: 'f16', units: 1, at: 0, buffer: 2, offset: 0 },
+      { encoding: 'q8', units: 1, at: 128, buffer: 2, offset: 256 },
+    ],
   ]);
 });
 
@@ -146,10 +155,12 @@ test('float16 as NumPy has it', () => {
 test('integers beyond 32 bits', () => {
   const place = { name: 'ids', dtype: 'int64', shape: [2], storage: 'i32', buffer: 0, offset: 0 };
   assert.deepEqual(toStorage(place, BigInt64Array.of(-(2n ** 31n), 7n)), Int32Array.of(-(2 ** 31), 7));
-  assert.throws(() => toStorage(place, BigInt64Array.of(0n, 2n ** 31n)), { code: 'input', message: /'ids'.*2147483648.*32 bits/ });
+  const large = BigInt64Array.of(0n, 2n ** 31n);
+  assert.throws(() => toStorage(place, large), { code: 'input', message: /'ids'.*2147483648.*32 bits/ });
   const unsigned = { ...place, dtype: 'uint64', storage: 'u32' };
   assert.throws(() => toStorage(unsigned, BigUint64Array.of(0n, 2n ** 32n)), { code: 'input' });
-  assert.deepEqual(fromStorage(unsigned, Uint32Array.of(1, 2 ** 32 - 1).buffer, 0), BigUint64Array.of(1n, 2n ** 32n - 1n));
+  const stored = Uint32Array.of(1, 2 ** 32 - 1);
+  assert.deepEqual(fromStorage(unsigned, stored.buffer, 0), BigUint64Array.of(1n, 2n ** 32n - 1n));
   assert.deepEqual(toStorage({ ...place, dtype: 'bool', storage: 'u32' }, Uint8Array.of(2, 0)), Uint32Array.of(1, 0));
 });
 
@@ -164,8 +175,10 @@ async function withPage({ secure = true, gpu }, work) {
 
 const NEEDS = { limits: new Map(), features: [], subgroupLanes: 0 };
 
+const kept = () => ({ lost: new Promise(() => {}) });
+
 /** WebGPU whose adapter has these limits and features; `asked` is what its device was asked for. */
-function fakeGpu({ limits = {}, features = [], info = {}, device = () => ({ lost: new Promise(() => {}) }) } = {}, asked = []) {
+function fakeGpu({ limits = {}, features = [], info = {}, device = kept } = {}, asked = []) {
   return {
     requestAdapter: async () => ({
       limits, info, features: new Set(features),
@@ -174,7 +187,8 @@ function fakeGpu({ limits = {}, features = [], info = {}, device = () => ({ lost
   };
 }
 
-const opened = (page, needs = NEEDS, allowSoftware = false) => withPage(page, () => openDevice(needs, { allowSoftware, powerPreference: 'high-performance' }));
+const opened = (page, needs = NEEDS, allowSoftware = false) => (
+  withPage(page, () => openDevice(needs, { allowSoftware, powerPreference: 'high-performance' })));
 
 const refusedDevice = (page, code, says, needs) => assert.rejects(opened(page, needs), error => {
   assert.equal(error.code, code, error.stack);
@@ -191,7 +205,7 @@ test('a page without WebGPU, in any of its ways', async () => {
 });
 
 test('a software adapter is refused, unless it is allowed', async () => {
-  for (const info of [{ isFallbackAdapter: true }, { architecture: 'swiftshader' }, { description: 'llvmpipe (LLVM 15)' }]) {
+  for (const info of [{ isFallbackAdapter: true }, { architecture: 'swiftshader' }, { description: 'llvmpipe (LLVM)' }]) {
     await refusedDevice({ gpu: fakeGpu({ info }) }, 'software', /software.*allowSoftware/);
     const device = await opened({ gpu: fakeGpu({ info }) }, NEEDS, true);
     assert.equal(device.adapter.software, true);
@@ -200,11 +214,13 @@ test('a software adapter is refused, unless it is allowed', async () => {
 });
 
 test('limits are asked for above the defaults alone, and named where they are missing', async () => {
-  const needs = { ...NEEDS, limits: new Map([['max-buffer-size', 2 ** 30], ['max-storage-buffers-per-shader-stage', 8]]) };
+  const limits = new Map([['max-buffer-size', 2 ** 30], ['max-storage-buffers-per-shader-stage', 8]]);
+  const needs = { ...NEEDS, limits };
   const asked = [];
   await opened({ gpu: fakeGpu({ limits: { maxBufferSize: 2 ** 31 } }, asked) }, needs);
   assert.deepEqual(asked, [{ requiredLimits: { maxBufferSize: 2 ** 30 }, requiredFeatures: [] }]);
-  await refusedDevice({ gpu: fakeGpu({ limits: { maxBufferSize: 2 ** 28 } }) }, 'limits', /maxBufferSize of 1073741824 \(it has 268435456\)/, needs);
+  const small = { gpu: fakeGpu({ limits: { maxBufferSize: 2 ** 28 } }) };
+  await refusedDevice(small, 'limits', /maxBufferSize of 1073741824 \(it has 268435456\)/, needs);
   const unknown = { ...NEEDS, limits: new Map([['max-something', 1]]) };
   await refusedDevice({ gpu: fakeGpu() }, 'limits', /maxSomething/, unknown);
 });
@@ -215,6 +231,7 @@ test('features and subgroups', async () => {
   await opened({ gpu: fakeGpu({ features: ['shader-f16'] }, asked) }, half);
   assert.deepEqual(asked[0].requiredFeatures, ['shader-f16']);
   const lanes = { ...NEEDS, subgroupLanes: 32 };
-  await refusedDevice({ gpu: fakeGpu({ info: { subgroupMinSize: 16, subgroupMaxSize: 32 } }) }, 'features', /subgroups of 32/, lanes);
+  const varying = { gpu: fakeGpu({ info: { subgroupMinSize: 16, subgroupMaxSize: 32 } }) };
+  await refusedDevice(varying, 'features', /subgroups of 32/, lanes);
   await opened({ gpu: fakeGpu({ info: { subgroupMinSize: 32, subgroupMaxSize: 32 } }) }, lanes);
 });

@@ -8,7 +8,8 @@ const HERE = import.meta.dirname;
 let server, browser, page;
 
 before(async () => {
-  server = await serve({ '/runner/': path.join(HERE, '../../../web/runner'), '/tests/': HERE, '/models/': process.env.MODELS });
+  const runner = path.join(HERE, '../../../web/runner');
+  server = await serve({ '/runner/': runner, '/tests/': HERE, '/models/': process.env.MODELS });
   browser = await launch();
   page = await visit(browser, server.url);
 });
