@@ -162,6 +162,48 @@ export async function run(name) {
   return result;
 }
 
+/** The model on a device that says other limits. */
+function limited(model, limits) {
+  const device = new Proxy(model.device, {
+    get(target, key) {
+      if (key === 'limits') return limits;
+      return typeof target[key] === 'function' ? target[key].bind(target) : target[key];
+    },
+  });
+  return {
+    inputs: model.inputs,
+    outputs: model.outputs,
+    run: (inputs, { before, after, ...rest }) => model.run(inputs, {
+      ...rest, before: stage => before({ ...stage, device }), after: stage => after({ ...stage, device }),
+    }),
+  };
+}
+
+/** Whether the case comes out the same on a device that says other limits, and where nothing is kept on that. */
+export async function sameWithin(name, limits) {
+  const { cases, kernels } = await load();
+  const each = cases.find(found => found.name === name);
+  const model = await network(each.network);
+  const cut = (stages, on) => stages.cut(on, photoOf(each.photo, each.opaque), each.interface, each.settings);
+  const small = new GpuStages(kernels, { keep: 0 }), other = limited(model, limits);
+  const [first, ...others] = await Promise.all(
+    [cut(new GpuStages(kernels), model), ...[1, 2, 3].map(() => cut(small, other))]);
+  others.push(await cut(small, other));
+  return others.every(({ data }) => apart(first.data, data).most === 0) && model.errors.length === 0;
+}
+
+/** What is thrown for these cases one after the other, of one network; null where nothing is. */
+export async function inTurn(names) {
+  const { cases, stages } = await load();
+  const found = [];
+  for (const name of names) {
+    const each = cases.find(other => other.name === name);
+    const cut = stages.cut(await network(each.network), photoOf(each.photo, each.opaque), each.interface);
+    found.push(await cut.then(() => null, error => error.message));
+  }
+  return found;
+}
+
 /** What is thrown for the case of that name with changes: its class and message. */
 export async function thrown(name, { settings, photo: changed = {}, interface: face = {}, options = {}, limits } = {}) {
   const { cases, kernels } = await load();
@@ -170,19 +212,7 @@ export async function thrown(name, { settings, photo: changed = {}, interface: f
   if (changed.icc) photo.icc = Uint8Array.from(changed.icc);
   const model = await network(each.network);
   if (options.aborted) options = { signal: AbortSignal.abort() };
-  const device = limits && new Proxy(model.device, {
-    get(target, key) {
-      if (key === 'limits') return limits;
-      return typeof target[key] === 'function' ? target[key].bind(target) : target[key];
-    },
-  });
-  const shown = device
-    ? Object.assign(Object.create(model), {
-      run: (inputs, { before, after, ...rest }) => model.run(inputs, {
-        ...rest, before: stage => before({ ...stage, device }), after: stage => after({ ...stage, device }),
-      }),
-    })
-    : model;
+  const shown = limits ? limited(model, limits) : model;
   try {
     await new GpuStages(kernels).cut(shown, photo, { ...each.interface, ...face }, settings ?? each.settings, options);
   } catch (error) {

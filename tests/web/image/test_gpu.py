@@ -37,6 +37,10 @@ INTERFACES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"activation": "softmax", "channel": -1, "range": 0.5},
         {"weights": [[1.0, 2.0, -1.0], *WEIGHTS], "bias": [0.1, *BIAS]},
     ),
+    "two classes, channels last": (
+        {"channel": 1, "layout": "NHWC"},
+        {"weights": [[1.0, 2.0, -1.0], *WEIGHTS], "bias": [0.1, *BIAS]},
+    ),
     "a map of classes": ({"channel": 1}, {"weights": [[1.0, 1.0, 1.0]], "bias": [1.1], "outputDtype": "int32"}),
     "grey": ({"channels": "grey", "mean": (0.5,), "std": (0.5,)}, {"weights": [[0.7]], "bias": [0.4]}),
     "an input of bytes": (
@@ -73,21 +77,36 @@ def test_gpu_stages(run_node: Node, tmp_path: Path) -> None:
         _add(cases, name, photo(rng, 71, 83), changes, network)
     for name, settings in SETTINGS.items():
         _add(cases, name, photo(rng, 83, 127, alpha="soft"), {}, settings=settings)
-    flat = {"height": 64, "width": 64, "layout": "NCHW", "dtype": "float32", "weights": [[0, 0, 0]], "bias": [0.5]}
-    interface = complete({"input": "x", "output": "y", "size": FixedSize(64, 64)})
-    cases.add(
-        "refused",
-        "no structure",
-        photo=photo(rng, 9, 9),
-        opaque=True,
-        interface=as_json(interface),
-        settings={},
-        network={**flat, "ramp": 0},
-    )
+    _add_refused(cases, "no structure", photo(rng, 9, 9), weight=0.0, ramp=0.0)
+    for name, level in (("black", 0), ("white, and not finite", 255)):
+        _add_refused(cases, name, np.full((9, 9, 4), (level, level, level, 255), np.uint8), weight=3e38, ramp=0.5)
     _add_compiled(cases, photo(rng, 75, 101, alpha="soft"))
     folder = cases.write()
     (folder / "kernels.json").write_text(json.dumps(engine.image_kernels()), encoding="utf-8")
     run_node(HERE / "image/gpu.test.mjs", NSS_CASES=folder)
+
+
+def _add_refused(cases: Cases, name: str, rgba: np.ndarray, *, weight: float, ramp: float) -> None:
+    interface = complete(
+        {"input": "x", "output": "y", "size": FixedSize(64, 64), "mean": (0.0,), "std": (1.0,), "activation": "sigmoid"}
+    )
+    network = {
+        "height": 64,
+        "width": 64,
+        "layout": "NCHW",
+        "dtype": "float32",
+        "weights": [[weight] * 3],
+        "bias": [0.0],
+    }
+    cases.add(
+        "refused",
+        name,
+        photo=rgba,
+        opaque=True,
+        interface=as_json(interface),
+        settings={},
+        network={**network, "ramp": ramp},
+    )
 
 
 def _add_compiled(cases: Cases, rgba: np.ndarray) -> None:

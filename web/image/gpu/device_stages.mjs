@@ -98,16 +98,26 @@ export class DeviceStages {
     return buffer;
   }
 
+  /**
+   * Free the scratch buffers where they hold more than so many bytes; what was submitted is still done.
+   * @param {number} most
+   */
+  trim(most) {
+    const buffers = [...this.#scratch.values()];
+    if (buffers.reduce((sum, { size }) => sum + size, 0) <= most) return;
+    for (const buffer of buffers) buffer.destroy();
+    this.#scratch.clear();
+  }
+
   /** Free all memory; what was submitted is still done. */
   destroy() {
     for (const { uniforms, tables } of this.#entries.values()) {
       uniforms.destroy();
       tables.destroy();
     }
-    for (const buffer of this.#scratch.values()) buffer.destroy();
+    this.trim(-1);
     this.staging.destroy();
     this.#entries.clear();
-    this.#scratch.clear();
   }
 
   /**

@@ -54,12 +54,17 @@ const PIXELS = 256;
 /** Cuts out photos on the devices of the runner's models. One serves all models. */
 export class GpuStages {
   #kernels;
+  #keep;
   /** @type {WeakMap<GPUDevice, DeviceStages>} */
   #devices = new WeakMap();
 
-  /** @param {import('./kernels.mjs').KernelFile} kernels image/kernels.json, parsed */
-  constructor(kernels) {
+  /**
+   * @param {import('./kernels.mjs').KernelFile} kernels image/kernels.json, parsed
+   * @param {{ keep?: number }} [options] `keep`: bytes of pixels and planes that may stay on a device
+   */
+  constructor(kernels, { keep = 1 << 28 } = {}) {
     this.#kernels = new Kernels(kernels);
+    this.#keep = keep;
   }
 
   /**
@@ -168,6 +173,7 @@ export class GpuStages {
       } finally {
         readback.unmap();
         stages.staging.read(readback);
+        stages.trim(this.#keep);
       }
     };
   }
