@@ -117,7 +117,7 @@ for (const code of ['limits', 'features', 'out-of-memory', 'device-lost', 'softw
     const { text } = await notice(page, code);
     assert.match(text, new RegExp(`The model cannot be opened for the reason ${code}; try again\\.`));
     assert.match(text, /nss-wgpu/);
-    await page.click('.queue li button[aria-label="Try one.png again"]');
+    await page.click('.queue li button[aria-label="Try again: one.png"]');
     await states(page, 'done');
     assert.equal(await page.$eval('#notice', each => each.hidden), true, 'what is over is not said any longer');
     await page.close();
