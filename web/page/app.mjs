@@ -78,6 +78,7 @@ class App {
     this.opener.addEventListener('progress', event => this.models.show(/** @type {CustomEvent} */ (event).detail));
     this.opener.addEventListener('opened', event => {
       const { detail } = /** @type {CustomEvent} */ (event);
+      hideNotice();
       this.models.opened(detail);
       announce(`The model is open${detail.adapter ? ` on ${adapterName(detail.adapter)}` : ''}.`);
     });

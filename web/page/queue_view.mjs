@@ -134,7 +134,7 @@ export class QueueView {
     const cancel = cross('Cancel', () => this.then(item, () => this.queue.cancel(item)));
     const remove = cross('Remove', () => this.remove(item));
     const retry = element('button', {
-      type: 'button', class: 'quiet small', 'aria-label': `Try ${item.name} again`,
+      type: 'button', class: 'quiet small',
       click: () => this.then(item, () => this.queue.retry(item)),
     }, 'Try again');
     const root = element('li', {}, open, cancel, remove, progress, message, retry);
@@ -165,7 +165,9 @@ export class QueueView {
     row.cancel.hidden = !open;
     row.retry.hidden = !(item.state === 'failed' || item.state === 'cancelled' || (item.state === 'done' && this.stale(item)));
     row.remove.hidden = open;
-    row.retry.textContent = item.state === 'done' ? 'Again with the chosen model' : 'Try again';
+    const again = item.state === 'done' ? 'Again with the chosen model' : 'Try again';
+    row.retry.textContent = again;
+    row.retry.setAttribute('aria-label', `${again}: ${item.name}`);
   }
 
   /**

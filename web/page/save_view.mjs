@@ -43,7 +43,7 @@ export class SaveView {
       element('div', { class: 'saving-row' }, this.status, this.stop),
     );
     this.format = element('select', { id: 'all-format' }, ...FORMATS.map(([format, label]) => element('option', { value: format }, label)));
-    this.allButton = element('button', { type: 'button', id: 'all-save', click: () => void this.every() }, 'Save all as ZIP');
+    this.allButton = element('button', { type: 'button', id: 'all-save', click: () => void this.every() }, 'Save ZIP');
     this.allStatus = element('p', { class: 'saving' });
     this.allStop = element('button', {
       type: 'button', class: 'quiet', hidden: true, click: () => this.making?.abort(), 'aria-label': 'Cancel the ZIP',

@@ -99,7 +99,7 @@ export class FakeBackend {
   }
 
   async render(id, settings, strokes, { format, signal }) {
-    this.calls.push(['render', id, format, strokes.length]);
+    this.calls.push(['render', id, format, strokes.length, settings]);
     await this.wait(signal);
     if (parameters.has('norender')) throw new Error('the picture does not fit into memory; choose a smaller photo');
     if (parameters.has('slowrender')) await this.until(signal);

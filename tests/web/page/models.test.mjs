@@ -48,7 +48,7 @@ test('a photo is cut again with another model', async () => {
   await states(page, 'done');
   await page.click('#model summary');
   await page.click('#model-isnet');
-  await page.click('.queue li button[aria-label="Try a.png again"]');
+  await page.click('.queue li button[aria-label="Again with the chosen model: a.png"]');
   await page.waitForFunction(() => document.querySelector('#save .about').textContent.includes('by IS-Net'));
   await page.close();
 });

@@ -73,3 +73,7 @@ export async function saved(folder, name) {
   throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
 }
 
+
+/** The control of a number of the settings, by its label. */
+export const number = label => '::-p-xpath(//div[@class="number-field"]'
+  + `[label[starts-with(normalize-space(.), "${label}")]]//input[@type="number"])`;

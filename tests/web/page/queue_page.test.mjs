@@ -36,7 +36,7 @@ test('one photo that fails says why, and the others go on', async () => {
   assert.equal(await page.$eval('.queue li:nth-child(2) .message', each => each.textContent),
     'bad.png is not a photo that the page can read; save it as JPEG or PNG.');
   assert.equal(await page.$eval('#photos .summary', each => each.textContent), '2 done, 1 failed');
-  await press(page, 2, 'Try bad.png again');
+  await press(page, 2, 'Try again: bad.png');
   await states(page, 'done', 'failed', 'done');
   assert.equal(await page.evaluate(() => globalThis.fake.calls.filter(([, name]) => name === 'bad.png').length), 2);
   await page.close();

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch, serve } from '../harness.mjs';
-import { saved, states } from './pages.mjs';
+import { number, saved, states } from './pages.mjs';
 
 const { NSS_SITE: SITE, NSS_PHOTO: PHOTO, NSS_FOLDER: FOLDER } = process.env;
 let browser, server, page;
@@ -46,6 +46,21 @@ test('a photo that is dropped becomes a PNG, a WebP and a mask in the visitor’
     await page.waitForFunction(words => document.querySelector('#save .saving').textContent === words, {}, `${name} is saved.`);
     assert.ok((await saved(FOLDER, name)).length > 100);
   }
+  // Settings as options of the command: --expand 1.5 --feather 1 --hidden zero.
+  const about = () => page.$eval('#result', each => each.getAttribute('aria-busy'));
+  for (const [label, value] of [['Expand', '1.5'], ['Feather', '1']]) {
+    const input = await page.$(number(label));
+    await input.click({ count: 3 });
+    await input.type(value);
+    await page.keyboard.press('Tab');
+  }
+  await page.select('#settings select', 'zero');
+  await new Promise(done => setTimeout(done, 500)); // a change is told when it has come to rest
+  while (await about()) await new Promise(done => setTimeout(done, 20));
+  fs.renameSync(path.join(FOLDER, `${path.parse(PHOTO).name}.cutout.png`), path.join(FOLDER, 'plain.png'));
+  await page.$eval('#save .saving', each => { each.textContent = ''; });
+  await page.click('#save button[data-format="png"]');
+  await saved(FOLDER, `${path.parse(PHOTO).name}.cutout.png`);
   assert.deepEqual(problems, []);
   if (process.env.NSS_SCREENSHOT) await page.screenshot({ path: process.env.NSS_SCREENSHOT });
 });
@@ -60,4 +75,27 @@ test('nothing was asked of any other host, and nothing can be', async () => {
   assert.deepEqual(refused, ['refused', 'https://example.com/photo']);
   const worker = page.workers().find(each => each.url().endsWith('page/worker.mjs'));
   assert.equal(await worker.evaluate(() => fetch('https://example.com/photo', { mode: 'no-cors' }).then(() => 'sent', () => 'refused')), 'refused');
+});
+
+test('a photo of one pixel, and a file that is no photo, end in a sentence or a file, and the page goes on', async () => {
+  const before = await page.$$eval('.queue li', all => all.length);
+  await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(1, 1);
+    canvas.getContext('2d').fillRect(0, 0, 1, 1);
+    const pixel = await canvas.convertToBlob();
+    const data = new DataTransfer();
+    for (const [name, content] of [['notes.png', 'no photo'], ['empty.jpg', ''], ['pixel.png', pixel]]) data.items.add(new File([content], name));
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+  });
+  await page.waitForFunction(count => {
+    const rows = [...document.querySelectorAll('.queue li')];
+    return rows.length === count + 3 && rows.every(row => ['done', 'failed'].includes(row.dataset.state));
+  }, {}, before);
+  const rows = await page.$$eval('.queue li', all => all.map(row => [row.dataset.state, row.querySelector('.message').textContent]));
+  for (const [index, name] of [[before, 'notes.png'], [before + 1, 'empty.jpg']]) {
+    assert.equal(rows[index][0], 'failed');
+    assert.match(rows[index][1], new RegExp(`^${name}.*[a-z]\\.$`));
+  }
+  // The network may find nothing in one pixel.
+  if (rows[before + 2][0] === 'failed') assert.match(rows[before + 2][1], /^pixel\.png: .*\.$/);
 });
