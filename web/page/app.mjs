@@ -112,7 +112,9 @@ class App {
       await this.opener.open(model, {
         keep: this.models.agreed,
         signal: turn.signal,
-        onProgress: progress => turn.progress({ words: progressWords(model, progress), done: progress.done, total: progress.total }),
+        onProgress: progress => turn.progress({
+          words: progressWords(model, progress), done: progress.done, total: progress.total,
+        }),
       });
     } catch (error) {
       if (isAbort(error)) throw error;
@@ -121,7 +123,9 @@ class App {
     }
     turn.state('working');
     try {
-      const result = await this.backend.cut(item.blob, { name: item.name, signal: turn.signal, onProgress: progress => turn.progress(progress) });
+      const result = await this.backend.cut(item.blob, {
+        name: item.name, signal: turn.signal, onProgress: progress => turn.progress(progress),
+      });
       return { ...result, model };
     } catch (error) {
       const { code } = /** @type {{code?: string}} */ (error);
