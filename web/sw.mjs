@@ -7,7 +7,7 @@
 
 const worker = /** @type {any} */ (self); // ServiceWorkerGlobalScope, which TypeScript's DOM library lacks
 const SCOPE = /** @type {string} */ (worker.registration?.scope ?? new URL('./', self.location.href).href);
-const PREFIX = 'nss-page-';
+const PREFIX = `nss-page-${new URL(SCOPE).pathname}-`; // an origin may hold several sites
 const POINTERS = 'nss-page';
 
 // A module worker takes its policy from the answer's headers, not from the page's <meta>.
