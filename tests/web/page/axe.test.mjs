@@ -35,7 +35,7 @@ for (const [scheme, width] of SIZES) {
   inState('empty, with the models shown', '', page => page.click('#model summary'));
   inState('a notice', '?check=software', page => page.waitForSelector('#notice:not([hidden])'));
   inState('photos at work, waiting, failed and done', '', async page => {
-    await choose(page, photo(FOLDER, 'one.png'), photo(FOLDER, 'bad.png'), photo(FOLDER, 'slow.png'), photo(FOLDER, 'two.png'));
+    await choose(page, ...['one.png', 'bad.png', 'slow.png', 'two.png'].map(name => photo(FOLDER, name)));
     await states(page, 'done', 'failed', 'working', 'waiting');
     await page.waitForFunction(() => document.querySelector('#save .about').textContent.startsWith('one.png'));
   });

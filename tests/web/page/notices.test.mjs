@@ -10,7 +10,8 @@ const FOLDER = process.env.NSS_FOLDER;
 let browser, gpu, server, fake;
 before(async () => {
   [server, fake, browser, gpu] = await Promise.all([
-    serve({ '/': WEB }), stage(), launch({ webgpu: false, flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] }), launch(),
+    serve({ '/': WEB }), stage(),
+    launch({ webgpu: false, flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] }), launch(),
   ]);
 });
 after(() => Promise.all([browser.close(), gpu.close(), fake.close()]).then(() => server.close()));
@@ -44,7 +45,10 @@ test('opened as a file, where browsers run no modules, the page says what helps'
 test('the words for a page that does not start are not seen while one starts', async () => {
   const page = await fake.browser.newPage();
   await page.setRequestInterception(true);
-  const held = new Promise(done => page.on('request', request => (request.url().endsWith('main.mjs') ? done(request) : request.continue())));
+  const held = new Promise(done => page.on('request', request => {
+    if (request.url().endsWith('main.mjs')) done(request);
+    else request.continue();
+  }));
   const going = page.goto(fake.server.url);
   const request = await held;
   assert.equal(await page.$eval('#not-started', each => getComputedStyle(each).visibility), 'hidden');

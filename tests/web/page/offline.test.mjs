@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { launch, serve } from '../harness.mjs';
+import { reads } from './pages.mjs';
 
 const { NSS_SITE, NSS_FOLDER } = process.env;
 const site = path.join(NSS_FOLDER, 'site');
@@ -64,7 +65,10 @@ test('after the first visit it opens without network, and its policy comes with 
   await page.reload();
   await begin();
   await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
-  const policy = await page.evaluate(async () => (await fetch('page/worker.mjs')).headers.get('content-security-policy'));
+  const policy = await page.evaluate(async () => {
+    const { headers } = await fetch('page/worker.mjs');
+    return headers.get('content-security-policy');
+  });
   assert.equal(policy, await page.$eval('meta[http-equiv="Content-Security-Policy"]', each => each.content),
     'the policy of sw.mjs and that of index.html differ');
 });
@@ -81,7 +85,10 @@ test('without network a model that was not kept says so, and the page goes on', 
 
 test('a model is kept when the visitor agrees, is there without network, and is removed when asked', async () => {
   await begin();
-  const kept = () => page.evaluate(async () => (await (await caches.open('nss-models')).keys()).map(({ url }) => new URL(url).pathname));
+  const kept = () => page.evaluate(async () => {
+    const requests = await (await caches.open('nss-models')).keys();
+    return requests.map(({ url }) => new URL(url).pathname);
+  });
   assert.deepEqual(await kept(), [], 'nothing is kept before');
   await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
   await page.click('#keep');
@@ -101,12 +108,11 @@ test('a model is kept when the visitor agrees, is there without network, and is 
 
 test('a model file that is not the one that the site names is not kept', async () => {
   await begin();
-  const [file] = fs.readdirSync(path.join(site, 'models')).flatMap(name => fs.readdirSync(path.join(site, 'models', name))
-    .filter(each => each.endsWith('.bin')).map(each => path.join(site, 'models', name, each)));
-  fs.writeFileSync(file, 'not this');
+  const { files } = JSON.parse(fs.readFileSync(path.join(site, 'site.json'), 'utf8')).models[0];
+  fs.writeFileSync(path.join(site, files.find(each => each.path.endsWith('.bin')).path), 'not this');
   await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
   await page.click('#keep');
-  await page.waitForFunction(() => /is not the file that the site names/.test(document.querySelector('.keep .hint').textContent));
+  await reads(page, '.keep .hint', /is not the file that the site names/);
   assert.equal(await page.$eval('#keep', each => each.checked), false);
 });
 
@@ -118,7 +124,10 @@ test('another version takes the place of the first as a whole, at the visit afte
   while (!await pointer('next') && await pointer('current')) await new Promise(done => setTimeout(done, 20));
   await page.reload();
   assert.equal(await title(), 'Second');
-  await page.waitForFunction(async () => (await caches.keys()).filter(name => name.startsWith('nss-page-')).length === 1);
+  await page.waitForFunction(async () => {
+    const names = await caches.keys();
+    return names.filter(name => name.startsWith('nss-page-')).length === 1;
+  });
   down = true;
   await page.reload();
   assert.equal(await title(), 'Second');

@@ -1,7 +1,7 @@
 // The photo that is shown, with the settings of all and the strokes of its own.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { choose, number, photo, stage, states } from './pages.mjs';
+import { choose, number, photo, reads, stage, states } from './pages.mjs';
 
 const FOLDER = process.env.NSS_FOLDER;
 let here;
@@ -9,14 +9,17 @@ before(async () => { here = await stage(); });
 after(() => here.close());
 
 const calls = (page, what) => page.evaluate(name => globalThis.fake.calls.filter(([call]) => call === name), what);
-const shows = (page, name) => page.waitForFunction(words => document.querySelector('#save .about').textContent.startsWith(words), {}, name);
+const shows = (page, name) => reads(page, '#save .about', new RegExp(`^${name}`));
+/** Wait until the backend was called more often than that. */
+const calledAfter = (page, what, times) => page.waitForFunction(
+  (name, least) => globalThis.fake.calls.filter(([call]) => call === name).length > least, {}, what, times);
 
 /** Save as PNG, and what the backend was asked for. */
 async function render(page) {
   const before = (await calls(page, 'render')).length;
   await page.click('#save button[data-format="png"]');
-  await page.waitForFunction(count => globalThis.fake.calls.filter(([what]) => what === 'render').length > count, {}, before);
-  await page.waitForFunction(() => document.querySelector('#save [data-format="png"]').getAttribute('aria-disabled') === 'false');
+  await calledAfter(page, 'render', before);
+  await page.waitForSelector('#save [data-format="png"][aria-disabled="false"]');
   return (await calls(page, 'render')).at(-1);
 }
 
@@ -30,7 +33,7 @@ test('settings change the preview and what is saved, of every photo', async () =
   await input.click({ count: 3 });
   await input.type('1.5');
   await page.keyboard.press('Tab');
-  await page.waitForFunction(count => globalThis.fake.calls.filter(([what]) => what === 'mask').length > count, {}, masks);
+  await calledAfter(page, 'mask', masks);
   assert.equal((await calls(page, 'mask')).at(-1)[2].refinement.feather, 1.5);
   const [, , , , settings] = await render(page);
   assert.equal(settings.refinement.feather, 1.5);
