@@ -13,6 +13,11 @@ ROOT = Path(__file__).parents[1]
 """The folder of the project."""
 
 
+def project_files(folder: str, pattern: str = "*") -> list[Path]:
+    """The files of a folder of the project, to the bottom, that match; those that npm has installed are others'."""
+    return [path for path in sorted((ROOT / folder).rglob(pattern)) if "node_modules" not in path.parts]
+
+
 def environment(**variables: str) -> dict[str, str]:
     """The variables of a process that imports this tree, and packages from wherever this one does."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

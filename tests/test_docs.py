@@ -15,7 +15,7 @@ import pytest
 from nss.models.catalogue import CATALOGUE
 from nss.models.weights.transfer import format_size
 from tests.guide import GUIDE, steps
-from tests.project import ROOT
+from tests.project import ROOT, project_files
 
 SCREEN = 80
 """Lines that the README may have."""
@@ -23,7 +23,7 @@ SCREEN = 80
 PLACES = ("engine", "nss", "shaders", "tests", "tools", "docs", ".ci")
 """Where a name with a slash in it leads to when it begins with one of these."""
 
-PAGES = sorted({*ROOT.glob("*.md"), *(path for place in PLACES for path in (ROOT / place).rglob("*.md"))})
+PAGES = sorted({*ROOT.glob("*.md"), *(path for place in PLACES for path in project_files(place, "*.md"))})
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1$", re.MULTILINE | re.DOTALL)
 
@@ -107,7 +107,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def files_of_the_tree() -> set[str]:
     """Every file beside those that no one looks at, and those that the worked examples make."""
     examples = {step.path for page in GUIDE for step in steps((ROOT / page).read_text("utf-8"))}
-    files = {path for place in PLACES for path in (ROOT / place).rglob("*")} | set(ROOT.iterdir())
+    files = {path for place in PLACES for path in project_files(place)} | set(ROOT.iterdir())
     return examples | {path.relative_to(ROOT).as_posix() for path in files if path.is_file()}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import wall_clock
-from tests.project import ROOT, imports
+from tests.project import ROOT, imports, project_files
 
 TEST_FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "tests").rglob("test_*.py")
@@ -22,7 +22,7 @@ TEST_FILES = {
 
 
 def test_no_test_file_is_imported() -> None:
-    files = [path for room in ("tests", "tools") for path in (ROOT / room).rglob("*.py")]
+    files = [path for room in ("tests", "tools") for path in project_files(room, "*.py")]
     breaches = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in files
@@ -56,7 +56,7 @@ def _is_private(name: str) -> bool:
 
 
 def test_nobody_reaches_through_private_attributes() -> None:
-    files = [path for room in ("tests", "tools") for path in (ROOT / room).rglob("*.py")]
+    files = [path for room in ("tests", "tools") for path in project_files(room, "*.py")]
     breaches = {str(path.relative_to(ROOT)): reaches(path.read_text("utf-8")) for path in files}
     assert {name: places for name, places in breaches.items() if places} == {}
     assert reaches("session._executor.device") == ["session._executor"]
@@ -136,8 +136,11 @@ def test_a_breach_would_be_seen() -> None:
 
 
 def test_no_file_is_longer_than_anyone_reads_at_once() -> None:
-    places = [ROOT / place for place in ("engine", "shaders", "nss", "tests", "tools", "docs")]
-    files = [file for place in places for suffix in (".py", ".wgsl", ".md") for file in place.rglob(f"*{suffix}")]
+    places, suffixes = (
+        ("engine", "shaders", "nss", "web", "tests", "tools", "docs"),
+        (".py", ".wgsl", ".md", ".mjs", ".css"),
+    )
+    files = [file for place in places for suffix in suffixes for file in project_files(place, f"*{suffix}")]
     lines = {str(file.relative_to(ROOT)): file.read_text("utf-8").count("\n") for file in files}
     assert len(lines) > 500
     assert {name: count for name, count in lines.items() if count > 400} == {}

@@ -14,6 +14,9 @@ is new each time, ``cut`` from decoded pixels to the composed RGBA bytes in memo
 browsers round to 0.1 ms), what comes before the network, the network, and what comes behind it. Each model gets a
 browser of its own, whose page posts its figures here: no driver of browsers is needed.
 
+"onnxruntime-web": the ONNX file by ``--peer FOLDER``, the folder dist of that npm package, with WebGPU: ``open``, the
+``first`` run and ``run``, with the input's upload and the readback of its first output.
+
 "native": the same compiled model by the engine (``--native`` names the adapter): ``run``, and ``gpu`` by the GPU's
 clock. So ``photo.gpu.network`` over ``gpu``, and ``network.run`` over ``run``, say what the browser costs.
 """
@@ -104,10 +107,11 @@ class Page(BaseHTTPRequestHandler):
 class Server:
     """The page on loopback, at ``url``, with the model in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        """``folders``: where files are, by the path that they begin with, beside web/."""
         self.results: queue.Queue[dict[str, Any]] = queue.Queue()
         members = {
-            "folders": {"/models/": folder, "/web/": ROOT / "web"},
+            "folders": {**folders, "/web/": ROOT / "web"},
             "kernels": json.dumps(engine.image_kernels()).encode(),
             "results": self.results,
         }
@@ -144,21 +148,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=30, help="after 5 that warm up")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a model")
     parser.add_argument("--native", metavar="ADAPTER", help="measure the engine too: dawn, or as `devices` lists them")
+    parser.add_argument("--peer", metavar="FOLDER", type=Path, help="dist/ of onnxruntime-web, to measure it too")
     parser.add_argument("--no-browser", action="store_true")
     options = parser.parse_args(arguments)
     failed = False
     for model in options.models:
         with compiled_folder(model) as folder:
-            for place, report in reports(folder, options):
+            for place, report in reports(model, folder, options):
                 failed |= "error" in report
                 print(json.dumps({"model": model.name, "place": place, **report}), flush=True)
     return int(failed)
 
 
-def reports(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The figures of the model in that folder, and where they were taken."""
+def reports(model: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures of a model that is compiled in that folder, and where they were taken."""
     if not options.no_browser:
-        yield "chromium", in_browser(folder, options)
+        yield "chromium", in_browser({"/models/": folder}, "model=/models/", options)
+    if options.peer is not None and model.is_file():
+        folders = {"/peer/": options.peer, "/onnx/": model.parent}
+        yield "onnxruntime-web", in_browser(folders, f"peer=/onnx/{quote(model.name)}", options)
     if options.native is not None:
         yield "native", native(folder, options.native, options.runs)
 
@@ -174,10 +182,10 @@ def compiled_folder(model: Path) -> Iterator[Path]:
         yield Path(folder) / "model"
 
 
-def in_browser(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What the page reports of the model in that folder."""
-    server = Server(folder)
-    query = f"?model=/models/&photo={quote(options.photo)}&runs={options.runs}" + ("&software" * options.software)
+def in_browser(folders: Mapping[str, Path], model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What the page reports of the model that this part of its query names."""
+    server = Server(folders)
+    query = f"?{model}&photo={quote(options.photo)}&runs={options.runs}" + ("&software" * options.software)
     profile = tempfile.mkdtemp(prefix="nss-chromium-")
     words = [
         options.chromium,

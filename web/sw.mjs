@@ -1,18 +1,18 @@
 // The service worker: keeps the page's files on the device, so that it opens without network, and replaces them as one.
 //
-// Each version of the site has a cache of its own, named by the hash of site.json and filled before anyone reads it. The
-// cache "nss-page" holds two pointers: `current`, which every request is answered from, and `next`, which is whole and
-// waits until no page of the site is open: a page never sees modules of two versions. Models are not kept here; the page
-// keeps those the visitor agreed to (page/kept.mjs).
+// Each version of the site has a cache of its own, named by the hash of site.json and filled before anyone reads it.
+// The cache "nss-page" holds two pointers: `current`, which every request is answered from, and `next`, which is whole
+// and waits until no page of the site is open: a page never sees modules of two versions. Models are not kept here; the
+// page keeps those the visitor agreed to (page/kept.mjs).
 
 const worker = /** @type {any} */ (self); // ServiceWorkerGlobalScope, which TypeScript's DOM library lacks
 const SCOPE = /** @type {string} */ (worker.registration?.scope ?? new URL('./', self.location.href).href);
-const PREFIX = 'nss-page-';
+const PREFIX = `nss-page-${new URL(SCOPE).pathname}-`; // an origin may hold several sites
 const POINTERS = 'nss-page';
 
 // A module worker takes its policy from the answer's headers, not from the page's <meta>.
-const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
-  + "style-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
+const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob: "
+  + "data:; style-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 
 worker.addEventListener('install', (/** @type {any} */ event) => {
   worker.skipWaiting();
@@ -119,7 +119,9 @@ async function keep(cache, old, { path, sha256 }) {
  * @param {string} sha256
  */
 function headers(type, sha256) {
-  return { 'content-type': type, 'x-sha256': sha256, 'content-security-policy': POLICY, 'x-content-type-options': 'nosniff' };
+  return {
+    'content-type': type, 'x-sha256': sha256, 'content-security-policy': POLICY, 'x-content-type-options': 'nosniff',
+  };
 }
 
 /** Make the next version the current one, and let go of all others. */

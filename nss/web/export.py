@@ -52,7 +52,7 @@ def export_web(
     models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = BUILTIN,
     folder: str | os.PathLike[str] = "site",
     *,
-    weights: Literal["f32", "f16", "int8"] = "f16",
+    weights: Literal["f32", "f16", "int8"] | None = None,
     page: bool = True,
     model_variant: str | None = None,
     model_config: ModelConfig | None = None,
@@ -71,7 +71,8 @@ def export_web(
         models: one or several, each as :class:`nss.Remover` takes it; the page begins with the first.
         folder: its name; the folder that it lies in must be there.
         weights: how weights are stored, all of which the page computes with in float32: ``"f16"`` is half the download
-            of ``"f32"``, and ``"int8"`` about a third, further from the model's own.
+            of ``"f32"``, and ``"int8"`` about a third, further from the model's own. None: ``"f16"``, and ``"f32"`` for
+            a model of up to 16 MiB.
         page: with the page; without it, models and the modules that a page of your own imports.
         model_variant: which of a repository's files, where one model is exported.
         model_config: how the model takes a photo and where its mask is, where one model is exported.
@@ -87,7 +88,7 @@ def export_web(
         NssError: the folder is taken, has other files where the site has its own, or cannot be written.
     """
     say = Notices(_nobody if quiet else notify)
-    if weights not in get_args(model_folder.Weights):
+    if weights is not None and weights not in get_args(model_folder.Weights):
         raise UsageError(f"'weights' {quoted(weights)}: one of {', '.join(get_args(model_folder.Weights))} is possible")
     names = [models] if isinstance(models, str | os.PathLike) else list(models)
     description = read_config(model_config)

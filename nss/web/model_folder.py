@@ -28,13 +28,17 @@ Weights = Literal["f32", "f16", "int8"]
 SHARD = 16 << 20
 """Bytes of a file of weights: some hosts take no more than 25 MiB, and a download that was cut begins again there."""
 
+SMALL = 16 << 20
+"""Bytes of weights that are stored as they are, unless something else is asked for: a download of seconds, after which
+the page's masks are the command's. Halved weights move those of U²-Netp by up to two levels of 255."""
+
 LICENCE = "LICENCE.txt"
 
 _STORED = {"f32": "as they are", "f16": "as 16-bit floats", "int8": "as 8-bit integers with a scale for each 64"}
 
 
 def write_model(
-    model: ResolvedModel, description: Description, site: Path, *, name: str, weights: Weights, default: bool
+    model: ResolvedModel, description: Description, site: Path, *, name: str, weights: Weights | None, default: bool
 ) -> tuple[SiteModel, tuple[str, ...]]:
     """Compile a model and write it into ``models/`` of a site that is being made; and the notices on its interface.
 
@@ -46,7 +50,7 @@ def write_model(
         description: what the user says of its interface.
         site: the folder of the site, which has a folder ``models``.
         name: what it is called there.
-        weights: how they are stored.
+        weights: how they are stored; None for f32 where they take up to ``SMALL``, and f16 beyond.
         default: whether the page begins with it.
 
     Raises:
@@ -66,6 +70,8 @@ def write_model(
             origin=engine.ModelOrigin(name=model.spec.name, sha256=model.sha256, licence=model.spec.licence),
             metadata={"interface": as_json(interface), "notices": list(notices), "title": model.spec.title},
         )
+    if weights is None:
+        weights = "f32" if sum(compiled.plan.constant_sizes) <= SMALL else "f16"
     slug = folder_name(name)
     folder = site / "models" / slug
     with opening(model.path), _writing():

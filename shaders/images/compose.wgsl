@@ -1,7 +1,8 @@
 // y[i] = the colour of y[i] with alpha a = mask[i] times its own alpha{{ ", over one colour of alpha `opacity`" if background }}
 //
 // One invocation a pixel. y holds RGBA pixels, a byte a channel and a word each, with straight alpha, and becomes the result
-// where it lies. mask is a plane of f32 in 0 to 1; with `invert` 1 it counts as 1 - mask.
+// where it lies; with `opaque` 1 their own alpha counts as 255. mask is a plane of f32 in 0 to 1; with `invert` 1 it counts
+// as 1 - mask.
 {% if background %}
 // With r = opacity (1 - a), alpha is a + r, and colours are (c a + b r) / (a + r), b being `red`, `green` and `blue`, in 0 to 255.
 {% else %}
@@ -28,8 +29,9 @@ fn byte_of(value: f32) -> u32 {
   let pixel = y[params.base_y + item];
   let m = mask[params.base_mask + item];
   let kept = clamp(select(m, 1.0 - m, params.invert == 1), 0.0, 1.0);
+  let own = select(pixel >> 24u, 255u, params.opaque == 1);
   // by the float32 of 1 / 255, as the host has it; 255 times that is 1
-  let a = kept * (f32(pixel >> 24u) * 0.003921568859368563);
+  let a = kept * (f32(own) * 0.003921568859368563);
 {% if background %}
   let opacity = bitcast<f32>(params.opacity);
   let behind = vec3<f32>(bitcast<f32>(params.red), bitcast<f32>(params.green), bitcast<f32>(params.blue));

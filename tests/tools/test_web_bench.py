@@ -39,7 +39,7 @@ def test_natively(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_served(network: Path, tmp_path: Path) -> None:
     engine.save_compiled(engine.compile(network), tmp_path / "model")
-    server = web_bench.Server(tmp_path / "model")
+    server = web_bench.Server({"/models/": tmp_path / "model"})
     try:
         for name in (
             "",

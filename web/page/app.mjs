@@ -28,21 +28,28 @@ export async function start({ backend }) {
   started();
   stayOffline(() => { byId('offline').textContent = 'This page is on your device and opens without network.'; });
   const obstacle = await backend.check();
-  const code = obstacle?.code;
-  if (obstacle && code) {
-    showNotice(code, obstacle.canGoOn ? {
-      action: {
-        label: 'Go on all the same',
-        run: () => {
-          backend.allow();
-          hideNotice();
-          void begin(backend).then(() => byId('files').focus());
-        },
-      },
-    } : {});
+  if (obstacle) {
+    const { code, canGoOn } = obstacle;
+    showNotice(code, canGoOn ? { action: goOn(backend, () => begin(backend).then(() => byId('files').focus())) } : {});
     if (NOTICES[code].blocks) return;
   }
   await begin(backend);
+}
+
+/**
+ * The button of a notice that leaves it to the visitor.
+ * @param {Backend} backend
+ * @param {() => void} then
+ */
+function goOn(backend, then) {
+  return {
+    label: 'Go on all the same',
+    run: () => {
+      backend.allow();
+      hideNotice();
+      then();
+    },
+  };
 }
 
 /** @param {Backend} backend */
@@ -78,6 +85,7 @@ class App {
     this.opener.addEventListener('progress', event => this.models.show(/** @type {CustomEvent} */ (event).detail));
     this.opener.addEventListener('opened', event => {
       const { detail } = /** @type {CustomEvent} */ (event);
+      hideNotice();
       this.models.opened(detail);
       announce(`The model is open${detail.adapter ? ` on ${adapterName(detail.adapter)}` : ''}.`);
     });
@@ -127,7 +135,9 @@ class App {
       await this.opener.open(model, {
         keep: this.models.agreed,
         signal: turn.signal,
-        onProgress: progress => turn.progress({ words: progressWords(model, progress), done: progress.done, total: progress.total }),
+        onProgress: progress => turn.progress({
+          words: progressWords(model, progress), done: progress.done, total: progress.total,
+        }),
       });
     } catch (error) {
       if (isAbort(error)) throw error;
@@ -136,7 +146,9 @@ class App {
     }
     turn.state('working');
     try {
-      const result = await this.backend.cut(item.blob, { name: item.name, signal: turn.signal, onProgress: progress => turn.progress(progress) });
+      const result = await this.backend.cut(item.blob, {
+        name: item.name, signal: turn.signal, onProgress: progress => turn.progress(progress),
+      });
       return { ...result, model };
     } catch (error) {
       const { code } = /** @type {{code?: string}} */ (error);
@@ -150,7 +162,9 @@ class App {
   /** @param {unknown} error */
   complain(error) {
     const { code } = /** @type {{code?: string}} */ (error);
-    if (code && isNotice(code)) showNotice(code, { error });
+    if (!code || !isNotice(code)) return;
+    const action = code === 'software' ? { action: goOn(this.backend, () => this.queue.retryFailed()) } : {};
+    showNotice(code, { error, ...action });
   }
 
   /** @param {Item} item */

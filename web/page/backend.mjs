@@ -8,7 +8,8 @@ import { controlled } from './offline.mjs';
  * @typedef {object} Keeping how models are kept on this device
  * @property {boolean} available
  * @property {(model: Model) => Promise<boolean>} isKept
- * @property {(model: Model, options?: {signal?: AbortSignal, onProgress?: (done: number, total: number) => void}) => Promise<void>} keep
+ * @property {(model: Model, options?: {signal?: AbortSignal, onProgress?: (done: number, total: number) => void})
+ *   => Promise<void>} keep
  * @property {(model: Model) => Promise<unknown>} forget
  * @property {() => Promise<number|null>} room bytes that are free; null where nobody knows
  *
@@ -35,8 +36,10 @@ import { controlled } from './offline.mjs';
  * @property {() => Promise<{code: string, canGoOn?: boolean}|null>} check what stands in the way, as a key of `NOTICES`
  * @property {() => void} allow go on all the same, where `canGoOn` says that one can
  * @property {() => Promise<{version: string, models: Model[]}>} site
- * @property {(model: Model, options: {keep: boolean, signal: AbortSignal, onProgress: (progress: any) => void}) => Promise<any>} open
- * @property {(blob: Blob, options: {name: string, signal: AbortSignal, onProgress?: (progress: any) => void}) => Promise<Cut>} cut
+ * @property {(model: Model, options: {keep: boolean, signal: AbortSignal, onProgress: (progress: any) => void})
+ *   => Promise<any>} open
+ * @property {(blob: Blob, options: {name: string, signal: AbortSignal, onProgress?: (progress: any) => void})
+ *   => Promise<Cut>} cut
  * @property {(id: string, settings: Settings, strokes: any[],
  *   options: {format: 'png'|'webp'|'mask', signal?: AbortSignal}) => Promise<Blob>} render
  * @property {(id: string, settings: Settings, options?: {signal?: AbortSignal}) => Promise<MaskLevels>} mask
@@ -50,7 +53,10 @@ import { controlled } from './offline.mjs';
 export class WorkerBackend {
   /** @type {Worker|null} */
   worker = null;
-  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: unknown) => void, onProgress?: (progress: any) => void}>} */
+  /**
+   * @type {Map<number, {resolve: (value: any) => void, reject: (error: unknown) => void,
+   *   onProgress?: (progress: any) => void}>}
+   */
   calls = new Map();
   next = 1;
   software = false;
@@ -141,7 +147,8 @@ export class WorkerBackend {
   close() {
     this.worker?.terminate();
     this.worker = null;
-    for (const { reject } of this.calls.values()) reject(new DOMException('the page has closed its worker', 'AbortError'));
+    const error = new DOMException('the page has closed its worker', 'AbortError');
+    for (const { reject } of this.calls.values()) reject(error);
     this.calls.clear();
   }
 
@@ -189,7 +196,8 @@ export class WorkerBackend {
     };
     worker.onerror = event => {
       event.preventDefault();
-      const error = coded('worker', `the page's worker stopped (${event.message || 'its program did not load'}); load the page again`);
+      const why = event.message || 'its program did not load';
+      const error = coded('worker', `the page's worker stopped (${why}); load the page again`);
       for (const { reject } of this.calls.values()) reject(error);
       this.calls.clear();
       worker.terminate();

@@ -4,8 +4,8 @@
 // applied anew each time, so every edit can be taken back. The photo that was used last stays decoded, and composed as
 // the GPU gave it. One job runs at a time, so memory is bounded by one photo's size, however many are in the queue.
 //
-// The way to the network and back goes over the GPU where it takes the photo; the modules of image/ do the rest, and all
-// of it where it does not. Both give the same to within a level of 8 bits.
+// The way to the network and back goes over the GPU where it takes the photo; the modules of image/ do the rest, and
+// all of it where it does not. Both give the same to within a level of 8 bits.
 
 import { compose, maskLevels } from '../image/compose.mjs';
 import { decode } from '../image/decode.mjs';
@@ -69,7 +69,8 @@ export class Cutter {
       await files.settled();
       this.stages ??= await stagesOf(base, signal);
       this.interface = interfaceOf(this.model);
-      return { adapter: { ...this.model.adapter }, precision: this.model.precision, timings: { ...this.model.timings } };
+      const { adapter, precision, timings } = this.model;
+      return { adapter: { ...adapter }, precision, timings: { ...timings } };
     });
   }
 
@@ -134,7 +135,8 @@ export class Cutter {
       const { decontaminate, hidden, crop } = settings;
       const background = await backgroundOf(settings.background, signal);
       if (composed && format !== 'mask' && !strokes.length && isPlain(settings)) {
-        return encode(format, { width: photo.width, height: photo.height, channels: 4, data: composed, icc: photo.icc }, signal);
+        const { width, height, icc } = photo;
+        return encode(format, { width, height, channels: 4, data: composed, icc }, signal);
       }
       const mask = await this.refined(id, settings, signal);
       applyStrokes(mask, strokes);
@@ -181,7 +183,9 @@ export class Cutter {
     signal.throwIfAborted();
     const outputs = await model.run({ ...constantInputs(model, this.interface), [input.name]: data }, {
       signal, read: [output.name],
-      onProgress: (/** @type {{done: number, total: number}} */ { done, total }) => onProgress({ words: 'Cutting out', done, total }),
+      onProgress: (/** @type {{done: number, total: number}} */ progress) => {
+        onProgress({ words: 'Cutting out', done: progress.done, total: progress.total });
+      },
     });
     const mask = networkMask(outputs[output.name], output.shape, output.dtype, this.interface, { name: photo.name });
     return { mask, composed: null };
@@ -314,6 +318,6 @@ async function backgroundOf(background, signal) {
 /** @param {Float32Array} values 0..1 */
 function levelsOf(values) {
   const levels = new Uint8Array(values.length);
-  for (let index = 0; index < values.length; index += 1) levels[index] = Math.round(Math.min(1, Math.max(0, values[index])) * 255);
+  for (let at = 0; at < values.length; at += 1) levels[at] = Math.round(Math.min(1, Math.max(0, values[at])) * 255);
   return levels;
 }

@@ -4,8 +4,8 @@
  * An element with attributes, properties and children.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
- * @param {Record<string, unknown>} [attributes] a function becomes the listener of the event of that name; `true` sets an
- *   attribute without value, `false`, null and undefined leave it out
+ * @param {Record<string, unknown>} [attributes] a function becomes the listener of the event of that name; `true` sets
+ *   an attribute without value, `false`, null and undefined leave it out
  * @param {...(Node|string|null|undefined|false)} children
  * @returns {HTMLElementTagNameMap[Tag]}
  */

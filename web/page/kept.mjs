@@ -1,4 +1,4 @@
-// Model files that the visitor has agreed to keep on this device: in the Cache API, each under its address and its hash.
+// Model files that the visitor has agreed to keep on this device: in the Cache API, each under its address and hash.
 
 /**
  * @typedef {{path: string, bytes: number, sha256: string}} SiteFile
@@ -89,8 +89,8 @@ export async function room() {
  * @param {Model} model
  * @param {string} base
  * @param {boolean} keep
- * @returns {{fetch: (url: string|URL, options?: {signal?: AbortSignal}) => Promise<Response>, settled: () => Promise<unknown>}}
- *   `settled` waits until what is being kept is on the device
+ * @returns {{fetch: (url: string|URL, options?: {signal?: AbortSignal}) => Promise<Response>,
+ *   settled: () => Promise<unknown>}} `settled` waits until what is being kept is on the device
  */
 export function keepingFetch(model, base, keep) {
   const files = addresses(model, base);
@@ -101,7 +101,7 @@ export function keepingFetch(model, base, keep) {
       const address = new URL(url, base).href;
       const file = files.get(address);
       if (!file || !canKeep()) return fetch(address, { signal, cache: 'no-cache' });
-      const kept = await caches.has(CACHE) ? await (await caches.open(CACHE)).match(key(address, file.sha256)) : undefined;
+      const kept = await caches.match(key(address, file.sha256), { cacheName: CACHE });
       if (kept) return kept;
       const response = await fetch(address, { signal, cache: 'no-cache' });
       if (!keep || !response.ok) return response;
@@ -132,8 +132,11 @@ export async function keepAll(model, base, { signal, onProgress = () => {} } = {
       const response = await fetch(url, { signal, cache: 'no-cache' });
       if (!response.ok) throw new Error(`the host answers ${response.status} for ${file.path}; try again later`);
       const bytes = await response.arrayBuffer();
-      if (await digest(bytes) !== file.sha256) throw new Error(`${file.path} is not the file that the site names; load the page again`);
-      await cache.put(key(url, file.sha256), new Response(bytes, { headers: { 'content-length': String(bytes.byteLength) } }));
+      if (await digest(bytes) !== file.sha256) {
+        throw new Error(`${file.path} is not the file that the site names; load the page again`);
+      }
+      const headers = { 'content-length': String(bytes.byteLength) };
+      await cache.put(key(url, file.sha256), new Response(bytes, { headers }));
     }
     done += file.bytes;
     onProgress(done, total);

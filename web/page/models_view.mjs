@@ -37,9 +37,10 @@ export class ModelsView extends EventTarget {
     this.forget = element('button', { type: 'button', class: 'quiet small', click: () => void this.remove() });
     this.details = element('details', {},
       element('summary', {}, element('h2', { id: 'model-title' }, 'Model'), ' ', this.now),
-      element('fieldset', { class: 'models' }, element('legend', { class: 'unseen' }, 'Model'), ...models.map(each => this.option(each))),
-      element('div', { class: 'keep', hidden: !keeping }, element('p', { class: 'keep-row' }, this.keep, ' ', this.keepWords),
-        this.keptWords, this.forget),
+      element('fieldset', { class: 'models' },
+        element('legend', { class: 'unseen' }, 'Model'), ...models.map(each => this.option(each))),
+      element('div', { class: 'keep', hidden: !keeping },
+        element('p', { class: 'keep-row' }, this.keep, ' ', this.keepWords), this.keptWords, this.forget),
     );
     this.root.replaceChildren(this.details, this.state, this.progress);
     this.choose(models.find(each => each.default) ?? models[0]);
@@ -118,7 +119,8 @@ export class ModelsView extends EventTarget {
     const warning = COMMERCIAL[model.commercial] ?? '';
     return element('div', { class: 'option' },
       element('input', {
-        type: 'radio', name: 'model', id, value: model.name, 'aria-describedby': `${id}-about`, change: () => this.choose(model),
+        type: 'radio', name: 'model', id, value: model.name, 'aria-describedby': `${id}-about`,
+        change: () => this.choose(model),
       }),
       element('label', { for: id },
         element('span', { class: 'title' }, model.title), ' ', element('span', { class: 'bytes' }, size(model.bytes))),
@@ -126,7 +128,8 @@ export class ModelsView extends EventTarget {
         element('p', {}, model.summary),
         warning && element('p', { class: 'warning' }, warning),
         element('p', { class: 'licence' }, 'Licence: ',
-          model.licence_url ? element('a', { href: model.licence_url, target: '_blank', rel: 'noopener noreferrer' }, model.licence)
+          model.licence_url
+            ? element('a', { href: model.licence_url, target: '_blank', rel: 'noopener noreferrer' }, model.licence)
             : model.licence,
           `. Mask of ${model.size[1]} × ${model.size[0]}, ${WEIGHTS[model.weights]}.`)),
     );
@@ -139,7 +142,9 @@ export class ModelsView extends EventTarget {
     this.keepWords.textContent = `Keep it on this device (${size(chosen.bytes)}), to use it without network`;
     this.forget.textContent = 'Remove from this device';
     this.forget.setAttribute('aria-label', `Remove ${chosen.title} from this device`);
-    const [kept, free] = await Promise.all([keeping.isKept(chosen).catch(() => false), keeping.room().catch(() => null)]);
+    const [kept, free] = await Promise.all([
+      keeping.isKept(chosen).catch(() => false), keeping.room().catch(() => null),
+    ]);
     if (chosen !== this.chosen) return;
     this.keep.disabled = !keeping.available;
     this.forget.hidden = !kept;
@@ -161,7 +166,8 @@ export class ModelsView extends EventTarget {
     if (free !== null && free < chosen.bytes) {
       keep.checked = false;
       remember(chosen, false);
-      const words = `There is room for ${size(free)}, and the model needs ${size(chosen.bytes)}: free some space first.`;
+      const words = `There is room for ${size(free)}, and the model needs ${size(chosen.bytes)}: `
+        + 'free some space first.';
       this.keptWords.textContent = words;
       announce(words);
       return;
@@ -199,7 +205,7 @@ export function progressWords(model, { stage, done, total }) {
  * @param {{description?: string, vendor?: string, architecture?: string}} adapter
  */
 export function adapterName({ description, vendor, architecture }) {
-  return description || [vendor, architecture].filter(Boolean).join(' ') || 'a graphics card that does not say its name';
+  return description || [vendor, architecture].filter(Boolean).join(' ') || 'a graphics card without a name';
 }
 
 /** @param {Model} model */

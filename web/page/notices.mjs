@@ -11,12 +11,14 @@ import { sentence } from './words.mjs';
  * @property {boolean} [blocks] nothing can be cut before it is mended
  */
 
-const BROWSERS = 'Use a browser with WebGPU: Chrome or Edge 113 or later. Firefox since 141 and Safari since 26 have it too, on '
-  + 'most systems; the page was made with Chrome’s.';
-const FLAG = 'In Chrome on Linux, open chrome://flags, turn on “Unsafe WebGPU Support” and “Vulkan”, and start Chrome again.';
-const DRIVER = 'Update the graphics driver: from AMD, Intel or NVIDIA on Windows; on Linux the packages mesa-vulkan-drivers '
-  + 'and libvulkan1, or NVIDIA’s own driver.';
-const ACCELERATION = 'In the browser’s settings, turn on “Use graphics acceleration when available”, and start it again.';
+const BROWSERS = 'Use a browser with WebGPU: Chrome or Edge 113 or later. Firefox since 141 and Safari since 26 have '
+  + 'it too, on most systems; the page was made with Chrome’s.';
+const FLAG = 'In Chrome on Linux, open chrome://flags, turn on “Unsafe WebGPU Support” and “Vulkan”, and start Chrome '
+  + 'again.';
+const DRIVER = 'Update the graphics driver: from AMD, Intel or NVIDIA on Windows; on Linux the packages '
+  + 'mesa-vulkan-drivers and libvulkan1, or NVIDIA’s own driver.';
+const ACCELERATION = 'In the browser’s settings, turn on “Use graphics acceleration when available”, and start it '
+  + 'again.';
 
 /** @type {Record<string, Notice>} */
 export const NOTICES = {

@@ -1,8 +1,8 @@
 // The service worker's side of the page: after the first visit it works without network.
 
 /**
- * Register sw.mjs, and call `ready` when the page is on this device. Where there are no service workers nothing happens:
- * the page works, with network.
+ * Register sw.mjs, and call `ready` when the page is on this device. Where there are no service workers nothing
+ * happens: the page works, with network.
  * @param {() => void} ready
  */
 export async function stayOffline(ready) {

@@ -19,7 +19,8 @@ export class Opener extends EventTarget {
   }
 
   /**
-   * What the backend says of the model, once it is open. A caller that gives up ends the opening only if it is the last.
+   * What the backend says of the model, once it is open. A caller that gives up ends the opening only if it is the
+   * last.
    * @param {Model} model
    * @param {{keep: boolean, signal: AbortSignal, onProgress: (progress: OpenProgress) => void}} options
    */
@@ -62,7 +63,8 @@ export class Opener extends EventTarget {
     this.close();
     const controller = new AbortController();
     const current = {
-      model, controller, waiting: 0, info: /** @type {any} */ (null), promise: /** @type {Promise<any>} */ (Promise.resolve()),
+      model, controller, waiting: 0, info: /** @type {any} */ (null),
+      promise: /** @type {Promise<any>} */ (Promise.resolve()),
     };
     this.current = current;
     let loading = false;

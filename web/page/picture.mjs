@@ -41,7 +41,8 @@ export function thumbnail(canvas, bitmap, mask) {
   for (let y = 0; y < height; y += 1) {
     const row = Math.min(mask.height - 1, Math.floor((y + 0.5) * mask.height / height)) * mask.width;
     for (let x = 0; x < width; x += 1) {
-      alpha.data[(y * width + x) * 4 + 3] = mask.levels[row + Math.min(mask.width - 1, Math.floor((x + 0.5) * mask.width / width))];
+      const column = Math.min(mask.width - 1, Math.floor((x + 0.5) * mask.width / width));
+      alpha.data[(y * width + x) * 4 + 3] = mask.levels[row + column];
     }
   }
   const left = Math.floor((canvas.width - width) / 2);

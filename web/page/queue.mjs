@@ -18,7 +18,8 @@ import { isAbort, sentence } from './words.mjs';
  * @property {any} result what `work` returned
  * @property {any[]} strokes of the brush, in pixels of the photo
  * @property {AbortController|null} controller of the run in progress
- * @typedef {{signal: AbortSignal, state: (state: 'opening'|'working') => void, progress: (progress: Progress) => void}} Turn
+ * @typedef {{signal: AbortSignal, state: (state: 'opening'|'working') => void,
+ *   progress: (progress: Progress) => void}} Turn
  */
 
 /** An error that every other photo would meet too: those that wait fail with it, and nothing is tried 50 times. */

@@ -30,7 +30,9 @@ export class QueueView {
     this.progress = element('progress', { 'aria-label': 'Photos that are done' });
     this.list = element('ol', { class: 'queue' });
     this.cancelAll = element('button', { type: 'button', class: 'quiet', click: () => this.stop() }, 'Cancel all');
-    this.retryAll = element('button', { type: 'button', class: 'quiet', click: () => queue.retryFailed() }, 'Try failed again');
+    this.retryAll = element('button', {
+      type: 'button', class: 'quiet', click: () => queue.retryFailed(),
+    }, 'Try failed again');
     this.clear = element('button', { type: 'button', class: 'quiet', click: () => this.removeAll() }, 'Remove all');
     this.root.replaceChildren(
       element('div', { class: 'heading' }, this.heading, this.summary), this.progress, this.list,
@@ -134,7 +136,7 @@ export class QueueView {
     const cancel = cross('Cancel', () => this.then(item, () => this.queue.cancel(item)));
     const remove = cross('Remove', () => this.remove(item));
     const retry = element('button', {
-      type: 'button', class: 'quiet small', 'aria-label': `Try ${item.name} again`,
+      type: 'button', class: 'quiet small',
       click: () => this.then(item, () => this.queue.retry(item)),
     }, 'Try again');
     const root = element('li', {}, open, cancel, remove, progress, message, retry);
@@ -163,9 +165,11 @@ export class QueueView {
     row.message.textContent = item.message;
     row.message.hidden = !item.message;
     row.cancel.hidden = !open;
-    row.retry.hidden = !(item.state === 'failed' || item.state === 'cancelled' || (item.state === 'done' && this.stale(item)));
+    row.retry.hidden = open || (item.state === 'done' && !this.stale(item));
     row.remove.hidden = open;
-    row.retry.textContent = item.state === 'done' ? 'Again with the chosen model' : 'Try again';
+    const again = item.state === 'done' ? 'Again with the chosen model' : 'Try again';
+    row.retry.textContent = again;
+    row.retry.setAttribute('aria-label', `${again}: ${item.name}`);
   }
 
   /**

@@ -33,17 +33,21 @@ export class SaveView {
     this.title = element('h2', { id: 'save-title' }, 'Save');
     this.about = element('p', { class: 'about' });
     this.status = element('p', { class: 'saving' });
-    this.stop = element('button', { type: 'button', class: 'quiet', hidden: true, click: () => this.making?.abort() }, 'Cancel');
+    this.stop = element('button', {
+      type: 'button', class: 'quiet', hidden: true, click: () => this.making?.abort(),
+    }, 'Cancel');
     this.buttons = FORMATS.map(([format, label, hint], index) => element('button', {
-      type: 'button', class: index ? '' : 'primary', title: `${label}: ${hint}`, 'aria-label': `Save as ${label}`, 'data-format': format,
-      click: () => void this.one(format),
+      type: 'button', class: index ? '' : 'primary', title: `${label}: ${hint}`, 'aria-label': `Save as ${label}`,
+      'data-format': format, click: () => void this.one(format),
     }, label));
     byId('save').replaceChildren(
-      element('div', { class: 'save-row' }, this.title, element('div', { class: 'buttons' }, ...this.buttons)), this.about,
+      element('div', { class: 'save-row' }, this.title, element('div', { class: 'buttons' }, ...this.buttons)),
+      this.about,
       element('div', { class: 'saving-row' }, this.status, this.stop),
     );
-    this.format = element('select', { id: 'all-format' }, ...FORMATS.map(([format, label]) => element('option', { value: format }, label)));
-    this.allButton = element('button', { type: 'button', id: 'all-save', click: () => void this.every() }, 'Save all as ZIP');
+    this.format = element('select', { id: 'all-format' },
+      ...FORMATS.map(([format, label]) => element('option', { value: format }, label)));
+    this.allButton = element('button', { type: 'button', id: 'all-save', click: () => void this.every() }, 'Save ZIP');
     this.allStatus = element('p', { class: 'saving' });
     this.allStop = element('button', {
       type: 'button', class: 'quiet', hidden: true, click: () => this.making?.abort(), 'aria-label': 'Cancel the ZIP',
@@ -62,9 +66,10 @@ export class SaveView {
     const { item } = this.workspace;
     const result = item?.result;
     if (!item || !result) return;
-    this.about.textContent = `${item.name}, ${result.width} × ${result.height}. Cut out in ${duration(result.milliseconds)}`
-      + `${result.model ? ` by ${result.model.title}` : ''}${result.adapter ? ` on ${adapterName(result.adapter)}` : ''}.`
-      + (result.notices ?? []).map((/** @type {string} */ notice) => ` ${sentence(notice)}`).join('');
+    const { width, height, milliseconds, model, adapter, notices = [] } = result;
+    this.about.textContent = `${item.name}, ${width} × ${height}. Cut out in ${duration(milliseconds)}`
+      + `${model ? ` by ${model.title}` : ''}${adapter ? ` on ${adapterName(adapter)}` : ''}.`
+      + notices.map((/** @type {string} */ notice) => ` ${sentence(notice)}`).join('');
   }
 
   /**
@@ -90,7 +95,8 @@ export class SaveView {
         signal, onProgress: (done, total) => { this.allStatus.textContent = `Writing ${done} of ${total}`; },
       });
       save(blob, 'cutouts.zip');
-      const left = failed.length ? ` ${count(failed.length, 'photo')} left out: ${failed[0].name}: ${sentence(failed[0].error)}` : '';
+      const [first] = failed;
+      const left = first ? ` ${count(failed.length, 'photo')} left out: ${first.name}: ${sentence(first.error)}` : '';
       return `cutouts.zip with ${count(items.length - failed.length, 'photo')} is saved.${left}`;
     });
   }

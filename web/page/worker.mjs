@@ -6,7 +6,10 @@ const cutter = new Cutter();
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
-/** @type {Record<string, (values: any, options: {signal: AbortSignal, onProgress: (progress: any) => void}) => Promise<any>>} */
+/**
+ * @type {Record<string, (values: any, options: {signal: AbortSignal, onProgress: (progress: any) => void})
+ *   => Promise<any>>}
+ */
 const METHODS = {
   open: (values, options) => cutter.open(values, options),
   cut: (values, options) => cutter.cut(values, options),
@@ -25,7 +28,8 @@ self.onmessage = async ({ data }) => {
       signal: controller.signal,
       onProgress: progress => postMessage({ call, progress }),
     });
-    postMessage({ call, result }, { transfer: [result?.bitmap, result?.mask?.levels?.buffer, result?.levels?.buffer].filter(Boolean) });
+    const transfer = [result?.bitmap, result?.mask?.levels?.buffer, result?.levels?.buffer].filter(Boolean);
+    postMessage({ call, result }, { transfer });
   } catch (thrown) {
     const error = /** @type {any} */ (inWords(thrown));
     const code = typeof error?.code === 'string' ? error.code : undefined; // DOMExceptions have numbers

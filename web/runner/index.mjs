@@ -30,7 +30,7 @@ export { Model } from './model.mjs';
  * Raises RunnerError, whose `code` is one of 'no-webgpu', 'no-adapter', 'software', 'limits', 'features', 'format',
  * 'damaged', 'network', 'out-of-memory', 'device-lost', 'gpu'; and what the signal gives as its reason, by default an
  * AbortError.
- * @param {string | URL} url of the model's folder
+ * @param {string | URL} url of the model's folder; a relative one belongs to the page, and in a worker to its script
  * @param {OpenOptions} [options]
  * @returns {Promise<Model>}
  */

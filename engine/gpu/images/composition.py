@@ -43,6 +43,7 @@ def compose_dispatch(
     pixels: Tensor,
     size: tuple[int, int],
     *,
+    opaque: bool = False,
     invert: bool = False,
     zero: bool = False,
     background: Backdrop | None = None,
@@ -53,12 +54,13 @@ def compose_dispatch(
         mask: f32, the plane of that size.
         pixels: u32; overwritten.
         size: height and width.
+        opaque: the pixels' own alpha counts as 255.
         invert: what the mask leaves is kept.
         zero: pixels of alpha 0 become 0 altogether; not with a background.
         background: what is put behind.
     """
     height, width = size
-    uniforms = {"width": width, "invert": int(invert)}
+    uniforms = {"width": width, "opaque": int(opaque), "invert": int(invert)}
     if background is None:
         uniforms["zero"] = int(zero)
     else:

@@ -50,12 +50,14 @@ def export_web(
         str, typer.Option("-o", "--output", rich_help_panel=COMMON, metavar="DIR", help="The folder, which is made.")
     ] = "site",
     weights: Annotated[
-        StoredWeights,
+        StoredWeights | None,
         typer.Option(
             rich_help_panel=COMMON,
-            help="How weights are stored: f16 is half the download of f32, int8 a third. The page computes in f32.",
+            help="How weights are stored: f16 is half the download of f32, int8 a third. The page computes in f32.  "
+            "[default: f16, and f32 for a model of up to 16 MiB]",
+            show_default=False,
         ),
-    ] = StoredWeights.F16,
+    ] = None,
     page: Annotated[
         bool,
         typer.Option(
@@ -99,7 +101,7 @@ def export_web(
         site = export_web(
             names,
             output,
-            weights=weights.value,
+            weights=None if weights is None else weights.value,
             page=page,
             model_variant=model_variant,
             model_config=description_as_json(model_config),

@@ -23,7 +23,7 @@ from nss.models import resolve
 from nss.models.catalogue import CATALOGUE
 from nss.models.local_models import ResolvedModel
 from nss.removal.model_reading import read
-from nss.web import licences
+from nss.web import licences, model_folder
 from nss.web.model_folder import folder_name, unique_names
 from tests.engine.models import model, node
 from tests.nss.web.conftest import NOT_FOR_VISITORS, PAGE
@@ -106,6 +106,14 @@ def test_narrow_weights_are_about_a_half_and_a_third(tmp_path: Path, weights: An
     assert least * whole <= stored(narrow.folder) <= most * whole
 
 
+@pytest.mark.parametrize(("small", "stored"), [(16 << 20, "f32"), (1000, "f16")])
+def test_by_default_small_weights_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, stored: str
+) -> None:
+    monkeypatch.setattr(model_folder, "SMALL", small)
+    assert nss.export_web(folder=tmp_path / "site").models[0].weights == stored
+
+
 def test_a_model_says_how_it_takes_photos_as_remove_does(tmp_path: Path) -> None:
     exported = nss.export_web(folder=tmp_path / "site")
     compiled = engine.load_compiled(exported.folder / "models" / "u2netp")
@@ -171,7 +179,7 @@ def test_the_licence_stands_beside_the_model_with_its_text(tmp_path: Path) -> No
     assert "Licence: Apache-2.0" in text
     assert "Commercial use: yes" in text
     assert str(CATALOGUE["u2netp"].sha256) in text
-    assert "weights as 16-bit floats" in text  # who changes a file under this licence says so
+    assert "weights as they are" in text  # who changes a file under this licence says so
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in text
     assert "END OF TERMS AND CONDITIONS" in (site / "LICENCE.txt").read_text("utf-8")
 

@@ -124,6 +124,7 @@ def png_files() -> dict[str, bytes]:
         "key-grey-16": png(wide[..., :1], 16, 0, chunks=((b"tRNS", struct.pack(">H", key[0])),)),
         "palette-alpha": png(index, 8, 3, chunks=((b"PLTE", palette), (b"tRNS", levels.reshape(-1)[:200].tobytes()))),
         "xmp": png(rgb, 8, 2, chunks=((b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<a tiff:Orientation="6"/>'),)),
+        "astronaut": (ROOT / "examples" / "astronaut.png").read_bytes(),
         "one-pixel": png(rgb[:1, :1], 8, 2),
         "one-pixel-interlaced": png(rgb[:1, :1], 8, 2, interlaced=True),
         "behind": png(rgb, 8, 2)[:-12] + struct.pack(">I", 3) + b"IDATabc" + struct.pack(">I", zlib.crc32(b"IDATabc")),
@@ -143,6 +144,21 @@ def png_files() -> dict[str, bytes]:
     return {f"{name}.png": content for name, content in files.items()}
 
 
+def small_frame(webp: bytes) -> bytes:
+    """An animation of one frame, the picture of a simple WebP file, 8 columns and 4 rows inside of a larger one."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    def u24(*numbers: int) -> bytes:
+        return b"".join(struct.pack("<I", number)[:3] for number in numbers)
+
+    frame = u24(4, 2, WIDTH - 1, HEIGHT - 1, 100) + b"\0" + webp[12:]
+    head = struct.pack("<I", 0x12) + u24(WIDTH + 20, HEIGHT + 9)  # animated, with alpha
+    body = b"WEBP" + chunk(b"VP8X", head) + chunk(b"ANIM", bytes(6)) + chunk(b"ANMF", frame)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def browser_files() -> dict[str, bytes]:
     """The formats that a browser decodes."""
     image = scene()
@@ -151,6 +167,7 @@ def browser_files() -> dict[str, bytes]:
     holes = image.quantize(40)
     files = {
         "420.jpg": encoded(image, "JPEG", quality=80, subsampling=2),
+        "astronaut.jpg": encoded(Image.open(ROOT / "examples" / "astronaut.png").convert("RGB"), "JPEG"),
         "422.jpg": encoded(image, "JPEG", quality=80, subsampling=1),
         "444.jpg": encoded(image, "JPEG", quality=90, subsampling=0),
         "progressive.jpg": encoded(image, "JPEG", progressive=True),
@@ -170,6 +187,8 @@ def browser_files() -> dict[str, bytes]:
         "animated.webp": encoded(
             rgba, "WEBP", lossless=True, exact=True, save_all=True, append_images=[rgba.rotate(180)], duration=90
         ),
+        "small-frame.webp": small_frame(encoded(rgba, "WEBP", lossless=True, exact=True)),
+        "small-frame-opaque.webp": small_frame(encoded(image, "WEBP", quality=70)),
         "420.avif": encoded(image, "AVIF", quality=80),
         "profile.avif": encoded(image, "AVIF", quality=90, subsampling="4:4:4", icc_profile=SRGB),
         "turned.avif": encoded(image, "AVIF", exif=exif(6)),

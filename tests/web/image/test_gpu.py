@@ -73,6 +73,7 @@ def test_gpu_stages(run_node: Node, tmp_path: Path) -> None:
         _add(cases, name, photo(rng, *size), changes)
     for alpha in ("soft", "mostly hidden"):
         _add(cases, f"alpha that is {alpha}", photo(rng, 61, 90, alpha=alpha), {})
+    _add(cases, "alpha that does not count", photo(rng, 61, 90, alpha="mostly hidden"), {}, opaque=True)
     for name, (changes, network) in INTERFACES.items():
         _add(cases, name, photo(rng, 71, 83), changes, network)
     for name, settings in SETTINGS.items():
@@ -143,11 +144,13 @@ def _add(
     changes: dict[str, Any],
     network: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
+    *,
+    opaque: bool = False,
 ) -> None:
     """What nss makes of a photo: the network's input, its mask, and the cut-out."""
     interface = complete({"input": "x", "output": "y", "size": FixedSize(64, 64), **changes})  # type: ignore[typeddict-item]
     weights, bias = (network or {}).get("weights", WEIGHTS), (network or {}).get("bias", BIAS)
-    own_alpha = rgba[..., 3].copy() if int(rgba[..., 3].min()) < 255 else None
+    own_alpha = rgba[..., 3].copy() if int(rgba[..., 3].min()) < 255 and not opaque else None
     given = preprocess.prepare(rgba[..., :3], interface, own_alpha)
     output = _network(given.astype(np.float32), interface, weights, bias)
     if (network or {}).get("outputDtype") == "int32":

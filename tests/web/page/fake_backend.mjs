@@ -1,12 +1,13 @@
 // A backend that needs no GPU: the mask is an ellipse. It stands in for the worker where the page itself is tested.
 //
-// A photo's name says what becomes of it: "bad…" fails, "slow…" takes until it is cancelled or `fake.letGo()` is called,
-// "lost…" fails with the code of a lost device. `?check=CODE` in the address is what `check` finds, `?open=CODE` what
-// opening meets, once.
+// A photo's name says what becomes of it: "bad…" fails, "slow…" takes until it is cancelled, "lost…" fails with the code
+// of a lost device. `?check=CODE` in the address is what `check` finds, `?open=CODE` what opening meets, once.
 
 import { thumbnail } from '/page/picture.mjs';
 
 const parameters = new URL(location.href).searchParams;
+
+const ADAPTER = { description: 'Test Graphics 1' };
 
 export const MODELS = [
   { name: 'u2netp', title: 'U²-Netp', summary: 'Small and quick. The one to begin with.', licence: 'Apache-2.0',
@@ -16,7 +17,8 @@ export const MODELS = [
     licence_url: 'https://www.apache.org/licenses/LICENSE-2.0', commercial: 'yes', origin: 'a test', weights: 'f16',
     bytes: 88_000_000, size: [1024, 1024], folder: 'models/isnet/' },
   { name: 'rmbg-1.4', title: 'RMBG-1.4', summary: 'IS-Net trained on other photos.', licence: 'BRIA RMBG-1.4',
-    licence_url: 'https://bria.ai/bria-huggingface-model-license-agreement/', commercial: 'no', origin: 'a test', weights: 'int8',
+    licence_url: 'https://bria.ai/bria-huggingface-model-license-agreement/', commercial: 'no', origin: 'a test',
+    weights: 'int8',
     bytes: 44_000_000, size: [1024, 1024], folder: 'models/rmbg/' },
   { name: 'rmbg-2.0', title: 'RMBG-2.0', summary: 'The finest, for strong graphics cards.', licence: 'CC BY-NC 4.0',
     licence_url: 'https://creativecommons.org/licenses/by-nc/4.0/', commercial: 'ask', origin: 'a test', weights: 'f16',
@@ -73,7 +75,7 @@ export class FakeBackend {
     const code = this.openFails;
     this.openFails = null;
     if (code) throw Object.assign(new Error(`the model cannot be opened for the reason ${code}; try again`), { code });
-    return { adapter: { description: 'Test Graphics 1' } };
+    return { adapter: ADAPTER };
   }
 
   async cut(blob, { name, signal, onProgress }) {
@@ -81,15 +83,18 @@ export class FakeBackend {
     onProgress({ words: 'Cutting out', done: 1, total: 2 });
     await this.wait(signal);
     if (name.startsWith('slow')) await this.until(signal);
-    if (name.startsWith('bad')) throw new Error(`${name} is not a photo that the page can read; save it as JPEG or PNG`);
-    if (name.startsWith('lost')) throw Object.assign(new Error('the graphics card was lost twice; try again'), { code: 'device-lost' });
-    const bitmap = await createImageBitmap(blob).catch(() => {
-      throw new Error(`${name} is not a photo that the page can read; save it as JPEG or PNG`);
-    });
+    const unreadable = new Error(`${name} is not a photo that the page can read; save it as JPEG or PNG`);
+    if (name.startsWith('bad')) throw unreadable;
+    if (name.startsWith('lost')) {
+      throw Object.assign(new Error('the graphics card was lost twice; try again'), { code: 'device-lost' });
+    }
+    const bitmap = await createImageBitmap(blob).catch(() => { throw unreadable; });
     const id = String(this.next++);
     const { width, height } = bitmap;
     this.photos.set(id, { blob, width, height });
-    return { id, width, height, bitmap, mask: ellipse(width, height), adapter: { description: 'Test Graphics 1' }, milliseconds: 41, notices: [] };
+    return {
+      id, width, height, bitmap, mask: ellipse(width, height), adapter: ADAPTER, milliseconds: 41, notices: [],
+    };
   }
 
   async mask(id, settings) {
@@ -99,7 +104,7 @@ export class FakeBackend {
   }
 
   async render(id, settings, strokes, { format, signal }) {
-    this.calls.push(['render', id, format, strokes.length]);
+    this.calls.push(['render', id, format, strokes.length, settings]);
     await this.wait(signal);
     if (parameters.has('norender')) throw new Error('the picture does not fit into memory; choose a smaller photo');
     if (parameters.has('slowrender')) await this.until(signal);
@@ -115,10 +120,6 @@ export class FakeBackend {
 
   close() {}
 
-  letGo() {
-    this.going?.();
-  }
-
   /** @private */
   wait(signal) {
     return new Promise((resolve, reject) => {
@@ -131,8 +132,7 @@ export class FakeBackend {
 
   /** @private */
   until(signal) {
-    return new Promise((resolve, reject) => {
-      this.going = resolve;
+    return new Promise((_, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason));
     });
   }

@@ -73,7 +73,8 @@ test('dragging text over the page is left to the browser', async () => {
 
 test('a picture is pasted with Ctrl+V, and has a name of its own', async () => {
   const page = await here.open();
-  await here.browser.defaultBrowserContext().overridePermissions(here.server.url, ['clipboard-read', 'clipboard-write', 'clipboard-sanitized-write']);
+  await here.browser.defaultBrowserContext().overridePermissions(
+    here.server.url, ['clipboard-read', 'clipboard-write', 'clipboard-sanitized-write']);
   await page.bringToFront();
   await page.evaluate(async () => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 20, height: 10 });

@@ -1,7 +1,7 @@
 // The model is chosen by size and licence, and kept where the visitor agrees.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { choose, photo, stage, states } from './pages.mjs';
+import { choose, photo, reads, stage, states } from './pages.mjs';
 
 const FOLDER = process.env.NSS_FOLDER;
 let here;
@@ -23,7 +23,10 @@ test('each model says its size and its licence; those not for commerce say so', 
     { title: 'U²-Netp', bytes: '2.5 MB', warning: '', licence: 'Apache-2.0', checked: true },
     { title: 'IS-Net', bytes: '88 MB', warning: '', licence: 'Apache-2.0', checked: false },
     { title: 'RMBG-1.4', bytes: '44 MB', warning: 'Not for commercial use', licence: 'BRIA RMBG-1.4', checked: false },
-    { title: 'RMBG-2.0', bytes: '465 MB', warning: 'Commercial use by agreement only', licence: 'CC BY-NC 4.0', checked: false },
+    {
+      title: 'RMBG-2.0', bytes: '465 MB', warning: 'Commercial use by agreement only', licence: 'CC BY-NC 4.0',
+      checked: false,
+    },
   ]);
   await page.close();
 });
@@ -48,7 +51,7 @@ test('a photo is cut again with another model', async () => {
   await states(page, 'done');
   await page.click('#model summary');
   await page.click('#model-isnet');
-  await page.click('.queue li button[aria-label="Try a.png again"]');
+  await page.click('.queue li button[aria-label="Again with the chosen model: a.png"]');
   await page.waitForFunction(() => document.querySelector('#save .about').textContent.includes('by IS-Net'));
   await page.close();
 });
@@ -72,7 +75,7 @@ test('a model larger than the room there is is not kept', async () => {
   await page.click('label[for="model-rmbg-2.0"]');
   await page.waitForFunction(() => document.querySelector('label[for="keep"]').textContent.includes('465 MB'));
   await page.click('#keep');
-  await page.waitForFunction(() => /needs 465 MB: free some space first/.test(document.querySelector('.keep .hint').textContent));
+  await reads(page, '.keep .hint', /needs 465 MB: free some space first/);
   assert.equal(await page.$eval('#keep', each => each.checked), false);
   await page.close();
 });

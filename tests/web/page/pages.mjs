@@ -34,10 +34,14 @@ export async function stage(options = { webgpu: false }) {
       const page = await browser.newPage();
       page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 20_000));
       page.messages = [];
-      page.on('console', message => { if (['error', 'warn'].includes(message.type())) page.messages.push(message.text()); });
+      page.on('console', message => {
+        if (['error', 'warn'].includes(message.type())) page.messages.push(message.text());
+      });
       page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
       await page.setViewport({ width, height });
-      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' }]);
+      await page.emulateMediaFeatures([
+        { name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' },
+      ]);
       await page.goto(server.url + search);
       await page.waitForFunction(() => !document.getElementById('not-started'));
       return page;
@@ -64,6 +68,15 @@ export const states = (page, ...expected) => page.waitForFunction(
   wanted => JSON.stringify([...document.querySelectorAll('.queue li')].map(row => row.dataset.state)) === wanted,
   {}, JSON.stringify(expected));
 
+/** What an element says. */
+export const text = (page, selector) => page.$eval(selector, each => each.textContent);
+
+/** Wait until an element says it, or something that a pattern matches. */
+export const reads = (page, selector, words) => page.waitForFunction((where, source, exact) => {
+  const found = document.querySelector(where)?.textContent;
+  return found !== undefined && (exact ? found === source : new RegExp(source).test(found));
+}, {}, selector, words.source ?? words, typeof words === 'string');
+
 /** The bytes of a file, once it is there whole. */
 export async function saved(folder, name) {
   for (let tries = 0; tries < 200; tries += 1) {
@@ -73,3 +86,7 @@ export async function saved(folder, name) {
   throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
 }
 
+
+/** The control of a number of the settings, by its label. */
+export const number = label => '::-p-xpath(//div[@class="number-field"]'
+  + `[label[starts-with(normalize-space(.), "${label}")]]//input[@type="number"])`;

@@ -74,7 +74,8 @@ test('cancelling all of 50 begins none of them', async () => {
   queue.cancelAll();
   await settled(queue);
   assert.deepEqual([...doors.keys()], ['0']);
-  assert.deepEqual(queue.counts(), { waiting: 0, opening: 0, working: 0, done: 0, failed: 0, cancelled: 50, open: 0, all: 50 });
+  const { cancelled, open, all } = queue.counts();
+  assert.deepEqual([cancelled, open, all], [50, 0, 50]);
 });
 
 test('a result that nobody wants any more is given back', async () => {

@@ -1,14 +1,21 @@
 // The list of photos, as a visitor works with it.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { choose, photo, stage, states } from './pages.mjs';
+import { choose, photo, reads, stage, states, text } from './pages.mjs';
 
 const FOLDER = process.env.NSS_FOLDER;
 let here;
 before(async () => { here = await stage(); });
 after(() => here.close());
 
-const focused = page => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id);
+const focused = page => page.evaluate(() => {
+  const { activeElement: element } = document;
+  return element?.getAttribute('aria-label') ?? element?.id;
+});
+/** Click the button below the queue that says it. */
+const below = (page, words) => page.evaluate(label => {
+  [...document.querySelectorAll('#photos .actions button')].find(each => each.textContent === label).click();
+}, words);
 const live = page => page.$eval('#live', region => region.textContent.trim());
 /** Click a button of the row by the beginning of its name for screen readers. */
 const press = (page, row, label) => page.click(`.queue li:nth-child(${row}) button[aria-label^="${label}"]`);
@@ -16,8 +23,8 @@ const press = (page, row, label) => page.click(`.queue li:nth-child(${row}) butt
 test('each photo says what it is doing, and the first that is done is shown', async () => {
   const page = await here.open('?pace=60');
   await choose(page, photo(FOLDER, 'first.png'));
-  await page.waitForFunction(() => /^Loading U²-Netp: .* of 2.5 MB/.test(document.querySelector('.state')?.textContent));
-  await page.waitForFunction(() => /^Preparing your graphics card: \d+ of 40/.test(document.querySelector('.state')?.textContent));
+  await reads(page, '.state', /^Loading U²-Netp: .* of 2.5 MB/);
+  await reads(page, '.state', /^Preparing your graphics card: \d+ of 40/);
   assert.equal(await page.$eval('.queue progress', bar => bar.hidden), false);
   await page.waitForFunction(() => document.querySelector('.state').textContent === 'Cutting out');
   await states(page, 'done');
@@ -36,7 +43,7 @@ test('one photo that fails says why, and the others go on', async () => {
   assert.equal(await page.$eval('.queue li:nth-child(2) .message', each => each.textContent),
     'bad.png is not a photo that the page can read; save it as JPEG or PNG.');
   assert.equal(await page.$eval('#photos .summary', each => each.textContent), '2 done, 1 failed');
-  await press(page, 2, 'Try bad.png again');
+  await press(page, 2, 'Try again: bad.png');
   await states(page, 'done', 'failed', 'done');
   assert.equal(await page.evaluate(() => globalThis.fake.calls.filter(([, name]) => name === 'bad.png').length), 2);
   await page.close();
@@ -48,7 +55,7 @@ test('50 photos wait, and are cancelled all at once', async () => {
   await choose(page, ...Array.from({ length: 50 }, () => slow));
   await page.waitForFunction(() => document.querySelector('.queue li')?.dataset.state === 'working');
   assert.equal(await page.$eval('#photos .summary', each => each.textContent), '0 of 50 done');
-  await page.evaluate(() => [...document.querySelectorAll('#photos button')].find(each => each.textContent === 'Cancel all').click());
+  await below(page, 'Cancel all');
   await states(page, ...Array(50).fill('cancelled'));
   assert.equal(await live(page), '50 photos cancelled.');
   assert.equal(await page.evaluate(() => globalThis.fake.calls.filter(([what]) => what === 'cut').length), 1);
@@ -81,9 +88,9 @@ test('a model that cannot be opened fails all that wait, once, and all are tried
   const page = await here.open('?open=network');
   await choose(page, photo(FOLDER, 'one.png'), photo(FOLDER, 'two.png'));
   await states(page, 'failed', 'failed');
-  assert.match(await page.$eval('.queue .message', each => each.textContent), /^The model cannot be opened for the reason network/);
+  assert.match(await text(page, '.queue .message'), /^The model cannot be opened for the reason network/);
   assert.equal(await page.$eval('#notice', each => each.hidden), true);
-  await page.evaluate(() => [...document.querySelectorAll('#photos button')].find(each => each.textContent === 'Try failed again').click());
+  await below(page, 'Try failed again');
   await states(page, 'done', 'done');
   await page.close();
 });
@@ -111,7 +118,8 @@ test('another photo is shown by keyboard, each with its own strokes', async () =
   await page.focus('.queue li:nth-child(2) .open');
   await page.keyboard.press('Enter');
   await page.waitForFunction(() => document.querySelector('#save .about').textContent.startsWith('two.png'));
-  assert.deepEqual(await page.$$eval('.queue .open', all => all.map(each => each.getAttribute('aria-pressed'))), ['false', 'true']);
+  const pressed = await page.$$eval('.queue .open', all => all.map(each => each.getAttribute('aria-pressed')));
+  assert.deepEqual(pressed, ['false', 'true']);
   assert.equal(await page.evaluate(() => document.activeElement.textContent.startsWith('two.png')), true);
   await page.close();
 });
@@ -123,7 +131,8 @@ test('thumbnails show the subject alone', async () => {
   const [corner, middle] = await page.$eval('.thumb', canvas => {
     const context = canvas.getContext('2d');
     const top = Math.floor((canvas.height - canvas.width * 32 / 48) / 2);
-    return [context.getImageData(1, top + 1, 1, 1).data[3], context.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[3]];
+    const alpha = (x, y) => context.getImageData(x, y, 1, 1).data[3];
+    return [alpha(1, top + 1), alpha(canvas.width / 2, canvas.height / 2)];
   });
   assert.deepEqual([corner, middle], [0, 255]);
   await page.close();

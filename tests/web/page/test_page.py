@@ -27,6 +27,10 @@ def test_parts(run_node: Node, name: str) -> None:
     run_node(HERE / f"{name}.test.mjs")
 
 
-@pytest.mark.parametrize("name", ["intake", "queue_page", "models", "save", "notices", "offline", "axe"])
+@pytest.mark.parametrize("name", ["intake", "queue_page", "models", "save", "workspace", "notices", "axe"])
 def test_visitor(run_node: Node, small_photo: Path, tmp_path: Path, name: str) -> None:
     run_node(HERE / f"{name}.test.mjs", NSS_SMALL_PHOTO=small_photo, NSS_FOLDER=tmp_path)
+
+
+def test_without_network(run_node: Node, site: Path, small_photo: Path, tmp_path: Path) -> None:
+    run_node(HERE / "offline.test.mjs", NSS_SITE=site, NSS_SMALL_PHOTO=small_photo, NSS_FOLDER=tmp_path)

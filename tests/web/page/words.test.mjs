@@ -18,5 +18,6 @@ test('an error becomes a sentence, and a file keeps its name', () => {
 });
 
 test('one photo, two photos', () => {
-  assert.deepEqual([count(1, 'photo'), count(0, 'photo'), count(2, 'entry', 'entries')], ['1 photo', '0 photos', '2 entries']);
+  assert.deepEqual([count(1, 'photo'), count(0, 'photo')], ['1 photo', '0 photos']);
+  assert.equal(count(2, 'entry', 'entries'), '2 entries');
 });

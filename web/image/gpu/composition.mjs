@@ -31,11 +31,11 @@ export function opacityOf({ background = null, decontaminate = 0, hidden = 'keep
 
 /**
  * @param {import('./kernels.mjs').Kernels} kernels
- * @param {{ width: number, height: number }} photo in pixels
+ * @param {{ width: number, height: number, opaque: boolean }} photo in pixels
  * @param {import('./steps.mjs').Operand} mask the plane at that size
  * @param {Composition} composition which `opacityOf` takes
  */
-export function composeStep(kernels, { width, height }, mask, composition) {
+export function composeStep(kernels, { width, height, opaque }, mask, composition) {
   const opacity = opacityOf(composition);
   const { background, invert = false, hidden } = composition;
   const colour = background && 'colour' in background ? background.colour : [0, 0, 0];
@@ -43,6 +43,7 @@ export function composeStep(kernels, { width, height }, mask, composition) {
     operands: { mask, y: { scratch: 'pixels', bytes: 4 * width * height } },
     uniforms: {
       width,
+      opaque: Number(opaque),
       invert: Number(invert),
       zero: Number(hidden === 'zero'),
       red: bits(colour[0]),

@@ -42,7 +42,7 @@ export class PhotoPlan {
     }
     this.kernels = kernels;
     this.name = photo.name;
-    this.size = { width: photo.width, height: photo.height };
+    this.size = { width: photo.width, height: photo.height, opaque: photo.opaque };
     this.face = face;
     this.output = output;
     this.form = formOf(output.shape, output.dtype, face);

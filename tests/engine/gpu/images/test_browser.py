@@ -127,6 +127,7 @@ def test_a_cut_out_has_the_bytes_of_nss(size: tuple[int, int], invert: bool, hid
         {"mask": plane, "y": words(rgba)},
         *size,
         width=size[1],
+        opaque=0,
         invert=int(invert),
         zero=int(hidden == "zero"),
     )
@@ -148,7 +149,13 @@ def test_a_background_has_the_bytes_of_nss(colour: tuple[int, int, int, float], 
     *levels, opacity = (int(np.float32(value).view(np.int32)) for value in colour)
     told = dict(zip(("red", "green", "blue", "opacity"), (*levels, opacity), strict=True))
     found = run(
-        kernel("compose", background=True), {"mask": plane, "y": words(rgba)}, *size, width=size[1], invert=0, **told
+        kernel("compose", background=True),
+        {"mask": plane, "y": words(rgba)},
+        *size,
+        width=size[1],
+        opaque=0,
+        invert=0,
+        **told,
     )
     difference = np.abs(found.view(np.uint8).reshape(*size, 4)[..., : expected.shape[2]].astype(int) - expected)
     assert difference.max() <= 1
