@@ -4,7 +4,8 @@
 export function watch() {
   const { createBuffer, pushErrorScope, popErrorScope } = GPUDevice.prototype;
   const { submit } = GPUQueue.prototype, { requestDevice } = GPUAdapter.prototype;
-  /** `bytes`: what one buffer may have, as if there were no more memory; `losses`: how often a submission loses its device. */
+  // `bytes`: what one buffer may have, as if there were no more memory; `losses`: how many submissions lose their
+  // device; `opened` and `refused`: devices and buffers so far.
   const gpu = { bytes: Infinity, losses: 0, opened: 0, refused: 0 };
   globalThis.gpuOfTest = gpu;
   /** @type {WeakMap<GPUDevice, {filter: string, failed: boolean}[]>} */

@@ -1,5 +1,5 @@
 // Photos are dropped on the page, and their files are saved, with the settings of NSS_VISITS: a list of
-// {photo, runs: [{name, settings, formats}]}. What is saved goes to NSS_FOLDER as <run>.<format>, for Python to look at.
+// {photo, runs: [{name, settings, formats}]}. What is saved goes to NSS_FOLDER as <run>.<format>, which Python looks at.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';

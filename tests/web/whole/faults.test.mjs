@@ -28,7 +28,9 @@ function answer(request, response) {
   return true;
 }
 
-before(async () => { visitor = await Visitor.arrive({ site: SITE, downloads: path.join(FOLDER, 'downloads'), answer }); });
+before(async () => {
+  visitor = await Visitor.arrive({ site: SITE, downloads: path.join(FOLDER, 'downloads'), answer });
+});
 after(() => visitor?.leave());
 beforeEach(async () => {
   wrong = {};
@@ -72,7 +74,7 @@ async function fifty(state) {
 }
 
 /** A function run in the page's worker. */
-const inWorker = (work, ...values) => visitor.page.workers().find(each => each.url().endsWith('page/worker.mjs')).evaluate(work, ...values);
+const inWorker = work => visitor.worker().evaluate(work);
 
 test('files of the model that are not what they should be', async () => {
   wrong = { 'model.json': bytes => {
@@ -80,7 +82,9 @@ test('files of the model that are not what they should be', async () => {
     const rest = Buffer.from(bytes.toString('utf8', FIRST_LINE).replace('"format":2', '"format":3'));
     return Buffer.concat([Buffer.from(`{"sha256":"${crypto.hash('sha256', rest, 'hex')}",`), rest]);
   } };
-  await says(photo('good.png'), /^The model has version 3 of the format, and this page reads version 2: export it again\.$/);
+  await says(
+    photo('good.png'),
+    /^The model has version 3 of the format, and this page reads version 2: export it again\.$/);
   wrong = { 'model.json': bytes => bytes.subarray(0, bytes.length >> 1) };
   await says(photo('good.png'), /model\.json cannot be used: it is damaged/);
   wrong = { 'model.json': () => Buffer.from('<title>Not found</title>') };
@@ -175,7 +179,7 @@ test('the worker stops: what it held is added again, and the next photo has anot
   await visitor.drop(photo('good.png'));
   await visitor.last();
   await visitor.show('good.png');
-  const [stopped] = visitor.page.workers().filter(each => each.url().endsWith('page/worker.mjs'));
+  const stopped = visitor.worker();
   const gone = new Promise(done => visitor.page.on('workerdestroyed', worker => { if (worker === stopped) done(); }));
   await stopped.evaluate(() => { setTimeout(() => { throw new Error('a test'); }); });
   await gone;

@@ -10,13 +10,13 @@ const TYPES = { '.jpg': 'image/jpeg', '.png': 'image/png', '.webp': 'image/webp'
 export class Visitor {
   /**
    * Open the page, past what it says of a machine without a graphics card.
-   * @param {{site: string, downloads: string, answer?: (request: any, response: any) => boolean, flags?: string[]}} options
+   * @param {{site: string, downloads: string, answer?: (request: any, response: any) => boolean}} options
    *   `downloads`: the folder for what is saved; `answer` as in `serve`
    */
-  static async arrive({ site, downloads, answer, flags }) {
+  static async arrive({ site, downloads, answer }) {
     const visitor = new Visitor();
     visitor.downloads = downloads;
-    [visitor.server, visitor.browser] = await Promise.all([serve({ '/': site }, { answer }), launch({ flags })]);
+    [visitor.server, visitor.browser] = await Promise.all([serve({ '/': site }, { answer }), launch()]);
     const session = await visitor.browser.target().createCDPSession();
     await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
     const page = visitor.page = await visitor.browser.newPage();
@@ -52,7 +52,9 @@ export class Visitor {
       }
       document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
     }, files.map(file => {
-      const { name, bytes } = typeof file === 'string' ? { name: path.basename(file), bytes: fs.readFileSync(file) } : file;
+      const { name, bytes } = typeof file !== 'string' ? file : {
+        name: path.basename(file), bytes: fs.readFileSync(file),
+      };
       return { name, type: TYPES[path.extname(name)] ?? '', base64: Buffer.from(bytes).toString('base64') };
     }));
   }
@@ -81,14 +83,20 @@ export class Visitor {
 
   /** Show a photo of the list by its name, and wait until it is shown. */
   async show(name) {
-    const row = await this.page.waitForSelector(`::-p-xpath(//ol[@class="queue"]/li//button[.//span[@title="${name}"]])`);
+    const row = await this.page.waitForSelector(`::-p-xpath(//ol[@class="queue"]//button[.//span[@title="${name}"]])`);
     await row.click();
-    await this.page.waitForFunction(start => document.querySelector('#save .about').textContent.startsWith(start), {}, `${name}, `);
+    await this.page.waitForFunction(
+      start => document.querySelector('#save .about').textContent.startsWith(start), {}, `${name}, `);
   }
 
   /** Remove all photos. */
   async clear() {
     for (let button; (button = await this.page.$('.queue button[aria-label^="Remove "]'));) await button.click();
+  }
+
+  /** The page's worker, once it was started. */
+  worker() {
+    return this.page.workers().find(each => each.url().endsWith('page/worker.mjs'));
   }
 
   /** The notice on top of the page: its code, and its text; null where there is none. */
@@ -118,15 +126,15 @@ export class Visitor {
 
   /**
    * Use the controls of the settings, as they are labelled.
-   * @param {Record<string, number | string | boolean>} settings a number is typed, a choice is made by its value, a box is
-   *   ticked; 'Background' takes a colour or 'blur'
+   * @param {Record<string, number | string | true>} settings a number is typed, a choice is made by its value, a box
+   *   is ticked; 'Background' takes a colour or 'blur'
    */
   async set(settings) {
     const { page } = this;
     await page.$eval('.settings details', details => { details.open = true; });
     for (const [label, value] of Object.entries(settings)) {
       const labelled = `label[starts-with(normalize-space(.), "${label}")]`;
-      const find = (/** @type {string} */ xpath) => page.waitForSelector(`::-p-xpath(//form[@class="settings"]//${xpath})`);
+      const find = xpath => page.waitForSelector(`::-p-xpath(//form[@class="settings"]//${xpath})`);
       if (label === 'Background') {
         await page.click(`.background-field input[value=${value === 'blur' ? 'blur' : 'colour'}]`);
         if (value === 'blur') continue;
