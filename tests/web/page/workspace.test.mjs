@@ -82,3 +82,17 @@ test('of many photos only the one that is shown is held for the screen', async (
   assert.equal(await page.evaluate(() => globalThis.open), 1);
   await page.close();
 });
+
+test('on the narrowest phone nothing leaves its frame, and nothing the page', async () => {
+  const page = await here.open('', { width: 320, height: 640 });
+  await choose(page, photo(FOLDER, 'one.png'));
+  await states(page, 'done');
+  await page.waitForSelector('#result:not([hidden])');
+  const outside = await page.evaluate(() => [...document.querySelectorAll('.segments label, main button, main select')].filter(each => {
+    const { left, right, width } = each.getBoundingClientRect();
+    const frame = (each.closest('.segments') ?? document.documentElement).getBoundingClientRect();
+    return width && (left < frame.left - 1 || right > frame.right + 1);
+  }).map(each => each.textContent));
+  assert.deepEqual(outside, []);
+  await page.close();
+});
