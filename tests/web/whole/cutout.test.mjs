@@ -31,4 +31,17 @@ for (const { photo, runs } of VISITS) {
   });
 }
 
-test('nothing was logged', () => { assert.deepEqual(visitor.problems, []); });
+test('nothing was logged, and no other host was asked for anything', () => {
+  assert.deepEqual([visitor.problems, visitor.elsewhere], [[], []]);
+});
+
+test('a photo cannot be sent elsewhere, neither by the page nor by its worker', async () => {
+  const send = () => fetch('https://example.com/', { method: 'POST', body: 'photo', mode: 'no-cors' })
+    .then(() => 'sent', () => 'refused');
+  const blocked = visitor.page.evaluate(() => new Promise(done => {
+    document.addEventListener('securitypolicyviolation', event => done(event.blockedURI), { once: true });
+  }));
+  assert.equal(await visitor.page.evaluate(send), 'refused');
+  assert.equal(await blocked, 'https://example.com/');
+  assert.equal(await visitor.worker().evaluate(send), 'refused');
+});

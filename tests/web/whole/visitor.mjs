@@ -21,7 +21,14 @@ export class Visitor {
     await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
     const page = visitor.page = await visitor.browser.newPage();
     page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 240_000));
+    /** What the page threw, or logged as an error. @type {string[]} */
     visitor.problems = [];
+    /** Requests that went to another host than the site's. @type {string[]} */
+    visitor.elsewhere = [];
+    page.on('request', request => {
+      const url = request.url();
+      if (!url.startsWith(visitor.server.url) && !/^(blob|data):/.test(url)) visitor.elsewhere.push(url);
+    });
     page.on('pageerror', error => visitor.problems.push(`pageerror: ${error}`));
     page.on('console', message => {
       if (process.env.NSS_WEB_VERBOSE) console.error(message.text());
