@@ -31,6 +31,25 @@ for (const { photo, runs } of VISITS) {
   });
 }
 
+test('what the brush takes away in the middle is transparent in the file, until it is undone', async () => {
+  const { page } = visitor;
+  await visitor.reset();
+  await page.click('.editor .bar input[value=erase]');
+  const view = await page.$('.window');
+  await view.scrollIntoView();
+  const { x, y, width, height } = await view.boundingBox();
+  await page.mouse.move(x + width / 2 - 15, y + height / 2);
+  await page.mouse.down();
+  await page.mouse.move(x + width / 2 + 15, y + height / 2, { steps: 4 });
+  await page.mouse.up();
+  fs.renameSync(await visitor.save('png'), path.join(FOLDER, 'erased.png'));
+  await view.focus();
+  await page.keyboard.down('Control');
+  await page.keyboard.press('z');
+  await page.keyboard.up('Control');
+  fs.renameSync(await visitor.save('png'), path.join(FOLDER, 'undone.png'));
+});
+
 test('nothing was logged, and no other host was asked for anything', () => {
   assert.deepEqual([visitor.problems, visitor.elsewhere], [[], []]);
 });

@@ -147,6 +147,13 @@ def test_a_photo_becomes_what_the_command_makes_of_it(
     # made by the processor, where the PNG's alpha is the GPU's
     assert np.abs(np.asarray(mask, np.int16) - np.asarray(expected)[..., 3]).max() <= 2
 
+    erased, undone = (np.asarray(Image.open(tmp_path / f"{name}.png"), np.int16) for name in ("erased", "undone"))
+    assert np.array_equal(undone, np.asarray(plain))
+    assert np.array_equal(erased[..., :3], undone[..., :3])
+    assert erased[150, 215:236, 3].max() == 0
+    assert undone[150, 215:236, 3].min() > 0
+    assert np.abs(erased[:50, :, 3] - undone[:50, :, 3]).max() <= 1  # away from the stroke
+
     assert_same_shown(Image.open(tmp_path / "edges.png.png"), remove(command, photo, model, "edges"))
     # a share of the background in each colour, by an alpha that is within two
     assert_same(Image.open(tmp_path / "colour.png.png"), remove(command, photo, model, "colour"), colours=2)
