@@ -15,7 +15,11 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, name), default)
 
-WHOLE_FILES = ("tests/test_models.py", "tests/engine/gpu/test_birefnet_plan.py")
+WHOLE_FILES = (
+    "tests/test_models.py",
+    "tests/engine/gpu/test_birefnet_plan.py",
+    "tests/nss/compat/test_rembg.py",  # which compiles what rembg imports
+)
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
 
 

@@ -52,10 +52,19 @@ def _case(network: Network, backend: str) -> Case:
     return Case(network, masks, expected, traced_bytes)
 
 
+def _marks(name: str, network: Network) -> list[pytest.MarkDecorator]:
+    marks = [] if network.shipped else [pytest.mark.models]
+    if name == "isnet_f16":
+        marks.append(
+            pytest.mark.long(reason="IS-Net is run in float32 and int8 in any case, and small networks in float16")
+        )
+    return marks
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((name, backend), marks=[] if network.shipped else [pytest.mark.models], id=f"{name}-{backend}")
+        pytest.param((name, backend), marks=_marks(name, network), id=f"{name}-{backend}")
         for name, network in NETWORKS.items()
         for backend in (("numpy", "reference") if network.shipped else ("numpy",))
     ],

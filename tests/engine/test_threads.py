@@ -49,7 +49,7 @@ def test_the_processor(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "runs", [2, pytest.param(RUNS, marks=pytest.mark.long(reason="160 runs of U²-Netp; 16 are run in any case"))]
+    "runs", [1, pytest.param(RUNS, marks=pytest.mark.long(reason="160 runs of U²-Netp; 8 are run in any case"))]
 )
 def test_u2netp_on_numpy(runs: int) -> None:
     with Session(U2NETP, backend="numpy") as session:

@@ -262,7 +262,7 @@ def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_no_browser_need_hold_names_the_limit(tmp_path: Path) -> None:
-    side = 9000
+    side = 4800
     nodes = [node("ReduceMean", "x", "m", axes=[1]), node("Sigmoid", "m", "y")]
     file = onnx_file(tmp_path / "large.onnx", nodes, [1, 3, side, side])
     with pytest.raises(ModelUnavailableError) as failure:
