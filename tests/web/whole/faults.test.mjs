@@ -154,7 +154,7 @@ test('photos that are none', async () => {
   await goesOn();
 });
 
-test('a photo of one pixel, and one of 24 megapixels or more', async () => {
+test('a photo of one pixel, and one of 6 megapixels or more', async () => {
   await visitor.drop(photo('pixel.png'));
   assert.deepEqual(await visitor.last(), { name: 'pixel.png', state: 'done', message: '' });
   await visitor.show('pixel.png');

@@ -91,7 +91,7 @@ def run_faults(run_node: Node, site: Path, folder: Path, large: tuple[int, int])
 
 
 def test_faults(run_node: Node, red_site: Path, tmp_path: Path) -> None:
-    run_faults(run_node, red_site, tmp_path, (6000, 4000))
+    run_faults(run_node, red_site, tmp_path, (3000, 2000))
 
 
 @pytest.mark.long(reason="takes half a minute and 2 GB")
