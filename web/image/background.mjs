@@ -3,7 +3,8 @@
 import { bleed } from './bleed.mjs';
 import { toProfile } from './colour.mjs';
 import { blur, reach } from './gaussian.mjs';
-import { ImageError, rint } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
+import { rint } from './photo.mjs';
 import { arrayRows, resampledRows } from './resample.mjs';
 
 /** @typedef {import('./photo.mjs').Photo} Photo */

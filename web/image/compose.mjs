@@ -3,7 +3,8 @@ import { alphaRows, maskLevels, subject } from './alpha.mjs';
 import { behind, isNone } from './background.mjs';
 import { bleed } from './bleed.mjs';
 import { decontaminate } from './foreground.mjs';
-import { ImageError, viewOf } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
+import { viewOf } from './photo.mjs';
 
 export { maskLevels };
 

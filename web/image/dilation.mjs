@@ -32,7 +32,7 @@ export function dilate(data, width, height, radius) {
   const window = { data, width, height };
   const out = { data: data.slice(), width, height };
   if (radius <= 0) return out.data;
-  const disc = radius - BULGE * Math.min(1, radius);
+  const disc = discRadius(radius);
   raiseToPixels(out, window, disc);
   const points = [[0, radius], ...rim(disc)];
   raiseToRim(out, window, points);
@@ -65,11 +65,19 @@ function raiseToPixels(out, window, radius) {
 }
 
 /**
+ * The radius of the disc off the axes.
+ * @param {number} radius of the dilation, in pixels
+ */
+export function discRadius(radius) {
+  return radius - BULGE * Math.min(1, radius);
+}
+
+/**
  * (rows, columns) from the centre to points of the rim in one octant; the others are their mirror images.
  * @param {number} radius
  * @returns {number[][]}
  */
-function rim(radius) {
+export function rim(radius) {
   const octant = radius / Math.sqrt(2);
   const pieces = Math.max(1, Math.ceil(Math.sqrt(radius / (8 * SAGITTA))));
   // whole rows where they are dense enough: there the surface is interpolated along one axis only

@@ -1,4 +1,5 @@
-// float16, which typed arrays do not have everywhere, as 16 bits of a Uint16Array.
+// float16, which typed arrays do not have everywhere, as 16 bits of a Uint16Array. The runner has its own conversion
+// (tensors.mjs): it is a library by itself, and image/ works without it.
 import { rint } from './photo.mjs';
 
 const word = new Float32Array(1);

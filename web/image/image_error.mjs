@@ -1,4 +1,7 @@
-/** What is wrong with a photo, or with what is to be written of it, in one sentence that begins with its name. */
+/**
+ * A photo, a model or a setting with which nothing can be made. The message is one sentence, and begins with the photo's
+ * name where it is about one.
+ */
 export class ImageError extends Error {
   /** @param {string} message @param {{ cause?: unknown }} [options] */
   constructor(message, options) {

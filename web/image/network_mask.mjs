@@ -4,7 +4,7 @@
 // axis is the first or the last of three: where the shape does not settle that, the model's layout does. An integer map
 // without channels holds a mask, or the index of each pixel's class: the latter where `range` is 1, there is no
 // activation, and `channel` is 1 or more, and then the mask is 1 where that class is.
-import { ImageError } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
 import { arrayRows, resampledRows } from './resample.mjs';
 
 /** @typedef {import('./photo.mjs').Mask} Mask */

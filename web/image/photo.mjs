@@ -1,4 +1,4 @@
-// What photos and masks are everywhere in this folder, and the error that is said of one.
+// What photos and masks are everywhere in this folder.
 
 /**
  * A photo, upright: its pixels as they are in the file, with straight alpha.
@@ -37,15 +37,6 @@
  * @property {number} left
  * @property {number} right behind the last column
  */
-
-/** A photo, a model or a setting with which nothing can be made; the message is one sentence. */
-export class ImageError extends Error {
-  /** @param {string} message */
-  constructor(message) {
-    super(message);
-    this.name = 'ImageError';
-  }
-}
 
 /**
  * An area of a photo, without a copy.

@@ -1,6 +1,7 @@
 // From a photo to what a network takes, in float32.
 import { halfTable, toHalf } from './half.mjs';
-import { ImageError, rint } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
+import { rint } from './photo.mjs';
 import { resampledRows, widens } from './resample.mjs';
 import { visibleRows } from './visible.mjs';
 

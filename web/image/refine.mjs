@@ -5,7 +5,8 @@ import * as dilation from './dilation.mjs';
 import { enlarge } from './enlarge.mjs';
 import * as gaussian from './gaussian.mjs';
 import { guided } from './guided.mjs';
-import { ImageError, viewOf } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
+import { viewOf } from './photo.mjs';
 import { mapTiles, TILE } from './tiles.mjs';
 
 export { enlarge };
@@ -37,7 +38,7 @@ export const FARTHEST = 200;
 const LARGEST_TILE = 2048;
 
 /** Standard deviation of a ramp one pixel wide: an edge that is sharper shows steps. */
-const SHARPEST = 0.29;
+export const SHARPEST = 0.29;
 
 /** What changes nothing. @type {Readonly<Required<Refinement>>} */
 export const DEFAULTS = {

@@ -1,7 +1,7 @@
 // Resampling: separable, with half-pixel centres. Rows are made one after the other as they are asked for, each row of
 // the input is read once, and no more of them are held than one row of the output needs.
 import { KERNELS } from './filters.mjs';
-import { ImageError } from './photo.mjs';
+import { ImageError } from './image_error.mjs';
 
 /** @typedef {import('./filters.mjs').Filter} Filter */
 /** @typedef {Uint8Array | Uint8ClampedArray | Float32Array} Pixels */

@@ -1,5 +1,6 @@
 /** What the cut-out is put on: nothing, a colour with its opacity, an image, or the photo out of focus. */
-import { element, segments, uniqueId } from './elements.mjs';
+import { element } from './dom.mjs';
+import { segments, uniqueId } from './elements.mjs';
 import { FIELDS } from './fields.mjs';
 import { NumberField } from './number_field.mjs';
 

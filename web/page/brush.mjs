@@ -2,7 +2,7 @@
  * The brush: what it paints, its ring on the picture, and the stroke in the making. Sizes are in photo pixels, so that
  * a stroke is the same on the page and in the file.
  */
-import { element } from './elements.mjs';
+import { element } from './dom.mjs';
 
 /**
  * @typedef {import('../image/strokes.mjs').Stroke} Stroke

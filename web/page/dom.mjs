@@ -1,4 +1,4 @@
-// Elements made from code, without markup in strings.
+// Elements made from code. HTML as text, style attributes and inline handlers are what the page's policy forbids.
 
 /**
  * An element with attributes, properties and children.

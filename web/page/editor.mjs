@@ -4,7 +4,7 @@
  * most 4096 pixels a side, and again on the photo when the file is made.
  */
 import { Brush } from './brush.mjs';
-import { element } from './elements.mjs';
+import { element } from './dom.mjs';
 import { listen } from './gestures.mjs';
 import { onKey } from './keys.mjs';
 import { Layers } from './layers.mjs';

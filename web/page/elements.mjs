@@ -1,7 +1,7 @@
 /**
- * The elements that the editor and the settings are made of. Nothing here writes HTML as text, a style attribute or an
- * inline handler: the page's policy forbids them.
+ * The icons and controls that the editor and the settings are made of.
  */
+import { element } from './dom.mjs';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -19,26 +19,6 @@ const ICONS = {
 };
 
 /** @typedef {keyof typeof ICONS} IconName */
-
-/**
- * An element with attributes, listeners and children.
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag
- * @param {Record<string, unknown>} [attributes] a function listens for the event of that name; `true` sets an empty
- *   attribute, `false`, null and undefined set none
- * @param {...(Node | string | null | undefined | false)} children
- * @returns {HTMLElementTagNameMap[K]}
- */
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === 'function') made.addEventListener(name, /** @type {EventListener} */ (value));
-    else if (value === true) made.setAttribute(name, '');
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, String(value));
-  }
-  made.append(...children.filter(child => child !== null && child !== undefined && child !== false));
-  return made;
-}
 
 /**
  * An icon in the colour of the text around it, which a screen reader passes over.

@@ -3,7 +3,7 @@
  * cut-out, and the untouched photo left of the slider's line. The browser composes them; only the cut-out is redrawn,
  * and of it only what changed.
  */
-import { element } from './elements.mjs';
+import { element } from './dom.mjs';
 import { paintBlur } from './out_of_focus.mjs';
 
 /**

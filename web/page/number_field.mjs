@@ -1,5 +1,6 @@
 /** A number by slider and by keyboard, with its unit, what it does, and the way back to where it was. */
-import { element, icon, uniqueId } from './elements.mjs';
+import { element } from './dom.mjs';
+import { icon, uniqueId } from './elements.mjs';
 
 export class NumberField {
   #field;

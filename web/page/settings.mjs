@@ -3,7 +3,8 @@
  * command; 'change' follows a change by the visitor, when it has come to rest.
  */
 import { BackgroundField } from './background_field.mjs';
-import { element, uniqueId } from './elements.mjs';
+import { element } from './dom.mjs';
+import { uniqueId } from './elements.mjs';
 import { FIELDS, HIDDEN, defaults } from './fields.mjs';
 import { NumberField } from './number_field.mjs';
 

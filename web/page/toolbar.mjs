@@ -2,7 +2,8 @@
  * The controls around the editor's picture: which tool, the brush, undo, before and after, zoom. They know nothing of
  * pictures; what they are set to is told to `actions`, and `update` shows how things are.
  */
-import { element, icon, segments, uniqueId } from './elements.mjs';
+import { element } from './dom.mjs';
+import { icon, segments, uniqueId } from './elements.mjs';
 
 /**
  * @typedef {'view' | 'erase' | 'restore'} Tool

@@ -1,5 +1,5 @@
 // What a model takes beside the photo.
-import { ImageError } from '../photo.mjs';
+import { ImageError } from '../image_error.mjs';
 
 /** The arrays by which the runner takes each type. */
 const ARRAYS = {

@@ -1,10 +1,5 @@
 // The points at which a dilation looks: nss.arrays.dilation.points.
-
-/** How far the chord between two neighbouring points of the rim may lie inside it, in pixels. */
-const SAGITTA = 0.03;
-
-/** How much smaller the disc is off the axes, since the surface bulges to either side of a hard, slanted edge. */
-const BULGE = 0.04;
+import { discRadius, rim } from '../dilation.mjs';
 
 /**
  * Rows and columns from a pixel to where the surface around it is looked at: its own first, each point once.
@@ -13,7 +8,7 @@ const BULGE = 0.04;
  */
 export function points(radius) {
   if (radius <= 0) return [[0, 0]];
-  const disc = radius - BULGE * Math.min(1, radius);
+  const disc = discRadius(radius);
   const whole = Math.floor(disc);
   /** @type {Map<string, [number, number]>} */
   const found = new Map();
@@ -36,19 +31,4 @@ export function points(radius) {
     }
   }
   return [...found.values()];
-}
-
-/**
- * (rows, columns) from the centre to points of the rim in one octant; the others are their mirror images.
- * @param {number} radius
- */
-function rim(radius) {
-  const octant = radius / Math.sqrt(2);
-  const pieces = Math.max(1, Math.ceil(Math.sqrt(radius / (8 * SAGITTA))));
-  // whole rows where they are dense enough: there the surface is interpolated along one axis only
-  const step = Math.floor(Math.sqrt(4 * SAGITTA * radius)) || octant / pieces;
-  return Array.from({ length: Math.ceil(octant / step - 1e-6) + 1 }, (_, index) => {
-    const row = Math.min(step * index, radius);
-    return [row, Math.sqrt(radius * radius - row * row)];
-  });
 }

@@ -1,7 +1,7 @@
 // A photo → its cut-out on the GPU that the network runs on, in one submission: pixels go up, are resampled and
 // normalised into the network's input, and come back composed with its mask. What the GPU does not do, the modules
 // beside this folder do.
-import { ImageError } from '../photo.mjs';
+import { ImageError } from '../image_error.mjs';
 import { constantInputs } from './constant_inputs.mjs';
 import { DeviceStages } from './device_stages.mjs';
 import { Kernels } from './kernels.mjs';

@@ -1,5 +1,6 @@
 // The network's output → its mask at the photo's size, refined: planes of float32, a dispatch for each step.
 import { halfKernel, reach } from '../gaussian.mjs';
+import { SHARPEST } from '../refine.mjs';
 import { lineWeights } from '../resample.mjs';
 import { points } from './disc.mjs';
 import { NotOnGpu } from './not_on_gpu.mjs';
@@ -30,9 +31,6 @@ const LEAST_SPAN = 1 / 64;
 
 /** Pixels that contours are moved by at the most: beyond, a disc has more points than pay. */
 const FARTHEST = 16;
-
-/** Standard deviation of a ramp one pixel wide: an edge that is sharper shows steps. */
-const SHARPEST = 0.29;
 
 /** Pixels that a blur looks to each side at the most. */
 const WIDEST = 4000;

@@ -1,6 +1,6 @@
 // What is to be done for one photo: the steps before and behind the network, and keys under which they are kept.
 import { formOf } from '../network_mask.mjs';
-import { ImageError } from '../photo.mjs';
+import { ImageError } from '../image_error.mjs';
 import { composeStep, opacityOf } from './composition.mjs';
 import { backdropOf, inputStep } from './input_step.mjs';
 import { checkRefinement, maskSteps } from './mask_steps.mjs';
