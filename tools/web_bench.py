@@ -17,8 +17,9 @@ browser of its own, whose page posts its figures here: no driver of browsers is 
 "onnxruntime-web": the ONNX file by ``--peer FOLDER``, the folder dist of that npm package, with WebGPU: ``open``, the
 ``first`` run and ``run``, with the input's upload and the readback of its first output.
 
-"native": the same compiled model by the engine (``--native`` names the adapter): ``run``, and ``gpu`` by the GPU's
-clock. So ``photo.gpu.network`` over ``gpu``, and ``network.run`` over ``run``, say what the browser costs.
+"native": the same compiled model by the engine (``--native`` names the adapter): ``run``, ``gpu`` by the GPU's clock,
+and in ``differences`` how far the first output of each of the others is from its own, for the same input. So
+``photo.gpu.network`` over ``gpu``, and ``network.run`` over ``run``, say what the browser costs.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Page(BaseHTTPRequestHandler):
     folders: Mapping[str, Path]
     kernels: bytes
     results: queue.Queue[dict[str, Any]]
+    outputs: list[np.ndarray]
 
     def do_GET(self) -> None:
         """A file, by its path."""
@@ -85,8 +87,12 @@ class Page(BaseHTTPRequestHandler):
         return self.answer(404, "text/plain", b"")
 
     def do_POST(self) -> None:
-        """The figures."""
-        self.results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        """The figures, or an output of the network."""
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/output":
+            self.outputs.append(np.frombuffer(content, np.float32))
+        else:
+            self.results.put(json.loads(content))
         self.answer(204, "text/plain", b"")
 
     def answer(self, status: int, kind: str, content: bytes) -> None:
@@ -110,10 +116,12 @@ class Server:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         """``folders``: where files are, by the path that they begin with, beside web/."""
         self.results: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.outputs: list[np.ndarray] = []
         members = {
             "folders": {**folders, "/web/": ROOT / "web"},
             "kernels": json.dumps(engine.image_kernels()).encode(),
             "results": self.results,
+            "outputs": self.outputs,
         }
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("ModelPage", (Page,), members))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -162,13 +170,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def reports(model: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """The figures of a model that is compiled in that folder, and where they were taken."""
-    if not options.no_browser:
-        yield "chromium", in_browser({"/models/": folder}, "model=/models/", options)
-    if options.peer is not None and model.is_file():
-        folders = {"/peer/": options.peer, "/onnx/": model.parent}
-        yield "onnxruntime-web", in_browser(folders, f"peer=/onnx/{quote(model.name)}", options)
-    if options.native is not None:
-        yield "native", native(folder, options.native, options.runs)
+    with tempfile.TemporaryDirectory(prefix="nss-web-bench-") as shared:
+        x = example_input(folder)
+        (Path(shared) / "x.bin").write_bytes(x.tobytes())
+        outputs: dict[str, np.ndarray] = {}
+
+        def measured(place: str, folders: Mapping[str, Path], query: str) -> tuple[str, dict[str, Any]]:
+            report, output = in_browser({"/input/": Path(shared), **folders}, query, options)
+            if output is not None:
+                outputs[place] = output
+            return place, report
+
+        if not options.no_browser:
+            yield measured("chromium", {"/models/": folder}, "model=/models/")
+        if options.peer is not None and model.is_file():
+            folders = {"/peer/": options.peer, "/onnx/": model.parent}
+            yield measured("onnxruntime-web", folders, f"peer=/onnx/{quote(model.name)}")
+        if options.native is not None:
+            yield "native", native(folder, options.native, options.runs, x, outputs)
+
+
+def example_input(folder: Path) -> np.ndarray:
+    """Noise from -1 to 1 for the model's one input, float32."""
+    place, *others = engine.load_compiled(folder).inputs
+    if others or place.dtype != "float32":
+        raise SystemExit(f"{folder.name}: has another input than one of float32, and is not measured")
+    return np.random.default_rng(7).uniform(-1, 1, place.shape).astype(np.float32)
 
 
 @contextmanager
@@ -182,8 +209,10 @@ def compiled_folder(model: Path) -> Iterator[Path]:
         yield Path(folder) / "model"
 
 
-def in_browser(folders: Mapping[str, Path], model: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What the page reports of the model that this part of its query names."""
+def in_browser(
+    folders: Mapping[str, Path], model: str, options: argparse.Namespace
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """What the page reports of the model that this part of its query names, and the first output, where it came."""
     server = Server(folders)
     query = f"?{model}&photo={quote(options.photo)}&runs={options.runs}" + ("&software" * options.software)
     profile = tempfile.mkdtemp(prefix="nss-chromium-")
@@ -211,28 +240,29 @@ def in_browser(folders: Mapping[str, Path], model: str, options: argparse.Namesp
             browser.wait()
         if "error" in report:
             report["browser"] = log.read_text("utf-8", "replace")[-600:]
-        return report
+        return report, server.outputs[0] if server.outputs else None
     finally:
         server.close()
         shutil.rmtree(profile, ignore_errors=True)
 
 
-def native(folder: Path, adapter: str, runs: int) -> dict[str, Any]:
-    """What the engine takes for the model in that folder."""
+def native(folder: Path, adapter: str, runs: int, x: np.ndarray, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the engine takes for the model in that folder and this input, and how far others' outputs are from its."""
     start = time.perf_counter()
     with engine.Session(engine.load_compiled(folder, trust=True), adapter=adapter) as session:
         report: dict[str, Any] = {"adapter": session.info.device, "open": _rounded(time.perf_counter() - start)}
-        rng = np.random.default_rng(7)
-        inputs = {
-            info.name: rng.uniform(-1, 1, [int(extent) for extent in info.shape]).astype(info.dtype)
-            for info in session.inputs
-        }
         seconds = []
         for _ in range(runs + WARM_UP):
             start = time.perf_counter()
-            session.run(inputs)
+            results = session.run({session.inputs[0].name: x})
             seconds.append(time.perf_counter() - start)
         report |= {"first": _rounded(seconds[0]), "run": _figures(seconds[WARM_UP:])}
+        own = results[session.outputs[0].name].reshape(-1)
+        report["largest_value"] = float(np.abs(own).max())
+        report["differences"] = {
+            name: float(np.abs(output - own).max()) if output.shape == own.shape else "another shape"
+            for name, output in outputs.items()
+        }
         try:
             report["gpu"] = _figures(session.gpu_seconds(runs))
         except engine.BackendError as error:
