@@ -143,7 +143,7 @@ export class Cutter {
       signal.throwIfAborted();
       // Strokes are made on what is seen, so the mask is inverted before them, and not again.
       if (format === 'mask') {
-        const { width, height, data } = maskLevels(photo, mask, { bits: 8, invert: false });
+        const { width, height, data } = maskLevels(photo, mask, { bits: 8, invert: false, crop, signal });
         return encode('png', { width, height, channels: 1, data: /** @type {Uint8Array} */ (data), icc: null }, signal);
       }
       const picture = compose(photo, mask, { background, invert: false, decontaminate, hidden, crop }, { signal });

@@ -128,7 +128,9 @@ def test_a_photo_becomes_what_the_command_makes_of_it(
     run_node: Node, site: Path, shared_folder: Path, tmp_path: Path, command: list[str]
 ) -> None:
     photo, model = turned_jpeg(tmp_path / "cat.jpg"), shared_folder / "small.onnx"
-    visit(run_node, site, tmp_path, photo, {"plain": ["png", "webp", "mask"], "edges": ["png"], "colour": ["png"]})
+    visit(
+        run_node, site, tmp_path, photo, {"plain": ["png", "webp", "mask"], "edges": ["png", "mask"], "colour": ["png"]}
+    )
 
     source = Image.open(photo)
     plain, expected = Image.open(tmp_path / "plain.png.png"), remove(command, photo, model, "plain")
@@ -154,7 +156,10 @@ def test_a_photo_becomes_what_the_command_makes_of_it(
     assert undone[150, 215:236, 3].min() > 0
     assert np.abs(erased[:50, :, 3] - undone[:50, :, 3]).max() <= 1  # away from the stroke
 
-    assert_same_shown(Image.open(tmp_path / "edges.png.png"), remove(command, photo, model, "edges"))
+    edges, cropped = Image.open(tmp_path / "edges.png.png"), Image.open(tmp_path / "edges.mask.png")
+    assert_same_shown(edges, remove(command, photo, model, "edges"))
+    assert cropped.size == edges.size != plain.size
+    assert np.abs(np.asarray(cropped, np.int16) - np.asarray(edges)[..., 3]).max() <= 2
     # a share of the background in each colour, by an alpha that is within two
     assert_same(Image.open(tmp_path / "colour.png.png"), remove(command, photo, model, "colour"), colours=2)
 
