@@ -150,7 +150,7 @@ function outOfFocus(photo, alpha, sigma) {
  * @param {View} view
  * @returns {Rows}
  */
-export function viewRows({ rgba, offset, stride, width, height }) {
+function viewRows({ rgba, offset, stride, width, height }) {
   const row = (/** @type {number} */ y) => rgba.subarray(offset + 4 * y * stride, offset + 4 * (y * stride + width));
   return { height, width, channels: 4, row };
 }

@@ -15,7 +15,7 @@ import { decodePixels } from './png_pixels.mjs';
 export { ImageError };
 
 /** How many pixels a photo may have: as many as browsers let a canvas have, 2^28. Its RGBA bytes take 1 GiB. */
-export const MAX_PIXELS = 2 ** 28;
+const MAX_PIXELS = 2 ** 28;
 
 /** Pixels read from a canvas at a time, and the longest side of that canvas. */
 const TILE = 1 << 22, LONGEST_TILE = 1 << 14;

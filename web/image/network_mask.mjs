@@ -15,7 +15,7 @@ import { arrayRows, resampledRows } from './resample.mjs';
 const SHAPE_RATIO = 2;
 
 /** The least maximum of a mask in which something is found. */
-export const THRESHOLD = 0.5;
+const THRESHOLD = 0.5;
 
 /** How the note on a mask begins in which nothing is found. */
 export const NOTHING = 'nothing was found in this photo';

@@ -32,7 +32,7 @@ import { visibleRows } from './visible.mjs';
 export const LONGEST_SIDE = 4096;
 
 /** Pixels of a network's input, at most. */
-export const LARGEST_INPUT = 1 << 24;
+const LARGEST_INPUT = 1 << 24;
 
 const CHANNELS = { RGB: 3, BGR: 3, RGBA: 4, grey: 1 };
 

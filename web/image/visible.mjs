@@ -6,7 +6,7 @@
 /** @typedef {import('./resample.mjs').Rows} Rows */
 
 /** Colours to lay a photo over; of equally good ones the first is taken. @type {readonly (readonly number[])[]} */
-export const BACKDROPS = [[128, 200, 255], [255, 255, 255], [128, 128, 128], [255, 200, 128], [0, 128, 128], [0, 0, 0]];
+const BACKDROPS = [[128, 200, 255], [255, 255, 255], [128, 128, 128], [255, 200, 128], [0, 128, 128], [0, 0, 0]];
 
 /** Levels of the channel that differs most, up to which a colour is taken for like the backdrop. */
 const NEAR = 64;

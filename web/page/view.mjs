@@ -7,7 +7,7 @@
  */
 
 /** What the buttons + and - go through. */
-export const ZOOMS = [1 / 32, 1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 1.5, 2, 3, 4, 6, 8, 12, 16];
+const ZOOMS = [1 / 32, 1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 1.5, 2, 3, 4, 6, 8, 12, 16];
 
 const LARGEST = ZOOMS[ZOOMS.length - 1];
 

@@ -9,7 +9,7 @@ export const STORAGE_BYTES = { f32: 4, f16: 2, i32: 4, u32: 4 };
 export const ALIGNMENT = 256;
 
 /** The limits that every implementation of WebGPU guarantees, by WebGPU's names in kebab case; bytes or counts. */
-export const DEFAULT_LIMITS = new Map(Object.entries({
+const DEFAULT_LIMITS = new Map(Object.entries({
   'max-buffer-size': 256 * 2 ** 20,
   'max-storage-buffer-binding-size': 128 * 2 ** 20,
   'max-storage-buffers-per-shader-stage': 8,

@@ -13,7 +13,7 @@ export const MAX_BYTES = 64 << 20;
 const MAX_AXES = 32;
 
 /** The types that inputs and outputs may have, by NumPy's names. */
-export const DTYPES = /** @type {const} */ ([
+const DTYPES = /** @type {const} */ ([
   'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16', 'float32', 'float64',
 ]);
 
