@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
 from engine.forks import numerics
@@ -20,14 +21,19 @@ def describe(threads: int) -> str:
 
 
 def libraries() -> str:
-    """Each BLAS of this process with its version and kernels; empty where none is known."""
+    """NumPy's BLAS with its version and kernels; empty where none is known."""
     parts = ([info["internal_api"], info.get("version"), info.get("architecture")] for info in _libraries())
     return ", ".join(" ".join(filter(None, part)) for part in parts)
 
 
 def _libraries() -> list[dict[str, Any]]:
+    """NumPy's, where it brings its own: other packages, such as SciPy, bring others into the process. Else all."""
     with numerics.shared():
-        return [info for info in threadpool_info() if info.get("user_api") == "blas"]
+        found = [info for info in threadpool_info() if info.get("user_api") == "blas"]
+    package = Path(np.__file__).parent
+    folders = (package, package.with_name("numpy.libs"))
+    own = [info for info in found if any(Path(info["filepath"]).is_relative_to(folder) for folder in folders)]
+    return own or found
 
 
 def _processor() -> str:
