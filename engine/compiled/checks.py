@@ -25,7 +25,10 @@ STORAGE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "u32": 4}
 COPY_BYTES = 8
 """Inputs and outputs are copied in whole multiples of this."""
 
-_DECLARATION = re.compile(r"@group\(0\)\s*@binding\((\d+)\)\s*var<(uniform|storage,\s*read|storage,\s*read_write)>")
+_DECLARATION = re.compile(
+    r"@group\(0\)[ \t\n\r]*@binding\(([0-9]+)\)[ \t\n\r]*var<(uniform|storage,[ \t\n\r]*read(?:_write)?)>"
+)
+"""Blanks and digits as each reader has them: what ``\\s`` and ``\\d`` are differs between languages."""
 
 
 def check(plan: GpuPlan | NumpyPlan, inputs: tuple[TensorPlace, ...], outputs: tuple[TensorPlace, ...]) -> None:

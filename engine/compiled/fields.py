@@ -12,22 +12,42 @@ LARGEST = 2**53 - 1
 """The largest integer that every reader of JSON has."""
 
 
+_LONGEST = 400
+"""Characters of a message that may quote a file."""
+
+
 class HeaderError(Exception):
-    """What a header says is impossible: where in it, and how."""
+    """What a header says is impossible: where in it, and how.
+
+    One line of printable characters, whatever names and words of a file are in ``what``.
+    """
+
+    def __init__(self, what: str) -> None:
+        line = what if len(what) <= _LONGEST else what[: _LONGEST - 1] + "…"
+        super().__init__(
+            "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+        )
 
 
 def parse(text: bytes) -> Any:
     """The JSON in ``text``, in which no name stands twice, no number is infinite and no surrogate is alone.
 
+    A number without a fraction is an integer however it is written, ``1.0`` and ``1e0`` too: readers in other languages
+    cannot tell.
+
     Raises HeaderError.
     """
     try:
         document = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+            text.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_int=_integer,
+            parse_constant=_finite,
         )
         if re.search(rb"\\u[dD][89a-fA-F]", text):
             json.dumps(document, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8, of an integer with 5,000 digits
+    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8, of these
         raise HeaderError(f"is no JSON: {error}") from error
     return document
 
@@ -42,8 +62,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {text} is not finite")
+        raise ValueError(f"the number {text[:40]} is not finite")
     return number
+
+
+def _integer(text: str) -> int:
+    """The integer, where it is one of those that a float can come near."""
+    if len(text) > 300:
+        _finite(text)
+    return int(text)
 
 
 class Fields:
@@ -137,6 +164,8 @@ class Fields:
 
 def integer(value: object, place: str, least: int = 0, most: int = LARGEST) -> int:
     """``value``, where it is an integer within ``least`` and ``most``. Raises HeaderError, which names ``place``."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
     if type(value) is not int:  # a bool is none
         raise HeaderError(f"{place} is no integer")
     if not least <= value <= most:

@@ -21,7 +21,8 @@ const DEFAULT_LIMITS = new Map(Object.entries({
 }));
 
 const COPY_BYTES = 8;
-const DECLARATION = /@group\(0\)\s*@binding\((\d+)\)\s*var<(uniform|storage,\s*read|storage,\s*read_write)>/g;
+const DECLARATION =
+  /@group\(0\)[ \t\n\r]*@binding\(([0-9]+)\)[ \t\n\r]*var<(uniform|storage,[ \t\n\r]*read(?:_write)?)>/g;
 
 /**
  * @typedef {import('./header.mjs').Plan} Plan
@@ -74,6 +75,7 @@ class RangeProblem extends Error {}
  * @param {Place} place
  */
 export function storedBytes(place) {
+  if (place.shape.includes(0)) return 0; // whatever the others are, whose product may be infinite
   return place.shape.reduce((product, extent) => product * extent, 1) * STORAGE_BYTES[place.storage];
 }
 

@@ -50,7 +50,7 @@ FAR = 2**53 - 1
 
 WRONG: dict[str, tuple[Edit, str]] = {
     "format as text": (at("format", "2"), "format is no integer"),
-    "format as a fraction": (at("format", 2.0), "format is no integer"),
+    "format as a fraction": (at("format", 2.5), "format is no integer"),
     "no format": (lambda header: header.pop("format"), "format is no integer"),
     "no engine": (lambda header: header.pop("engine"), "it has no 'engine'"),
     "an unknown field": (at("comment", ""), "it has an unknown 'comment'"),
@@ -99,7 +99,7 @@ WRONG: dict[str, tuple[Edit, str]] = {
     "an encoding of nobody's": (at("weights.segments.0.0", "q4"), "segments[0] has none of the encodings raw, f16, q8"),
     "an encoding as a list": (at("weights.segments.0.0", ["raw"]), "segments[0] has none of the encodings"),
     "a segment of nothing": (at("weights.segments.0.1", 0), "weights.segments[0] is 0"),
-    "units as a fraction": (at("weights.segments.0.1", 8.0), "weights.segments[0] is no integer"),
+    "units as a fraction": (at("weights.segments.0.1", 8.5), "weights.segments[0] is no integer"),
     "fewer units": (at("weights.segments.0.1", 7), "its segments cover 1,792 bytes, and its buffers have 2,048"),
     "more units": (at("weights.segments.0.1", FAR), "and its buffers have 2,048"),
     "no segments": (at("weights.segments", []), "its segments cover 0 bytes, and its buffers have 2,048"),
@@ -231,6 +231,7 @@ def test_what_is_exactly_at_its_limit_is_let_in(tmp_path: Path) -> None:
         ('"format": 2', f'"format": {"9" * 5000}', "is no JSON"),
         ('"format": 2', f'"format": {"[" * 100_000}', "is no JSON"),
         ('"format": 2', '"format": 2,', "is no JSON"),
+        ('"metadata": {', '"metadata": {"a": ' + "9" * 400 + ", ", "not finite"),
         ('"product"', '"\\ud800"', "is no JSON: .*surrogates"),
         ('"product"', '"\udc80"', "is no JSON: .*utf-8"),
     ],
@@ -244,6 +245,33 @@ def test_json_that_readers_take_differently_is_refused(old: str, new: str, messa
     sign(tmp_path / "a", text.replace(old, new).encode("utf-8", "surrogateescape"))
     with pytest.raises(engine.ModelError, match=message):
         load_compiled(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["2.0", "2e0", "0.2E+1"])
+def test_a_number_without_a_fraction_is_an_integer_as_in_javascript(text: str, tmp_path: Path) -> None:
+    save_compiled(gpu_model(), tmp_path / "a")
+    header = document(tmp_path / "a")
+    del header["sha256"]
+    sign(tmp_path / "a", json.dumps(header).replace('"format": 2', f'"format": {text}').encode())
+    load_compiled(tmp_path / "a")
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\ufeff", "\u0085", "\x1c"])
+def test_declarations_have_no_blanks_that_readers_take_differently(blank: str, tmp_path: Path) -> None:
+    save_compiled(gpu_model(), tmp_path / "a")
+    rewrite(tmp_path / "a", wgsl("@group(0) @binding(1)", f"@group(0){blank}@binding(1)"))
+    with pytest.raises(engine.ModelError, match="not declared in order"):
+        load_compiled(tmp_path / "a")
+
+
+@pytest.mark.parametrize("word", ["a\nb", "\x1b[31m", "\u2028", "a" * 10_000])
+def test_what_a_file_says_makes_no_other_line_of_a_message(word: str, tmp_path: Path) -> None:
+    save_compiled(gpu_model(), tmp_path / "a")
+    rewrite(tmp_path / "a", at(word, 1))
+    with pytest.raises(engine.ModelError, match="it has an unknown") as raised:
+        load_compiled(tmp_path / "a")
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 600 + len(str(tmp_path))
 
 
 def test_a_header_has_a_largest_size_for_reader_and_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,23 @@ test('what is no JSON of this kind', async () => {
   await refused(signed(rest.replace('"metadata":{', '"metadata":{"x":"\\ud800",')), 'damaged', /half a character/);
   await refused(signed(`"format":2,"x":${'['.repeat(100000)}${']'.repeat(100000)}}`), 'damaged', /no 'engine'/);
   await decode(signed(rest.replace('"metadata":{', '"metadata":{"a:\\":":"\\"b\\":",')));
+  await decode(signed(rest.replace('"metadata":{', '"metadata":{"a\\\\"\t\r\n :"\\\\","b":"\\\\\\":",')));
+});
+
+test('a string of any length', async () => {
+  const rest = TEXT.slice(77);
+  for (const long of ['x'.repeat(20 << 20), '\\\\'.repeat(10 << 20), '\\":'.repeat(1 << 20)]) {
+    await decode(signed(rest.replace('"metadata":{', `"metadata":{"long":"${long}",`)));
+  }
+});
+
+test('what a file says makes no other line of a message, nor a long one', async () => {
+  await refused(changed(d => { d.inputs[0].dtype = 'a\n\u2028\u001b[31m'; }), 'damaged', /'a\ufffd\ufffd\ufffd\[31m'/);
+  await refused(changed(d => { d.outputs[0].name = 'a'.repeat(10000); d.outputs[0].offset = 2; }), 'damaged', /^.{400,480}$/);
+});
+
+test('a shape with a 0 has no bytes, whatever its other extents are', async () => {
+  await decode(changed(d => { d.outputs[0].shape = [...Array(31).fill(2 ** 53 - 1), 0]; }));
 });
 
 for (const [name, edit, says] of [
