@@ -7,7 +7,8 @@
 
 const worker = /** @type {any} */ (self); // ServiceWorkerGlobalScope, which TypeScript's DOM library lacks
 const SCOPE = /** @type {string} */ (worker.registration?.scope ?? new URL('./', self.location.href).href);
-const PREFIX = `nss-page-${new URL(SCOPE).pathname}-`; // an origin may hold several sites
+// An origin may hold several sites: no path has a blank, so that none's prefix is the beginning of another's.
+const PREFIX = `nss-page-${new URL(SCOPE).pathname} `;
 const POINTERS = 'nss-page';
 
 // A module worker takes its policy from the answer's headers, not from the page's <meta>.
@@ -50,7 +51,8 @@ worker.addEventListener('fetch', (/** @type {any} */ event) => {
 async function navigate(event) {
   const own = new Set([event.resultingClientId, event.replacesClientId, event.clientId]);
   const open = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true });
-  if (open.every((/** @type {any} */ client) => own.has(client.id))) await adopt();
+  const others = open.filter((/** @type {any} */ { id, url }) => !own.has(id) && url.startsWith(SCOPE));
+  if (!others.length) await adopt();
   return answer(event.request);
 }
 

@@ -107,7 +107,7 @@ export function keepingFetch(model, base, keep) {
       if (!keep || !response.ok) return response;
       const copy = response.clone();
       // What cannot be kept (a full disk, a private window) must not stop what is under way: `isKept` says how it is.
-      writing.push(caches.open(CACHE).then(cache => cache.put(key(address, file.sha256), copy)).catch(() => undefined));
+      writing.push(put(address, file, copy).catch(() => undefined));
       return response;
     },
     settled: () => Promise.all(writing),
@@ -141,6 +141,19 @@ export async function keepAll(model, base, { signal, onProgress = () => {} } = {
     done += file.bytes;
     onProgress(done, total);
   }
+}
+
+/**
+ * Keep what came, if it is the file: a host may have answered with another page, or have a newer file there.
+ * @param {string} url
+ * @param {SiteFile} file
+ * @param {Response} response
+ */
+async function put(url, { sha256 }, response) {
+  const bytes = await response.arrayBuffer();
+  if (await digest(bytes) !== sha256) return;
+  const headers = { 'content-length': String(bytes.byteLength) };
+  await (await caches.open(CACHE)).put(key(url, sha256), new Response(bytes, { headers }));
 }
 
 /** @param {ArrayBuffer} bytes */

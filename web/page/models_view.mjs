@@ -116,7 +116,9 @@ export class ModelsView extends EventTarget {
    */
   option(model) {
     const id = `model-${model.name}`;
-    const warning = COMMERCIAL[model.commercial] ?? '';
+    const warning = model.licence === 'unknown'
+      ? 'Nobody said what its licence is'
+      : COMMERCIAL[model.commercial] ?? '';
     return element('div', { class: 'option' },
       element('input', {
         type: 'radio', name: 'model', id, value: model.name, 'aria-describedby': `${id}-about`,
@@ -208,10 +210,16 @@ export function adapterName({ description, vendor, architecture }) {
   return description || [vendor, architecture].filter(Boolean).join(' ') || 'a graphics card without a name';
 }
 
+/**
+ * What the visitor's agreement is stored under: that of this site, and of no other one of its origin.
+ * @param {Model} model
+ */
+const agreement = model => `keep ${new URL(model.folder, document.baseURI).pathname}`;
+
 /** @param {Model} model */
 function remembered(model) {
   try {
-    return localStorage.getItem(`keep ${model.name}`) === 'yes';
+    return localStorage.getItem(agreement(model)) === 'yes';
   } catch {
     return false; // storage is blocked
   }
@@ -223,8 +231,8 @@ function remembered(model) {
  */
 function remember(model, yes) {
   try {
-    if (yes) localStorage.setItem(`keep ${model.name}`, 'yes');
-    else localStorage.removeItem(`keep ${model.name}`);
+    if (yes) localStorage.setItem(agreement(model), 'yes');
+    else localStorage.removeItem(agreement(model));
   } catch {
     // storage is blocked: the choice holds for this visit
   }

@@ -20,12 +20,13 @@ export async function readFile(fetch, url, { signal, exact, most = exact ?? 0, o
   const name = url.pathname.split('/').pop();
   /** @type {Uint8Array[]} */
   const pieces = [];
-  let bytes = 0;
+  let bytes = 0, page = false;
   try {
     const response = await fetch(url.href, { signal });
     if (!response.ok) {
       throw new RunnerError('network', `the server answers ${response.status} for ${name}: check the model's address`);
     }
+    page = /^text\/html\b/.test(response.headers.get('content-type') ?? '');
     const reader = response.body?.getReader();
     for (;;) {
       const { done, value } = await reader?.read() ?? { done: true, value: undefined };
@@ -50,6 +51,9 @@ export async function readFile(fetch, url, { signal, exact, most = exact ?? 0, o
     );
   }
   if (exact !== undefined && bytes !== exact) {
+    if (page) {
+      throw new RunnerError('network', `the server answers with a page in the place of ${name}: is the file there?`);
+    }
     throw new RunnerError('damaged', `${name} ends after ${size(bytes)} of ${size(exact)}: download the model again`);
   }
   const content = new Uint8Array(bytes);

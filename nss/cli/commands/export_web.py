@@ -136,5 +136,6 @@ def _lines(site: ExportedSite) -> list[str]:
     for model in site.models:
         height, width = model.size
         size = [format_size(model.bytes), model.weights, f"{height}x{width}"]
-        rows.append([escaped(model.name), *size, model.licence, model.commercial, escaped(model.origin)])
+        commercial = "not known" if model.licence == "unknown" else model.commercial
+        rows.append([escaped(model.name), *size, model.licence, commercial, escaped(model.origin)])
     return [*aligned(rows), f"{escaped(site.folder)}: {site.files} files, {format_size(site.bytes)}"]

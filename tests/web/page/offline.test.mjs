@@ -42,16 +42,16 @@ async function begin() {
 }
 
 /** Write another headline into the site, and its hash into site.json, or a wrong one. */
-function publish(headline, { right = true } = {}) {
-  const file = path.join(site, 'index.html');
+function publish(headline, { right = true, folder = site } = {}) {
+  const file = path.join(folder, 'index.html');
   const text = fs.readFileSync(file, 'utf8').replace(/<h1>.*<\/h1>/, `<h1>${headline}</h1>`);
   fs.writeFileSync(file, text);
-  const list = JSON.parse(fs.readFileSync(path.join(site, 'site.json'), 'utf8'));
+  const list = JSON.parse(fs.readFileSync(path.join(folder, 'site.json'), 'utf8'));
   const entry = list.files.find(each => each.path === 'index.html');
   entry.sha256 = right ? createHash('sha256').update(text).digest('hex') : '0'.repeat(64);
   entry.bytes = Buffer.byteLength(text);
   list.version = headline;
-  fs.writeFileSync(path.join(site, 'site.json'), JSON.stringify(list));
+  fs.writeFileSync(path.join(folder, 'site.json'), JSON.stringify(list));
 }
 
 /** Wait until the service worker has what `pointer` says, under a name other than `before`. */
@@ -157,4 +157,36 @@ test('a version with a file that is not what it names is never taken', async () 
   await page.reload();
   assert.equal(await title(), first);
   assert.equal(await pointer('next'), null);
+});
+
+test('two sites of one origin, one in a folder of the other, leave each other alone', async () => {
+  const inner = path.join(site, '-x'), ready = /opens without network/;
+  fs.cpSync(NSS_SITE, inner, { recursive: true });
+  await begin();
+  await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
+  await page.click('#keep');
+  await reads(page, '.keep .hint', 'It is on this device.');
+  const other = await context.newPage();
+  await other.goto(`${server.url}-x/`);
+  await reads(other, '#offline', ready);
+  await other.waitForSelector('#notice[data-code="software"] button');
+  await other.click('#notice button');
+  await other.waitForSelector('#columns:not([hidden])');
+  assert.equal(await other.$eval('#keep', each => each.checked), false, 'what was agreed to on the other site');
+  publish('Inner', { folder: inner });
+  await other.reload();
+  const staged = () => other.evaluate(async () => Boolean(await (await caches.open('nss-page')).match(
+    new URL('next', location.href).href)));
+  while (!await staged()) await new Promise(done => setTimeout(done, 20));
+  await other.reload();
+  assert.equal(await other.$eval('h1', each => each.textContent), 'Inner', 'a page of the other site held it back');
+  await other.close();
+  publish('Outer');
+  await page.reload();
+  while (!await pointer('next')) await new Promise(done => setTimeout(done, 20));
+  await page.reload();
+  assert.equal(await title(), 'Outer');
+  down = true;
+  await page.goto(`${server.url}-x/`);
+  assert.equal(await title(), 'Inner', 'the update of one took the files of the other');
 });

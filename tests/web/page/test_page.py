@@ -22,7 +22,7 @@ def small_photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["queue", "words"])
+@pytest.mark.parametrize("name", ["queue", "words", "kept"])
 def test_parts(run_node: Node, name: str) -> None:
     run_node(HERE / f"{name}.test.mjs")
 

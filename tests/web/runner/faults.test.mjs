@@ -65,6 +65,11 @@ test('files that do not come', async () => {
     fetch: async (url, init) => (url.endsWith('.bin') ? new Response('', { status: 404 }) : fetch(url, init)),
   }))), 'network', /404 for [0-9a-f]{64}\.bin/);
   refuses(await page.evaluate(() => fault(open('model', {
+    fetch: async (url, init) => (url.endsWith('.bin')
+      ? new Response('<!doctype html>', { headers: { 'content-type': 'text/html; charset=utf-8' } })
+      : fetch(url, init)),
+  }))), 'network', /a page in the place of [0-9a-f]{64}\.bin/);
+  refuses(await page.evaluate(() => fault(open('model', {
     fetch: async (url, init) => (url.endsWith('.json') ? fetch(url, init) : new Response(new ReadableStream({
       start: controller => { controller.enqueue(new Uint8Array(8)); controller.error(new Error('broke off')); },
     }))),

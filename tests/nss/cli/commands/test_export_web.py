@@ -47,6 +47,12 @@ def test_json_is_one_object(command: Command, folder: Path, small: Path) -> None
 
 
 @pytest.mark.usefixtures("folder")
+def test_what_a_licence_allows_is_not_known_where_nobody_said_which_it_is(command: Command, small: Path) -> None:
+    _, line, _ = command("export-web", small).out
+    assert " unknown  not known " in line
+
+
+@pytest.mark.usefixtures("folder")
 def test_quiet_prints_nothing_but_what_was_asked_for(command: Command, small: Path) -> None:
     assert command("export-web", small, "-q") == Outcome(0, [], [])
     outcome = command("export-web", small, "-q", "--json", "--exists", "overwrite")
