@@ -81,7 +81,7 @@ def gradient_error(pred: np.ndarray, truth: np.ndarray) -> float:
     at the borders the outermost pixels are repeated.
     """
     radius = 4  # where a Gaussian of this sigma falls below 0.01
-    x = np.arange(-radius, radius + 1)
+    x = np.arange(-radius, radius + 1, dtype=np.float64)
     smooth = np.exp(-(x**2) / (2 * GRADIENT_SIGMA**2))
     slope = x * smooth
     # the kernel is the product of the two, and so is its norm
