@@ -47,7 +47,7 @@ export function parse(text) {
 /**
  * How many names there are in a text that is JSON: the strings that a colon follows.
  *
- * No regular expression: one that steps through a string keeps a way back for each step, and a string may have millions.
+ * No regular expression: one that steps through a string keeps a way back for each, and a string may have millions.
  * @param {string} text
  */
 function countNames(text) {
