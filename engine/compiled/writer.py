@@ -54,6 +54,8 @@ def save_compiled(
     except FileExistsError as error:
         raise ModelError(f"{path}: exists already; give the compiled model another name, or remove it") from error
     except OSError as error:
+        if not path.parent.exists():
+            raise ModelError(f"{path}: there is no folder {path.parent}; make it first") from error
         reason = error.strerror or str(error)
         raise ModelError(f"{path}: cannot be written ({reason}); make room there, or choose another place") from error
 
