@@ -4,6 +4,7 @@
 // The cache "nss-page" holds two pointers: `current`, which every request is answered from, and `next`, which is whole
 // and waits until no page of the site is open: a page never sees modules of two versions. Models are not kept here; the
 // page keeps those the visitor agreed to (page/kept.mjs).
+import { sha256 as digest } from './runner/sha256.mjs';
 
 const worker = /** @type {any} */ (self); // ServiceWorkerGlobalScope, which TypeScript's DOM library lacks
 const SCOPE = /** @type {string} */ (worker.registration?.scope ?? new URL('./', self.location.href).href);
@@ -151,10 +152,4 @@ async function point(name, value) {
   const url = new URL(name, SCOPE).href;
   if (value === null) await cache.delete(url);
   else await cache.put(url, new Response(value));
-}
-
-/** @param {ArrayBuffer} bytes */
-async function digest(bytes) {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return [...hash].map(byte => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,4 +1,5 @@
 // ICC profiles as files carry them: bytes, which are never interpreted but for the colour space that they are for.
+import { joined } from './bytes.mjs';
 import { latin } from './orientation.mjs';
 
 /** Bytes beyond which a profile is not taken: cameras' have 4 KB, those of printers 3 MB. */
@@ -12,13 +13,7 @@ export const LARGEST_PROFILE = 1 << 24;
 export function joinProfile(segments) {
   const parts = segments.filter(each => each.length > 14).sort((a, b) => a[12] - b[12]);
   if (!parts.length || parts[0][13] !== parts.length || parts.some((part, i) => part[12] !== i + 1)) return null;
-  const profile = new Uint8Array(parts.reduce((sum, part) => sum + part.length - 14, 0));
-  let at = 0;
-  for (const part of parts) {
-    profile.set(part.subarray(14), at);
-    at += part.length - 14;
-  }
-  return profile;
+  return joined(parts.map(part => part.subarray(14)));
 }
 
 /**

@@ -1,4 +1,5 @@
 // ZIP (PKWARE's APPNOTE 6.3.9) of files that are compressed already: stored, not copied.
+import { joined } from './bytes.mjs';
 import { crc32 } from './crc.mjs';
 import { partsOf } from './streams.mjs';
 
@@ -75,7 +76,7 @@ export function headers(entries, date) {
     const common = /** @type {[number, number][]} */ ([
       [2, version], [2, UTF8], [2, 0], [2, time], [2, day], [4, crc], [4, stored], [4, stored], [2, bytes.length],
     ]);
-    const local = join([fields([4, LOCAL], ...common, [2, extra.length]), bytes, extra]);
+    const local = joined([fields([4, LOCAL], ...common, [2, extra.length]), bytes, extra]);
     /** @type {[number, number][]} */ const large = [];
     if (wide) large.push([8, size], [8, size]);
     if (far) large.push([8, offset]);
@@ -85,7 +86,7 @@ export function headers(entries, date) {
     locals.push(local);
     offset += local.length + size;
   }
-  const listed = join(directory), count = entries.length;
+  const listed = joined(directory), count = entries.length;
   const parts = [listed];
   if (count >= MANY || offset >= LARGE || listed.length >= LARGE) {
     parts.push(fields([4, END64], [8, 44], [2, ZIP64], [2, ZIP64], [4, 0], [4, 0], [8, count], [8, count],
@@ -95,7 +96,7 @@ export function headers(entries, date) {
   const shown = Math.min(count, MANY);
   parts.push(fields([4, END], [2, 0], [2, 0], [2, shown], [2, shown], [4, Math.min(listed.length, LARGE)],
     [4, Math.min(offset, LARGE)], [2, 0]));
-  return { locals, end: join(parts) };
+  return { locals, end: joined(parts) };
 }
 
 /**
@@ -113,15 +114,4 @@ function fields(...numbers) {
     at += size;
   }
   return bytes;
-}
-
-/** @param {Uint8Array[]} parts @returns {Uint8Array<ArrayBuffer>} */
-function join(parts) {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -1,4 +1,5 @@
 // Model files that the visitor has agreed to keep on this device: in the Cache API, each under its address and hash.
+import { sha256 as digest } from '../runner/sha256.mjs';
 
 /**
  * @typedef {{path: string, bytes: number, sha256: string}} SiteFile
@@ -154,10 +155,4 @@ async function put(url, { sha256 }, response) {
   if (await digest(bytes) !== sha256) return;
   const headers = { 'content-length': String(bytes.byteLength) };
   await (await caches.open(CACHE)).put(key(url, sha256), new Response(bytes, { headers }));
-}
-
-/** @param {ArrayBuffer} bytes */
-async function digest(bytes) {
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return [...hash].map(byte => byte.toString(16).padStart(2, '0')).join('');
 }

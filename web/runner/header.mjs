@@ -3,6 +3,7 @@ import { check, STORAGE_BYTES } from './checks.mjs';
 import { RunnerError } from './errors.mjs';
 import { array, damaged, Fields, integer, parse } from './fields.mjs';
 import { segmentUnits } from './segments.mjs';
+import { sha256 } from './sha256.mjs';
 
 /** The version of the format; this reads no other. */
 export const FORMAT = 2;
@@ -99,15 +100,6 @@ export async function decode(bytes) {
     inputs, outputs, plan, accesses, shards, segments,
     metadata: fields.mapping('metadata'),
   };
-}
-
-/**
- * The SHA-256 of bytes, in lower-case hexadecimal.
- * @param {Uint8Array<ArrayBuffer>} bytes
- */
-export async function sha256(bytes) {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** @param {Fields} fields @returns {Place} */

@@ -1,6 +1,6 @@
 // The weights: shards fetched a few ahead, held to their SHA-256 before they are used, and uploaded in order.
 import { RunnerError } from './errors.mjs';
-import { sha256 } from './header.mjs';
+import { sha256 } from './sha256.mjs';
 import { readFile } from './network.mjs';
 import { segmentUnits, STORED_BYTES, UNIT } from './segments.mjs';
 import { Widener } from './widen.mjs';

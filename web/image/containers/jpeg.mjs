@@ -1,4 +1,5 @@
 // JPEG (ITU-T T.81): its segments up to the first scan.
+import { joined } from '../bytes.mjs';
 import { joinProfile } from '../icc.mjs';
 import { ImageError } from '../image_error.mjs';
 import { latin, orientation } from '../orientation.mjs';
@@ -49,7 +50,7 @@ export async function readJpeg(reader, name) {
   kept.push(reader.blob.slice(keptFrom));
   return {
     format: 'JPEG', width, height, stored: components === 1 ? 'grey' : components === 4 ? 'CMYK' : 'RGB',
-    orientation: orientation(exif.length ? join(exif) : null, xmp), icc: joinProfile(profile), notes: [],
+    orientation: orientation(exif.length ? joined(exif) : null, xmp), icc: joinProfile(profile), notes: [],
     colours: new Blob(/** @type {BlobPart[]} */ (kept), { type: 'image/jpeg' }), alpha: null, frame: null,
   };
 }
@@ -83,12 +84,4 @@ function checkBytes(name, marker, width, height, frame, size) {
 /** @param {string} name @param {string} reason */
 function damaged(name, reason) {
   return new ImageError(`${name}: truncated or damaged JPEG image (${reason}); take another copy of it`);
-}
-
-/** @param {Uint8Array[]} parts @returns {Uint8Array} */
-function join(parts) {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) { whole.set(part, at); at += part.length; }
-  return whole;
 }
