@@ -11,7 +11,6 @@ from typing import Any
 
 NAME = "site.json"
 FORMAT = 1
-_CHUNK = 1 << 20
 
 
 class NoSiteError(ValueError):
@@ -29,13 +28,9 @@ class SiteFile:
     @staticmethod
     def of(path: str, file: Path) -> SiteFile:
         """That of a file, which is read. Raises OSError."""
-        digest = hashlib.sha256()
-        size = 0
         with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-        return SiteFile(path, size, digest.hexdigest())
+            digest = hashlib.file_digest(stream, "sha256")
+            return SiteFile(path, stream.tell(), digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
