@@ -184,7 +184,7 @@ def _add(
 
 def _tolerance(interface: Interface) -> dict[str, Any]:
     # of bytes: a sum that lies between two may become either; of float16: likewise
-    return {"uint8": {"tolerance": 1.0}, "float16": {"tolerance": 2e-3}}.get(interface.dtype, {})
+    return {"uint8": {"tolerance": 1.0}, "float16": {"tolerance": 1e-3}}.get(interface.dtype, {})
 
 
 def _network(x: np.ndarray, interface: Interface, weights: list[list[float]], bias: list[float]) -> np.ndarray:

@@ -1,4 +1,5 @@
-// Models run in Chromium, each MODELS/NAME: its outputs against what expected.json says, to LIMIT.
+// Models run in Chromium, each MODELS/NAME: its outputs against what expected.json says, to LIMITS, a number for
+// each output, and for all others that of "*".
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -30,10 +31,10 @@ for (const name of process.env.NAMES.split(' ')) {
       model.close();
       return { differences: differences(outputs, await read(`${base}expected.json`)), inputs: model.inputs };
     }, name);
-    const limit = Number(process.env.LIMIT);
+    const limits = JSON.parse(process.env.LIMITS);
     assert.ok(Object.keys(differences).length && inputs.length);
     for (const [output, difference] of Object.entries(differences)) {
-      assert.ok(difference <= limit, `${output}: ${difference} from what it should be`);
+      assert.ok(difference <= (limits[output] ?? limits['*']), `${output}: ${difference} from what it should be`);
     }
     assert.deepEqual(page.messages, []);
   });
