@@ -29,7 +29,7 @@ from tests.engine.compiled.models import (
     rewrite,
     weights,
 )
-from tests.project import ROOT, environment
+from tests.project import ROOT, output_of
 
 
 def without_weights(model: CompiledModel, trusted: bool) -> CompiledModel:
@@ -55,8 +55,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         "save_compiled(gpu_model(), sys.argv[1], shard=SHARD)"
     )
     for seed in ("1", "2"):
-        command = [sys.executable, "-c", script, str(tmp_path / seed)]
-        subprocess.run(command, env=environment(PYTHONHASHSEED=seed), cwd=ROOT, check=True)
+        output_of(script, str(tmp_path / seed), PYTHONHASHSEED=seed)
     assert files(tmp_path / "1") == files(tmp_path / "2")
     save_compiled(load_compiled(tmp_path / "1", trust=True), tmp_path / "3", shard=SHARD)
     assert files(tmp_path / "3") == files(tmp_path / "1")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from engine.compiled.reader import load_compiled
 from engine.compiled.writer import save_compiled
 from tests.engine.compiled.models import KEY, ListWeights, document, files, gpu_model, rewrite
 from tests.engine.compiled.replay import content
-from tests.project import ROOT, environment
+from tests.project import output_of
 
 SIZES = (57_576, 71_424)
 """Bytes of the two buffers of constants: 225 units, and 279."""
@@ -134,8 +132,7 @@ def test_two_processes_narrow_to_the_same_bytes(tmp_path: Path) -> None:
         "for weights in NARROW: save_compiled(model(), f'{sys.argv[1]}-{weights}', weights=weights)"
     )
     for seed in ("1", "2"):
-        command = [sys.executable, "-c", script, str(tmp_path / seed)]
-        subprocess.run(command, env=environment(PYTHONHASHSEED=seed), cwd=ROOT, check=True)
+        output_of(script, str(tmp_path / seed), PYTHONHASHSEED=seed)
     for weights in NARROW:
         assert files(tmp_path / f"1-{weights}") == files(tmp_path / f"2-{weights}")
 

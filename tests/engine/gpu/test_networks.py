@@ -43,8 +43,8 @@ def test_u2netp_on_a_photo() -> None:
         (mask,) = session.run({session.inputs[0].name: x}).values()
         assert session.info.backend == "webgpu"
         assert session.info.device == str(device().adapter)
-    # measured: 2.8e-5 on lavapipe
-    np.testing.assert_allclose(mask, expected, rtol=0, atol=2.7e-4)
+    # measured: 1.8e-5 on lavapipe
+    np.testing.assert_allclose(mask, expected, rtol=0, atol=1.8e-4)
     assert mask.max() > 0.9
 
 
@@ -93,7 +93,7 @@ def test_runs_are_identical_and_leave_no_memory() -> None:
                 np.testing.assert_array_equal(mask, first[index % 2])
             growths.append(resident() - before)
         # what runs leave grows each time; what other tests of this process left behind may do so once
-        assert min(growths) < 1 << 19, growths
+        assert min(growths) < 1 << 18, growths
 
 
 @pytest.mark.long(reason="opens 20 sessions; that runs leave no memory is tested in any case")

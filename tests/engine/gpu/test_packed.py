@@ -28,7 +28,7 @@ depths = st.sampled_from([1, 4, 33, 70])
 columns = st.sampled_from([1, 4, 7, 12, 32])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rows,
     depths,
@@ -43,7 +43,7 @@ def test_nbits(shape: list[int], k: int, n: int, bits: int, block: int, zero: st
     compare(proto, kernels=["matmul"], **CLOSE)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows, depths, columns, st.sampled_from([16, 64]), st.sampled_from([0, 1]))
 def test_bnb4(shape: list[int], k: int, n: int, block: int, kind: int) -> None:
     compare(bnb4([*shape, k], n, block=block, kind=kind), kernels=["matmul"], **CLOSE)
@@ -151,7 +151,7 @@ def test_weights_that_only_a_run_knows_are_refused() -> None:
         Lowering(load_graph(proto)).run()
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rows,
     depths,
