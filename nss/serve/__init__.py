@@ -1,0 +1,1 @@
+"""A page and an API on the user's own machine: ``nss-wgpu serve``."""
