@@ -13,7 +13,6 @@ from nss.files.formats import ALIASES, FORMATS
 from nss.interfaces.interface import POSSIBLE, Activation, Channels, Layout
 from nss.masks.refine import FARTHEST, LONGEST
 from nss.models.catalogue import CATALOGUE
-from nss.photos.image_size import MAX_PIXELS
 
 Kind = Literal["number", "integer", "boolean", "choice", "text", "file"]
 Owner = Literal["request", "model", "interface", "refinement", "composition", "encoding"]
@@ -118,7 +117,6 @@ _TABLE = (
         "integer",
         "Refuse a photo of more pixels before it is decoded. The server's own limit is the most that is possible, and "
         "what stands without it.",
-        MAX_PIXELS,
         minimum=1,
     ),
     Field("model", "model", "text", "One of the names that GET /api/v1/models lists; without it, its default one."),
