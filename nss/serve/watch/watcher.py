@@ -139,7 +139,9 @@ class Watcher:
         if reason := self.journal.mend():
             self._say_once(reason)
         unsettled = self._hands.unsettled(found.photos)
-        self._hands.add({photo: unsettled[photo] for photo in self._settling.look(unsettled, now)})
+        settled = self._settling.look(unsettled, now)
+        settled.sort(key=lambda photo: (unsettled[photo][1], photo))  # the oldest first
+        self._hands.add({photo: unsettled[photo] for photo in settled})
         self.feed()
 
     def feed(self) -> None:
