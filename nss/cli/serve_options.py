@@ -136,8 +136,10 @@ ExistsOption = Annotated[
     WhenExists | None,
     _option(WATCH, "--exists", help="What to do with a photo whose output exists, as for remove.  [default: skip]"),
 ]
-QuietOption = Annotated[bool, _option(COMMON, "--quiet", "-q", help="Print the address, and errors only.")]
-VerboseOption = Annotated[bool, _option(COMMON, "--verbose", "-v", help="Say each request, and how it was answered.")]
+VerboseOption = Annotated[
+    bool, _option(WATCH, "--verbose", "-v", help="Say of each photo that its cut-out is written.")
+]
+QuietOption = Annotated[bool, _option(COMMON, "--quiet", "-q", help="Print the address, and what goes wrong.")]
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,14 @@ class WatchedFiles:
 
     Attributes:
         exists, recursive, sidecar, fail_empty: as `nss.cli.option_groups.BatchOptions` has them.
+        verbose: say of each photo that its cut-out is written.
     """
 
     exists: Exists
     recursive: bool
     sidecar: bool
     fail_empty: bool
+    verbose: bool
 
 
 def models(
@@ -206,8 +210,15 @@ def _watched_files(
     recursive: options.RecursiveOption = False,
     sidecar: options.SidecarOption = False,
     fail_empty: options.FailEmptyOption = False,
+    verbose: VerboseOption = False,
 ) -> WatchedFiles:
-    return WatchedFiles((exists or WhenExists.SKIP).value, recursive=recursive, sidecar=sidecar, fail_empty=fail_empty)
+    return WatchedFiles(
+        exists=(exists or WhenExists.SKIP).value,
+        recursive=recursive,
+        sidecar=sidecar,
+        fail_empty=fail_empty,
+        verbose=verbose,
+    )
 
 
 files = moved(_watched_files, _SECTIONS)

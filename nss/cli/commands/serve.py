@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from nss.cli import interface_options, serve_options
 from nss.cli import option_groups as groups
 from nss.cli.grouped import grouped
 from nss.cli.option_groups import EncodingOptions, MaskSource
+from nss.cli.option_words import in_options
 from nss.cli.serve_options import WatchedFiles
 from nss.cli.terminal import complain, notify, standard_output_is_closed
 from nss.errors import UsageError
@@ -62,14 +63,13 @@ def serve(
     encoding: EncodingOptions,
     model_config: Description,
     quiet: serve_options.QuietOption = False,
-    verbose: serve_options.VerboseOption = False,
 ) -> None:
     """Serve a page that cuts out photos on this machine, and an API for programs, until Ctrl-C.
 
     The address is printed once it listens. It holds a token, and only who has that, and sits at this machine, may ask.
     With --watch photos that appear in a folder are cut out too, with the options of mask, colour and output.
     """
-    if verbose and quiet:
+    if quiet and files.verbose:
         raise UsageError("--verbose and --quiet exclude each other")
     _require_extra()
     if standard_output_is_closed():
@@ -104,7 +104,7 @@ def serve(
     if token.is_given and not quiet:
         _say_who_reads(os.environ[TOKEN_FILE])
     terminal = _Terminal(quiet=quiet)
-    raise typer.Exit(run(settings, terminal.say, ready=_print_address, progress_of=terminal.progress_of))
+    raise typer.Exit(run(settings, terminal.say, ready=terminal.print_address, progress_of=terminal.progress_of))
 
 
 def _require_extra() -> None:
@@ -159,6 +159,8 @@ def _watched(
         composition=composition,
         encoding=file_encoding,
         fail_empty=files.fail_empty,
+        verbose=files.verbose,
+        words=in_options,
         max_pixels=max_pixels,
     )
 
@@ -169,16 +171,18 @@ def _say_who_reads(path: str) -> None:
         complain(f"{path}: every user of this machine can read the token; chmod 600 it")
 
 
-def _print_address(url: str) -> None:
-    print(url, flush=True)
-
-
 class _Terminal:
     """What the server says while it runs, with a bar as long as models are opened."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+        """``quiet``: what it says before it listens is dropped; what fails then is an exception."""
+        self._quiet, self._is_listening = quiet, False
         self._bar: Progress | None = None
+
+    def print_address(self, url: str) -> None:
+        """The one line on standard output, for which programs wait."""
+        self._is_listening = True
+        print(url, flush=True)
 
     def progress_of(self, total: int) -> AbstractContextManager[Progress]:
         """A bar for so many models."""
@@ -189,8 +193,7 @@ class _Terminal:
 
     def say(self, line: str) -> None:
         """A line on standard error, in the words of the command; from any thread."""
-        if self._bar is None:
-            notify(line)
+        if self._quiet and not self._is_listening:
             return
-        with self._bar.paused():
+        with self._bar.paused() if self._bar else nullcontext():
             notify(line)
