@@ -203,10 +203,12 @@ export class ServerBackend {
         signal.throwIfAborted();
         return id;
       } catch (error) {
-        const { code, seconds } = /** @type {{code?: string, seconds?: number}} */ (error);
-        if (code !== 'busy') throw error;
+        const { code, seconds = 0 } = /** @type {{code?: string, seconds?: number}} */ (error);
+        if (code !== 'busy' || !(seconds || query.has('keep-photo'))) throw error;
+        // Without a time there is never room to keep so large a photo: it is done, and is not there after a reload.
+        if (!seconds) query.delete('keep-photo');
         onProgress({ words: `${server.charAt(0).toUpperCase()}${server.slice(1)} is busy`, waiting: true });
-        await pause(Math.min(30, Math.max(1, seconds ?? 2)) * 1000, signal);
+        await pause(Math.min(30, seconds) * 1000, signal);
       }
     }
   }

@@ -21,8 +21,8 @@ const CODES = /** @type {Record<number, string>} */ ({
  */
 
 /**
- * Errors have a `code`: one of `CODES`, or 'unreachable'; that of 503 has `seconds`, after which to ask again. Fires
- * 'away' each time it was found that the server is not there, and 'back' when it is again.
+ * Errors have a `code`: one of `CODES`, or 'unreachable'; that of 503 has `seconds`, after which to ask again, or 0
+ * where it says none. Fires 'away' each time it was found that the server is not there, and 'back' when it is again.
  */
 export class ServerCalls extends EventTarget {
   /** @type {Promise<void>|null} */
@@ -54,7 +54,7 @@ export class ServerCalls extends EventTarget {
     const { detail } = await response.json().catch(() => ({}));
     throw Object.assign(
       coded(CODES[response.status], detail ?? `${this.server} answers ${response.status} to ${method} ${path}`),
-      { seconds: Number(response.headers.get('retry-after')) || 2 });
+      { seconds: Number(response.headers.get('retry-after')) });
   }
 
   /**

@@ -45,8 +45,9 @@ export class ServerJobs {
    * Wait until a job is done or failed.
    * @param {string} id
    * @param {{signal: AbortSignal, onChange: (job: ServerJob) => void}} options `onChange`: called until then
-   * @returns {Promise<ServerJob|null>} null where the server was started anew, and knows no such job
-   * @throws AbortError where somebody cancelled or removed it, here or elsewhere
+   * @returns {Promise<ServerJob|null>} null where nothing comes of it: the server gave it up to stop, or was started
+   *   anew and does not know it
+   * @throws AbortError where somebody gave it up, here or elsewhere
    */
   async ended(id, { signal, onChange }) {
     const known = this.#ended.get(id);
@@ -142,10 +143,12 @@ export class ServerJobs {
 }
 
 /**
- * A job that is over; one that somebody gave up is an AbortError.
+ * What there is to tell of a job that is over.
  * @param {ServerJob} job
  */
 function finished(job) {
-  if (job.state === 'done' || job.state === 'failed') return job;
-  throw new DOMException('the photo was cancelled elsewhere', 'AbortError');
+  // By the server itself: who gives a job up removes it.
+  if (job.state === 'cancelled') return null;
+  if (job.state === 'removed') throw new DOMException('the photo was removed elsewhere', 'AbortError');
+  return job;
 }

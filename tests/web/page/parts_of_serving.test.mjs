@@ -189,10 +189,12 @@ test('a connection that breaks is made again from where it was; what ended meanw
   assert.deepEqual(server.asked, [null, '41', '41', '41']);
 });
 
-test('a refusal ends all waits; a job that was removed elsewhere is cancelled', async () => {
+test('a refusal ends all waits; a job that was removed elsewhere is cancelled, and one that the server gave up is not', async () => {
   const jobs = new ServerJobs(calls([coded('token', 'old')]));
   await assert.rejects(jobs.ended('a', waiting), { code: 'token' });
   const running = { jobs: () => [{ id: 'a', state: 'running' }] };
   const others = new ServerJobs(calls([push => setTimeout(() => push({ id: 'a', state: 'removed' }), 2)], running));
   await assert.rejects(others.ended('a', waiting), { name: 'AbortError' });
+  const stopping = new ServerJobs(calls([push => setTimeout(() => push({ id: 'a', state: 'cancelled' }), 2)], running));
+  assert.equal(await stopping.ended('a', waiting), null);
 });
