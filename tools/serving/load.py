@@ -63,6 +63,8 @@ class Load:
         self.jobs: dict[str, str] = {}
         """What each job that was made, and not deleted, must be at the end."""
         self._streamed: dict[str, str] = {}
+        self._answers: Counter[tuple[str, int]] = Counter()
+        self._ends: Counter[str] = Counter()
         self._limits: Mapping[str, Any] = {}
 
     async def run(self, clients: int) -> Outcome:
@@ -123,6 +125,7 @@ class Load:
         """The answer to the step's request once it is no 503."""
         while True:
             answer = await self._send(connection, step)
+            self._answers[f"/api/v1/{'jobs' if step.way == 'job' else 'remove'}", answer.status] += 1
             if answer.status != 503:
                 return answer
             _check_problem(answer)
@@ -224,6 +227,7 @@ class Load:
             raise WrongAnswerError(f"{answer.status} in place of {wanted}: {answer.body[:300]!r}")
         if step.fault:
             _check_problem(answer)
+            self._ends["failed"] += step.fault == "damaged"
             return "refused"
         expected = self.library.result(step.photo, step.order)
         if answer.body != expected:
@@ -234,6 +238,7 @@ class Load:
             raise WrongAnswerError(f"a picture of type {answer.headers.get('content-type')}, not {types}")
         if "nss-info" not in answer.headers or "server-timing" not in answer.headers:
             raise WrongAnswerError("a picture without Nss-Info or Server-Timing")
+        self._ends["done"] += 1
         return "right"
 
     async def _follow_all(self) -> None:
@@ -267,7 +272,8 @@ class Load:
         for name, state in self.jobs.items():
             if self._streamed.get(name) not in (state, "removed"):
                 faults.append(f"/api/v1/events told last of {name} that it is {self._streamed.get(name)}, not {state}")
-        faults += wrong_metrics(metrics, self.outcome.counts, self.plan.steps)
+        left = sum(bool(step.fault) and step.fault not in ("damaged", "bytes") for step in self.plan.steps)
+        faults += wrong_metrics(metrics, self._answers, self._ends, left)
 
 
 def _wrong_list(listed: list[Any], jobs: Mapping[str, str], most: int) -> list[str]:
