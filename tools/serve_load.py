@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from engine.cores import available_cores  # noqa: E402 - found once the folder is on the path
 from nss.removal.remover import Remover  # noqa: E402
 from tools.processes import environment  # noqa: E402
+from tools.serving.latencies import HEADS, percentiles  # noqa: E402
 from tools.serving.load import Load, Outcome  # noqa: E402
 from tools.serving.photos import Library, photos  # noqa: E402
 from tools.serving.plan import EVERY, plan  # noqa: E402
@@ -46,16 +47,6 @@ SERVER = "--max-bytes 4M --queue 12"
 SHOWN = 20
 
 
-def latencies(times: dict[str, list[float]]) -> list[list[str]]:
-    """A row for each kind: how many, and the milliseconds of the 50th, 95th and 99th of a hundred, and of the last."""
-    rows = []
-    for kind, seconds in sorted(times.items()):
-        ordered = sorted(seconds)
-        at = [ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.95, 0.99)]
-        rows.append([kind, str(len(ordered)), *(f"{1000 * value:.0f}" for value in (*at, ordered[-1]))])
-    return rows
-
-
 def memory_faults(outcome: Outcome) -> list[str]:
     """Whether memory has grown from the middle of the run to its end."""
     _, middle, last = outcome.memory.thirds()
@@ -70,10 +61,11 @@ def report(outcome: Outcome, clients: int) -> str:
     title = f"{done} photos, {clients} clients, {outcome.seconds:.0f} s: {done / outcome.seconds:.2f} photos a second"
     counted = ", ".join(f"{count} {what}" for what, count in sorted(outcome.counts.items()))
     cores = outcome.seconds * available_cores()
+    rows = [[kind, str(len(seconds)), *percentiles(seconds)] for kind, seconds in sorted(outcome.latencies.items())]
     memory = " / ".join(f"{held / 2**20:.0f}" for held in outcome.memory.thirds())
     return "\n".join(
         [
-            table(title, ["kind", "answers", "p50 ms", "p95 ms", "p99 ms", "max ms"], latencies(outcome.latencies)),
+            table(title, ["kind", "answers", *HEADS], rows),
             "",
             f"came of them: {counted}; {outcome.retries} answers of 503, tried again",
             f"server's memory by thirds of the time, MiB: {memory}",
