@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from engine.cores import available_cores  # noqa: E402 - found once the folder is on the path
 from nss.removal.remover import Remover  # noqa: E402
+from tools import serve_load  # noqa: E402
 from tools.processes import environment  # noqa: E402
 from tools.serving.client import BrokenAnswerError  # noqa: E402
 from tools.serving.latencies import HEADS, percentiles  # noqa: E402
@@ -181,9 +182,8 @@ def start_ours(work: Path, further: Sequence[str], sound: Sequence[Photo]) -> Co
     with Remover("u2netp", backend="numpy", quiet=True) as remover:
         library = Library(remover, sound)
         library.compute([(index, 0) for index in range(len(sound))])
-    network = ["--model", "u2netp", "--backend", "numpy"]
-    command = [sys.executable, "-P", "-m", "nss", "serve", "--port", "0", *network, *further]
-    server = Server(command, work, environment(ROOT, work))
+    words = serve_load.command("--model", "u2netp", "--backend", "numpy", *further)
+    server = Server(words, work, serve_load.variables(work))
     results = {index: library.result(index, 0) for index in range(len(sound))}
     headers = {"Authorization": f"Bearer {server.token}"}
     return Contender("nss-wgpu serve", server, "/api/v1/remove", headers, results=results)

@@ -7,10 +7,11 @@ A case is what one connection sends, the same for the same seed and number: meth
 no server was made for; bodies that are damaged, bombs, in broken chunks, slow or cut; requests within bodies and behind
 each other; streams of events that are dropped. The server has a small network and small limits (`serve_child.py`).
 
-A fault is a 5xx that is no 503, an answer that is none of HTTP or of the interface, a success where it was forbidden, a
-connection that is neither answered nor closed in a time that follows from the server's limits, a `/healthz` that is
-late meanwhile; and afterwards another picture than before, files or memory that do not come back, a traceback on
-standard error, or an end by SIGTERM with another status than 0. The exit status is 1 where there was one.
+A fault is a 5xx that is no 503 (nor the 501 of an unknown Transfer-Encoding), an answer that is none of HTTP or of the
+interface, a success where it was forbidden, more answers than requests, a connection that is neither answered nor
+closed in a time that follows from the server's limits, a `/healthz` that is late meanwhile; and afterwards another
+picture than before, files or memory that do not come back, a traceback on standard error, or an end by SIGTERM with
+another status than 0. The exit status is 1 where there was one.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ UNWANTED = ("Traceback", "Exception", "never retrieved", "never awaited", "was d
 """What must not be in what the server says."""
 
 
-def start(folder: Path, stall: float = STALL_S) -> Server:
+def started(folder: Path, stall: float = STALL_S) -> Server:
     """A server with a small network and small limits."""
     onnx.save(onnx_seeds.mask_network(), folder / "small.onnx")
     program = str(Path(__file__).with_name("serve_child.py"))
@@ -88,7 +89,7 @@ async def _picture(server: Server) -> bytes:
     """What the server makes of a sound photo. Raises BrokenAnswerError where that is no picture."""
     for _ in range(20):
         async with asyncio.timeout(60):
-            answer = await server.connection().request("POST", "/api/v1/remove", image_seeds.seeds()["png-rgb"])
+            answer = await server.connection().request("POST", "/api/v1/remove", image_seeds.seeds()["png"])
         if answer.status != 503:
             break
         await asyncio.sleep(0.5)
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=24, help="at a time")
     parser.add_argument("--stall", type=float, default=STALL_S, help="how long an upload may bring nothing, in seconds")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="siege-") as folder, start(Path(folder), options.stall) as server:
+    with tempfile.TemporaryDirectory(prefix="siege-") as folder, started(Path(folder), options.stall) as server:
         siege = Siege(server, seed=options.seed, bound=3 * options.stall + 15, healthy=5.0)
         if options.case is not None:
             faults = asyncio.run(_one(siege, options.case))

@@ -47,6 +47,16 @@ SERVER = "--max-bytes 4M --queue 12"
 SHOWN = 20
 
 
+def command(*options: object) -> list[str]:
+    """The command that serves, by this tree's files, at any port that is free."""
+    return [sys.executable, "-P", "-m", "nss", "serve", "--port", "0", *map(str, options)]
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """Its environment; what it remembers lies in ``folder``."""
+    return environment(ROOT, folder)
+
+
 def memory_faults(outcome: Outcome) -> list[str]:
     """Whether memory has grown from the middle of the run to its end."""
     _, middle, last = outcome.memory.thirds()
@@ -87,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=EVERY, help="one photo in so many is bad in each way")
     parser.add_argument("--server", default=SERVER, help=f"further options of `nss-wgpu serve`: {SERVER}")
     options = parser.parse_args(arguments)
-    network = ["--model", options.model, "--backend", options.backend]
-    command = [sys.executable, "-P", "-m", "nss", "serve", "--port", "0", *network, *shlex.split(options.server)]
+    words = command("--model", options.model, "--backend", options.backend, *shlex.split(options.server))
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         work = Path(folder)
         with Remover(options.model, backend=options.backend, quiet=True) as remover:
@@ -96,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             library = Library(remover, sound)
             steps = plan(sound, library, options.photos, options.seed, every=options.every)
             library.compute(steps.pairs())
-        print(f"{', '.join(map(str, machine().values()))}; seed {options.seed}; {shlex.join(command[2:])}", flush=True)
-        with Server(command, work, environment(ROOT, work)) as server:
+        print(f"{', '.join(map(str, machine().values()))}; seed {options.seed}; {shlex.join(words[2:])}", flush=True)
+        with Server(words, work, variables(work)) as server:
             outcome = asyncio.run(Load(server, steps, library).run(options.clients))
             faults = [*outcome.faults, *memory_faults(outcome), *ending_faults(server)]
     print(report(outcome, options.clients))

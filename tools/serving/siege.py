@@ -235,7 +235,7 @@ def faults_of(case: Case, result: Result) -> Iterator[str]:
 
 
 def _wrong_answer(head: Head, body: bytes, *, bodiless: bool) -> str:
-    if head.status >= 500 and head.status != 503:
+    if head.status >= 500 and head.status != 503 and not (head.status == 501 and b"Transfer-Encoding" in body):
         return f"{head.status}: {body[:300]!r}"
     if b"Traceback" in body:
         return f"{head.status} with a traceback"
@@ -261,6 +261,6 @@ def _wrong_problem(head: Head, body: bytes) -> str:
         and problem.get("status") == head.status
         and isinstance(problem.get("title"), str)
         and isinstance(problem.get("detail"), str)
-        and problem["detail"].isprintable()
+        and min(problem["detail"] or "\0") >= " "
     )
     return "" if is_right else f"{head.status}, and no problem: {head.headers.get('content-type')} {body[:300]!r}"
