@@ -108,8 +108,7 @@ class Watcher:
             first = Scan()
         remove_temporaries(settings.outbox, {self._planner.folder(photo) for photo in first.photos}, outputs)
         self._photos = first.photos
-        if first.photos and not first.unreadable:
-            journal.forget(journal.entries.keys() - first.photos.keys())
+        journal.forget(first.gone(entry.photo for entry in journal.all()))
         for entry in journal.all():
             if entry.event == "crashed":
                 self._hands.suspect(entry.photo, entry.state)
@@ -132,7 +131,7 @@ class Watcher:
         except OSError as error:
             self._say_gone(self._inbox, f"cannot be read: {error.strerror or error}")
             return
-        for line in found.unreadable:
+        for line in found.unreadable.values():
             self._say_once(f"{line}; it is passed over")
         self._forget_missing(found)
         self._photos, self._neighbours = found.photos, None
@@ -317,10 +316,8 @@ class Watcher:
         return before.crashes if before is not None and before.state == task.state else 0
 
     def _forget_missing(self, found: Scan) -> None:
-        """Forget photos that are gone; but an empty folder may be that of a share which is not mounted."""
-        if found.unreadable or not found.photos:
-            return
-        missing = self._hands.missing(found.photos)
+        """Forget photos that are gone."""
+        missing = found.gone(self._hands.known())
         self._absent = {photo: self._absent.get(photo, 0) + 1 for photo in missing}
         if gone := {photo for photo, times in self._absent.items() if times >= ABSENT}:
             self._hands.forget(gone)

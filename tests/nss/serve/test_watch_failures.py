@@ -123,7 +123,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert watch.poll(2) == ["a.png"]
     fsync = os.fsync
 
-    def full(descriptor: int) -> None:
+    def full(_: int) -> None:
         monkeypatch.setattr(os, "fsync", fsync)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -279,9 +279,7 @@ def test_what_fails_by_the_stop_is_not_noted(tmp_path: Path) -> None:
     assert watch.start().settle_and_work() == ["a.cutout.png"]
 
 
-def test_a_look_that_goes_wrong_is_one_line_and_not_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_that_goes_wrong_is_one_line_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nss.serve.watch import watcher
     from tests.wall_clock import wait_until
 
