@@ -232,6 +232,26 @@ def test_the_bare_folder_of_a_share_that_is_not_mounted(tmp_path: Path, mounts: 
     assert [event for event in watch.events() if event[1] == "done"] == [("a.png", "done"), ("b.png", "done")]
 
 
+@pytest.mark.parametrize("which", ["in", "out"])
+def test_a_share_that_is_mounted_after_the_start(tmp_path: Path, mounts: set[str], which: str) -> None:
+    watch = Watch(tmp_path).start()
+    folder = tmp_path / which
+    watch.poll()
+    folder.rmdir()
+    folder.mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other").rename(folder)
+    mounts.add(str(folder.resolve()))
+    watch.photo("a.png")
+    assert watch.settle_and_work() == ["a.cutout.png"]
+    assert watch.lines[1:] == []
+    mounts.remove(str(folder.resolve()))
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    assert watch.poll(2) == []
+    assert len(watch.lines) == 2
+
+
 def test_an_empty_folder_makes_nothing_forgotten_and_one_that_is_not_does(tmp_path: Path) -> None:
     watch = Watch(tmp_path, options={"exists": "overwrite"}).start()
     watch.photo("a.png")
