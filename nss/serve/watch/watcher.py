@@ -193,14 +193,17 @@ class Watcher:
                 self._close_if_idle()
 
     def _run(self) -> None:
-        looked = self._clock.monotonic()  # the first look was that of `open`
+        interval, clock = self._settings.interval, self._clock.monotonic
+        following = clock() + interval  # the first look was that of `open`
         while not self._hands.is_stopping:
-            self._wake.wait(max(0.0, looked + self._settings.interval - self._clock.monotonic()))
+            self._wake.wait(max(0.0, following - clock()))
             self._wake.clear()
             try:
-                if (now := self._clock.monotonic()) - looked >= self._settings.interval:
-                    looked = now
+                if (start := clock()) >= following:
+                    following = start + interval
                     self.poll()
+                    # a share that takes seconds for an answer has as long a rest
+                    following = max(following, 2 * clock() - start)
                 elif not self._gone:
                     self.feed()
             except Exception as error:  # the next look may go well

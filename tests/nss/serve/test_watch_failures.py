@@ -13,6 +13,7 @@ import pytest
 
 from nss.errors import GpuUnavailableError, ImageError, NssError, UsageError
 from nss.removal.host_stages import InferredMask, PreparedPhoto
+from nss.serve.problem import Problem
 from nss.serve.tasks import Cancelled
 from nss.serve.watch import folders
 from nss.serve.watch.retries import PAUSES_S, is_transient
@@ -157,6 +158,8 @@ def error_with(cause: BaseException | None, kind: type[Exception] = ImageError) 
         (error_with(None), "finish", False),
         (error_with(None, UsageError), "decode", False),
         (ValueError("a bug"), "network", False),
+        (Problem(500, "the server's pipeline failed beside it"), "network", True),
+        (Problem(422, "no photo"), "decode", False),
     ],
 )
 def test_which_failures_are_the_photos_own(error: Exception, stage: Any, transient: bool) -> None:
@@ -237,10 +240,9 @@ def test_a_share_that_is_mounted_after_the_start(tmp_path: Path, mounts: set[str
     watch = Watch(tmp_path).start()
     folder = tmp_path / which
     watch.poll()
-    folder.rmdir()
-    folder.mkdir()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other").rename(folder)
+    (tmp_path / "share").mkdir()
+    folder.rename(tmp_path / "bare")  # whose number no other folder gets as long as it is there
+    (tmp_path / "share").rename(folder)
     mounts.add(str(folder.resolve()))
     watch.photo("a.png")
     assert watch.settle_and_work() == ["a.cutout.png"]
