@@ -171,6 +171,18 @@ def test_a_suspect_that_has_changed_is_a_photo_like_others(tmp_path: Path) -> No
     assert watch.settle_and_work() == ["a.cutout.png", "b.cutout.png"]
 
 
+def test_a_suspect_whose_cut_out_is_there_is_none(tmp_path: Path) -> None:
+    watch = Watch(tmp_path).start()
+    watch.photo("a.png")
+    watch.poll(2)
+    watch.given[0].load(watch.remover)
+    watch.kill()
+    (watch.outbox / "a.cutout.png").write_bytes(b"by another way")
+    watch.start()
+    assert watch.entries() == []
+    assert watch.poll(3) == []
+
+
 def test_what_was_given_and_not_begun_is_no_suspect(tmp_path: Path) -> None:
     watch = Watch(tmp_path).start()
     watch.photo("a.png")
