@@ -116,7 +116,7 @@ class Watcher:
                 self._hands.deal_with(entry.photo, entry.state)
         for photo in self._planner.done_before(self._hands.unsettled(first.photos), Neighbours(first.photos)):
             self._hands.deal_with(photo, first.photos[photo])
-            if (entry := journal.entries.get(photo)) is not None and entry.event == "crashed":
+            if photo in journal.entries and journal.entries[photo].event == "crashed":
                 journal.forget([photo])
         self._settling.look(self._hands.unsettled(first.photos), now)
         if reason := journal.compact():
