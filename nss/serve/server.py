@@ -21,8 +21,9 @@ from nss.serve import logs, own_folder, sockets
 from nss.serve.addresses import ANYWHERE
 from nss.serve.application import Application
 from nss.serve.browser import BrowserModels
+from nss.serve.guard import HEAD_BYTES
 from nss.serve.page import Page
-from nss.serve.protocol import HEAD_BYTES, TimedProtocol, timed_protocol
+from nss.serve.protocol import TimedProtocol, timed_protocol
 from nss.stop_signals import raise_stop
 
 if TYPE_CHECKING:
