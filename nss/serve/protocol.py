@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 CONNECTIONS = 256
+"""At most, where the system lets a process have twice as many files open."""
 
 UNREAD_TIMES = 3
 """So many times as long as a head may take, a client may read nothing of its answer: its user may have paused it."""
@@ -178,7 +179,17 @@ class TimedProtocol(H11Protocol):
         return self.conn.their_state in (h11.SEND_BODY, h11.ERROR) or bool(self.conn.trailing_data[0])
 
 
-def timed_protocol(stall_seconds: float, most_connections: int = CONNECTIONS) -> type[TimedProtocol]:
+def most_connections() -> int:
+    """So many that photos and models can still be opened beside them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files < 0 else max(1, min(CONNECTIONS, files // 2))
+
+
+def timed_protocol(stall_seconds: float, most_connections: int) -> type[TimedProtocol]:
     """A class of connections with limits: uvicorn takes a class, and makes the connections itself."""
     limits = {"stall_seconds": stall_seconds, "most_connections": most_connections}
     return type("Connection", (TimedProtocol,), limits)

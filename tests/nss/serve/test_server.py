@@ -8,20 +8,32 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from nss.errors import UsageError
+from nss.serve import application, sockets
 from nss.serve import server as server_module
-from nss.serve import sockets
-from tests.nss.serve.serving import BEARER, TOKEN, FakeService, Running, read_all, running, settings, statuses
+from tests.nss.serve.serving import (
+    BEARER,
+    TOKEN,
+    FakeService,
+    Running,
+    fake_routes,
+    read_all,
+    running,
+    settings,
+    statuses,
+)
 from tests.project import ROOT, environment
 
 PUBLIC = "https://cut.example"
@@ -239,6 +251,42 @@ def test_behind_a_reverse_proxy() -> None:
         assert ask(port, "GET", "/", Host=f"127.0.0.1:{port}")[0] == 421  # the proxy's own, which nobody has named
     with running() as server, proxied(server) as port:
         assert ask(port, "GET", "/")[0] == 421  # without the option
+
+
+def test_run_opens_serves_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All of it in the main thread, as the command has it; the service and its routes alone are stand-ins."""
+    happened: list[str] = []
+
+    class Service(FakeService):
+        def __init__(self, given: Any, _: Any) -> None:
+            super().__init__(given.limits)
+            happened.append("made")
+
+        def open(self) -> None:
+            happened.append("opened")
+
+        def close(self) -> None:
+            happened.append("closed")
+
+    def ready(url: str) -> None:
+        happened.append("ready")
+        threading.Thread(target=ask_and_end, args=(url,)).start()
+
+    def ask_and_end(url: str) -> None:
+        base, token = url.split("/#token=")
+        status, content = ask(int(base.rpartition(":")[2]), "GET", "/site.json", Host=base.removeprefix("http://"))
+        happened.append(f"{status} {token == TOKEN} {b'kernels.json' in content}")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    module = ModuleType("nss.serve.service")
+    vars(module)["Service"] = Service
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(application, "_routes", fake_routes)
+    said: list[str] = []
+    assert server_module.run(settings(port=0), said.append, ready=ready) == 0
+    assert happened == ["made", "opened", "ready", "200 True True", "closed"]
+    assert said == []
 
 
 def test_what_others_may_reach_is_said() -> None:
