@@ -114,7 +114,7 @@ class _Routes:
 def _routes(service: Service) -> list[BaseRoute]:
     from nss.serve import api, docs_page, metrics
 
-    return [*api.routes(service), *docs_page.routes(), metrics.route(service)]
+    return [*api.routes(service), *docs_page.routes(), metrics.route(service.metrics)]
 
 
 def _health(service: Service) -> Callable[[Request], Any]:
