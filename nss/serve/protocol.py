@@ -97,8 +97,12 @@ class TimedProtocol(H11Protocol):
 
     def shutdown(self) -> None:
         """Take nothing more; uvicorn calls this as it stops."""
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        try:
             super().shutdown()
+        except h11.LocalProtocolError:  # it is in the middle of what has no other end
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client does not read as quickly as it is answered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from nss.serve.token import Token
 TOKEN = "a-token-of-the-tests"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 BASE = "http://127.0.0.1:8765"
-STALL_S = 0.25
+STALL_S = 0.3
 
 LIMITS = Limits(memory=64 << 20, body_bytes=1 << 20, stall_seconds=STALL_S)
 PAGE = Page({"index.html": b"<!doctype html>", "page/main.mjs": b"export {};", "big.bin": bytes(8 << 20)})
@@ -231,8 +231,3 @@ def closed(connection: socket.socket, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def names(sequence: Sequence[str]) -> set[str]:
-    """In lower case."""
-    return {name.lower() for name in sequence}
