@@ -225,13 +225,11 @@ def test_what_is_wrong_is_said_in_the_words_of_a_request(query: str, message: st
 
 
 @pytest.mark.parametrize("name", [f.name for f in FIELDS.values() if f.kind in ("number", "integer")])
-@pytest.mark.parametrize(
-    "value", ["nan", "inf", "-inf", "1e999", "abc", "1_0", "٣", "1" * 5000, "0x1", " 1", "1\n", "1,5", "", "１"]
-)
-def test_what_only_python_takes_for_a_number_is_none(name: str, value: str) -> None:
-    with pytest.raises(Problem) as problem:
-        parse_order([(name, value)], None, limits=LIMITS, file_of=file_of)
-    assert problem.value.status == 400
+def test_what_only_python_takes_for_a_number_is_none(name: str) -> None:
+    for value in (*("nan", "inf", "-inf", "1e999", "1_0", "٣", "１", "1" * 5000, " 1", "1\n"), "abc", "0x1", "1,5", ""):
+        with pytest.raises(Problem) as problem:
+            parse_order([(name, value)], None, limits=LIMITS, file_of=file_of)
+        assert problem.value.status == 400
 
 
 @pytest.mark.parametrize(
