@@ -220,11 +220,11 @@ np.save("mask.npy", mask)
 
 EXAMPLES = (
     Example("one", "curl", ".sh", _CURL_ONE),
-    Example("one", "Python, with what it brings", ".py", _URLLIB_ONE),
+    Example("one", "Python, without other packages", ".py", _URLLIB_ONE),
     Example("one", "Python, with requests", ".py", _REQUESTS_ONE),
     Example("one", "JavaScript", ".mjs", _FETCH_ONE),
     Example("jobs", "curl", ".sh", _CURL_JOB),
-    Example("jobs", "Python, with what it brings", ".py", _URLLIB_JOB),
+    Example("jobs", "Python, without other packages", ".py", _URLLIB_JOB),
     Example("jobs", "Python, with requests", ".py", _REQUESTS_JOB),
     Example("jobs", "JavaScript", ".mjs", _FETCH_JOB),
     Example("files", "curl", ".sh", _CURL_FILES, "cutout.jpg"),
