@@ -31,5 +31,5 @@ def test_what_only_python_takes_for_a_number_is_none(key: str, text: str) -> Non
     "value", ["NaN", "[[0], [Infinity]]", f"[{'9' * 400}]", "[" * 100_000, "[" * 900 + "NaN" + "]" * 900]
 )
 def test_a_constant_is_made_of_numbers(value: str) -> None:
-    with pytest.raises(UsageError, match="^'inputs' "):
+    with pytest.raises(UsageError, match=r"^'inputs' "):
         parse_texts({}, [f"a={value}"])

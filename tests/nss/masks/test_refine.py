@@ -257,5 +257,5 @@ def test_a_threshold_is_both_points_in_one() -> None:
     assert Refinement.with_threshold(None, black=0.1) == Refinement(black=0.1)
     assert Refinement.with_threshold() == Refinement()
     for settings_ in ({"black": 0.1}, {"white": 0.9}):
-        with pytest.raises(UsageError, match="^'threshold' is 'black' and 'white' in one; leave the others out$"):
+        with pytest.raises(UsageError, match=r"^'threshold' is 'black' and 'white' in one; leave the others out$"):
             Refinement.with_threshold(0.4, **settings_)
