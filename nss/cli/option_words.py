@@ -22,6 +22,16 @@ PARAMETERS = (
 )
 """Parameters that the options of the same name set."""
 
+OF_A_SERVER = {
+    **{name: "--" + name.replace("_", "-") for name in ("host", "port", "allow_remote", "queue", "watch", "exists")},
+    "public_urls": "--public-url",
+    "allowed_origins": "--allow-origin",
+    "body_bytes": "--max-bytes",
+    "pixels": "--max-pixels",
+    "keep_seconds": "--keep",
+}
+"""Fields of `nss.serve.settings.ServeSettings` and `nss.serve.limits.Limits`, and the options that set them."""
+
 CALLS = {"`engine.devices()`": "`nss-wgpu devices`"}
 """What a program calls, and the command that does the same."""
 
@@ -37,6 +47,7 @@ def option_names() -> dict[str, str]:
     return {
         **{name: "--" + name.replace("_", "-") for name in PARAMETERS},
         **{key: f"--model-{key}" for key in keys},
+        **OF_A_SERVER,
         "overwrite": "--exists overwrite",
         "ordered": "--unordered",
         "dtype": "--model-config",  # the one key without an option of its own

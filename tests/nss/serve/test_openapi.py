@@ -5,7 +5,6 @@ That it is one was seen by openapi-spec-validator, too, which is no requirement 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from unittest.mock import MagicMock
 import pytest
 from starlette.routing import Route
 
-from nss.serve import docs_page, metrics, openapi
+from nss.serve import api, docs_page, metrics, openapi
 from nss.serve.calls import CALLS
 from nss.serve.field_table import FIELDS, OURS, REFUSED
 from nss.serve.fields import parse_order
@@ -103,9 +102,6 @@ def test_it_has_each_call_of_the_contract() -> None:
 def test_it_has_each_route_of_the_application() -> None:
     own = methods_of([*docs_page.routes(), metrics.route(MagicMock())])
     assert {path: CONTRACT[path] for path in own} == own
-    if importlib.util.find_spec("nss.serve.api") is None:
-        pytest.skip("NOT TESTED HERE: nss.serve.api is not there yet")
-    api = importlib.import_module("nss.serve.api")
     routes = methods_of(api.routes(MagicMock()))
     assert routes == {
         path: methods
