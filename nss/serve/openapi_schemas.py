@@ -55,7 +55,7 @@ SCHEMAS: dict[str, Json] = {
     ),
     "Info": _object(
         "What made a result, and in which time.",
-        model=_text("The model's name."),
+        model=_or_null(_text("The model's name; null, as the next three are, where 'mask' took its place.")),
         backend=_or_null(_text("webgpu or numpy.")),
         device=_or_null(_text("The adapter.")),
         precision=_or_null(_text("f32 or f16.")),

@@ -22,7 +22,7 @@ from nss.errors import UsageError
 from nss.interfaces.interface import Description
 from nss.pipes import OneTimeFile
 from nss.serve.field_table import FIELDS, MODES, OF_NETWORK_MASK, OURS, REFUSED
-from nss.serve.fields import Order, in_fields, parse_order
+from nss.serve.fields import Order, parse_order
 from nss.serve.limits import Limits
 from nss.serve.negotiation import NETWORK_MASK
 from nss.serve.problem import Problem
@@ -285,13 +285,6 @@ def test_the_networks_mask_takes_only_what_the_network_does() -> None:
             value = field.choices[0] if field.choices else samples[field.kind]
             detail = refusal(f"{field.name}={value}", NETWORK_MASK)
             assert detail.startswith(f"'{field.name}': nothing is done to {NETWORK_MASK}")
-
-
-def test_a_line_of_the_library_is_in_the_words_of_a_request() -> None:
-    assert in_fields("raise 'max_pixels', or see 'size', 'output' and 'encoding'") == (
-        "raise 'max-pixels', or see 'model-size', 'model-output' and 'format'"
-    )
-    assert in_fields("it's 'nothing' of \"ours\"") == "it's 'nothing' of \"ours\""
 
 
 NAMES = st.sampled_from([*FIELDS, *REFUSED, "wibble", ""]) | st.text(max_size=20)
