@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,11 +18,6 @@ from tests.web.whole.test_cutout import EXAMPLES, assert_same, turned_jpeg
 
 HERE = Path(__file__).parent
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("NSS_TEST_COMMAND") and importlib.util.find_spec("uvicorn") is None,
-    reason="needs the packages of nss-wgpu[serve]",
-)
-
 
 def workplace(folder: Path) -> Path:
     """Where the command is run: this tree is imported from its root."""
@@ -35,6 +29,15 @@ def serve(run_node: Node, command: list[str], folder: Path, name: str, **variabl
     (folder / "downloads").mkdir(exist_ok=True)
     variables = {"NSS_FOLDER": folder, "NSS_CWD": workplace(folder), **variables}
     run_node(HERE / f"{name}.test.mjs", NSS_COMMAND=json.dumps(command), **variables)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def extra(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The command can serve: it has the packages that are for that alone."""
+    folder = tmp_path_factory.mktemp("none")
+    arguments = [*command, "serve", "--port", "0", "--model", folder / "none.onnx"]
+    done = subprocess.run(arguments, cwd=workplace(folder), capture_output=True, text=True, timeout=60)
+    require("nss-wgpu[serve] where the command is" if "[serve]" in done.stderr else None)
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_from_drop_to_download(run_node: Node, model: Path, tmp_path: Path, comm
 
 
 def test_a_server_that_is_stopped_and_started(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
-    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 10))
+    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 6))
 
 
 def test_this_browser(run_node: Node, model: Path, site: Path, tmp_path: Path, command: list[str]) -> None:
