@@ -16,7 +16,7 @@ from nss.errors import NssError, one_line
 PARAMETERS = (
     *("backend", "device", "precision", "require_gpu", "max_pixels", "model", "model_config", "model_variant", "mask"),
     "image_backend",
-    *("guided", "black", "white", "drop_islands", "fill_holes", "smooth", "expand", "feather"),
+    *("guided", "black", "white", "threshold", "drop_islands", "fill_holes", "smooth", "expand", "feather"),
     *("background", "hidden", "decontaminate", "invert", "mask_only", "mask_bits", "crop", "keep_exif", "keep_gps"),
     *("format", "quality", "effort", "jobs", "memory"),
 )
