@@ -19,7 +19,7 @@ def machine_memory() -> int:
 
     It is read anew each time. What other processes hold of it is not subtracted.
     """
-    return min(_physical(), *_cgroup_limits(), *_process_limits())
+    return min([_physical(), *_cgroup_limits(), *_process_limits()])  # a list, since there may be no other limit
 
 
 def available_memory() -> int:

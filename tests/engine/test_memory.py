@@ -54,6 +54,12 @@ def test_the_smallest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.machine_memory() == 12345
 
 
+def test_there_may_be_no_limit_but_the_physical_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_cgroup_limits", "_process_limits"):
+        monkeypatch.setattr(memory, name, lambda: iter(()))
+    assert memory.machine_memory() == memory._physical()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no limits of the process")
 def test_limit_of_the_process() -> None:
     code = (
