@@ -1,18 +1,19 @@
 """The errors of the package, each with the exit status of a command that ends by it.
 
-============================================ ======
-class                                        status
-============================================ ======
-NssError                                     1
-  ImageError                                 1
-    `nss.files.output_file.ExistsError`      1
-    `nss.batch.stages.NothingFoundError`     1
-  UsageError                                 2
-    `nss.compat.rembg.ArgumentError`         2
-  ModelUnavailableError                      3
-  GpuUnavailableError                        4
-  `nss.cli.terminal.ReaderGoneError`         141
-============================================ ======
+============================================== ======
+class                                          status
+============================================== ======
+NssError                                       1
+  ImageError                                   1
+    `nss.files.output_file.ExistsError`        1
+    `nss.batch.stages.NothingFoundError`       1
+    `nss.photos.image_size.TooManyPixelsError` 1
+  UsageError                                   2
+    `nss.compat.rembg.ArgumentError`           2
+  ModelUnavailableError                        3
+  GpuUnavailableError                          4
+  `nss.cli.terminal.ReaderGoneError`           141
+============================================== ======
 
 Every status of the command stands in ``EXIT_STATUS``, and in docs/commands.md. A signal ends it by
 `nss.stop_signals.Terminated`, and leaves no temporary file.

@@ -20,7 +20,7 @@ from tests.project import ROOT, imports
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
-BUNDLED_BY = {"protobuf": "onnx"}
+BUNDLED_BY = {"protobuf": "onnx", "h11": "uvicorn"}
 """Distributions that are imported and come with another one, in the version that it needs."""
 
 
@@ -86,7 +86,8 @@ def test_what_deflates_fast_is_asked_for_where_it_has_a_wheel(system: str, machi
 
 def test_what_is_imported_is_declared() -> None:
     distributions = packages_distributions()
-    declared = {*names(PROJECT["dependencies"]), *names(EXTRAS["heic"])}
+    everywhere = {*names(PROJECT["dependencies"]), *names(EXTRAS["heic"])}
+    serve = {*everywhere, *names(EXTRAS["serve"])}
     missing = set()
     for package in ("engine", "shaders", "nss"):
         for path in (ROOT / package).rglob("*.py"):
@@ -95,6 +96,7 @@ def test_what_is_imported_is_declared() -> None:
                 if top in sys.stdlib_module_names or top in ("engine", "shaders", "nss"):
                     continue
                 providers = {d.lower().replace("_", "-") for d in distributions.get(top, [top])}
+                declared = serve if path.is_relative_to(ROOT / "nss" / "serve") else everywhere
                 if not {BUNDLED_BY.get(d, d) for d in providers} & declared:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
     assert missing == set()

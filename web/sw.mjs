@@ -87,7 +87,8 @@ async function fill() {
   const current = await pointer('current');
   if (name === current) return point('next', null);
   if (name === await pointer('next')) return;
-  const { files } = JSON.parse(new TextDecoder().decode(text));
+  const { files, api } = JSON.parse(new TextDecoder().decode(text));
+  if (api) return leave();
   const old = current ? await caches.open(current) : null;
   const cache = await caches.open(name);
   try {
@@ -98,6 +99,17 @@ async function fill() {
     throw error;
   }
   await point('next', name);
+}
+
+/** Leave this address to `nss-wgpu serve`, which has it now: what was kept of the static site is no page of it. */
+async function leave() {
+  await worker.registration.unregister();
+  const old = (await caches.keys()).filter(name => name.startsWith(PREFIX));
+  await Promise.all(old.map(name => caches.delete(name)));
+  await point('current', null);
+  await point('next', null);
+  const pages = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true });
+  for (const page of pages) if (page.url.startsWith(SCOPE)) page.postMessage('served');
 }
 
 /**

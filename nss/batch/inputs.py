@@ -203,7 +203,7 @@ def _search(
 
 def _reason_to_ignore(entry: os.DirEntry[str], all_files: bool) -> str | None:
     """Why a search ignores an entry, a key of ``WHY``, or "" where that needs no word; None where it takes it."""
-    reason = _by_name(entry.name)
+    reason = reason_by_name(entry.name)
     if os.path.isdir(entry):  # noqa: PTH112
         return ""
     if entry.name.startswith("."):
@@ -217,7 +217,7 @@ def _reason_to_ignore(entry: os.DirEntry[str], all_files: bool) -> str | None:
 _OTHER_NAMES = ("unknown", "bare")
 
 
-def _by_name(name: str) -> str | None:
+def reason_by_name(name: str) -> str | None:
     """Why a file of this name is none to be searched for, a key of ``WHY``; None where it is."""
     from nss.photos.image_file import EXTENSIONS
 
@@ -277,7 +277,7 @@ def _matches(pattern: str, all_files: bool) -> list[InputImage]:
 
 def _pattern_takes(path: Path, any_kind: bool, all_files: bool) -> bool:
     """Whether a pattern takes a file that it matches; ``any_kind``: it names the extension."""
-    reason = _by_name(path.name)
+    reason = reason_by_name(path.name)
     if reason in _OTHER_NAMES:
         return any_kind or (all_files and _begins_as_image(path))
     return reason is None

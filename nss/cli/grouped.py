@@ -63,6 +63,23 @@ def grouped(refused: Mapping[str, str] = _NONE, /, **groups: Callable[..., Any])
     return decorate
 
 
+def moved(group: Callable[..., Any], sections: Mapping[str, str]) -> Callable[..., Any]:
+    """The group with its options in other sections of the help: ``sections`` has the new one for each that is left."""
+
+    def call(**values: Any) -> Any:
+        return group(**values)
+
+    parameters = []
+    for parameter in _parameters(group, {"return"}).values():
+        kind, option = get_args(parameter.annotation)
+        option = copy.copy(option)
+        option.rich_help_panel = sections.get(option.rich_help_panel, option.rich_help_panel)
+        parameters.append(parameter.replace(annotation=Annotated[kind, option]))
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
 def _parameters(function: Callable[..., Any], unevaluated: set[str]) -> Mapping[str, inspect.Parameter]:
     """The function's parameters with their annotations evaluated, but for those in ``unevaluated``.
 

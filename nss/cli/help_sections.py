@@ -8,6 +8,8 @@ from typer.core import TyperCommand
 
 ARGUMENTS = "Arguments"
 COMMON = "Most used options"
+SERVER = "Who may ask, and for how much"
+WATCH = "A watched folder"
 INPUT = "Input"
 MODEL = "Model and backend"
 MASK = "Mask, in the order in which it is refined"
@@ -16,7 +18,7 @@ OUTPUT = "Output"
 BATCH = "Batch"
 INTERFACE = "A model file of your own"
 
-SECTIONS = (ARGUMENTS, COMMON, INPUT, MODEL, MASK, COLOUR, OUTPUT, BATCH, INTERFACE)
+SECTIONS = (ARGUMENTS, COMMON, SERVER, INPUT, MODEL, WATCH, MASK, COLOUR, OUTPUT, BATCH, INTERFACE)
 """The titles of sections in the order in which they stand; an option names its own as ``rich_help_panel``."""
 
 

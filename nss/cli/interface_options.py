@@ -6,15 +6,14 @@ them all.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from nss.cli.help_sections import INTERFACE
-from nss.errors import UsageError, quoted
-from nss.interfaces.interface import POSSIBLE, Description, parse_description, parse_number, parse_numbers, read_config
+from nss.errors import UsageError
+from nss.interfaces.interface import Description, merge, read_config
+from nss.interfaces.texts import parse_texts
 
 PREFIX = "--model-"
 CONFIG = "--model-config"
@@ -84,7 +83,7 @@ def interface(
 ) -> Description:
     """What they say of the model's interface; those of the file stand where no option does.
 
-    Raises UsageError, which names the option, for a value that is none.
+    Raises UsageError, which names the key (`nss.cli.option_words`), for a value that is none.
     """
     texts = {
         "input": model_input,
@@ -100,14 +99,8 @@ def interface(
         "activation": model_activation,
         "range": model_range,
     }
-    description: dict[str, Any] = dict(_from_file(model_config))
-    for key, text in texts.items():
-        if text is not None:
-            description[key] = _value(key, text, _PARSERS.get(key, str))
-    if model_inputs:
-        constants = dict(_constant(text) for text in model_inputs)
-        description["inputs"] = {**description.get("inputs", {}), **_value("inputs", constants, dict)}
-    return description  # type: ignore[return-value]
+    options, file = parse_texts(texts, model_inputs), _from_file(model_config)
+    return merge([("option", options), ("file", file)])[0]
 
 
 def _from_file(path: str | None) -> Description:
@@ -117,33 +110,3 @@ def _from_file(path: str | None) -> Description:
         return read_config(path)
     except UsageError as error:
         raise UsageError(f"{CONFIG} {error}") from error
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "scale": parse_number,
-    "mean": parse_numbers,
-    "std": parse_numbers,
-    "channel": int,
-    "range": parse_number,
-}
-
-
-def _value(key: str, text: Any, parse: Callable[[Any], Any]) -> Any:
-    """The value of one option as a description has it; ``text`` is what stands behind the option."""
-    try:
-        description: Mapping[str, Any] = parse_description({key: parse(text)}, PREFIX)
-    except (ValueError, UsageError):
-        raise UsageError(f"{PREFIX}{key} {quoted(text)}: {POSSIBLE[key]} is possible") from None
-    return description[key]
-
-
-def _constant(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    try:
-        if not (name and equals):
-            raise ValueError
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
-        raise UsageError(
-            f"{PREFIX}inputs {quoted(text)}: NAME=VALUE is possible, such as r1i=0, ratio=[0.25]"
-        ) from None

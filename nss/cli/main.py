@@ -21,6 +21,7 @@ from nss.cli.commands.models import models_app
 from nss.cli.commands.parity import parity
 from nss.cli.commands.preview import preview
 from nss.cli.commands.remove import remove
+from nss.cli.commands.serve import serve
 from nss.cli.commands.stream import stream
 from nss.cli.help_sections import SectionedCommand
 from nss.cli.terminal import (
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.command("remove", cls=SectionedCommand)(remove)
 app.command("preview", cls=SectionedCommand)(preview)
 app.command("stream", cls=SectionedCommand)(stream)
+app.command("serve", cls=SectionedCommand)(serve)
 app.command("check")(check)
 app.command("eval")(evaluate)
 app.add_typer(models_app, name="models")

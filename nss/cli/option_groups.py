@@ -172,11 +172,8 @@ def refinement(
     """Raises UsageError where a value is out of its range, or a threshold stands beside a black or white point."""
     from nss.masks.refine import Refinement
 
-    if threshold is not None:
-        if (black, white) != (0, 1):
-            raise UsageError("--threshold is --black and --white in one; leave the others out")
-        black = white = threshold
-    return Refinement(
+    return Refinement.with_threshold(
+        threshold,
         guided=guided,
         black=black,
         white=white,

@@ -16,11 +16,21 @@ from nss.errors import NssError, one_line
 PARAMETERS = (
     *("backend", "device", "precision", "require_gpu", "max_pixels", "model", "model_config", "model_variant", "mask"),
     "image_backend",
-    *("guided", "black", "white", "drop_islands", "fill_holes", "smooth", "expand", "feather"),
+    *("guided", "black", "white", "threshold", "drop_islands", "fill_holes", "smooth", "expand", "feather"),
     *("background", "hidden", "decontaminate", "invert", "mask_only", "mask_bits", "crop", "keep_exif", "keep_gps"),
     *("format", "quality", "effort", "jobs", "memory"),
 )
 """Parameters that the options of the same name set."""
+
+OF_A_SERVER = {
+    **{name: "--" + name.replace("_", "-") for name in ("host", "port", "allow_remote", "queue", "watch", "exists")},
+    "public_urls": "--public-url",
+    "allowed_origins": "--allow-origin",
+    "body_bytes": "--max-bytes",
+    "pixels": "--max-pixels",
+    "keep_seconds": "--keep",
+}
+"""Fields of `nss.serve.settings.ServeSettings` and `nss.serve.limits.Limits`, and the options that set them."""
 
 CALLS = {"`engine.devices()`": "`nss-wgpu devices`"}
 """What a program calls, and the command that does the same."""
@@ -37,6 +47,7 @@ def option_names() -> dict[str, str]:
     return {
         **{name: "--" + name.replace("_", "-") for name in PARAMETERS},
         **{key: f"--model-{key}" for key in keys},
+        **OF_A_SERVER,
         "overwrite": "--exists overwrite",
         "ordered": "--unordered",
         "dtype": "--model-config",  # the one key without an option of its own

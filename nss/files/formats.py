@@ -210,7 +210,8 @@ FORMATS = {
     )
 }
 
-_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
+ALIASES = {"jpg": "jpeg", "tif": "tiff"}
+"""Other names of formats, which ``choose`` takes too."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def choose(target: Path, format: str | None = None, quality: int | None = None, 
     """
     extension = target.suffix.lower()
     by_extension = next((f.name for f in FORMATS.values() if extension in f.extensions), None)
-    by_option = None if format is None else _ALIASES.get(format.lower(), format.lower())
+    by_option = None if format is None else ALIASES.get(format.lower(), format.lower())
     name = by_extension if by_option is None else by_option
     if name is None:
         suffixes = ", ".join(f.extensions[0] for f in FORMATS.values())
@@ -301,7 +302,7 @@ def check_bits(encoding: Encoding, bits: int) -> None:
 
 def suffix_of(format: str) -> str:  # noqa: A002 - the option's name
     """The usual extension of a format; that of PNG for an unknown name, which ``choose`` refuses."""
-    name = _ALIASES.get(format.lower(), format.lower())
+    name = ALIASES.get(format.lower(), format.lower())
     return FORMATS[name].extensions[0] if name in FORMATS else ".png"
 
 

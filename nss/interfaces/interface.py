@@ -335,7 +335,16 @@ def _read_inputs(value: Any) -> dict[str, Values]:
 def _constant(value: Any) -> Values:
     if isinstance(value, str):
         raise ValueError(value)
-    return value if isinstance(value, Sequence) else _finite(value)
+    if not isinstance(value, Sequence):
+        return _finite(value)
+    rest = list(value)
+    while rest:  # whatever is no number is found when there is an array to make
+        item = rest.pop()
+        if isinstance(item, (list, tuple)):
+            rest.extend(item)
+        elif isinstance(item, (int, float)) and not isinstance(item, bool):
+            _finite(item)
+    return value
 
 
 _READERS: dict[str, Any] = {

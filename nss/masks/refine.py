@@ -67,6 +67,19 @@ class Refinement:
             _check(name, getattr(self, name), lower=0, upper=math.inf, unit="square pixels")
         _check_levels(self.black, self.white)
 
+    @classmethod
+    def with_threshold(cls, threshold: float | None = None, **settings: float) -> Refinement:
+        """The steps of ``settings``, with ``threshold`` for both the black and the white point; None leaves these.
+
+        Raises:
+            UsageError: a value is out of its range, or the threshold stands beside one of the two points.
+        """
+        if threshold is not None:
+            if (settings.get("black", 0), settings.get("white", 1)) != (0, 1):
+                raise UsageError("'threshold' is 'black' and 'white' in one; leave the others out")
+            settings |= {"black": threshold, "white": threshold}
+        return cls(**settings)
+
     def apply(self, mask: np.ndarray, rgb: np.ndarray, times: dict[str, float] | None = None) -> np.ndarray:
         """The refined mask.
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 from nss import pipes
 from nss.errors import ImageError, NssError, one_line
 from nss.photos import codec_messages
-from nss.photos.image_size import MAX_PIXELS, check_jpeg, check_size, pillows_limit, sparse_note
+from nss.photos.image_size import MAX_PIXELS, TooManyPixelsError, check_jpeg, check_size, pillows_limit, sparse_note
 from nss.photos.quiet import quiet
 from nss.pipes import OneTimeFile
 
@@ -299,7 +299,7 @@ def _in_one_line(name: str, format_: str) -> Iterator[None]:
             raise ImageError(f"{name}: there is not enough memory to decode it") from error
         except Exception as error:  # for a damaged file Pillow's decoders raise almost anything
             if type(error).__name__ == "DecompressionBombError":
-                raise ImageError(f"{name}: {pillows_limit()}") from error
+                raise TooManyPixelsError(f"{name}: {pillows_limit()}") from error
             reasons = "; ".join([_text(error), *messages()])
             raise ImageError(f"{name}: truncated or damaged {format_} image ({reasons})") from error
         for message in messages():

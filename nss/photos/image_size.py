@@ -22,12 +22,16 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}
 _ENDS_HEADER = {0xD9, 0xDA}
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than it may have."""
+
+
 def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse what has no pixels, or more than ``max_pixels``, with an ImageError."""
+    """Refuse what has no pixels with an ImageError, and more than ``max_pixels`` with a TooManyPixelsError."""
     if width < 1 or height < 1:
         raise ImageError(f"{name}: has no pixels ({width} x {height})")
     if width * height > max_pixels:
-        raise ImageError(
+        raise TooManyPixelsError(
             f"{name}: {width} x {height} pixels are more than {max_pixels / 1e6:g} megapixels; reduce the image first, "
             "or raise the limit, 'max_pixels' (a small file of this size may be a decompression bomb)"
         )

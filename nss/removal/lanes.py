@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import engine
 from nss.pipeline.lanes import Lane, Pending, Ready
 from nss.removal.network import Network, Output
 
@@ -35,9 +36,14 @@ class NetworkLane(Lane[Any, Any, Any]):
     ) -> None:
         """``submit``: what the Remover does with a photo, given how to begin it."""
         self.depth = IN_FLIGHT if network.session.info.backend == "webgpu" else 1
-        self._submit, self._is_prepared = submit, is_prepared
+        self._network, self._submit, self._is_prepared = network, submit, is_prepared
         self._begin = partial(network.submit, observe=self._observe)
         self._is_interrupted = False
+
+    @property
+    def session_info(self) -> engine.SessionInfo:
+        """What the network runs on now."""
+        return self._network.session.info
 
     def submit(self, _: Any, loaded: Any) -> Pending[Any]:
         """Begin with a photo."""

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from typing import Any
 
 from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError, one_line
+from nss.photos.image_size import TooManyPixelsError
+from nss.serve.words import in_fields
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -42,19 +44,18 @@ def busy(detail: str, seconds: int = 2) -> Problem:
 def of_error(error: Exception) -> Problem:
     """What a failure of a photo's work is to whoever asked for it.
 
-    400 for what cannot be asked for, 422 for a photo that cannot be used, 503 for a model, GPU or memory that is not to
-    be had now, 500 for what no one foresaw.
+    400 for what cannot be asked for, 413 for a photo of too many pixels, 422 for one that cannot be used, 503 for a
+    model, GPU or memory that is not to be had now, 500 for what no one foresaw.
     """
     if isinstance(error, Problem):
         return error
-    if isinstance(error, UsageError):
-        return Problem(400, str(error))
-    if isinstance(error, ImageError):
-        return Problem(422, str(error))
-    if isinstance(error, ModelUnavailableError):
-        return Problem(503, str(error))
     if isinstance(error, NssError):
-        return busy(str(error), 10)
+        line = in_fields(str(error))
+        if isinstance(error, UsageError):
+            return Problem(400, line)
+        if isinstance(error, ImageError):
+            return Problem(413 if isinstance(error, TooManyPixelsError) else 422, line)
+        return Problem(503, line) if isinstance(error, ModelUnavailableError) else busy(line, 10)
     if isinstance(error, MemoryError):
         return busy("there is not enough memory for this photo now; try again later, or reduce it first", 10)
     return Problem(500, f"unexpected {type(error).__name__}: {one_line(error)} (please report it)")

@@ -2,7 +2,7 @@
 
 import { announce, byId } from './dom.mjs';
 import { listen } from './intake.mjs';
-import { ModelsView, adapterName, progressWords } from './models_view.mjs';
+import { ModelsView, progressWords, ranOn } from './models_view.mjs';
 import { hideNotice, isNotice, NOTICES, showNotice, started } from './notices.mjs';
 import { stayOffline } from './offline.mjs';
 import { Opener } from './opener.mjs';
@@ -18,7 +18,21 @@ import { Workspace } from './workspace.mjs';
  * @typedef {import('./queue.mjs').Item} Item
  * @typedef {import('./queue.mjs').Turn} Turn
  * @typedef {import('./kept.mjs').Model} Model
+ *
+ * @typedef {object} Place where photos are cut
+ * @property {Backend} backend
+ * @property {Model[]} models at least one
+ * @property {number} width how many photos it takes at a time
+ * @property {string} [where] it is, in words, where there is another one: "on this computer"
+ * @property {Model} [model] the one that was chosen there
+ * @property {Opener} [opener]
  */
+
+/** What every photo would meet that goes to a server. */
+const REFUSALS = ['token', 'refused', 'address'];
+
+/** What is left on the device may be of no use. */
+const LOST = ['device-lost', 'out-of-memory', 'worker', 'closed'];
 
 /**
  * Start the page with what cuts photos for it.
@@ -41,7 +55,7 @@ export async function start({ backend }) {
  * @param {Backend} backend
  * @param {() => void} then
  */
-function goOn(backend, then) {
+export function goOn(backend, then) {
   return {
     label: 'Go on all the same',
     run: () => {
@@ -56,56 +70,94 @@ function goOn(backend, then) {
 async function begin(backend) {
   try {
     const { version, models } = await backend.site();
-    byId('version').textContent = ` ${version}`;
-    byId('columns').hidden = false;
-    new App(backend, models);
+    show(version);
+    new App({ backend, models, width: 1 });
   } catch (error) {
     showNotice('site', { error });
   }
 }
 
-class App {
+/**
+ * Show what the page works with.
+ * @param {string} version
+ */
+export function show(version) {
+  byId('version').textContent = ` ${version}`;
+  byId('columns').hidden = false;
+}
+
+export class App {
   /**
-   * @param {Backend} backend
-   * @param {Model[]} models
+   * @param {Place} place
+   * @param {HTMLElement|null} [choice] where the visitor chooses another one
    */
-  constructor(backend, models) {
-    this.backend = backend;
-    this.opener = new Opener(backend);
-    this.models = new ModelsView(models, backend.keeping);
+  constructor(place, choice = null) {
+    this.home = this.place = place;
+    const { backend } = place; // photos that are cut are with it, wherever that was
+    this.models = new ModelsView(choice);
     this.queue = new Queue((item, turn) => this.cut(item, turn), result => this.release(result));
     this.workspace = new Workspace(backend);
     this.saving = new SaveView(this.queue, this.workspace, backend);
     this.photos = new QueueView(this.queue, {
       select: item => void this.workspace.show(item),
-      stale: item => item.result?.model.name !== this.models.chosen?.name,
+      stale: item => item.result?.model !== this.models.chosen,
       all: this.saving.all,
     });
     listen(photos => this.take(photos));
-    this.opener.addEventListener('progress', event => this.models.show(/** @type {CustomEvent} */ (event).detail));
-    this.opener.addEventListener('opened', event => {
-      const { detail } = /** @type {CustomEvent} */ (event);
-      hideNotice();
-      this.models.opened(detail);
-      announce(`The model is open${detail.adapter ? ` on ${adapterName(detail.adapter)}` : ''}.`);
+    this.models.addEventListener('choose', event => {
+      this.place.model = /** @type {CustomEvent<Model>} */ (event).detail;
+      this.photos.refresh();
     });
-    this.opener.addEventListener('closed', () => this.models.opened(null));
-    this.models.addEventListener('choose', () => this.photos.refresh());
     this.models.addEventListener('keep', event => void this.keep(/** @type {CustomEvent<Model>} */ (event).detail));
     this.queue.addEventListener('change', event => this.changed(/** @type {CustomEvent<Item>} */ (event).detail));
     this.queue.addEventListener('list', () => {
       if (this.workspace.item && !this.queue.items.includes(this.workspace.item)) this.showNext();
     });
+    this.queue.addEventListener('forget', event => backend.forget?.(/** @type {CustomEvent<string>} */ (event).detail));
     this.workspace.addEventListener('show', () => this.photos.mark(this.workspace.item));
     window.addEventListener('pagehide', event => { if (!event.persisted) backend.close(); });
+    this.use(place);
   }
 
-  /** @param {{name: string, blob: Blob}[]} photos */
+  /**
+   * Have photos cut there from now on.
+   * @param {Place} place
+   */
+  use(place) {
+    this.place = place;
+    this.models.offer(place);
+    this.queue.width = place.width;
+    const info = this.openerOf(place).current?.info;
+    if (info) this.models.opened(info);
+  }
+
+  /**
+   * @private
+   * @param {Place} place
+   */
+  openerOf(place) {
+    if (place.opener) return place.opener;
+    const opener = place.opener = new Opener(place.backend);
+    const here = (/** @type {(detail: any) => void} */ then) => (/** @type {Event} */ event) => {
+      if (place === this.place) then(/** @type {CustomEvent} */ (event).detail);
+    };
+    opener.addEventListener('progress', here(detail => this.models.show(detail)));
+    opener.addEventListener('opened', here(detail => {
+      hideNotice();
+      this.models.opened(detail);
+      announce(`The model is open${detail.adapter ? ` ${ranOn(detail.adapter, place.where)}` : ''}.`);
+    }));
+    opener.addEventListener('closed', here(() => this.models.opened(null)));
+    return opener;
+  }
+
+  /** @param {Iterable<import('./queue.mjs').Incoming>} photos */
   take(photos) {
-    if (!photos.length) return;
+    const added = [...photos];
+    if (!added.length) return;
     hideNotice();
-    this.queue.add(photos);
-    announce(photos.length === 1 ? `${photos[0].name} is added.` : `${photos.length} photos are added.`);
+    this.queue.add(added);
+    announce(added.length === 1 ? `${added[0].name} is added.` : `${added.length} photos are added.`);
   }
 
   /**
@@ -130,9 +182,15 @@ class App {
    * @param {Turn} turn
    */
   async attempt(item, turn) {
-    const model = /** @type {Model} */ (this.models.chosen);
+    // What a server has from an earlier visit goes on there.
+    const isHeld = item.job !== null && !item.blob;
+    const place = isHeld ? this.home : this.place;
+    if (place !== this.home) this.queue.forget(item);
+    const { backend, where } = place;
+    const opener = this.openerOf(place);
+    const model = /** @type {Model} */ (place.model);
     try {
-      await this.opener.open(model, {
+      await opener.open(model, {
         keep: this.models.agreed,
         signal: turn.signal,
         onProgress: progress => turn.progress({
@@ -141,29 +199,36 @@ class App {
       });
     } catch (error) {
       if (isAbort(error)) throw error;
-      this.complain(error);
+      this.complain(error, place);
       throw new StopsAll(error);
     }
     turn.state('working');
     try {
-      const result = await this.backend.cut(item.blob, {
-        name: item.name, signal: turn.signal, onProgress: progress => turn.progress(progress),
+      const result = await backend.cut(item.blob, {
+        name: item.name, model, job: item.job, signal: turn.signal, onJob: turn.job, onPhoto: turn.photo,
+        onProgress: progress => {
+          turn.state(progress.waiting ? 'waiting' : 'working');
+          turn.progress(progress);
+        },
       });
-      return { ...result, model };
+      return { model, where, ...result };
     } catch (error) {
       const { code } = /** @type {{code?: string}} */ (error);
-      if (isNotice(code)) this.complain(error);
-      // The model is opened anew for the next photo: what is left on the device may be of no use.
-      if (['device-lost', 'out-of-memory', 'worker', 'closed'].includes(code ?? '')) this.opener.close();
-      throw error;
+      if (isNotice(code)) this.complain(error, place);
+      // The model is opened anew for the next photo.
+      if (LOST.includes(code ?? '')) opener.close();
+      throw REFUSALS.includes(code ?? '') ? new StopsAll(error) : error;
     }
   }
 
-  /** @param {unknown} error */
-  complain(error) {
+  /**
+   * @param {unknown} error
+   * @param {Place} place
+   */
+  complain(error, { backend }) {
     const { code } = /** @type {{code?: string}} */ (error);
     if (!code || !isNotice(code)) return;
-    const action = code === 'software' ? { action: goOn(this.backend, () => this.queue.retryFailed()) } : {};
+    const action = code === 'software' ? { action: goOn(backend, () => this.queue.retryFailed()) } : {};
     showNotice(code, { error, ...action });
   }
 
@@ -191,7 +256,7 @@ class App {
   /** @param {any} result */
   release(result) {
     result.bitmap?.close?.();
-    this.backend.release(result.id);
+    this.home.backend.release(result.id);
   }
 
   /**
@@ -199,7 +264,7 @@ class App {
    * @param {Model} model
    */
   async keep(model) {
-    const { keeping } = this.backend;
+    const { keeping } = this.place.backend;
     if (!keeping) return;
     try {
       await keeping.keep(model, {

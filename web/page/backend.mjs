@@ -2,6 +2,8 @@
 
 import { canKeep, forget, isKept, keepAll, room } from './kept.mjs';
 import { controlled } from './offline.mjs';
+import { readSite } from './site.mjs';
+import { coded } from './words.mjs';
 
 /**
  * @typedef {import('./kept.mjs').Model} Model
@@ -24,6 +26,17 @@ import { controlled } from './offline.mjs';
  * @property {number} milliseconds from the bytes to the mask
  * @property {string[]} notices
  *
+ * @property {Model} [model] which one cut it, where that may be another than the one that was asked for
+ *
+ * @typedef {object} CutOptions
+ * @property {string} name
+ * @property {Model} model the one that is open
+ * @property {AbortSignal} signal
+ * @property {(progress: any) => void} [onProgress]
+ * @property {string|null} [job] the job on a server that may have done it already
+ * @property {(job: string) => void} [onJob] called with the job that does it, where there is one
+ * @property {(blob: Blob) => void} [onPhoto] called with the photo, where none was given
+ *
  * @typedef {object} Settings
  * @property {null|{colour: string}|{image: Blob}|{blur: number}} background
  * @property {Record<string, any>} refinement
@@ -35,16 +48,16 @@ import { controlled } from './offline.mjs';
  * @typedef {object} Backend
  * @property {() => Promise<{code: string, canGoOn?: boolean}|null>} check what stands in the way, as a key of `NOTICES`
  * @property {() => void} allow go on all the same, where `canGoOn` says that one can
- * @property {() => Promise<{version: string, models: Model[]}>} site
+ * @property {() => Promise<import('./site.mjs').Site>} site
  * @property {(model: Model, options: {keep: boolean, signal: AbortSignal, onProgress: (progress: any) => void})
  *   => Promise<any>} open
- * @property {(blob: Blob, options: {name: string, signal: AbortSignal, onProgress?: (progress: any) => void})
- *   => Promise<Cut>} cut
+ * @property {(blob: any, options: CutOptions) => Promise<Cut>} cut a photo; null where a job on a server has it
  * @property {(id: string, settings: Settings, strokes: any[],
  *   options: {format: 'png'|'webp'|'mask', signal?: AbortSignal}) => Promise<Blob>} render
  * @property {(id: string, settings: Settings, options?: {signal?: AbortSignal}) => Promise<MaskLevels>} mask
  *   refined, without strokes, of the display's size
  * @property {(id: string) => void} release
+ * @property {(job: string) => unknown} [forget] a job that nobody wants any more
  * @property {() => void} close
  * @property {Keeping|null} keeping
  */
@@ -61,10 +74,14 @@ export class WorkerBackend {
   next = 1;
   software = false;
 
-  /** @param {string} base address of the site */
-  constructor(base) {
+  /**
+   * @param {string} base address of the site
+   * @param {Promise<import('./site.mjs').Site>|null} [known] its list, where that is read already
+   */
+  constructor(base, known = null) {
     this.base = base;
-    /** @type {Keeping} */
+    this.known = known;
+    /** @type {Keeping|null} */
     this.keeping = {
       available: canKeep(),
       isKept: model => isKept(model, base),
@@ -90,15 +107,7 @@ export class WorkerBackend {
   }
 
   async site() {
-    const response = await fetch(new URL('site.json', this.base)).catch(error => {
-      throw coded('site', `site.json cannot be read (${error.message}); load the page again when the network is back`);
-    });
-    if (!response.ok) throw coded('site', `the host answers ${response.status} for site.json; write the site anew`);
-    const site = await response.json().catch(() => null);
-    if (site?.format !== 1 || !Array.isArray(site.models) || !site.models.length) {
-      throw coded('site', 'site.json is not of format 1 with a model; write the site by the nss-wgpu of this page');
-    }
-    return site;
+    return this.known ?? readSite(this.base);
   }
 
   /**
@@ -111,11 +120,22 @@ export class WorkerBackend {
 
   /**
    * @param {Blob} blob
-   * @param {{name: string, signal: AbortSignal, onProgress?: (progress: any) => void}} options
+   * @param {CutOptions} options
    * @returns {Promise<Cut>}
    */
   async cut(blob, { name, signal, onProgress }) {
     return this.call('cut', { blob, name }, { signal, onProgress });
+  }
+
+  /**
+   * Take a photo whose mask a network has made elsewhere.
+   * @param {Blob} blob
+   * @param {{name: string, mask: import('../image/photo.mjs').Mask, signal: AbortSignal}} options
+   *   `mask`: as the network gave it, at its own size
+   * @returns {Promise<import('./cutter.mjs').Taken>}
+   */
+  async adopt(blob, { name, mask, signal }) {
+    return this.call('adopt', { blob, name, mask }, { signal });
   }
 
   /**
@@ -206,15 +226,6 @@ export class WorkerBackend {
     this.worker = worker;
     return worker;
   }
-}
-
-/**
- * An error with a code.
- * @param {string} code
- * @param {string} message
- */
-export function coded(code, message) {
-  return Object.assign(new Error(message), { code });
 }
 
 /**

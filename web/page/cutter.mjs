@@ -27,6 +27,8 @@ import { displayBitmap, displaySize } from './picture.mjs';
  * @typedef {import('../image/photo.mjs').Mask} Mask
  * @typedef {{name: string, blob: Blob, width: number, height: number, mask: Mask}} Kept
  * @typedef {import('./backend.mjs').Settings} Settings
+ * @typedef {{id: string, width: number, height: number, bitmap: ImageBitmap, notices: string[],
+ *   mask: import('./backend.mjs').MaskLevels}} Taken a photo and its mask, held here; the bitmap and the mask are for display
  * @typedef {{signal: AbortSignal, onProgress: (progress: any) => void}} Job
  */
 
@@ -89,21 +91,21 @@ export class Cutter {
       onProgress({ words: 'Cutting out' });
       const { mask, composed } = await this.network(photo, signal, onProgress);
       const milliseconds = performance.now() - begin;
-      const { width, height } = photo;
-      // No other worker, before or after this one, gives the same: a photo of a worker that stopped is not taken for another.
-      const id = crypto.randomUUID();
-      this.photos.set(id, { name, blob, width, height, mask });
-      this.last = { id, photo, composed: composed && composed.length <= LARGEST_COMPOSED ? composed : null };
-      const shown = displaySize(width, height);
-      const nothing = nothingFound(mask, photo);
-      return {
-        id, width, height,
-        bitmap: await displayBitmap(blob),
-        mask: { ...shown, levels: levelsOf(enlarge(mask, shown.width, shown.height).data) },
-        adapter: { ...this.model.adapter },
-        milliseconds,
-        notices: [...photo.notes, ...(nothing === null ? [] : [nothing])],
-      };
+      const taken = await this.take(blob, photo, mask, composed);
+      return { ...taken, adapter: { ...this.model.adapter }, milliseconds };
+    });
+  }
+
+  /**
+   * Take a photo whose mask a network has made elsewhere; no model needs to be open.
+   * @param {{blob: Blob, name: string, mask: Mask}} what
+   * @param {Job} job
+   * @returns {Promise<Taken>}
+   */
+  adopt({ blob, name, mask }, { signal }) {
+    return this.alone(signal, async () => {
+      this.last = null;
+      return this.take(blob, await decode(blob, { name, signal }), mask, null);
     });
   }
 
@@ -158,6 +160,30 @@ export class Cutter {
   release(id) {
     this.photos.delete(id);
     if (this.last?.id === id) this.last = null;
+  }
+
+  /**
+   * Hold a photo and its mask.
+   * @private
+   * @param {Blob} blob
+   * @param {Photo} photo
+   * @param {Mask} mask
+   * @param {Uint8Array|null} composed the cut-out, where the GPU made it
+   * @returns {Promise<Taken>}
+   */
+  async take(blob, photo, mask, composed) {
+    const { name, width, height } = photo;
+    const id = uniqueId();
+    this.photos.set(id, { name, blob, width, height, mask });
+    this.last = { id, photo, composed: composed && composed.length <= LARGEST_COMPOSED ? composed : null };
+    const shown = displaySize(width, height);
+    const nothing = nothingFound(mask, photo);
+    return {
+      id, width, height,
+      bitmap: await displayBitmap(blob),
+      mask: { ...shown, levels: levelsOf(enlarge(mask, shown.width, shown.height).data) },
+      notices: [...photo.notes, ...(nothing === null ? [] : [nothing])],
+    };
   }
 
   /**
@@ -248,6 +274,14 @@ export class Cutter {
     this.turn = mine.catch(() => undefined);
     return mine;
   }
+}
+
+/**
+ * An id that no other worker gives, before or after this one: a photo of a worker that stopped is not taken for another.
+ * Over plain http, as a server in a LAN may come, browsers have no `randomUUID`.
+ */
+function uniqueId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /**

@@ -15,6 +15,8 @@ import { sha256 as digest } from '../runner/sha256.mjs';
  * @property {number} bytes of the download
  * @property {[number, number]} size height and width of the network's mask
  * @property {string} folder
+ * @property {string} [device] that a server has opened it on
+ * @property {string} [precision] in which the server computes
  * @property {boolean} [default]
  * @property {SiteFile[]} [files]
  */

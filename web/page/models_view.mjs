@@ -13,20 +13,22 @@ const COMMERCIAL = {
 
 const WEIGHTS = { f32: '32-bit weights', f16: '16-bit weights', int8: '8-bit weights' };
 
+const PRECISIONS = /** @type {Record<string, string>} */ ({ f32: 'computed in 32 bits', f16: 'computed in 16 bits' });
+
 /** The section "model". Fires 'choose' (detail: the model). */
 export class ModelsView extends EventTarget {
   /** @type {Model|null} */
   chosen = null;
   failed = '';
 
-  /**
-   * @param {Model[]} models at least one
-   * @param {import('./backend.mjs').Keeping|null} keeping how models are kept; null where the backend keeps none
-   */
-  constructor(models, keeping) {
+  /** How models are kept; null where they are not. @type {import('./backend.mjs').Keeping|null} */
+  keeping = null;
+  /** Where photos are cut, in words; undefined where there is no choice. @type {string|undefined} */
+  where = undefined;
+
+  /** @param {HTMLElement|null} [choice] where the visitor chooses between places */
+  constructor(choice = null) {
     super();
-    this.models = models;
-    this.keeping = keeping;
     this.root = byId('model');
     this.now = element('span', { class: 'now' });
     this.state = element('p', { class: 'model-state' });
@@ -35,15 +37,28 @@ export class ModelsView extends EventTarget {
     this.keepWords = element('label', { for: 'keep' });
     this.keptWords = element('p', { class: 'hint' });
     this.forget = element('button', { type: 'button', class: 'quiet small', click: () => void this.remove() });
+    this.options = element('fieldset', { class: 'models' });
+    this.keepRow = element('div', { class: 'keep' },
+      element('p', { class: 'keep-row' }, this.keep, ' ', this.keepWords), this.keptWords, this.forget);
     this.details = element('details', {},
       element('summary', {}, element('h2', { id: 'model-title' }, 'Model'), ' ', this.now),
-      element('fieldset', { class: 'models' },
-        element('legend', { class: 'unseen' }, 'Model'), ...models.map(each => this.option(each))),
-      element('div', { class: 'keep', hidden: !keeping },
-        element('p', { class: 'keep-row' }, this.keep, ' ', this.keepWords), this.keptWords, this.forget),
+      choice, this.options, this.keepRow,
     );
     this.root.replaceChildren(this.details, this.state, this.progress);
-    this.choose(models.find(each => each.default) ?? models[0]);
+  }
+
+  /**
+   * Offer the models of a place.
+   * @param {import('./app.mjs').Place} place
+   */
+  offer({ models, backend, where, model }) {
+    this.keeping = backend.keeping;
+    this.where = where;
+    this.keepRow.hidden = !this.keeping;
+    this.options.replaceChildren(
+      element('legend', { class: 'unseen' }, 'Model'), ...models.map(each => this.option(each)));
+    this.opened(null);
+    this.choose(model ?? models.find(each => each.default) ?? models[0]);
   }
 
   /** Whether the visitor agreed to keep the chosen model. */
@@ -69,7 +84,7 @@ export class ModelsView extends EventTarget {
    */
   opened(info) {
     this.progress.hidden = true;
-    this.state.textContent = info ? `Ready${info.adapter ? ` on ${adapterName(info.adapter)}` : ''}` : '';
+    this.state.textContent = info ? `Ready${info.adapter ? ` ${ranOn(info.adapter, this.where)}` : ''}` : '';
     void this.refresh();
   }
 
@@ -101,10 +116,10 @@ export class ModelsView extends EventTarget {
   choose(model) {
     this.chosen = model;
     this.failed = '';
-    this.now.textContent = `${model.title}, ${size(model.bytes)}`;
+    this.now.textContent = [model.title, model.bytes && size(model.bytes), this.where].filter(Boolean).join(', ');
     const input = /** @type {HTMLInputElement} */ (byId(`model-${model.name}`));
     input.checked = true;
-    this.keep.checked = remembered(model);
+    this.keep.checked = Boolean(this.keeping) && remembered(model);
     this.state.textContent = '';
     void this.refresh();
     this.dispatchEvent(new CustomEvent('choose', { detail: model }));
@@ -125,7 +140,8 @@ export class ModelsView extends EventTarget {
         change: () => this.choose(model),
       }),
       element('label', { for: id },
-        element('span', { class: 'title' }, model.title), ' ', element('span', { class: 'bytes' }, size(model.bytes))),
+        element('span', { class: 'title' }, model.title), ' ',
+        element('span', { class: 'bytes' }, model.bytes ? size(model.bytes) : '')),
       element('div', { class: 'about', id: `${id}-about` },
         element('p', {}, model.summary),
         warning && element('p', { class: 'warning' }, warning),
@@ -133,7 +149,7 @@ export class ModelsView extends EventTarget {
           model.licence_url
             ? element('a', { href: model.licence_url, target: '_blank', rel: 'noopener noreferrer' }, model.licence)
             : model.licence,
-          `. Mask of ${model.size[1]} × ${model.size[0]}, ${WEIGHTS[model.weights]}.`)),
+          `. ${technical(model)}.`)),
     );
   }
 
@@ -208,6 +224,24 @@ export function progressWords(model, { stage, done, total }) {
  */
 export function adapterName({ description, vendor, architecture }) {
   return description || [vendor, architecture].filter(Boolean).join(' ') || 'a graphics card without a name';
+}
+
+/**
+ * "on NVIDIA H200", or, where there is a choice of places, "on this computer: NVIDIA H200".
+ * @param {Parameters<typeof adapterName>[0]} adapter
+ * @param {string} [where]
+ */
+export function ranOn(adapter, where) {
+  return where ? `${where}: ${adapterName(adapter)}` : `on ${adapterName(adapter)}`;
+}
+
+/**
+ * The size of a model's mask, and its weights, or what it is computed in.
+ * @param {Model} model
+ */
+function technical({ size: mask, weights, precision, device }) {
+  const size = mask ? `Mask of ${mask[1]} × ${mask[0]}` : 'Mask of the photo’s shape';
+  return [size, WEIGHTS[weights] ?? PRECISIONS[precision ?? ''], device && `on ${device}`].filter(Boolean).join(', ');
 }
 
 /**

@@ -74,15 +74,59 @@ export const NOTICES = {
       'If this is your site: write it with nss-wgpu export-web, and copy all of its folder.'],
     blocks: true,
   },
+  token: {
+    title: 'This page needs the address that nss-wgpu serve printed',
+    what: 'nss-wgpu serve makes a token when it starts, and prints this page’s address with it. The address that was '
+      + 'opened has none, or an old one.',
+    helps: ['Open the address that nss-wgpu serve printed when it started: it ends in #token= and some letters. In this '
+      + 'tab, photos that wait stay here.', 'If it is not running any more, start it again, and open what it prints then.'],
+    blocks: true,
+  },
+  refused: {
+    title: 'nss-wgpu refused what the page asked for',
+    what: 'It answers its own page alone, and takes this one for another: a proxy or an add-on may have changed the '
+      + 'request.',
+    helps: ['Open the address that nss-wgpu serve printed when it started.',
+      'Behind a proxy, start nss-wgpu serve with --public-url and the address that you open.'],
+    blocks: true,
+  },
+  address: {
+    title: 'nss-wgpu does not know this address as its own',
+    what: 'It answers under the addresses that it was started with, and under no other.',
+    helps: ['Open the address that nss-wgpu serve printed when it started.',
+      'For another name or a proxy, start nss-wgpu serve with --public-url and the address that you open.'],
+    blocks: true,
+  },
+  busy: {
+    title: 'nss-wgpu takes nothing on now',
+    what: 'It is busy, or about to stop.',
+    helps: ['Try again in a moment.', 'If it has stopped, start nss-wgpu serve again, and open the address that it prints.'],
+    blocks: true,
+  },
+  unreachable: {
+    title: 'nss-wgpu does not answer',
+    what: 'It has stopped, or the way to it is interrupted. The page asks again until it answers: photos that wait stay '
+      + 'here, and those that are done can be edited and saved.',
+    helps: ['Start nss-wgpu serve again. If the address that it prints is another one, open that in this tab: photos that '
+      + 'wait go on.', 'Look whether this device still has its network.'],
+    blocks: true,
+  },
 };
 
-/** The codes that are about this device: shown on top, not only beside a photo. */
-export const isNotice = (/** @type {string|undefined} */ code) => code !== undefined && code in NOTICES;
+/**
+ * The codes that are about this device, or about the server: shown on top, not only beside a photo.
+ * @param {string|undefined} code
+ * @returns {code is string}
+ */
+export const isNotice = code => code !== undefined && code in NOTICES;
 
-/** Take away the words of a page that did not start. */
+/** Take away the words of a page that did not start, if they are still there. */
 export function started() {
-  byId('not-started').remove();
+  document.getElementById('not-started')?.remove();
 }
+
+/** The code of the notice that is shown; undefined where none is. */
+export const shownNotice = () => byId('notice').dataset.code;
 
 /**
  * Show a notice on top of the page.

@@ -1,5 +1,7 @@
 // One model is open at a time, and all photos that need it wait for the same opening.
 
+import { unlessAborted } from './waiting.mjs';
+
 /**
  * @typedef {import('./kept.mjs').Model} Model
  * @typedef {{stage: 'download'|'shaders', done: number, total: number}} OpenProgress
@@ -32,16 +34,9 @@ export class Opener extends EventTarget {
     const listen = (/** @type {Event} */ event) => onProgress(/** @type {CustomEvent<OpenProgress>} */ (event).detail);
     this.addEventListener('progress', listen);
     current.waiting += 1;
-    /** @type {() => void} */
-    let stop = () => {};
-    const stopped = new Promise((_, reject) => {
-      stop = () => reject(signal.reason);
-      signal.addEventListener('abort', stop);
-    });
     try {
-      return await Promise.race([current.promise, stopped]);
+      return await unlessAborted(current.promise, signal);
     } finally {
-      signal.removeEventListener('abort', stop);
       this.removeEventListener('progress', listen);
       current.waiting -= 1;
       // The next photo asks at once, if there is one.

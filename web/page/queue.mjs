@@ -1,4 +1,4 @@
-// Photos that wait for their turn: one at a time, each with a state and, where it failed, the sentence why.
+// Photos that wait for their turn: so many at a time, each with a state and, where it failed, the sentence why.
 
 import { isAbort, sentence } from './words.mjs';
 
@@ -11,15 +11,21 @@ import { isAbort, sentence } from './words.mjs';
  * @typedef {object} Item
  * @property {number} id
  * @property {string} name
- * @property {Blob} blob
+ * @property {Blob|null} blob null while only a server has it
+ * @property {string|null} job on the server that cuts it; null where none does
  * @property {State} state
  * @property {string} message why it failed; empty otherwise
  * @property {Progress|null} progress
  * @property {any} result what `work` returned
  * @property {any[]} strokes of the brush, in pixels of the photo
  * @property {AbortController|null} controller of the run in progress
- * @typedef {{signal: AbortSignal, state: (state: 'opening'|'working') => void,
- *   progress: (progress: Progress) => void}} Turn
+ * @typedef {{name: string, blob: Blob|null, job?: string, state?: State, message?: string}} Incoming
+ * @typedef {object} Turn
+ * @property {AbortSignal} signal
+ * @property {(state: 'waiting'|'opening'|'working') => void} state
+ * @property {(progress: Progress) => void} progress
+ * @property {(job: string) => void} job
+ * @property {(blob: Blob) => void} photo
  */
 
 /** An error that every other photo would meet too: those that wait fail with it, and nothing is tried 50 times. */
@@ -32,10 +38,15 @@ export class StopsAll extends Error {
 
 const OPEN_STATES = /** @type {State[]} */ (['waiting', 'opening', 'working']);
 
-/** Fires 'list' when photos come or go, 'change' (detail: the item) when one of them changes. */
+/**
+ * Fires 'list' when photos come or go, 'change' (detail: the item) when one of them changes, and 'forget' (detail: the
+ * job's id) when nobody wants what a server does or has of a photo.
+ */
 export class Queue extends EventTarget {
   /** @type {Item[]} */
   items = [];
+  #width = 1;
+  #active = 0;
 
   /**
    * @param {(item: Item, turn: Turn) => Promise<any>} work cuts one photo
@@ -46,27 +57,37 @@ export class Queue extends EventTarget {
     this.work = work;
     this.discard = discard;
     this.next = 1;
-    this.running = false;
   }
 
-  /** @param {Iterable<{name: string, blob: Blob}>} photos */
+  /** How many photos have their turn at a time. */
+  get width() { return this.#width; }
+
+  set width(width) {
+    this.#width = width;
+    this.run();
+  }
+
+  get running() { return this.#active > 0; }
+
+  /** @param {Iterable<Incoming>} photos */
   add(photos) {
-    const added = [...photos].map(({ name, blob }) => ({
-      id: this.next++, name, blob, state: /** @type {State} */ ('waiting'), message: '', progress: null, result: null,
-      strokes: [], controller: null,
+    const added = [...photos].map(({ name, blob, job = null, state = 'waiting', message = '' }) => ({
+      id: this.next++, name, blob, job, state, message, progress: null, result: null, strokes: [], controller: null,
     }));
     this.items.push(...added);
     this.dispatchEvent(new Event('list'));
-    void this.run();
+    this.run();
     return added;
   }
 
   /** @param {Item} item */
   retry(item) {
     if (this.isOpen(item)) return;
+    // What failed may have its photo on the server alone, for as long as it has the job.
+    if (item.result) this.forget(item);
     this.drop(item);
     this.set(item, { state: 'waiting', message: '' });
-    void this.run();
+    this.run();
   }
 
   retryFailed() {
@@ -80,6 +101,7 @@ export class Queue extends EventTarget {
     item.controller = null;
     this.set(item, { state: 'cancelled', progress: null });
     controller?.abort();
+    this.forget(item);
   }
 
   cancelAll() {
@@ -90,6 +112,7 @@ export class Queue extends EventTarget {
   /** @param {Item} item */
   remove(item) {
     this.cancel(item);
+    this.forget(item);
     this.drop(item);
     this.items = this.items.filter(each => each !== item);
     this.dispatchEvent(new Event('list'));
@@ -105,6 +128,16 @@ export class Queue extends EventTarget {
     const counts = { waiting: 0, opening: 0, working: 0, done: 0, failed: 0, cancelled: 0 };
     for (const item of this.items) counts[item.state] += 1;
     return { ...counts, open: counts.waiting + counts.opening + counts.working, all: this.items.length };
+  }
+
+  /**
+   * Have the server forget its job.
+   * @param {Item} item
+   */
+  forget(item) {
+    if (item.job === null) return;
+    this.dispatchEvent(new CustomEvent('forget', { detail: item.job }));
+    item.job = null;
   }
 
   /**
@@ -127,13 +160,16 @@ export class Queue extends EventTarget {
   }
 
   /** @private */
-  async run() {
-    if (this.running) return;
-    this.running = true;
-    try {
-      for (let item; (item = this.items.find(each => each.state === 'waiting'));) await this.turn(item);
-    } finally {
-      this.running = false;
+  run() {
+    while (this.#active < this.#width) {
+      // One that waits within its turn, as for a server that is busy, has its controller.
+      const item = this.items.find(each => each.state === 'waiting' && !each.controller);
+      if (!item) return;
+      this.#active += 1;
+      void this.turn(item).finally(() => {
+        this.#active -= 1;
+        this.run();
+      });
     }
   }
 
@@ -149,8 +185,10 @@ export class Queue extends EventTarget {
     try {
       const result = await this.work(item, {
         signal: controller.signal,
-        state: state => { if (mine()) this.set(item, { state, progress: null }); },
+        state: state => { if (mine() && item.state !== state) this.set(item, { state, progress: null }); },
         progress: progress => { if (mine()) this.set(item, { progress }); },
+        job: job => { if (mine()) item.job = job; },
+        photo: blob => { if (mine()) item.blob = blob; },
       });
       if (mine()) this.set(item, { state: 'done', result, progress: null });
       else this.discard(result);
@@ -159,7 +197,7 @@ export class Queue extends EventTarget {
       if (isAbort(error)) return this.set(item, { state: 'cancelled', progress: null });
       this.set(item, { state: 'failed', message: sentence(error), progress: null });
       if (error instanceof StopsAll) {
-        for (const other of this.items.filter(each => each.state === 'waiting')) {
+        for (const other of this.items.filter(each => each.state === 'waiting' && !each.controller)) {
           this.set(other, { state: 'failed', message: sentence(error) });
         }
       }

@@ -3,7 +3,7 @@
 import { announce, byId, element } from './dom.mjs';
 import { fileName, save, zipOfAll } from './downloads.mjs';
 import { count, duration, isAbort, sentence } from './words.mjs';
-import { adapterName } from './models_view.mjs';
+import { ranOn } from './models_view.mjs';
 
 /**
  * @typedef {import('./queue.mjs').Item} Item
@@ -66,9 +66,9 @@ export class SaveView {
     const { item } = this.workspace;
     const result = item?.result;
     if (!item || !result) return;
-    const { width, height, milliseconds, model, adapter, notices = [] } = result;
+    const { width, height, milliseconds, model, adapter, where, notices = [] } = result;
     this.about.textContent = `${item.name}, ${width} × ${height}. Cut out in ${duration(milliseconds)}`
-      + `${model ? ` by ${model.title}` : ''}${adapter ? ` on ${adapterName(adapter)}` : ''}.`
+      + `${model ? ` by ${model.title}` : ''}${adapter ? ` ${ranOn(adapter, where)}` : ''}.`
       + notices.map((/** @type {string} */ notice) => ` ${sentence(notice)}`).join('');
   }
 

@@ -48,5 +48,14 @@ export function sentence(error) {
   return /^[a-z]+[\s,:]/.test(full) ? full.charAt(0).toUpperCase() + full.slice(1) : full;
 }
 
+/**
+ * An error with a code.
+ * @param {string} code
+ * @param {string} message
+ */
+export function coded(code, message) {
+  return Object.assign(new Error(message), { code });
+}
+
 /** @param {unknown} error */
 export const isAbort = error => error instanceof Error && error.name === 'AbortError';

@@ -13,6 +13,7 @@ const running = new Map();
 const METHODS = {
   open: (values, options) => cutter.open(values, options),
   cut: (values, options) => cutter.cut(values, options),
+  adopt: (values, options) => cutter.adopt(values, options),
   mask: (values, options) => cutter.mask(values, options),
   render: (values, options) => cutter.render(values, options),
 };

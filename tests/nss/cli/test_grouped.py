@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from typing import Annotated, get_args
 
 import pytest
 import typer
 
-from nss.cli.grouped import Command, grouped
+from nss.cli.grouped import Command, grouped, moved
 from nss.errors import UsageError
 
 
@@ -67,3 +67,24 @@ def test_an_option_of_a_group_that_a_command_refuses(capsys: pytest.CaptureFixtu
     assert "--number" in text
     assert "--word" not in text
     assert run("y", "--word", "two") == 0  # the other command's is as it was
+
+
+def test_a_groups_options_in_another_section_of_the_help() -> None:
+    def group(
+        first: Annotated[int, typer.Option("--first", rich_help_panel="old")] = 1,
+        second: Annotated[int, typer.Option("--second", rich_help_panel="other")] = 2,
+    ) -> Pair:
+        return Pair((first, str(second)))
+
+    elsewhere = moved(group, {"old": "new"})
+    parameters = inspect.signature(elsewhere).parameters.values()
+    assert [get_args(p.annotation)[1].rich_help_panel for p in parameters] == ["new", "other"]
+    assert [p.default for p in parameters] == [1, 2]
+
+    @grouped(both=elsewhere)
+    def moving(*, both: Pair) -> None:
+        calls.append(("moving", both, False))
+
+    calls.clear()
+    assert run("--second", "5", command=moving) == 0
+    assert calls == [("moving", Pair((1, "5")), False)]

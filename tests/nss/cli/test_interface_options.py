@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nss.cli import interface_options
+from nss.cli.option_words import error_in_options
 from nss.errors import UsageError
 from nss.interfaces.interface import Description, EdgeSize, FixedSize, as_json
 from tests.engine.models import node
@@ -81,17 +82,23 @@ def test_an_option_wins_over_the_file_key_by_key(tmp_path: Path) -> None:
         ("model_activation", "relu", '--model-activation "relu": none, sigmoid or softmax'),
         ("model_channel", "first", '--model-channel "first": a whole number is possible'),
         ("model_range", "0", '--model-range "0": a number other than 0'),
+        ("model_channel", "1_0", '--model-channel "1_0": a whole number is possible'),
+        ("model_scale", "٣", '--model-scale "٣": a number other than 0'),
+        ("model_size", "5_12", '--model-size "5_12": 512, 384x512'),
         ("model_inputs", ["r1i"], '--model-inputs "r1i": NAME=VALUE is possible'),
         ("model_inputs", ["r1i=zero"], '--model-inputs "r1i=zero": NAME=VALUE is possible'),
         ("model_inputs", ["r1i=null"], '--model-inputs {"r1i": null}: a number, or an array'),
+        ("model_inputs", ["r1i=[[0], [NaN]]"], '--model-inputs {"r1i": [[0], [NaN]]}: a number, or an array'),
+        ("model_inputs", [f"r1i=[{10**400}]"], '--model-inputs {"r1i": [1000'),
         ("model_output", "", '--model-output "": a name, or an index'),
     ],
 )
 def test_a_value_that_is_none_names_the_option(option: str, value: Any, message: str) -> None:
     with pytest.raises(UsageError) as error:
         interface_options.interface(**{option: value})
-    assert str(error.value).startswith(message)
-    assert "\n" not in str(error.value)
+    line = error_in_options(error.value)
+    assert line.startswith(message)
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"colour": 1}', b'{"mean": "half"}', b"\xff", None])

@@ -28,7 +28,7 @@ def test_a_mask_takes_the_place_of_a_network(tmp_path: object) -> None:
 def test_a_threshold_is_both_points_in_one() -> None:
     refinement = option_groups.refinement(threshold=0.4)
     assert (refinement.black, refinement.white) == (0.4, 0.4)
-    with pytest.raises(UsageError, match="--threshold is --black and --white in one"):
+    with pytest.raises(UsageError, match="'threshold' is 'black' and 'white' in one"):
         option_groups.refinement(threshold=0.4, black=0.1)
 
 

@@ -22,12 +22,12 @@ def small_photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["queue", "words", "kept"])
+@pytest.mark.parametrize("name", ["queue", "words", "kept", "parts_of_serving"])
 def test_parts(run_node: Node, name: str) -> None:
     run_node(HERE / f"{name}.test.mjs")
 
 
-@pytest.mark.parametrize("name", ["intake", "queue_page", "models", "save", "workspace", "notices", "axe"])
+@pytest.mark.parametrize("name", ["intake", "queue_page", "models", "save", "workspace", "notices", "axe", "served"])
 def test_visitor(run_node: Node, small_photo: Path, tmp_path: Path, name: str) -> None:
     run_node(HERE / f"{name}.test.mjs", NSS_SMALL_PHOTO=small_photo, NSS_FOLDER=tmp_path)
 

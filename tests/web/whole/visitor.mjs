@@ -14,9 +14,26 @@ export class Visitor {
    *   `downloads`: the folder for what is saved; `answer` as in `serve`
    */
   static async arrive({ site, downloads, answer }) {
+    const server = await serve({ '/': site }, { answer });
+    const visitor = await Visitor.at(server.url, { downloads });
+    visitor.server = server;
+    const { page } = visitor;
+    await page.waitForSelector('#notice[data-code="software"] button');
+    await page.click('#notice button');
+    await page.waitForSelector('#columns:not([hidden])');
+    return visitor;
+  }
+
+  /**
+   * Open the page at an address, whoever serves it.
+   * @param {string} url
+   * @param {{downloads: string, webgpu?: boolean, prepare?: (page: any) => Promise<void>}} options `prepare`: what is
+   *   done before the page is opened
+   */
+  static async at(url, { downloads, webgpu = true, prepare = async () => {} }) {
     const visitor = new Visitor();
     visitor.downloads = downloads;
-    [visitor.server, visitor.browser] = await Promise.all([serve({ '/': site }, { answer }), launch()]);
+    visitor.browser = await launch({ webgpu });
     const session = await visitor.browser.target().createCDPSession();
     await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
     const page = visitor.page = await visitor.browser.newPage();
@@ -25,9 +42,10 @@ export class Visitor {
     visitor.problems = [];
     /** Requests that went to another host than the site's. @type {string[]} */
     visitor.elsewhere = [];
+    const { origin } = new URL(url);
     page.on('request', request => {
-      const url = request.url();
-      if (!url.startsWith(visitor.server.url) && !/^(blob|data):/.test(url)) visitor.elsewhere.push(url);
+      const address = request.url();
+      if (!address.startsWith(`${origin}/`) && !/^(blob|data):/.test(address)) visitor.elsewhere.push(address);
     });
     page.on('pageerror', error => visitor.problems.push(`pageerror: ${error}`));
     page.on('console', message => {
@@ -35,16 +53,14 @@ export class Visitor {
       if (message.type() === 'error') visitor.problems.push(message.text());
     });
     await page.setViewport({ width: 1400, height: 900 });
-    await page.goto(visitor.server.url);
-    await page.waitForSelector('#notice[data-code="software"] button');
-    await page.click('#notice button');
-    await page.waitForSelector('#columns:not([hidden])');
+    await prepare(page);
+    await page.goto(url);
     return visitor;
   }
 
   async leave() {
     await this.browser.close();
-    await this.server.close();
+    await this.server?.close();
   }
 
   /**

@@ -1,0 +1,66 @@
+// A server that is stopped, and started again, under a page that stays open.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, afterEach, beforeEach, test } from 'node:test';
+import { Visitor } from '../whole/visitor.mjs';
+import { Serving, until } from './serving.mjs';
+
+const { NSS_FOLDER: FOLDER, NSS_MODEL: MODEL, NSS_BATCH: BATCH } = process.env;
+const batch = fs.readdirSync(BATCH).sort().map(name => path.join(BATCH, name));
+const OPTIONS = { downloads: path.join(FOLDER, 'downloads'), webgpu: false };
+const TOKEN = 'a-token-of-this-test-0123456789';
+let serving, visitor;
+
+beforeEach(() => { serving = visitor = undefined; });
+afterEach(async () => { await visitor?.leave(); await serving?.stop(); });
+after(() => fs.rmSync(path.join(FOLDER, 'token'), { force: true }));
+
+const notice = code => visitor.page.waitForSelector(`#notice[data-code="${code}"]:not([hidden])`);
+
+test('with an old token the page asks for the printed address', async () => {
+  serving = await Serving.start({ models: [MODEL] });
+  visitor = await Visitor.at(`${serving.url}#token=${'x'.repeat(43)}`, OPTIONS);
+  await notice('token');
+  assert.match((await visitor.notice()).text, /Open the address that nss-wgpu serve printed/);
+  await visitor.page.goto(serving.address);
+  await visitor.page.waitForSelector('#columns:not([hidden])');
+  assert.equal(await visitor.notice(), null);
+});
+
+test('stopped in mid-batch it finishes what runs; started again with the same token the rest goes on', async () => {
+  serving = await Serving.start({ models: ['u2netp'], token: TOKEN });
+  assert.equal(serving.token, TOKEN);
+  visitor = await Visitor.at(serving.address, OPTIONS);
+  await visitor.page.waitForSelector('#columns:not([hidden])');
+  await visitor.drop(...batch.slice(0, 10));
+  await until(async () => (await visitor.rows()).some(row => row.state === 'done'));
+  assert.equal(await serving.stop(), 0, serving.said);
+  await notice('unreachable');
+  const open = (await visitor.rows()).filter(row => row.state !== 'done');
+  assert.ok(open.length, 'it was over already');
+  assert.ok(open.every(row => row.state === 'waiting' || row.state === 'working'), JSON.stringify(open));
+  serving = await Serving.start({ models: ['u2netp'], token: TOKEN, port: serving.port });
+  const rows = await visitor.through();
+  assert.deepEqual(rows.map(row => row.state), Array(10).fill('done'));
+  assert.equal(await visitor.notice(), null);
+  assert.equal((await serving.jobs()).length, open.length);
+});
+
+test('started again with another token the new address goes on with the same photos', async () => {
+  serving = await Serving.start({ models: ['u2netp'] });
+  visitor = await Visitor.at(serving.address, OPTIONS);
+  await visitor.page.waitForSelector('#columns:not([hidden])');
+  await visitor.drop(...batch.slice(0, 8));
+  await until(async () => (await visitor.rows()).some(row => row.state === 'done'));
+  const old = serving;
+  await serving.stop();
+  await notice('unreachable');
+  serving = await Serving.start({ models: ['u2netp'], port: serving.port });
+  assert.notEqual(serving.token, old.token);
+  await notice('token');
+  await visitor.page.goto(serving.address);
+  const rows = await visitor.through();
+  assert.deepEqual(rows.map(row => row.state), Array(8).fill('done'));
+  assert.equal(await visitor.notice(), null);
+});

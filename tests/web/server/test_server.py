@@ -1,0 +1,108 @@
+"""The page behind ``nss-wgpu serve``, driven as a visitor would, and what it saves held to what the command writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.project import ROOT
+from tests.web.conftest import Node, lacks, require
+from tests.web.whole.test_cutout import EXAMPLES, assert_same, turned_jpeg
+
+HERE = Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("NSS_TEST_COMMAND") and importlib.util.find_spec("uvicorn") is None,
+    reason="needs the packages of nss-wgpu[serve]",
+)
+
+
+def workplace(command: list[str], folder: Path) -> Path:
+    """Where the command is run: this tree is imported from its root."""
+    return folder if os.environ.get("NSS_TEST_COMMAND") else ROOT
+
+
+def serve(run_node: Node, command: list[str], folder: Path, name: str, **variables: Path) -> None:
+    """Run a file of tests with what it needs to start the server."""
+    (folder / "downloads").mkdir(exist_ok=True)
+    variables = {"NSS_FOLDER": folder, "NSS_CWD": workplace(command, folder), **variables}
+    run_node(HERE / f"{name}.test.mjs", NSS_COMMAND=json.dumps(command), **variables)
+
+
+@pytest.fixture
+def model(shared_folder: Path, site: Path) -> Path:
+    """The U²-Netp for 64 pixels a side that ``site`` is made of."""
+    return shared_folder / "small.onnx"
+
+
+def batch_of(folder: Path, count: int) -> Path:
+    """A folder of so many small photos, each another part of the cat."""
+    folder.mkdir()
+    cat = Image.open(EXAMPLES / "chelsea.png").convert("RGB")
+    for index in range(count):
+        left = 7 * index
+        part = cat.crop((left, 3 * index, left + 240 + 5 * index, 3 * index + 200))
+        part.save(folder / f"photo-{index:02}.{'png' if index % 2 else 'jpg'}")
+    return folder
+
+
+def remove(command: list[str], *arguments: str | Path, folder: Path) -> None:
+    done = [*command, "remove", *arguments, "--backend", "numpy", "--quiet"]
+    subprocess.run(done, cwd=workplace(command, folder), check=True, timeout=200)
+
+
+def test_from_drop_to_download(
+    run_node: Node, model: Path, tmp_path: Path, command: list[str]
+) -> None:
+    photo, batch = turned_jpeg(tmp_path / "cat.jpg"), batch_of(tmp_path / "batch", 20)
+    serve(run_node, command, tmp_path, "visit", NSS_MODEL=model, NSS_PHOTO=photo, NSS_BATCH=batch)
+
+    expected = tmp_path / "expected.png"
+    remove(command, photo, "--model", model, "-o", expected, folder=tmp_path)
+    png = Image.open(tmp_path / "saved.png.png")
+    assert_same(png, Image.open(expected))
+    assert np.asarray(png)[..., 3].max() > 200  # there is a subject
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.webp.webp")), np.asarray(png))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.mask.png")), np.asarray(png)[..., 3])
+    edges = tmp_path / "expected-edges.png"
+    remove(command, photo, "--model", model, "-o", edges, "--smooth", "2.5", "--feather", "1.5", "--crop", "7", folder=tmp_path)
+    assert_same(Image.open(tmp_path / "edges.png"), Image.open(edges))
+
+    remove(command, batch, "--model", model, "-o", tmp_path / "cutouts", folder=tmp_path)
+    with zipfile.ZipFile(tmp_path / "downloads/cutouts.zip") as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == sorted(path.name for path in (tmp_path / "cutouts").iterdir())
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                assert_same(Image.open(file), Image.open(tmp_path / "cutouts" / name))
+
+    fourth = sorted(batch.iterdir())[3]
+    remove(command, fourth, "--model", "u2netp", "-o", tmp_path / "fourth.png", folder=tmp_path)
+    assert_same(Image.open(tmp_path / "reloaded.png"), Image.open(tmp_path / "fourth.png"))
+
+
+def test_a_server_that_is_stopped_and_started(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
+    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 10))
+
+
+def test_this_browser(run_node: Node, model: Path, site: Path, tmp_path: Path, command: list[str]) -> None:
+    photo = turned_jpeg(tmp_path / "cat.jpg")
+    serve(run_node, command, tmp_path, "browser", NSS_MODEL=model, NSS_PHOTO=photo, NSS_SITE=site)
+    assert_same(Image.open(tmp_path / "by_browser.png"), Image.open(tmp_path / "by_computer.png"))
+
+
+def test_pages_of_other_origins(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
+    serve(run_node, command, tmp_path, "strangers", NSS_MODEL=model, NSS_PHOTO=turned_jpeg(tmp_path / "cat.jpg"))
+
+
+def test_no_one_is_shut_out(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "none.png").write_bytes(b"no photo")
+    serve(run_node, command, tmp_path, "axe", NSS_MODEL=model, NSS_PHOTO=turned_jpeg(tmp_path / "cat.jpg"))
