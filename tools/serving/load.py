@@ -247,7 +247,7 @@ class Load:
         head = await connection.begin("GET", "/api/v1/events")
         last = -1
         async for number, job in connection.events(head):
-            if number is not None and number <= last:
+            if number is not None and number < last:
                 self.outcome.faults.append(f"/api/v1/events: event {number} comes behind {last}")
             last = last if number is None else number
             self._streamed[job["id"]] = job["state"]

@@ -24,7 +24,7 @@ from tools.fuzzing import onnx_seeds
 from tools.serving.client import Answer
 from tools.serving.server import Server
 
-SLOW, QUICK = (1600, 1200), (64, 48)
+SLOW, QUICK = (1200, 900), (64, 48)
 """The first is long in `--effort 9`, so that there is time to kill the server meanwhile."""
 
 
