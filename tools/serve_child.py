@@ -15,12 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nss.serve.models import ModelChoice
-from nss.serve.server import run
-from nss.serve.settings import ServeSettings
-from nss.serve.token import read_token
-
+from nss.serve.http.server import run
+from nss.serve.http.token import read_token
 from nss.serve.limits import Limits
+from nss.serve.settings import ServeSettings
+from nss.serve.work.models import ModelChoice
 
 NETWORK = {"backend": "numpy", "cache": False}
 PIXELS = 4_000_000

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nss.errors import UsageError, quoted
-from nss.serve import addresses
+from nss.serve.http import addresses
+from nss.serve.http.token import VARIABLE, Token
 from nss.serve.limits import Limits
-from nss.serve.token import VARIABLE, Token
 
 if TYPE_CHECKING:
-    from nss.serve.models import ModelChoice
     from nss.serve.watch.settings import WatchSettings
+    from nss.serve.work.models import ModelChoice
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nss.cutouts.compose import Composition
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
-    from nss.serve.models import ModelChoice
     from nss.serve.watch.settings import WatchSettings
+    from nss.serve.work.models import ModelChoice
 
 TOKEN_FILE = "NSS_SERVE_TOKEN_FILE"
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
@@ -75,10 +75,10 @@ def serve(
     if standard_output_is_closed():
         raise UsageError("standard output is closed, and the address would be lost; redirect it to a file")
     from nss.pipeline import budget
+    from nss.serve.http.server import run
+    from nss.serve.http.token import read_token
     from nss.serve.limits import Limits
-    from nss.serve.server import run
     from nss.serve.settings import ServeSettings
-    from nss.serve.token import read_token
 
     token = read_token(os.environ)
     settings = ServeSettings(
@@ -114,7 +114,7 @@ def _require_extra() -> None:
 
 def _choices(sources: tuple[MaskSource, ...], model_config: Description) -> tuple[ModelChoice, ...]:
     """The models. Raises UsageError where an interface is described, and it is not plain of which model."""
-    from nss.serve.models import ModelChoice
+    from nss.serve.work.models import ModelChoice
 
     if model_config and len(sources) > 1:
         keys = ", ".join(f"{interface_options.PREFIX}{key}" for key in model_config)

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nss.serve.settings import ServeSettings
-from nss.serve.token import Token
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nss.serve import api
+from nss.serve.api import endpoints
+from nss.serve.http.token import Token
 from nss.serve.limits import Limits
-from nss.serve.models import ModelChoice
 from nss.serve.problem import CONTENT_TYPE, Problem
-from nss.serve.service import Service
+from nss.serve.settings import ServeSettings
+from nss.serve.work.models import ModelChoice
+from nss.serve.work.service import Service
 
 SECONDS = 30.0
 
@@ -99,7 +99,7 @@ def application(service: Service) -> Starlette:
         assert isinstance(error, Problem)
         return Response(error.body(), error.status, error.headers, CONTENT_TYPE)
 
-    return Starlette(routes=api.routes(service), exception_handlers={Problem: problem})
+    return Starlette(routes=endpoints.routes(service), exception_handlers={Problem: problem})
 
 
 @asynccontextmanager

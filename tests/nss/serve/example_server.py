@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from nss.pipes import OneTimeFile
-from nss.serve.fields import Order, parse_order
+from nss.serve.api.fields import Order, parse_order
+from nss.serve.api.negotiation import NETWORK_MASK, media_type
 from nss.serve.limits import Limits
-from nss.serve.negotiation import NETWORK_MASK, media_type
 from nss.serve.problem import CONTENT_TYPE, Problem
 
 TOKEN = "token-of-the-tests"

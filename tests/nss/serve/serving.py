@@ -17,15 +17,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.testclient import TestClient
 
 from nss.pipeline.budget import MemoryBudget
-from nss.serve import sockets
-from nss.serve.application import Application
-from nss.serve.bodies import read_body
-from nss.serve.browser import BrowserModels
+from nss.serve.http import sockets
+from nss.serve.http.application import Application
+from nss.serve.http.bodies import read_body
+from nss.serve.http.browser import BrowserModels
+from nss.serve.http.page import Page
+from nss.serve.http.server import Server
+from nss.serve.http.token import Token
 from nss.serve.limits import Limits
-from nss.serve.page import Page
-from nss.serve.server import Server
 from nss.serve.settings import ServeSettings
-from nss.serve.token import Token
 
 TOKEN = "a-token-of-the-tests"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -38,7 +38,7 @@ PAGE = Page({"index.html": b"<!doctype html>", "page/main.mjs": b"export {};", "
 
 @dataclass
 class FakeService:
-    """What `nss.serve.service.Service` is to those who serve it."""
+    """What `nss.serve.work.service.Service` is to those who serve it."""
 
     limits: Limits = LIMITS
     is_stopping: bool = False

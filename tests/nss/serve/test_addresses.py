@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from nss.errors import UsageError
-from nss.serve.addresses import Addresses, is_loopback, parse_origin
-from nss.serve.token import VARIABLE, Token, read_token
+from nss.serve.http.addresses import Addresses, is_loopback, parse_origin
+from nss.serve.http.token import VARIABLE, Token, read_token
 from tests.nss.serve.serving import TOKEN, settings
 
 GIVEN = Token(TOKEN, is_given=True)

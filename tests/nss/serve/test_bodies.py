@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from nss.pipeline.budget import MemoryBudget
-from nss.serve.bodies import STEP, Body, read_body
+from nss.serve.http.bodies import STEP, Body, read_body
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem
 from tests.nss.serve.serving import LIMITS, client

@@ -14,10 +14,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from nss.errors import ModelUnavailableError
-from nss.serve import browser as browser_module
-from nss.serve import own_folder
-from nss.serve.browser import BrowserModels
-from nss.serve.own_folder import OwnFolder, remove_leftovers
+from nss.serve.http import browser as browser_module
+from nss.serve.http import own_folder
+from nss.serve.http.browser import BrowserModels
+from nss.serve.http.own_folder import OwnFolder, remove_leftovers
 from nss.web.site import Site, SiteFile, SiteModel
 from tests.nss.serve.serving import BASE, BEARER, PAGE, FakeService, settings
 from tests.project import ROOT, environment
@@ -60,7 +60,7 @@ def fake_export(calls: list[str]) -> Any:
 
 
 def served(*requested: str, names: tuple[str, ...] | None = None, said: list[str] | None = None) -> Any:
-    from nss.serve.application import Application
+    from nss.serve.http.application import Application
 
     say = (said if said is not None else []).append
     models = BrowserModels([choice(name) for name in requested], lambda: names or requested, say)
@@ -142,7 +142,7 @@ def test_auto_is_the_model_that_the_server_chose(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_folder_of_a_killed_process_goes_at_the_next_start(temporary: Path) -> None:
-    script = "import os; from nss.serve.own_folder import OwnFolder; OwnFolder(); os.kill(os.getpid(), 9)"
+    script = "import os; from nss.serve.http.own_folder import OwnFolder; OwnFolder(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(TMPDIR=str(temporary)), check=False)
     (left,) = temporary.iterdir()
     (left / "models").mkdir()

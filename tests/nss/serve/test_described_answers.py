@@ -13,14 +13,14 @@ from starlette.testclient import TestClient
 
 from nss.interfaces.interface import Description
 from nss.photos.image_size import MAX_PIXELS
-from nss.serve.application import Application
+from nss.serve.api.openapi_schemas import SCHEMAS
+from nss.serve.http.application import Application
+from nss.serve.http.page import Page
+from nss.serve.http.token import Token
 from nss.serve.limits import Limits
-from nss.serve.models import ModelChoice
-from nss.serve.openapi_schemas import SCHEMAS
-from nss.serve.page import Page
-from nss.serve.service import Service
 from nss.serve.settings import ServeSettings
-from nss.serve.token import Token
+from nss.serve.work.models import ModelChoice
+from nss.serve.work.service import Service
 from tests.nss.images import encode
 from tests.nss.serve.json_schema import faults
 

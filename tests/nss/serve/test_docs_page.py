@@ -15,11 +15,11 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from nss.serve import docs_page
-from nss.serve.calls import CALLS
-from nss.serve.docs_examples import BASE, EXAMPLES, Example
-from nss.serve.field_table import FIELDS, REFUSED
-from nss.serve.openapi_schemas import PROBLEMS
+from nss.serve.api.calls import CALLS
+from nss.serve.api.docs_examples import BASE, EXAMPLES, Example
+from nss.serve.api import docs_page
+from nss.serve.api.field_table import FIELDS, REFUSED
+from nss.serve.api.openapi_schemas import PROBLEMS
 from tests.nss.serve import example_server
 from tests.nss.serve.example_server import TOKEN, Records
 from tests.project import ROOT

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
-from nss.serve.events import EventLog, stream
+from nss.serve.api.events import EventLog, stream
 
 SECONDS = 10.0
 T = TypeVar("T")

@@ -21,10 +21,10 @@ from nss.cli.commands.remove import remove
 from nss.errors import UsageError
 from nss.interfaces.interface import Description
 from nss.pipes import OneTimeFile
-from nss.serve.field_table import FIELDS, MODES, OF_NETWORK_MASK, OURS, REFUSED
-from nss.serve.fields import Order, parse_order
+from nss.serve.api.field_table import FIELDS, MODES, OF_NETWORK_MASK, OURS, REFUSED
+from nss.serve.api.fields import Order, parse_order
+from nss.serve.api.negotiation import NETWORK_MASK
 from nss.serve.limits import Limits
-from nss.serve.negotiation import NETWORK_MASK
 from nss.serve.problem import Problem
 
 LIMITS = Limits(memory=1 << 30, pixels=1_000_000)

@@ -7,8 +7,8 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from nss.serve.guard import HEADERS, POLICY
-from nss.serve.token import Token
+from nss.serve.http.guard import HEADERS, POLICY
+from nss.serve.http.token import Token
 from tests.nss.serve.serving import BASE, BEARER, TOKEN, FakeService, application, client
 
 EVIL = "https://evil.example"

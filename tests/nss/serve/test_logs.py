@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from nss.serve import logs
+from nss.serve.http import logs
 
 
 def fail() -> None:

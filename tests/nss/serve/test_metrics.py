@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from nss.serve import metrics
-from nss.serve.metrics import Metrics
+from nss.serve.api import metrics
+from nss.serve.api.metrics import Metrics
 
 
 def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nss.errors import UsageError
 from nss.files import formats
 from nss.files.formats import FORMATS
-from nss.serve.negotiation import (
+from nss.serve.api.negotiation import (
     LONGEST_ACCEPT,
     MEDIA_TYPES,
     NETWORK_MASK,

@@ -14,14 +14,14 @@ from unittest.mock import MagicMock
 import pytest
 from starlette.routing import Route
 
-from nss.serve import api, docs_page, metrics, openapi
-from nss.serve.browser import BrowserModels
-from nss.serve.calls import CALLS
-from nss.serve.field_table import FIELDS, OURS, REFUSED
-from nss.serve.fields import parse_order
+from nss.serve.api.calls import CALLS
+from nss.serve.api import docs_page, endpoints, metrics, openapi
+from nss.serve.api.field_table import FIELDS, OURS, REFUSED
+from nss.serve.api.fields import parse_order
+from nss.serve.api.negotiation import MEDIA_TYPES, NETWORK_MASK
+from nss.serve.api.openapi_schemas import PROBLEMS
+from nss.serve.http.browser import BrowserModels
 from nss.serve.limits import Limits
-from nss.serve.negotiation import MEDIA_TYPES, NETWORK_MASK
-from nss.serve.openapi_schemas import PROBLEMS
 
 DOCUMENT = openapi.document()
 OPERATIONS = {
@@ -103,7 +103,7 @@ def test_it_has_each_call_of_the_contract() -> None:
 def test_it_has_each_route_of_the_application() -> None:
     routes = methods_of(
         [
-            *api.routes(MagicMock()),
+            *endpoints.routes(MagicMock()),
             *docs_page.routes(),
             metrics.route(MagicMock()),
             *BrowserModels((), tuple, print).routes(),

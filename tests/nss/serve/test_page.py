@@ -10,7 +10,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 import engine
-from nss.serve.page import Page
+from nss.serve.http.page import Page
 from nss.web.page_files import page_files
 from nss.web.site import recorded_files
 from tests.nss.serve.serving import PAGE, client

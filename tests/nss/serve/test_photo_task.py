@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nss.serve.fields import Order
 from PIL import Image
 
 from nss.batch.stages import NothingFoundError
@@ -22,7 +21,8 @@ from nss.pipeline.photo_bytes import EACH, source_bytes
 from nss.pipes import OneTimeFile
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
-from nss.serve.photo_task import MASK_TYPE, PhotoTask, Product
+from nss.serve.api.fields import Order
+from nss.serve.work.photo_task import MASK_TYPE, PhotoTask, Product
 from tests.nss.conftest import EXAMPLES, Outcome
 from tests.nss.images import encode
 

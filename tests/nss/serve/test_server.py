@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from nss.errors import UsageError
-from nss.serve import application, sockets
-from nss.serve import server as server_module
+from nss.serve.http import application, sockets
+from nss.serve.http import server as server_module
 from tests.nss.serve.serving import (
     BEARER,
     TOKEN,
@@ -279,7 +279,7 @@ def test_run_opens_serves_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    module = ModuleType("nss.serve.service")
+    module = ModuleType("nss.serve.work.service")
     vars(module)["Service"] = Service
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(application, "_routes", fake_routes)

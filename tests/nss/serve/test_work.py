@@ -11,8 +11,8 @@ import pytest
 
 from nss.errors import ImageError
 from nss.serve.problem import Problem
-from nss.serve.tasks import Cancelled
-from nss.serve.work import RemoverPipeline
+from nss.serve.work.pipelines import RemoverPipeline
+from nss.serve.work.tasks import Cancelled
 from tests.nss.serve.pipeline_stubs import SECONDS, StubTask, stub_pipeline, stub_remover
 
 

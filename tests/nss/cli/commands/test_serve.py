@@ -29,7 +29,7 @@ ADDRESS = "http://127.0.0.1:8765/#token=0123456789abcdef"
 
 @dataclass
 class Served:
-    """What `nss.serve.server.run` was called with; it "listens" at once, says a line and ends."""
+    """What `nss.serve.http.server.run` was called with; it "listens" at once, says a line and ends."""
 
     status: int = 0
     settings: list[Any] = field(default_factory=list)
@@ -51,10 +51,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     monkeypatch.delenv(TOKEN, raising=False)
     server = Served()
     stand_ins = {
-        "server": {"run": server.run},
+        "http": {},
+        "http.server": {"run": server.run},
         "settings": {"ServeSettings": SimpleNamespace},
-        "models": {"ModelChoice": SimpleNamespace},
-        "token": {"read_token": lambda environ: SimpleNamespace(text="0" * 16, is_given=TOKEN in environ)},
+        "work": {},
+        "work.models": {"ModelChoice": SimpleNamespace},
+        "http.token": {"read_token": lambda environ: SimpleNamespace(text="0" * 16, is_given=TOKEN in environ)},
         "watch": {},
         "watch.settings": {"WatchSettings": SimpleNamespace},
     }

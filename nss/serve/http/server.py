@@ -17,22 +17,22 @@ from nss import early_signals
 from nss.errors import one_line
 from nss.files import output_file
 from nss.interfaces.interface import Description
-from nss.serve import logs, own_folder, sockets
-from nss.serve.addresses import ANYWHERE
-from nss.serve.application import Application
-from nss.serve.browser import BrowserModels
-from nss.serve.guard import HEAD_BYTES
-from nss.serve.page import Page
-from nss.serve.protocol import TimedProtocol, most_connections, timed_protocol
+from nss.serve.http import logs, own_folder, sockets
+from nss.serve.http.addresses import ANYWHERE
+from nss.serve.http.application import Application
+from nss.serve.http.browser import BrowserModels
+from nss.serve.http.guard import HEAD_BYTES
+from nss.serve.http.page import Page
+from nss.serve.http.protocol import TimedProtocol, most_connections, timed_protocol
 from nss.stop_signals import raise_stop
 
 if TYPE_CHECKING:
     import socket
     from types import FrameType
 
-    from nss.serve.service import Service
     from nss.serve.settings import ServeSettings
     from nss.serve.watch.watcher import Watcher
+    from nss.serve.work.service import Service
 
 app = Application
 
@@ -69,7 +69,7 @@ def run(
         UsageError: the port is taken, or the watched folders cannot be used.
         ModelUnavailableError, GpuUnavailableError, NssError: a model cannot be opened.
     """
-    from nss.serve.service import Service
+    from nss.serve.work.service import Service
 
     if settings.watch is not None:
         from nss.serve.watch.settings import check

@@ -17,7 +17,7 @@ from nss.pipeline.stop import Stop
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
-from nss.serve.tasks import Cancelled, Task
+from nss.serve.work.tasks import Cancelled, Task
 
 Say = Callable[[str], None]
 

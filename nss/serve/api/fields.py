@@ -21,9 +21,9 @@ from nss.interfaces.interface import Description
 from nss.interfaces.texts import parse_texts
 from nss.masks.refine import Refinement
 from nss.pipes import OneTimeFile
-from nss.serve.field_table import FIELDS, MODES, OF_NETWORK_MASK, REFUSED, Field
+from nss.serve.api.field_table import FIELDS, MODES, OF_NETWORK_MASK, REFUSED, Field
+from nss.serve.api.negotiation import NETWORK_MASK, negotiate, wants_network_mask
 from nss.serve.limits import Limits
-from nss.serve.negotiation import NETWORK_MASK, negotiate, wants_network_mask
 from nss.serve.problem import Problem
 from nss.serve.words import in_fields
 

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nss.errors import one_line
 from nss.serve import problem
-from nss.serve.guard import HEADERS, TOO_LARGE
+from nss.serve.http.guard import HEADERS, TOO_LARGE
 from nss.serve.problem import Problem
 
 if TYPE_CHECKING:

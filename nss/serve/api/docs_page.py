@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import engine
-from nss.serve import openapi
-from nss.serve.calls import CALLS
-from nss.serve.docs_examples import BASE, EXAMPLES
-from nss.serve.field_table import FIELDS, OF_NETWORK_MASK, REFUSED
+from nss.serve.api.calls import CALLS
+from nss.serve.api.docs_examples import BASE, EXAMPLES
+from nss.serve.api import openapi
+from nss.serve.api.field_table import FIELDS, OF_NETWORK_MASK, REFUSED
+from nss.serve.api.negotiation import NETWORK_MASK
+from nss.serve.api.openapi_schemas import PROBLEMS
 from nss.serve.limits import Limits
-from nss.serve.negotiation import NETWORK_MASK
-from nss.serve.openapi_schemas import PROBLEMS
 from nss.serve.problem import Problem
 
 if TYPE_CHECKING:

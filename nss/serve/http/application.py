@@ -10,18 +10,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route, Router
 
-from nss.serve.browser import BrowserModels
-from nss.serve.guard import Guard
-from nss.serve.page import Page
+from nss.serve.http.browser import BrowserModels
+from nss.serve.http.guard import Guard
+from nss.serve.http.page import Page
+from nss.serve.http.streams import EndingStreams
 from nss.serve.problem import busy
-from nss.serve.streams import EndingStreams
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from nss.serve.service import Service
     from nss.serve.settings import ServeSettings
+    from nss.serve.work.service import Service
 
 Say = Callable[[str], None]
 
@@ -112,9 +112,9 @@ class _Routes:
 
 
 def _routes(service: Service) -> list[BaseRoute]:
-    from nss.serve import api, docs_page, metrics
+    from nss.serve.api import docs_page, endpoints, metrics
 
-    return [*api.routes(service), *docs_page.routes(), metrics.route(service.metrics)]
+    return [*endpoints.routes(service), *docs_page.routes(), metrics.route(service.metrics)]
 
 
 def _health(service: Service) -> Callable[[Request], Any]:

@@ -1,6 +1,6 @@
 """The fields of a request, ``?name=value``: each option of ``nss-wgpu remove`` is one, or is refused for a reason.
 
-What parses them (`nss.serve.fields`), the OpenAPI document and the page at ``/docs`` are made of this table.
+What parses them (`nss.serve.api.fields`), the OpenAPI document and the page at ``/docs`` are made of this table.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from nss.models.catalogue import Commercial
-from nss.serve.metrics import STATES
+from nss.serve.api.metrics import STATES
 from nss.serve.problem import CONTENT_TYPE
-from nss.serve.tasks import STAGES
+from nss.serve.work.tasks import STAGES
 
 Json = dict[str, Any]
 

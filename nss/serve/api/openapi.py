@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import engine
-from nss.serve.calls import CALLS, Call
-from nss.serve.field_table import FIELDS, OF_NETWORK_MASK, REFUSED, Field
-from nss.serve.negotiation import MEDIA_TYPES, NETWORK_MASK
-from nss.serve.openapi_schemas import HEADERS, SCHEMAS, Json, problem_name, problem_responses, ref
+from nss.serve.api.calls import CALLS, Call
+from nss.serve.api.field_table import FIELDS, OF_NETWORK_MASK, REFUSED, Field
+from nss.serve.api.negotiation import MEDIA_TYPES, NETWORK_MASK
+from nss.serve.api.openapi_schemas import HEADERS, SCHEMAS, Json, problem_name, problem_responses, ref
 
 PATH = "/openapi.json"
 

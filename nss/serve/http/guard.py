@@ -19,8 +19,8 @@ from nss.serve.problem import Problem
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from nss.serve.addresses import Addresses
-    from nss.serve.token import Token
+    from nss.serve.http.addresses import Addresses
+    from nss.serve.http.token import Token
 
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "

@@ -9,17 +9,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nss.pipeline.budget import MemoryBudget
-from nss.serve.jobs import Job, Jobs
-from nss.serve.metrics import Metrics
-from nss.serve.models import ServedModels
-from nss.serve.photo_task import PhotoTask
+from nss.serve.api.metrics import Metrics
 from nss.serve.problem import busy
-from nss.serve.tasks import Stage
-from nss.serve.uploads import Loan, Uploads
+from nss.serve.work.jobs import Job, Jobs
+from nss.serve.work.models import ServedModels
+from nss.serve.work.photo_task import PhotoTask
+from nss.serve.work.tasks import Stage
+from nss.serve.work.uploads import Loan, Uploads
 
 if TYPE_CHECKING:
-    from nss.serve.bodies import Body
-    from nss.serve.fields import Order
+    from nss.serve.api.fields import Order
+    from nss.serve.http.bodies import Body
     from nss.serve.settings import ServeSettings
 
 EXPIRY_S = 1.0

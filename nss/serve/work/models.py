@@ -20,8 +20,8 @@ from nss.pipeline import heap
 from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
-from nss.serve.tasks import Cancelled, Task
-from nss.serve.work import RemoverPipeline, Say
+from nss.serve.work.pipelines import RemoverPipeline, Say
+from nss.serve.work.tasks import Cancelled, Task
 from nss.web.model_folder import folder_name, unique_names
 
 MOST_EXTRAS = 2

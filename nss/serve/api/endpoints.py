@@ -19,13 +19,14 @@ import engine
 from nss.errors import NssError, quoted
 from nss.photos.header import read_header
 from nss.pipes import OneTimeFile
-from nss.serve import bodies, events
-from nss.serve.fields import Order, parse_order
-from nss.serve.jobs import Job
-from nss.serve.photo_task import MASK_TYPE, Product
+from nss.serve.api import events
+from nss.serve.api.fields import Order, parse_order
+from nss.serve.http import bodies
 from nss.serve.problem import Problem, busy, of_error
-from nss.serve.service import Service
-from nss.serve.uploads import Loan
+from nss.serve.work.jobs import Job
+from nss.serve.work.photo_task import MASK_TYPE, Product
+from nss.serve.work.service import Service
+from nss.serve.work.uploads import Loan
 
 PREFIX = "/api/v1"
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 import engine
 from nss.errors import NssError, one_line
 from nss.interfaces.interface import as_json
-from nss.serve.own_folder import OwnFolder
-from nss.serve.page import cache_headers, etag_of, is_known, media_type
+from nss.serve.http.own_folder import OwnFolder
+from nss.serve.http.page import cache_headers, etag_of, is_known, media_type
 from nss.serve.problem import Problem
 from nss.web import site
 from nss.web.export import export_web
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from nss.serve.models import ModelChoice
+    from nss.serve.work.models import ModelChoice
 
 BASE = "/browser/"
 """Where they are."""

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from nss.errors import quoted
 from nss.pipeline.budget import BudgetClosedError
-from nss.serve.events import ENDED, EventLog
+from nss.serve.api.events import ENDED, EventLog
 from nss.serve.limits import Limits
-from nss.serve.photo_task import PhotoTask, Product
 from nss.serve.problem import Problem, busy, of_error
-from nss.serve.tasks import STAGES, Cancelled, Stage
+from nss.serve.work.photo_task import PhotoTask, Product
+from nss.serve.work.tasks import STAGES, Cancelled, Stage
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 

@@ -27,12 +27,12 @@ from nss.pipes import OneTimeFile
 from nss.removal.given_mask import apply_mask
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
-from nss.serve.tasks import Stage
 from nss.serve.words import in_fields
+from nss.serve.work.tasks import Stage
 from nss.timing import stage
 
 if TYPE_CHECKING:
-    from nss.serve.fields import Order
+    from nss.serve.api.fields import Order
 
 MASK_TYPE = "application/x-nss-mask"
 """The network's mask, as little-endian float32 rows at the network's own size."""
@@ -61,7 +61,7 @@ class Product:
 
 
 class PhotoTask:
-    """See `nss.serve.tasks.Task`.
+    """See `nss.serve.work.tasks.Task`.
 
     Attributes:
         name: what the photo is called in messages.

@@ -1,0 +1,1 @@
+"""What can be asked for: calls, their fields and types, and their description."""

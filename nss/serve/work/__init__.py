@@ -1,0 +1,1 @@
+"""What is done for whoever asks: models, pipelines, jobs, and the files that were sent ahead."""
