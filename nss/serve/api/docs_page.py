@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import engine
+from nss.serve.api import openapi
 from nss.serve.api.calls import CALLS
 from nss.serve.api.docs_examples import BASE, EXAMPLES
-from nss.serve.api import openapi
 from nss.serve.api.field_table import FIELDS, OF_NETWORK_MASK, REFUSED
 from nss.serve.api.negotiation import NETWORK_MASK
 from nss.serve.api.openapi_schemas import PROBLEMS

@@ -15,9 +15,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from nss.serve.api import docs_page
 from nss.serve.api.calls import CALLS
 from nss.serve.api.docs_examples import BASE, EXAMPLES, Example
-from nss.serve.api import docs_page
 from nss.serve.api.field_table import FIELDS, REFUSED
 from nss.serve.api.openapi_schemas import PROBLEMS
 from tests.nss.serve import example_server
@@ -164,7 +164,7 @@ def test_an_example_runs(example: Example, server: Records, tmp_path: Path) -> N
     program = tmp_path / f"example{example.suffix}"
     program.write_text(example.code.replace(BASE, server.url), "utf-8")
     removed, ordered = len(server.removed), len(server.orders)
-    environment = {"PATH": os.environ["PATH"], "NSS_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment = {"PATH": os.environ["PATH"], "CUTOUT_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
     process = subprocess.run(
         [*command, program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -196,7 +196,7 @@ def test_an_example_says_what_is_wrong(example: Example, server: Records, tmp_pa
     (tmp_path / "photo.jpg").write_bytes(b"photo")
     program = tmp_path / f"example{example.suffix}"
     program.write_text(example.code.replace(BASE, server.url).replace("decontaminate", "feather2"), "utf-8")
-    environment = {"PATH": os.environ["PATH"], "NSS_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment = {"PATH": os.environ["PATH"], "CUTOUT_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
     process = subprocess.run(
         [*command, program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

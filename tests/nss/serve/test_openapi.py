@@ -14,8 +14,8 @@ from unittest.mock import MagicMock
 import pytest
 from starlette.routing import Route
 
-from nss.serve.api.calls import CALLS
 from nss.serve.api import docs_page, endpoints, metrics, openapi
+from nss.serve.api.calls import CALLS
 from nss.serve.api.field_table import FIELDS, OURS, REFUSED
 from nss.serve.api.fields import parse_order
 from nss.serve.api.negotiation import MEDIA_TYPES, NETWORK_MASK

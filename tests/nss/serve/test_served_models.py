@@ -11,8 +11,8 @@ import pytest
 from nss.errors import ModelUnavailableError, UsageError
 from nss.interfaces.interface import Description
 from nss.serve.problem import Problem
-from nss.serve.work.models import ModelChoice, ServedModels
 from nss.serve.work import models
+from nss.serve.work.models import ModelChoice, ServedModels
 from nss.serve.work.tasks import Cancelled
 from tests.nss.serve.pipeline_stubs import SECONDS, StubTask, stub_remover
 
