@@ -24,6 +24,8 @@ const IMAGE = /^image\/[\w.+-]+$/;
 /** How often a connection may break over one photo before the photo is taken to be the reason. */
 const BREAKS = 5;
 
+const WAITING = { words: 'Waiting', waiting: true };
+
 const STAGES = { decode: 'Reading the photo', network: 'Cutting out', finish: 'Cutting out' };
 
 /** Stages of a run that are no work on its photo. */
@@ -93,6 +95,7 @@ export class ServerBackend {
    */
   async cut(given, { name, model, signal, onProgress = () => {}, job = null, onJob = () => {}, onPhoto = () => {} }) {
     const once = this.#patience(name, signal, onProgress);
+    onProgress(WAITING); // for those that came before it
     let photo = given;
     let id = job;
     if (id && !photo) {
@@ -265,8 +268,7 @@ export class ServerBackend {
     if (answer.headers.get('content-type') !== MASK || !(count > 0) || bytes.byteLength !== 4 * count) {
       throw new Error(`${this.calls.server} gave ${bytes.byteLength} bytes that are no mask; load the page again`);
     }
-    const view = new DataView(bytes); // little-endian on any machine
-    return { width, height, data: Float32Array.from({ length: count }, (_, at) => view.getFloat32(4 * at, true)) };
+    return { width, height, data: new Float32Array(bytes) }; // little-endian, as all machines with browsers are
   }
 }
 
@@ -289,7 +291,7 @@ async function unlessGone(promise) {
  * @param {Report} onProgress
  */
 function report({ state, stage, progress }, onProgress) {
-  if (state === 'waiting') onProgress({ words: 'Waiting', waiting: true });
+  if (state === 'waiting') onProgress(WAITING);
   else onProgress({ words: STAGES[stage ?? 'network'], done: progress, total: 1 });
 }
 

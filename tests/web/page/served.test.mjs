@@ -96,6 +96,7 @@ test('several photos are sent at once, as many as the server takes, in their ord
   await new Promise(done => setTimeout(done, 200));
   assert.deepEqual(posted().map(each => new URL(each.path, server.url).searchParams.get('name')), numbered(8));
   assert.equal(server.count('GET', /events/), 1);
+  await states(page, ...Array(10).fill('waiting'));
   server.release();
   await states(page, ...Array(10).fill('done'));
 });
