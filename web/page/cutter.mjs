@@ -28,7 +28,7 @@ import { displayBitmap, displaySize } from './picture.mjs';
  * @typedef {{name: string, blob: Blob, width: number, height: number, mask: Mask}} Kept
  * @typedef {import('./backend.mjs').Settings} Settings
  * @typedef {{id: string, width: number, height: number, bitmap: ImageBitmap, notices: string[],
- *   mask: import('./backend.mjs').MaskLevels}} Taken a photo and its mask, held here; the bitmap and the mask are for display
+ *   mask: import('./backend.mjs').MaskLevels}} Taken a photo that is held here; bitmap and mask are for display
  * @typedef {{signal: AbortSignal, onProgress: (progress: any) => void}} Job
  */
 
@@ -277,7 +277,7 @@ export class Cutter {
 }
 
 /**
- * An id that no other worker gives, before or after this one: a photo of a worker that stopped is not taken for another.
+ * An id that no other worker gives, before or after this one: a photo of a worker that stopped is taken for no other.
  * Over plain http, as a server in a LAN may come, browsers have no `randomUUID`.
  */
 function uniqueId() {

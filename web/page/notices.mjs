@@ -78,8 +78,9 @@ export const NOTICES = {
     title: 'This page needs the address that nss-wgpu serve printed',
     what: 'nss-wgpu serve makes a token when it starts, and prints this page’s address with it. The address that was '
       + 'opened has none, or an old one.',
-    helps: ['Open the address that nss-wgpu serve printed when it started: it ends in #token= and some letters. In this '
-      + 'tab, photos that wait stay here.', 'If it is not running any more, start it again, and open what it prints then.'],
+    helps: ['Open the address that nss-wgpu serve printed when it started: it ends in #token= and some letters. In '
+      + 'this tab, photos that wait stay here.',
+    'If it is not running any more, start it again, and open what it prints then.'],
     blocks: true,
   },
   refused: {
@@ -100,15 +101,16 @@ export const NOTICES = {
   busy: {
     title: 'nss-wgpu takes nothing on now',
     what: 'It is busy, or about to stop.',
-    helps: ['Try again in a moment.', 'If it has stopped, start nss-wgpu serve again, and open the address that it prints.'],
+    helps: ['Try again in a moment.',
+      'If it has stopped, start nss-wgpu serve again, and open the address that it prints.'],
     blocks: true,
   },
   unreachable: {
     title: 'nss-wgpu does not answer',
-    what: 'It has stopped, or the way to it is interrupted. The page asks again until it answers: photos that wait stay '
-      + 'here, and those that are done can be edited and saved.',
-    helps: ['Start nss-wgpu serve again. If the address that it prints is another one, open that in this tab: photos that '
-      + 'wait go on.', 'Look whether this device still has its network.'],
+    what: 'It has stopped, or the way to it is interrupted. The page asks again until it answers: photos that wait '
+      + 'stay here, and those that are done can be edited and saved.',
+    helps: ['Start nss-wgpu serve again. If the address that it prints is another one, open that in this tab: photos '
+      + 'that wait go on.', 'Look whether this device still has its network.'],
     blocks: true,
   },
 };

@@ -17,7 +17,8 @@ export class PlaceView extends EventTarget {
       ...places.map(({ name, title, about }, index) => element('div', { class: 'option' },
         element('input', {
           type: 'radio', name: 'place', id: `place-${name}`, value: name, checked: index === 0,
-          'aria-describedby': `place-${name}-about`, change: () => this.dispatchEvent(new CustomEvent('choose', { detail: name })),
+          'aria-describedby': `place-${name}-about`,
+          change: () => this.dispatchEvent(new CustomEvent('choose', { detail: name })),
         }),
         element('label', { for: `place-${name}` }, element('span', { class: 'title' }, title)),
         element('div', { class: 'about', id: `place-${name}-about` }, element('p', {}, about)))),

@@ -51,10 +51,18 @@ class Served {
     this.browser.keeping = null; // there is no page without the server
     this.computer = new ServerBackend(this.calls, this.browser);
     this.view = new PlaceView([
-      { name: 'computer', title: this.isHere ? 'This computer' : host, about: `By nss-wgpu on ${this.server}, several photos at once.` },
-      { name: 'browser', title: 'This browser', about: 'By its own graphics card. Models are made ready for it first.' },
+      {
+        name: 'computer', title: this.isHere ? 'This computer' : host,
+        about: `By nss-wgpu on ${this.server}, several photos at once.`,
+      },
+      {
+        name: 'browser', title: 'This browser',
+        about: 'By its own graphics card. Models are made ready for it first.',
+      },
     ]);
-    this.view.addEventListener('choose', event => void this.choose(/** @type {CustomEvent<PlaceName>} */ (event).detail));
+    this.view.addEventListener('choose', event => {
+      void this.choose(/** @type {CustomEvent<PlaceName>} */ (event).detail);
+    });
     this.calls.addEventListener('away', () => { if (shownNotice() !== 'unreachable') showNotice('unreachable'); });
     this.calls.addEventListener('back', () => { if (shownNotice() === 'unreachable') hideNotice(); });
     window.addEventListener('hashchange', () => { if (takeToken()) void this.renewed(); });
@@ -165,8 +173,9 @@ class Served {
    * @param {PlaceName} name
    */
   promise(name) {
-    byId('promise').textContent = name === 'browser' ? 'It happens in this browser, on its own graphics card. No photo leaves it.'
-      : this.isHere ? 'It happens on the computer that runs nss-wgpu: this one. No photo leaves it.'
-        : `It happens on ${this.server}, the computer that runs nss-wgpu. Photos go there, and nowhere else.`;
+    const computer = this.isHere ? 'It happens on the computer that runs nss-wgpu: this one. No photo leaves it.'
+      : `It happens on ${this.server}, the computer that runs nss-wgpu. Photos go there, and nowhere else.`;
+    byId('promise').textContent = name === 'computer' ? computer
+      : 'It happens in this browser, on its own graphics card. No photo leaves it.';
   }
 }

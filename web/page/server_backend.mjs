@@ -12,14 +12,19 @@ import { sentence, size } from './words.mjs';
  * @typedef {import('./kept.mjs').Model} Model
  * @typedef {import('./server_calls.mjs').Request} Request
  * @typedef {import('./server_jobs.mjs').ServerJob} ServerJob
- * @typedef {(progress: {words: string, waiting?: boolean, done?: number, total?: number}) => void} Report `waiting`: for
- *   the server, which does nothing for this photo yet
+ * @typedef {(progress: {words: string, waiting?: boolean, done?: number, total?: number}) => void} Report
+ *   `waiting`: for the server, which does nothing for this photo yet
  */
 
 const MASK = 'application/x-nss-mask';
 
+/** The types that the server takes as they are; a browser has the type of a file by its name. */
+const IMAGE = /^image\/[\w.+-]+$/;
+
 /** How often a connection may break over one photo before the photo is taken to be the reason. */
 const BREAKS = 5;
+
+const WAITING = { words: 'Waiting', waiting: true };
 
 const STAGES = { decode: 'Reading the photo', network: 'Cutting out', finish: 'Cutting out' };
 
@@ -32,7 +37,7 @@ export class ServerBackend {
   /** @type {Model[]} */
   models = [];
   limits = { body_bytes: Infinity, queue: 1 };
-  /** One upload, one download and one mask at a time: a browser has six connections to a server, and one worker here. */
+  /** One upload, one photo and one mask at a time: a browser has six connections to a server, and here one worker. */
   #sending = new Turns();
   #fetching = new Turns();
   #taking = new Turns();
@@ -76,10 +81,10 @@ export class ServerBackend {
     /** @type {{jobs: ServerJob[]}} */
     const { jobs } = await this.calls.json('jobs');
     // Other programs have jobs here too: of these the page cannot go on with those whose photo or mask is not there.
-    const ours = jobs.filter(({ photo, state, result }) => photo && ['waiting', 'running', 'done', 'failed'].includes(state)
-      && (!result || result.type === MASK));
+    const ours = jobs.filter(({ photo, state, result }) => (
+      photo && ['waiting', 'running', 'done', 'failed'].includes(state) && (!result || result.type === MASK)));
     return ours.map(({ id, name, state, problem }) => ({
-      name, blob: null, job: id, ...(state === 'failed' ? { state, message: problem ? sentence(problem.detail) : '' } : {}),
+      name, blob: null, job: id, ...(state === 'failed' ? { state, message: sentence(problem?.detail ?? '') } : {}),
     }));
   }
 
@@ -90,6 +95,7 @@ export class ServerBackend {
    */
   async cut(given, { name, model, signal, onProgress = () => {}, job = null, onJob = () => {}, onPhoto = () => {} }) {
     const once = this.#patience(name, signal, onProgress);
+    onProgress(WAITING); // for those that came before it
     let photo = given;
     let id = job;
     if (id && !photo) {
@@ -118,7 +124,7 @@ export class ServerBackend {
       }
       return {
         ...taken, adapter: { description: ended.info?.device ?? model.device }, milliseconds: duration(ended),
-        model: this.models.find(each => each.name === ended.model) ?? { ...model, name: ended.model, title: ended.model },
+        model: this.models.find(each => each.name === ended.model) ?? model,
       };
     }
   }
@@ -170,7 +176,8 @@ export class ServerBackend {
           if (/** @type {{code?: string}} */ (error).code !== 'unreachable') throw error;
           breaks += 1;
           if (breaks > BREAKS) {
-            throw new Error(`${name}: the connection to ${this.calls.server} broke ${breaks} times; try again`, { cause: error });
+            const what = `the connection to ${this.calls.server} broke ${breaks} times`;
+            throw new Error(`${name}: ${what}; try again`, { cause: error });
           }
           onProgress({ words: 'Waiting for nss-wgpu to answer', waiting: true });
           await this.calls.back(signal);
@@ -201,7 +208,7 @@ export class ServerBackend {
         // Not with the signal: a request that is cut off may have become a job, which nobody would know.
         const created = await this.calls.json(`jobs?${query}`, {
           method: 'POST', body: blob,
-          headers: { accept: MASK, 'content-type': /^image\/[\w.+-]+$/.test(blob.type) ? blob.type : 'application/octet-stream' },
+          headers: { accept: MASK, 'content-type': IMAGE.test(blob.type) ? blob.type : 'application/octet-stream' },
         });
         if (signal.aborted) this.forget(created.id);
         signal.throwIfAborted();
@@ -257,11 +264,11 @@ export class ServerBackend {
     if (!answer) return null;
     const [width, height] = ['nss-width', 'nss-height'].map(name => Number(answer.headers.get(name)));
     const bytes = await this.calls.heard(answer.arrayBuffer());
-    if (answer.headers.get('content-type') !== MASK || !(width > 0 && height > 0) || bytes.byteLength !== 4 * width * height) {
+    const count = width * height;
+    if (answer.headers.get('content-type') !== MASK || !(count > 0) || bytes.byteLength !== 4 * count) {
       throw new Error(`${this.calls.server} gave ${bytes.byteLength} bytes that are no mask; load the page again`);
     }
-    const view = new DataView(bytes);
-    return { width, height, data: Float32Array.from({ length: width * height }, (_, at) => view.getFloat32(4 * at, true)) };
+    return { width, height, data: new Float32Array(bytes) }; // little-endian, as all machines with browsers are
   }
 }
 
@@ -284,7 +291,7 @@ async function unlessGone(promise) {
  * @param {Report} onProgress
  */
 function report({ state, stage, progress }, onProgress) {
-  if (state === 'waiting') onProgress({ words: 'Waiting', waiting: true });
+  if (state === 'waiting') onProgress(WAITING);
   else onProgress({ words: STAGES[stage ?? 'network'], done: progress, total: 1 });
 }
 

@@ -62,7 +62,8 @@ export class Workspace extends EventTarget {
       const values = this.values;
       // A photo that was shown before has lost its bitmap: 50 of them do not fit into memory.
       const [bitmap, mask] = await Promise.all([
-        result.bitmap ?? displayBitmap(/** @type {Blob} */ (item.blob)), this.backend.mask(result.id, values, { signal: asking.signal }),
+        result.bitmap ?? displayBitmap(/** @type {Blob} */ (item.blob)),
+        this.backend.mask(result.id, values, { signal: asking.signal }),
       ]);
       if (this.item !== item || item.result !== result) return;
       result.bitmap = null;

@@ -114,7 +114,8 @@ test('a job is forgotten when its photo is cancelled, removed, or cut anew; not 
   });
   queue.addEventListener('forget', event => forgotten.push(event.detail));
   queue.width = 9;
-  queue.add([...photos('a', 'bad', 'slow', 'd'), { name: 'old', blob: null, job: 'old job', state: 'failed', message: 'No.' }]);
+  queue.add(photos('a', 'bad', 'slow', 'd'));
+  queue.add([{ name: 'old', blob: null, job: 'old job', state: 'failed', message: 'No.' }]);
   await later();
   const [a, bad, slow, d, old] = queue.items;
   assert.equal(old.state, 'failed');
@@ -189,7 +190,7 @@ test('a connection that breaks is made again from where it was; what ended meanw
   assert.deepEqual(server.asked, [null, '41', '41', '41']);
 });
 
-test('a refusal ends all waits; a job that was removed elsewhere is cancelled, and one that the server gave up is not', async () => {
+test('a refusal ends all waits, a removal elsewhere is a cancellation, and what the server gave up is neither', async () => {
   const jobs = new ServerJobs(calls([coded('token', 'old')]));
   await assert.rejects(jobs.ended('a', waiting), { code: 'token' });
   const running = { jobs: () => [{ id: 'a', state: 'running' }] };

@@ -8,8 +8,6 @@ const TYPES = { '.css': 'text/css', '.html': 'text/html', '.json': 'application/
   '.svg': 'image/svg+xml', '.webmanifest': 'application/manifest+json' };
 const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
   + "style-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const TITLES = { 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 413: 'Content Too Large', 421: 'Misdirected Request',
-  422: 'Unprocessable Content', 500: 'Internal Server Error', 503: 'Service Unavailable' };
 const MODEL = {
   title: 'U²-Netp', summary: 'Small and quick. The one to begin with.', licence: 'Apache-2.0',
   licence_url: 'https://www.apache.org/licenses/LICENSE-2.0', commercial: 'yes', backend: 'webgpu',
@@ -140,8 +138,8 @@ export class StandIn {
     if (!this.keeps && query.has('keep-photo')) return problem(response, 503, 'the photo is too large to be kept');
     this.#made += 1;
     const job = {
-      id: `job-${this.port}-${this.#made}`, name: query.get('name'), state: 'waiting', stage: null, progress: 0, created: 1, expires: null,
-      model: query.get('model') ?? 'u2netp', problem: null, result: null, info: null,
+      id: `job-${this.port}-${this.#made}`, name: query.get('name'), created: 1, expires: null,
+      state: 'waiting', stage: null, progress: 0, model: query.get('model') ?? 'u2netp', problem: null, result: null, info: null,
       photo: query.get('keep-photo') === 'true', body, type: request.headers['content-type'],
     };
     this.jobs.set(job.id, job);
@@ -162,7 +160,8 @@ export class StandIn {
       });
     } else {
       Object.assign(job, {
-        state: 'done', stage: null, progress: 1, result: { type: 'application/x-nss-mask', bytes: 1024, width: 16, height: 16 },
+        state: 'done', stage: null, progress: 1,
+        result: { type: 'application/x-nss-mask', bytes: 1024, width: 16, height: 16 },
         info: { device: 'Test Graphics 9', milliseconds: { decode: 100, infer: 300, load_model: 9000 }, notes: [] },
       });
     }
@@ -197,7 +196,7 @@ function json(response, status, values, headers = {}) {
 
 function problem(response, status, detail, headers = {}) {
   response.writeHead(status, { 'content-type': 'application/problem+json', ...headers });
-  response.end(JSON.stringify({ title: TITLES[status], status, detail }));
+  response.end(JSON.stringify({ title: http.STATUS_CODES[status], status, detail }));
 }
 
 async function bytes(request) {

@@ -50,8 +50,8 @@ for (const origin of ['http://127.0.0.1', 'http://localhost', 'http://stranger.t
     for (const route of ['api/v1/models', 'api/v1/jobs', 'api/v1/events', 'metrics', 'site.json', '', 'page/main.mjs',
       'healthz', 'openapi.json', 'browser/site.json']) {
       assert.equal(await reads(page, route), 'TypeError', `it reads /${route}`);
-      assert.deepEqual(await reads(page, route, { mode: 'no-cors' }).then(each => (Array.isArray(each) ? each : ['opaque', 0, ''])),
-        ['opaque', 0, ''], `it reads /${route} without CORS`);
+      const blind = await reads(page, route, { mode: 'no-cors' }); // which CORP may refuse, too
+      if (blind !== 'TypeError') assert.deepEqual(blind, ['opaque', 0, ''], `it reads /${route} without CORS`);
     }
     // Even with the token, which it cannot have.
     const headers = { authorization: `Bearer ${serving.token}` };
@@ -105,7 +105,9 @@ for (const origin of ['http://127.0.0.1', 'http://localhost', 'http://stranger.t
       await page.evaluate((address, type) => new Promise(done => {
         const target = Object.assign(document.createElement('iframe'), { name: 'target', onload: done });
         document.body.append(target);
-        const form = Object.assign(document.createElement('form'), { method: 'POST', enctype: type, action: address, target: 'target' });
+        const form = Object.assign(document.createElement('form'), {
+          method: 'POST', enctype: type, action: address, target: 'target',
+        });
         form.append(Object.assign(document.createElement('textarea'), { name: 'photo', value: 'x' }));
         document.body.append(form);
         form.submit();
