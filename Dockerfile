@@ -29,7 +29,6 @@ ENV PATH=/opt/nss-wgpu/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/var/lib/nss-wgpu \
     XDG_CACHE_HOME=/var/lib/nss-wgpu/cache \
-    XDG_STATE_HOME=/var/lib/nss-wgpu/state \
     NSS_SERVE_TOKEN_FILE=/run/secrets/nss-token
 VOLUME /var/lib/nss-wgpu
 USER 65534:65534
