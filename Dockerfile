@@ -16,7 +16,7 @@ RUN python -m venv --without-pip /opt/nss-wgpu \
     && pip --python /opt/nss-wgpu/bin/python install --no-cache-dir --no-compile "$(echo /wheels/*.whl)[serve]"
 
 FROM python:${PYTHON}-slim
-# libvulkan1 for an NVIDIA card
+# "libvulkan1 libegl1 libxext6" for an NVIDIA card
 ARG PACKAGES=""
 RUN if [ -n "$PACKAGES" ]; then \
         apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; \
