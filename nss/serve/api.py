@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import engine
-from nss.errors import quoted
+from nss.errors import NssError, quoted
 from nss.photos.header import read_header
 from nss.pipes import OneTimeFile
 from nss.serve import bodies, events
 from nss.serve.fields import Order, parse_order
 from nss.serve.jobs import Job
 from nss.serve.photo_task import MASK_TYPE, Product
-from nss.serve.problem import Problem, busy
+from nss.serve.problem import Problem, busy, of_error
 from nss.serve.service import Service
 from nss.serve.uploads import Loan
 
@@ -140,12 +140,12 @@ class _Api:
         def present() -> list[dict[str, Any]]:
             return [each.as_json() for each in jobs if each is job]
 
-        return self._stream(events.stream(jobs.log, present, _last_event(request), of=job.id))
+        return _stream(request, events.stream(jobs.log, present, _last_event(request), of=job.id))
 
     async def events(self, request: Request) -> Response:
         """What becomes of all jobs, until the server stops."""
         jobs = self._service.jobs
-        return self._stream(events.stream(jobs.log, jobs.present, _last_event(request)))
+        return _stream(request, events.stream(jobs.log, jobs.present, _last_event(request)))
 
     async def add_file(self, request: Request) -> Response:
         """Keep a mask or a background for photos to come."""
@@ -159,8 +159,10 @@ class _Api:
             await asyncio.to_thread(partial(read_header, file, max_pixels=service.limits.pixels))
             service.check_open()
             key = service.uploads.add(body.content, name, body.lease)
-        except BaseException:
+        except BaseException as error:
             body.lease.release()
+            if isinstance(error, NssError):
+                raise of_error(error) from error
             raise
         answer = {"id": key, "bytes": len(body.content), "seconds": service.limits.file_seconds}
         return JSONResponse(answer, 201)
@@ -172,9 +174,6 @@ class _Api:
 
     def _job(self, request: Request) -> Job:
         return self._service.jobs.get(request.path_params["id"])
-
-    def _stream(self, content: Any) -> Response:
-        return StreamingResponse(content, headers={"content-type": "text/event-stream; charset=utf-8"})
 
     async def _begin(self, request: Request, *, is_listed: bool) -> Job:
         """Read a request to its end, and have its photo done. What is wrong is said before the body is read."""
@@ -212,6 +211,12 @@ def _answer(product: Product) -> Response:
     if product.type == MASK_TYPE:
         headers |= {"nss-width": str(product.width), "nss-height": str(product.height)}
     return Response(product.content, headers=headers)
+
+
+def _stream(request: Request, content: AsyncIterator[bytes]) -> Response:
+    """Server-sent events; a HEAD gets their head alone, and would else wait for them for ever."""
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    return Response(headers=headers) if request.method == "HEAD" else StreamingResponse(content, headers=headers)
 
 
 async def _left(request: Request) -> None:

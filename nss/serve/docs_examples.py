@@ -163,7 +163,9 @@ await call(path, { method: 'DELETE' })
 
 _CURL_FILES = """\
 base=http://127.0.0.1:8765/api/v1
-send() { curl -fsS -H "Authorization: Bearer $NSS_TOKEN" -H 'Content-Type: image/*' --data-binary "@$1" "$2"; }
+send() {
+  curl -fsS -H "Authorization: Bearer $NSS_TOKEN" -H 'Content-Type: application/octet-stream' --data-binary "@$1" "$2"
+}
 id_of() { sed 's/.*"id": *"\\([^"]*\\)".*/\\1/'; }
 mask=$(send mask.png "$base/files" | id_of)
 beach=$(send beach.jpg "$base/files" | id_of)
@@ -174,7 +176,7 @@ _URLLIB_FILES = """\
 import json, os, urllib.parse, urllib.request
 
 def send(path, name, **fields):
-    headers = {"Authorization": "Bearer " + os.environ["NSS_TOKEN"], "Content-Type": "image/*"}
+    headers = {"Authorization": "Bearer " + os.environ["NSS_TOKEN"], "Content-Type": "application/octet-stream"}
     url = "http://127.0.0.1:8765/api/v1/" + path + "?" + urllib.parse.urlencode(fields)
     return urllib.request.urlopen(urllib.request.Request(url, open(name, "rb").read(), headers)).read()
 
@@ -189,7 +191,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 async function send(path, name, fields = {}) {
   const answer = await fetch(`http://127.0.0.1:8765/api/v1/${path}?${new URLSearchParams(fields)}`, {
     method: 'POST',
-    headers: { Authorization: `Bearer ${process.env.NSS_TOKEN}`, 'Content-Type': 'image/*' },
+    headers: { Authorization: `Bearer ${process.env.NSS_TOKEN}`, 'Content-Type': 'application/octet-stream' },
     body: await readFile(name),
   })
   if (!answer.ok) throw new Error((await answer.json()).detail)
@@ -220,11 +222,11 @@ np.save("mask.npy", mask)
 
 EXAMPLES = (
     Example("one", "curl", ".sh", _CURL_ONE),
-    Example("one", "Python, with what it brings", ".py", _URLLIB_ONE),
+    Example("one", "Python, without other packages", ".py", _URLLIB_ONE),
     Example("one", "Python, with requests", ".py", _REQUESTS_ONE),
     Example("one", "JavaScript", ".mjs", _FETCH_ONE),
     Example("jobs", "curl", ".sh", _CURL_JOB),
-    Example("jobs", "Python, with what it brings", ".py", _URLLIB_JOB),
+    Example("jobs", "Python, without other packages", ".py", _URLLIB_JOB),
     Example("jobs", "Python, with requests", ".py", _REQUESTS_JOB),
     Example("jobs", "JavaScript", ".mjs", _FETCH_JOB),
     Example("files", "curl", ".sh", _CURL_FILES, "cutout.jpg"),

@@ -25,6 +25,7 @@ from nss.serve.field_table import FIELDS, MODES, OF_NETWORK_MASK, REFUSED, Field
 from nss.serve.limits import Limits
 from nss.serve.negotiation import NETWORK_MASK, negotiate, wants_network_mask
 from nss.serve.problem import Problem
+from nss.serve.words import in_fields
 
 UNNAMED = "photo"
 """What a photo is called that got no name."""
@@ -36,7 +37,6 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _FILE = re.compile(r"file-[A-Za-z0-9_-]+")
 _TRUE, _FALSE = frozenset(("", "1", "true")), frozenset(("0", "false"))
-_PARAMETER = re.compile(r"'([a-z_]+)'")
 
 FileOf = Callable[[str], OneTimeFile]
 """The file of an id. Raises Problem 400 for one that is not there."""
@@ -112,21 +112,6 @@ def parse_order(query: Sequence[tuple[str, str]], accept: str | None, *, limits:
     )
 
 
-def in_fields(text: str) -> str:
-    """A line of the library in the words of a request: fields for parameters, and for keys of a model's interface."""
-
-    def field(match: re.Match[str]) -> str:
-        name = _OTHER_WORDS.get(match[1], match[1].replace("_", "-"))
-        if (key := f"model-{name}") in FIELDS:
-            return f"'{key}'"
-        return f"'{name}'" if name in FIELDS or name in REFUSED else match[0]
-
-    return _PARAMETER.sub(field, text)
-
-
-_OTHER_WORDS = {"encoding": "format"}
-
-
 def _texts(query: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
     """The text of each field, and those of 'model-inputs', which may stand several times."""
     texts: dict[str, str] = {}
@@ -188,7 +173,7 @@ def _is_within(field: Field, number: float) -> bool:
     return (field.minimum is None or number >= field.minimum) and (field.maximum is None or number <= field.maximum)
 
 
-_SEND_FIRST = "send the image first by POST /api/v1/files, and give the id that it gets"
+_SEND_FIRST = "send the image first by POST /api/v1/files, and give the id that it gets here"
 
 
 def _model(texts: Mapping[str, str], values: Mapping[str, Any]) -> str | None:
@@ -246,7 +231,7 @@ def _background(text: str, file_of: FileOf) -> str | OneTimeFile:
             reason = one_line(error).removeprefix("background ")
             raise Problem(400, f"'background' {reason}"[:LONGEST_DETAIL]) from error
     if is_file:
-        raise Problem(400, f"'background' {shown(text)} is no colour, blur or none; for an image, {_SEND_FIRST}")
+        raise Problem(400, f"'background' {shown(text)} is no colour, blur or none: {_SEND_FIRST}")
     return text
 
 

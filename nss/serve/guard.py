@@ -47,6 +47,11 @@ PREFLIGHT = {
     "access-control-max-age": "600",
 }
 
+HEAD_BYTES = 64 << 10
+"""Of a request's head: its target and its headers."""
+
+TOO_LARGE = f"at most {HEAD_BYTES} bytes of head are taken"
+
 PIECE = 256 << 10
 """Bytes that are handed to a connection at once: what a slow reader has not taken waits where it is kept anyway."""
 
@@ -92,6 +97,8 @@ class Guard:
     async def _is_let_in(self, scope: Scope, head: _Head, answer: _Answer) -> bool:
         """Whether the application is to answer; a preflight is answered here. Raises Problem."""
         path = str(scope["path"])
+        if head.nbytes + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > HEAD_BYTES:
+            raise Problem(431, TOO_LARGE, {"Connection": "close"})
         if not path.startswith("/"):
             raise Problem(400, "the target of a request begins with a slash; this server is no proxy")
         self._check_host(head)
@@ -158,9 +165,14 @@ class Guard:
 
 
 class _Head:
-    """The headers of a request, each as often as it is there."""
+    """The headers of a request, each as often as it is there.
+
+    Attributes:
+        nbytes: of all of them.
+    """
 
     def __init__(self, scope: Scope) -> None:
+        self.nbytes = sum(len(name) + len(value) for name, value in scope["headers"])
         self._values: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -140,6 +141,11 @@ class Jobs:
     def open(self) -> list[Job]:
         """Those that wait or are in work, listed or not."""
         return list(self._open.values())
+
+    def states(self) -> dict[str, int]:
+        """How many there are in each state, of those that are listed, or that a request waits for."""
+        jobs = {**self._jobs, **{job.id: job for job in self._open.values() if not job.has_ended}}
+        return dict(Counter(job.state for job in jobs.values()))
 
     def get(self, key: str) -> Job:
         """The job of an id. Raises Problem 404."""

@@ -19,8 +19,10 @@ NETWORK_MASK = "application/x-nss-mask"
 LONGEST_ACCEPT = 4096
 """Characters of the header: browsers send some 100."""
 
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
-_PARAMETER = re.compile(r';((?:[^";]|"(?:[^"\\]|\\.)*")*)')
+# a quoted string that no one ends goes to the end, so that each character is looked at once
+_STRING = r'"(?:[^"\\]|\\[\s\S])*\\?(?:"|\Z)'
+_ELEMENT = re.compile(rf'(?:[^",]|{_STRING})+')
+_PARAMETER = re.compile(rf';((?:[^";]|{_STRING})*)')
 _RANGE = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 

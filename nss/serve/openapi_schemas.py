@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from nss.models.catalogue import Commercial
 from nss.serve.metrics import STATES
 from nss.serve.problem import CONTENT_TYPE
 from nss.serve.tasks import STAGES
@@ -54,7 +55,7 @@ SCHEMAS: dict[str, Json] = {
     ),
     "Info": _object(
         "What made a result, and in which time.",
-        model=_text("The model's name."),
+        model=_or_null(_text("The model's name; null, as the next three are, where 'mask' took its place.")),
         backend=_or_null(_text("webgpu or numpy.")),
         device=_or_null(_text("The adapter.")),
         precision=_or_null(_text("f32 or f16.")),
@@ -103,7 +104,7 @@ SCHEMAS: dict[str, Json] = {
         summary=_text("What it is good for."),
         licence=_text("Its licence."),
         licence_url=_or_null(_text("Where the licence stands.", format="uri")),
-        commercial=_or_null(_flag("Whether the licence allows commercial use; null where it is not known.")),
+        commercial=_text("Whether it allows commercial use; ask: by agreement.", enum=[*get_args(Commercial)]),
         default=_flag("It is what runs without a 'model'."),
         backend=_text("webgpu or numpy."),
         device=_or_null(_text("The adapter.")),

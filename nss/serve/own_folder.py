@@ -1,4 +1,7 @@
-"""A temporary folder of a process's own, which the next one removes where this one was killed."""
+"""A temporary folder of a process's own, which the next one removes where this one was killed.
+
+Without locks of files (Windows) nobody can tell a folder that was left from one in use, and what was left stays.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,21 @@ class OwnFolder:
     def __init__(self) -> None:
         """Raises OSError where none can be made."""
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        # locked before it has its name: whoever sees a lock's file sees that it is locked
+        self._descriptor = -1
+        if fcntl is None:
+            return
+        # locked before it has its name: whoever sees the lock's file sees that it is locked
         unnamed = self.path / f"{LOCK}.new"
-        self._descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
-        if fcntl is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         unnamed.rename(self.path / LOCK)
 
     def remove(self) -> None:
         """Remove it with all that is in it, as far as the system lets it go. Again does nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
             os.close(descriptor)
 
 

@@ -8,6 +8,8 @@ longest makes room for another.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,17 +21,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nss.errors import one_line
 from nss.serve import problem
-from nss.serve.guard import HEADERS
+from nss.serve.guard import HEADERS, TOO_LARGE
 from nss.serve.problem import Problem
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-HEAD_BYTES = 64 << 10
-"""Of a request's head, as `uvicorn.Config` is told."""
-
 CONNECTIONS = 256
+"""At most, where the system lets a process have twice as many files open."""
 
 UNREAD_TIMES = 3
 """So many times as long as a head may take, a client may read nothing of its answer: its user may have paused it."""
@@ -93,13 +93,16 @@ class TimedProtocol(H11Protocol):
         """What came is no HTTP; uvicorn calls this as it handles h11's error."""
         error = sys.exc_info()[1]
         status = HTTPStatus(getattr(error, "error_status_hint", 400))
-        detail = f"at most {HEAD_BYTES} bytes of head are taken" if status == 431 else f"{msg} {one_line(error or '')}"
-        self._refuse(Problem(status, detail))
+        self._refuse(Problem(status, TOO_LARGE if status == 431 else f"{msg} {one_line(error or '')}"))
 
     def shutdown(self) -> None:
         """Take nothing more; uvicorn calls this as it stops."""
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        try:
             super().shutdown()
+        except h11.LocalProtocolError:  # it is in the middle of what has no other end
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client does not read as quickly as it is answered."""
@@ -137,7 +140,7 @@ class TimedProtocol(H11Protocol):
         """Give up a client that has read nothing since ``unread`` bytes were waiting for it."""
         now = self.transport.get_write_buffer_size()
         if now == unread:
-            self.transport.abort()
+            cast(_LingeringTransport, self.transport).reset()
             return
         self._reader_timer = self.loop.call_later(UNREAD_TIMES * self.stall_seconds, self._await_reader, now)
 
@@ -180,7 +183,17 @@ class TimedProtocol(H11Protocol):
         return self.conn.their_state in (h11.SEND_BODY, h11.ERROR) or bool(self.conn.trailing_data[0])
 
 
-def timed_protocol(stall_seconds: float, most_connections: int = CONNECTIONS) -> type[TimedProtocol]:
+def most_connections() -> int:
+    """So many that photos and models can still be opened beside them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files < 0 else max(1, min(CONNECTIONS, files // 2))
+
+
+def timed_protocol(stall_seconds: float, most_connections: int) -> type[TimedProtocol]:
     """A class of connections with limits: uvicorn takes a class, and makes the connections itself."""
     limits = {"stall_seconds": stall_seconds, "most_connections": most_connections}
     return type("Connection", (TimedProtocol,), limits)
@@ -230,6 +243,13 @@ class _LingeringTransport:
         with suppress(OSError):  # the client has gone already
             self._transport.write_eof()
         self._transport.resume_reading()
+
+    def reset(self) -> None:
+        """Close, and have the system drop what nobody reads, which it would keep and go on sending."""
+        with suppress(OSError):
+            at_once = struct.pack("ii", 1, 0)
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self._transport.abort()
 
     def lost(self) -> None:
         """The connection has ended."""

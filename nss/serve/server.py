@@ -21,8 +21,9 @@ from nss.serve import logs, own_folder, sockets
 from nss.serve.addresses import ANYWHERE
 from nss.serve.application import Application
 from nss.serve.browser import BrowserModels
+from nss.serve.guard import HEAD_BYTES
 from nss.serve.page import Page
-from nss.serve.protocol import HEAD_BYTES, TimedProtocol, timed_protocol
+from nss.serve.protocol import TimedProtocol, most_connections, timed_protocol
 from nss.stop_signals import raise_stop
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Server(uvicorn.Server):
         """Make one; ``stall_seconds`` is that of the limits, and ``is_listening`` is called once it is."""
         config = uvicorn.Config(
             application,
-            http=timed_protocol(stall_seconds),
+            http=timed_protocol(stall_seconds, most_connections()),
             interface="asgi3",
             ws="none",
             lifespan="off",

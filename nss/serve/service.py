@@ -49,6 +49,12 @@ class Service:
         self.waiting_budget = MemoryBudget(limits.waiting_bytes)
         self.is_stopping = False
         self._say = say
+        self.metrics.watch(
+            jobs=self.jobs.states,
+            waiting_bytes=lambda: self.waiting_budget.reserved,
+            kept_bytes=lambda: self.jobs.kept_bytes,
+            work_bytes=lambda: self.models.budget.reserved,
+        )
         # networks are opened one after the other, and beside whatever else threads are wanted for
         self._opener = ThreadPoolExecutor(1, "nss-serve-open")
         self._openings: set[asyncio.Task[None]] = set()
@@ -155,8 +161,8 @@ class Service:
         waiting = [job for job in self.jobs.open if job.state == "waiting"]
         for job in waiting:
             self.cancel(job)
-        if self.running or waiting:
-            self._say(f"stopping: photos in work are finished ({self.running}), others given up ({len(waiting)})")
+        if waiting:
+            self._say(f"{len(waiting)} photo{'s that waited are' if len(waiting) != 1 else ' that waited is'} given up")
         await asyncio.to_thread(self.models.finish)
         if self._openings:
             await asyncio.wait(self._openings)

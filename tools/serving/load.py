@@ -19,8 +19,8 @@ from tools.serving.server import Memory, Server
 
 PROBLEM = "application/problem+json"
 ENDS = ("done", "failed", "cancelled")
-PATIENCE_S = 120.0
-"""Seconds that one step may take before it is said to hang."""
+PATIENCE_S = 240.0
+"""Seconds that one step may take before it is said to hang, from the last 503 on."""
 
 MOST_SENT = 8 << 20
 """Bytes that are sent of a body that is too large; it only says that it is, where the server takes more than this."""
@@ -88,8 +88,8 @@ class Load:
         connection = self.server.connection()
         for index, step in steps:
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    what = await self._step(connection, step)
+                async with asyncio.timeout(PATIENCE_S) as patience:
+                    what = await self._step(connection, step, patience)
             except BrokenAnswerError as error:
                 what = "broken"
                 self._fault(index, step, str(error))
@@ -108,11 +108,11 @@ class Load:
         what = f"{step.way}{f', {step.fault}' if step.fault else ''}, {ORDERS[step.order].query or 'no fields'}"
         self.outcome.faults.append(f"step {index} ({what}): {why}")
 
-    async def _step(self, connection: Connection, step: Step) -> str:
+    async def _step(self, connection: Connection, step: Step, patience: asyncio.Timeout) -> str:
         if step.fault in ("half", "sent", "answer"):
             return await self._leave(connection, step)
         start = time.perf_counter()
-        answer = await self._accepted(connection, step)
+        answer = await self._accepted(connection, step, patience)
         kind = step.fault or step.way
         if step.way == "job" and answer.status == 202:
             answer = await self._through_job(connection, step, answer)
@@ -121,7 +121,7 @@ class Load:
         self.outcome.latencies.setdefault(kind, []).append(time.perf_counter() - start)
         return self._checked(step, answer)
 
-    async def _accepted(self, connection: Connection, step: Step) -> Answer:
+    async def _accepted(self, connection: Connection, step: Step, patience: asyncio.Timeout) -> Answer:
         """The answer to the step's request once it is no 503."""
         while True:
             answer = await self._send(connection, step)
@@ -132,7 +132,8 @@ class Load:
             if not (wait := answer.headers.get("retry-after", "")).isdecimal():
                 raise WrongAnswerError(f"503 with Retry-After {wait!r}")
             self.outcome.retries += 1
-            await asyncio.sleep(int(wait) * 0.5)
+            await asyncio.sleep(int(wait))
+            patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
 
     async def _send(self, connection: Connection, step: Step) -> Answer:
         target, headers, photo = self._request(step)
@@ -246,7 +247,7 @@ class Load:
         head = await connection.begin("GET", "/api/v1/events")
         last = -1
         async for number, job in connection.events(head):
-            if number is not None and number <= last:
+            if number is not None and number < last:
                 self.outcome.faults.append(f"/api/v1/events: event {number} comes behind {last}")
             last = last if number is None else number
             self._streamed[job["id"]] = job["state"]

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -99,6 +100,7 @@ def damaged(sound: Sequence[Photo], seed: int) -> Iterator[Photo]:
             yield Photo(whole[:16] + rng.randbytes(rng.randint(16, 2000)), photo.media_type)
 
 
+@cache
 def too_many_pixels(side: int = MOST_PIXELS_SIDE) -> Photo:
     """A PNG of few bytes that says that it has ``side`` x ``side`` pixels, and holds a part of them."""
 

@@ -235,7 +235,11 @@ def faults_of(case: Case, result: Result) -> Iterator[str]:
 
 
 def _wrong_answer(head: Head, body: bytes, *, bodiless: bool) -> str:
-    if head.status >= 500 and head.status != 503 and not (head.status == 501 and b"Transfer-Encoding" in body):
+    if (
+        head.status >= 500
+        and head.status != 503
+        and not (head.status == 501 and (bodiless or b"Transfer-Encoding" in body))
+    ):
         return f"{head.status}: {body[:300]!r}"
     if b"Traceback" in body:
         return f"{head.status} with a traceback"

@@ -32,8 +32,10 @@ export class ServerBackend {
   /** @type {Model[]} */
   models = [];
   limits = { body_bytes: Infinity, queue: 1 };
+  /** One upload, one download and one mask at a time: a browser has six connections to a server, and one worker here. */
   #sending = new Turns();
   #fetching = new Turns();
+  #taking = new Turns();
 
   /**
    * @param {import('./server_calls.mjs').ServerCalls} calls
@@ -98,20 +100,22 @@ export class ServerBackend {
     if (!photo) throw new Error(`${name}: it was cancelled before it was here again; add it anew`);
     const blob = photo;
     // A job that failed is not waited for again: whoever asks for its photo asks anew.
-    if (id && !await once(() => this.#goesOn(/** @type {string} */ (id), signal))) id = this.forget(id);
+    if (id && !await once(() => this.#goesOn(/** @type {string} */ (id), signal, onProgress))) id = this.forget(id);
     for (;;) {
       id ??= await this.#sending.take(signal, () => once(() => this.#send(blob, { name, model, signal, onProgress })));
       onJob(id);
       const ended = await this.jobs.ended(id, { signal, onChange: each => report(each, onProgress) });
       if (ended?.state === 'failed') throw new Error(ended.problem?.detail ?? `${name}: it failed on the server`);
       const from = id;
-      const mask = ended && await this.#fetching.take(signal, () => once(() => this.#mask(from, signal)));
-      if (!ended || !mask) {
+      const taken = ended && await this.#taking.take(signal, async () => {
+        const mask = await once(() => this.#mask(from, signal));
+        onProgress({ words: STAGES.finish, done: 1, total: 1 });
+        return mask && this.local.adopt(blob, { name, mask, signal });
+      });
+      if (!ended || !taken) {
         id = null; // the server was started anew, or has forgotten it: it gets the photo again
         continue;
       }
-      onProgress({ words: STAGES.finish, done: 1, total: 1 });
-      const taken = await this.local.adopt(blob, { name, mask, signal });
       return {
         ...taken, adapter: { description: ended.info?.device ?? model.device }, milliseconds: duration(ended),
         model: this.models.find(each => each.name === ended.model) ?? { ...model, name: ended.model, title: ended.model },
@@ -195,13 +199,14 @@ export class ServerBackend {
       onProgress({ words: 'Sending', waiting: true });
       try {
         // Not with the signal: a request that is cut off may have become a job, which nobody would know.
-        const { id } = await this.calls.json(`jobs?${query}`, {
+        const created = await this.calls.json(`jobs?${query}`, {
           method: 'POST', body: blob,
           headers: { accept: MASK, 'content-type': /^image\/[\w.+-]+$/.test(blob.type) ? blob.type : 'application/octet-stream' },
         });
-        if (signal.aborted) this.forget(id);
+        if (signal.aborted) this.forget(created.id);
         signal.throwIfAborted();
-        return id;
+        report(created, onProgress);
+        return created.id;
       } catch (error) {
         const { code, seconds = 0 } = /** @type {{code?: string, seconds?: number}} */ (error);
         if (code !== 'busy' || !(seconds || query.has('keep-photo'))) throw error;
@@ -232,10 +237,13 @@ export class ServerBackend {
    * Whether a job is there, and comes to something or has.
    * @param {string} job
    * @param {AbortSignal} signal
+   * @param {Report} onProgress
    */
-  async #goesOn(job, signal) {
+  async #goesOn(job, signal, onProgress) {
     const found = await unlessGone(this.calls.json(`jobs/${job}`, { signal }));
-    return found !== null && found.state !== 'failed' && found.state !== 'cancelled';
+    if (!found || found.state === 'failed' || found.state === 'cancelled') return false;
+    report(found, onProgress);
+    return true;
   }
 
   /**

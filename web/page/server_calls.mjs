@@ -21,7 +21,7 @@ const CODES = /** @type {Record<number, string>} */ ({
  */
 
 /**
- * Errors have a `code`: one of `CODES`, or 'unreachable'; that of 503 has `seconds`, after which to ask again, or 0
+ * Errors have a `code`: one of `CODES`, 'unexpected' or 'unreachable'; that of 503 has `seconds`, after which to ask again, or 0
  * where it says none. Fires 'away' each time it was found that the server is not there, and 'back' when it is again.
  */
 export class ServerCalls extends EventTarget {
@@ -53,7 +53,7 @@ export class ServerCalls extends EventTarget {
     if (response.ok) return response;
     const { detail } = await response.json().catch(() => ({}));
     throw Object.assign(
-      coded(CODES[response.status], detail ?? `${this.server} answers ${response.status} to ${method} ${path}`),
+      coded(CODES[response.status] ?? 'unexpected', detail ?? `${this.server} answers ${response.status} to ${method} ${path}`),
       { seconds: Number(response.headers.get('retry-after')) });
   }
 

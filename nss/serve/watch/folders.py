@@ -37,9 +37,10 @@ class WatchedFolder:
             return "is no folder any more"
         identity = status.st_dev, status.st_ino
         if identity != self._identity:
-            if _mount_point(self.path) != self._mount:
+            mount = _mount_point(self.path)
+            if mount != self._mount and Path(self._mount).is_relative_to(mount):
                 return f"is not mounted any more (at {self._mount})"
-            self._identity = identity  # mounted once more, or made anew
+            self._identity, self._mount = identity, mount  # mounted, also once more, or made anew
         return None
 
 

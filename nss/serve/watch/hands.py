@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 
 from nss.serve.watch.retries import Retries
 from nss.serve.watch.scan import State
@@ -54,12 +54,12 @@ class Hands:
         with self._lock:
             self._suspects[photo] = state
 
-    def missing(self, photos: Collection[str]) -> set[str]:
-        """Those that have been dealt with, or are suspects, and are not among ``photos``."""
+    def known(self) -> set[str]:
+        """Those that have been dealt with, and the suspects."""
         with self._lock:
-            return (set(self._dealt_with) | set(self._suspects)) - set(photos)
+            return set(self._dealt_with) | set(self._suspects)
 
-    def forget(self, photos: Collection[str]) -> None:
+    def forget(self, photos: Iterable[str]) -> None:
         """Nothing is known of these any longer."""
         with self._lock:
             for photo in photos:

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 
 from nss.errors import ImageError, NssError, UsageError
+from nss.serve.problem import Problem
 from nss.serve.tasks import Stage
 
 PAUSES_S = (5.0, 15.0, 45.0)
@@ -37,6 +38,8 @@ def is_transient(error: BaseException, stage: Stage) -> bool:
             if stage == "finish":
                 return cause.errno not in _WRITING
             return cause.errno in _READING
+    if isinstance(error, Problem):  # of the pipeline, which has failed beside it
+        return error.status >= 500
     return isinstance(error, NssError) and not isinstance(error, (ImageError, UsageError))
 
 

@@ -23,12 +23,24 @@ class Scan:
 
     Attributes:
         photos: the state of each, by its path in the folder, with ``/``.
-        unreadable: why a sub-directory, or a file of it, could not be looked at, a line for each: of what is missing
-            here no one knows whether it is there.
+        unreadable: sub-directories and files that could not be looked at, and the line on each.
     """
 
     photos: dict[str, State] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def gone(self, known: Iterable[str]) -> set[str]:
+        """Those of the known photos that are there no longer.
+
+        None, where there is no photo at all: an empty folder may be that of a share which is not mounted. Nor what lies
+        where nobody could look.
+        """
+        if not self.photos:
+            return set()
+        return {photo for photo in set(known) - self.photos.keys() if not self._is_hidden(photo)}
+
+    def _is_hidden(self, photo: str) -> bool:
+        return any(photo == path or photo.startswith(f"{path}/") for path in self.unreadable)
 
 
 def scan(root: Path, *, recursive: bool, leave_out: Identity | None = None, known: Container[str] = ()) -> Scan:
@@ -61,7 +73,7 @@ def scan(root: Path, *, recursive: bool, leave_out: Identity | None = None, know
             if not below:
                 raise
             if not isinstance(error, FileNotFoundError):
-                found.unreadable.append(f"{folder}: cannot be read: {error.strerror or error}")
+                found.unreadable[below] = f"{folder}: cannot be read: {error.strerror or error}"
     return found
 
 
@@ -87,7 +99,7 @@ def _look(
         except FileNotFoundError:  # gone meanwhile, or a link that leads nowhere
             continue
         except OSError as error:
-            found.unreadable.append(f"{entry.path}: cannot be read: {error.strerror or error}")
+            found.unreadable[path] = f"{entry.path}: cannot be read: {error.strerror or error}"
     return folders
 
 

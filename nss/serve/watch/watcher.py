@@ -108,8 +108,7 @@ class Watcher:
             first = Scan()
         remove_temporaries(settings.outbox, {self._planner.folder(photo) for photo in first.photos}, outputs)
         self._photos = first.photos
-        if first.photos and not first.unreadable:
-            journal.forget(journal.entries.keys() - first.photos.keys())
+        journal.forget(first.gone(entry.photo for entry in journal.all()))
         for entry in journal.all():
             if entry.event == "crashed":
                 self._hands.suspect(entry.photo, entry.state)
@@ -117,6 +116,8 @@ class Watcher:
                 self._hands.deal_with(entry.photo, entry.state)
         for photo in self._planner.done_before(self._hands.unsettled(first.photos), Neighbours(first.photos)):
             self._hands.deal_with(photo, first.photos[photo])
+            if photo in journal.entries and journal.entries[photo].event == "crashed":
+                journal.forget([photo])
         self._settling.look(self._hands.unsettled(first.photos), now)
         if reason := journal.compact():
             self._say_once(reason)
@@ -132,7 +133,7 @@ class Watcher:
         except OSError as error:
             self._say_gone(self._inbox, f"cannot be read: {error.strerror or error}")
             return
-        for line in found.unreadable:
+        for line in found.unreadable.values():
             self._say_once(f"{line}; it is passed over")
         self._forget_missing(found)
         self._photos, self._neighbours = found.photos, None
@@ -194,14 +195,17 @@ class Watcher:
                 self._close_if_idle()
 
     def _run(self) -> None:
-        looked = self._clock.monotonic()  # the first look was that of `open`
+        interval, clock = self._settings.interval, self._clock.monotonic
+        following = clock() + interval  # the first look was that of `open`
         while not self._hands.is_stopping:
-            self._wake.wait(max(0.0, looked + self._settings.interval - self._clock.monotonic()))
+            self._wake.wait(max(0.0, following - clock()))
             self._wake.clear()
             try:
-                if (now := self._clock.monotonic()) - looked >= self._settings.interval:
-                    looked = now
+                if (start := clock()) >= following:
+                    following = start + interval
                     self.poll()
+                    # a share that takes seconds for an answer has as long a rest
+                    following = max(following, 2 * clock() - start)
                 elif not self._gone:
                     self.feed()
             except Exception as error:  # the next look may go well
@@ -317,10 +321,8 @@ class Watcher:
         return before.crashes if before is not None and before.state == task.state else 0
 
     def _forget_missing(self, found: Scan) -> None:
-        """Forget photos that are gone; but an empty folder may be that of a share which is not mounted."""
-        if found.unreadable or not found.photos:
-            return
-        missing = self._hands.missing(found.photos)
+        """Forget photos that are gone."""
+        missing = found.gone(self._hands.known())
         self._absent = {photo: self._absent.get(photo, 0) + 1 for photo in missing}
         if gone := {photo for photo, times in self._absent.items() if times >= ABSENT}:
             self._hands.forget(gone)

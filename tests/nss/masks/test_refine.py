@@ -250,3 +250,12 @@ def test_settings_are_what_differs(mask: np.ndarray) -> None:
     assert not some.is_identity
     assert some.settings() == {"white": 0.9, "expand": -2}
     assert Refinement(**some.settings()) == some
+
+
+def test_a_threshold_is_both_points_in_one() -> None:
+    assert Refinement.with_threshold(0.4, black=0, white=1.0, smooth=2) == Refinement(black=0.4, white=0.4, smooth=2)
+    assert Refinement.with_threshold(None, black=0.1) == Refinement(black=0.1)
+    assert Refinement.with_threshold() == Refinement()
+    for settings_ in ({"black": 0.1}, {"white": 0.9}):
+        with pytest.raises(UsageError, match=r"^'threshold' is 'black' and 'white' in one; leave the others out$"):
+            Refinement.with_threshold(0.4, **settings_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Problem(401, "no token")
         if body:
             kind = self.headers.get("Content-Type", "application/octet-stream")
-            if not (kind.startswith("image/") or kind == "application/octet-stream"):
+            if not re.fullmatch(r"image/[a-z0-9.+-]+|application/octet-stream", kind):
                 raise Problem(415, f"no {kind}")
         match self.command, url.path.removeprefix("/api/v1/").split("/"):
             case "POST", ["files"]:

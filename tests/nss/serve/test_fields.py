@@ -22,7 +22,7 @@ from nss.errors import UsageError
 from nss.interfaces.interface import Description
 from nss.pipes import OneTimeFile
 from nss.serve.field_table import FIELDS, MODES, OF_NETWORK_MASK, OURS, REFUSED
-from nss.serve.fields import Order, in_fields, parse_order
+from nss.serve.fields import Order, parse_order
 from nss.serve.limits import Limits
 from nss.serve.negotiation import NETWORK_MASK
 from nss.serve.problem import Problem
@@ -225,13 +225,11 @@ def test_what_is_wrong_is_said_in_the_words_of_a_request(query: str, message: st
 
 
 @pytest.mark.parametrize("name", [f.name for f in FIELDS.values() if f.kind in ("number", "integer")])
-@pytest.mark.parametrize(
-    "value", ["nan", "inf", "-inf", "1e999", "abc", "1_0", "٣", "1" * 5000, "0x1", " 1", "1\n", "1,5", "", "１"]
-)
-def test_what_only_python_takes_for_a_number_is_none(name: str, value: str) -> None:
-    with pytest.raises(Problem) as problem:
-        parse_order([(name, value)], None, limits=LIMITS, file_of=file_of)
-    assert problem.value.status == 400
+def test_what_only_python_takes_for_a_number_is_none(name: str) -> None:
+    for value in (*("nan", "inf", "-inf", "1e999", "1_0", "٣", "１", "1" * 5000, " 1", "1\n"), "abc", "0x1", "1,5", ""):
+        with pytest.raises(Problem) as problem:
+            parse_order([(name, value)], None, limits=LIMITS, file_of=file_of)
+        assert problem.value.status == 400
 
 
 @pytest.mark.parametrize(
@@ -287,13 +285,6 @@ def test_the_networks_mask_takes_only_what_the_network_does() -> None:
             value = field.choices[0] if field.choices else samples[field.kind]
             detail = refusal(f"{field.name}={value}", NETWORK_MASK)
             assert detail.startswith(f"'{field.name}': nothing is done to {NETWORK_MASK}")
-
-
-def test_a_line_of_the_library_is_in_the_words_of_a_request() -> None:
-    assert in_fields("raise 'max_pixels', or see 'size', 'output' and 'encoding'") == (
-        "raise 'max-pixels', or see 'model-size', 'model-output' and 'format'"
-    )
-    assert in_fields("it's 'nothing' of \"ours\"") == "it's 'nothing' of \"ours\""
 
 
 NAMES = st.sampled_from([*FIELDS, *REFUSED, "wibble", ""]) | st.text(max_size=20)

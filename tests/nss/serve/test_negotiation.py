@@ -138,7 +138,7 @@ def test_any_header_has_an_answer(accept: str) -> None:
 @pytest.mark.parametrize("text", ['"', '"\\', '\\"', ";", "q=;", 'a;b="', ", ", "a/b;"])
 def test_no_header_takes_long(text: str) -> None:
     header = text * LONGEST_ACCEPT
-    with within(1):
+    with within(0.1):
         wants_network_mask(header[:LONGEST_ACCEPT])
     with pytest.raises(Problem) as problem:
         negotiate(header[:LONGEST_ACCEPT] + "x")

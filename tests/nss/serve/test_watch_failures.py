@@ -13,6 +13,7 @@ import pytest
 
 from nss.errors import GpuUnavailableError, ImageError, NssError, UsageError
 from nss.removal.host_stages import InferredMask, PreparedPhoto
+from nss.serve.problem import Problem
 from nss.serve.tasks import Cancelled
 from nss.serve.watch import folders
 from nss.serve.watch.retries import PAUSES_S, is_transient
@@ -123,7 +124,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert watch.poll(2) == ["a.png"]
     fsync = os.fsync
 
-    def full(descriptor: int) -> None:
+    def full(_: int) -> None:
         monkeypatch.setattr(os, "fsync", fsync)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -157,6 +158,8 @@ def error_with(cause: BaseException | None, kind: type[Exception] = ImageError) 
         (error_with(None), "finish", False),
         (error_with(None, UsageError), "decode", False),
         (ValueError("a bug"), "network", False),
+        (Problem(500, "the server's pipeline failed beside it"), "network", True),
+        (Problem(422, "no photo"), "decode", False),
     ],
 )
 def test_which_failures_are_the_photos_own(error: Exception, stage: Any, transient: bool) -> None:
@@ -232,6 +235,25 @@ def test_the_bare_folder_of_a_share_that_is_not_mounted(tmp_path: Path, mounts: 
     assert [event for event in watch.events() if event[1] == "done"] == [("a.png", "done"), ("b.png", "done")]
 
 
+@pytest.mark.parametrize("which", ["in", "out"])
+def test_a_share_that_is_mounted_after_the_start(tmp_path: Path, mounts: set[str], which: str) -> None:
+    watch = Watch(tmp_path).start()
+    folder = tmp_path / which
+    watch.poll()
+    (tmp_path / "share").mkdir()
+    folder.rename(tmp_path / "bare")  # whose number no other folder gets as long as it is there
+    (tmp_path / "share").rename(folder)
+    mounts.add(str(folder.resolve()))
+    watch.photo("a.png")
+    assert watch.settle_and_work() == ["a.cutout.png"]
+    assert watch.lines[1:] == []
+    mounts.remove(str(folder.resolve()))
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    assert watch.poll(2) == []
+    assert len(watch.lines) == 2
+
+
 def test_an_empty_folder_makes_nothing_forgotten_and_one_that_is_not_does(tmp_path: Path) -> None:
     watch = Watch(tmp_path, options={"exists": "overwrite"}).start()
     watch.photo("a.png")
@@ -279,9 +301,7 @@ def test_what_fails_by_the_stop_is_not_noted(tmp_path: Path) -> None:
     assert watch.start().settle_and_work() == ["a.cutout.png"]
 
 
-def test_a_look_that_goes_wrong_is_one_line_and_not_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_that_goes_wrong_is_one_line_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nss.serve.watch import watcher
     from tests.wall_clock import wait_until
 

@@ -26,6 +26,8 @@ export class StandIn {
   held = false;
   /** How many requests get 503 before one does not. */
   busy = 0;
+  /** Whether it has room to keep photos. */
+  keeps = true;
   /** A status that every request to the interface gets. @type {number|null} */
   refusal = null;
   limits = { body_bytes: 1 << 20, pixels: 1e6, queue: 8, keep_seconds: 3600, keep_count: 256 };
@@ -135,6 +137,7 @@ export class StandIn {
       return problem(response, 503, 'too many photos are in work', { 'retry-after': '1' });
     }
     const query = url.searchParams;
+    if (!this.keeps && query.has('keep-photo')) return problem(response, 503, 'the photo is too large to be kept');
     this.#made += 1;
     const job = {
       id: `job-${this.port}-${this.#made}`, name: query.get('name'), state: 'waiting', stage: null, progress: 0, created: 1, expires: null,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,18 +13,13 @@ import pytest
 from PIL import Image
 
 from tests.project import ROOT
-from tests.web.conftest import Node, lacks, require
+from tests.web.conftest import Node, lacks, once, require
 from tests.web.whole.test_cutout import EXAMPLES, assert_same, turned_jpeg
 
 HERE = Path(__file__).parent
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("NSS_TEST_COMMAND") and importlib.util.find_spec("uvicorn") is None,
-    reason="needs the packages of nss-wgpu[serve]",
-)
 
-
-def workplace(command: list[str], folder: Path) -> Path:
+def workplace(folder: Path) -> Path:
     """Where the command is run: this tree is imported from its root."""
     return folder if os.environ.get("NSS_TEST_COMMAND") else ROOT
 
@@ -33,14 +27,29 @@ def workplace(command: list[str], folder: Path) -> Path:
 def serve(run_node: Node, command: list[str], folder: Path, name: str, **variables: Path) -> None:
     """Run a file of tests with what it needs to start the server."""
     (folder / "downloads").mkdir(exist_ok=True)
-    variables = {"NSS_FOLDER": folder, "NSS_CWD": workplace(command, folder), **variables}
+    variables = {"NSS_FOLDER": folder, "NSS_CWD": workplace(folder), **variables}
     run_node(HERE / f"{name}.test.mjs", NSS_COMMAND=json.dumps(command), **variables)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def extra(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The command can serve: it has the packages that are for that alone."""
+    folder = tmp_path_factory.mktemp("none")
+    arguments = [*command, "serve", "--port", "0", "--model", folder / "none.onnx"]
+    done = subprocess.run(arguments, cwd=workplace(folder), capture_output=True, text=True, timeout=60)
+    require("nss-wgpu[serve] where the command is" if "[serve]" in done.stderr else None)
+
+
 @pytest.fixture
-def model(shared_folder: Path, site: Path) -> Path:
-    """The U²-Netp for 64 pixels a side that ``site`` is made of."""
-    return shared_folder / "small.onnx"
+def model(shared_folder: Path) -> Path:
+    """A U²-Netp for 64 pixels a side."""
+    require(lacks("harness.mjs"))
+    from tests.web.models import write_small_u2netp  # with onnx and ONNX Runtime, for which other tests need not wait
+
+    with once(shared_folder, "served") as (path, is_first):
+        if is_first:
+            write_small_u2netp(path.with_suffix(".onnx"))
+    return path.with_suffix(".onnx")
 
 
 def batch_of(folder: Path, count: int) -> Path:
@@ -55,13 +64,12 @@ def batch_of(folder: Path, count: int) -> Path:
 
 
 def remove(command: list[str], *arguments: str | Path, folder: Path) -> None:
+    """Have the command under test write what the page is held to."""
     done = [*command, "remove", *arguments, "--backend", "numpy", "--quiet"]
-    subprocess.run(done, cwd=workplace(command, folder), check=True, timeout=200)
+    subprocess.run(done, cwd=workplace(folder), check=True, timeout=200)
 
 
-def test_from_drop_to_download(
-    run_node: Node, model: Path, tmp_path: Path, command: list[str]
-) -> None:
+def test_from_drop_to_download(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
     photo, batch = turned_jpeg(tmp_path / "cat.jpg"), batch_of(tmp_path / "batch", 20)
     serve(run_node, command, tmp_path, "visit", NSS_MODEL=model, NSS_PHOTO=photo, NSS_BATCH=batch)
 
@@ -73,10 +81,11 @@ def test_from_drop_to_download(
     assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.webp.webp")), np.asarray(png))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.mask.png")), np.asarray(png)[..., 3])
     edges = tmp_path / "expected-edges.png"
-    remove(command, photo, "--model", model, "-o", edges, "--smooth", "2.5", "--feather", "1.5", "--crop", "7", folder=tmp_path)
+    options = ["--smooth", "2.5", "--feather", "1.5", "--crop", "7"]
+    remove(command, photo, "--model", model, "-o", edges, *options, folder=tmp_path)
     assert_same(Image.open(tmp_path / "edges.png"), Image.open(edges))
 
-    remove(command, batch, "--model", model, "-o", tmp_path / "cutouts", folder=tmp_path)
+    remove(command, batch, "--model", model, "-o", f"{tmp_path}/cutouts/", folder=tmp_path)
     with zipfile.ZipFile(tmp_path / "downloads/cutouts.zip") as archive:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == sorted(path.name for path in (tmp_path / "cutouts").iterdir())
@@ -90,7 +99,7 @@ def test_from_drop_to_download(
 
 
 def test_a_server_that_is_stopped_and_started(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
-    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 10))
+    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 6))
 
 
 def test_this_browser(run_node: Node, model: Path, site: Path, tmp_path: Path, command: list[str]) -> None:

@@ -1,0 +1,279 @@
+"""What clients may have a connection wait for, on real sockets: slow ones, large ones, and those that speak no HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from nss.serve.limits import Limits
+from tests.nss.serve.serving import STALL_S, FakeService, Running, closed, read_all, running, statuses
+
+MIB = 1 << 20
+ENDLESS_S = 10
+QUICK = (b"GET /healthz HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", 200)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running() as server:
+        yield server
+        assert server.said == [], "nothing that a client does is a failure of the server's"
+
+
+def problem(answer: bytes) -> dict[str, object]:
+    """The body of the last answer, which closes the connection."""
+    head, _, body = answer.rpartition(b"HTTP/1.1 ")[2].partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"connection: close" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    record = json.loads(body)
+    assert isinstance(record, dict)
+    return record
+
+
+def is_well(server: Running) -> bool:
+    return statuses(server.ask(QUICK[0] % server.port)) == [200]
+
+
+def test_a_connection_that_says_nothing_is_closed(server: Running) -> None:
+    start = time.monotonic()
+    with server.connect() as connection:
+        assert read_all(connection) == b""
+    assert time.monotonic() - start >= STALL_S * 0.9
+
+
+def test_half_a_head_is_408(server: Running) -> None:
+    answer = server.ask(server.head(end=False))
+    assert problem(answer)["status"] == 408
+
+
+def test_a_head_that_drips_has_no_more_time(server: Running) -> None:
+    start = time.monotonic()
+    with server.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        connection.settimeout(0.02)
+        answer = b""
+        while time.monotonic() - start < ENDLESS_S:
+            try:
+                if not (part := connection.recv(4096)):
+                    break
+                answer += part
+            except TimeoutError:
+                connection.sendall(b"x")
+            except ConnectionError:
+                break
+    assert statuses(answer) == [408]
+
+
+def test_the_second_head_has_its_time_too(server: Running) -> None:
+    answer = server.ask(server.head(), b"GET / HTTP/1.1\r\n")
+    assert statuses(answer) == [200, 408]
+
+
+def test_a_body_that_stalls_is_408(server: Running) -> None:
+    answer = server.ask(server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 100"), b"abc")
+    assert problem(answer)["status"] == 408
+
+
+def test_a_body_that_drips_is_408(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 100000"))
+        connection.settimeout(STALL_S / 8)
+        answer = b""
+        while not answer.endswith(b"}"):
+            connection.sendall(b"x" * 8)
+            with suppress(TimeoutError):
+                answer += connection.recv(4096)
+    assert statuses(answer) == [408]
+
+
+def test_a_refused_body_that_drips_for_ever_is_closed(server: Running) -> None:
+    start = time.monotonic()
+    with server.connect() as connection:
+        connection.sendall(server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 999999999"))
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            while time.monotonic() - start < ENDLESS_S:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/nothing", "/"])
+def test_whoever_sends_2_mb_sees_the_answer(server: Running, path: str) -> None:
+    body = bytes(2 * MIB)
+    with server.connect() as connection:
+        connection.sendall(server.head(f"POST {path} HTTP/1.1", f"Content-Length: {len(body)}"))
+        time.sleep(0.05)
+        connection.sendall(body)  # the answer is out already
+        answer = read_all(connection)
+    assert b"<reset>" not in answer
+    assert problem(answer)["status"] == {"/api/v1/jobs": 413, "/api/v1/nothing": 404, "/": 405}[path]
+
+
+def test_chunked_over_the_limit_is_413(server: Running) -> None:
+    chunk = b"40000\r\n" + bytes(0x40000) + b"\r\n"
+    answer = server.ask(server.head("POST /api/v1/jobs HTTP/1.1", "Transfer-Encoding: chunked"), *[chunk] * 8)
+    assert problem(answer)["status"] == 413
+
+
+def test_a_chunked_body_is_taken(server: Running) -> None:
+    parts = [b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\n\r\n"]
+    heads = server.head("POST /api/v1/jobs HTTP/1.1", "Transfer-Encoding: chunked", "Connection: close")
+    answer = server.ask(heads, *parts)
+    assert statuses(answer) == [202]
+    assert b'"bytes":5' in answer
+
+
+def test_a_client_that_waits_for_continue_gets_it_or_its_refusal(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(
+            server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 3", "Expect: 100-continue", "Connection: close")
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        connection.sendall(b"abc")
+        assert statuses(read_all(connection)) == [202]
+    large = f"Content-Length: {2 * MIB}"
+    with server.connect() as connection:
+        connection.sendall(server.head("POST /api/v1/jobs HTTP/1.1", large, "Expect: 100-continue"))
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        connection.shutdown(socket.SHUT_WR)
+        assert b"HTTP/1.1 100" not in read_all(connection)
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"\r\n\r\n\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n\r\n" * 3,
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_400(server: Running, bytes_: bytes) -> None:
+    answer = server.ask(bytes_)
+    assert problem(answer)["status"] in (400, 421)  # 421: what a lenient parser reads as a Host of its own
+    assert is_well(server)
+
+
+def test_an_unknown_transfer_encoding_is_501(server: Running) -> None:
+    assert statuses(server.ask(server.head("POST /api/v1/jobs HTTP/1.1", "Transfer-Encoding: gzip"))) == [501]
+
+
+def test_a_bad_chunk_is_400(server: Running) -> None:
+    answer = server.ask(server.head("POST /api/v1/jobs HTTP/1.1", "Transfer-Encoding: chunked"), b"zz\r\n")
+    assert problem(answer)["status"] == 400
+    assert is_well(server)
+
+
+def test_a_huge_head_is_431(server: Running) -> None:
+    answer = server.ask(server.head("GET / HTTP/1.1", "X: " + "x" * 70_000))
+    assert problem(answer) == {
+        "title": "Request Header Fields Too Large",
+        "status": 431,
+        "detail": "at most 65536 bytes of head are taken",
+    }
+    lines = [f"X-{number}: {'x' * 100}" for number in range(300)]
+    assert statuses(server.ask(server.head("GET / HTTP/1.1", "Connection: close", *lines))) == [200]
+
+
+def test_pipelined_requests_are_answered_and_garbage_behind_them_refused(server: Running) -> None:
+    answer = server.ask(server.head() + server.head("GET /api/v1/models HTTP/1.1") + b"garbage\r\n\r\n")
+    assert statuses(answer) == [200, 200, 400]
+
+
+def test_http_1_0_is_answered_and_closed(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(f"GET / HTTP/1.0\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+        assert statuses(read_all(connection)) == [200]
+    assert statuses(server.ask(b"GET / HTTP/1.0\r\n\r\n")) == [400]
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/", "http://127.0.0.1/", "*", "evil.example:443"])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "CONNECT"])
+def test_it_is_no_proxy(server: Running, method: str, target: str) -> None:
+    answer = server.ask(server.head(f"{method} {target} HTTP/1.1", "Connection: close"))
+    assert statuses(answer) == [400]
+
+
+def test_an_upgrade_is_passed_over(server: Running) -> None:
+    heads = ("Connection: upgrade, close", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    assert statuses(server.ask(server.head("GET / HTTP/1.1", *heads))) in ([200], [200, 408])
+
+
+def test_a_connection_that_is_idle_is_kept(server: Running) -> None:
+    with server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(server.head("GET /healthz HTTP/1.1"))
+            answer = b""
+            while not answer.endswith(b"ok"):
+                answer += connection.recv(4096)
+            assert not closed(connection, STALL_S * 1.5)
+
+
+def test_a_client_that_leaves_in_mid_body_is_no_failure(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 100") + b"abc")
+    assert is_well(server)
+    assert server.service.waiting_budget.reserved == 0
+
+
+def test_the_connection_that_is_idle_longest_makes_room() -> None:
+    with running(most_connections=4) as server:
+        with server.connect() as oldest:
+            oldest.sendall(server.head("GET /healthz HTTP/1.1"))
+            while not oldest.recv(4096).endswith(b"ok"):
+                pass
+            others = [server.connect() for _ in range(3)]
+            assert is_well(server)
+            assert closed(oldest, 1)
+        for other in others:
+            other.close()
+        flood = [server.connect() for _ in range(40)]
+        assert is_well(server)
+        for one in flood:
+            one.close()
+
+
+def test_where_all_are_in_work_another_gets_503() -> None:
+    service = FakeService(limits=Limits(memory=1 << 20, stall_seconds=1))
+    with running(service, most_connections=2) as server:
+        streams = [server.connect() for _ in range(2)]
+        for stream in streams:
+            stream.sendall(server.head("GET /api/v1/events HTTP/1.1"))
+            assert b"200" in stream.recv(12)
+        with server.connect() as connection:
+            answer = read_all(connection)
+        assert problem(answer)["status"] == 503
+        assert b"retry-after: 2" in answer.lower()
+        for stream in streams:
+            stream.close()
+        assert is_well(server)
+
+
+def test_a_client_that_reads_nothing_is_given_up() -> None:
+    service = FakeService(limits=Limits(memory=1 << 20, stall_seconds=0.1))
+    with running(service) as server:
+        with server.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(server.head("GET /big.bin HTTP/1.1"))
+            time.sleep(0.7)
+            answer = read_all(connection)
+        assert len(answer) < 8 * MIB
+        slow = b""
+        with server.connect() as connection:
+            connection.sendall(server.head("GET /big.bin HTTP/1.1", "Connection: close"))
+            while part := connection.recv(MIB):
+                slow += part
+                time.sleep(0.05)
+        assert len(slow) > 8 * MIB  # who reads slowly gets all of it
