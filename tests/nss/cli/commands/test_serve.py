@@ -245,7 +245,7 @@ def test_no_line_of_the_help_is_longer_than_the_terminal(
 
 
 def test_nobody_pays_for_the_server_who_does_not_serve() -> None:
-    heavy = [*PACKAGES, "nss.serve", "numpy", "PIL", "rich", "h11"]
+    heavy = [*PACKAGES, "nss.serve", "numpy", "PIL", "h11"]
     script = f"""
 import sys
 import nss
