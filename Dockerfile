@@ -16,7 +16,7 @@ RUN python -m venv --without-pip /opt/nss-wgpu \
     && pip --python /opt/nss-wgpu/bin/python install --no-cache-dir --no-compile "$(echo /wheels/*.whl)[serve]"
 
 FROM python:${PYTHON}-slim
-# libvulkan1 for an NVIDIA card
+# "libvulkan1 libegl1 libxext6" for an NVIDIA card
 ARG PACKAGES=""
 RUN if [ -n "$PACKAGES" ]; then \
         apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; \
@@ -29,7 +29,6 @@ ENV PATH=/opt/nss-wgpu/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/var/lib/nss-wgpu \
     XDG_CACHE_HOME=/var/lib/nss-wgpu/cache \
-    XDG_STATE_HOME=/var/lib/nss-wgpu/state \
     NSS_SERVE_TOKEN_FILE=/run/secrets/nss-token
 VOLUME /var/lib/nss-wgpu
 USER 65534:65534
