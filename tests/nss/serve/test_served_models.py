@@ -190,10 +190,12 @@ def test_one_that_nobody_wants_any_more_opens_nothing(serve: Serve, opened: Open
 
 
 def test_an_interface_that_does_not_fit_is_that_requests_problem(serve: Serve, opened: Opened) -> None:
-    served = serve()
-    opened.failure = ModelUnavailableError("its output is no mask")
-    with pytest.raises(ModelUnavailableError):
+    served = serve("/home/me/mine.onnx")
+    opened.failure = ModelUnavailableError("/home/me/mine.onnx: its output is no mask, see 'activation'")
+    with pytest.raises(Problem) as raised:
         done(served, 0.5)
+    # which is that of this request, and where the file lies is nobody's business
+    assert (raised.value.status, raised.value.detail) == (400, "mine: its output is no mask, see 'model-activation'")
     assert done(served).outcome == "photo!"
 
 
