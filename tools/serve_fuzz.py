@@ -36,6 +36,7 @@ from tools.fuzzing import image_seeds, onnx_seeds  # noqa: E402
 from tools.processes import environment  # noqa: E402
 from tools.serving.client import BrokenAnswerError  # noqa: E402
 from tools.serving.hostile import make  # noqa: E402
+from tools.serving.metrics import memory_in_use  # noqa: E402
 from tools.serving.server import Server  # noqa: E402
 from tools.serving.siege import Siege, faults_of  # noqa: E402
 
@@ -105,8 +106,11 @@ async def _forget_jobs(server: Server) -> list[str]:
         for job in (await connection.request("GET", "/api/v1/jobs")).json()["jobs"]:
             await connection.request("DELETE", f"/api/v1/jobs/{job['id']}")
         left = (await connection.request("GET", "/api/v1/jobs")).json()["jobs"]
+        while memory_in_use(metrics := (await connection.request("GET", "/metrics")).body.decode(), "work"):
+            await asyncio.sleep(0.1)  # what clients left behind is still in work
     connection.close()
-    return [f"afterwards: jobs were deleted, and are there: {left}"] if left else []
+    faults = [f"afterwards: jobs were deleted, and are there: {left}"] if left else []
+    return faults + memory_in_use(metrics, "work", "kept")
 
 
 def ending_faults(server: Server) -> list[str]:

@@ -138,5 +138,12 @@ def test_what_the_server_counts_otherwise_is_noticed() -> None:
     assert metrics.wrong_metrics(text, {("/api/v1/remove", 422): 1}, {}, 0)
 
 
+def test_memory_that_does_not_come_back_is_noticed() -> None:
+    text = "nss_work_bytes 0.0\nnss_waiting_bytes 12.0\n"
+    assert metrics.memory_in_use(text, "work") == []
+    assert metrics.memory_in_use(text, "work", "waiting") == ["/metrics: nss_waiting_bytes is 12, and nobody has any"]
+    assert metrics.memory_in_use("", "work")
+
+
 def test_percentiles_are_of_the_answers_in_order() -> None:
     assert percentiles([value / 1000 for value in range(100, 0, -1)]) == ["51", "96", "100", "100"]

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from tools.serving.client import Answer, BrokenAnswerError, Connection
-from tools.serving.metrics import wrong_metrics
-from tools.serving.photos import NETWORK_MASK, ORDERS, Library, Photo
+from tools.serving.metrics import memory_in_use, wrong_metrics
+from tools.serving.photos import NETWORK_MASK, ORDERS, Library, Photo, sent_ahead
 from tools.serving.plan import Plan, Step
 from tools.serving.server import Memory, Server
 
@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         seconds: wall time.
-        latencies: seconds by kind of step, those that were answered.
+        latencies: seconds by kind of step, from its last request to its answer, or to that with the job's result.
         counts: of steps by what came of them.
         retries: 503s that were tried again.
         faults: what was not as documented, a line each.
@@ -111,8 +111,7 @@ class Load:
     async def _step(self, connection: Connection, step: Step, patience: asyncio.Timeout) -> str:
         if step.fault in ("half", "sent", "answer"):
             return await self._leave(connection, step)
-        start = time.perf_counter()
-        answer = await self._accepted(connection, step, patience)
+        answer, start = await self._accepted(connection, step, patience)
         kind = step.fault or step.way
         if step.way == "job" and answer.status == 202:
             answer = await self._through_job(connection, step, answer)
@@ -121,13 +120,13 @@ class Load:
         self.outcome.latencies.setdefault(kind, []).append(time.perf_counter() - start)
         return self._checked(step, answer)
 
-    async def _accepted(self, connection: Connection, step: Step, patience: asyncio.Timeout) -> Answer:
-        """The answer to the step's request once it is no 503."""
+    async def _accepted(self, connection: Connection, step: Step, patience: asyncio.Timeout) -> tuple[Answer, float]:
+        """The answer to the step's request once it is no 503, and when that request began."""
         while True:
-            answer = await self._send(connection, step)
-            self._answers[f"/api/v1/{'jobs' if step.way == 'job' else 'remove'}", answer.status] += 1
+            start = time.perf_counter()
+            answer = await self._send_with_file(connection, step)
             if answer.status != 503:
-                return answer
+                return answer, start
             _check_problem(answer)
             if not (wait := answer.headers.get("retry-after", "")).isdecimal():
                 raise WrongAnswerError(f"503 with Retry-After {wait!r}")
@@ -135,12 +134,36 @@ class Load:
             await asyncio.sleep(int(wait))
             patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
 
-    async def _send(self, connection: Connection, step: Step) -> Answer:
-        target, headers, photo = self._request(step)
+    async def _send_with_file(self, connection: Connection, step: Step) -> Answer:
+        """Send the step's request, and before it the file that it names, which is deleted behind it."""
+        if not (ahead := ORDERS[step.order].ahead) or step.fault == "bytes":
+            return await self._send(connection, step)
+        file = sent_ahead(self.plan.photos[step.photo])
+        sent = await connection.request("POST", "/api/v1/files", file.content, {"Content-Type": file.media_type})
+        if sent.status == 503:
+            return sent
+        if sent.status != 201:
+            raise WrongAnswerError(f"{sent.status} for a file that is sent ahead: {sent.body[:300]!r}")
+        key = sent.json()["id"]
+        answer = await self._send(connection, step, f"{ahead}={key}")
+        if (gone := await connection.request("DELETE", f"/api/v1/files/{key}")).status != 204:
+            raise WrongAnswerError(f"DELETE of a file gave {gone.status}")
+        return answer
+
+    async def _send(self, connection: Connection, step: Step, more: str = "") -> Answer:
+        target, headers, photo = self._request(step, more)
         if step.fault != "bytes":
-            return await connection.request("POST", target, photo.content, headers)
+            answer = await connection.request("POST", target, photo.content, headers)
+        else:
+            answer = await self._send_too_much(connection, target, headers, chunked=step.photo % 2 == 1)
+        self._answers[f"/api/v1/{'jobs' if step.way == 'job' else 'remove'}", answer.status] += 1
+        return answer
+
+    async def _send_too_much(
+        self, connection: Connection, target: str, headers: Mapping[str, str], *, chunked: bool
+    ) -> Answer:
         length = int(self._limits["body_bytes"]) + 1
-        if step.photo % 2 and length <= MOST_SENT:
+        if chunked and length <= MOST_SENT:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (length, bytes(length))
             return await connection.request("POST", target, body, {**headers, "Transfer-Encoding": "chunked"})
         body = bytes(min(length, MOST_SENT))
@@ -148,13 +171,14 @@ class Load:
         connection.close()  # the rest of the body may not have come
         return answer
 
-    def _request(self, step: Step) -> tuple[str, dict[str, str], Photo]:
+    def _request(self, step: Step, more: str = "") -> tuple[str, dict[str, str], Photo]:
         photo, order = step.content or self.plan.photos[step.photo], ORDERS[step.order]
         headers = {"Content-Type": photo.media_type}
         if order.accept:
             headers["Accept"] = order.accept
         path = "/api/v1/jobs" if step.way == "job" else "/api/v1/remove"
-        return f"{path}?{order.query}" if order.query else path, headers, photo
+        query = "&".join(filter(None, (order.query, more)))
+        return f"{path}?{query}" if query else path, headers, photo
 
     async def _leave(self, connection: Connection, step: Step) -> str:
         target, headers, photo = self._request(step)
@@ -275,6 +299,7 @@ class Load:
                 faults.append(f"/api/v1/events told last of {name} that it is {self._streamed.get(name)}, not {state}")
         left = sum(bool(step.fault) and step.fault not in ("damaged", "bytes") for step in self.plan.steps)
         faults += wrong_metrics(metrics, self._answers, self._ends, left)
+        faults += memory_in_use(metrics, "waiting", "work")
 
 
 def _wrong_list(listed: list[Any], jobs: Mapping[str, str], most: int) -> list[str]:

@@ -21,6 +21,13 @@ def samples(text: str) -> dict[str, list[tuple[Mapping[str, str], float]]]:
     return found
 
 
+def memory_in_use(text: str, *kinds: str) -> list[str]:
+    """Memory of these kinds ("waiting", "work", "kept") that a server has given out and not got back."""
+    found = samples(text)
+    held = {kind: sum(value for _, value in found.get(f"nss_{kind}_bytes", [({}, -1.0)])) for kind in kinds}
+    return [f"/metrics: nss_{kind}_bytes is {count:g}, and nobody has any" for kind, count in held.items() if count]
+
+
 def wrong_metrics(text: str, answers: Mapping[tuple[str, int], int], ends: Mapping[str, int], left: int) -> list[str]:
     """What the server counts otherwise than its clients.
 

@@ -7,16 +7,21 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from nss.cutouts.compose import Composition
 from nss.errors import ImageError
 from nss.files.formats import Encoding
 from nss.masks.refine import Refinement
-from nss.removal.given_mask import with_settings
+from nss.pipes import OneTimeFile
+from nss.removal.given_mask import apply_mask, with_settings
+from nss.removal.host_stages import InferredMask
 from nss.removal.remover import Remover
 from tools.drawn_photos import draw
 
@@ -30,7 +35,9 @@ MOST_PIXELS_SIDE = 30_000
 class Order:
     """What is asked for: ``query`` and ``accept`` as a request has them, the rest as the library has it.
 
-    ``encoding`` is None for the network's own mask.
+    Attributes:
+        encoding: None for the network's own mask.
+        ahead: what a file that is sent ahead is; its id stands behind the query.
     """
 
     query: str
@@ -38,6 +45,7 @@ class Order:
     refinement: Refinement = field(default_factory=Refinement)
     composition: Composition = field(default_factory=Composition)
     accept: str | None = None
+    ahead: Literal["", "mask", "background"] = ""
 
 
 ORDERS = (
@@ -63,6 +71,8 @@ ORDERS = (
     Order("", Encoding("webp"), accept="image/webp"),
     Order("mask-only", Encoding("jpeg"), composition=Composition(mask_only=True), accept="image/jpeg;q=0.9, text/css"),
     Order("", None, accept=NETWORK_MASK),
+    Order("feather=2", refinement=Refinement(feather=2), ahead="mask"),
+    Order("format=jpeg", Encoding("jpeg"), ahead="background"),
 )  # fmt: skip
 """One of each way through the server."""
 
@@ -112,6 +122,17 @@ def too_many_pixels(side: int = MOST_PIXELS_SIDE) -> Photo:
     return Photo(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""), "image/png")
 
 
+def sent_ahead(photo: Photo) -> Photo:
+    """A mask for a photo, and a background for any: an ellipse on black."""
+    with Image.open(io.BytesIO(photo.content)) as image:
+        width, height = image.size
+    ellipse = Image.new("L", (width, height))
+    ImageDraw.Draw(ellipse).ellipse((width // 6, height // 6, width * 5 // 6, height * 5 // 6), fill=255)
+    file = io.BytesIO()
+    ellipse.save(file, "PNG")
+    return Photo(file.getvalue(), "image/png")
+
+
 class Library:
     """What the library gives, computed once for each photo and order."""
 
@@ -127,13 +148,21 @@ class Library:
         for photo, numbers in missing.items():
             inferred = self._remover.infer(self._remover.prepare(self._photos[photo].content))
             for number in numbers:
-                order = ORDERS[number]
-                if order.encoding is None:
-                    result = np.ascontiguousarray(inferred.raw, "<f4").tobytes()
-                else:
-                    cutout = with_settings(self._remover.finish(inferred), order.refinement, order.composition)
-                    result = cutout.to_bytes(order.encoding)
-                self._results[photo, number] = result
+                self._results[photo, number] = self._made(ORDERS[number], self._photos[photo], inferred)
+
+    def _made(self, order: Order, photo: Photo, inferred: InferredMask) -> bytes:
+        if order.encoding is None:
+            return np.ascontiguousarray(inferred.raw, "<f4").tobytes()
+        refinement, composition = order.refinement, order.composition
+        if order.ahead == "background":
+            background = OneTimeFile(Path("background"), sent_ahead(photo).content)
+            composition = replace(composition, background=background)
+        if order.ahead == "mask":
+            mask = sent_ahead(photo).content
+            cutout = apply_mask(photo.content, mask, refinement=refinement, composition=composition)
+        else:
+            cutout = with_settings(self._remover.finish(inferred), refinement, composition)
+        return cutout.to_bytes(order.encoding)
 
     def result(self, photo: int, order: int) -> bytes:
         """The bytes of a pair that was made ready."""

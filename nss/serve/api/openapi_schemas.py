@@ -103,7 +103,7 @@ SCHEMAS: dict[str, Json] = {
         title=_text("Its name for people."),
         summary=_text("What it is good for."),
         licence=_text("Its licence."),
-        licence_url=_or_null(_text("Where the licence stands.", format="uri")),
+        licence_url=_text("Where the licence stands; empty where that is not known."),
         commercial=_text("Whether it allows commercial use; ask: by agreement.", enum=[*get_args(Commercial)]),
         default=_flag("It is what runs without a 'model'."),
         backend=_text("webgpu or numpy."),

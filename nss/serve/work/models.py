@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import engine
-from nss.errors import UsageError, quoted
+from nss.errors import ModelUnavailableError, UsageError, quoted
 from nss.interfaces.interface import Description, FixedSize, as_json, merge
 from nss.models.catalogue import ModelSpec
 from nss.photos.image_size import MAX_PIXELS, limit_pillow
@@ -20,8 +20,9 @@ from nss.pipeline import heap
 from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
-from nss.serve.work.pipelines import RemoverPipeline, Say
 from nss.serve.work.tasks import Cancelled, Task
+from nss.serve.words import in_fields
+from nss.serve.work.pipelines import RemoverPipeline, Say
 from nss.web.model_folder import folder_name, unique_names
 
 MOST_EXTRAS = 2
@@ -140,8 +141,8 @@ class ServedModels:
         One with another interface than the start's may be closed as soon as nothing is in it: `put` is for these.
 
         Raises:
-            Problem: 400 for an unknown name, 503 where the server is stopping.
-            NssError: the model cannot be opened so.
+            Problem: 400 for an unknown name, or an interface that does not fit; 503 where the server is stopping.
+            NssError: there is no GPU or memory for another network.
         """
         key = self._key(self.name_of(name), model_config)
         if (pipeline := self._find(key)) is not None:
@@ -245,7 +246,12 @@ class ServedModels:
         choice = self._choices[self.names.index(name)]
         if choice.requested == "auto":  # which may mean another by now
             choice = replace(choice, requested=self._pipelines[name].remover.model.spec.name)
-        remover = choice.open(_nobody, description)
+        try:
+            remover = choice.open(_nobody, description)
+        except ModelUnavailableError as error:
+            # it is open as it was at the start, so that it is this interface that does not fit
+            reason = in_fields(str(error)).replace(choice.requested, name)
+            raise Problem(400, reason) from error
         pipeline = self._pipeline_of(remover, name)
         with self._lock:
             if not self._is_closed:

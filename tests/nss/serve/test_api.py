@@ -308,7 +308,7 @@ def test_another_interface_is_opened_for_the_request_that_has_one(png: bytes, se
             assert [job["state"] for job in jobs] == ["done", "done"]
             assert len(session.opened) == before + 1
             bad = await ended(client, await client("POST", "/api/v1/jobs?model-output=nothing", png))
-            assert bad["state"] == "failed"
+            assert (bad["state"], bad["problem"]["status"]) == ("failed", 400)
             assert (await client("POST", "/api/v1/remove", png)).status == 200
             assert service.jobs.open == []
 
