@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,25 @@ def libraries() -> str:
     return ", ".join(" ".join(filter(None, part)) for part in parts)
 
 
-def _libraries() -> list[dict[str, Any]]:
+def _libraries() -> Sequence[dict[str, Any]]:
     """NumPy's, where it brings its own: other packages, such as SciPy, bring others into the process. Else all."""
-    with numerics.shared():
-        found = [info for info in threadpool_info() if info.get("user_api") == "blas"]
+    return own_libraries() or _loaded()
+
+
+@cache
+def own_libraries() -> tuple[dict[str, Any], ...]:
+    """The BLAS libraries that NumPy brings: they were loaded with it, and to look for them takes as long as a session."""
     package = Path(np.__file__).parent
     folders = (package, package.with_name("numpy.libs"))
-    own = [info for info in found if any(Path(info["filepath"]).is_relative_to(folder) for folder in folders)]
-    return own or found
+    return tuple(info for info in _loaded() if any(Path(info["filepath"]).is_relative_to(each) for each in folders))
 
 
+def _loaded() -> list[dict[str, Any]]:
+    with numerics.shared():
+        return [info for info in threadpool_info() if info.get("user_api") == "blas"]
+
+
+@cache
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -74,15 +75,24 @@ def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> Non
     assert _in_a_thread()  # and the lock is open again
 
 
+@pytest.fixture
+def _blas_unknown() -> Iterator[None]:
+    """Nobody has asked which BLAS there is, neither before the test nor in it."""
+    blas.own_libraries.cache_clear()
+    yield
+    blas.own_libraries.cache_clear()
+
+
+@pytest.mark.usefixtures("_blas_unknown")
 def test_a_fork_waits_for_a_thread_that_asks_which_blas_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread of a batch that writes records does, and threadpoolctl walks the libraries of the process for it."""
+    """A thread of a batch that writes records may be the first, and threadpoolctl walks the process's libraries."""
     inside, order = threading.Event(), []
 
     def threadpool_info() -> list[dict[str, str]]:
         inside.set()
         time.sleep(0.3)
         order.append("out")
-        return []
+        return [{"user_api": "blas", "internal_api": "a test", "filepath": np.__file__}]
 
     monkeypatch.setattr(blas, "threadpool_info", threadpool_info)
     other = threading.Thread(target=blas.describe, args=(1,))
