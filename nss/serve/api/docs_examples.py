@@ -28,7 +28,7 @@ class Example:
 
 
 _CURL_ONE = """\
-curl --fail-with-body -H "Authorization: Bearer $CUTOUT_TOKEN" -H 'Content-Type: image/jpeg' \\
+curl --fail-with-body -H "Authorization: Bearer $TOKEN" -H 'Content-Type: image/jpeg' \\
   --data-binary @photo.jpg 'http://127.0.0.1:8765/api/v1/remove?decontaminate=1' -o cutout.png
 """
 
@@ -36,7 +36,7 @@ _URLLIB_ONE = """\
 import json, os, urllib.error, urllib.request
 
 photo = open("photo.jpg", "rb").read()
-headers = {"Authorization": "Bearer " + os.environ["CUTOUT_TOKEN"], "Content-Type": "image/jpeg"}
+headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "image/jpeg"}
 request = urllib.request.Request("http://127.0.0.1:8765/api/v1/remove?decontaminate=1", photo, headers)
 try:
     with urllib.request.urlopen(request) as answer:
@@ -51,7 +51,7 @@ _REQUESTS_ONE = """\
 import os, requests
 
 session = requests.Session()
-session.headers["Authorization"] = "Bearer " + os.environ["CUTOUT_TOKEN"]
+session.headers["Authorization"] = "Bearer " + os.environ["TOKEN"]
 fields = {"decontaminate": 1, "format": "png"}
 with open("photo.jpg", "rb") as photo:
     answer = session.post("http://127.0.0.1:8765/api/v1/remove", params=fields, data=photo)
@@ -65,7 +65,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 
 const answer = await fetch('http://127.0.0.1:8765/api/v1/remove?decontaminate=1', {
   method: 'POST',
-  headers: { Authorization: `Bearer ${process.env.CUTOUT_TOKEN}`, 'Content-Type': 'image/jpeg' },
+  headers: { Authorization: `Bearer ${process.env.TOKEN}`, 'Content-Type': 'image/jpeg' },
   body: await readFile('photo.jpg'), // in a page: the File that was dropped or chosen
 })
 if (!answer.ok) throw new Error((await answer.json()).detail)
@@ -74,7 +74,7 @@ await writeFile('cutout.png', Buffer.from(await answer.arrayBuffer())) // in a p
 
 _CURL_JOB = """\
 base=http://127.0.0.1:8765
-auth="Authorization: Bearer $CUTOUT_TOKEN"
+auth="Authorization: Bearer $TOKEN"
 job=$(curl -fsS -D - -o job.json -H "$auth" -H 'Content-Type: image/jpeg' --data-binary @photo.jpg \\
   "$base/api/v1/jobs?background=white" | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p')
 curl -fsSN -H "$auth" "$base$job/events"                    # ends when the job does
@@ -88,7 +88,7 @@ import json, os, urllib.request
 BASE = "http://127.0.0.1:8765"
 
 def call(method, path, body=None):
-    headers = {"Authorization": "Bearer " + os.environ["CUTOUT_TOKEN"], "Content-Type": "image/jpeg"}
+    headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "image/jpeg"}
     return urllib.request.urlopen(urllib.request.Request(BASE + path, body, headers, method=method))
 
 path = call("POST", "/api/v1/jobs?background=white", open("photo.jpg", "rb").read()).headers["Location"]
@@ -107,7 +107,7 @@ import json, os, requests
 
 BASE = "http://127.0.0.1:8765"
 session = requests.Session()
-session.headers["Authorization"] = "Bearer " + os.environ["CUTOUT_TOKEN"]
+session.headers["Authorization"] = "Bearer " + os.environ["TOKEN"]
 
 with open("photo.jpg", "rb") as photo:
     sent = session.post(BASE + "/api/v1/jobs", params={"background": "white"}, data=photo)
@@ -129,7 +129,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 
 const base = 'http://127.0.0.1:8765'
 async function call(path, options = {}) {
-  const headers = { Authorization: `Bearer ${process.env.CUTOUT_TOKEN}`, ...options.headers }
+  const headers = { Authorization: `Bearer ${process.env.TOKEN}`, ...options.headers }
   const answer = await fetch(base + path, { ...options, headers })
   if (!answer.ok) throw new Error((await answer.json()).detail)
   return answer
@@ -164,7 +164,7 @@ await call(path, { method: 'DELETE' })
 _CURL_FILES = """\
 base=http://127.0.0.1:8765/api/v1
 send() {
-  curl -fsS -H "Authorization: Bearer $CUTOUT_TOKEN" -H 'Content-Type: application/octet-stream' --data-binary "@$1" "$2"
+  curl -fsS -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/octet-stream' --data-binary "@$1" "$2"
 }
 id_of() { sed 's/.*"id": *"\\([^"]*\\)".*/\\1/'; }
 mask=$(send mask.png "$base/files" | id_of)
@@ -176,7 +176,7 @@ _URLLIB_FILES = """\
 import json, os, urllib.parse, urllib.request
 
 def send(path, name, **fields):
-    headers = {"Authorization": "Bearer " + os.environ["CUTOUT_TOKEN"], "Content-Type": "application/octet-stream"}
+    headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "application/octet-stream"}
     url = "http://127.0.0.1:8765/api/v1/" + path + "?" + urllib.parse.urlencode(fields)
     return urllib.request.urlopen(urllib.request.Request(url, open(name, "rb").read(), headers)).read()
 
@@ -191,7 +191,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 async function send(path, name, fields = {}) {
   const answer = await fetch(`http://127.0.0.1:8765/api/v1/${path}?${new URLSearchParams(fields)}`, {
     method: 'POST',
-    headers: { Authorization: `Bearer ${process.env.CUTOUT_TOKEN}`, 'Content-Type': 'application/octet-stream' },
+    headers: { Authorization: `Bearer ${process.env.TOKEN}`, 'Content-Type': 'application/octet-stream' },
     body: await readFile(name),
   })
   if (!answer.ok) throw new Error((await answer.json()).detail)
@@ -209,7 +209,7 @@ import os, urllib.request
 import numpy as np
 
 headers = {
-    "Authorization": "Bearer " + os.environ["CUTOUT_TOKEN"],
+    "Authorization": "Bearer " + os.environ["TOKEN"],
     "Content-Type": "image/jpeg",
     "Accept": "application/x-nss-mask",
 }

@@ -20,9 +20,9 @@ from nss.pipeline import heap
 from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
-from nss.serve.work.tasks import Cancelled, Task
 from nss.serve.words import in_fields
 from nss.serve.work.pipelines import RemoverPipeline, Say
+from nss.serve.work.tasks import Cancelled, Task
 from nss.web.model_folder import folder_name, unique_names
 
 MOST_EXTRAS = 2

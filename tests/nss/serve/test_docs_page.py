@@ -164,7 +164,7 @@ def test_an_example_runs(example: Example, server: Records, tmp_path: Path) -> N
     program = tmp_path / f"example{example.suffix}"
     program.write_text(example.code.replace(BASE, server.url), "utf-8")
     removed, ordered = len(server.removed), len(server.orders)
-    environment = {"PATH": os.environ["PATH"], "CUTOUT_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment = {"PATH": os.environ["PATH"], "TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
     process = subprocess.run(
         [*command, program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -196,7 +196,7 @@ def test_an_example_says_what_is_wrong(example: Example, server: Records, tmp_pa
     (tmp_path / "photo.jpg").write_bytes(b"photo")
     program = tmp_path / f"example{example.suffix}"
     program.write_text(example.code.replace(BASE, server.url).replace("decontaminate", "feather2"), "utf-8")
-    environment = {"PATH": os.environ["PATH"], "CUTOUT_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    environment = {"PATH": os.environ["PATH"], "TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
     process = subprocess.run(
         [*command, program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
