@@ -44,7 +44,8 @@ def test_a_connection_that_says_nothing_is_closed(server: Running) -> None:
     start = time.monotonic()
     with server.connect() as connection:
         assert read_all(connection) == b""
-    assert time.monotonic() - start >= STALL_S * 0.9
+    waited = time.monotonic() - start
+    assert waited >= STALL_S * 0.9, "not before its time, however busy the machine is"
 
 
 def test_half_a_head_is_408(server: Running) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +34,7 @@ from tests.nss.serve.serving import (
     statuses,
 )
 from tests.project import ROOT, environment
+from tests.wall_clock import wait_until
 
 PUBLIC = "https://cut.example"
 
@@ -82,10 +82,10 @@ def test_what_runs_is_answered_and_streams_end_whole() -> None:
     with running() as server, server.connect() as slow, server.connect() as stream:
         slow.sendall(server.head("GET /api/v1/slow HTTP/1.1"))
         stream.sendall(server.head("GET /api/v1/events HTTP/1.1"))
-        wait_for(lambda: server.service.running == 1)
+        wait_until(lambda: server.service.running == 1)
         server.service.done.clear()
         server.finish()
-        wait_for(lambda: bool(server.said))
+        wait_until(lambda: bool(server.said))
         assert server.said == ["finishing 1 photo; press Ctrl-C again to stop at once"]
         # as long as photos are in work, who has a job may ask for it
         heads = server.head("GET /healthz HTTP/1.1", "Connection: close")
@@ -97,13 +97,6 @@ def test_what_runs_is_answered_and_streams_end_whole() -> None:
         assert read_all(stream).endswith(b"data: 1\n\n\r\n0\r\n\r\n")
         server.thread.join(5)
         assert not server.thread.is_alive()
-
-
-def wait_for(condition: Any, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 CHILD = """
