@@ -18,9 +18,6 @@ from tests.project import ROOT
 PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 Command = Callable[..., Outcome]
 
-OF_EXAMPLES = {"NSS_TOKEN"}
-"""What programs at ``/docs`` read, and the project does not."""
-
 
 def section(title: str) -> str:
     """What stands under a heading of the page, up to the next one of its level or a higher one."""
@@ -105,5 +102,4 @@ def test_the_page_has_the_fields_of_other_commands(command: Command, name: str, 
 def test_the_page_has_the_variables_of_the_project() -> None:
     sources = [path.read_text("utf-8") for path in (ROOT / "nss").rglob("*.py")]
     variables = {name for text in sources for name in re.findall(r'"(NSS_[A-Z_]+)"', text)}
-    listed = {name for name in first_cells(section("Environment variables")) if name.startswith("NSS_")}
-    assert variables - OF_EXAMPLES == listed
+    assert variables == {name for name in first_cells(section("Environment variables")) if name.startswith("NSS_")}
