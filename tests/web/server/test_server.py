@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.project import ROOT
 from tests.web.conftest import Node, lacks, once, require
-from tests.web.whole.test_cutout import EXAMPLES, assert_same, turned_jpeg
+from tests.web.whole.cutouts import EXAMPLES, assert_same, turned_jpeg
 
 HERE = Path(__file__).parent
 

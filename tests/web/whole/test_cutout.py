@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from tests.project import ROOT
 from tests.web.conftest import Node, lacks, require
+from tests.web.whole.cutouts import EXAMPLES, assert_same, turned_jpeg
 
 HERE = Path(__file__).parent
-EXAMPLES = ROOT / "examples"
 
 SETTINGS: dict[str, tuple[dict[str, object], str]] = {
     "plain": ({}, ""),
@@ -47,28 +46,6 @@ SETTINGS: dict[str, tuple[dict[str, object], str]] = {
     ),
 }
 """The page's controls, and the command's options that mean the same."""
-
-
-def swapped_profile() -> bytes:
-    """A profile that exchanges red and blue: whoever converts colours by it is seen."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    (count,) = struct.unpack_from(">I", profile, 128)
-    entries = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
-    red, blue = (profile[entries[tag] + 4 : entries[tag] + 12] for tag in (b"rXYZ", b"bXYZ"))
-    profile[entries[b"rXYZ"] + 4 : entries[b"rXYZ"] + 12] = blue
-    profile[entries[b"bXYZ"] + 4 : entries[b"bXYZ"] + 12] = red
-    return bytes(profile)
-
-
-def turned_jpeg(path: Path, size: tuple[int, int] | None = None) -> Path:
-    """The cat as a JPEG that lies on its side, upright by its EXIF, with a profile."""
-    photo = Image.open(EXAMPLES / "chelsea.png").convert("RGB")
-    if size:
-        photo = photo.resize(size, Image.Resampling.LANCZOS)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    photo.transpose(Image.Transpose.ROTATE_90).save(path, quality=92, exif=exif, icc_profile=swapped_profile())
-    return path
 
 
 def png_with_alpha(path: Path) -> Path:
@@ -112,16 +89,6 @@ def remove(command: list[str], photo: Path, model: str | Path, name: str) -> Ima
     arguments = [*command, "remove", photo, "--model", model, "-o", output, "--quiet", *options]
     subprocess.run(arguments, cwd=photo.parent if os.environ.get("NSS_TEST_COMMAND") else ROOT, check=True, timeout=200)
     return Image.open(output)
-
-
-def assert_same(page: Image.Image, expected: Image.Image, colours: int = 0) -> None:
-    """Size, mode and profile; colours within some levels; alpha within two of 255."""
-    assert (page.size, page.mode) == (expected.size, expected.mode)
-    assert page.info.get("icc_profile") == expected.info.get("icc_profile")
-    got, wanted = (np.asarray(image, np.int16) for image in (page, expected))
-    assert np.abs(got[..., :3] - wanted[..., :3]).max() <= colours
-    if page.mode == "RGBA":
-        assert np.abs(got[..., 3] - wanted[..., 3]).max() <= 2
 
 
 def test_a_photo_becomes_what_the_command_makes_of_it(
