@@ -251,7 +251,7 @@ def report(contenders: Sequence[Contender], options: argparse.Namespace) -> str:
     )
     heads = ["photos a second", "median", "rounds", *HEADS, "peak MiB"]
     rows = [contender.row(how) for how in ("clients", "hey") for contender in contenders if contender.rates.get(how)]
-    shares = ", ".join(f"{contender.client_share:.0%} beside {contender.name}" for contender in contenders)
+    shares = ", ".join(f"{contender.client_share:.1%} beside {contender.name}" for contender in contenders)
     return f"{table(title, heads, rows)}\n\nof {available_cores()} cores the clients took {shares}"
 
 

@@ -79,8 +79,8 @@ def report(outcome: Outcome, clients: int) -> str:
             "",
             f"came of them: {counted}; {outcome.retries} answers of 503, tried again",
             f"server's memory by thirds of the time, MiB: {memory}",
-            f"of {available_cores()} cores the server took {outcome.server_cpu / cores:.0%}, "
-            f"the clients {outcome.client_cpu / cores:.0%}",
+            f"of {available_cores()} cores the server took {outcome.server_cpu / cores:.1%}, "
+            f"the clients {outcome.client_cpu / cores:.1%}",
         ]
     )
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", default="numpy")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=EVERY, help="one photo in so many is bad in each way")
-    parser.add_argument("--server", default=SERVER, help=f"further options of `nss-wgpu serve`: {SERVER}")
+    parser.add_argument("--server", default=SERVER, help=f"further options of `nss-wgpu serve` (default: {SERVER})")
     options = parser.parse_args(arguments)
     words = command("--model", options.model, "--backend", options.backend, *shlex.split(options.server))
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             library = Library(remover, sound)
             steps = plan(sound, library, options.photos, options.seed, every=options.every)
             library.compute(steps.pairs())
-        print(f"{', '.join(map(str, machine().values()))}; seed {options.seed}; {shlex.join(words[2:])}", flush=True)
+        facts = ", ".join(f"{name} {value}" for name, value in {**machine(), "seed": options.seed}.items())
+        print(f"{facts}\n{shlex.join(words[2:])}", flush=True)
         with Server(words, work, variables(work)) as server:
             outcome = asyncio.run(Load(server, steps, library).run(options.clients))
             faults = [*outcome.faults, *memory_faults(outcome), *ending_faults(server)]
