@@ -174,7 +174,9 @@ class TimedProtocol(H11Protocol):
         }
         encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         response = h11.Response(status_code=refusal.status, headers=encoded, reason=refusal.status.phrase.encode())
-        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+        # of a HEAD that has a body, which is broken, h11 takes none back
+        is_head = self.is_in_work and self.scope["method"] == "HEAD"
+        for event in (response, h11.Data(data=b"" if is_head else body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         cast(_LingeringTransport, self.transport).linger()
 

@@ -40,6 +40,13 @@ def is_well(server: Running) -> bool:
     return statuses(server.ask(QUICK[0] % server.port)) == [200]
 
 
+def test_the_broken_body_of_a_head_is_refused_without_one(server: Running) -> None:
+    answer = server.ask(server.head("HEAD / HTTP/1.1", "Transfer-Encoding: chunked"), b"zz\r\n")
+    assert statuses(answer) == [400]
+    assert answer.endswith(b"\r\n\r\n")
+    assert is_well(server)
+
+
 def test_a_connection_that_says_nothing_is_closed(server: Running) -> None:
     start = time.monotonic()
     with server.connect() as connection:
