@@ -2,7 +2,7 @@
 
 uvicorn lets a client take for ever over the head of a request, over the rest of a body that was refused, and over
 reading an answer. Here each of these has its time, and there are only so many connections: the one that has been idle
-longest makes room for another.
+longest makes room for another, or else the one that reads its answer most slowly.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TimedProtocol(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
-        self._idle_since = self.loop.time()
+        self._idle_since = self._unread_since = self.loop.time()
 
     @property
     def is_in_work(self) -> bool:
@@ -107,6 +107,7 @@ class TimedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read as quickly as it is answered."""
         super().pause_writing()
+        self._unread_since = self.loop.time()
         self._await_reader(-1)
 
     def resume_writing(self) -> None:
@@ -145,12 +146,16 @@ class TimedProtocol(H11Protocol):
         self._reader_timer = self.loop.call_later(UNREAD_TIMES * self.stall_seconds, self._await_reader, now)
 
     def _make_room(self) -> bool:
-        """Send away the connection that has been idle longest, and say whether there was one."""
+        """Send away the connection that has been idle longest, and say whether there was one.
+
+        Where none is, one goes that has not read on in its answer for longest: a client needs no token to read slowly.
+        """
         others = [other for other in self.connections if isinstance(other, TimedProtocol) and other is not self]
-        idle = [other for other in others if not other.is_in_work]
-        if not idle:
+        idle = [(other._idle_since, id(other), other) for other in others if not other.is_in_work]
+        slow = [(other._unread_since, id(other), other) for other in others if other._reader_timer is not None]
+        if not (idle or slow):
             return False
-        oldest = min(idle, key=lambda other: other._idle_since)
+        *_, oldest = min(idle or slow)
         self.connections.discard(oldest)  # at once, for others that are accepted before it hears of its end
         oldest.transport.abort()
         return True

@@ -12,6 +12,7 @@ import pytest
 
 from nss.serve.limits import Limits
 from tests.nss.serve.serving import STALL_S, FakeService, Running, closed, read_all, running, statuses
+from tests.wall_clock import wait_until
 
 MIB = 1 << 20
 ENDLESS_S = 10
@@ -41,7 +42,7 @@ def is_well(server: Running) -> bool:
 
 
 def test_the_broken_body_of_a_head_is_refused_without_one(server: Running) -> None:
-    answer = server.ask(server.head("HEAD / HTTP/1.1", "Transfer-Encoding: chunked"), b"zz\r\n")
+    answer = server.ask(server.head("HEAD / HTTP/1.1", "Transfer-Encoding: chunked") + b"zz\r\n")
     assert statuses(answer) == [400]
     assert answer.endswith(b"\r\n\r\n")
     assert is_well(server)
@@ -267,6 +268,20 @@ def test_where_all_are_in_work_another_gets_503() -> None:
         for stream in streams:
             stream.close()
         assert is_well(server)
+
+
+def test_clients_that_read_slowly_keep_nobody_out() -> None:
+    service = FakeService(limits=Limits(memory=1 << 20, stall_seconds=20))
+    with running(service, most_connections=2) as server:
+        slow = [server.connect() for _ in range(2)]
+        for connection in slow:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.sendall(server.head("GET /big.bin HTTP/1.1", "Connection: close"))
+            assert b"200" in connection.recv(12)
+        wait_until(lambda: is_well(server))
+        assert len(read_all(slow[1])) > len(read_all(slow[0])), "the first has waited longest"
+        for connection in slow:
+            connection.close()
 
 
 def test_a_client_that_reads_nothing_is_given_up() -> None:
