@@ -35,7 +35,7 @@ def _libraries() -> Sequence[dict[str, Any]]:
 
 @cache
 def own_libraries() -> tuple[dict[str, Any], ...]:
-    """The BLAS libraries that NumPy brings: they were loaded with it, and to look for them takes as long as a session."""
+    """NumPy's own BLAS libraries: they were loaded with it, and to look for them takes as long as a session."""
     package = Path(np.__file__).parent
     folders = (package, package.with_name("numpy.libs"))
     return tuple(info for info in _loaded() if any(Path(info["filepath"]).is_relative_to(each) for each in folders))
