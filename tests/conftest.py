@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,9 @@ WHOLE_FILES = (
     "tests/nss/compat/test_rembg.py",  # which compiles what rembg imports
 )
 """Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
+
+NODE_TESTS = "tests/engine/test_conformance.py"
+"""Where the tests of one name, on several backends, begin with what the first of them finds out."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,13 +54,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
-        """Test by test, but for the files that stay whole.
+        """Test by test, but for the files that stay whole, and the node tests, of which one worker has all backends.
 
         xdist's own ``--dist loadgroup`` does this with a marker, which version 3.8 no longer sees under pytest 9.2.
         """
 
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return file if file in WHOLE_FILES else nodeid
+            if file in WHOLE_FILES:
+                return file
+            return nodeid.rpartition("-")[0] if file == NODE_TESTS and "-" in nodeid else nodeid
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:  # noqa: ARG002
+            nodeid = self.registered_collections[node][item_index]
+            scope = self._split_scope(nodeid)
+            unit = self.assigned_work[node][scope]
+            unit[nodeid] = True
+            if all(unit.values()):  # or xdist would count through all that was ever done, after each test
+                del self.assigned_work[node][scope]
+            self._reschedule(node)
 
     return Scheduling(config, log)

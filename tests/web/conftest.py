@@ -24,6 +24,29 @@ TIMEOUT = 280
 
 Node = Callable[..., str]
 
+LONGEST = (
+    "whole/test_faults.py",
+    "test_page.py::test_without_network",
+    "whole/test_cutout.py",
+    "test_outputs.py",
+    "image/test_gpu.py",
+    "test_editor.py",
+    "test_page.py",
+)
+"""What takes longest of this folder, from the longest on: begun last, one of them would keep one core waiting."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take longest first among those of this folder."""
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
+
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+
+    for place, item in zip(places, sorted((items[place] for place in places), key=rank), strict=True):
+        items[place] = item
+
 
 def lacks(source: str) -> str | None:
     """What a test file needs that is not here, in words; None where all is."""
@@ -53,12 +76,27 @@ def command() -> list[str]:
     return [given] if given else [sys.executable, "-m", "nss"]
 
 
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[str]:
+    """Where JavaScript tests ask for the Chromium that they share; it starts where one asks."""
+    with subprocess.Popen(["node", HERE / "browsers.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().decode().strip()}/"
+        process.stdin.close()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 @pytest.fixture
-def run_node() -> Node:
+def run_node(request: pytest.FixtureRequest) -> Node:
     """Run a file of JavaScript tests with variables for its environment; its output. Fails where a test fails."""
 
     def run(file: Path, **variables: str | Path) -> str:
         require(lacks(file.read_text("utf-8")))
+        variables = {"NSS_TEST_BROWSERS": request.getfixturevalue("browsers"), **variables}
         done = subprocess.run(
             ["node", "--test", "--test-reporter=spec", f"--test-timeout={TIMEOUT * 1000}", file],
             env=os.environ | {name: str(value) for name, value in variables.items()},

@@ -48,8 +48,43 @@ export async function serve(folders, { headers = {}, answer } = {}) {
   };
 }
 
-/** Start Chromium with WebGPU on SwiftShader, without one word to a network beyond loopback. */
+/**
+ * Chromium with WebGPU on SwiftShader: the one that all files share, where that of `NSS_TEST_BROWSERS` is there (see
+ * browsers.mjs) and no flags are wanted, or one of its own.
+ */
 export async function launch({ flags = [], webgpu = true } = {}) {
+  const shared = process.env.NSS_TEST_BROWSERS;
+  return shared && !flags.length ? borrow(shared + (webgpu ? 'webgpu' : 'plain')) : start({ flags, webgpu });
+}
+
+/** A shared browser, whose `close` leaves it as it was: without the pages, and what they had stored. */
+async function borrow(url) {
+  const answer = await fetch(url);
+  const endpoint = await answer.text();
+  if (!answer.ok) throw new Error(`Chromium does not start: ${endpoint}`);
+  const browser = await puppeteer.connect({ browserWSEndpoint: endpoint, protocolTimeout: 600_000 });
+  const before = await browser.pages();
+  browser.close = async () => {
+    const own = browser.browserContexts().filter(context => context !== browser.defaultBrowserContext());
+    for (const context of own) await context.close();
+    for (const page of await browser.pages()) if (!before.includes(page)) await forget(page);
+    await browser.disconnect();
+  };
+  return browser;
+}
+
+/** Close a page with what its origin holds: a server to come may have the same port. */
+async function forget(page) {
+  const { origin } = new URL(page.url());
+  if (origin !== 'null') {
+    const session = await page.createCDPSession();
+    await session.send('Storage.clearDataForOrigin', { origin, storageTypes: 'all' });
+  }
+  await page.close();
+}
+
+/** Start Chromium, without one word to a network beyond loopback. */
+export async function start({ flags = [], webgpu = true } = {}) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'nss-chromium-'));
   const browser = await puppeteer.launch({
     executablePath: CHROMIUM,

@@ -192,8 +192,9 @@ def test_one_that_nobody_wants_any_more_opens_nothing(serve: Serve, opened: Open
 def test_an_interface_that_does_not_fit_is_that_requests_problem(serve: Serve, opened: Opened) -> None:
     served = serve()
     opened.failure = ModelUnavailableError("its output is no mask")
-    with pytest.raises(ModelUnavailableError):
+    with pytest.raises(Problem, match="its output is no mask") as raised:
         done(served, 0.5)
+    assert raised.value.status == 400
     assert done(served).outcome == "photo!"
 
 
