@@ -12,7 +12,8 @@ class Limits:
     """What bounds a server.
 
     Attributes:
-        body_bytes: of one upload.
+        body_bytes: of one upload; no more than half of what may wait, whatever was asked for: files that were sent
+            ahead may have the other half for an hour, and a larger upload would get 503 all the while.
         pixels: of one photo, mask or background.
         queue: jobs that wait or are in work.
         keep_seconds: how long a finished job is kept.
@@ -35,6 +36,9 @@ class Limits:
     file_count: int = 64
     stall_seconds: float = 20.0
     slowest: int = 1024
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body_bytes", min(self.body_bytes, max(1, self.waiting_bytes // 2)))
 
     @property
     def work_bytes(self) -> int:

@@ -78,7 +78,7 @@ def test_a_body_of_known_length_is_reserved_at_once() -> None:
 
 def test_a_chunked_body_is_reserved_in_steps() -> None:
     budget = MemoryBudget(8 * MIB)
-    limits = Limits(memory=1, body_bytes=8 * MIB)
+    limits = Limits(memory=64 * MIB, body_bytes=8 * MIB)
     body = read({"transfer-encoding": "chunked"}, *[bytes(MIB // 2)] * 5, limits=limits, budget=budget)
     assert len(body.content) == 5 * MIB // 2
     assert body.content_type == "application/octet-stream"
@@ -148,7 +148,7 @@ def test_an_empty_body_is_422() -> None:
 
 def test_without_memory_it_is_503_with_retry_after() -> None:
     budget = MemoryBudget(4 * MIB)
-    limits = Limits(memory=1, body_bytes=8 * MIB)
+    limits = Limits(memory=64 * MIB, body_bytes=8 * MIB)
     with budget.reserve(3 * MIB) or pytest.fail("there is room"):
         asked: list[int] = []
         assert (
@@ -166,14 +166,14 @@ def test_without_memory_it_is_503_with_retry_after() -> None:
 
 
 def test_a_body_that_stalls_is_408_and_closes() -> None:
-    limits = Limits(memory=1, stall_seconds=0.05)
+    limits = Limits(memory=64 * MIB, stall_seconds=0.05)
     with pytest.raises(Problem, match=r"nothing of the body came for 0\.05 seconds") as caught:
         read({"content-length": "9"}, b"abc", 0.5, b"def", limits=limits)
     assert (caught.value.status, caught.value.headers) == (408, {"Connection": "close"})
 
 
 def test_a_body_that_trickles_is_408() -> None:
-    limits = Limits(memory=1, stall_seconds=0.05, slowest=1000)
+    limits = Limits(memory=64 * MIB, stall_seconds=0.05, slowest=1000)
     drops = [part for _ in range(20) for part in (b"x", 0.02)]
     assert status_of({"content-length": "99"}, *drops, limits=limits) == 408
     quick = [part for _ in range(6) for part in (b"x" * 100, 0.02)]
@@ -191,3 +191,9 @@ def test_what_is_reserved_is_what_is_held() -> None:
     body = read({"content-length": str(MIB)}, *[bytes(MIB // 16)] * 16)
     assert type(body.content) is bytes
     assert len(body.content) == body.lease.nbytes
+
+
+def test_no_upload_is_larger_than_there_can_be_room_for_beside_files_sent_ahead() -> None:
+    limits = Limits(memory=80 * MIB, body_bytes=256 * MIB)
+    assert limits.body_bytes == limits.waiting_bytes // 2 == 10 * MIB
+    assert Limits(memory=4096 * MIB).body_bytes == 256 * MIB
