@@ -40,7 +40,7 @@ from tools.processes import environment  # noqa: E402
 from tools.serving.client import BrokenAnswerError  # noqa: E402
 from tools.serving.latencies import HEADS, percentiles  # noqa: E402
 from tools.serving.photos import Library, Photo, photos  # noqa: E402
-from tools.serving.server import Memory, Server  # noqa: E402
+from tools.serving.server import Memory, Server, StartError  # noqa: E402
 from tools.start import machine  # noqa: E402
 from tools.timing import table  # noqa: E402
 
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             contenders.append(start_ours(work / "ours", shlex.split(options.server), sound))
             contenders.append(start_rembg(work / "rembg"))
             remarks = list(measure(contenders, options, sound, work))
-        except (FailedError, ExceptionGroup) as error:
+        except (FailedError, StartError, ExceptionGroup) as error:
             causes = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
             print(f"no figures: {causes[0]}", file=sys.stderr)
             return 1

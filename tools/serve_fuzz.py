@@ -37,7 +37,7 @@ from tools.processes import environment  # noqa: E402
 from tools.serving.client import BrokenAnswerError  # noqa: E402
 from tools.serving.hostile import make  # noqa: E402
 from tools.serving.metrics import memory_in_use  # noqa: E402
-from tools.serving.server import Server  # noqa: E402
+from tools.serving.server import Server, StartError  # noqa: E402
 from tools.serving.siege import Siege, faults_of  # noqa: E402
 
 STALL_S = 1.0
@@ -176,4 +176,7 @@ async def _one(siege: Siege, number: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except StartError as error:
+        raise SystemExit(f"no server: {error}") from None

@@ -34,7 +34,7 @@ from tools.serving.latencies import HEADS, percentiles  # noqa: E402
 from tools.serving.load import Load, Outcome  # noqa: E402
 from tools.serving.photos import Library, photos  # noqa: E402
 from tools.serving.plan import EVERY, plan  # noqa: E402
-from tools.serving.server import Server  # noqa: E402
+from tools.serving.server import Server, StartError  # noqa: E402
 from tools.start import machine  # noqa: E402
 from tools.timing import table  # noqa: E402
 
@@ -127,4 +127,7 @@ def ending_faults(server: Server) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except StartError as error:
+        raise SystemExit(f"no server: {error}") from None
