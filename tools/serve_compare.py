@@ -1,6 +1,6 @@
 """`nss-wgpu serve` beside `rembg s` on the same photos, the same network and the same machine.
 
-    python tools/serve_compare.py [--photos 60] [--rounds 5] [--clients 16] [--server OPTIONS]
+    python tools/serve_compare.py [--photos 60] [--rounds 5] [--clients 16] [--server="OPTIONS"]
 
 Both serve U²-Netp, the file that comes with this project, on the processor with their defaults, and give PNG cut-outs.
 They take turns, a round each, so that a slow spell of the machine meets both; the other one waits idle meanwhile. Rows:

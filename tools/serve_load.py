@@ -1,6 +1,6 @@
 """`nss-wgpu serve` under load: clients at once, photos that are bad, clients that leave, and every answer checked.
 
-    python tools/serve_load.py [--photos 2000] [--clients 16] [--model u2netp] [--seed 0] [--server OPTIONS]
+    python tools/serve_load.py [--photos 2000] [--clients 16] [--model u2netp] [--seed 0] [--server="OPTIONS"]
 
 One photo in fifty is damaged, one too large (by its bytes and by its pixels in turn), and of one in fifty the client
 leaves early: within the body, behind it, within the answer, or within a job's events. The rest are whole requests and
