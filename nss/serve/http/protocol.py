@@ -93,7 +93,8 @@ class TimedProtocol(H11Protocol):
         """What came is no HTTP; uvicorn calls this as it handles h11's error."""
         error = sys.exc_info()[1]
         status = HTTPStatus(getattr(error, "error_status_hint", 400))
-        self._refuse(Problem(status, TOO_LARGE if status == 431 else f"{msg} {one_line(error or '')}"))
+        reason = one_line(error or "").partition(": bytearray(")[0]  # behind it Python's spelling of what came
+        self._refuse(Problem(status, TOO_LARGE if status == 431 else f"{msg.rstrip('.')}: {reason}"))
 
     def shutdown(self) -> None:
         """Take nothing more; uvicorn calls this as it stops."""
