@@ -53,6 +53,10 @@ class ServeSettings:
             raise UsageError("no model is given; 'model' names one at least")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"'port' {self.port}: 0 to 65535 are possible, 0 for any that is free")
+        try:
+            addresses.url_host(self.host)
+        except ValueError as error:
+            raise UsageError(f"'host' {quoted(self.host)}: is no address or name of a computer") from error
         if not (self.allow_remote or addresses.is_loopback(self.host)):
             raise UsageError(
                 f"'host' {quoted(self.host)}: other computers could reach it; pass 'allow_remote' if they are to, "
@@ -60,10 +64,6 @@ class ServeSettings:
             )
         if self.allow_remote and not self.token.is_given:
             raise UsageError(f"'allow_remote' needs a token of yours: write one into a file, and name it by {VARIABLE}")
-        try:
-            addresses.url_host(self.host)
-        except ValueError as error:
-            raise UsageError(f"'host' {quoted(self.host)}: is no address or name of a computer") from error
         self.addresses_at(self.port)
 
     def addresses_at(self, port: int) -> addresses.Addresses:

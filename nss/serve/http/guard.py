@@ -101,6 +101,9 @@ class Guard:
             raise Problem(431, TOO_LARGE, {"Connection": "close"})
         if not path.startswith("/"):
             raise Problem(400, "the target of a request begins with a slash; this server is no proxy")
+        if head.values("transfer-encoding") and head.values("content-length"):
+            # a proxy before it may have taken the other one for the end of the body, and the rest for a request
+            raise Problem(400, "Transfer-Encoding and Content-Length exclude each other", {"Connection": "close"})
         self._check_host(head)
         is_private = any(path == prefix or path.startswith(f"{prefix}/") for prefix in PRIVATE)
         is_named = self._check_origin(head, path)

@@ -89,6 +89,7 @@ def test_loopback_is_known() -> None:
         ({"host": "0.0.0.0", "allow_remote": True}, f"'allow_remote' needs a token of yours.*{VARIABLE}"),
         ({"allow_remote": True}, "'allow_remote' needs a token"),
         ({"host": "a b", "allow_remote": True, "token": GIVEN}, "is no address or name"),
+        ({"host": "[::1]"}, "'host' \"\\[::1\\]\": is no address or name"),
         ({"port": 70000}, "'port' 70000"),
         ({"models": ()}, "'model'"),
     ],

@@ -177,6 +177,12 @@ def test_what_is_no_http_is_400(server: Running, bytes_: bytes) -> None:
     assert is_well(server)
 
 
+def test_a_body_with_two_ends_is_400_and_ends_the_connection(server: Running) -> None:
+    lengths = ("Content-Length: 3", "Transfer-Encoding: chunked")
+    answer = server.ask(server.head("POST /api/v1/jobs HTTP/1.1", *lengths), b"1\r\nx\r\n0\r\n\r\n")
+    assert statuses(answer) == [400]
+
+
 def test_an_unknown_transfer_encoding_is_501(server: Running) -> None:
     assert statuses(server.ask(server.head("POST /api/v1/jobs HTTP/1.1", "Transfer-Encoding: gzip"))) == [501]
 
