@@ -22,7 +22,8 @@ from nss.pipes import OneTimeFile
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
 from nss.serve.api.fields import Order
-from nss.serve.work.photo_task import MASK_TYPE, PhotoTask, Product
+from nss.serve.work.photo_host import MASK_TYPE, Product
+from nss.serve.work.photo_task import PhotoTask
 from tests.nss.conftest import EXAMPLES, Outcome
 from tests.nss.images import encode
 
