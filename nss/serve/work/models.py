@@ -22,11 +22,10 @@ from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
 from nss.serve.words import in_fields
-from nss.serve.work.photo_host import PhotoHost
+from nss.serve.work.photo_host import start_workers
 from nss.serve.work.pipelines import RemoverPipeline, Say
 from nss.serve.work.tasks import Cancelled, Task
 from nss.web.model_folder import folder_name, unique_names
-from nss.workers.host_photos import WorkerStages
 from nss.workers.pool import WorkerPool
 
 MOST_EXTRAS = 2
@@ -119,7 +118,7 @@ class ServedModels:
 
     @property
     def pool(self) -> WorkerPool | None:
-        """Processes for the stages on the host, which do those of a `PhotoHost`; None where threads do."""
+        """What does the stages of `nss.serve.work.photo_host.PhotoHost`; None where threads do."""
         pool = self._pool
         if pool is not None and pool.is_gone and not self._is_closed:
             self._say("no worker process is left, and none can be started (out of memory?): threads go on without")
@@ -220,17 +219,15 @@ class ServedModels:
 
     def _start_pool(self, max_pixels: int) -> None:
         """Start processes, where there are cores for them, before anything that takes long."""
-        models = len(self._choices)
         count = processes.server_count(self._jobs, self._work_bytes)
         if not count:
             return
         at_once = self._jobs or processes.photos_at_once(count)
         try:
-            pool = processes.start_pool(count, at_once * models, imports=(PhotoHost.__module__,), tidy=_no_file)
+            pool = start_workers(count, at_once * len(self._choices), max_pixels)
         except OSError as error:
             self._say(f"no process can be started to share the work: {error.strerror or error}")
             return
-        pool.configure(WorkerStages(PhotoHost(max_pixels)))
         self._pool, self._workers = pool, self._jobs or processes.photos_at_once(pool.count)
         self.budget = MemoryBudget(max(1, self._work_bytes - pool.count * processes.BASE_BYTES))
 
@@ -350,7 +347,3 @@ def _stopping() -> Problem:
 
 def _nobody(line: str) -> None:
     """Notices that were said at the start."""
-
-
-def _no_file(_: object, dead: object) -> None:
-    """A worker of a request writes none."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nss.batch import processes
 from nss.batch.stages import NothingFoundError
 from nss.cutouts.compose import Cutout
 from nss.errors import ImageError
@@ -22,6 +23,8 @@ from nss.removal.given_mask import apply_mask
 from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
 from nss.serve.words import in_fields
 from nss.timing import stage
+from nss.workers.host_photos import WorkerStages
+from nss.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from nss.masks.refine import Refinement
@@ -129,6 +132,17 @@ class PhotoHost:
         height, width = composed.picture.pixels.shape[:2]
         info = _info(cutout, coverage=cutout.coverage, box=composed.box, notes=composed.notes)
         return Product(content, f"image/{order.encoding.format}", width, height, info)
+
+
+def start_workers(count: int, at_once: int, max_pixels: int) -> WorkerPool:
+    """Processes that do the stages of a `PhotoHost`; as `nss.batch.processes.start_pool`. Raises OSError."""
+    pool = processes.start_pool(count, at_once, imports=(__name__,), tidy=_no_file)
+    pool.configure(WorkerStages(PhotoHost(max_pixels)))
+    return pool
+
+
+def _no_file(_: HostJob, dead: object) -> None:
+    """A worker that dies leaves none."""
 
 
 def background_of(order: Order) -> OneTimeFile | None:
