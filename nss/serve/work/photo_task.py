@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nss.cutouts.compose import Cutout
@@ -90,7 +91,9 @@ class PhotoTask:
         if self._order.mask is not None:
             return GivenMask()
         bits = None if job.stages.stretch else job.level_bits
-        return host_photos.load(self._pool, job, refinement=job.refinement, mask_bits=bits, rest=job.decoded)
+        loaded = host_photos.load(self._pool, job, refinement=job.refinement, mask_bits=bits, rest=job.decoded)
+        # the levels of a small photo are NumPy's, as with threads: those of the GPU may be another by one
+        return loaded if loaded.network_input is None else replace(loaded, mask_bits=None)
 
     def finish(self, _: Remover, output: InferredMask | Cutout | GivenMask) -> Product:
         """As `PhotoHost.finish`. Raises as ``load``."""

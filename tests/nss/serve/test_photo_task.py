@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from nss.batch.stages import NothingFoundError
 from nss.cutouts.compose import Composition
 from nss.errors import ImageError
 from nss.files.formats import Encoding
+from nss.interfaces.interface import FixedSize, complete
 from nss.masks.refine import Refinement
 from nss.photos.image_size import TooManyPixelsError
 from nss.pipeline.photo_bytes import EACH, source_bytes
 from nss.pipes import OneTimeFile
-from nss.removal.host_stages import PreparedPhoto
+from nss.removal.host_stages import HostStages, PreparedPhoto
 from nss.removal.remover import Remover
 from nss.serve.api.fields import Order
 from nss.serve.work.photo_host import MASK_TYPE, Product, start_workers
@@ -217,6 +219,20 @@ def test_photo_mask_and_background_are_held_to_the_same_limit(
     damaged = OneTimeFile(Path("other.png"), b"x")
     with pytest.raises(ImageError, match=r"^background other\.png: is not an image"):
         Worked(order(composition=Composition(background=damaged)), small, pool).through(remover)
+
+
+@pytest.mark.parametrize(("fewest", "bits"), [(None, None), (0, 8)])
+def test_levels_are_the_gpu_s_where_it_takes_the_photo_as_it_is(
+    pool: WorkerPool | None, rgb: np.ndarray, fewest: int | None, bits: int | None
+) -> None:
+    interface = complete({"input": "x", "output": "y", "size": FixedSize(32, 32)})
+    remover: Any = SimpleNamespace(host_stages=HostStages(interface, fewest_gpu_pixels=fewest))
+    prepared = Worked(order(), encode(Image.fromarray(rgb), "PNG"), pool).task.load(remover)
+    assert isinstance(prepared, PreparedPhoto)
+    assert (prepared.refinement, prepared.mask_bits) == (Refinement(), bits)
+    assert (prepared.network_input is None) == (fewest == 0)
+    assert prepared.photo.size == rgb.shape[:2]
+    assert fewest is None or np.array_equal(prepared.photo.rgb, rgb)
 
 
 def test_a_photo_whose_worker_dies_between_its_halves_is_done_anew(
