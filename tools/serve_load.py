@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shlex
 import subprocess
 import sys
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from engine.cores import available_cores  # noqa: E402 - found once the folder is on the path
+from nss.batch.processes import VARIABLE  # noqa: E402
 from nss.removal.remover import Remover  # noqa: E402
 from tools.processes import environment  # noqa: E402
 from tools.serving.latencies import HEADS, percentiles  # noqa: E402
@@ -53,8 +55,9 @@ def command(*options: object) -> list[str]:
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """Its environment; what it remembers lies in ``folder``."""
-    return environment(ROOT, folder)
+    """Its environment, with whether processes are to work; what it remembers lies in ``folder``."""
+    workers = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+    return environment(ROOT, folder) | workers
 
 
 def memory_faults(outcome: Outcome) -> list[str]:

@@ -1,94 +1,18 @@
-"""The stages of the host in worker processes, and what goes from one process to another for that."""
+"""The work on the images of a batch, its stages on the host shared out among processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nss.batch.processes import can_cross
-from nss.batch.stages import HostWork, Result, Work
-from nss.cutouts.compose import Cutout
-from nss.cutouts.run_info import RunInfo
-from nss.photos.image_io import Photo
-from nss.photos.image_size import limit_pillow
-from nss.removal.host_stages import InferredMask, PreparedPhoto
-from nss.workers.messages import Loaded
-from nss.workers.pool import HeldPhoto, WorkerPool
+from nss.batch.stages import Result, Work
+from nss.removal.host_stages import InferredMask
+from nss.workers import host_photos
+from nss.workers.host_photos import GivenMask, RemotePhoto, WorkerStages
 
 if TYPE_CHECKING:
     from nss.batch.planning import Job
-    from nss.masks.refine import Refinement
-
-
-@dataclass(frozen=True, eq=False)
-class RemotePhoto(Photo):
-    """A photo whose pixels another process keeps.
-
-    ``rgb`` and ``alpha`` here have their shapes, and no memory; or they are in memory that both processes share, where
-    the GPU is to make the network's input of them.
-    """
-
-    held: HeldPhoto | None = None
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """What comes of a photo beside the network's input."""
-
-    size: tuple[int, int]
-    has_alpha: bool
-    has_input: bool
-    path: Path | None
-    format: str
-    times: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Inferred:
-    """What goes back beside the network's mask."""
-
-    notes: tuple[str, ...]
-    info: RunInfo
-    refinement: Refinement | None
-
-
-class _NoNetwork:
-    """Stands for a photo with a mask that was given: all is done in one go."""
-
-
-@dataclass(frozen=True)
-class WorkerStages:
-    """What a worker does: `nss.workers.messages.Work`."""
-
-    host: HostWork
-
-    def load(self, job: Job) -> Loaded:
-        """Decode, and make the network's input."""
-        limit_pillow(self.host.max_pixels)  # of this process
-        loaded = self.host.load(job)
-        if isinstance(loaded, Cutout):
-            return Loaded(loaded)
-        photo, array = loaded.photo, loaded.network_input
-        summary = _Summary(
-            photo.size, photo.alpha is not None, array is not None, photo.path, photo.format, dict(loaded.times)
-        )
-        pixels = [photo.rgb] if photo.alpha is None else [photo.rgb, photo.alpha]
-        return Loaded(photo, pixels if array is None else [array], summary)
-
-    def finish(
-        self, job: Job, kept: Photo | Cutout, arrays: Sequence[np.ndarray], output: _Inferred | None
-    ) -> Result | None:
-        """All that follows the network."""
-        if isinstance(kept, Cutout):
-            return self.host.finish(job, kept)
-        assert output is not None
-        raw, *levels = arrays
-        inferred = InferredMask(kept, raw, output.notes, output.info, levels[0] if levels else None, output.refinement)
-        return self.host.finish(job, inferred)
+    from nss.workers.pool import WorkerPool
 
 
 class ProcessWork:
@@ -103,10 +27,11 @@ class ProcessWork:
         """As `Work.load`; a photo's pixels stay where they are."""
         if job.error is not None or job.skipped or not can_cross(job):
             return self._work.load(job)
-        if self._work.host.stages is None:
-            return _NoNetwork()
-        held = self._pool.load(job)
-        return _prepared(held, self._work.host)
+        host = self._work.host
+        if host.stages is None:
+            return GivenMask()
+        bits = None if host.stages.stretch else host.level_bits
+        return host_photos.load(self._pool, job, refinement=host.refinement, mask_bits=bits)
 
     def infer(self, job: Job, loaded: Any) -> Any:
         """As `Work.infer`."""
@@ -114,32 +39,11 @@ class ProcessWork:
 
     def finish(self, job: Job, network_output: Any) -> Result | None:
         """As `Work.finish`."""
-        if isinstance(network_output, _NoNetwork):
+        if isinstance(network_output, GivenMask):
             result = self._pool.do(job)
         elif isinstance(network_output, InferredMask) and isinstance(network_output.photo, RemotePhoto):
-            held = network_output.photo.held
-            assert held is not None
-            output = _Inferred(network_output.notes, network_output.info, network_output.refinement)
-            levels = [] if network_output.levels is None else [network_output.levels]
-            result = self._pool.finish(held, [network_output.raw, *levels], output)
+            result = host_photos.finish(self._pool, network_output)
         else:
             return self._work.finish(job, network_output)
         assert result is None or isinstance(result, Result)
         return result
-
-
-def _prepared(held: HeldPhoto, host: HostWork) -> PreparedPhoto:
-    """What goes to the network, of a photo that a worker has loaded."""
-    summary: _Summary = held.summary
-    height, width = summary.size
-    if summary.has_input:
-        network_input: np.ndarray | None = held.arrays[0]
-        rgb: np.ndarray = np.broadcast_to(np.uint8(0), (height, width, 3))
-        alpha = np.broadcast_to(np.uint8(255), (height, width)) if summary.has_alpha else None
-    else:
-        network_input, (rgb, *others) = None, held.arrays
-        alpha = others[0] if others else None
-    photo = RemotePhoto(rgb, alpha, None, summary.path, summary.format, (), held=held)
-    assert host.stages is not None
-    bits = None if host.stages.stretch else host.level_bits
-    return PreparedPhoto(photo, network_input, summary.times, host.refinement, bits)

@@ -1,4 +1,4 @@
-"""Whether a batch is worked on by processes, and these started: before anything is imported that takes long.
+"""Whether photos are worked on by processes, and these started: before anything is imported that takes long.
 
 Threads of one process get in each other's way: large arrays come and go in one address space, and calls of NumPy meet
 at the interpreter's lock. On 16 cores processes do twice as much; on 2 they do no more.
@@ -7,10 +7,10 @@ at the interpreter's lock. On 16 cores processes do twice as much; on 2 they do 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import engine
 from nss import pipes
@@ -40,7 +40,8 @@ BASE_BYTES = 32 << 20
 """Memory that a worker takes before it has a photo: 25 MB (PSS), measured with tools/worker_start.py."""
 
 IMPORTS = (
-    "nss.batch.process_work",
+    "nss.workers.host_photos",
+    "nss.batch.stages",
     "nss.batch.outputs",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
@@ -70,9 +71,7 @@ def process_count(jobs: Sequence[Job], at_once: int | None, memory: int) -> int:
     Raises:
         UsageError: the environment variable has another value.
     """
-    wish = os.environ.get(VARIABLE, "")
-    if wish not in ("", "processes", "threads"):
-        raise UsageError(f"{VARIABLE}={quoted(wish)}: processes and threads are possible")
+    wish = _wish()
     crossing = [job for job in jobs if job.error is None and not job.skipped and can_cross(job)]
     cores = engine.available_cores()
     count = min(cores if at_once is None else at_once, cores, len(crossing))
@@ -87,9 +86,42 @@ def process_count(jobs: Sequence[Job], at_once: int | None, memory: int) -> int:
         assert job.source is not None
         wanted -= _size(job.source)
         if wanted <= 0:
-            count = min(count, memory // (BASE_SHARE * BASE_BYTES))
-            return count if count > 1 else 0
+            return _within_memory(count, memory)
     return 0
+
+
+def server_count(at_once: int | None, memory: int) -> int:
+    """The same for a server, whose photos are to come: nobody knows how many; 0: threads.
+
+    Args:
+        at_once: how many are in work at a time, where the user says so.
+        memory: bytes that they may take.
+
+    Raises:
+        UsageError: the environment variable has another value.
+    """
+    wish = _wish()
+    cores = engine.available_cores()
+    if wish == "threads" or at_once == 1 or not process.supported():
+        return 0
+    count = cores if at_once is None else min(at_once, cores)
+    if wish == "processes":
+        return count
+    return _within_memory(count, memory) if cores >= FEWEST_CORES else 0
+
+
+def _wish() -> str:
+    """What the environment variable says, "" where it says nothing."""
+    wish = os.environ.get(VARIABLE, "")
+    if wish not in ("", "processes", "threads"):
+        raise UsageError(f"{VARIABLE}={quoted(wish)}: processes and threads are possible")
+    return wish
+
+
+def _within_memory(count: int, memory: int) -> int:
+    """How many workers may begin to take of the memory; 0 where they are too few to be of use."""
+    count = min(count, memory // (BASE_SHARE * BASE_BYTES))
+    return count if count > 1 else 0
 
 
 def photos_at_once(processes: int) -> int:
@@ -102,15 +134,30 @@ def photos_at_once(processes: int) -> int:
     return -(-3 * processes // 2)
 
 
-def start_pool(count: int, at_once: int) -> WorkerPool:
-    """Workers for a `nss.batch.process_work.ProcessWork`. Raises OSError where none can be started.
+def start_pool(
+    count: int,
+    at_once: int,
+    *,
+    imports: Sequence[str] = (),
+    tidy: Callable[[Any, process.WorkerProcess], object] | None = None,
+) -> WorkerPool:
+    """Workers for `nss.workers.host_photos.WorkerStages`, as many as the limit of open files leaves room for.
 
-    As many as the limit of open files leaves room for, which is raised as far as it may be.
+    That limit is raised as far as it may be.
+
+    Args:
+        count: how many.
+        at_once: how many photos are in work at a time.
+        imports: what each imports beside `IMPORTS`.
+        tidy: see `nss.workers.pool.WorkerPool`; by default for a `Job`, whose temporary file it removes.
+
+    Raises:
+        OSError: none can be started.
     """
     # as many are loaded ahead of the network, and behind it, and some are in it
     blocks = max(BLOCKS, -(-3 * at_once // count))
     count = _within_descriptors(count, blocks + WORKER_DESCRIPTORS)
-    return WorkerPool(count, imports=IMPORTS, blocks=blocks, tell=codec_messages.tell, tidy=_tidy)
+    return WorkerPool(count, imports=(*IMPORTS, *imports), blocks=blocks, tell=codec_messages.tell, tidy=tidy or _tidy)
 
 
 def _within_descriptors(count: int, each: int) -> int:

@@ -62,7 +62,9 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class FinishRequest:
-    """The second half; where ``key`` is None the first goes before it, and what it has for the parent is dropped."""
+    """The second half, of as much of the job as it needs; where ``key`` is None the first goes before it, and what it
+    has for the parent is dropped.
+    """
 
     key: int | None
     job: Any

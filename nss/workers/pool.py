@@ -15,13 +15,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from nss.errors import ImageError, NssError
 from nss.workers import channel
 from nss.workers.messages import DropRequest, FinishRequest, LoadRequest, Named, Work
+from nss.workers.places import HeldPhoto, Place, Request
 from nss.workers.process import WorkerGoneError, WorkerProcess
 
 if TYPE_CHECKING:
@@ -42,67 +41,6 @@ _IDLE_DEATHS = 3
 
 class WorkersGoneError(NssError):
     """No worker is left, and none can be started."""
-
-
-class _Request:
-    """What a thread waits for."""
-
-    def __init__(
-        self, job: Named, held: HeldPhoto | None = None, arrays: Sequence[np.ndarray] = (), output: Any = None
-    ) -> None:
-        self.job, self.held, self.arrays, self.output = job, held, arrays, output
-        self.is_first_half = False
-        self.deaths = 0
-        self.answer: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
-
-    def wait(self) -> Any:
-        value, error = self.answer.get()
-        if error is not None:
-            raise error
-        return value
-
-
-class _Place:
-    """Where a worker is: another process takes its place where it dies."""
-
-    def __init__(self) -> None:
-        self.process: WorkerProcess | None = None
-        self.own: deque[_Request] = deque()
-        """Second halves, which no other worker can do so cheaply."""
-        self.dropped: deque[HeldPhoto] = deque()
-        self.free: list[int] = []
-        """The numbers of its blocks that no photo has."""
-        self.idle_deaths = 0
-        self.is_given_up = False
-
-
-@dataclass(eq=False)
-class HeldPhoto:
-    """A photo between its halves.
-
-    Attributes:
-        job: what it is.
-        summary: what the first half had to say.
-        arrays: what it has made, in memory that is shared: they hold until `WorkerPool.finish` is called, and after
-            that they are another photo's.
-    """
-
-    job: Named
-    summary: Any
-    arrays: list[np.ndarray] = field(repr=False)
-    _place: _Place = field(repr=False)
-    _process: WorkerProcess = field(repr=False)
-    _block: int | None
-    _key: int
-    _is_done: bool = False
-
-    def __del__(self) -> None:
-        # one that nobody wants any more, for instance because of an interrupt; called by the collector, so from
-        # anywhere: nothing here waits for a lock
-        if not self._is_done:
-            self._is_done = True
-            self.arrays = []
-            self._place.dropped.append(self)
 
 
 class WorkerPool:
@@ -137,11 +75,11 @@ class WorkerPool:
         self._imports, self._block_count = imports, blocks
         self._tell, self._tidy = tell, tidy
         self._condition = threading.Condition()
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[Request] = deque()
         self._packed_work: bytes | None = None
         self._is_closed = False
         self._keys = 0
-        self._places = [_Place() for _ in range(count)]
+        self._places = [Place() for _ in range(count)]
         try:
             self._start_all()
         except BaseException:
@@ -178,27 +116,38 @@ class WorkerPool:
         """The numbers of the processes."""
         return [place.process.pid for place in self._places if place.process is not None]
 
-    def load(self, job: Named) -> HeldPhoto:
+    @property
+    def is_gone(self) -> bool:
+        """Whether no worker is left, and none comes any more."""
+        return all(place.is_given_up for place in self._places)
+
+    def load(self, job: Named, rest: Any = None) -> HeldPhoto:
         """The first half of a job, by the worker that is free first.
+
+        Args:
+            job: what it is; it is held until the photo is done, in case that worker dies.
+            rest: what the second half is sent of it, where the first has the greater part; by default all.
 
         Raises:
             ImageError: workers have died of it.
             WorkersGoneError: there are none.
             Exception: what the work raised.
         """
-        request = _Request(job)
+        request = Request(job)
         request.is_first_half = True
+        if rest is not None:
+            request.rest = rest
         return self._submit(request)
 
     def finish(self, held: HeldPhoto, arrays: Sequence[np.ndarray] = (), output: Any = None) -> Any:
         """The second half of a photo, by the worker that keeps it; where that has died, both by another. Raises as
         ``load``.
         """
-        return self._submit(_Request(held.job, held, arrays, output))
+        return self._submit(Request(held.job, held, arrays, output))
 
     def do(self, job: Named) -> Any:
         """Both halves of a job that has nothing between them. Raises as ``load``."""
-        return self._submit(_Request(job))
+        return self._submit(Request(job))
 
     def close(self) -> None:
         """See all workers off, and wait until they have ended: at most some seconds, where one is in the middle.
@@ -222,9 +171,9 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _submit(self, request: _Request) -> Any:
+    def _submit(self, request: Request) -> Any:
         with self._condition:
-            if self._is_closed or all(place.is_given_up for place in self._places):
+            if self._is_closed or self.is_gone:
                 raise _none_left(request.job)
             held = request.held
             if held is not None and held._place.process is held._process and not held._place.is_given_up:
@@ -234,7 +183,7 @@ class WorkerPool:
             self._condition.notify_all()
         return request.wait()
 
-    def _serve(self, place: _Place) -> None:
+    def _serve(self, place: Place) -> None:
         """One worker's thread."""
         try:
             while self._do_next(place):
@@ -246,7 +195,7 @@ class WorkerPool:
                 process.close()
             self._fail_the_rest()
 
-    def _next(self, place: _Place) -> _Request | None:
+    def _next(self, place: Place) -> Request | None:
         """What this worker does next; None at the end."""
         with self._condition:
             while True:
@@ -262,7 +211,7 @@ class WorkerPool:
                 if not self._condition.wait(_LOOK_S) and self._queue and self._packed_work is not None:
                     return self._queue.popleft()
 
-    def _drop(self, place: _Place) -> None:
+    def _drop(self, place: Place) -> None:
         while place.dropped:
             held = place.dropped.popleft()
             if held._process is place.process and place.process is not None:
@@ -273,7 +222,7 @@ class WorkerPool:
                 except WorkerGoneError:
                     return  # as the next request will find
 
-    def _do_next(self, place: _Place) -> bool:
+    def _do_next(self, place: Place) -> bool:
         """One request; false at the end. A function, since a loop would hold the last one's arrays until the next."""
         request, process = self._next(place), place.process
         if request is None or process is None:
@@ -303,7 +252,7 @@ class WorkerPool:
             request.answer.put((value, None))
         return True
 
-    def _load(self, place: _Place, process: WorkerProcess, request: _Request) -> HeldPhoto:
+    def _load(self, place: Place, process: WorkerProcess, request: Request) -> HeldPhoto:
         with self._condition:
             block = place.free.pop() if place.free else None
             self._keys += 1
@@ -318,26 +267,26 @@ class WorkerPool:
         except BaseException:
             self._free(place, process, block)
             raise
-        return HeldPhoto(request.job, summary, arrays, place, process, block, key)
+        return HeldPhoto(request.job, request.rest, summary, arrays, place, process, block, key)
 
-    def _finish(self, place: _Place, process: WorkerProcess, request: _Request) -> Any:
+    def _finish(self, place: Place, process: WorkerProcess, request: Request) -> Any:
         held = request.held
         keeps = held is not None and held._process is process and not held._is_done
         if held is not None and keeps:
             held._is_done = True
             held.arrays = []
-            block, key = held._block, held._key
+            block, key, job = held._block, held._key, held.rest
         else:
-            block = key = None
+            block, key, job = None, None, request.job
         # the last one is for those that have none: they wait for nobody
         number = self._block_count if block is None else block
         try:
             places = process.blocks[number].write(request.arrays)
-            return process.ask(FinishRequest(key, request.job, number, places, request.output), self._tell)
+            return process.ask(FinishRequest(key, job, number, places, request.output), self._tell)
         finally:
             self._free(place, process, number)
 
-    def _free(self, place: _Place, process: WorkerProcess, block: int | None) -> None:
+    def _free(self, place: Place, process: WorkerProcess, block: int | None) -> None:
         if block is None:
             return
         process.blocks[block].shrink()
@@ -346,12 +295,12 @@ class WorkerPool:
                 place.free.append(block)
                 self._condition.notify_all()
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: Place) -> None:
         # and one more: see `_finish`
         place.process = WorkerProcess(self._block_count + 1, self._imports)
         place.free = list(range(self._block_count))
 
-    def _replace(self, place: _Place, process: WorkerProcess) -> None:
+    def _replace(self, place: Place, process: WorkerProcess) -> None:
         """Start another process in the place of one that has died."""
         with self._condition:
             place.process = None
@@ -370,7 +319,7 @@ class WorkerPool:
         except OSError:
             place.is_given_up = True
 
-    def _again(self, request: _Request, end: WorkerGoneError) -> None:
+    def _again(self, request: Request, end: WorkerGoneError) -> None:
         """Try once more what a worker has ended with, ``end`` says how."""
         if request.deaths >= TRIES:
             request.answer.put((None, ImageError(f"{request.job.name}: the process that worked on it ended {end}")))
@@ -382,7 +331,7 @@ class WorkerPool:
     def _fail_the_rest(self) -> None:
         """Answer those for whom no worker is left."""
         with self._condition:
-            if not all(place.is_given_up for place in self._places):
+            if not self.is_gone:
                 return
             rest = [*self._queue, *(request for place in self._places for request in place.own)]
             self._queue.clear()

@@ -24,7 +24,7 @@ from nss.serve.api.fields import Order, parse_order
 from nss.serve.http import bodies
 from nss.serve.problem import Problem, busy, of_error
 from nss.serve.work.jobs import Job
-from nss.serve.work.photo_task import MASK_TYPE, Product
+from nss.serve.work.photo_host import MASK_TYPE, Product
 from nss.serve.work.service import Service
 from nss.serve.work.uploads import Loan
 

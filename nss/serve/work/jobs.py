@@ -15,7 +15,8 @@ from nss.pipeline.budget import BudgetClosedError
 from nss.serve.api.events import ENDED, EventLog
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem, busy, of_error
-from nss.serve.work.photo_task import PhotoTask, Product
+from nss.serve.work.photo_host import Product
+from nss.serve.work.photo_task import PhotoTask
 from nss.serve.work.tasks import STAGES, Cancelled, Stage
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]

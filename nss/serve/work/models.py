@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import engine
+from nss.batch import processes
 from nss.errors import ModelUnavailableError, UsageError, quoted
 from nss.interfaces.interface import Description, FixedSize, as_json, merge
 from nss.models.catalogue import ModelSpec
@@ -21,9 +22,11 @@ from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
 from nss.serve.words import in_fields
+from nss.serve.work.photo_host import start_workers
 from nss.serve.work.pipelines import RemoverPipeline, Say
 from nss.serve.work.tasks import Cancelled, Task
 from nss.web.model_folder import folder_name, unique_names
+from nss.workers.pool import WorkerPool
 
 MOST_EXTRAS = 2
 """Networks with another interface that stay open beside those of the start."""
@@ -65,7 +68,7 @@ class ServedModels:
 
     Attributes:
         names: by which requests ask for them; the first is the default. Empty before `open_all`.
-        budget: memory for photos in work, which all pipelines share.
+        budget: memory for photos in work, which all pipelines share, and worker processes.
     """
 
     def __init__(self, choices: Sequence[ModelChoice], jobs: int | None, work_bytes: int, say: Say) -> None:
@@ -73,12 +76,14 @@ class ServedModels:
 
         Args:
             choices: one or more.
-            jobs: photos in work at a time, for each model; None is one a core.
+            jobs: photos in work at a time, for each model; None is one a core, and half as many more where processes
+                work on them.
             work_bytes: that photos in work may take, together.
             say: gets a line for each model, and notices. From any thread.
         """
-        self._choices, self._say = tuple(choices), say
+        self._choices, self._say, self._jobs, self._work_bytes = tuple(choices), say, jobs, work_bytes
         self._workers = engine.available_cores() if jobs is None else jobs
+        self._pool: WorkerPool | None = None
         self.budget = MemoryBudget(work_bytes)
         self.names: tuple[str, ...] = ()
         self._pipelines: dict[str, RemoverPipeline] = {}
@@ -91,7 +96,9 @@ class ServedModels:
         where two are the same; none stays open then.
         """
         heap.return_large_blocks()
-        limit_pillow(max(choice.max_pixels for choice in self._choices))
+        max_pixels = max(choice.max_pixels for choice in self._choices)
+        limit_pillow(max_pixels)
+        self._start_pool(max_pixels)
         removers: list[Remover] = []
         try:
             for choice in self._choices:
@@ -100,6 +107,7 @@ class ServedModels:
         except BaseException:
             for remover in removers:
                 remover.close()
+            self._close_pool()
             raise
         self.names = tuple(map(folder_name, unique_names(_short_name(remover.model.spec) for remover in removers)))
         for name, remover in zip(self.names, removers, strict=True):
@@ -107,6 +115,16 @@ class ServedModels:
                 info = lane.session_info
                 self._say(f"{name}: {info.backend} on {info.device}, {info.precision}")
             self._pipelines[name] = self._pipeline_of(remover, name)
+
+    @property
+    def pool(self) -> WorkerPool | None:
+        """What does the stages of `nss.serve.work.photo_host.PhotoHost`; None where threads do."""
+        pool = self._pool
+        if pool is not None and pool.is_gone and not self._is_closed:
+            self._say("no worker process is left, and none can be started (out of memory?): threads go on without")
+            self._pool = None
+            pool.close()
+        return self._pool
 
     @property
     def default(self) -> str:
@@ -185,6 +203,7 @@ class ServedModels:
             for pipeline in self._all():
                 pipeline.remover.close()
             self._pipelines, self._extras = {}, OrderedDict()
+        self._close_pool()
 
     def _end(self, *, finish: bool) -> None:
         self._is_closed = True
@@ -197,6 +216,25 @@ class ServedModels:
     def _all(self) -> list[RemoverPipeline]:
         with self._lock:
             return [*self._pipelines.values(), *self._extras.values()]
+
+    def _start_pool(self, max_pixels: int) -> None:
+        """Start processes, where there are cores for them, before anything that takes long."""
+        count = processes.server_count(self._jobs, self._work_bytes)
+        if not count:
+            return
+        at_once = self._jobs or processes.photos_at_once(count)
+        try:
+            pool = start_workers(count, at_once * len(self._choices), max_pixels)
+        except OSError as error:
+            self._say(f"no process can be started to share the work: {error.strerror or error}")
+            return
+        self._pool, self._workers = pool, self._jobs or processes.photos_at_once(pool.count)
+        self.budget = MemoryBudget(max(1, self._work_bytes - pool.count * processes.BASE_BYTES))
+
+    def _close_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     def _pipeline_of(self, remover: Remover, name: str) -> RemoverPipeline:
         return RemoverPipeline(remover, workers=self._workers, budget=self.budget, say=self._say, name=name)

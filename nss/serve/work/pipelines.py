@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
-from nss.cutouts.compose import Cutout
 from nss.errors import one_line
 from nss.pipeline.lanes import AnyLane, Lane, Pending
 from nss.pipeline.parts import Budget
 from nss.pipeline.pipeline import Pipeline
 from nss.pipeline.stop import Stop
-from nss.removal.host_stages import InferredMask, PreparedPhoto
+from nss.removal.host_stages import PreparedPhoto
 from nss.removal.remover import Remover
 from nss.serve.problem import Problem, busy
 from nss.serve.work.tasks import Cancelled, Task
@@ -135,7 +134,7 @@ class RemoverPipeline:
             lanes = [_TaskLane(lane, self._check) for lane in self.remover.lanes()]
             with self._lock:
                 self._lanes, self._stop = lanes, Stop(requested=self._is_aborted)
-            pipeline: Pipeline[Task, PreparedPhoto | Cutout, InferredMask | Cutout, Any] = Pipeline(
+            pipeline: Pipeline[Task, Any, Any, Any] = Pipeline(
                 self._load,
                 lanes,
                 self._finish,
@@ -186,14 +185,14 @@ class RemoverPipeline:
         if task.is_cancelled or self._is_aborted:
             raise Cancelled
 
-    def _load(self, task: Task) -> PreparedPhoto | Cutout:
+    def _load(self, task: Task) -> Any:
         self._check(task)
         if self._is_closed:
             raise Cancelled  # nobody has begun on it
         task.entered("decode")
         return task.load(self.remover)
 
-    def _finish(self, task: Task, output: InferredMask | Cutout) -> Any:
+    def _finish(self, task: Task, output: Any) -> Any:
         self._check(task)
         task.entered("finish")
         return task.finish(self.remover, output)

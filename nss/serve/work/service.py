@@ -122,7 +122,8 @@ class Service:
         def done(outcome: Any) -> None:
             on_loop(self.jobs.finish, job, outcome)
 
-        job.task = PhotoTask(order, body.content, decoded=body.lease.release, entered=entered, done=done)
+        released = body.lease.release
+        job.task = PhotoTask(order, body.content, decoded=released, entered=entered, done=done, pool=self.models.pool)
         self._put(order, job.task)
         return job
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from nss.cutouts.compose import Cutout
-from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
 
 Stage = Literal["decode", "network", "finish"]
@@ -35,11 +33,13 @@ class Task(Protocol):
         """It is at this stage now."""
         ...
 
-    def load(self, remover: Remover) -> PreparedPhoto | Cutout:
-        """Decode; with a mask that was given the cut-out, which needs no network. Raises what a photo's failure is."""
+    def load(self, remover: Remover) -> Any:
+        """Decode. A `nss.removal.host_stages.PreparedPhoto` goes to the network, and whatever else is returned to
+        `finish` as it is: a cut-out with a mask that was given. Raises what a photo's failure is.
+        """
         ...
 
-    def finish(self, remover: Remover, output: InferredMask | Cutout) -> Any:
+    def finish(self, remover: Remover, output: Any) -> Any:
         """What becomes of it behind the network. Raises what a photo's failure is."""
         ...
 

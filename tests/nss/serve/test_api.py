@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 
 import engine
-from nss.serve.work.photo_task import MASK_TYPE
+from nss.serve.work.photo_host import MASK_TYPE
 from tests.nss.conftest import BrightnessSession
 from tests.nss.images import encode
 from tests.nss.serve.asgi import Answer, Client, run, serving, until

@@ -14,7 +14,7 @@ from nss.serve.api.events import EventLog
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem
 from nss.serve.work.jobs import Job, Jobs
-from nss.serve.work.photo_task import Product
+from nss.serve.work.photo_host import Product
 from nss.serve.work.tasks import Cancelled
 
 LIMITS = Limits(memory=400, queue=4, keep_seconds=60, keep_count=3)  # of which 100 bytes are for what is kept

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nss.batch.processes import VARIABLE
 from nss.errors import ModelUnavailableError, UsageError
 from nss.interfaces.interface import Description
 from nss.serve.problem import Problem
@@ -41,6 +42,7 @@ class Opened:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     stand_in = Opened()
+    monkeypatch.setenv(VARIABLE, "threads")  # processes take more than the memory here
     monkeypatch.setattr(ModelChoice, "open", lambda *arguments: stand_in(*arguments))
     monkeypatch.setattr(models, "limit_pillow", lambda _: None)
     monkeypatch.setattr(models.heap, "return_large_blocks", lambda: None)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from nss.errors import ImageError, NssError, UsageError
-from nss.workers.pool import BLOCKS, HeldPhoto, WorkerPool, WorkersGoneError
+from nss.workers.places import HeldPhoto
+from nss.workers.pool import BLOCKS, WorkerPool, WorkersGoneError
 from nss.workers.process import WorkerProcess, supported
 from tests.nss.workers.work import Doubling, StrangeError, Task
 from tests.wall_clock import wait_until, within
