@@ -110,6 +110,14 @@ def server_count(at_once: int | None, memory: int) -> int:
     return _within_memory(count, memory) if cores >= FEWEST_CORES else 0
 
 
+def are_wished() -> bool:
+    """Whether the environment variable has all photos go to processes, also those that threads would be quicker with.
+
+    Raises UsageError where it has another value.
+    """
+    return _wish() == "processes"
+
+
 def _wish() -> str:
     """What the environment variable says, "" where it says nothing."""
     wish = os.environ.get(VARIABLE, "")

@@ -116,9 +116,14 @@ class ServedModels:
                 self._say(f"{name}: {info.backend} on {info.device}, {info.precision}")
             self._pipelines[name] = self._pipeline_of(remover, name)
 
-    @property
-    def pool(self) -> WorkerPool | None:
-        """What does the stages of `nss.serve.work.photo_host.PhotoHost`; None where threads do."""
+    def pool_beside(self, others: int) -> WorkerPool | None:
+        """What does the stages of `nss.serve.work.photo_host.PhotoHost`; None where threads do.
+
+        ``others``: how many photos wait or are in work. One that is alone has all cores by threads, and is done in
+        less time than one process takes.
+        """
+        if not others and not processes.are_wished():
+            return None
         pool = self._pool
         if pool is not None and pool.is_gone and not self._is_closed:
             self._say("no worker process is left, and none can be started (out of memory?): threads go on without")

@@ -123,7 +123,8 @@ class Service:
             on_loop(self.jobs.finish, job, outcome)
 
         released = body.lease.release
-        job.task = PhotoTask(order, body.content, decoded=released, entered=entered, done=done, pool=self.models.pool)
+        pool = self.models.pool_beside(len(self.jobs.open) - 1)
+        job.task = PhotoTask(order, body.content, decoded=released, entered=entered, done=done, pool=pool)
         self._put(order, job.task)
         return job
 

@@ -173,8 +173,8 @@ def test_a_body_that_stalls_is_408_and_closes() -> None:
 
 
 def test_a_body_that_trickles_is_408() -> None:
-    limits = Limits(memory=64 * MIB, stall_seconds=0.05, slowest=1000)
-    drops = [part for _ in range(20) for part in (b"x", 0.02)]
+    limits = Limits(memory=64 * MIB, stall_seconds=1, slowest=1000)  # a busy machine sleeps for longer than it is told
+    drops = [part for _ in range(200) for part in (b"x", 0.02)]
     assert status_of({"content-length": "99"}, *drops, limits=limits) == 408
     quick = [part for _ in range(6) for part in (b"x" * 100, 0.02)]
     assert len(read({"content-length": "999"}, *quick, b"", limits=limits).content) == 600

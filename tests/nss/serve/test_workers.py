@@ -195,9 +195,13 @@ def test_workers_take_of_the_memory_and_end_with_the_models(
     try:
         models.open_all()
         assert models.budget.nbytes == (1 << 30) - 2 * BASE_BYTES
-        assert models.pool is not None
-        monkeypatch.setattr(type(models.pool), "is_gone", True)
-        assert models.pool is None
+        pool = models.pool_beside(0)
+        assert pool is not None
+        monkeypatch.delenv(VARIABLE)
+        assert models.pool_beside(0) is None, "one that is alone is quicker by the threads of all cores"
+        assert models.pool_beside(1) is pool
+        monkeypatch.setattr(type(pool), "is_gone", True)
+        assert models.pool_beside(1) is None
         assert said[-1].startswith("no worker process is left")
         assert children(os.getpid()) == []
     finally:
