@@ -42,7 +42,7 @@ def test_what_is_written_is_read(journal: Journal) -> None:
 
 def test_an_end_is_on_the_disk_before_it_is_told(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(journals.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     entry = Entry(photo="a.jpg", size=1, mtime_ns=2, event="begun", kind=".cutout.png")
     journal.write(entry)
     assert not synced, "a beginning is told often, and a disk takes its time"
