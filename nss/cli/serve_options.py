@@ -243,11 +243,7 @@ def watch(context: typer.Context, watch: WatchOption = None) -> tuple[Path, Path
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if (
-            source is not None
-            and source.name == "COMMANDLINE"
-            and name in (FIELDS | inspect.signature(files).parameters.keys())
-        ):
+        if source is not None and source.name == "COMMANDLINE" and name in OF_PHOTOS:
             option = max(parameter.opts, key=len)
             reason = "; who asks the API says it with each photo" if name in FIELDS else ""
             raise UsageError(f"{option} is for the photos of --watch IN OUT, which is not there{reason}")

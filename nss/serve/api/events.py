@@ -16,6 +16,9 @@ MOST = 1024
 ALIVE_S = 15.0
 """Seconds of silence after which a reader gets a comment, so that nothing between takes the connection for dead."""
 
+BEFORE_ALL = 0
+"""The number of an event behind which a reader has everything to come."""
+
 ENDED = frozenset({"done", "failed", "cancelled", "removed"})
 """States behind which nothing more is told of a job."""
 
@@ -108,8 +111,10 @@ async def stream(
     while True:
         if position is None or not log.holds(position):
             position = log.last
-            for job in present():
-                event = _event(position, job)
+            jobs = present()
+            for index, job in enumerate(jobs, 1):
+                # whoever is cut off in the middle has not yet got all up to this number, and is to begin anew
+                event = _event(position if index == len(jobs) else BEFORE_ALL, job)
                 yield event.text
                 if of is not None and event.is_last:
                     return

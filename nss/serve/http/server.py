@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from nss.serve.watch.watcher import Watcher
     from nss.serve.work.service import Service
 
-app = Application
-
 Say = Callable[[str], None]
 
 KEEP_ALIVE_S = 75

@@ -142,8 +142,13 @@ def test_masks_and_backgrounds_are_sent_ahead(png: bytes, rgb: np.ndarray) -> No
             behind = await client("POST", f"/api/v1/remove?background={key}", png)
             assert behind.status == 200
             assert service.waiting_budget.reserved == len(mask)
+            refused = await client("POST", f"/api/v1/remove?background={key}", png, content_type="text/plain")
+            assert refused.status == 415
             assert (await client("DELETE", f"/api/v1/files/{key}")).status == 204
+            assert service.waiting_budget.reserved == 0, "no photo holds it any longer, whatever became of it"
             assert (await client("DELETE", f"/api/v1/files/{key}")).status == 404
+            unnamed = await client("POST", "/api/v1/files?name=..%2Ffolder%5Cmask.png", b"no image")
+            assert unnamed.json["detail"].startswith("mask.png: ")
             assert (await client("POST", f"/api/v1/remove?mask={key}", png)).status == 400
             for content, status in ((b"no image", 422), (encode(Image.new("L", (9000, 9000)), "PNG"), 201)):
                 assert (await client("POST", "/api/v1/files", content)).status == status

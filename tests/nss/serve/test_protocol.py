@@ -42,6 +42,7 @@ def is_well(server: Running) -> bool:
 
 
 def test_the_broken_body_of_a_head_is_refused_without_one(server: Running) -> None:
+    # in one piece: the page answers a HEAD without waiting for its body
     answer = server.ask(server.head("HEAD / HTTP/1.1", "Transfer-Encoding: chunked") + b"zz\r\n")
     assert statuses(answer) == [400]
     assert answer.endswith(b"\r\n\r\n")

@@ -40,6 +40,16 @@ def test_what_is_written_is_read(journal: Journal) -> None:
     assert reopened(journal).all() == entries
 
 
+def test_an_end_is_on_the_disk_before_it_is_told(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    entry = Entry(photo="a.jpg", size=1, mtime_ns=2, event="begun", kind=".cutout.png")
+    journal.write(entry)
+    assert not synced, "a beginning is told often, and a disk takes its time"
+    journal.write(replace(entry, event="done"), lasting=True)
+    assert len(synced) == 1
+
+
 def test_the_last_line_of_a_photo_holds(journal: Journal) -> None:
     for event in ("begun", "writing", "done", "withdrawn", "failed"):
         journal.write(replace(DONE, event=event))
