@@ -243,7 +243,7 @@ def test_a_client_that_leaves_in_mid_body_is_no_failure(server: Running) -> None
     with server.connect() as connection:
         connection.sendall(server.head("POST /api/v1/jobs HTTP/1.1", "Content-Length: 100") + b"abc")
     assert is_well(server)
-    assert server.service.waiting_budget.reserved == 0
+    wait_until(lambda: server.service.waiting_budget.reserved == 0)  # others may be answered first
 
 
 def test_the_connection_that_is_idle_longest_makes_room() -> None:
