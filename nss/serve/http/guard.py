@@ -268,7 +268,7 @@ def _of_http(scope: Scope, error: HTTPException) -> Problem:
     elif error.status_code == 405:
         detail = f"{quoted(scope['method'][:50])} is not possible at {path}"
         if allowed := (error.headers or {}).get("Allow"):
-            detail += f": {allowed} are"
+            detail += f"; possible: {allowed}"
     else:
         detail = one_line(error.detail)
     return Problem(error.status_code, detail, error.headers)

@@ -26,19 +26,19 @@ from nss.serve.work.tasks import Stage
 class Owner(Protocol):
     """Whoever gives tasks to a pipeline, and hears of them from its threads."""
 
-    def begun(self, task: PhotoTask) -> None:
+    def begun(self, task: WatchedPhotoTask) -> None:
         """A thread has begun with it. What is raised ends the task."""
         ...
 
-    def writing(self, task: PhotoTask) -> None:
+    def writing(self, task: WatchedPhotoTask) -> None:
         """Its cut-out is about to be made and written. What is raised ends the task."""
         ...
 
-    def named(self, task: PhotoTask, path: Path, file: tuple[int, int]) -> None:
+    def named(self, task: WatchedPhotoTask, path: Path, file: tuple[int, int]) -> None:
         """A whole file, by device and inode, is about to get a name."""
         ...
 
-    def ended(self, task: PhotoTask, outcome: Any) -> None:
+    def ended(self, task: WatchedPhotoTask, outcome: Any) -> None:
         """It is over, with a `nss.batch.stages.Result`, None where the output exists, or an exception."""
         ...
 
@@ -78,7 +78,7 @@ class Making:
         return inputs
 
 
-class PhotoTask:
+class WatchedPhotoTask:
     """As `nss.serve.work.tasks.Task` has it.
 
     Attributes:

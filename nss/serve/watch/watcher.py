@@ -23,7 +23,7 @@ from nss.serve.watch.retries import is_transient
 from nss.serve.watch.scan import Scan, State, opens, scan, state_of
 from nss.serve.watch.settings import WatchSettings, check
 from nss.serve.watch.settling import Clock, Settling
-from nss.serve.watch.task import Making, PhotoTask, announce
+from nss.serve.watch.task import Making, WatchedPhotoTask, announce
 from nss.serve.work.tasks import Cancelled, Task
 
 ABSENT = 3
@@ -156,22 +156,22 @@ class Watcher:
             if not has_room:
                 return
 
-    def begun(self, task: PhotoTask) -> None:
+    def begun(self, task: WatchedPhotoTask) -> None:
         """See `nss.serve.watch.task.Owner`."""
         self._write(task, "begun")
 
-    def writing(self, task: PhotoTask) -> None:
+    def writing(self, task: WatchedPhotoTask) -> None:
         """See `nss.serve.watch.task.Owner`."""
         if reason := self._outbox.why_gone():  # its folder would be made where the share is to be mounted
             raise ImageError(f"{task.job.target}: cannot be written: {self._outbox.path} {reason}")
 
-    def named(self, task: PhotoTask, path: Path, file: tuple[int, int]) -> None:
+    def named(self, task: WatchedPhotoTask, path: Path, file: tuple[int, int]) -> None:
         """See `nss.serve.watch.task.Owner`."""
         if path.suffix == sidecars.SUFFIX:  # beside a cut-out that has its name
             return
         self._write(task, "writing", output=self._planner.output(path), file=file)
 
-    def ended(self, task: PhotoTask, outcome: Any) -> None:
+    def ended(self, task: WatchedPhotoTask, outcome: Any) -> None:
         """See `nss.serve.watch.task.Owner`."""
         try:
             if isinstance(outcome, BaseException):
@@ -240,7 +240,7 @@ class Watcher:
         if job.skipped:
             self._skip(photo, state, f"{job.name} skipped: {job.target} exists")
             return True
-        task = PhotoTask(photo, state, job, self._making, self)
+        task = WatchedPhotoTask(photo, state, job, self._making, self)
         if job.error is not None:
             self.ended(task, job.error)
             return True
@@ -258,7 +258,7 @@ class Watcher:
         if line:
             self._say(line)
 
-    def _end_of_failed(self, task: PhotoTask, error: BaseException) -> None:
+    def _end_of_failed(self, task: WatchedPhotoTask, error: BaseException) -> None:
         """Note a failure, or let the photo come once more."""
         reason = None
         if not isinstance(error, Cancelled):
@@ -280,7 +280,7 @@ class Watcher:
         self._hands.deal_with(task.photo, task.state)
         self._say(sentence)
 
-    def _sentence(self, task: PhotoTask, error: BaseException) -> str:
+    def _sentence(self, task: WatchedPhotoTask, error: BaseException) -> str:
         text = of_error(error).detail if isinstance(error, Exception) else type(error).__name__
         if isinstance(error, NssError):
             text = self._settings.words(text)
@@ -288,7 +288,7 @@ class Watcher:
 
     def _write(
         self,
-        task: PhotoTask,
+        task: WatchedPhotoTask,
         event: Event,
         *,
         output: str | None = None,
@@ -311,12 +311,12 @@ class Watcher:
         )
         self.journal.write(entry, lasting=lasting)
 
-    def _withdraw(self, task: PhotoTask, *, suspect: bool = True) -> None:
+    def _withdraw(self, task: WatchedPhotoTask, *, suspect: bool = True) -> None:
         """Note that a photo is in work no longer; a suspect (``suspect``) stays one."""
         if self.journal.entries.get(task.photo) is not None and task.has_begun:
             self._write(task, "crashed" if suspect and self._crashes(task) else "withdrawn")
 
-    def _crashes(self, task: PhotoTask) -> int:
+    def _crashes(self, task: WatchedPhotoTask) -> int:
         before = self.journal.entries.get(task.photo)
         return before.crashes if before is not None and before.state == task.state else 0
 
@@ -364,7 +364,7 @@ class Watcher:
             output_file.mark_temporaries("", lambda *_: None)
 
 
-def _written(task: PhotoTask, result: Result, output: Path, words: Callable[[str], str]) -> str:
+def _written(task: WatchedPhotoTask, result: Result, output: Path, words: Callable[[str], str]) -> str:
     """The line on a cut-out, in the words of the command."""
     info, seconds = result.info, sum(result.info.milliseconds.values()) / 1000
     line = f"{task.name} -> {output} ({result.width} x {result.height}, {info.model} on {info.backend}, "

@@ -266,7 +266,7 @@ class Jobs:
         if nbytes > most:
             raise Problem(
                 503,
-                f"the photo has {nbytes / 1e6:.1f} MB, and all that is kept of jobs takes {most / 1e6:.1f} MB at most; "
+                f"the photo has {nbytes:,} bytes, and all that is kept of jobs takes {most:,} at most; "
                 "leave 'keep-photo' out",
             )
         while self._finished and self.kept_bytes + nbytes > most:

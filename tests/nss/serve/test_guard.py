@@ -185,7 +185,7 @@ def test_what_is_not_there_and_what_cannot_be_done_are_problems() -> None:
     assert missing.json()["detail"] == 'there is nothing at "/api/v1/nothing"'
     wrong = client().put("/api/v1/jobs")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, POST")
-    assert wrong.json()["detail"] == '"PUT" is not possible at "/api/v1/jobs": GET, HEAD, POST are'
+    assert wrong.json()["detail"] == '"PUT" is not possible at "/api/v1/jobs"; possible: GET, HEAD, POST'
     assert client().post("/api/v1/jobs/7").headers["allow"] == "DELETE, GET, HEAD"
     assert client().post("/page/main.mjs").headers["allow"] == "GET, HEAD"
     assert client().post("/nothing").status_code == 404

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nss.serve.watch.hands import Hands
-from nss.serve.watch.task import PhotoTask
+from nss.serve.watch.task import WatchedPhotoTask
 from tests.nss.serve.watched import Watch, run_task
 
 NAMES = ("a.png", "b.png", "c/a.png", "c/d/b.png", "a.webp")
@@ -24,14 +24,14 @@ def test_each_photo_is_done_once_as_it_is_at_last(tmp_path: Path, seed: int, mon
     monkeypatch.setattr(Hands, "suspect", lambda *_: None)  # kills come too often here for any of them to be guilty
     monkeypatch.setattr("nss.serve.watch.leftovers.MOST_CRASHES", 10**9)
     finished: Counter[Any] = Counter()
-    finish = PhotoTask.finish
+    finish = WatchedPhotoTask.finish
 
-    def count(task: PhotoTask, *arguments: Any) -> Any:
+    def count(task: WatchedPhotoTask, *arguments: Any) -> Any:
         result = finish(task, *arguments)
         finished[task.photo, task.state] += 1
         return result
 
-    monkeypatch.setattr(PhotoTask, "finish", count)
+    monkeypatch.setattr(WatchedPhotoTask, "finish", count)
     watch = Watch(tmp_path, recursive=True, options={"exists": "overwrite"}, at_once=3).start()
     shades: dict[str, int] = {}
     away = tmp_path / "away"
