@@ -25,6 +25,7 @@ TIMEOUT = 280
 Node = Callable[..., str]
 
 LONGEST = (
+    "server/test_server.py",
     "whole/test_faults.py",
     "test_page.py::test_without_network",
     "whole/test_cutout.py",
