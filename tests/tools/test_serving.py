@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nss.removal.remover import Remover
 from tests.tools.misbehaving_server import FAULTS, misbehaving
 from tools.serving import hostile, metrics
 from tools.serving.client import Answer
 from tools.serving.latencies import percentiles
-from tools.serving.load import Load, WrongAnswerError
+from tools.serving.load import Load, WrongAnswerError, is_same_file
 from tools.serving.photos import ORDERS, Library, photos
 from tools.serving.plan import LEAVING, Plan, Step, plan
 from tools.serving.siege import Siege, faults_of
@@ -147,3 +150,23 @@ def test_memory_that_does_not_come_back_is_noticed() -> None:
 
 def test_percentiles_are_of_the_answers_in_order() -> None:
     assert percentiles([value / 1000 for value in range(100, 0, -1)]) == ["51", "96", "100", "100"]
+
+
+def tiff(pixels: np.ndarray) -> tuple[bytes, int]:
+    """A compressed TIFF, and where its one strip ends."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "TIFF", compression="tiff_lzw")
+    with Image.open(file) as picture:
+        return file.getvalue(), picture.tag_v2[273][0] + picture.tag_v2[279][0]
+
+
+def test_a_tiff_is_the_same_but_for_what_is_behind_its_strip() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (21, 60, 4), dtype=np.uint8)
+    pixels = next(noise[:, :width] for width in range(30, 60) if tiff(noise[:, :width])[1] % 2)
+    whole, end = tiff(pixels)
+    assert is_same_file(whole[:end] + bytes([whole[end] ^ 255]) + whole[end + 1 :], whole)
+    assert not is_same_file(whole[: end - 9] + bytes([whole[end - 9] ^ 1]) + whole[end - 8 :], whole)
+    assert not is_same_file(whole + b"\0", whole)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    assert not is_same_file(png.getvalue()[:-1] + b"!", png.getvalue())
