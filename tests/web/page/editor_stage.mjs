@@ -1,7 +1,7 @@
 // A browser on the page of the editor and the settings, under the policy of the real page.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { launch, serve, visit } from '../harness.mjs';
+import { PATIENCE, launch, serve, visit } from '../harness.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(HERE, '../../..');
@@ -18,7 +18,7 @@ export async function stage({ width = 1200, height = 800 } = {}) {
     launch({ webgpu: false }),
   ]);
   const page = await visit(browser, `${server.url}tests/index.html`);
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   await page.setViewport({ width, height });
   await page.waitForFunction('window.ready');
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { launch, serve } from '../harness.mjs';
+import { PATIENCE, launch, serve } from '../harness.mjs';
 import { WEB, choose, photo, stage, states } from './pages.mjs';
 
 const FOLDER = process.env.NSS_FOLDER;
@@ -26,7 +26,7 @@ async function notice(page, code) {
 
 async function visit(which, url, prepare = async () => {}) {
   const page = await which.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   await prepare(page);
   await page.goto(url);
   return page;

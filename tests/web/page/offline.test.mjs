@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import { launch, serve } from '../harness.mjs';
+import { PATIENCE, launch, serve } from '../harness.mjs';
 import { reads } from './pages.mjs';
 
 const { NSS_SITE, NSS_FOLDER } = process.env;
@@ -27,7 +27,7 @@ beforeEach(async () => {
   fs.cpSync(NSS_SITE, site, { recursive: true });
   context = await browser.createBrowserContext();
   page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   await page.goto(server.url);
   await page.waitForFunction(() => /opens without network/.test(document.getElementById('offline').textContent));
 });

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { launch, serve } from '../harness.mjs';
+import { PATIENCE, launch, serve } from '../harness.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const WEB = path.resolve(HERE, '../../../web');
@@ -32,7 +32,7 @@ export async function stage(options = { webgpu: false }) {
     /** A page that has started. */
     open: async (search = '', { width = 1400, height = 900, scheme = 'light' } = {}) => {
       const page = await browser.newPage();
-      page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 20_000));
+      page.setDefaultTimeout(PATIENCE);
       page.messages = [];
       page.on('console', message => {
         if (['error', 'warn'].includes(message.type())) page.messages.push(message.text());

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { launch } from '../harness.mjs';
+import { PATIENCE, launch } from '../harness.mjs';
 import { WEB, choose, photo, reads, saved, states, text } from './pages.mjs';
 import { StandIn } from './stand_in.mjs';
 
@@ -24,7 +24,7 @@ afterEach(async () => {
 /** Open the page by an address. */
 async function arrive(fragment = '#token=right', prepare = async () => {}) {
   page = await context.newPage();
-  page.setDefaultTimeout(Number(process.env.NSS_PATIENCE ?? 20_000));
+  page.setDefaultTimeout(PATIENCE);
   page.messages = [];
   page.on('console', message => { if (message.type() === 'error') page.messages.push(message.text()); });
   page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
@@ -191,7 +191,7 @@ test('over plain http, from another computer, the page works and names the serve
   const remote = await launch({ webgpu: false, flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] });
   try {
     const other = await remote.newPage();
-    other.setDefaultTimeout(20_000);
+    other.setDefaultTimeout(PATIENCE);
     await other.goto(`${server.url.replace('127.0.0.1', 'photos.test')}#token=right`);
     await other.waitForSelector('#columns:not([hidden])');
     assert.equal(await other.evaluate(() => isSecureContext), false);
