@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nss.serve.http.server import run
 from nss.serve.http.token import read_token
+from nss.serve.jobs.models import ModelChoice
 from nss.serve.limits import Limits
 from nss.serve.settings import ServeSettings
-from nss.serve.work.models import ModelChoice
 
 NETWORK = {"backend": "numpy", "cache": False}
 PIXELS = 4_000_000

@@ -11,8 +11,8 @@ from nss.serve.http.token import VARIABLE, Token
 from nss.serve.limits import Limits
 
 if TYPE_CHECKING:
+    from nss.serve.jobs.models import ModelChoice
     from nss.serve.watch.settings import WatchSettings
-    from nss.serve.work.models import ModelChoice
 
 
 @dataclass(frozen=True)

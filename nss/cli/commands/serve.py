@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nss.cutouts.compose import Composition
     from nss.interfaces.interface import Description
     from nss.masks.refine import Refinement
+    from nss.serve.jobs.models import ModelChoice
     from nss.serve.watch.settings import WatchSettings
-    from nss.serve.work.models import ModelChoice
 
 TOKEN_FILE = "NSS_SERVE_TOKEN_FILE"
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
@@ -114,7 +114,7 @@ def _require_extra() -> None:
 
 def _choices(sources: tuple[MaskSource, ...], model_config: Description) -> tuple[ModelChoice, ...]:
     """The models. Raises UsageError where an interface is described, and it is not plain of which model."""
-    from nss.serve.work.models import ModelChoice
+    from nss.serve.jobs.models import ModelChoice
 
     if model_config and len(sources) > 1:
         keys = ", ".join(f"{interface_options.PREFIX}{key}" for key in model_config)

@@ -22,11 +22,11 @@ from nss.pipes import OneTimeFile
 from nss.serve.api import events
 from nss.serve.api.fields import Order, parse_order
 from nss.serve.http import bodies
+from nss.serve.jobs.jobs import Job
+from nss.serve.jobs.photo_host import MASK_TYPE, Product
+from nss.serve.jobs.service import Service
+from nss.serve.jobs.uploads import Loan
 from nss.serve.problem import Problem, busy, of_error
-from nss.serve.work.jobs import Job
-from nss.serve.work.photo_host import MASK_TYPE, Product
-from nss.serve.work.service import Service
-from nss.serve.work.uploads import Loan
 
 PREFIX = "/api/v1"
 

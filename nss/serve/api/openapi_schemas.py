@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from nss.models.catalogue import Commercial
 from nss.serve.api.metrics import STATES
+from nss.serve.jobs.tasks import STAGES
 from nss.serve.problem import CONTENT_TYPE
-from nss.serve.work.tasks import STAGES
 
 Json = dict[str, Any]
 

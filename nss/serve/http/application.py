@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
+    from nss.serve.jobs.service import Service
     from nss.serve.settings import ServeSettings
-    from nss.serve.work.service import Service
 
 Say = Callable[[str], None]
 

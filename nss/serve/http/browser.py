@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from nss.serve.work.models import ModelChoice
+    from nss.serve.jobs.models import ModelChoice
 
 BASE = "/browser/"
 """Where they are."""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
+    from nss.serve.jobs.service import Service
     from nss.serve.settings import ServeSettings
     from nss.serve.watch.watcher import Watcher
-    from nss.serve.work.service import Service
 
 Say = Callable[[str], None]
 
@@ -67,7 +67,7 @@ def run(
         UsageError: the port is taken, or the watched folders cannot be used.
         ModelUnavailableError, GpuUnavailableError, NssError: a model cannot be opened.
     """
-    from nss.serve.work.service import Service
+    from nss.serve.jobs.service import Service
 
     if settings.watch is not None:
         from nss.serve.watch.settings import check

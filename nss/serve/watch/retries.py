@@ -6,8 +6,8 @@ import errno
 from collections.abc import Iterator
 
 from nss.errors import ImageError, NssError, UsageError
+from nss.serve.jobs.tasks import Stage
 from nss.serve.problem import Problem
-from nss.serve.work.tasks import Stage
 
 PAUSES_S = (5.0, 15.0, 45.0)
 """Before each further try; what fails once more is noted."""

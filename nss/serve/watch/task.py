@@ -18,9 +18,9 @@ from nss.pipeline.photo_bytes import finishing_bytes, source_bytes
 from nss.pipes import OneTimeFile
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
+from nss.serve.jobs.tasks import Stage
 from nss.serve.watch.scan import State
 from nss.serve.watch.settings import WatchSettings
-from nss.serve.work.tasks import Stage
 
 
 class Owner(Protocol):
@@ -79,7 +79,7 @@ class Making:
 
 
 class WatchedPhotoTask:
-    """As `nss.serve.work.tasks.Task` has it.
+    """As `nss.serve.jobs.tasks.Task` has it.
 
     Attributes:
         photo: its path in the watched folder, with ``/``.

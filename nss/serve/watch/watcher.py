@@ -13,6 +13,7 @@ from nss.batch import sidecars
 from nss.batch.stages import Result
 from nss.errors import ImageError, NssError
 from nss.files import output_file
+from nss.serve.jobs.tasks import Cancelled, Task
 from nss.serve.problem import of_error
 from nss.serve.watch.folders import WatchedFolder
 from nss.serve.watch.hands import Hands
@@ -24,7 +25,6 @@ from nss.serve.watch.scan import Scan, State, opens, scan, state_of
 from nss.serve.watch.settings import WatchSettings, check
 from nss.serve.watch.settling import Clock, Settling
 from nss.serve.watch.task import Making, WatchedPhotoTask, announce
-from nss.serve.work.tasks import Cancelled, Task
 
 ABSENT = 3
 """A photo that so many looks one after the other have missed is forgotten: a directory that changes may leave one out

@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from nss.serve.api import endpoints
 from nss.serve.http.token import Token
+from nss.serve.jobs.models import ModelChoice
+from nss.serve.jobs.service import Service
 from nss.serve.limits import Limits
 from nss.serve.problem import CONTENT_TYPE, Problem
 from nss.serve.settings import ServeSettings
-from nss.serve.work.models import ModelChoice
-from nss.serve.work.service import Service
 
 SECONDS = 30.0
 

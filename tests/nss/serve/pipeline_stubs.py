@@ -12,7 +12,7 @@ from nss.models.catalogue import CATALOGUE
 from nss.pipeline.budget import MemoryBudget
 from nss.pipeline.lanes import CallLane
 from nss.removal.remover import Remover
-from nss.serve.work.pipelines import RemoverPipeline
+from nss.serve.jobs.pipelines import RemoverPipeline
 
 SECONDS = 20.0
 """How long a test waits for what is to come."""
@@ -76,7 +76,7 @@ def stub_remover(
     sha256: str = "0" * 64,
     **interface: Any,
 ) -> Any:
-    """What a pipeline and `nss.serve.work.models` want of a Remover; ``closed`` is set when it is."""
+    """What a pipeline and `nss.serve.jobs.models` want of a Remover; ``closed`` is set when it is."""
 
     def through_network(task: StubTask, loaded: Any) -> Any:
         task.pass_through("network")

@@ -38,7 +38,7 @@ PAGE = Page({"index.html": b"<!doctype html>", "page/main.mjs": b"export {};", "
 
 @dataclass
 class FakeService:
-    """What `nss.serve.work.service.Service` is to those who serve it."""
+    """What `nss.serve.jobs.service.Service` is to those who serve it."""
 
     limits: Limits = LIMITS
     is_stopping: bool = False

@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 
 import engine
-from nss.serve.work.photo_host import MASK_TYPE
+from nss.serve.jobs.photo_host import MASK_TYPE
 from tests.nss.conftest import BrightnessSession
 from tests.nss.images import encode
 from tests.nss.serve.asgi import Answer, Client, run, serving, until
@@ -336,7 +336,7 @@ def test_what_is_here() -> None:
 
 
 def test_results_expire_without_anyone_asking(png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nss.serve.work.service.EXPIRY_S", 0.01)
+    monkeypatch.setattr("nss.serve.jobs.service.EXPIRY_S", 0.01)
 
     async def test() -> None:
         async with serving(keep_seconds=0.05, file_seconds=0.05) as (service, client):

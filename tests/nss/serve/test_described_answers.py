@@ -17,10 +17,10 @@ from nss.serve.api.openapi_schemas import SCHEMAS
 from nss.serve.http.application import Application
 from nss.serve.http.page import Page
 from nss.serve.http.token import Token
+from nss.serve.jobs.models import ModelChoice
+from nss.serve.jobs.service import Service
 from nss.serve.limits import Limits
 from nss.serve.settings import ServeSettings
-from nss.serve.work.models import ModelChoice
-from nss.serve.work.service import Service
 from tests.nss.images import encode
 from tests.nss.serve.json_schema import faults
 

@@ -11,11 +11,11 @@ from nss.errors import ImageError, UsageError
 from nss.photos.image_size import TooManyPixelsError
 from nss.pipeline.budget import BudgetClosedError
 from nss.serve.api.events import EventLog
+from nss.serve.jobs.jobs import Job, Jobs
+from nss.serve.jobs.photo_host import Product
+from nss.serve.jobs.tasks import Cancelled
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem
-from nss.serve.work.jobs import Job, Jobs
-from nss.serve.work.photo_host import Product
-from nss.serve.work.tasks import Cancelled
 
 LIMITS = Limits(memory=400, queue=4, keep_seconds=60, keep_count=3)  # of which 100 bytes are for what is kept
 

@@ -26,8 +26,8 @@ from nss.pipes import OneTimeFile
 from nss.removal.host_stages import HostStages, PreparedPhoto
 from nss.removal.remover import Remover
 from nss.serve.api.fields import Order
-from nss.serve.work.photo_host import MASK_TYPE, Product, start_workers
-from nss.serve.work.photo_task import PhotoTask
+from nss.serve.jobs.photo_host import MASK_TYPE, Product, start_workers
+from nss.serve.jobs.photo_task import PhotoTask
 from nss.workers import process
 from nss.workers.pool import WorkerPool
 from tests.nss.conftest import EXAMPLES, Outcome

@@ -11,10 +11,10 @@ import pytest
 from nss.batch.processes import VARIABLE
 from nss.errors import ModelUnavailableError, UsageError
 from nss.interfaces.interface import Description
+from nss.serve.jobs import models
+from nss.serve.jobs.models import ModelChoice, ServedModels
+from nss.serve.jobs.tasks import Cancelled
 from nss.serve.problem import Problem
-from nss.serve.work import models
-from nss.serve.work.models import ModelChoice, ServedModels
-from nss.serve.work.tasks import Cancelled
 from tests.nss.serve.pipeline_stubs import SECONDS, StubTask, stub_remover
 
 

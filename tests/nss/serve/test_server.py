@@ -272,7 +272,7 @@ def test_run_opens_serves_and_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    module = ModuleType("nss.serve.work.service")
+    module = ModuleType("nss.serve.jobs.service")
     vars(module)["Service"] = Service
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(application, "_routes", fake_routes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nss.pipeline.budget import MemoryBudget
+from nss.serve.jobs.uploads import Uploads
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem
-from nss.serve.work.uploads import Uploads
 
 LIMITS = Limits(memory=800, file_count=3, file_seconds=10)  # of which 100 bytes are for these
 

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from nss.removal.remover import Remover
+from nss.serve.jobs.tasks import Task
 from nss.serve.watch.leftovers import CRASHED, mark_of
 from nss.serve.watch.watcher import Watcher
-from nss.serve.work.tasks import Task
 from tests.nss.serve.watched import Watch, run_task, write_photo
 from tests.project import ROOT
 from tests.wall_clock import wait_until

@@ -13,10 +13,10 @@ import pytest
 
 from nss.errors import GpuUnavailableError, ImageError, NssError, UsageError
 from nss.removal.host_stages import InferredMask, PreparedPhoto
+from nss.serve.jobs.tasks import Cancelled
 from nss.serve.problem import Problem
 from nss.serve.watch import folders
 from nss.serve.watch.retries import PAUSES_S, is_transient
-from nss.serve.work.tasks import Cancelled
 from tests.nss.serve.watched import BrightRemover, Watch
 
 

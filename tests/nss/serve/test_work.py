@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from nss.errors import ImageError
+from nss.serve.jobs.pipelines import RemoverPipeline
+from nss.serve.jobs.tasks import Cancelled
 from nss.serve.problem import Problem
-from nss.serve.work.pipelines import RemoverPipeline
-from nss.serve.work.tasks import Cancelled
 from tests.nss.serve.pipeline_stubs import SECONDS, StubTask, stub_pipeline, stub_remover
 
 

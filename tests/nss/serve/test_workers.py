@@ -20,7 +20,7 @@ from nss.batch.processes import BASE_BYTES, VARIABLE, server_count
 from nss.errors import UsageError
 from nss.files.formats import Encoding
 from nss.removal.remover import Remover
-from nss.serve.work.models import ModelChoice, ServedModels
+from nss.serve.jobs.models import ModelChoice, ServedModels
 from nss.workers.process import supported
 from tests.wall_clock import wait_until
 from tools import serve_load

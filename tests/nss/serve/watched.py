@@ -16,9 +16,9 @@ from PIL import Image
 from nss.cutouts.run_info import RunInfo
 from nss.interfaces.interface import FixedSize, complete
 from nss.removal.host_stages import HostStages, InferredMask, PreparedPhoto
+from nss.serve.jobs.tasks import Task
 from nss.serve.watch.settings import WatchSettings
 from nss.serve.watch.watcher import Watcher
-from nss.serve.work.tasks import Task
 
 LONG_AGO_NS = 1_500_000_000 * 10**9
 

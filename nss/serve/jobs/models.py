@@ -20,11 +20,11 @@ from nss.photos.image_size import MAX_PIXELS, limit_pillow
 from nss.pipeline import heap
 from nss.pipeline.budget import MemoryBudget
 from nss.removal.remover import Remover
+from nss.serve.jobs.photo_host import start_workers
+from nss.serve.jobs.pipelines import RemoverPipeline, Say
+from nss.serve.jobs.tasks import Cancelled, Task
 from nss.serve.problem import Problem, busy
 from nss.serve.words import in_fields
-from nss.serve.work.photo_host import start_workers
-from nss.serve.work.pipelines import RemoverPipeline, Say
-from nss.serve.work.tasks import Cancelled, Task
 from nss.web.model_folder import folder_name, unique_names
 from nss.workers.pool import WorkerPool
 
@@ -117,7 +117,7 @@ class ServedModels:
             self._pipelines[name] = self._pipeline_of(remover, name)
 
     def pool_beside(self, others: int) -> WorkerPool | None:
-        """What does the stages of `nss.serve.work.photo_host.PhotoHost`; None where threads do.
+        """What does the stages of `nss.serve.jobs.photo_host.PhotoHost`; None where threads do.
 
         ``others``: how many photos wait or are in work. One that is alone has all cores by threads, and is done in
         less time than one process takes.

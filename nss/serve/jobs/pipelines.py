@@ -15,8 +15,8 @@ from nss.pipeline.pipeline import Pipeline
 from nss.pipeline.stop import Stop
 from nss.removal.host_stages import PreparedPhoto
 from nss.removal.remover import Remover
+from nss.serve.jobs.tasks import Cancelled, Task
 from nss.serve.problem import Problem, busy
-from nss.serve.work.tasks import Cancelled, Task
 
 Say = Callable[[str], None]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from nss.pipeline.budget import MemoryBudget
 from nss.serve.api.metrics import Metrics
+from nss.serve.jobs.jobs import Job, Jobs
+from nss.serve.jobs.models import ServedModels
+from nss.serve.jobs.photo_task import PhotoTask
+from nss.serve.jobs.tasks import Stage
+from nss.serve.jobs.uploads import Loan, Uploads
 from nss.serve.problem import busy
-from nss.serve.work.jobs import Job, Jobs
-from nss.serve.work.models import ServedModels
-from nss.serve.work.photo_task import PhotoTask
-from nss.serve.work.tasks import Stage
-from nss.serve.work.uploads import Loan, Uploads
 
 if TYPE_CHECKING:
     from nss.serve.api.fields import Order

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from nss.errors import quoted
 from nss.pipeline.budget import BudgetClosedError
 from nss.serve.api.events import ENDED, EventLog
+from nss.serve.jobs.photo_host import Product
+from nss.serve.jobs.photo_task import PhotoTask
+from nss.serve.jobs.tasks import STAGES, Cancelled, Stage
 from nss.serve.limits import Limits
 from nss.serve.problem import Problem, busy, of_error
-from nss.serve.work.photo_host import Product
-from nss.serve.work.photo_task import PhotoTask
-from nss.serve.work.tasks import STAGES, Cancelled, Stage
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 

@@ -14,8 +14,8 @@ from nss.cutouts.compose import Cutout
 from nss.pipeline.photo_bytes import finishing_bytes, source_bytes
 from nss.removal.host_stages import InferredMask, PreparedPhoto
 from nss.removal.remover import Remover
-from nss.serve.work.photo_host import HostJob, PhotoHost, Product, background_of
-from nss.serve.work.tasks import Stage
+from nss.serve.jobs.photo_host import HostJob, PhotoHost, Product, background_of
+from nss.serve.jobs.tasks import Stage
 from nss.workers import host_photos
 from nss.workers.host_photos import GivenMask, RemotePhoto
 
@@ -28,7 +28,7 @@ _MASK_BYTES, _BACKGROUND_BYTES = 4.0, 3.0
 
 
 class PhotoTask:
-    """See `nss.serve.work.tasks.Task`.
+    """See `nss.serve.jobs.tasks.Task`.
 
     Attributes:
         name: what the photo is called in messages.
