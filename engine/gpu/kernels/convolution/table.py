@@ -39,8 +39,7 @@ def _takes_tiles(layer: Layer, _: Caps) -> bool:
 def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
     """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
     return (
-        caps.matrix_lanes > 0
-        and caps.limits["max-compute-workgroup-storage-size"] >= tile.workgroup_bytes
+        tile.fits(caps)
         and layer.x.dtype == layer.weight_type == "f16"
         and layer.x_vec == 4
         and _takes_tiles(layer, caps)

@@ -1,0 +1,139 @@
+{# Matrix units: products of fragments that a subgroup holds together. `matrix` says how many invocations a subgroup has
+   (lanes), what a fragment is (left m x k, right k x n, both of f16; sums m x n of f32), and how WGSL is spelled: `dawn` for
+   Dawn's subgroup matrices, `wgpu` for naga's cooperative matrices. All matrices are row-major; offsets and strides are
+   counted in elements.
+
+   The third spelling, `emulated`, is for tests alone: plain WGSL, in which each invocation loads the row and the columns that
+   its own sums need. No value crosses between invocations, so that a kernel computes the same without matrix units, slowly.
+
+   All invocations of a subgroup call these together. What is stored is read by others behind a barrier only. #}
+
+{% set each = matrix.m * matrix.n // matrix.lanes %}
+{% set lanes_a_row = matrix.n // each %}
+{% set lane = 'i32(local_index) % ' ~ matrix.lanes %}
+
+{# what stands before all else in a shader, behind `enable f16` #}
+{% macro enables() %}
+{% if matrix.spelling == 'dawn' %}
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+{% elif matrix.spelling == 'wgpu' %}
+enable wgpu_cooperative_matrix;
+{% endif %}
+{% endmacro %}
+
+{# the functions of the emulation, for the arrays that fragments are loaded from and stored to #}
+{% macro functions(left, right, sums, sums_type='f32') %}
+{% if matrix.spelling == 'emulated' %}
+// Invocation l of a subgroup has the {{ each }} sums of row l / {{ lanes_a_row }} from column l % {{ lanes_a_row }} * {{ each }} on.
+struct MatrixLeft {
+  row: array<f32, {{ matrix.k }}>,
+}
+
+struct MatrixRight {
+  columns: array<f32, {{ matrix.k * each }}>,
+}
+
+struct MatrixSums {
+  row: array<f32, {{ each }}>,
+}
+{% for name in left %}
+
+fn load_left_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixLeft {
+  var fragment: MatrixLeft;
+  let at = offset + lane / {{ lanes_a_row }} * stride;
+  for (var k = 0; k < {{ matrix.k }}; k += 1) {
+    fragment.row[k] = f32({{ name }}[at + k]);
+  }
+  return fragment;
+}
+{% endfor %}
+{% for name in right %}
+
+fn load_right_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixRight {
+  var fragment: MatrixRight;
+  let at = offset + lane % {{ lanes_a_row }} * {{ each }};
+  for (var i = 0; i < {{ matrix.k * each }}; i += 1) {
+    fragment.columns[i] = f32({{ name }}[at + i / {{ each }} * stride + i % {{ each }}]);
+  }
+  return fragment;
+}
+{% endfor %}
+{% for name in sums %}
+
+fn store_sums_{{ name }}(offset: i32, fragment: MatrixSums, stride: i32, lane: i32) {
+  var row = fragment.row;
+  let at = offset + lane / {{ lanes_a_row }} * stride + lane % {{ lanes_a_row }} * {{ each }};
+  for (var i = 0; i < {{ each }}; i += 1) {
+    {{ name }}[at + i] = {{ sums_type }}(row[i]);
+  }
+}
+{% endfor %}
+
+fn multiply_accumulate(left: MatrixLeft, right: MatrixRight, sums: MatrixSums) -> MatrixSums {
+  var row = left.row;
+  var columns = right.columns;
+  var total = sums;
+  for (var i = 0; i < {{ matrix.k * each }}; i += 1) {
+    total.row[i % {{ each }}] += row[i / {{ each }}] * columns[i];
+  }
+  return total;
+}
+{% endif %}
+{% endmacro %}
+
+{# the type of a fragment of sums, for a `var` of zeros #}
+{% macro sums_type(type='f32') -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroup_matrix_result<{{ type }}, {{ matrix.n }}, {{ matrix.m }}>
+{%- elif matrix.spelling == 'wgpu' -%}
+coop_mat{{ matrix.n }}x{{ matrix.m }}<{{ type }}, C>
+{%- else -%}
+MatrixSums
+{%- endif %}
+{%- endmacro %}
+
+{# m x k from element `offset` of an array of f16 on #}
+{% macro load_left(array, offset, stride) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixLoad<subgroup_matrix_left<f16, {{ matrix.k }}, {{ matrix.m }}>>(&{{ array }}, u32({{ offset }}), false, u32({{ stride }}))
+{%- elif matrix.spelling == 'wgpu' -%}
+coopLoadT<coop_mat{{ matrix.k }}x{{ matrix.m }}<f16, A>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
+{%- else -%}
+load_left_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
+{%- endif %}
+{%- endmacro %}
+
+{# k x n from element `offset` of an array of f16 on #}
+{% macro load_right(array, offset, stride) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixLoad<subgroup_matrix_right<f16, {{ matrix.n }}, {{ matrix.k }}>>(&{{ array }}, u32({{ offset }}), false, u32({{ stride }}))
+{%- elif matrix.spelling == 'wgpu' -%}
+coopLoadT<coop_mat{{ matrix.n }}x{{ matrix.k }}<f16, B>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
+{%- else -%}
+load_right_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
+{%- endif %}
+{%- endmacro %}
+
+{# left · right + sums #}
+{% macro multiply_accumulate(left, right, sums) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixMultiplyAccumulate({{ left }}, {{ right }}, {{ sums }})
+{%- elif matrix.spelling == 'wgpu' -%}
+coopMultiplyAdd({{ left }}, {{ right }}, {{ sums }})
+{%- else -%}
+multiply_accumulate({{ left }}, {{ right }}, {{ sums }})
+{%- endif %}
+{%- endmacro %}
+
+{# the m x n sums to the array, from element `offset` on: a statement, without its semicolon #}
+{% macro store(array, offset, sums, stride) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixStore(&{{ array }}, u32({{ offset }}), {{ sums }}, false, u32({{ stride }}))
+{%- elif matrix.spelling == 'wgpu' -%}
+coopStoreT({{ sums }}, &{{ array }}[{{ offset }}], u32({{ stride }}))
+{%- else -%}
+store_sums_{{ array }}({{ offset }}, {{ sums }}, {{ stride }}, {{ lane }})
+{%- endif %}
+{%- endmacro %}
