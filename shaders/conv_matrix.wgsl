@@ -36,7 +36,7 @@ var<workgroup> tile_b: array<f16, {{ bk * b_stride }}>;
 // sums: [subgroup][m][n]
 var<workgroup> sums: array<f32, {{ invocations // lanes * fm * fn }}>;
 
-{{ units.functions(left=['tile_a'], right=['tile_b'], sums=['sums']) }}
+{{ units.functions(operands=['tile_a', 'tile_b'], sums=['sums']) }}
 {% include "parts/conv_loader.wgsl" %}
 {% endblock %}
 {% block grid %}

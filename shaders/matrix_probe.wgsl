@@ -8,7 +8,7 @@ enable f16;
 @group(0) @binding(1) var<storage, read> b: array<f16>;
 @group(0) @binding(2) var<storage, read_write> c: array<{{ result }}>;
 
-{{ units.functions(left=['a'], right=['b'], sums=['c'], sums_type=result) }}
+{{ units.functions(operands=['a', 'b'], sums=['c'], sums_type=result) }}
 @compute @workgroup_size({{ matrix.lanes }})
 fn main(@builtin(local_invocation_index) local_index: u32) {
   let left = {{ units.load_left('a', 0, matrix.k) }};

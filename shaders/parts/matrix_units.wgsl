@@ -3,10 +3,12 @@
    Dawn's subgroup matrices, `wgpu` for naga's cooperative matrices. All matrices are row-major; offsets and strides are
    counted in elements.
 
-   The third spelling, `emulated`, is for tests alone: plain WGSL, in which each invocation loads the row and the columns that
-   its own sums need. No value crosses between invocations, so that a kernel computes the same without matrix units, slowly.
+   The third spelling, `emulated`, is for tests alone: plain WGSL, in which a fragment of an operand is a place in an array, and
+   each invocation reads what its own sums need when it multiplies. No value crosses between invocations, so that a kernel
+   computes the same without matrix units, slowly.
 
-   All invocations of a subgroup call these together. What is stored is read by others behind a barrier only. #}
+   All invocations of a subgroup call these together. An array that operands were loaded from is not written again before they
+   are multiplied, and what is stored is read by others behind a barrier only. #}
 
 {% set each = matrix.m * matrix.n // matrix.lanes %}
 {% set lanes_a_row = matrix.n // each %}
@@ -24,62 +26,58 @@ enable wgpu_cooperative_matrix;
 {% endmacro %}
 
 {# the functions of the emulation, for the arrays that fragments are loaded from and stored to #}
-{% macro functions(left, right, sums, sums_type='f32') %}
+{% macro functions(operands, sums, sums_type='f32') %}
 {% if matrix.spelling == 'emulated' %}
 // Invocation l of a subgroup has the {{ each }} sums of row l / {{ lanes_a_row }} from column l % {{ lanes_a_row }} * {{ each }} on.
-struct MatrixLeft {
-  row: array<f32, {{ matrix.k }}>,
-}
-
-struct MatrixRight {
-  columns: array<f32, {{ matrix.k * each }}>,
-}
-
 struct MatrixSums {
-  row: array<f32, {{ each }}>,
-}
-{% for name in left %}
-
-fn load_left_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixLeft {
-  var fragment: MatrixLeft;
-  let at = offset + lane / {{ lanes_a_row }} * stride;
-  for (var k = 0; k < {{ matrix.k }}; k += 1) {
-    fragment.row[k] = f32({{ name }}[at + k]);
-  }
-  return fragment;
-}
+{% for i in range(each) %}
+  at{{ i }}: f32,
 {% endfor %}
-{% for name in right %}
-
-fn load_right_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixRight {
-  var fragment: MatrixRight;
-  let at = offset + lane % {{ lanes_a_row }} * {{ each }};
-  for (var i = 0; i < {{ matrix.k * each }}; i += 1) {
-    fragment.columns[i] = f32({{ name }}[at + i / {{ each }} * stride + i % {{ each }}]);
-  }
-  return fragment;
 }
+
+struct MatrixOperand {
+  array: i32,
+  offset: i32,
+  stride: i32,
+}
+
+fn matrix_element(array: i32, at: i32) -> f32 {
+{% for name in operands %}
+  if (array == {{ loop.index0 }}) {
+    return f32({{ name }}[at]);
+  }
 {% endfor %}
-{% for name in sums %}
-
-fn store_sums_{{ name }}(offset: i32, fragment: MatrixSums, stride: i32, lane: i32) {
-  var row = fragment.row;
-  let at = offset + lane / {{ lanes_a_row }} * stride + lane % {{ lanes_a_row }} * {{ each }};
-  for (var i = 0; i < {{ each }}; i += 1) {
-    {{ name }}[at + i] = {{ sums_type }}(row[i]);
-  }
+  return 0.0;
 }
+
+{% for name in operands %}
+const matrix_{{ name }} = {{ loop.index0 }};
 {% endfor %}
 
-fn multiply_accumulate(left: MatrixLeft, right: MatrixRight, sums: MatrixSums) -> MatrixSums {
-  var row = left.row;
-  var columns = right.columns;
+fn multiply_accumulate(left: MatrixOperand, right: MatrixOperand, sums: MatrixSums, lane: i32) -> MatrixSums {
   var total = sums;
-  for (var i = 0; i < {{ matrix.k * each }}; i += 1) {
-    total.row[i % {{ each }}] += row[i / {{ each }}] * columns[i];
+  let row = left.offset + lane / {{ lanes_a_row }} * left.stride;
+  var column = right.offset + lane % {{ lanes_a_row }} * {{ each }};
+  // an end that no compiler knows: what it unrolls takes it seconds
+  let end = select({{ matrix.k }}, 0, lane < 0);
+  for (var k = 0; k < end; k += 1) {
+    let x = matrix_element(left.array, row + k);
+{% for i in range(each) %}
+    total.at{{ i }} += x * matrix_element(right.array, column + {{ i }});
+{% endfor %}
+    column += right.stride;
   }
   return total;
 }
+{% for name in sums %}
+
+fn store_sums_{{ name }}(offset: i32, fragment: MatrixSums, stride: i32, lane: i32) {
+  let at = offset + lane / {{ lanes_a_row }} * stride + lane % {{ lanes_a_row }} * {{ each }};
+{% for i in range(each) %}
+  {{ name }}[at + {{ i }}] = {{ sums_type }}(fragment.at{{ i }});
+{% endfor %}
+}
+{% endfor %}
 {% endif %}
 {% endmacro %}
 
@@ -101,7 +99,7 @@ subgroupMatrixLoad<subgroup_matrix_left<f16, {{ matrix.k }}, {{ matrix.m }}>>(&{
 {%- elif matrix.spelling == 'wgpu' -%}
 coopLoadT<coop_mat{{ matrix.k }}x{{ matrix.m }}<f16, A>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
 {%- else -%}
-load_left_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
+MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ stride }})
 {%- endif %}
 {%- endmacro %}
 
@@ -112,7 +110,7 @@ subgroupMatrixLoad<subgroup_matrix_right<f16, {{ matrix.n }}, {{ matrix.k }}>>(&
 {%- elif matrix.spelling == 'wgpu' -%}
 coopLoadT<coop_mat{{ matrix.n }}x{{ matrix.k }}<f16, B>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
 {%- else -%}
-load_right_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
+MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ stride }})
 {%- endif %}
 {%- endmacro %}
 
@@ -123,7 +121,7 @@ subgroupMatrixMultiplyAccumulate({{ left }}, {{ right }}, {{ sums }})
 {%- elif matrix.spelling == 'wgpu' -%}
 coopMultiplyAdd({{ left }}, {{ right }}, {{ sums }})
 {%- else -%}
-multiply_accumulate({{ left }}, {{ right }}, {{ sums }})
+multiply_accumulate({{ left }}, {{ right }}, {{ sums }}, {{ lane }})
 {%- endif %}
 {%- endmacro %}
 

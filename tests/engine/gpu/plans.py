@@ -69,7 +69,12 @@ class PlanCase:
 
 
 def plan_case(
-    graph: Graph, *, half: bool = False, matrix_units: MatrixUnits | None = None, outside: Sequence[None] | None = None, **limits: int
+    graph: Graph,
+    *,
+    half: bool = False,
+    matrix_units: MatrixUnits | None = None,
+    outside: Sequence[None] | None = None,
+    **limits: int,
 ) -> PlanCase:
     """The plan of a graph; ``limits`` have underscores, and are beside or instead of SIZES."""
     bounds = SIZES | {name.replace("_", "-"): limit for name, limit in limits.items()}

@@ -91,7 +91,7 @@ def test_the_largest_fragment_that_computes_is_taken(
     monkeypatch.setattr(implementation, "matrix_configs", lambda _: listed)
     monkeypatch.setattr(implementation, "open_device", lambda *_: SimpleNamespace(destroy=lambda: None))
     monkeypatch.setattr(probe, "_subgroup_lanes", lambda _: 32)
-    monkeypatch.setattr(probe, "_is_right", lambda _, units, result: (units.m, units.n, units.k) in right)
+    monkeypatch.setattr(probe, "_is_right", lambda _, units, __: (units.m, units.n, units.k) in right)
     verdict = try_matrix_units(replace(CARD, matrix_shapes=("some",)))
     units = verdict.units
     assert (units and (units.lanes, units.m, units.n, units.k)) == (expected and (32, *expected))
