@@ -67,7 +67,9 @@ def matrix_units_of(adapter: Adapter) -> MatrixUnits | None:
             return None
         numbers = [(entry or {}).get(name, 0) for name in ("lanes", "m", "n", "k")]
         if all(type(number) is int and 0 < number <= 128 for number in numbers):
-            return MatrixUnits(*numbers, spelling=IMPLEMENTATIONS[adapter.implementation].matrix_spelling)
+            lanes, m, n, k = numbers
+            spelling = IMPLEMENTATIONS[adapter.implementation].matrix_spelling
+            return MatrixUnits(lanes, m=m, n=n, k=k, spelling=spelling)
         return probe_matrix_units(adapter).units
 
 
