@@ -1,20 +1,20 @@
-{% set lanes = matrix.lanes %}
-{% set fm = matrix.m %}
-{% set fn = matrix.n %}
-{% set fk = matrix.k %}
 // Convolution as an implicit matrix product (see conv.wgsl) on matrix units: operands of f16, sums of f32.
 //
-// Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of {{ fm }} x {{ fn }}, in
+// Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of {{ matrix.m }} x {{ matrix.n }}, in
 // steps of {{ bk }} along k. Sums leave the fragments through workgroup memory, one fragment a subgroup at a time, since only
 // there can the epilogue know whose they are.
 {% if partial %}
 // The k axis is cut into parts: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts.
 {% endif %}
 //
-// The host guarantees: count pixels lie within every binding; subgroups have {{ lanes }} invocations, side by side in the
+// The host guarantees: count pixels lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
 // workgroup; channels come in fours; w is padded to whole tiles with zeros; a subgroup's share is whole fragments.
 {% extends "bases/kernel.wgsl" %}
 {% import "parts/matrix_units.wgsl" as units with context %}
+{% set lanes = matrix.lanes %}
+{% set fm = matrix.m %}
+{% set fn = matrix.n %}
+{% set fk = matrix.k %}
 {% set invocations = (bm // sm) * (bn // sn) * lanes %}
 {% set k4s = bk // 4 %}
 {% set n4s = bn // 4 %}
@@ -26,6 +26,7 @@
 {% set b_stride = bn + 8 %}
 {% set S = 'vec4<f32>' %}
 {% set integer = false %}
+{% set turned = false %}
 {% set vec = 4 if vector else 1 %}
 {% block declarations %}
 

@@ -8,17 +8,20 @@ from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.kernels.convolution.tiled import (
+    BUSY_WORKGROUPS,
     DEFORMABLE,
     MATRIX_NARROW,
     MATRIX_WIDE,
     MIDDLE,
     NARROW,
     SCALAR,
+    TALL,
     WIDE,
     MatrixTile,
     emit_tiled,
 )
 from engine.gpu.lowering.table import Implementation, Table
+from engine.gpu.program.tile import Tile
 
 MIN_MATRIX_CHANNELS = 33
 """Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
@@ -44,6 +47,11 @@ def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
         and layer.x_vec == 4
         and _takes_tiles(layer, caps)
     )
+
+
+def _is_large(layer: Layer, tile: Tile) -> bool:
+    """Whether a layer has so many tiles that its k axis need not be split."""
+    return -(-layer.pixels // tile.bm) * -(-layer.outputs // tile.bn) * layer.groups >= BUSY_WORKGROUPS // 2
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
@@ -98,6 +106,13 @@ CONVOLUTION: Table[Layer] = Table(
             supports=_takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
+        ),
+        Implementation(
+            "tiled-tall",
+            "So many pixels and channels that a tile twice as long still keeps a GPU busy: fewer loads a product.",
+            supports=_takes_tiles,
+            suits=lambda layer: layer.outputs > MIDDLE.bn and _is_large(layer, TALL) and not layer.is_thin,
+            emit=partial(emit_tiled, tile=TALL),
         ),
         Implementation(
             "tiled-wide",

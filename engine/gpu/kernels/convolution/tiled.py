@@ -22,6 +22,7 @@ from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node, TensorType
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
 MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4)
 NARROW = Tile(bm=64, bn=16, bk=16, tm=4, tn=4)
 
@@ -99,10 +100,12 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
-    pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
+    pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
     splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if units else BUSY_WORKGROUPS)
-    geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
+    x_pixel = _matrix_stride(layer, x, tile.bk)
+    geometry = _geometry(layer, x, x_vec) if x_pixel is None else {"channels": layer.channels, "x_pixel": x_pixel}
+    geometry |= {"n": n, "n_padded": n_padded, "steps": steps}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
         pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
@@ -121,6 +124,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             **(no_epilogue if splits > 1 else epilogue.params),
             "partial": splits > 1,
             "x_vec": x_vec,
+            "dense": x_pixel is not None,
             "has_zero": layer.zero is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
@@ -181,6 +185,16 @@ def _load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
         x = lowering.dense_copy(x, channels_last(4))
     return x
+
+
+def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
+    """The vec4 items from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
+
+    It can where the window is one pixel that stays where it is, and steps of ``bk`` channels end with the channels.
+    """
+    window, stride = layer.window, pixel_stride(x)
+    moves = window.taps > 1 or {*window.strides} != {1} or any((*window.begin, *window.end)) or layer.deform_inputs
+    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride // 4
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:
