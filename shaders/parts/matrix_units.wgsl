@@ -135,3 +135,12 @@ coopStoreT({{ sums }}, &{{ array }}[{{ offset }}], u32({{ stride }}))
 store_sums_{{ array }}({{ offset }}, {{ sums }}, {{ stride }}, {{ lane }})
 {%- endif %}
 {%- endmacro %}
+
+{# the two f16 of a word; naga does not take the bits as they are #}
+{% macro pair(word) -%}
+{% if matrix.spelling == 'dawn' -%}
+bitcast<vec2<f16>>({{ word }})
+{%- else -%}
+vec2<f16>(unpack2x16float({{ word }}))
+{%- endif %}
+{%- endmacro %}

@@ -7,6 +7,7 @@ from functools import partial
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.patch import PATCH_TILES, emit_patch
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
@@ -79,6 +80,16 @@ def key(layer: Layer) -> str:
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
+        *(
+            Implementation(
+                tile.name,
+                "Matrix units, and pixels that are loaded once for all taps of the window.",
+                supports=tile.supports,
+                suits=tile.suits,
+                emit=partial(emit_patch, tile=tile),
+            )
+            for tile in PATCH_TILES
+        ),
         Implementation(
             "matrix-wide",
             "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
