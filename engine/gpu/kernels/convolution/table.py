@@ -7,25 +7,23 @@ from functools import partial
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.matrix import MATRIX_TILES, SPLIT_TILES, MatrixTile, emit_matrix
 from engine.gpu.kernels.convolution.patch import PATCH_TILES, emit_patch
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
-    MATRIX_NARROW,
-    MATRIX_WIDE,
     MIDDLE,
     NARROW,
     SCALAR,
     TALL,
     WIDE,
-    MatrixTile,
     emit_tiled,
 )
 from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.tile import Tile
 
-MIN_MATRIX_CHANNELS = 33
-"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
+MIN_MATRIX_CHANNELS = 17
+"""Output channels of a group from which on matrix units are faster than conv.wgsl, though half of a tile is empty."""
 
 
 def _takes_tiles(layer: Layer, _: Caps) -> bool:
@@ -41,13 +39,20 @@ def _takes_tiles(layer: Layer, _: Caps) -> bool:
 
 
 def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
-    """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
+    """Operands of one float type, channels in fours, and a device whose subgroups multiply, with room for the tile."""
     return (
-        tile.fits(caps)
-        and layer.x.dtype == layer.weight_type == "f16"
+        layer.x.dtype == layer.weight_type in ("f16", "f32")
         and layer.x_vec == 4
+        and tile.fits(caps, split=layer.x.dtype == "f32")
         and _takes_tiles(layer, caps)
     )
+
+
+def _is_full(tile: MatrixTile, layer: Layer) -> bool:
+    """Whether the layer is of the tile's type, and no half of a tile is empty, and the tiles keep a GPU busy."""
+    tiles = MATRIX_TILES if layer.x.dtype == "f16" else SPLIT_TILES
+    is_full = 2 * layer.outputs > tile.bn and layer.outputs >= MIN_MATRIX_CHANNELS
+    return tile in tiles and is_full and (tile.tiles(layer) >= BUSY_WORKGROUPS or tile == tiles[-1])
 
 
 def _is_large(layer: Layer, tile: Tile) -> bool:
@@ -90,19 +95,15 @@ CONVOLUTION: Table[Layer] = Table(
             )
             for tile in PATCH_TILES
         ),
-        Implementation(
-            "matrix-wide",
-            "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
-            supports=partial(_takes_matrix_units, MATRIX_WIDE),
-            suits=lambda layer: layer.outputs > MATRIX_NARROW.bn,
-            emit=partial(emit_tiled, tile=MATRIX_WIDE),
-        ),
-        Implementation(
-            "matrix-narrow",
-            "The same for up to 64 channels; with 32 or fewer half the units would multiply zeros.",
-            supports=partial(_takes_matrix_units, MATRIX_NARROW),
-            suits=lambda layer: layer.outputs >= MIN_MATRIX_CHANNELS,
-            emit=partial(emit_tiled, tile=MATRIX_NARROW),
+        *(
+            Implementation(
+                tile.name,
+                "Matrix units multiply many times faster than shaders do: the largest tile that keeps them busy.",
+                supports=partial(_takes_matrix_units, tile),
+                suits=partial(_is_full, tile),
+                emit=partial(emit_matrix, tile=tile),
+            )
+            for tile in dict.fromkeys((*MATRIX_TILES, *SPLIT_TILES))
         ),
         Implementation(
             "tiled-deformable",
