@@ -14,7 +14,8 @@ import onnx
 import pytest
 
 from engine.caps import MatrixUnits
-from engine.gpu.kernels.convolution.matrix import MATRIX_TILES, SPLIT_TILES, MatrixTile
+from engine.gpu.kernels.convolution.matrix import MatrixTile
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
@@ -102,13 +103,16 @@ def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
     return (random.integers(-8, 9, shape) / 8).astype(np.float32)
 
 
-SHARED = MATRIX_TILES[-1]
+TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
+SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
+SQUARE = TILES["matrix-64x64x32-32x32-weights"]
+BY_FRAGMENT = TILES["matrix-64x128x32-64x32"]
 
 
 @pytest.mark.parametrize(
     ("tile", "units", "outputs"),
     [
-        (MATRIX_TILES[2], EMULATED, 100),
+        (SQUARE, EMULATED, 100),
         (SHARED, replace(EMULATED, n=8, k=8), 36),
     ],
 )
@@ -126,7 +130,7 @@ def test_it_computes(tile: MatrixTile, units: MatrixUnits, outputs: int, half: b
     check(proto, [integers(random, 2, 40, 9, 11)], tile, units, half=half)
 
 
-@pytest.mark.parametrize(("tile", "half"), [(SPLIT_TILES[0], True), (SHARED, False)])
+@pytest.mark.parametrize(("tile", "half"), [(BY_FRAGMENT, True), (SHARED, False)])
 def test_a_product_loads_rows_as_they_are(tile: MatrixTile, half: bool) -> None:
     random = np.random.default_rng(0)
     nodes = [node("Neg", "x", "z"), node("MatMul", "z w", "p"), node("Add", "p b", "s"), node("Neg", "s", "y")]
@@ -156,7 +160,7 @@ def test_split_operands() -> None:
     x = random.standard_normal((70, 64)).astype(np.float32)
     x[3, 5] = 8200
     graph = load_graph(model([node("MatMul", "x w", "y")], {"x": [70, 64]}, "y", weights))
-    (y,), kernels = run(graph, [x], matrix_units=EMULATED, choices={"convolution": SPLIT_TILES[1].name}, limits=ROOM)
+    (y,), kernels = run(graph, [x], matrix_units=EMULATED, choices={"convolution": SQUARE.name}, limits=ROOM)
     assert "conv_matrix" in kernels
     expected = x.astype(np.float64) @ weights["w"]
     assert np.isnan(y[3]).all()

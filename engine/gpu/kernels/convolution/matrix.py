@@ -77,33 +77,6 @@ class MatrixTile:
         k, n = layer.window.taps * layer.channels, layer.outputs
         return -(-k // self.bk) * self.bk, -(-n // self.bn) * self.bn
 
-    def tiles(self, layer: Layer) -> int:
-        """Workgroups of a layer."""
-        return -(-layer.pixels // self.bm) * -(-layer.outputs // self.bn) * layer.groups
-
-
-BUSY_WORKGROUPS = 132
-"""Workgroups that keep a large GPU busy; where there are fewer, a smaller tile is taken."""
-
-MATRIX_TILES = (
-    MatrixTile(bm=128, bn=128, bk=32, sm=64, sn=64),
-    MatrixTile(bm=128, bn=64, bk=32, sm=64, sn=64),
-    MatrixTile(bm=64, bn=64, bk=64, sm=32, sn=32),
-    MatrixTile(bm=128, bn=32, bk=32, sm=32, sn=32),
-    MatrixTile(bm=64, bn=32, bk=64, sm=32, sn=16),
-    MatrixTile(bm=32, bn=32, bk=64, sm=32, sn=32, across_k=4),
-)
-"""Tiles for float16, in order of preference: the first that a layer fills and that keeps the GPU busy."""
-
-SPLIT_TILES = (
-    MatrixTile(bm=64, bn=128, bk=32, sm=64, sn=32, weights_in_workgroup=False),
-    MatrixTile(bm=64, bn=64, bk=32, sm=32, sn=32),
-    MatrixTile(bm=128, bn=32, bk=32, sm=32, sn=32),
-    MatrixTile(bm=64, bn=32, bk=64, sm=32, sn=16),
-    MatrixTile(bm=32, bn=32, bk=64, sm=32, sn=32, across_k=4),
-)
-"""The same for split float32, of which a subgroup holds half the sums: more do not fit its registers."""
-
 
 def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: MatrixTile) -> None:
     """Add the dispatch of a tile, with the element-wise chain up to ``last`` in its epilogue."""

@@ -6,8 +6,9 @@ from functools import partial
 
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
-from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
-from engine.gpu.kernels.convolution.matrix import MATRIX_TILES, SPLIT_TILES, MatrixTile, emit_matrix
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.matrix import emit_matrix
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
 from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.kernels.convolution.tiled import (
@@ -19,41 +20,10 @@ from engine.gpu.kernels.convolution.tiled import (
     TALL,
     WIDE,
     emit_tiled,
+    takes_tiles,
 )
 from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.tile import Tile
-
-MIN_MATRIX_CHANNELS = 17
-"""Output channels of a group from which on matrix units are faster than conv.wgsl, though half of a tile is empty."""
-
-
-def _takes_tiles(layer: Layer, _: Caps) -> bool:
-    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
-    loads = not layer.deform_inputs or layer.x_vec == 4
-    return (
-        layer.has_constant_weights
-        and layer.x.rank <= 4
-        and loads
-        and fits_tiles(layer.outputs, layer.groups)
-        and layer.node.output.type.size > 0
-    )
-
-
-def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
-    """Operands of one float type, channels in fours, and a device whose subgroups multiply, with room for the tile."""
-    return (
-        layer.x.dtype == layer.weight_type in ("f16", "f32")
-        and layer.x_vec == 4
-        and tile.fits(caps, split=layer.x.dtype == "f32")
-        and _takes_tiles(layer, caps)
-    )
-
-
-def _is_full(tile: MatrixTile, layer: Layer) -> bool:
-    """Whether the layer is of the tile's type, and no half of a tile is empty, and the tiles keep a GPU busy."""
-    tiles = MATRIX_TILES if layer.x.dtype == "f16" else SPLIT_TILES
-    is_full = 2 * layer.outputs > tile.bn and layer.outputs >= MIN_MATRIX_CHANNELS
-    return tile in tiles and is_full and (tile.tiles(layer) >= BUSY_WORKGROUPS or tile == tiles[-1])
 
 
 def _is_large(layer: Layer, tile: Tile) -> bool:
@@ -98,53 +68,53 @@ CONVOLUTION: Table[Layer] = Table(
         ),
         *(
             Implementation(
-                tile.name,
+                matrix.tile.name,
                 "Matrix units multiply many times faster than shaders do: the largest tile that keeps them busy.",
-                supports=partial(_takes_matrix_units, tile),
-                suits=partial(_is_full, tile),
-                emit=partial(emit_matrix, tile=tile),
+                supports=matrix.supports,
+                suits=matrix.suits,
+                emit=partial(emit_matrix, tile=matrix.tile),
             )
-            for tile in dict.fromkeys((*MATRIX_TILES, *SPLIT_TILES))
+            for matrix in MATRICES
         ),
         Implementation(
             "tiled-deformable",
             "A load between four pixels is dear, so that as many channels as can share it.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: bool(layer.deform_inputs) and layer.outputs > WIDE.bn,
             emit=partial(emit_tiled, tile=DEFORMABLE),
         ),
         Implementation(
             "tiled-scalar",
             "Channels that are no multiple of four are loaded one by one: few loads an invocation.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
         ),
         Implementation(
             "tiled-tall",
             "So many pixels and channels that a tile twice as long still keeps a GPU busy: fewer loads a product.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > MIDDLE.bn and _is_large(layer, TALL) and not layer.is_thin,
             emit=partial(emit_tiled, tile=TALL),
         ),
         Implementation(
             "tiled-wide",
             "More than 32 channels fill a tile that reads each pixel once for 64 of them.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > MIDDLE.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=WIDE),
         ),
         Implementation(
             "tiled-middle",
             "17 to 32 channels: a tile half as wide, and twice as long.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > NARROW.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=MIDDLE),
         ),
         Implementation(
             "tiled-narrow",
             "Up to 16 channels: a wider tile would multiply zeros.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: not layer.is_thin,
             emit=partial(emit_tiled, tile=NARROW),
         ),

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.gpu.kernels.convolution.layer import Layer
+from engine.caps import Caps
+from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -140,6 +141,18 @@ def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
         x = lowering.dense_copy(x, channels_last(4))
     return x
+
+
+def takes_tiles(layer: Layer, _: Caps) -> bool:
+    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
+    loads = not layer.deform_inputs or layer.x_vec == 4
+    return (
+        layer.has_constant_weights
+        and layer.x.rank <= 4
+        and loads
+        and fits_tiles(layer.outputs, layer.groups)
+        and layer.node.output.type.size > 0
+    )
 
 
 @dataclass(frozen=True, slots=True)
