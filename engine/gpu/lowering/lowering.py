@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.concat_parts import concat_parts, output_order, read_by_siblings
 from engine.gpu.lowering.refusals import refusal
 from engine.gpu.lowering.storage import fits_half, parameters
 from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
@@ -26,13 +27,11 @@ from engine.gpu.program.tensor import (
     Shape,
     Slot,
     Tensor,
-    channels_last,
     is_wide,
     new_tensor,
     storage_array,
 )
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
@@ -115,8 +114,10 @@ class Lowering:
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
-        self._concat_parts = _concat_parts(graph)
+        self._concat_parts = concat_parts(graph)
+        self._read_by_siblings = read_by_siblings(graph, self._concat_parts)
         self._concat_outputs: dict[Value, Tensor] = {}
+        self._twins: dict[Value, Tensor] = {}
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
@@ -252,17 +253,41 @@ class Lowering:
     # --- outputs ------------------------------------------------------------------------------------------------
 
     def output(
-        self, node: Node, index: int = 0, *, order: Sequence[int] | None = None, reads: Sequence[Tensor] = ()
+        self,
+        node: Node,
+        index: int = 0,
+        *,
+        order: Sequence[int] | None = None,
+        reads: Sequence[Tensor] = (),
+        twin: Tensor | None = None,
     ) -> Tensor:
         """The tensor to write an output to, its axes from outermost to innermost in ``order`` (default row-major).
 
         It may be a view of the output of a Concat that reads the value, so kernels write by its strides. It never lies
-        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch.
+        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch. A kernel that writes the
+        result into its ``twin`` too gets a tensor outside of the Concat's output.
         """
         value = node.outputs[index]
         assert value is not None
-        self._tensors[value] = self._concat_view(value, order, reads) or self._new_tensor(value, order)
+        view = None if twin is not None else self._concat_view(value, order, reads)
+        self._tensors[value] = view or self._new_tensor(value, order)
+        if twin is not None:
+            self._twins[value] = twin
         return self._tensors[value]
+
+    def twin(self, node: Node, *, order: Sequence[int], reads: Sequence[Tensor]) -> Tensor | None:
+        """Where a kernel writes its output a second time if it can: its place in the output of a Concat.
+
+        None unless the kernel of another part reads the value, which then cannot lie there alone. ``order`` and
+        ``reads`` are those of ``output``.
+        """
+        value = node.output
+        return self._concat_view(value, order, reads) if value in self._read_by_siblings else None
+
+    def written_part(self, value: Value) -> Tensor:
+        """The tensor of a part of a Concat: its twin, where it was written twice."""
+        tensor = self.tensor(value)
+        return self._twins.get(value, tensor)
 
     def is_read(self, node: Node, index: int) -> bool:
         """Whether anything reads the output at ``index``."""
@@ -347,42 +372,21 @@ class Lowering:
     def concat_output(self, value: Value) -> Tensor:
         """The tensor of a Concat's output, which exists from the lowering of its first part on."""
         if value not in self._concat_outputs:
-            tensor = self._concat_view(value, None, ())
-            if tensor is None:
-                order = channels_last(len(value.shape)) if self._joins_channels(value) else None
-                tensor = self._new_tensor(value, order)
-            self._concat_outputs[value] = tensor
+            order = output_order(value, self._concat_parts)
+            self._concat_outputs[value] = self._concat_view(value, order, ()) or self._new_tensor(value, order)
         return self._concat_outputs[value]
-
-    def _joins_channels(self, value: Value) -> bool:
-        return len(value.shape) >= 3 and any(part[0] is value and part[1] == 1 for part in self._concat_parts.values())
 
     def _concat_view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
         """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there."""
         part = self._concat_parts.get(value)
         if part is None:
             return None
-        target, axis, start = part
-        concat_output = self.concat_output(target)
+        concat_output = self.concat_output(part.output)
         same_type = concat_output.dtype == self.value_storage(value)
         in_order = concat_output.has_order(range(concat_output.rank) if order is None else order)
         if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
             return None
-        return concat_output.slice(axis, start, value.shape[axis])
-
-
-def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
-    """For each value that a Concat joins: the Concat's output, the axis, and the position on it where it begins."""
-    parts: dict[Value, tuple[Value, int, int]] = {}
-    for node in graph.nodes:
-        if node.op != "Concat" or node.domain:
-            continue
-        axis, start = concat_axis(node, len(node.output.shape)), 0
-        for value in node.used_inputs():
-            if value not in parts and not value.is_constant and value not in graph.inputs and value.type.size:
-                parts[value] = node.output, axis, start
-            start += value.shape[axis]
-    return parts
+        return concat_output.slice(part.axis, part.start, value.shape[part.axis])
 
 
 def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:

@@ -101,7 +101,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
-    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
+    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
     conv = Dispatch(
         kernel="conv_matrix" if on_matrix_units else "conv",
         params={
@@ -116,7 +116,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             "has_mask": "mask" in layer.deform_inputs,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
         uniforms=geometry | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
@@ -151,7 +151,7 @@ def _sum_dispatch(
             **epilogue.params,
         },
         reads=[Operand("x", partial_sums, span, 4), *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=partial_sums.shape[0],
         grid=linear_grid(layer.groups * n_padded // 4),
         uniforms={"n": n, "n_padded": n_padded, "groups": layer.groups, "splits": splits, **epilogue.uniforms},

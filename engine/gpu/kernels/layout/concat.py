@@ -11,7 +11,7 @@ from engine.ops.concat import concat_axis
 @lowers("Concat")
 def lower_concat(node: Node, lowering: Lowering) -> None:
     axis = concat_axis(node, len(node.output.shape))
-    parts = [lowering.tensor(value) for value in node.used_inputs()]
+    parts = [lowering.written_part(value) for value in node.used_inputs()]
     output = lowering.concat_output(node.output)
     start = 0
     for part in parts:
