@@ -8,26 +8,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.gpu.program.rules import RULES
-from engine.gpu.program.tensor import channels_last
+from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.concat import concat_axis
+from engine.ops.transpose import permutation
 
-ALIASES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose", "Expand", "Slice", "Split"}
+RELABELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose"}
+"""Operators whose output is a view of all of their first input."""
+
+ALIASES = {*RELABELLINGS, "Expand", "Slice", "Split"}
 """Operators whose outputs are views of their first input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a Concat: the Concat's output, the axis that it joins, and where the part begins on it."""
+    """A part of a Concat: the Concat's output, the axis that it joins, and the positions on it.
+
+    ``relabellings`` are the nodes that make the part of the value that a kernel writes, the last one first.
+    """
 
     output: Value
     axis: int
     start: int
+    count: int
+    relabellings: tuple[Node, ...] = ()
+
+    def view(self, concat_output: Tensor) -> Tensor | None:
+        """The place of the value in the Concat's output; None where no strides express it."""
+        view: Tensor | None = concat_output.slice(self.axis, self.start, self.count)
+        for node in self.relabellings:
+            if view is None:
+                return None
+            if node.op == "Transpose":
+                view = view.transpose(np.argsort(permutation(node, view.rank)).tolist())
+            else:
+                view = view.reshape(node.input(0).shape)
+        return view
 
 
 def concat_parts(graph: Graph) -> dict[Value, Part]:
-    """The part that each value is which a Concat joins: of the first one, where several do."""
+    """The part that each value is that a Concat joins, as it is or relabelled: of the first one, where several do."""
     parts: dict[Value, Part] = {}
     producers = graph.producers()
     for node in graph.nodes:
@@ -35,8 +58,12 @@ def concat_parts(graph: Graph) -> dict[Value, Part]:
             continue
         axis, start = concat_axis(node, len(node.output.shape)), 0
         for value in node.used_inputs():
-            if value not in parts and value in producers and value.type.size:
-                parts[value] = Part(node.output, axis, start)
+            source, relabellings = value, []
+            while source in producers and producers[source].op in RELABELLINGS and not producers[source].domain:
+                relabellings.append(producers[source])
+                source = relabellings[-1].input(0)
+            if source not in parts and source in producers and source.type.size:
+                parts[source] = Part(node.output, axis, start, value.shape[axis], tuple(relabellings))
             start += value.shape[axis]
     return parts
 

@@ -117,7 +117,7 @@ class Lowering:
         self._concat_parts = concat_parts(graph)
         self._read_by_siblings = read_by_siblings(graph, self._concat_parts)
         self._concat_outputs: dict[Value, Tensor] = {}
-        self._twins: dict[Value, Tensor] = {}
+        self._twins: set[Value] = set()
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
@@ -272,7 +272,7 @@ class Lowering:
         view = None if twin is not None else self._concat_view(value, order, reads)
         self._tensors[value] = view or self._new_tensor(value, order)
         if twin is not None:
-            self._twins[value] = twin
+            self._twins.add(value)
         return self._tensors[value]
 
     def twin(self, node: Node, *, order: Sequence[int], reads: Sequence[Tensor]) -> Tensor | None:
@@ -284,10 +284,10 @@ class Lowering:
         value = node.output
         return self._concat_view(value, order, reads) if value in self._read_by_siblings else None
 
-    def written_part(self, value: Value) -> Tensor:
-        """The tensor of a part of a Concat: its twin, where it was written twice."""
-        tensor = self.tensor(value)
-        return self._twins.get(value, tensor)
+    def is_written(self, output: Value, start: int) -> bool:
+        """Whether a kernel wrote the part at ``start`` of a Concat's output as the twin of its result."""
+        parts = (self._concat_parts[value] for value in self._twins)
+        return any(part.output is output and part.start == start for part in parts)
 
     def is_read(self, node: Node, index: int) -> bool:
         """Whether anything reads the output at ``index``."""
@@ -382,11 +382,11 @@ class Lowering:
         if part is None:
             return None
         concat_output = self.concat_output(part.output)
-        same_type = concat_output.dtype == self.value_storage(value)
-        in_order = concat_output.has_order(range(concat_output.rank) if order is None else order)
-        if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
+        if concat_output.dtype != self.value_storage(value) or any(concat_output.slot is each.slot for each in reads):
             return None
-        return concat_output.slice(part.axis, part.start, value.shape[part.axis])
+        view = part.view(concat_output)
+        in_order = view is not None and view.has_order(range(view.rank) if order is None else order)
+        return view if in_order else None
 
 
 def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:

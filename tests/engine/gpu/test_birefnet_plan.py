@@ -76,7 +76,7 @@ def test_memory(swin: Swin) -> None:
 
 def test_dispatches(swin: Swin) -> None:
     data = swin[2].data
-    # measured: 623
-    assert len(data.commands) <= 623
+    # measured: 610
+    assert len(data.commands) <= 610
     # measured: 55 and 57
     assert len(data.programs) <= 60

@@ -115,3 +115,22 @@ def test_other_kernels_with_an_epilogue() -> None:
 
 def test_in_ranges_of_rows() -> None:
     compare(chain(8, shape=(1, 40, 16)), limits={"max-storage-buffer-binding-size": 8192}, **TOLERANCE)
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_a_part_under_another_label(axis: int) -> None:
+    """Tokens that are normalised, and joined as pictures: the kernel writes them there."""
+    shape = {"square": np.array([2, 3, 4, 8]), "vector": np.linspace(0.5, 2, 8, dtype=np.float32)}
+    nodes = [
+        node("LayerNormalization", "x vector vector", "n"),
+        node("Reshape", "n square", "s"),
+        node("Transpose", "s", "t", perm=[0, 3, 1, 2]),
+        node("Sigmoid", "z", "g"),
+        node("Concat", "g t" if axis == 1 else "t g", "j", axis=axis),
+        node("MaxPool", "j", "y", kernel_shape=[2, 2]),
+    ]
+    other = [2, 4, 3, 4] if axis == 1 else [2, 8, 3, 1]
+    proto = model(nodes, {"x": [2, 12, 8], "z": other}, "y n", shape)
+    # the copy is that of z, which is row-major, beside channels; else that of t, whose channels lie side by side
+    assert copies(proto) == 1
+    compare(proto, **TOLERANCE)

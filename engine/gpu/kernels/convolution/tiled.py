@@ -168,7 +168,7 @@ def _load_layout(layer: Layer, lowering: Lowering) -> Tensor:
         # a range of rows of a channel-first input spans nearly all of it
         needs_no_copy = x.strides[1] == 1 or x.nbytes <= lowering.binding_limit
         return x if needs_no_copy else lowering.dense_copy(x, channels_last(4))
-    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
+    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3) if x.shape[axis] > 1):
         x = lowering.dense_copy(x, channels_last(4))
     return x
 
