@@ -22,6 +22,7 @@ from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
 from engine.graph.passes.fuse_gelu import fuse_gelu
 from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
+from engine.graph.passes.fuse_patch_merging import fuse_patch_merging
 from engine.graph.passes.fuse_patches import fuse_patches
 from engine.graph.passes.fuse_window_attention import fuse_window_attention
 from engine.graph.passes.merge_offset_convolutions import merge_offset_convolutions
@@ -44,6 +45,7 @@ ORDER: tuple[Pass, ...] = (
     fold_constants,
     drop_identities,  # before the fusions, which look for direct neighbours
     fuse_patches,
+    fuse_patch_merging,
     fuse_deform_conv,
     fuse_window_attention,
     fold_large_sums,  # behind the attention, which takes them apart

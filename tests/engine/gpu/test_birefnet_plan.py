@@ -27,6 +27,7 @@ FUSED = {
     "fold_batch_norm": 20,
     "fold_mask_scale": 20,
     "merge_offset_convolutions": 25,
+    "fuse_patch_merging": 6,
     "fuse_layer_norm": 112,
     "fuse_gelu": 48,
     "broadcast_resize": 5,
@@ -76,7 +77,7 @@ def test_memory(swin: Swin) -> None:
 
 def test_dispatches(swin: Swin) -> None:
     data = swin[2].data
-    # measured: 610
-    assert len(data.commands) <= 610
+    # float32 has some in two ranges
+    assert len(swin[2].dispatches) <= 592
     # measured: 55 and 57
     assert len(data.programs) <= 60
