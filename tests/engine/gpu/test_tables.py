@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
+from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.kernels.convolution.patch import PATCH_TILES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
 from tests.engine.gpu.gpu import compare
@@ -18,7 +19,9 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {("convolution", "matrix-wide"), ("convolution", "matrix-narrow")}
+ON_MATRIX_UNITS = {
+    ("convolution", name) for name in ("matrix-wide", "matrix-narrow", *(tile.name for tile in PATCH_TILES))
+}
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
 
@@ -122,14 +125,36 @@ def test_which_row_a_convolution_gets(proto: onnx.ModelProto, expected: str) -> 
     assert chosen(proto)["convolution"] == expected
 
 
+UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
+
+
 @pytest.mark.parametrize(("outputs", "expected"), [(128, "matrix-wide"), (64, "matrix-narrow"), (32, "tiled-middle")])
 def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expected: str) -> None:
     roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
-    proto = conv(64, outputs)
-    assert chosen(proto, Caps(roomy, matrix_lanes=32), half=True)["convolution"] == expected
-    assert chosen(proto, Caps(roomy, matrix_lanes=32))["convolution"].startswith("tiled")
-    assert chosen(proto, Caps(matrix_lanes=32), half=True)["convolution"].startswith("tiled")
+    nodes = [node("MatMul", "a b", "p"), node("Relu", "p", "y")]
+    proto = model(nodes, {"a": [3, 20, 64]}, "y", {"b": weights(64, outputs)})
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=True)["convolution"] == expected
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS))["convolution"].startswith("tiled")
+    assert chosen(proto, Caps(matrix_units=UNITS), half=True)["convolution"].startswith("tiled")
     assert chosen(proto, Caps(roomy), half=True)["convolution"].startswith("tiled")
+
+
+@pytest.mark.parametrize(
+    ("side", "outputs", "half", "expected"),
+    [
+        (512, 64, True, "patch-16x16x64-32-411"),
+        (512, 16, True, "patch-16x16x16-32-411"),
+        (64, 512, True, "patch-8x16x64-32-211"),
+        (16, 512, True, "patch-2x16x32-64-114"),
+        (512, 64, False, "patch-16x16x32-32-411"),
+    ],
+)
+def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:
+    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 65536}
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
+    proto = model(nodes, {"x": [1, 64, side, side]}, "y", {"w": weights(outputs, 64, 3, 3)})
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=half)["convolution"] == expected
+    assert chosen(proto, Caps(roomy), half=half)["convolution"].startswith("tiled")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +189,9 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
     graph = load_graph(conv(3, 8))
     with pytest.raises(InputError, match=r"no family 'convolutions' of implementations; there are .*convolution"):
         Lowering(graph, choices={"convolutions f32": "direct"})
-    with pytest.raises(InputError, match=r"family 'convolution' has no implementation 'tiled'; it has matrix-wide, "):
+    with pytest.raises(
+        InputError, match=r"family 'convolution' has no implementation 'tiled'; it has .*, matrix-wide, "
+    ):
         Lowering(graph, choices={"convolution": "tiled"})
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.patch import PATCH_TILES, emit_patch
 from engine.gpu.kernels.convolution.tiled import (
     DEFORMABLE,
     MATRIX_NARROW,
@@ -39,8 +40,7 @@ def _takes_tiles(layer: Layer, _: Caps) -> bool:
 def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
     """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
     return (
-        caps.matrix_lanes > 0
-        and caps.limits["max-compute-workgroup-storage-size"] >= tile.workgroup_bytes
+        tile.fits(caps)
         and layer.x.dtype == layer.weight_type == "f16"
         and layer.x_vec == 4
         and _takes_tiles(layer, caps)
@@ -72,6 +72,16 @@ def key(layer: Layer) -> str:
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
+        *(
+            Implementation(
+                tile.name,
+                "Matrix units, and pixels that are loaded once for all taps of the window.",
+                supports=tile.supports,
+                suits=tile.suits,
+                emit=partial(emit_patch, tile=tile),
+            )
+            for tile in PATCH_TILES
+        ),
         Implementation(
             "matrix-wide",
             "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.caps import Caps
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
@@ -41,11 +42,20 @@ class MatrixTile:
     sm: int
     sn: int
 
-    @property
-    def workgroup_bytes(self) -> int:
-        """Bytes of workgroup memory: float16 operands, each row eight elements longer, and sums to hand over."""
+    def fits(self, caps: Caps) -> bool:
+        """Whether a device has matrix units whose fragments fill the tile, and room for it.
+
+        Workgroup memory holds float16 operands, each row eight elements longer, and a fragment of sums a subgroup.
+        """
+        units = caps.matrix_units
+        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k:
+            return False
         subgroups = (self.bm // self.sm) * (self.bn // self.sn)
-        return 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * 256
+        nbytes = 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * units.m * units.n
+        return (
+            nbytes <= caps.limits["max-compute-workgroup-storage-size"]
+            and subgroups * units.lanes <= caps.limits["max-compute-invocations-per-workgroup"]
+        )
 
 
 MATRIX_WIDE = MatrixTile(bm=128, bn=128, bk=32, sm=64, sn=32)
@@ -72,8 +82,8 @@ def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -
 
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
-    x, x_vec = _load_layout(layer, lowering), layer.x_vec
-    on_matrix_units = isinstance(tile, MatrixTile)
+    x, x_vec = load_layout(layer, lowering), layer.x_vec
+    units = lowering.caps.matrix_units if isinstance(tile, MatrixTile) else None
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
 
@@ -91,7 +101,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)
+    splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if units else BUSY_WORKGROUPS)
     geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
@@ -103,11 +113,11 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     flops = 2 * pixels * n * k * layer.groups
     no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
     conv = Dispatch(
-        kernel="conv_matrix" if on_matrix_units else "conv",
+        kernel="conv_matrix" if units else "conv",
         params={
             "integer": layer.integer,
             **asdict(tile),
-            **({"matrix_units": True, "lanes": lowering.caps.matrix_lanes} if on_matrix_units else {}),
+            **({"matrix": asdict(units)} if units else {}),
             **(no_epilogue if splits > 1 else epilogue.params),
             "partial": splits > 1,
             "x_vec": x_vec,
@@ -159,7 +169,7 @@ def _sum_dispatch(
     )
 
 
-def _load_layout(layer: Layer, lowering: Lowering) -> Tensor:
+def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     """The input with two spatial axes, its channels in vec4 items where a load takes four."""
     x = layer.x
     if x.rank == 3:
