@@ -186,7 +186,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 },
             },
             reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
-            writes=[replace(epilogue.write, span=by_line(epilogue.write.span))],
+            writes=[replace(operand, span=by_line(operand.span)) for operand in epilogue.writes],
             rows=x.shape[0] * lines,
             grid=lambda rows: (n_fragments * units.n // tile.outputs, rows * tiles_a_line, layer.groups),
             uniforms={
