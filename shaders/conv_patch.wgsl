@@ -9,6 +9,10 @@
 // scaled by powers of two, so that low parts stay normal f16, and sums scaled back by `unscale`, one factor a channel. An
 // element of x beyond what the high part holds becomes NaN, which reaches every output that it has a part in.
 {% endif %}
+{% if pooled %}
+//
+// The largest of each square of 2 x 2 pixels goes to `pooled`, too. A square over an edge has the pixels on the picture.
+{% endif %}
 //
 // x: channels side by side. w: [{{ 'high or low part, ' if split }}group, tap, channel / {{ matrix.k }}, n / {{ matrix.n }}] fragments of {{ matrix.k }} x {{ matrix.n }}. Rows of a dispatch are
 // lines of tiles, {{ height }} pixels high, image after image.
@@ -36,6 +40,8 @@
 {% set partial = false %}
 {% set integer = false %}
 {% set vec = 4 if vector else 1 %}
+{# pixels of a line that an invocation has where the output is pooled, too: an even number #}
+{% set pixels_each = [matrix.m * fours // (across_channels * lanes), 2] | max %}
 {% block declarations %}
 
 {% for part in parts %}
@@ -79,6 +85,20 @@ fn keep(at: i32, item: {{ Item }}) {
   patch_high[at + {{ e }}] = item.{{ 'xyzw'[e] }};
 {% endfor %}
 {% endif %}
+}
+
+// The sums of four channels from n on, of a pixel of a row of fragments.
+fn sums_at(own_sums: i32, pixel: i32, n: i32, group: i32, first_n: i32) -> vec4<f32> {
+  let at = own_sums + n / {{ matrix.n }} * {{ matrix.m * matrix.n }} + pixel * {{ matrix.n }} + n % {{ matrix.n }};
+  var four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
+{% for part in range(1, across_channels) %}
+{% set more = part * columns * matrix.m * matrix.n %}
+  four += vec4<f32>(sums[at + {{ more }}], sums[at + {{ more + 1 }}], sums[at + {{ more + 2 }}], sums[at + {{ more + 3 }}]);
+{% endfor %}
+{% if split %}
+  four *= unscale[params.base_unscale + (group * params.n_fragments * {{ matrix.n }} + first_n + n) / 4];
+{% endif %}
+  return four;
 }
 {% endblock %}
 {% block grid %}
@@ -197,29 +217,50 @@ fn keep(at: i32, item: {{ Item }}) {
   // a row of fragments at a time; those who share its pixels and channels share it out by fours
   let own_sums = subgroup / {{ across_channels }} * {{ across_channels * columns * matrix.m * matrix.n }};
   let share = local % {{ across_channels * lanes }};
+  let first_n = tile_n + own_n * {{ matrix.n }};
+{% if pooled %}
+  // an invocation has the same pixels side by side of each line: the largest of a pair waits for the line below
+  let first_pixel = share / {{ fours }} * {{ pixels_each }};
+  let n_four = share % {{ fours }} * 4;
+{% for pair in range(pixels_each // 2) %}
+  var pair{{ pair }} = F();
+{% endfor %}
+{% endif %}
 {% for i in range(rows) %}
   workgroupBarrier();
 {% for j in range(columns) %}
   {{ units.store('sums', 'subgroup * %d' % (columns * matrix.m * matrix.n) ~ ' + %d' % (j * matrix.m * matrix.n), 'c%d_%d' % (i, j), matrix.n) }};
 {% endfor %}
   workgroupBarrier();
+{% if pooled %}
+  if (share < {{ matrix.m // pixels_each * fours }}) {
+    let y_row = tile_y + line{{ i }};
+{% for pair in range(pixels_each // 2) %}
+{% for e in range(2) %}
+    if (y_row < params.out_height && tile_x + first_pixel + {{ 2 * pair + e }} < params.out_width) {
+      let stored = F(store((image * params.out_height + y_row) * params.out_width + tile_x + first_pixel + {{ 2 * pair + e }}, group, first_n + n_four, sums_at(own_sums, first_pixel + {{ 2 * pair + e }}, n_four, group, first_n)));
+      pair{{ pair }} = {{ 'stored' if i % 2 == 0 and e == 0 else 'larger(pair%d, stored)' % pair }};
+    }
+{% endfor %}
+{% if i % 2 %}
+    let pooled_column{{ pair }} = (tile_x + first_pixel) / 2 + {{ pair }};
+    if (y_row / 2 < params.pooled_height && pooled_column{{ pair }} < params.pooled_width && first_n + n_four < params.n) {
+      let at = ((image * params.pooled_height + y_row / 2) * params.pooled_width + pooled_column{{ pair }}) * params.channels_out + group * params.n + first_n + n_four;
+      pooled[params.base_pooled + at / 4] = {{ pooled }}(pair{{ pair }});
+    }
+{% endif %}
+{% endfor %}
+  }
+{% else %}
   for (var item = share; item < {{ matrix.m * fours }}; item += {{ across_channels * lanes }}) {
-    let at = own_sums + item % {{ fours }} / {{ matrix.n // 4 }} * {{ matrix.m * matrix.n }} + item / {{ fours }} * {{ matrix.n }} + item % {{ matrix.n // 4 }} * 4;
     let y_row = tile_y + line{{ i }};
     let y_column = tile_x + column{{ i }} + item / {{ fours }};
+    let n_four = item % {{ fours }} * 4;
     if (y_row < params.out_height && y_column < params.out_width) {
-      var four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-{% for part in range(1, across_channels) %}
-{% set more = part * columns * matrix.m * matrix.n %}
-      four += vec4<f32>(sums[at + {{ more }}], sums[at + {{ more + 1 }}], sums[at + {{ more + 2 }}], sums[at + {{ more + 3 }}]);
-{% endfor %}
-      let n = tile_n + own_n * {{ matrix.n }} + item % {{ fours }} * 4;
-{% if split %}
-      four *= unscale[params.base_unscale + (group * params.n_fragments * {{ matrix.n }} + n) / 4];
-{% endif %}
-      store((image * params.out_height + y_row) * params.out_width + y_column, group, n, four);
+      store((image * params.out_height + y_row) * params.out_width + y_column, group, first_n + n_four, sums_at(own_sums, item / {{ fours }}, n_four, group, first_n));
     }
   }
+{% endif %}
 {% endfor %}
 {% endblock %}
 {% block store %}

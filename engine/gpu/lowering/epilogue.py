@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Epilogue:
     reads: list[Operand]
     writes: list[Operand]
     uniforms: dict[str, int]
-    params: dict[str, object]
+    params: dict[str, Any]
 
 
 def pixel_stride(tensor: Tensor) -> int | None:
@@ -114,7 +115,7 @@ def prepare(
         uniforms[f"pixel_{name}"] = stride = pixel_stride(tensor) or 0
         writes.append(Operand(name, tensor, affine_span(tensor, stride, (tensor.shape[1],), (1,)), vec))
     lines = [*lines, *prelude, *tree.lines]
-    params: dict[str, object] = {
+    params: dict[str, Any] = {
         "vector": vec == 4,
         "lines": lines,
         "result": store_expression(tree.result, y.dtype, value.dtype, vec),

@@ -139,7 +139,12 @@ class Lowering:
         return inputs, outputs
 
     def lower(self, node: Node) -> None:
-        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
+        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator.
+
+        A node whose output an earlier kernel wrote beside its own needs none.
+        """
+        if node.output in self._tensors:
+            return
         outer_node, self.node = self.node, node
         try:
             reason = refusal(node, self.caps, self.half)
@@ -288,6 +293,10 @@ class Lowering:
         """Whether a kernel wrote the part at ``start`` of a Concat's output as the twin of its result."""
         parts = (self._concat_parts[value] for value in self._twins)
         return any(part.output is output and part.start == start for part in parts)
+
+    def is_joined(self, value: Value) -> bool:
+        """Whether a Concat joins ``value``, as it is or relabelled."""
+        return value in self._concat_parts
 
     def is_read(self, node: Node, index: int) -> bool:
         """Whether anything reads the output at ``index``."""
