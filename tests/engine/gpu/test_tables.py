@@ -11,7 +11,7 @@ import pytest
 from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.kernels.convolution.patch import PATCH_TILES
+from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
 from tests.engine.gpu.gpu import compare
@@ -20,7 +20,7 @@ from tests.engine.models import load_graph, model, node
 RANDOM = np.random.default_rng(1)
 
 ON_MATRIX_UNITS = {
-    ("convolution", name) for name in ("matrix-wide", "matrix-narrow", *(tile.name for tile in PATCH_TILES))
+    ("convolution", name) for name in ("matrix-wide", "matrix-narrow", *(patch.tile.name for patch in PATCHES))
 }
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
@@ -142,11 +142,13 @@ def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expect
 @pytest.mark.parametrize(
     ("side", "outputs", "half", "expected"),
     [
-        (512, 64, True, "patch-16x16x64-32-411"),
-        (512, 16, True, "patch-16x16x16-32-411"),
-        (64, 512, True, "patch-8x16x64-32-211"),
-        (16, 512, True, "patch-2x16x32-64-114"),
-        (512, 64, False, "patch-16x16x32-32-411"),
+        (512, 64, True, "patch-16x16x64-32-421"),
+        (512, 32, True, "patch-8x16x32-32-211"),
+        (512, 16, True, "patch-8x16x16-32-411"),
+        (128, 64, True, "patch-4x16x64-64-122"),
+        (64, 64, True, "patch-4x16x32-64-114"),
+        (16, 512, True, "patch-2x16x16-64-114"),
+        (512, 64, False, "patch-16x16x64-16-421"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:
