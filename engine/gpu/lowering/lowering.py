@@ -24,9 +24,9 @@ from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_di
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
 from engine.gpu.program.tensor import (
-    Shape,
     Slot,
     Tensor,
+    constant_tensor,
     is_wide,
     new_tensor,
     storage_array,
@@ -192,7 +192,7 @@ class Lowering:
         storage = dtype or self.parameter_storage(array.dtype)
         if is_wide(array.dtype):  # refused now, not when it is uploaded
             array = storage_array(array, storage, f"constant '{label}'")
-        return _constant(lambda: array, label, storage, array.shape)
+        return constant_tensor(lambda: array, label, storage, array.shape)
 
     def memoise(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result of ``compute``, a function of constants alone, which is called once for each ``key``."""
@@ -219,7 +219,7 @@ class Lowering:
             label = f"{value.name}:{form}"
             if kind is None or is_wide(kind.dtype):
                 return self.constant(compute(), label, dtype)
-            return _constant(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
+            return constant_tensor(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
 
         return self.memoise((value, form, dtype), constant)
 
@@ -396,10 +396,3 @@ class Lowering:
         view = part.view(concat_output)
         in_order = view is not None and view.has_order(range(view.rank) if order is None else order)
         return view if in_order else None
-
-
-def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:
-    def content() -> np.ndarray:
-        return np.ascontiguousarray(storage_array(compute(), storage, f"constant '{label}'"))
-
-    return new_tensor(shape, storage, label, content=content)
