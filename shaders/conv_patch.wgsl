@@ -10,6 +10,10 @@
 // scaled by powers of two, so that low parts stay normal f16, and sums scaled back by `unscale`, one factor a channel. An
 // element of x beyond what the high part holds becomes NaN, which reaches every output that it has a part in.
 {% endif %}
+{% if pooled %}
+//
+// The largest of each square of 2 x 2 pixels goes to `pooled`, too. A square over an edge has the pixels on the picture.
+{% endif %}
 //
 // x: channels side by side. w: [{{ 'high or low part, ' if split }}group, n / {{ outputs }}, channel / {{ block }}, tap, channel % {{ block }} / {{ matrix.k }}, n % {{ outputs }} / {{ matrix.n }}]
 // fragments of {{ matrix.k }} x {{ matrix.n }}, {{ 'their columns' if turned else 'their rows' }} one behind the other. Rows of a dispatch are lines of tiles, {{ height }} pixels high,
@@ -58,6 +62,8 @@
 {% set partial = false %}
 {% set integer = false %}
 {% set vec = 4 if vector else 1 %}
+{# pixels of a line that an invocation has where the output is pooled, too: an even number #}
+{% set pixels_each = [matrix.m * fours // (across_channels * lanes), 2] | max %}
 {% block declarations %}
 
 // first the patch, [{{ 'high or low part, ' if split }}row][column][eights of channels]{{ ', and behind it weights' if weights_in_workgroup }}; then sums, [row of fragments][subgroup][pixel][fours]
@@ -75,22 +81,24 @@ fn item_at(index: i32, inside: bool) -> {{ Item }} {
 }
 {% if split %}
 
-fn held_by_halves(four: vec4<f32>) -> vec4<f32> {
-  let scaled = four * bitcast<f32>(params.scale);
-  // from bits that compilers cannot see through: they refuse a constant that is NaN
-  let nan = bitcast<f32>(0x7fc00000u | (u32(params.first) & 0u));
-  return select(scaled, vec4<f32>(nan), abs(scaled) > vec4<f32>(65504.0));
-}
-
-// by its bits: compilers make nothing of a number less itself as f16 and back
-fn high_part(held: vec4<f32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>(bitcast<vec4<u32>>(held) & vec4<u32>(0xffffe000u));
-}
+{% include "parts/split.wgsl" %}
 
 fn words(four: vec4<f16>) -> vec2<u32> {
   return {{ units.words('four') }};
 }
 {% endif %}
+
+// The sums of the four channels from n on, from item `at` of the memory on.
+fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
+  var four = bitcast<vec4<f32>>(memory[at]);
+{% for part in range(1, across_channels) %}
+  four += bitcast<vec4<f32>>(memory[at + {{ part * matrix.m * sums_row }}]);
+{% endfor %}
+{% if split %}
+  four *= unscale[params.base_unscale + (group * params.n_tiles * {{ outputs }} + n) / 4];
+{% endif %}
+  return four;
+}
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
@@ -229,7 +237,8 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% if not weights_in_workgroup %}
     let right_at = w_block + block * {{ weights }} + own_right;
 {% endif %}
-{% if unroll == 'all' %}
+{# emulated, unrolled products take a compiler seconds #}
+{% if unroll == 'all' and matrix.spelling != 'emulated' %}
 {% for tap in range(taps) %}
 {{ multiply(tap, tap // kernel_x * dilation_y * patch_width * pixel + tap % kernel_x * dilation_x * pixel) }}
 {% endfor %}
@@ -253,6 +262,15 @@ fn words(four: vec4<f16>) -> vec2<u32> {
   // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours
   let own_sums = subgroup / {{ across_channels }} * {{ across_channels * matrix.m * sums_row }};
   let share = local % {{ across_channels * lanes }};
+  let first_n = tile_n + own_column * {{ matrix.n }};
+{% if pooled %}
+  // an invocation has the same pixels side by side of each line: the largest of a pair waits for the line below
+  let first_pixel = share / {{ fours }} * {{ pixels_each }};
+  let n = first_n + share % {{ fours }} * 4;
+{% for pair in range(pixels_each // 2) %}
+  var pair{{ pair }} = F();
+{% endfor %}
+{% endif %}
 {% for first in range(0, rows, together) %}
   workgroupBarrier();
 {% for i in range(first, [first + together, rows] | min) %}
@@ -261,24 +279,41 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 {% endfor %}
   workgroupBarrier();
+{% if pooled %}
+  if (share < {{ matrix.m // pixels_each * fours }}) {
+{% for i in range(first, [first + together, rows] | min) %}
+    let y_row{{ i }} = tile_y + own_m + {{ i }};
+{% for pair in range(pixels_each // 2) %}
+{% for e in range(2) %}
+    if (y_row{{ i }} < params.out_height && tile_x + first_pixel + {{ 2 * pair + e }} < params.out_width) {
+      let at = own_sums + {{ (i - first) * row_size }} + (first_pixel + {{ 2 * pair + e }}) * {{ sums_row }} + share % {{ fours }};
+      let stored = F(store((image * params.out_height + y_row{{ i }}) * params.out_width + tile_x + first_pixel + {{ 2 * pair + e }}, group, n, sums_at(at, group, n)));
+      pair{{ pair }} = {{ 'stored' if i % 2 == 0 and e == 0 else 'larger(pair%d, stored)' % pair }};
+    }
+{% endfor %}
+{% if i % 2 %}
+    let pooled_column{{ i }}_{{ pair }} = (tile_x + first_pixel) / 2 + {{ pair }};
+    if (y_row{{ i }} / 2 < params.pooled_height && pooled_column{{ i }}_{{ pair }} < params.pooled_width && n < params.n) {
+      let at = ((image * params.pooled_height + y_row{{ i }} / 2) * params.pooled_width + pooled_column{{ i }}_{{ pair }}) * params.channels_out + group * params.n + n;
+      pooled[params.base_pooled + at / 4] = {{ pooled }}(pair{{ pair }});
+    }
+{% endif %}
+{% endfor %}
+{% endfor %}
+  }
+{% else %}
   for (var item = share; item < {{ ([together, rows - first] | min) * matrix.m * fours }}; item += {{ across_channels * lanes }}) {
     let pixel = item / {{ fours }} % {{ matrix.m }};
     let row = item / {{ fours * matrix.m }};
-    let at = own_sums + row * {{ row_size }} + pixel * {{ sums_row }} + item % {{ fours }};
     let y_row = tile_y + (own_m + {{ first }} + row) / {{ fragments_a_line }};
     let y_column = tile_x + (own_m + {{ first }} + row) % {{ fragments_a_line }} * {{ matrix.m }} + pixel;
     if (y_row < params.out_height && y_column < params.out_width) {
-      var four = bitcast<vec4<f32>>(memory[at]);
-{% for part in range(1, across_channels) %}
-      four += bitcast<vec4<f32>>(memory[at + {{ part * matrix.m * sums_row }}]);
-{% endfor %}
-      let n = tile_n + own_column * {{ matrix.n }} + item % {{ fours }} * 4;
-{% if split %}
-      four *= unscale[params.base_unscale + ((group * params.n_tiles + i32(workgroup_id.x)) * {{ outputs }} + n - tile_n) / 4];
-{% endif %}
-      store((image * params.out_height + y_row) * params.out_width + y_column, group, n, four);
+      let n = first_n + item % {{ fours }} * 4;
+      let at = own_sums + row * {{ row_size }} + pixel * {{ sums_row }} + item % {{ fours }};
+      store((image * params.out_height + y_row) * params.out_width + y_column, group, n, sums_at(at, group, n));
     }
   }
+{% endif %}
 {% endfor %}
 {% endblock %}
 {% block store %}

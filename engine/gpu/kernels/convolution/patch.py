@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.pooled import pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.lowering.epilogue import Epilogue
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
-from engine.gpu.program.tensor import Tensor
+from engine.gpu.program.expressions import functions_in
+from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import Node, TensorType
 from engine.ops.window import Window
 
@@ -28,6 +32,9 @@ The low part of a number is then normal float16 down to 2⁻⁶, and what an act
 
 LARGEST_WEIGHT = 1024.0
 """The weights of an output channel are scaled by a power of two to between half of this and this."""
+
+MAX_BUFFERS = 8
+"""Tensors that a dispatch binds on every adapter."""
 
 GAP = 8
 """Elements between rows of workgroup memory, so that they begin in different banks."""
@@ -78,6 +85,11 @@ class PatchTile:
         across = self.across_pixels * self.across_channels
         sums = across * units.m * (self.outputs + self.across_outputs * GAP)
         return max(2 * parts * operands, 4 * sums)
+
+    def pools(self, units: MatrixUnits) -> bool:
+        """Whether each subgroup has whole squares of two pixels: an even number of lines, of one fragment each."""
+        rows = self.height * (self.width // units.m) // self.across_pixels
+        return self.width == units.m and units.m % 2 == 0 and rows % 2 == 0 and self.outputs % 4 == 0
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it, and the layer fits."""
@@ -141,11 +153,16 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """The first pixel of a line of tiles."""
         return line // lines * plane + min(line % lines * tile.height, out_height) * out_width
 
+    pooling = pooling_reader(last.output, lowering) if tile.pools(units) and epilogue.params["vector"] else None
+    if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
+        pooling = None
+
     def by_line(span: Span | None) -> Span | None:
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]
     lowering.dispatch(
@@ -154,6 +171,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             params={
                 **asdict(tile),
                 **epilogue.params,
+                **pool_params,
                 "matrix": asdict(units),
                 "split": split,
                 "x_vec": x_vec,
@@ -171,7 +189,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 },
             },
             reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
-            writes=[replace(epilogue.write, span=by_line(epilogue.write.span))],
+            writes=[replace(operand, span=by_line(operand.span)) for operand in epilogue.writes] + pool_writes,
             rows=x.shape[0] * lines,
             grid=lambda rows: (n_tiles, rows * tiles_a_line, layer.groups),
             uniforms={
@@ -192,12 +210,36 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 "n": layer.outputs,
                 **({"w_low": w.strides[0] // 8, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}),
                 **epilogue.uniforms,
+                **pool_uniforms,
             },
             flops=2 * x.shape[0] * plane * layer.outputs * window.taps * layer.channels * layer.groups,
         )
     )
     if target is not None:
         lowering.copy(y, target)
+
+
+def _pooled(
+    pooling: Node | None, lowering: Lowering, tile: PatchTile, lines: int, epilogue: Epilogue
+) -> tuple[list[Operand], dict[str, Any], dict[str, int]]:
+    """What the dispatch writes, and is told, to write the output of the MaxPool ``pooling`` too."""
+    if pooling is None:
+        return [], {"pooled": ""}, {}
+    y = lowering.output(pooling, order=channels_last(4))
+    _, channels, height, width = y.shape
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        begin, end = (
+            (line // lines * height + min(line % lines * tile.height // 2, height)) * width for line in (first, last)
+        )
+        return begin * channels, end * channels
+
+    functions = functions_in(["larger()"])
+    names = [*functions, *(name for name in epilogue.params["functions"] if name not in functions)]
+    stored = f"vec4<{epilogue.writes[0].tensor.dtype}>"
+    params = {"pooled": f"vec4<{y.dtype}>", "stored": stored, "functions": names}
+    uniforms = {"pooled_height": height, "pooled_width": width, "channels_out": channels}
+    return [Operand("pooled", y, span, 4)], params, uniforms
 
 
 def _has_eights(x: Tensor, channels: int) -> bool:

@@ -73,7 +73,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
-    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
+    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
     conv = Dispatch(
         kernel="conv",
         params={
@@ -85,7 +85,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             "has_zero": layer.zero is not None,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
         uniforms={"n": n, "n_padded": n_padded, "steps": steps, **loader.uniforms}
@@ -121,7 +121,7 @@ def _sum_dispatch(
             **epilogue.params,
         },
         reads=[Operand("x", partial_sums, span, 4), *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=partial_sums.shape[0],
         grid=linear_grid(layer.groups * n_padded // 4),
         uniforms={"n": n, "n_padded": n_padded, "groups": layer.groups, "splits": splits, **epilogue.uniforms},
@@ -138,7 +138,7 @@ def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
         # a range of rows of a channel-first input spans nearly all of it
         needs_no_copy = x.strides[1] == 1 or x.nbytes <= lowering.binding_limit
         return x if needs_no_copy else lowering.dense_copy(x, channels_last(4))
-    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
+    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3) if x.shape[axis] > 1):
         x = lowering.dense_copy(x, channels_last(4))
     return x
 
