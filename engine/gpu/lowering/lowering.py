@@ -95,6 +95,7 @@ class Lowering:
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         dispatches: the dispatches so far, in the order in which they run.
         nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
+        joined: for each node that another one's kernels compute so far, that one.
         decisions: which rows of tables were taken so far, in order.
     """
 
@@ -112,6 +113,7 @@ class Lowering:
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []
+        self.joined: dict[Node, Node] = {}
         self.decisions: list[Decision[Any]] = []
         self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()
@@ -158,11 +160,7 @@ class Lowering:
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
         row = table.choose(layer, self.caps, self.choices)
-        forced = bool(self.choices) and row.name in (
-            self.choices.get(table.key(layer)),
-            self.choices.get(table.family),
-        )
-        self.decisions.append(Decision(self._product, table, layer, row, forced, self.caps))
+        self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
         return row
 
     # --- inputs -------------------------------------------------------------------------------------------------
@@ -346,11 +344,15 @@ class Lowering:
 
     def pop_waiting(self, value: Value) -> Node:
         """Remove the node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
-        return self._waiting.pop(value).node
+        node = self._waiting.pop(value).node
+        self.joined[node] = self.node
+        return node
 
     def emit_product(self, value: Value, emit: Emit, tree: Tree, last: Node) -> None:
         """Lower the product that computes ``value``, which waits, with the chain ``tree`` up to ``last``."""
-        outer, self._product = self._product, self.pop_waiting(value)
+        outer, self._product = self._product, self._waiting.pop(value).node
+        chain = [last, *(node for node, reader in self.joined.items() if reader is last)]
+        self.joined.update(dict.fromkeys(chain, self._product))
         emit(self._product, self, tree, last)
         self._product = outer
 

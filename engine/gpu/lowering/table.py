@@ -93,15 +93,15 @@ class Decision(Generic[Layer]):
     """That a layer got a row of its family's table.
 
     ``node`` is the node whose layer it is; a family may choose for a part of what another one computes, as the tile of
-    a product does. ``forced`` says that the caller's choices named the row.
+    a product does. ``choices`` are the caller's.
     """
 
     node: Node
     table: Table[Layer]
     layer: Layer
     row: Implementation[Layer]
-    forced: bool
     caps: Caps
+    choices: Mapping[str, str]
 
     @property
     def family(self) -> str:
@@ -112,6 +112,11 @@ class Decision(Generic[Layer]):
     def key(self) -> str:
         """The tuning key of the layer."""
         return self.table.key(self.layer)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the choices name the row, by the layer's key or by the family."""
+        return self.row.name in (self.choices.get(self.key), self.choices.get(self.family))
 
     @property
     def alternatives(self) -> list[str]:
@@ -125,9 +130,11 @@ class Decision(Generic[Layer]):
         reasons: dict[str, str] = {}
         for row in self.table.rows[: self.table.rows.index(self.row)]:
             if not row.supports(self.layer, self.caps):
-                reasons[row.name] = "does not support it"
+                reasons[row.name] = "does not support the layer"
             else:
-                reasons[row.name] = "another was asked for" if row.suits(self.layer) else "is not meant for it"
+                reasons[row.name] = (
+                    "another was asked for" if row.suits(self.layer) else "is not meant for such a layer"
+                )
         return reasons
 
 

@@ -17,29 +17,8 @@ from engine.graph.passes import optimize
 from engine.tuning.cases import Case, cases
 from engine.tuning.timing import Trial, time_case
 from tests.engine.gpu.gpu import device
-from tests.engine.models import load_graph, model, node
-
-RANDOM = np.random.default_rng(3)
-
-
-def weights(*shape: int) -> np.ndarray:
-    return (RANDOM.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-
-
-def network() -> onnx.ModelProto:
-    """Two equal convolutions and one of another kind, an addition in an epilogue, and two products."""
-    nodes = [
-        node("Conv", "x w0 b", "a", pads=[1] * 4),
-        node("Relu", "a", "ar"),
-        node("Conv", "ar w1", "c", pads=[1] * 4),
-        node("Conv", "c w1", "d", pads=[1] * 4),
-        node("Add", "d ar", "e"),
-        node("Transpose", "e", "t", perm=[0, 2, 3, 1]),
-        node("MatMul", "t m", "p"),
-        node("MatMul", "p q", "y"),
-    ]
-    constants = {"w0": weights(20, 3, 3, 3), "b": weights(20), "w1": weights(20, 20, 3, 3), "m": weights(20, 24)}
-    return model(nodes, {"x": [1, 3, 9, 11], "q": [1, 9, 24, 5]}, "y", constants)
+from tests.engine.models import load_graph
+from tests.engine.tuning.networks import network
 
 
 def layers(precision: Literal["f32", "f16"] = "f32", proto: onnx.ModelProto | None = None) -> dict[str, Case]:
@@ -120,9 +99,9 @@ def test_a_decision_says_what_else_there_was() -> None:
     first, second = lowering.decisions[0], lowering.decisions[2]
     assert first.node.op == "FusedConv"
     assert first.passed_over == {
-        "matrix-wide": "does not support it",
-        "matrix-narrow": "does not support it",
-        "tiled-deformable": "is not meant for it",
+        "matrix-wide": "does not support the layer",
+        "matrix-narrow": "does not support the layer",
+        "tiled-deformable": "is not meant for such a layer",
     }
     assert first.alternatives[-2:] == ["tiled-narrow", "direct"]
     assert not first.forced
