@@ -2,8 +2,8 @@
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
-``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
-says which versions a result depends on;
+``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another,
+``kernel_report`` says which kernels a model's nodes got, ``environment`` which versions a result depends on;
 ``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask; ``image_kernels``
 are those kernels for a page;
 ``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
@@ -68,11 +68,16 @@ if TYPE_CHECKING:
     from engine.session import Session as Session
     from engine.session_info import SessionInfo as SessionInfo
     from engine.session_info import TensorInfo as TensorInfo
+    from engine.tuning.kernel_report import ChosenRow as ChosenRow
+    from engine.tuning.kernel_report import KernelReport as KernelReport
+    from engine.tuning.kernel_report import NodeKernels as NodeKernels
+    from engine.tuning.kernel_report import kernel_report as kernel_report
 
 __all__ = [
     "BackendError",
     "CacheEntry",
     "Caps",
+    "ChosenRow",
     "CompiledModel",
     "DeviceInfo",
     "DeviceLostError",
@@ -84,6 +89,7 @@ __all__ = [
     "ImageHandle",
     "ImageResult",
     "InputError",
+    "KernelReport",
     "KernelTime",
     "LineWeights",
     "MaskOutput",
@@ -92,6 +98,7 @@ __all__ = [
     "ModelFile",
     "ModelOrigin",
     "NodeError",
+    "NodeKernels",
     "ParityReport",
     "PixelInput",
     "Place",
@@ -111,6 +118,7 @@ __all__ = [
     "environment",
     "image_kernels",
     "in_child",
+    "kernel_report",
     "load_compiled",
     "open_ahead",
     "place",
@@ -122,6 +130,7 @@ __all__ = [
 _MODULES = {
     "CacheEntry": "compiled.cache",
     "Caps": "caps",
+    "ChosenRow": "tuning.kernel_report",
     "CompiledModel": "compiled.model",
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
@@ -130,6 +139,7 @@ _MODULES = {
     "Handle": "handles",
     "ImageHandle": "handles",
     "ImageResult": "handles",
+    "KernelReport": "tuning.kernel_report",
     "KernelTime": "kernel_time",
     "LineWeights": "images",
     "MaskOutput": "images",
@@ -137,6 +147,7 @@ _MODULES = {
     "ModelFile": "graph.model_file",
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
+    "NodeKernels": "tuning.kernel_report",
     "ParityReport": "parity",
     "PixelInput": "images",
     "Place": "backend",
@@ -154,6 +165,7 @@ _MODULES = {
     "environment": "provenance",
     "image_kernels": "gpu.images.browser",
     "in_child": "forks",
+    "kernel_report": "tuning.kernel_report",
     "load_compiled": "compiled.reader",
     "open_ahead": "backend",
     "place": "backend",

@@ -17,6 +17,7 @@ from nss.cli.commands.check import check
 from nss.cli.commands.devices import devices
 from nss.cli.commands.evaluate import evaluate
 from nss.cli.commands.export_web import export_web
+from nss.cli.commands.kernels import kernels
 from nss.cli.commands.models import models_app
 from nss.cli.commands.parity import parity
 from nss.cli.commands.preview import preview
@@ -62,6 +63,7 @@ app.add_typer(cache_app, name="cache")
 app.command("export-web", cls=SectionedCommand)(export_web)
 app.command("devices")(devices)
 app.command("bench", cls=SectionedCommand)(bench)
+app.command("kernels", cls=SectionedCommand)(kernels)
 app.command("parity", cls=SectionedCommand)(parity)
 
 
