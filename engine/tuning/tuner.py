@@ -1,0 +1,290 @@
+"""Choose the fastest row of the tables for each layer of a model on an adapter, and keep the choices.
+
+Each kind of layer is run alone with every row that supports it. A row whose result is over the tolerance is left out,
+one that is slow by its first sample is dropped, and the others are measured in turn. In the end the whole model runs
+with the choices and without: they are kept only where it is faster with them, and gives the same within the tolerance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Literal, cast
+
+import numpy as np
+
+from engine.backend import resolve
+from engine.compiler import ReadGraph, read_graph
+from engine.errors import BackendError, DeviceLostError, TooLargeError, UnsupportedError
+from engine.gpu.device import memory
+from engine.gpu.device.adapters import Adapter
+from engine.gpu.device.capabilities import caps_of, session_caps
+from engine.gpu.device.device import open_device
+from engine.gpu.plan.compile_graph import compile_graph
+from engine.gpu.plan.target import WebgpuTarget
+from engine.gpu.run.executor import GpuExecutor
+from engine.graph.model_file import ModelFile
+from engine.parity import RTOL, deviates, difference
+from engine.session_info import TensorInfo
+from engine.tuning import store
+from engine.tuning.cases import Case, cases_of
+from engine.tuning.choices import choices_of
+from engine.tuning.race import race, slow, winner
+from engine.tuning.record import record_of
+from engine.tuning.report import TunedLayer, TuningReport
+from engine.tuning.timing import Timing, Trial
+
+Progress = Callable[[int, int, str], None]
+"""Called with how many kinds of layers are done, how many there are, and the tuning key of the next one."""
+
+SECONDS = 60.0
+"""What a tuning takes at the most, but for what is under way then."""
+
+WAKE_SECONDS = 0.02
+"""Seconds of work with a row before its first sample."""
+
+WHOLE_ROUNDS = 6
+"""How often the whole model is timed with the choices, and as often without, in turn, where there is time."""
+
+FEWEST_ROUNDS = 2
+"""The same where the time is up; the first of them wakes the GPU, and does not count."""
+
+WHOLE_SECONDS = 0.05
+"""Seconds of runs of the whole model in one of these."""
+
+MOST_RUNS = 5
+"""Runs of the whole model in one of these, at most; their median counts."""
+
+
+def tune(
+    model: str | Path | bytes | ModelFile,
+    *,
+    adapter: str | int | None = None,
+    precision: str = "f32",
+    seconds: float = SECONDS,
+    progress: Progress | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_values: Mapping[str, np.ndarray] | None = None,
+    outputs: Sequence[str] | str | None = None,
+) -> TuningReport:
+    """Find the fastest implementation of each layer of ``model`` on an adapter, for all sessions to come.
+
+    The choices are kept in the folder of ``engine.remember_adapters``, for that adapter, driver and version of the
+    engine, and by the layers' shapes: other models have the good of them, too. Sessions never tune by themselves.
+    It is quiet work for a GPU that nobody else uses meanwhile.
+
+    Args:
+        model, adapter, precision, input_shapes, input_values, outputs: as ``engine.Session`` takes them; of webgpu.
+        seconds: when to stop. The layers with the most arithmetic in all come first.
+        progress: called before each kind of layer.
+
+    Raises BackendError where there is no such adapter, or it has no timestamps, and what opening a session raises.
+    """
+    start = time.monotonic()
+    adapter_ = resolve("webgpu", precision, adapter).adapter
+    assert adapter_ is not None
+    if not adapter_.timestamps:
+        raise BackendError(f"{adapter_} has no timestamp queries: it cannot say what each kernel takes")
+    with np.errstate(all="ignore"):
+        read = read_graph(
+            model,
+            input_shapes=input_shapes,
+            outputs=outputs,
+            input_values=input_values,
+            pass_target=WebgpuTarget(caps_of(adapter_, matrix_units=False), precision == "f16"),
+        )
+        with closing(_Tuner(adapter_, cast(Literal["f32", "f16"], precision), read)) as tuner:
+            return tuner.run(start, start + seconds, progress or (lambda *_: None))
+
+
+def forget_tuning(adapter: str | int | None = None) -> tuple[str, int]:
+    """Forget what is kept of an adapter; its name, and of how many kinds of layers that was.
+
+    Raises BackendError where there is no such adapter, or the file cannot be written.
+    """
+    adapter_ = resolve("webgpu", "f32", adapter).adapter
+    assert adapter_ is not None
+    try:
+        return str(adapter_), store.forget(adapter_)
+    except OSError as error:
+        raise BackendError(
+            f"{memory.folder()} cannot be written to ({error.strerror}): no tuning is forgotten"
+        ) from error
+
+
+class _Tuner:
+    """A model on an adapter, as it runs without a tuning, and the cases of its layers."""
+
+    def __init__(self, adapter: Adapter, precision: Literal["f32", "f16"], read: ReadGraph) -> None:
+        self._adapter, self._precision, self._graph = adapter, precision, read.graph
+        self._caps = session_caps(adapter, precision)
+        self._device = open_device(adapter)
+        self._defaults = choices_of(adapter, precision).defaults
+        infos = [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in read.graph.inputs]
+        self._inputs = list(deviates(infos).values())
+        begin = time.monotonic()
+        self._whole = self._opened(self._defaults)
+        try:
+            self._expected = self._whole.run(self._inputs)
+        except BaseException:
+            self._whole.close()
+            raise
+        (run_s,) = self._whole.gpu_seconds()
+        self._runs = max(1, min(MOST_RUNS, round(WHOLE_SECONDS / max(run_s, 1e-9))))
+        self._judging_s = time.monotonic() - begin + 2 * FEWEST_ROUNDS * self._runs * run_s
+
+    def close(self) -> None:
+        """Free the model."""
+        self._whole.close()
+
+    def run(self, start: float, end: float, progress: Progress) -> TuningReport:
+        """Tune the layers until ``end``, less what the whole model takes then, and keep what was found."""
+        cases = [case for case in cases_of(self._graph, self._caps, self._precision) if len(case.rows) > 1]
+        cases.sort(key=lambda case: -case.count * case.flops)
+        layers: list[TunedLayer] = []
+        last = end - self._judging_s
+        for number, case in enumerate(cases):
+            progress(number, len(cases), case.key)
+            layer = self._tuned(case, last)
+            if layer is None:
+                break
+            layers.append(layer)
+        progress(len(layers), len(cases), "")
+        report = self._judged(layers, tuple(case.key for case in cases[len(layers) :]), end)
+        report = replace(report, seconds=time.monotonic() - start)
+        return replace(report, record=record_of(report, self._adapter, self._caps))
+
+    def _tuned(self, case: Case, last: float) -> TunedLayer | None:
+        """The fastest row of a layer; None where the time was up before each had its turn."""
+        rejected: dict[str, str] = {}
+        trials: dict[str, Trial] = {}
+        first: dict[str, float] = {}
+        timings: dict[str, Timing] = {}
+        before = self._defaults.get(case.key, "")
+        before = before if before in case.rows else case.row
+        with ExitStack() as stack:
+            # what the layer has comes first: what is slower than that is dropped at once
+            for row in sorted(case.rows, key=lambda row: row != before):
+                if time.monotonic() >= last:
+                    case.forget()
+                    return None
+                trial, why = self._trial(case, row)
+                if trial is None:
+                    rejected[row] = why
+                    continue
+                stack.callback(trial.close)
+                trials[row], first[row] = trial, trial.wake(WAKE_SECONDS)
+                timings[row] = trial.timing(first[row])
+                for each in trials.keys() & slow(first):
+                    trials.pop(each).close()
+            seconds = race(trials, lambda row: trials[row].sample(), may_go_on=lambda: time.monotonic() < last)
+            timings |= {row: trials[row].timing(median_) for row, median_ in seconds.items()}
+        case.forget()
+        return TunedLayer(
+            key=case.key,
+            op=case.node.op,
+            count=case.count,
+            table=case.row,
+            before=before,
+            after=winner(seconds, before) if seconds else before,
+            timings=timings,
+            rejected=rejected,
+        )
+
+    def _trial(self, case: Case, row: str) -> tuple[Trial | None, str]:
+        """A row that computes the layer within the tolerance, or the word for why there is none."""
+        try:
+            trial = Trial(self._device, case, row)
+            try:
+                trial.check()
+            except BaseException:
+                trial.close()
+                raise
+        except DeviceLostError:
+            raise
+        except UnsupportedError:
+            return None, "unsupported"
+        except TooLargeError:
+            return None, "no room"
+        except BackendError:
+            return None, "failed"
+        if trial.error <= case.tolerance:
+            return trial, ""
+        trial.close()
+        return None, "wrong"
+
+    def _judged(self, layers: Sequence[TunedLayer], left: tuple[str, ...], end: float) -> TuningReport:
+        """The report, with the choices kept where the whole model is the better for them."""
+        chosen = {layer.key: layer.after for layer in layers if layer.timings}
+        changed = {layer.key: layer.after for layer in layers if layer.after != layer.before}
+        before: float | None = None
+        after: float | None = None
+        error: float | None = None
+        worse = "" if chosen else "no kind of layer was measured" if left else "no layer has a choice"
+        if changed:
+            try:
+                tuned = self._opened({**self._defaults, **changed})
+            except TooLargeError:
+                worse = "the adapter has no memory for the model with and without them at once"
+            else:
+                try:
+                    before, after, error = self._compared(tuned, end)
+                finally:
+                    tuned.close()
+                if not error <= RTOL[self._precision]:
+                    worse = f"with them the outputs differ by {error:.1e} of the largest value"
+                elif after >= before:
+                    worse = "the whole model is no faster with them"
+        failure = worse or self._keep(chosen)
+        if failure:
+            reason = f"not kept: {failure}"
+        elif changed:
+            reason = f"kept: {len(changed)} of {len(layers)} kinds of layers have another implementation"
+        else:
+            reason = "kept: the choices were the fastest already"
+        return TuningReport(
+            device=str(self._adapter),
+            precision=self._precision,
+            layers=tuple(layers),
+            left=left,
+            seconds_before=self._seconds(self._whole) if before is None else before,
+            seconds_after=after,
+            error=error,
+            kept=not failure,
+            failed=bool(failure) and not worse,
+            reason=reason,
+            seconds=0.0,
+        )
+
+    def _keep(self, chosen: Mapping[str, str]) -> str:
+        """Store the choices; why that was not possible, in a line, or ""."""
+        folder = memory.folder()
+        if folder is None:
+            return "engine.remember_adapters names no folder"
+        return "" if store.keep(self._adapter, self._precision, chosen) else f"{folder} cannot be written to"
+
+    def _compared(self, tuned: GpuExecutor, end: float) -> tuple[float, float, float]:
+        """Seconds of the whole model without and with choices, measured in turn, and the outputs' largest error."""
+        results = tuned.run(self._inputs)
+        error = max(
+            (difference(result, array).relative for result, array in zip(results, self._expected, strict=True)),
+            default=0.0,
+        )
+        rounds: list[tuple[float, float]] = []
+        while len(rounds) < (WHOLE_ROUNDS if time.monotonic() < end else FEWEST_ROUNDS):
+            rounds.append((self._seconds(self._whole), self._seconds(tuned)))
+        before, after = zip(*rounds[1:], strict=True)
+        return median(before), median(after), error
+
+    def _seconds(self, executor: GpuExecutor) -> float:
+        """What the whole model takes, measured once."""
+        return median(executor.gpu_seconds(self._runs))
+
+    def _opened(self, preferences: Mapping[str, str]) -> GpuExecutor:
+        """The model on the device, with those rows."""
+        model = compile_graph(self._graph, self._caps, precision=self._precision, preferences=preferences)
+        return GpuExecutor(model, self._device, in_flight=1)
