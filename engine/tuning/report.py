@@ -27,7 +27,7 @@ class TunedLayer:
         table: the row that the table takes of itself.
         before: the row that they have without a tuning: the default that comes with the package, or else the table's.
         after: the row that was the fastest, or ``before`` where the gain was none worth having.
-        timings: of each row that was measured; of those that were dropped early by one sample.
+        timings: of each row that was measured; those that were dropped early by one sample, and without an error.
         rejected: the rows that were left out, and the word of ``REJECTIONS`` for why.
     """
 

@@ -1,7 +1,7 @@
 """Choose the fastest row of the tables for each layer of a model on an adapter, and keep the choices.
 
-Each kind of layer is run alone with every row that supports it. A row whose result is over the tolerance is left out,
-one that is slow by its first sample is dropped, and the others are measured in turn. In the end the whole model runs
+Each kind of layer is run alone with every row that supports it (``contest.py``): what is slow is dropped, what is over
+the tolerance left out, and the others are measured in turn. In the end the whole model runs
 with the choices and without: they are kept only where it is faster with them, and gives the same within the tolerance.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,7 @@ import numpy as np
 
 from engine.backend import resolve
 from engine.compiler import ReadGraph, read_graph
-from engine.errors import BackendError, DeviceLostError, TooLargeError, UnsupportedError
+from engine.errors import BackendError, TooLargeError
 from engine.gpu.device import memory
 from engine.gpu.device.adapters import Adapter
 from engine.gpu.device.capabilities import caps_of, session_caps
@@ -33,19 +34,15 @@ from engine.session_info import TensorInfo
 from engine.tuning import store
 from engine.tuning.cases import Case, cases_of
 from engine.tuning.choices import choices_of
-from engine.tuning.race import race, slow, winner
+from engine.tuning.contest import Contest
 from engine.tuning.record import record_of
 from engine.tuning.report import TunedLayer, TuningReport
-from engine.tuning.timing import Timing, Trial
 
 Progress = Callable[[int, int, str], None]
 """Called with how many kinds of layers are done, how many there are, and the tuning key of the next one."""
 
 SECONDS = 60.0
 """What a tuning takes at the most, but for what is under way then."""
-
-WAKE_SECONDS = 0.02
-"""Seconds of work with a row before its first sample."""
 
 WHOLE_ROUNDS = 6
 """How often the whole model is timed with the choices, and as often without, in turn, where there is time."""
@@ -145,77 +142,29 @@ class _Tuner:
         """Tune the layers until ``end``, less what the whole model takes then, and keep what was found."""
         cases = [case for case in cases_of(self._graph, self._caps, self._precision) if len(case.rows) > 1]
         cases.sort(key=lambda case: -case.count * case.flops)
+        contests = [Contest(self._device, case, self._row_before(case)) for case in cases]
         layers: list[TunedLayer] = []
-        last = end - self._judging_s
-        for number, case in enumerate(cases):
-            progress(number, len(cases), case.key)
-            layer = self._tuned(case, last)
-            if layer is None:
-                break
-            layers.append(layer)
+        with ThreadPoolExecutor(1, "nss-oracle") as threads:
+            for number, contest in enumerate(contests):
+                progress(number, len(cases), contest.case.key)
+                if not self._adapter.software:  # whose times would be those of the preparations, too
+                    for each in contests[number + 1 if number else 0 : number + 2]:
+                        each.prepare(threads)
+                layer = contest.result(end - self._judging_s)
+                if layer is None:
+                    break
+                layers.append(layer)
+            for contest in contests[len(layers) : len(layers) + 2]:
+                contest.close()
         progress(len(layers), len(cases), "")
         report = self._judged(layers, tuple(case.key for case in cases[len(layers) :]), end)
         report = replace(report, seconds=time.monotonic() - start)
         return replace(report, record=record_of(report, self._adapter, self._caps))
 
-    def _tuned(self, case: Case, last: float) -> TunedLayer | None:
-        """The fastest row of a layer; None where the time was up before each had its turn."""
-        rejected: dict[str, str] = {}
-        trials: dict[str, Trial] = {}
-        first: dict[str, float] = {}
-        timings: dict[str, Timing] = {}
-        before = self._defaults.get(case.key, "")
-        before = before if before in case.rows else case.row
-        with ExitStack() as stack:
-            # what the layer has comes first: what is slower than that is dropped at once
-            for row in sorted(case.rows, key=lambda row: row != before):
-                if time.monotonic() >= last:
-                    case.forget()
-                    return None
-                trial, why = self._trial(case, row)
-                if trial is None:
-                    rejected[row] = why
-                    continue
-                stack.callback(trial.close)
-                trials[row], first[row] = trial, trial.wake(WAKE_SECONDS)
-                timings[row] = trial.timing(first[row])
-                for each in trials.keys() & slow(first):
-                    trials.pop(each).close()
-            seconds = race(trials, lambda row: trials[row].sample(), may_go_on=lambda: time.monotonic() < last)
-            timings |= {row: trials[row].timing(median_) for row, median_ in seconds.items()}
-        case.forget()
-        return TunedLayer(
-            key=case.key,
-            op=case.node.op,
-            count=case.count,
-            table=case.row,
-            before=before,
-            after=winner(seconds, before) if seconds else before,
-            timings=timings,
-            rejected=rejected,
-        )
-
-    def _trial(self, case: Case, row: str) -> tuple[Trial | None, str]:
-        """A row that computes the layer within the tolerance, or the word for why there is none."""
-        try:
-            trial = Trial(self._device, case, row)
-            try:
-                trial.check()
-            except BaseException:
-                trial.close()
-                raise
-        except DeviceLostError:
-            raise
-        except UnsupportedError:
-            return None, "unsupported"
-        except TooLargeError:
-            return None, "no room"
-        except BackendError:
-            return None, "failed"
-        if trial.error <= case.tolerance:
-            return trial, ""
-        trial.close()
-        return None, "wrong"
+    def _row_before(self, case: Case) -> str:
+        """The row that a layer has without a tuning."""
+        row = self._defaults.get(case.key)
+        return row if row in case.rows else case.row
 
     def _judged(self, layers: Sequence[TunedLayer], left: tuple[str, ...], end: float) -> TuningReport:
         """The report, with the choices kept where the whole model is the better for them."""

@@ -98,8 +98,8 @@ def test_makes() -> None:
     assert make_of("Some Card", (1, 2), software=False) is None
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
-def test_what_comes_with_the_package_is_whole(path: Path) -> None:
-    defaults = load(path)
-    assert defaults.origin.keys() == {"adapter", "driver", "implementation", "engine", "date", "command"}
-    assert all(map(is_rows, defaults.choices.values()))
+def test_what_comes_with_the_package_is_whole() -> None:
+    for path in FOLDER.glob("*.json"):
+        defaults = load(path)
+        assert defaults.origin.keys() == {"adapter", "driver", "implementation", "engine", "date", "command"}, path
+        assert all(map(is_rows, defaults.choices.values())), path
