@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+
 from engine.compiled.model import GpuPlan
 from engine.gpu.device.device import Device
 from engine.gpu.run.executor import GpuExecutor
@@ -75,17 +77,19 @@ class Trial:
         inputs, expected = self.case.oracle(seed)
         self._executor.fill_outputs(0xFF)
         results = self._executor.run(inputs)
-        self.error = max(
-            (difference(result, array).relative for result, array in zip(results, expected, strict=True)), default=0.0
-        )
+        self.error = max((_error(result, array) for result, array in zip(results, expected, strict=True)), default=0.0)
         return self.error
 
     def sample(self) -> float:
         """The seconds of the layer by one measurement, on the inputs of the last ``check``."""
-        (seconds,) = self._executor.part_seconds(self._commands * self._repeats)
-        seconds /= self._repeats
-        self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(seconds, 1e-9))))
-        return seconds
+        return self.samples(1)[0]
+
+    def samples(self, count: int) -> list[float]:
+        """The seconds of the layer by each of ``count`` measurements, one behind the other."""
+        passes = self._executor.part_seconds(self._commands * self._repeats, count)
+        samples = [seconds / self._repeats for seconds in passes]
+        self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(*samples, 1e-9))))
+        return samples
 
     def wake(self, seconds: float = WAKE_SECONDS) -> float:
         """Measure until that much work was done and the figure stands. Returns the last measurement."""
@@ -123,6 +127,18 @@ class Trial:
         self.close()
 
 
+def _error(result: np.ndarray, expected: np.ndarray) -> float:
+    """The largest error of a result as a part of the largest magnitude of what is expected."""
+    if expected.dtype != np.float32 or not expected.size:
+        return difference(result, expected).relative
+    with np.errstate(invalid="ignore"):
+        errors = result - expected
+    largest = max(-float(errors.min()), float(errors.max()))
+    magnitude = max(-float(expected.min()), float(expected.max()))
+    # the long way where one of them is NaN or infinite, and where all is 0
+    return largest / magnitude if 0 < magnitude < np.inf and largest < np.inf else difference(result, expected).relative
+
+
 def time_case(
     device: Device, case: Case, row: str, *, samples: int = SAMPLES, wake: float = WAKE_SECONDS, seed: int = 0
 ) -> Timing:
@@ -133,4 +149,4 @@ def time_case(
     with Trial(device, case, row) as trial:
         trial.check(seed)
         trial.wake(wake)
-        return trial.timing(median(trial.sample() for _ in range(samples)))
+        return trial.timing(median(trial.samples(samples)))
