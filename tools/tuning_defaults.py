@@ -2,7 +2,7 @@
 
 ``python -m tools.tuning_defaults RECORD... --command "nss-wgpu tune isnet"``
 
-A record is what ``nss-wgpu tune --record FILE`` writes, of hardware or of a software adapter. There is one file for
+A record is what ``nss-wgpu tune --record FILE`` writes, or ``tools/kernel_lab``. There is one file for
 each make of adapters and implementation of WebGPU. It names the layers for which another row than the table's first was
 faster by what is worth having, and says of which adapter, driver, version and day that is, and of which command. What a
 file had of layers that no record measured stays in it, if it is of the same adapter and driver.
@@ -13,14 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
 from engine.tuning.defaults import FOLDER, make_of
 from engine.tuning.race import winner
-from engine.tuning.record import Record, read_record
+from engine.tuning.record import KIND, Record, RecordedLayer, read_record
+
+FACTS = ("adapter", "driver", "implementation", "package")
+"""What tells the adapters of the laboratory's records apart."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records: dict[Path, list[Record]] = {}
     for path in options.records:
         try:
-            record = read_record(path.read_text(encoding="utf-8"))
-            records.setdefault(options.out / file_name(record), []).append(record)
-        except (OSError, ValueError, EngineError) as error:
+            for record in read(path):
+                records.setdefault(options.out / file_name(record), []).append(record)
+        except (OSError, ValueError, KeyError, EngineError) as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 1
     for target, group in records.items():
@@ -46,10 +49,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def read(path: Path) -> list[Record]:
+    """The records in a file of either kind.
+
+    Raises OSError, InputError for what is neither, and KeyError for a record of the laboratory that lacks a field.
+    """
+    text = path.read_text(encoding="utf-8")
+    first = json.loads(text.partition("\n")[0]) if text.startswith('{"') else None
+    return [read_record(text)] if first is None or first["kind"] == KIND else list(_of_laboratory(text))
+
+
+def _of_laboratory(text: str) -> Iterator[Record]:
+    """The records of the laboratory, a Record for each adapter and precision, without rows that were wrong."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for line in text.splitlines():
+        entry = json.loads(line)
+        if entry["kind"] == "layer":
+            groups.setdefault(tuple(entry[word] for word in (*FACTS, "precision")), []).append(entry)
+    for facts, entries in groups.items():
+        first, own = entries[0], {entry["key"]: entry["row"] for entry in entries if entry["own"]}
+        seconds: dict[str, dict[str, float]] = {key: {} for key in own}
+        for entry in entries:
+            if entry["right"] and entry["key"] in own:
+                seconds[entry["key"]][entry["row"]] = entry["seconds"]
+        adapter = dict(zip(FACTS, facts, strict=False))
+        yield Record(
+            adapter={**adapter, "name": adapter["adapter"], "make": (first["vendor"], first["model"])},
+            engine=first["engine"],
+            date=first["date"],
+            precision=first["precision"],
+            layers=tuple(RecordedLayer(key, row, seconds[key]) for key, row in own.items()),
+        )
+
+
 def file_name(record: Record) -> str:
     """The file that a record's choices go to. Raises ValueError for an adapter of a make that has none."""
     adapter = record.adapter
-    make = make_of(adapter["name"], adapter["make"], software=adapter["kind"] == "software")
+    make = make_of(adapter["name"], adapter["make"])
     if make is None:
         raise ValueError(f"{adapter['name']} is of no make that engine/tuning/defaults knows")
     return f"{make}-{adapter['implementation']}.json"

@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +104,10 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """The entries of the folder's file; none where there is no file. Raises DamagedError."""
     path = folder / FILE
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if status.st_size > MAX_BYTES:
             raise DamagedError(f"it has more than {MAX_BYTES >> 20} MiB")
-        return _entries(json.loads(path.read_text(encoding="utf-8")))
+        return _read(path, (status.st_size, status.st_mtime_ns, status.st_ino))
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -132,6 +134,12 @@ def is_rows(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(row, str) and _KEY.fullmatch(key) and _ROW.fullmatch(row) for key, row in value.items()
     )
+
+
+@lru_cache(1)
+def _read(path: Path, _stamp: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """The entries of the file that has that size, time and inode; a session and its key ask several times."""
+    return _entries(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _entries(document: object) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal, cast
@@ -43,6 +43,9 @@ Progress = Callable[[int, int, str], None]
 
 SECONDS = 60.0
 """What a tuning takes at the most, but for what is under way then."""
+
+CLEAR_GAIN = 0.15
+"""The part of its time that a row saves without doubt: the whole model may be faster with these rows alone."""
 
 WHOLE_ROUNDS = 6
 """How often the whole model is timed with the choices, and as often without, in turn, where there is time."""
@@ -94,7 +97,7 @@ def tune(
             input_values=input_values,
             pass_target=WebgpuTarget(caps_of(adapter_, matrix_units=False), precision == "f16"),
         )
-        with closing(_Tuner(adapter_, cast(Literal["f32", "f16"], precision), read)) as tuner:
+        with closing(ModelTuner(adapter_, cast(Literal["f32", "f16"], precision), read)) as tuner:
             return tuner.run(start, start + seconds, progress or (lambda *_: None))
 
 
@@ -113,8 +116,22 @@ def forget_tuning(adapter: str | int | None = None) -> tuple[str, int]:
         ) from error
 
 
-class _Tuner:
-    """A model on an adapter, as it runs without a tuning, and the cases of its layers."""
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is wrong with choices for a whole model, or ""; its seconds without them and with them, and the error."""
+
+    fault: str
+    before: float | None = None
+    after: float | None = None
+    error: float | None = None
+
+
+class ModelTuner:
+    """A model on an adapter.
+
+    Attributes:
+        whole: the model as it runs without a tuning.
+    """
 
     def __init__(self, adapter: Adapter, precision: Literal["f32", "f16"], read: ReadGraph) -> None:
         self._adapter, self._precision, self._graph = adapter, precision, read.graph
@@ -124,19 +141,19 @@ class _Tuner:
         infos = [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in read.graph.inputs]
         self._inputs = list(deviates(infos).values())
         begin = time.monotonic()
-        self._whole = self._opened(self._defaults)
+        self.whole = self.opened(self._defaults)
         try:
-            self._expected = self._whole.run(self._inputs)
+            self._expected = self.whole.run(self._inputs)
         except BaseException:
-            self._whole.close()
+            self.whole.close()
             raise
-        (run_s,) = self._whole.gpu_seconds()
+        (run_s,) = self.whole.gpu_seconds()
         self._runs = max(1, min(MOST_RUNS, round(WHOLE_SECONDS / max(run_s, 1e-9))))
         self._judging_s = time.monotonic() - begin + 2 * FEWEST_ROUNDS * self._runs * run_s
 
     def close(self) -> None:
         """Free the model."""
-        self._whole.close()
+        self.whole.close()
 
     def run(self, start: float, end: float, progress: Progress) -> TuningReport:
         """Tune the layers until ``end``, less what the whole model takes then, and keep what was found."""
@@ -167,32 +184,23 @@ class _Tuner:
         return row if row in case.rows else case.row
 
     def _judged(self, layers: Sequence[TunedLayer], left: tuple[str, ...], end: float) -> TuningReport:
-        """The report, with the choices kept where the whole model is the better for them."""
-        chosen = {layer.key: layer.after for layer in layers if layer.timings}
-        changed = {layer.key: layer.after for layer in layers if layer.after != layer.before}
-        before: float | None = None
-        after: float | None = None
-        error: float | None = None
-        worse = "" if chosen else "no kind of layer was measured" if left else "no layer has a choice"
-        if changed:
-            try:
-                tuned = self._opened({**self._defaults, **changed})
-            except TooLargeError:
-                worse = "the adapter has no memory for the model with and without them at once"
-            else:
-                try:
-                    before, after, error = self._compared(tuned, end)
-                finally:
-                    tuned.close()
-                if not error <= RTOL[self._precision]:
-                    worse = f"with them the outputs differ by {error:.1e} of the largest value"
-                elif after >= before:
-                    worse = "the whole model is no faster with them"
-        failure = worse or self._keep(chosen)
+        """The report, with the choices kept where the whole model is the better for them, or for the clear ones."""
+        verdict = _Verdict("" if layers else "no kind of layer was measured" if left else "no layer has a choice")
+        for least in (0.0, CLEAR_GAIN):
+            tried = [layer if layer.gain >= least else replace(layer, after=layer.before) for layer in layers]
+            changed = {layer.key: layer.after for layer in tried if layer.after != layer.before}
+            if not changed or (least and tried == layers):
+                break
+            verdict = self._verdict(changed, end)
+            if not verdict.fault:
+                layers = tried
+                break
+        changes = sum(layer.after != layer.before for layer in layers)
+        failure = verdict.fault or self._keep({layer.key: layer.after for layer in layers if layer.timings})
         if failure:
             reason = f"not kept: {failure}"
-        elif changed:
-            reason = f"kept: {len(changed)} of {len(layers)} kinds of layers have another implementation"
+        elif changes:
+            reason = f"kept: {changes} of {len(layers)} kinds of layers have another implementation"
         else:
             reason = "kept: the choices were the fastest already"
         return TuningReport(
@@ -200,11 +208,11 @@ class _Tuner:
             precision=self._precision,
             layers=tuple(layers),
             left=left,
-            seconds_before=self._seconds(self._whole) if before is None else before,
-            seconds_after=after,
-            error=error,
+            seconds_before=self.seconds(self.whole) if verdict.before is None else verdict.before,
+            seconds_after=verdict.after,
+            error=verdict.error,
             kept=not failure,
-            failed=bool(failure) and not worse,
+            failed=bool(failure) and not verdict.fault,
             reason=reason,
             seconds=0.0,
         )
@@ -216,24 +224,32 @@ class _Tuner:
             return "engine.remember_adapters names no folder"
         return "" if store.keep(self._adapter, self._precision, chosen) else f"{folder} cannot be written to"
 
-    def _compared(self, tuned: GpuExecutor, end: float) -> tuple[float, float, float]:
-        """Seconds of the whole model without and with choices, measured in turn, and the outputs' largest error."""
-        results = tuned.run(self._inputs)
-        error = max(
-            (difference(result, array).relative for result, array in zip(results, self._expected, strict=True)),
-            default=0.0,
-        )
-        rounds: list[tuple[float, float]] = []
-        while len(rounds) < (WHOLE_ROUNDS if time.monotonic() < end else FEWEST_ROUNDS):
-            rounds.append((self._seconds(self._whole), self._seconds(tuned)))
-        before, after = zip(*rounds[1:], strict=True)
-        return median(before), median(after), error
+    def _verdict(self, changed: Mapping[str, str], end: float) -> _Verdict:
+        """The whole model with those rows beside the model without, run in turn."""
+        try:
+            tuned = self.opened({**self._defaults, **changed})
+        except TooLargeError:
+            return _Verdict("the adapter has no memory for the model with and without them at once")
+        with closing(tuned):
+            results = tuned.run(self._inputs)
+            error = max(
+                (difference(result, array).relative for result, array in zip(results, self._expected, strict=True)),
+                default=0.0,
+            )
+            rounds: list[tuple[float, float]] = []
+            while len(rounds) < (WHOLE_ROUNDS if time.monotonic() < end else FEWEST_ROUNDS):
+                rounds.append((self.seconds(self.whole), self.seconds(tuned)))
+        before, after = (median(seconds) for seconds in zip(*rounds[1:], strict=True))
+        fault = "" if after < before else "the whole model is no faster with them"
+        if not error <= RTOL[self._precision]:
+            fault = f"with them the outputs differ by {error:.1e} of the largest value"
+        return _Verdict(fault, before, after, error)
 
-    def _seconds(self, executor: GpuExecutor) -> float:
+    def seconds(self, executor: GpuExecutor) -> float:
         """What the whole model takes, measured once."""
         return median(executor.gpu_seconds(self._runs))
 
-    def _opened(self, preferences: Mapping[str, str]) -> GpuExecutor:
+    def opened(self, preferences: Mapping[str, str]) -> GpuExecutor:
         """The model on the device, with those rows."""
         model = compile_graph(self._graph, self._caps, precision=self._precision, preferences=preferences)
         return GpuExecutor(model, self._device, in_flight=1)

@@ -43,15 +43,13 @@ NOTHING = Defaults()
 
 def defaults_of(adapter: Adapter) -> Defaults:
     """What comes with the package for adapters of that make in that implementation."""
-    name = make_of(adapter.name, adapter.make, software=adapter.software)
+    name = make_of(adapter.name, adapter.make)
     return load(FOLDER / f"{name}-{adapter.implementation}.json") if name else NOTHING
 
 
-def make_of(name: str, make: tuple[int, int], *, software: bool) -> str | None:
-    """The word for a make of adapters, or None for one that nothing was measured on."""
-    if software:
-        return next((word for start, word in PROGRAMS.items() if name.startswith(start)), None)
-    return VENDORS.get(make[0])
+def make_of(name: str, make: tuple[int, int]) -> str | None:
+    """The word for the make of an adapter of that name and vendor, or None for one that nothing was measured on."""
+    return next((word for start, word in PROGRAMS.items() if name.startswith(start)), VENDORS.get(make[0]))
 
 
 @cache

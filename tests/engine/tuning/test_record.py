@@ -84,6 +84,29 @@ def test_defaults_are_made_of_records(
     assert defaults_of(LAVAPIPE).choices == {"f32": {FIRST: "direct", SECOND: "direct"}}
 
 
+def test_defaults_are_made_of_the_laboratorys_records(tmp_path: Path) -> None:
+    facts = {"adapter": "NVIDIA H200", "vendor": 0x10DE, "model": 1, "driver": "580", "implementation": "dawn"}
+    facts |= {"package": "wgpudawn 1", "engine": "0.1.0", "date": "2026-11-29"}
+    layers = [
+        ("f32", FIRST, "tiled-scalar", 2.0, True),
+        ("f32", FIRST, "direct", 1.0, True),
+        ("f32", FIRST, "tiled-wide", 0.5, False),
+        ("f16", SECOND, "tiled-narrow", 2.0, True),
+        ("f16", SECOND, "direct", 1.99, True),
+    ]
+    words = ("precision", "key", "row", "seconds", "right")
+    lines = [{"kind": "ceilings", **facts, "copy": 1e12}]
+    for layer in layers:
+        entry = {"kind": "layer", **facts, **dict(zip(words, layer, strict=True))}
+        lines.append({**entry, "own": entry["row"].startswith(("tiled-scalar", "tiled-narrow"))})
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main([str(path), "--command", "python -m tools.kernel_lab", "--out", str(tmp_path)]) == 0
+    defaults = load(tmp_path / "nvidia-dawn.json")
+    assert defaults.choices == {"f32": {FIRST: "direct"}, "f16": {}}
+    assert (defaults.origin["adapter"], defaults.origin["implementation"]) == ("NVIDIA H200", "wgpudawn 1")
+
+
 def test_a_record_of_another_make_makes_no_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(RECORD.read_text("utf-8"))
     document["adapter"]["name"] = "Slow Rasterizer"
@@ -93,9 +116,9 @@ def test_a_record_of_another_make_makes_no_defaults(tmp_path: Path, capsys: pyte
 
 
 def test_makes() -> None:
-    assert make_of("NVIDIA H200", (0x10DE, 0x2335), software=False) == "nvidia"
-    assert make_of("SwiftShader Device (Subzero)", (6880, 49374), software=True) == "swiftshader"
-    assert make_of("Some Card", (1, 2), software=False) is None
+    assert make_of("NVIDIA H200", (0x10DE, 0x2335)) == "nvidia"
+    assert make_of("SwiftShader Device (Subzero)", (6880, 49374)) == "swiftshader"
+    assert make_of("Some Card", (1, 2)) is None
 
 
 def test_what_comes_with_the_package_is_whole() -> None:

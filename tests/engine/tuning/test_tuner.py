@@ -54,7 +54,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds of rows by name in place of those that are measured: 2 of the others; the whole model gets faster."""
     seconds: dict[str, float] = {}
     monkeypatch.setattr(Trial, "sample", lambda trial: seconds.get(trial.row, 2.0))
-    monkeypatch.setattr(tuner._Tuner, "_seconds", lambda self, whole: 3.0 if whole is self._whole else 2.0)
+    monkeypatch.setattr(tuner.ModelTuner, "seconds", lambda self, whole: 3.0 if whole is self.whole else 2.0)
     return seconds
 
 
@@ -129,11 +129,33 @@ def test_what_is_faster_is_kept_and_makes_another_compiled_model(clock: dict[str
 @pytest.mark.usefixtures("folder")
 def test_a_whole_model_that_gets_slower_keeps_nothing(clock: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     clock |= {"direct": 1.0}
-    monkeypatch.setattr(tuner._Tuner, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(tuner.ModelTuner, "seconds", lambda *_: 1.0)
     report = tune()
     assert (report.kept, report.failed) == (False, False)
     assert report.reason == "not kept: the whole model is no faster with them"
     assert rows() == {}
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_clearly_faster_is_kept_where_the_rest_spoils_it(
+    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock |= {"direct": 1.0, "tiled-narrow": 1.1, "tiled-middle": 2.0}
+    tried: list[dict[str, str]] = []
+    opened = tuner.ModelTuner.opened
+
+    def noted(self: Any, preferences: dict[str, str]) -> Any:
+        tried.append(preferences)
+        return opened(self, preferences)
+
+    monkeypatch.setattr(tuner.ModelTuner, "opened", noted)
+    monkeypatch.setattr(
+        tuner.ModelTuner, "seconds", lambda self, whole: 3.0 - (whole is not self.whole and len(tried) > 2)
+    )
+    report = tune()
+    assert tried[1:] == [{FIRST: "direct", SECOND: "direct"}, {FIRST: "direct"}]
+    assert rows() == {FIRST: "direct", SECOND: "tiled-narrow"}
+    assert [layer.key for layer in report.changed] == [FIRST]
 
 
 @pytest.mark.usefixtures("folder")

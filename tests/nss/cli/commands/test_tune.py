@@ -25,7 +25,7 @@ def _run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     if not device().timestamps:
         pytest.skip("the adapter has no timestamps: TUNING IS NOT TESTED")
     monkeypatch.setattr(Trial, "sample", lambda trial: 1e-3 if trial.row == "direct" else 2e-3)
-    monkeypatch.setattr(tuner._Tuner, "_seconds", lambda self, whole: 3e-3 if whole is self._whole else 2e-3)
+    monkeypatch.setattr(tuner.ModelTuner, "seconds", lambda self, whole: 3e-3 if whole is self.whole else 2e-3)
 
     def run(command: str, *arguments: object) -> tuple[int, str, list[str]]:
         capsys.readouterr()
