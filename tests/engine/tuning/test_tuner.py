@@ -19,6 +19,7 @@ from engine.tuning.record import read_record
 from engine.tuning.timing import Trial
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
+from tests.engine.tuning.networks import skip_where_nothing_can_be_tuned
 
 RANDOM = np.random.default_rng(3)
 
@@ -42,8 +43,7 @@ INPUT = {"x": RANDOM.standard_normal((1, 8, 16, 16)).astype(np.float32)}
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Iterator[Path]:
-    if not device().timestamps:
-        pytest.skip("the adapter has no timestamps: TUNING IS NOT TESTED")
+    skip_where_nothing_can_be_tuned()
     memory.remember_adapters(tmp_path)
     yield tmp_path
     memory.remember_adapters(None)

@@ -15,6 +15,7 @@ from engine.tuning.record import read_record
 from engine.tuning.timing import Trial
 from nss.cli.main import main
 from tests.engine.gpu.gpu import device
+from tests.engine.tuning.networks import skip_where_nothing_can_be_tuned
 
 Run = Callable[..., tuple[int, str, list[str]]]
 
@@ -22,8 +23,7 @@ Run = Callable[..., tuple[int, str, list[str]]]
 @pytest.fixture(name="run")
 def _run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """The command on the tests' adapter, where ``direct`` is the fastest row, and the whole the faster for it."""
-    if not device().timestamps:
-        pytest.skip("the adapter has no timestamps: TUNING IS NOT TESTED")
+    skip_where_nothing_can_be_tuned()
     monkeypatch.setattr(Trial, "sample", lambda trial: 1e-3 if trial.row == "direct" else 2e-3)
     monkeypatch.setattr(tuner.ModelTuner, "seconds", lambda self, whole: 3e-3 if whole is self.whole else 2e-3)
 
