@@ -2,8 +2,9 @@
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
-``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another,
-``kernel_report`` says which kernels a model's nodes got, ``environment`` which versions a result depends on;
+``remember_adapters`` keeps what was found out about adapters, ``tune`` finds the fastest kernels for a model on one,
+and ``forget_tuning`` forgets them; ``compare`` holds one backend to another, ``kernel_report`` says which kernels a
+model's nodes got, ``environment`` which versions a result depends on;
 ``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask; ``image_kernels``
 are those kernels for a page;
 ``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
@@ -72,6 +73,10 @@ if TYPE_CHECKING:
     from engine.tuning.kernel_report import KernelReport as KernelReport
     from engine.tuning.kernel_report import NodeKernels as NodeKernels
     from engine.tuning.kernel_report import kernel_report as kernel_report
+    from engine.tuning.report import TunedLayer as TunedLayer
+    from engine.tuning.report import TuningReport as TuningReport
+    from engine.tuning.tuner import forget_tuning as forget_tuning
+    from engine.tuning.tuner import tune as tune
 
 __all__ = [
     "BackendError",
@@ -107,6 +112,8 @@ __all__ = [
     "Smoothing",
     "TensorInfo",
     "TooLargeError",
+    "TunedLayer",
+    "TuningReport",
     "UnsupportedError",
     "available_cores",
     "available_memory",
@@ -116,6 +123,7 @@ __all__ = [
     "deviates",
     "devices",
     "environment",
+    "forget_tuning",
     "image_kernels",
     "in_child",
     "kernel_report",
@@ -125,6 +133,7 @@ __all__ = [
     "remember_adapters",
     "save_compiled",
     "single_threaded_blas",
+    "tune",
 ]
 
 _MODULES = {
@@ -155,6 +164,8 @@ _MODULES = {
     "SessionInfo": "session_info",
     "Smoothing": "images",
     "TensorInfo": "session_info",
+    "TunedLayer": "tuning.report",
+    "TuningReport": "tuning.report",
     "available_cores": "cores",
     "available_memory": "memory",
     "cache_key": "compiled.cache",
@@ -163,6 +174,7 @@ _MODULES = {
     "deviates": "parity",
     "devices": "gpu.device.listing",
     "environment": "provenance",
+    "forget_tuning": "tuning.tuner",
     "image_kernels": "gpu.images.browser",
     "in_child": "forks",
     "kernel_report": "tuning.kernel_report",
@@ -172,6 +184,7 @@ _MODULES = {
     "remember_adapters": "gpu.device.memory",
     "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",
+    "tune": "tuning.tuner",
 }
 """The modules of the names that are imported on first use."""
 

@@ -50,6 +50,7 @@ class Case:
         row: the row that the table takes of itself.
         rows: all rows that support the layer, in the table's order.
         count: how many layers of the model have this key.
+        flops: the multiplications and additions of the first of them with that row.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Case:
     row: str
     rows: tuple[str, ...]
     count: int = 1
+    flops: int = 0
     _oracles: dict[int, tuple[list[np.ndarray], list[np.ndarray]]] = field(default_factory=dict, repr=False)
 
     @property
@@ -142,6 +144,7 @@ def _case(
     first = decisions[0]
     graph, outside = _alone(first.node, lowering)
     rows = {first.row.name, *first.alternatives}
+    dispatches = [each for each, node in zip(lowering.dispatches, lowering.nodes, strict=True) if node is first.node]
     return Case(
         key=key,
         node=first.node,
@@ -152,6 +155,7 @@ def _case(
         row=first.row.name,
         rows=tuple(row.name for row in first.table.rows if row.name in rows),
         count=len(decisions),
+        flops=sum(dispatch.flops for dispatch in dispatches),
     )
 
 

@@ -17,7 +17,7 @@ from engine.caps import PORTABLE
 from engine.compiled.model import Command, CompiledModel, GpuPlan
 from engine.compiler import read_graph
 from engine.errors import BackendError
-from engine.gpu.device.capabilities import caps_of
+from engine.gpu.device.capabilities import caps_of, session_caps
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import Decision
 from engine.gpu.plan.compile_graph import compile_graph
@@ -26,6 +26,7 @@ from engine.graph.ir import Graph, Node
 from engine.graph.model_file import ModelFile
 from engine.parity import deviates
 from engine.session_info import TensorInfo
+from engine.tuning.choices import Choices, choices_of
 
 if TYPE_CHECKING:
     from engine.gpu.device.adapters import Adapter
@@ -78,7 +79,8 @@ class NodeKernels:
 class KernelReport:
     """The nodes of a model's plan in running order, and what they share.
 
-    ``device`` is the adapter, or what the plan is made for instead. ``unmeasured`` says why no node has seconds, and is
+    ``device`` is the adapter, or what the plan is made for instead. ``tuning`` says whether the rows were measured
+    there, and is "" without an adapter. ``unmeasured`` says why no node has seconds, and is
     "" where they have. ``copies`` are the dispatches of no node: outputs that are brought into row-major order.
     """
 
@@ -88,6 +90,7 @@ class KernelReport:
     copies: NodeKernels
     dispatches: int
     programs: int
+    tuning: str
     unmeasured: str
 
 
@@ -121,7 +124,7 @@ def kernel_report(
     caps = replace(PORTABLE, features=("shader-f16",)) if half else PORTABLE
     target_caps = caps
     if found is not None:
-        caps, target_caps = caps_of(found, matrix_units=half), caps_of(found, matrix_units=False)
+        caps, target_caps = session_caps(found, precision), caps_of(found, matrix_units=False)
     with np.errstate(all="ignore"):
         read = read_graph(
             model,
@@ -130,8 +133,9 @@ def kernel_report(
             input_values=input_values,
             pass_target=WebgpuTarget(target_caps, half),
         )
-        compiled = compile_graph(read.graph, caps, precision=precision)
-        lowering = Lowering(read.graph, caps, half=half)
+        choices = Choices() if found is None else choices_of(found, precision)
+        compiled = compile_graph(read.graph, caps, precision=precision, preferences=choices.rows)
+        lowering = Lowering(read.graph, caps, half=half, preferences=choices.rows)
         lowering.run()
         seconds, unmeasured = None, "not measured"
         if measure and found is not None:
@@ -143,7 +147,17 @@ def kernel_report(
     plan = compiled.plan
     assert isinstance(plan, GpuPlan)
     device = "every browser (the guaranteed limits)" if found is None else str(found)
-    return _report(read.graph, lowering, plan, seconds, device=device, precision=precision, unmeasured=unmeasured)
+    tuning = choices.describe({decision.key for decision in lowering.decisions if decision.alternatives})
+    return _report(
+        read.graph,
+        lowering,
+        plan,
+        seconds,
+        device=device,
+        precision=precision,
+        tuning="" if found is None else tuning,
+        unmeasured=unmeasured,
+    )
 
 
 def _adapter(adapter: str | int | None, precision: str, *, needed: bool) -> Adapter | None:

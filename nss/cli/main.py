@@ -24,6 +24,7 @@ from nss.cli.commands.preview import preview
 from nss.cli.commands.remove import remove
 from nss.cli.commands.serve import serve
 from nss.cli.commands.stream import stream
+from nss.cli.commands.tune import tune
 from nss.cli.help_sections import SectionedCommand
 from nss.cli.terminal import (
     PROGRAM,
@@ -65,6 +66,7 @@ app.command("devices")(devices)
 app.command("bench", cls=SectionedCommand)(bench)
 app.command("kernels", cls=SectionedCommand)(kernels)
 app.command("parity", cls=SectionedCommand)(parity)
+app.command("tune", cls=SectionedCommand)(tune)
 
 
 def _print_version(asked_for: bool) -> None:

@@ -1,9 +1,10 @@
 """Records of the kernel laboratory as JSON.
 
 Every record has ``kind``; of what ran it ``adapter``, ``vendor`` and ``model`` (the vendor's numbers), ``driver``,
-``implementation``, its ``package`` with version, ``backend``, and ``engine``, this project's version. One of kind
-"ceilings" has what the adapter reaches: ``copy`` in bytes a second, read and written, and ``f32``, ``f16`` and
-``matrix`` in operations a second, a multiplication and an addition each; those that it has no units for are left out.
+``implementation``, its ``package`` with version, ``backend``, and ``engine``, this project's version; and the ``date``
+in UTC. One of kind "ceilings" has what the adapter reaches: ``copy`` in bytes a second, read and written, and ``f32``,
+``f16`` and ``matrix`` in operations a second, a multiplication and an addition each; those that it has no units for are
+left out.
 
 One of kind "layer" has the ``precision``; ``models``, in which the layer is so many times; the ``family`` and the
 tuning ``key``; the operator ``op``; the ``row``, and whether it is the table's ``own``; ``seconds``, the median of the
@@ -17,31 +18,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.gpu.device.adapters import Adapter
-from engine.gpu.device.implementations import IMPLEMENTATIONS
+from engine.gpu.device.implementations import package_version
 from engine.version import __version__
 from tools.kernel_lab.measure import Layer, Result
 
 
 def _adapter(adapter: Adapter) -> dict[str, Any]:
-    package = IMPLEMENTATIONS[adapter.implementation].package
-    try:
-        package_version = version(package)
-    except PackageNotFoundError:
-        package_version = "unknown"
     return {
         "adapter": adapter.name,
         "vendor": adapter.make[0],
         "model": adapter.make[1],
         "driver": adapter.driver,
         "implementation": adapter.implementation,
-        "package": f"{package} {package_version}",
+        "package": package_version(adapter.implementation),
         "backend": adapter.backend,
         "engine": __version__,
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 

@@ -90,7 +90,7 @@ class Lowering:
         graph: the graph to lower.
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
-        choices: names of implementations by tuning key or by family (engine/gpu/lowering/table.py).
+        choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         concats: the outputs of Concats, which producers of their parts write views of.
         dispatches: the dispatches so far, in the order in which they run.
@@ -107,9 +107,10 @@ class Lowering:
         half: bool = False,
         outside: Collection[Value] | None = None,
         choices: Mapping[str, str] | None = None,
+        preferences: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
-        self.choices = dict(choices or {})
+        self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []
@@ -163,7 +164,7 @@ class Lowering:
 
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
-        row = table.choose(layer, self.caps, self.choices)
+        row = table.choose(layer, self.caps, self.choices, self.preferences)
         self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
         return row
 

@@ -2,7 +2,8 @@
 
 A row is taken where it supports the layer on a device of those capabilities, and suits it: the first such row, unless
 one is forced. Tests, benchmarks and a tuner force rows by name (``Lowering(choices=…)``): for one tuning key, or for a
-family wherever the row supports a layer. Each choice is kept as a ``Decision``, which says what else there was.
+family wherever the row supports a layer. What a tuner has found is preferred (``Lowering(preferences=…)``). Each choice
+is kept as a ``Decision``, which says what else there was.
 """
 
 from __future__ import annotations
@@ -62,13 +63,17 @@ class Table(Generic[Layer]):
         names = ", ".join(row.name for row in self.rows)
         raise InputError(f"family '{self.family}' has no implementation '{name}'; it has {names}")
 
-    def choose(self, layer: Layer, caps: Caps, choices: Mapping[str, str]) -> Implementation[Layer]:
+    def choose(
+        self, layer: Layer, caps: Caps, choices: Mapping[str, str], preferences: Mapping[str, str]
+    ) -> Implementation[Layer]:
         """The row for a layer: the one that ``choices`` name by the layer's key or by the family, else the first.
 
         A row that a key names must support the layer, or UnsupportedError is raised; one that a family names is passed
-        over for layers that it does not support.
+        over for layers that it does not support. ``preferences`` name rows by key, too, which come before the first
+        that suits: they were measured, perhaps by another version, so that what is not there, or does not support the
+        layer, is passed over.
         """
-        key = self.key(layer) if choices else ""
+        key = self.key(layer) if choices or preferences else ""
         if key in choices:
             row = self.row(choices[key])
             if not row.supports(layer, caps):
@@ -77,6 +82,10 @@ class Table(Generic[Layer]):
         if self.family in choices:
             row = self.row(choices[self.family])
             if row.supports(layer, caps):
+                return row
+        preferred = preferences.get(key)
+        for row in self.rows:
+            if row.name == preferred and row.supports(layer, caps):
                 return row
         for row in self.rows:
             if row.supports(layer, caps) and row.suits(layer):
@@ -131,10 +140,10 @@ class Decision(Generic[Layer]):
         for row in self.table.rows[: self.table.rows.index(self.row)]:
             if not row.supports(self.layer, self.caps):
                 reasons[row.name] = "does not support the layer"
+            elif not row.suits(self.layer):
+                reasons[row.name] = "is not meant for such a layer"
             else:
-                reasons[row.name] = (
-                    "another was asked for" if row.suits(self.layer) else "is not meant for such a layer"
-                )
+                reasons[row.name] = "another was asked for" if self.forced else "another was measured to be faster"
         return reasons
 
 

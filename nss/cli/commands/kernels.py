@@ -55,12 +55,14 @@ def kernels(
         raise UsageError(f"--portable and {'--time' if device is None else '--device'} contradict each other")
     import engine
     from nss.models import resolve
+    from nss.models.adapter_memory import remember_adapters
     from nss.removal.model_reading import bindings, read
     from nss.removal.opening import opening
 
     resolved = resolve.resolve(
         model, variant=model_variant, backend="auto", device=device, allow_fetch=True, notify=notify
     )
+    remember_adapters()
     with opening(resolved.path):
         file, resolved_interface = read(resolved, model_config)
     for line in resolved_interface.guesses:
@@ -100,6 +102,7 @@ def _lines(name: str, report: engine.KernelReport) -> list[str]:
         *_families([*totals, ("all", entries)], whole, costs),
         "",
         *_reasons(report.nodes),
+        *([report.tuning] if report.tuning else []),
         *([report.unmeasured] if report.unmeasured else []),
     ]
 
