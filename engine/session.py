@@ -26,6 +26,7 @@ from engine.session_info import input_array
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
+    from engine.gpu.lowering.table import Decision
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
@@ -78,6 +79,7 @@ class Session:
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
+        tuning = ""
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             if isinstance(model, CompiledModel):
                 verification = Verification(model.weights)
@@ -94,7 +96,7 @@ class Session:
                     pass_target=None if self._choice.backend == "reference" else self.pass_target,
                 )
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
-                source = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
+                source, tuning = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             try:
                 self._executor, device = _executor(source, self._choice, in_flight)
@@ -129,6 +131,7 @@ class Session:
             passes=dict(counts.passes),
             matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
             software=self._choice.adapter is not None and self._choice.adapter.software,
+            tuning=tuning,
         )
 
     @property
@@ -262,7 +265,7 @@ class Session:
             from engine.gpu.lowering.storage import parameters
 
             outside += parameters(whole)
-        return _executor(_compiled(part, self._choice, self._precision, outside=outside), self._choice)[0]
+        return _executor(_compiled(part, self._choice, self._precision, outside=outside)[0], self._choice)[0]
 
     @property
     def pass_target(self) -> Target:
@@ -322,25 +325,31 @@ def _compiled(
     outside: Collection[Value] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
-) -> CompiledModel | Graph:
-    """The graph compiled for its backend; for "reference" the graph itself."""
+) -> tuple[CompiledModel | Graph, str]:
+    """The graph compiled for its backend, for "reference" the graph itself; and on what the choice of kernels rests."""
     if choice.backend == "reference":
-        return graph
+        return graph, ""
     if choice.adapter is None:
         from engine.cpu.compiled import compile_numpy
 
-        return compile_numpy(graph, outputs=outputs, counts=counts)
-    from engine.gpu.device.capabilities import caps_of
+        return compile_numpy(graph, outputs=outputs, counts=counts), ""
+    from engine.gpu.device.capabilities import session_caps
     from engine.gpu.plan.compile_graph import compile_graph
+    from engine.tuning.choices import choices_of
 
-    return compile_graph(
+    choices = choices_of(choice.adapter, precision)
+    decisions: list[Decision] = []
+    model = compile_graph(
         graph,
-        caps_of(choice.adapter, matrix_units=precision == "f16"),
+        session_caps(choice.adapter, precision),
         precision=cast(Literal["f32", "f16"], precision),
         outside=outside,
+        preferences=choices.rows,
+        decisions=decisions,
         outputs=outputs,
         counts=counts,
     )
+    return model, choices.describe({decision.key for decision in decisions if decision.alternatives})
 
 
 def _pass_target(choice: BackendChoice, precision: str) -> Target:

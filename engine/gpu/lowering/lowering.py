@@ -16,9 +16,10 @@ import numpy as np
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.concat_parts import concat_parts
 from engine.gpu.lowering.refusals import refusal
 from engine.gpu.lowering.storage import fits_half, parameters
-from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
+from engine.gpu.lowering.table import Decision, Implementation, Layer, Table, check_choices
 from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
@@ -32,7 +33,6 @@ from engine.gpu.program.tensor import (
     storage_array,
 )
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
@@ -91,9 +91,12 @@ class Lowering:
         graph: the graph to lower.
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
-        choices: names of implementations by tuning key or by family (engine/gpu/lowering/table.py).
+        choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         dispatches: the dispatches so far, in the order in which they run.
+        nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
+        joined: for each node that another one's kernels compute so far, that one.
+        decisions: which rows of tables were taken so far, in order.
     """
 
     def __init__(
@@ -104,18 +107,22 @@ class Lowering:
         half: bool = False,
         outside: Collection[Value] | None = None,
         choices: Mapping[str, str] | None = None,
+        preferences: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
-        self.choices = dict(choices or {})
+        self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
-        self.node = Node("", [], [])
+        self.nodes: list[Node] = []
+        self.joined: dict[Node, Node] = {}
+        self.decisions: list[Decision[Any]] = []
+        self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
-        self._concat_parts = _concat_parts(graph)
+        self._concat_parts = concat_parts(graph)
         self._concat_outputs: dict[Value, Tensor] = {}
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
@@ -139,7 +146,8 @@ class Lowering:
 
     def lower(self, node: Node) -> None:
         """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
-        outer_node, self.node = self.node, node
+        outer = self.node, self._product
+        self.node = self._product = node
         try:
             reason = refusal(node, self.caps, self.half)
             if reason is not None:
@@ -148,11 +156,13 @@ class Lowering:
         except MISFITS as error:
             raise misfit(node, error) from error
         finally:
-            self.node = outer_node
+            self.node, self._product = outer
 
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
-        return table.choose(layer, self.caps, self.choices)
+        row = table.choose(layer, self.caps, self.choices, self.preferences)
+        self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
+        return row
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
@@ -160,9 +170,10 @@ class Lowering:
         """The tensor of ``value``. A deferred node that computes it is lowered now."""
         if value in self._waiting:
             waiting = self._waiting.pop(value)
-            outer_node, self.node = self.node, waiting.node
+            outer = self.node, self._product
+            self.node = self._product = waiting.node
             waiting.lower(waiting.node, self)
-            self.node = outer_node
+            self.node, self._product = outer
         if value not in self._tensors:
             if value.data is None:
                 raise UnsupportedError(f"{self.node.label}: '{value.name}' has no tensor on the GPU")
@@ -284,6 +295,7 @@ class Lowering:
         dispatch.op, dispatch.node = dispatch.op or self.node.op, dispatch.node or self.node.name
         if dispatch.rows > 0:
             self.dispatches.append(dispatch)
+            self.nodes.append(self._product)
             for operand in dispatch.writes:
                 self._writes.setdefault(operand.tensor.slot, []).append(operand.tensor)
 
@@ -333,7 +345,17 @@ class Lowering:
 
     def pop_waiting(self, value: Value) -> Node:
         """Remove the node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
-        return self._waiting.pop(value).node
+        node = self._waiting.pop(value).node
+        self.joined[node] = self.node
+        return node
+
+    def emit_product(self, value: Value, emit: Emit, tree: Tree, last: Node) -> None:
+        """Lower the product that computes ``value``, which waits, with the chain ``tree`` up to ``last``."""
+        outer, self._product = self._product, self._waiting.pop(value).node
+        chain = [last, *(node for node, reader in self.joined.items() if reader is last)]
+        self.joined.update(dict.fromkeys(chain, self._product))
+        emit(self._product, self, tree, last)
+        self._product = outer
 
     def has_one_reader(self, value: Value) -> bool:
         """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""
@@ -369,20 +391,6 @@ class Lowering:
         if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
             return None
         return concat_output.slice(axis, start, value.shape[axis])
-
-
-def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
-    """For each value that a Concat joins: the Concat's output, the axis, and the position on it where it begins."""
-    parts: dict[Value, tuple[Value, int, int]] = {}
-    for node in graph.nodes:
-        if node.op != "Concat" or node.domain:
-            continue
-        axis, start = concat_axis(node, len(node.output.shape)), 0
-        for value in node.used_inputs():
-            if value not in parts and not value.is_constant and value not in graph.inputs and value.type.size:
-                parts[value] = node.output, axis, start
-            start += value.shape[axis]
-    return parts
 
 
 def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:

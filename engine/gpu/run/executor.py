@@ -214,6 +214,16 @@ class GpuExecutor:
         """
         return run_seconds(self.device, self._parts(), runs)
 
+    def part_seconds(self, commands: Sequence[int], runs: int = 1) -> list[float]:
+        """``gpu_seconds`` of passes over those commands of the plan alone, by number."""
+        return run_seconds(self.device, [[self._commands[number] for number in commands]], runs)
+
+    def fill_outputs(self, byte: int) -> None:
+        """Fill the memory of the outputs with a byte, as a measurement does: of 0xFF all floats are NaN."""
+        for place in self._outputs:
+            nbytes = -(-stored_bytes(place) // 4) * 4
+            self.device.write(self._buffer(place), place.offset, np.full(nbytes, byte, np.uint8))
+
     def _parts(self) -> list[list[BoundCommand]]:
         """The commands, in submissions."""
         return [self._commands[first:end] for first, end in self.submissions.ranges()]
