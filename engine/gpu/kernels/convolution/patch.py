@@ -95,13 +95,6 @@ class PatchTile:
             <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
-    def suits(self, layer: Layer) -> bool:
-        """Whether the window has several taps, the tile no half that is empty, and workgroups keep a GPU busy."""
-        pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
-        tiles = -(-pixels // (self.height * self.width)) * -(-layer.outputs // self.outputs) * layer.groups
-        is_full = layer.outputs * 2 > self.outputs or self.outputs <= 16
-        return layer.window.taps > 1 and is_full and (tiles >= BUSY_WORKGROUPS or self is PATCH_TILES[-1])
-
 
 def _takes_patches(layer: Layer) -> bool:
     """Two spatial axes, channels in fours, and constant weights of the type of the pixels."""
@@ -116,22 +109,6 @@ def _takes_patches(layer: Layer) -> bool:
         and not layer.is_thin
         and layer.node.output.type.size > 0
     )
-
-
-BUSY_WORKGROUPS = 132
-"""Workgroups that keep a large GPU busy; where there are fewer, a smaller tile is taken."""
-
-PATCH_TILES = (
-    PatchTile(16, 16, 64, 32, across_pixels=4),
-    PatchTile(16, 16, 32, 32, across_pixels=4),
-    PatchTile(16, 16, 16, 32, across_pixels=4),
-    PatchTile(8, 16, 64, 32, across_pixels=2),
-    PatchTile(8, 16, 32, 32, across_pixels=2),
-    PatchTile(4, 16, 32, 64, across_channels=4),
-    PatchTile(4, 16, 16, 32, across_channels=2),
-    PatchTile(2, 16, 32, 64, across_channels=4),
-)
-"""Tiles in order of preference: the first that a layer fills and that keeps the GPU busy."""
 
 
 def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: PatchTile) -> None:
