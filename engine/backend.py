@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from engine.gpu.device.adapters import Adapter
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
-PRECISIONS = ("f32", "f16")
+PRECISIONS = ("f32", "f32-strict", "f16")
+"""What may be asked for (``engine.caps.Precision``)."""
 
 _NO_FACTS = ("handle", "position", "ordinal", "equals")
 

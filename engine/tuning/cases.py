@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from engine.caps import Caps
+from engine.caps import Caps, Precision
 from engine.compiled.model import CompiledModel
 from engine.compiler import read_graph
 from engine.gpu.lowering.lowering import Lowering
@@ -26,7 +25,7 @@ from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.graph.model_file import ModelFile
 
-TOLERANCE = {"f32": 3e-5, "f16": 5e-3}
+TOLERANCE = {"f32": 3e-5, "f32-strict": 3e-5, "f16": 5e-3}
 """The error that a row may have by precision, as a part of the layer's largest result."""
 
 BYTE_TOLERANCE = 1 / 127
@@ -57,7 +56,7 @@ class Case:
     node: Node
     graph: Graph
     outside: frozenset[Value]
-    precision: Literal["f32", "f16"]
+    precision: Precision
     caps: Caps
     row: str
     rows: tuple[str, ...]
@@ -111,7 +110,7 @@ class Case:
 def cases(
     model: str | Path | bytes | ModelFile,
     caps: Caps,
-    precision: Literal["f32", "f16"] = "f32",
+    precision: Precision = "f32",
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Case]:
@@ -126,7 +125,7 @@ def cases(
     return cases_of(read.graph, caps, precision)
 
 
-def cases_of(graph: Graph, caps: Caps, precision: Literal["f32", "f16"] = "f32") -> list[Case]:
+def cases_of(graph: Graph, caps: Caps, precision: Precision = "f32") -> list[Case]:
     """``cases`` of a graph that the passes have gone over."""
     half = precision == "f16"
     check(graph, caps, half=half)
@@ -138,9 +137,7 @@ def cases_of(graph: Graph, caps: Caps, precision: Literal["f32", "f16"] = "f32")
     return [_case(key, decisions, lowering, precision) for key, decisions in by_key.items()]
 
 
-def _case(
-    key: str, decisions: Sequence[Decision[object]], lowering: Lowering, precision: Literal["f32", "f16"]
-) -> Case:
+def _case(key: str, decisions: Sequence[Decision[object]], lowering: Lowering, precision: Precision) -> Case:
     first = decisions[0]
     graph, outside = _alone(first.node, lowering)
     rows = {first.row.name, *first.alternatives}

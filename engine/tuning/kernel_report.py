@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.backend import resolve
-from engine.caps import PORTABLE
+from engine.caps import PORTABLE, Precision
 from engine.compiled.model import Command, CompiledModel, GpuPlan
 from engine.compiler import read_graph
 from engine.errors import BackendError
@@ -98,7 +98,7 @@ def kernel_report(
     model: str | Path | bytes | ModelFile,
     *,
     adapter: str | int | None = None,
-    precision: Literal["f32", "f16"] = "f32",
+    precision: Precision = "f32",
     portable: bool = False,
     measure: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,

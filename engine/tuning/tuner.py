@@ -14,11 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
 from engine.backend import resolve
+from engine.caps import Precision
 from engine.compiler import ReadGraph, read_graph
 from engine.errors import BackendError, TooLargeError
 from engine.gpu.device import memory
@@ -97,7 +98,7 @@ def tune(
             input_values=input_values,
             pass_target=WebgpuTarget(caps_of(adapter_, matrix_units=False), precision == "f16"),
         )
-        with closing(ModelTuner(adapter_, cast(Literal["f32", "f16"], precision), read)) as tuner:
+        with closing(ModelTuner(adapter_, cast(Precision, precision), read)) as tuner:
             return tuner.run(start, start + seconds, progress or (lambda *_: None))
 
 
@@ -133,7 +134,7 @@ class ModelTuner:
         whole: the model as it runs without a tuning.
     """
 
-    def __init__(self, adapter: Adapter, precision: Literal["f32", "f16"], read: ReadGraph) -> None:
+    def __init__(self, adapter: Adapter, precision: Precision, read: ReadGraph) -> None:
         self._adapter, self._precision, self._graph = adapter, precision, read.graph
         self._caps = session_caps(adapter, precision)
         self._device = open_device(adapter)

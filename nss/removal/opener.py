@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import engine
@@ -163,7 +165,7 @@ class Opener:
             return None
         try:
             resolved_interface = ResolvedInterface.from_json(model.metadata["interface"], model.metadata["notices"])
-            session = _opened(model, options)
+            session = _opened(model, options, self._strict(options, shape))
         except (engine.ModelError, UsageError, KeyError, TypeError):
             self._cache.discard(key)
             return None
@@ -178,7 +180,7 @@ class Opener:
             return None
         for unsaved in list(self._sibling._unsaved):
             if unsaved.shape == shape and self._sibling._key(unsaved.options, shape) == key:
-                session = _opened(unsaved.model, options)
+                session = _opened(unsaved.model, options, self._strict(options, shape))
                 if not self._is_known:
                     self.resolved_interface, self._is_known = self._sibling.resolved_interface, True
                 return session
@@ -223,12 +225,17 @@ class Opener:
         interface = self.resolved_interface.interface
         if self._cache is None or not self._is_own_process:
             return options.session(file, **bindings(file, interface, shape))
-        place = options.place()
-        session = options.session(file, keep_compiled=True, **bindings(file, interface, shape))
+        place, strict = options.place(), self._strict(options, shape)
+        session = options.session(file, keep_compiled=True, strict=strict, **bindings(file, interface, shape))
         if (model := session.compiled) is not None:
             self._keep(model, options, shape, place, session.info.tuning)
             session.release_compiled()
         return session
+
+    def _strict(self, options: RunOptions, shape: Shape | None) -> Callable[[], engine.Session] | None:
+        """What opens the model for images whose numbers matrix units do not hold; None where none multiply."""
+        strict = replace(options, precision="f32-strict")
+        return partial(self.another, strict, shape) if options.precision == "f32" else None
 
     def _keep(
         self, model: engine.CompiledModel, options: RunOptions, shape: Shape | None, place: engine.Place, tuning: str
@@ -246,9 +253,11 @@ class Opener:
             self._unsaved.append(_Unsaved(options, shape, model, sha256, self._stamps, place))
 
 
-def _opened(model: engine.CompiledModel, options: RunOptions) -> engine.Session:
+def _opened(
+    model: engine.CompiledModel, options: RunOptions, strict: Callable[[], engine.Session] | None
+) -> engine.Session:
     """The session of a model that was compiled for these options. Raises KeyError where another cache wrote it."""
     tuning = str(model.metadata["tuning"])
-    session = options.session(model)
+    session = options.session(model, strict=strict)
     session.info = replace(session.info, reason=options.place().reason, tuning=tuning)
     return session

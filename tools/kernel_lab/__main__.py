@@ -24,9 +24,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from engine import ModelFile
+from engine.caps import Precision
 from engine.gpu.device.choice import choose
 from engine.gpu.device.device import open_device
 from tools.kernel_lab.ceilings import measure_ceilings
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if adapter is None:
         sys.exit("there is no such adapter")
     device, start = open_device(adapter), time.perf_counter()
-    precisions = [cast(Literal["f32", "f16"], name) for name in options.precision.split(",")]
+    precisions = [cast(Precision, name) for name in options.precision.split(",")]
     layers: list[Layer] = []
     files = [(path.stem, ModelFile.read(path)) for path in options.models]
     for precision in precisions:

@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from statistics import median
-from typing import Literal
 
-from engine.caps import Caps
+from engine.caps import Caps, Precision
 from engine.compiled.model import GpuPlan
 from engine.errors import EngineError
 from engine.gpu.device.device import Device
@@ -50,7 +49,7 @@ class Result:
 def layers_of(
     models: Sequence[tuple[str, ModelFile]],
     caps: Caps,
-    precision: Literal["f32", "f16"],
+    precision: Precision,
     *,
     shape: Sequence[int],
     families: Collection[str] | None = None,

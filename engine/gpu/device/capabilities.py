@@ -9,7 +9,7 @@ from engine.gpu.device.probe import matrix_units_of
 
 def session_caps(adapter: Adapter, precision: str) -> Caps:
     """What kernels of a session in that precision use on a device of that adapter."""
-    return caps_of(adapter, matrix_units=precision == "f16")
+    return caps_of(adapter, matrix_units=precision != "f32-strict")
 
 
 def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:

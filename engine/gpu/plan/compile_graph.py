@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from engine.caps import PORTABLE, Caps
+from engine.caps import PORTABLE, Caps, Precision
 from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin
 from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
@@ -20,7 +21,7 @@ def compile_graph(
     graph: Graph,
     caps: Caps = PORTABLE,
     *,
-    precision: Literal["f32", "f16"] = "f32",
+    precision: Precision = "f32",
     outside: Collection[Value] | None = None,
     choices: Mapping[str, str] | None = None,
     preferences: Mapping[str, str] | None = None,
@@ -45,16 +46,19 @@ def compile_graph(
     if precision == "f16" and not caps.f16:
         raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
     half = precision == "f16"
+    if precision == "f32-strict":
+        caps = replace(caps, matrix_units=None)
     check(graph, caps, half=half)
     lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices, preferences=preferences)
     inputs, results = lowering.run()
     if decisions is not None:
         decisions += lowering.decisions
     plan = make_plan(lowering.dispatches, inputs, results, limits=caps.limits, model_name=graph.name or "the model")
+    is_split = any(dispatch.params.get("split") for dispatch in lowering.dispatches)
     nodes = len(graph.nodes)
     return CompiledModel(
         backend="webgpu",
-        precision=precision,
+        precision="f16" if half else "f32-split" if is_split else "f32",
         inputs=tuple(map(plan.place, graph.inputs, inputs)),
         outputs=tuple(
             plan.place(value, tensor) for value, tensor in zip(outputs or graph.outputs, results, strict=True)

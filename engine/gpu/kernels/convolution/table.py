@@ -6,46 +6,29 @@ from functools import partial
 
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct
-from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.matrix import emit_matrix
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
 from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.kernels.convolution.tiled import (
+    BUSY_WORKGROUPS,
     DEFORMABLE,
-    MATRIX_NARROW,
-    MATRIX_WIDE,
     MIDDLE,
     NARROW,
     SCALAR,
+    TALL,
     WIDE,
-    MatrixTile,
     emit_tiled,
+    takes_tiles,
 )
 from engine.gpu.lowering.table import Implementation, Table
-
-MIN_MATRIX_CHANNELS = 33
-"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
+from engine.gpu.program.tile import Tile
 
 
-def _takes_tiles(layer: Layer, _: Caps) -> bool:
-    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
-    loads = not layer.deform_inputs or layer.x_vec == 4
-    return (
-        layer.has_constant_weights
-        and layer.x.rank <= 4
-        and loads
-        and fits_tiles(layer.outputs, layer.groups)
-        and layer.node.output.type.size > 0
-    )
-
-
-def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
-    """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
-    return (
-        tile.fits(caps)
-        and layer.x.dtype == layer.weight_type == "f16"
-        and layer.x_vec == 4
-        and _takes_tiles(layer, caps)
-    )
+def _is_large(layer: Layer, tile: Tile) -> bool:
+    """Whether a layer has so many tiles that its k axis need not be split."""
+    return -(-layer.pixels // tile.bm) * -(-layer.outputs // tile.bn) * layer.groups >= BUSY_WORKGROUPS // 2
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
@@ -83,52 +66,55 @@ CONVOLUTION: Table[Layer] = Table(
             )
             for patch in PATCHES
         ),
-        Implementation(
-            "matrix-wide",
-            "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
-            supports=partial(_takes_matrix_units, MATRIX_WIDE),
-            suits=lambda layer: layer.outputs > MATRIX_NARROW.bn,
-            emit=partial(emit_tiled, tile=MATRIX_WIDE),
-        ),
-        Implementation(
-            "matrix-narrow",
-            "The same for up to 64 channels; with 32 or fewer half the units would multiply zeros.",
-            supports=partial(_takes_matrix_units, MATRIX_NARROW),
-            suits=lambda layer: layer.outputs >= MIN_MATRIX_CHANNELS,
-            emit=partial(emit_tiled, tile=MATRIX_NARROW),
+        *(
+            Implementation(
+                matrix.tile.name,
+                "Matrix units multiply many times faster than shaders do: the largest tile that keeps them busy.",
+                supports=matrix.supports,
+                suits=matrix.suits,
+                emit=partial(emit_matrix, tile=matrix.tile),
+            )
+            for matrix in MATRICES
         ),
         Implementation(
             "tiled-deformable",
             "A load between four pixels is dear, so that as many channels as can share it.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: bool(layer.deform_inputs) and layer.outputs > WIDE.bn,
             emit=partial(emit_tiled, tile=DEFORMABLE),
         ),
         Implementation(
             "tiled-scalar",
             "Channels that are no multiple of four are loaded one by one: few loads an invocation.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
         ),
         Implementation(
+            "tiled-tall",
+            "So many pixels and channels that a tile twice as long still keeps a GPU busy: fewer loads a product.",
+            supports=takes_tiles,
+            suits=lambda layer: layer.outputs > MIDDLE.bn and _is_large(layer, TALL) and not layer.is_thin,
+            emit=partial(emit_tiled, tile=TALL),
+        ),
+        Implementation(
             "tiled-wide",
             "More than 32 channels fill a tile that reads each pixel once for 64 of them.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > MIDDLE.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=WIDE),
         ),
         Implementation(
             "tiled-middle",
             "17 to 32 channels: a tile half as wide, and twice as long.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > NARROW.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=MIDDLE),
         ),
         Implementation(
             "tiled-narrow",
             "Up to 16 channels: a wider tile would multiply zeros.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: not layer.is_thin,
             emit=partial(emit_tiled, tile=NARROW),
         ),
