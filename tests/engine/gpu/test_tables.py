@@ -23,6 +23,9 @@ RANDOM = np.random.default_rng(1)
 ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (each.tile for each in (*MATRICES, *PATCHES))}
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
+BY_THEIR_OWN_TESTS = {("window-attention", name) for name in ("matrix", "portable")}
+"""Rows of nodes that no ONNX file has: test_window_attention.py runs each of them."""
+
 
 def weights(*shape: int) -> np.ndarray:
     return (RANDOM.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
@@ -75,7 +78,7 @@ CASES: dict[tuple[str, str], list[onnx.ModelProto]] = {
 
 def test_every_row_has_a_case() -> None:
     rows = {(family, row.name) for family, table in TABLES.items() for row in table.rows}
-    assert rows == CASES.keys() | ON_MATRIX_UNITS
+    assert rows == CASES.keys() | ON_MATRIX_UNITS | BY_THEIR_OWN_TESTS
 
 
 @pytest.mark.parametrize(("family", "name"), CASES, ids=str)
