@@ -106,7 +106,7 @@ def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
 TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
 SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
 SQUARE = TILES["matrix-64x64x32-32x32-weights"]
-BY_FRAGMENT = TILES["matrix-64x128x32-64x32"]
+BY_FRAGMENT = TILES["matrix-64x128x64-64x32"]
 
 
 @pytest.mark.parametrize(
