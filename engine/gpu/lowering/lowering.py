@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.concat_parts import concat_parts, output_order, read_by_siblings
 from engine.gpu.lowering.refusals import refusal
 from engine.gpu.lowering.storage import fits_half, parameters
 from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
@@ -23,16 +24,14 @@ from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_di
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
 from engine.gpu.program.tensor import (
-    Shape,
     Slot,
     Tensor,
-    channels_last,
+    constant_tensor,
     is_wide,
     new_tensor,
     storage_array,
 )
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
@@ -115,8 +114,10 @@ class Lowering:
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
-        self._concat_parts = _concat_parts(graph)
+        self._concat_parts = concat_parts(graph)
+        self._read_by_siblings = read_by_siblings(graph, self._concat_parts)
         self._concat_outputs: dict[Value, Tensor] = {}
+        self._twins: set[Value] = set()
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
@@ -138,7 +139,12 @@ class Lowering:
         return inputs, outputs
 
     def lower(self, node: Node) -> None:
-        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
+        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator.
+
+        A node whose output an earlier kernel wrote beside its own needs none.
+        """
+        if node.output in self._tensors:
+            return
         outer_node, self.node = self.node, node
         try:
             reason = refusal(node, self.caps, self.half)
@@ -186,7 +192,7 @@ class Lowering:
         storage = dtype or self.parameter_storage(array.dtype)
         if is_wide(array.dtype):  # refused now, not when it is uploaded
             array = storage_array(array, storage, f"constant '{label}'")
-        return _constant(lambda: array, label, storage, array.shape)
+        return constant_tensor(lambda: array, label, storage, array.shape)
 
     def memoise(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result of ``compute``, a function of constants alone, which is called once for each ``key``."""
@@ -213,7 +219,7 @@ class Lowering:
             label = f"{value.name}:{form}"
             if kind is None or is_wide(kind.dtype):
                 return self.constant(compute(), label, dtype)
-            return _constant(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
+            return constant_tensor(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
 
         return self.memoise((value, form, dtype), constant)
 
@@ -252,17 +258,45 @@ class Lowering:
     # --- outputs ------------------------------------------------------------------------------------------------
 
     def output(
-        self, node: Node, index: int = 0, *, order: Sequence[int] | None = None, reads: Sequence[Tensor] = ()
+        self,
+        node: Node,
+        index: int = 0,
+        *,
+        order: Sequence[int] | None = None,
+        reads: Sequence[Tensor] = (),
+        twin: Tensor | None = None,
     ) -> Tensor:
         """The tensor to write an output to, its axes from outermost to innermost in ``order`` (default row-major).
 
         It may be a view of the output of a Concat that reads the value, so kernels write by its strides. It never lies
-        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch.
+        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch. A kernel that writes the
+        result into its ``twin`` too gets a tensor outside of the Concat's output.
         """
         value = node.outputs[index]
         assert value is not None
-        self._tensors[value] = self._concat_view(value, order, reads) or self._new_tensor(value, order)
+        view = None if twin is not None else self._concat_view(value, order, reads)
+        self._tensors[value] = view or self._new_tensor(value, order)
+        if twin is not None:
+            self._twins.add(value)
         return self._tensors[value]
+
+    def twin(self, node: Node, *, order: Sequence[int], reads: Sequence[Tensor]) -> Tensor | None:
+        """Where a kernel writes its output a second time if it can: its place in the output of a Concat.
+
+        None unless the kernel of another part reads the value, which then cannot lie there alone. ``order`` and
+        ``reads`` are those of ``output``.
+        """
+        value = node.output
+        return self._concat_view(value, order, reads) if value in self._read_by_siblings else None
+
+    def is_written(self, output: Value, start: int) -> bool:
+        """Whether a kernel wrote the part at ``start`` of a Concat's output as the twin of its result."""
+        parts = (self._concat_parts[value] for value in self._twins)
+        return any(part.output is output and part.start == start for part in parts)
+
+    def is_joined(self, value: Value) -> bool:
+        """Whether a Concat joins ``value``, as it is or relabelled."""
+        return value in self._concat_parts
 
     def is_read(self, node: Node, index: int) -> bool:
         """Whether anything reads the output at ``index``."""
@@ -347,46 +381,18 @@ class Lowering:
     def concat_output(self, value: Value) -> Tensor:
         """The tensor of a Concat's output, which exists from the lowering of its first part on."""
         if value not in self._concat_outputs:
-            tensor = self._concat_view(value, None, ())
-            if tensor is None:
-                order = channels_last(len(value.shape)) if self._joins_channels(value) else None
-                tensor = self._new_tensor(value, order)
-            self._concat_outputs[value] = tensor
+            order = output_order(value, self._concat_parts)
+            self._concat_outputs[value] = self._concat_view(value, order, ()) or self._new_tensor(value, order)
         return self._concat_outputs[value]
-
-    def _joins_channels(self, value: Value) -> bool:
-        return len(value.shape) >= 3 and any(part[0] is value and part[1] == 1 for part in self._concat_parts.values())
 
     def _concat_view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
         """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there."""
         part = self._concat_parts.get(value)
         if part is None:
             return None
-        target, axis, start = part
-        concat_output = self.concat_output(target)
-        same_type = concat_output.dtype == self.value_storage(value)
-        in_order = concat_output.has_order(range(concat_output.rank) if order is None else order)
-        if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
+        concat_output = self.concat_output(part.output)
+        if concat_output.dtype != self.value_storage(value) or any(concat_output.slot is each.slot for each in reads):
             return None
-        return concat_output.slice(axis, start, value.shape[axis])
-
-
-def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
-    """For each value that a Concat joins: the Concat's output, the axis, and the position on it where it begins."""
-    parts: dict[Value, tuple[Value, int, int]] = {}
-    for node in graph.nodes:
-        if node.op != "Concat" or node.domain:
-            continue
-        axis, start = concat_axis(node, len(node.output.shape)), 0
-        for value in node.used_inputs():
-            if value not in parts and not value.is_constant and value not in graph.inputs and value.type.size:
-                parts[value] = node.output, axis, start
-            start += value.shape[axis]
-    return parts
-
-
-def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:
-    def content() -> np.ndarray:
-        return np.ascontiguousarray(storage_array(compute(), storage, f"constant '{label}'"))
-
-    return new_tensor(shape, storage, label, content=content)
+        view = part.view(concat_output)
+        in_order = view is not None and view.has_order(range(view.rank) if order is None else order)
+        return view if in_order else None

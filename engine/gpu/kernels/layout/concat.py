@@ -17,8 +17,9 @@ def lower_concat(node: Node, lowering: Lowering) -> None:
     for part in parts:
         extent = part.shape[axis]
         view = output.slice(axis, start, extent)
+        is_in_place = lowering.is_written(node.output, start) or _is_same(part, view)
         start += extent
-        if part.size and not _is_same(part, view):
+        if part.size and not is_in_place:
             # a buffer cannot be read and written in one dispatch, even where the ranges are disjoint
             lowering.copy(lowering.dense_copy(part) if part.slot is output.slot else part, view)
     lowering.alias(node, output)
