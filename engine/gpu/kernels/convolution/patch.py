@@ -66,7 +66,7 @@ class PatchTile:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = f"-{self.unroll}"*(self.unroll != "all") + "-nopre"*(not self.prefetch) + "-rows"*(not self.turned)
+        lab = f"-{self.unroll}" * (self.unroll != "all") + "-nopre" * (not self.prefetch) + "-rows" * (not self.turned)
         return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
 
     def patch(self, window: Window) -> tuple[int, int]:
@@ -210,7 +210,11 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 "pad_x": window.begin[1],
                 "n_tiles": n_tiles,
                 "n": layer.outputs,
-                **({"w_low": w.strides[0] // 8, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}),
+                **(
+                    {"w_low": w.strides[0] // 8, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))}
+                    if split
+                    else {}
+                ),
                 **epilogue.uniforms,
                 **pool_uniforms,
             },
