@@ -27,7 +27,7 @@ enable wgpu_cooperative_matrix;
 {% endmacro %}
 
 {# the functions of the emulation, for the arrays that fragments are loaded from and stored to #}
-{% macro functions(operands, sums, sums_type='f32', words=[]) %}
+{% macro functions(operands, sums, sums_type='f32', words=[], loaded=[]) %}
 {% if matrix.spelling == 'emulated' %}
 // Invocation l of a subgroup has the {{ each }} sums of row l / {{ lanes_a_row }} from column l % {{ lanes_a_row }} * {{ each }} on.
 struct MatrixSums {
@@ -91,6 +91,13 @@ fn store_sums_{{ name }}(offset: i32, fragment: MatrixSums, stride: i32, lane: i
 {% endif %}
 }
 {% endfor %}
+{% for name in loaded %}
+
+fn load_sums_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixSums {
+  let at = offset + lane / {{ lanes_a_row }} * stride + lane % {{ lanes_a_row }} * {{ each }};
+  return MatrixSums({% for i in range(each) %}f32({{ name }}[at + {{ i }}]){{ ', ' if not loop.last }}{% endfor %});
+}
+{% endfor %}
 {% endif %}
 {% endmacro %}
 
@@ -126,6 +133,17 @@ subgroupMatrixLoad<subgroup_matrix_right<f16, {{ matrix.n }}, {{ matrix.k }}>, {
 MatrixOperand(matrix_{{ array }}, ({{ offset }}){{ ' * 8' if words }}, 1, {{ stride }}{{ ' * 8' if words }})
 {%- else -%}
 MatrixOperand(matrix_{{ array }}, ({{ offset }}){{ ' * 8' if words }}, {{ stride }}{{ ' * 8' if words }}, 1)
+{%- endif %}
+{%- endmacro %}
+
+{# m x n sums from element `offset` of an array of f32 on #}
+{% macro load_sums(array, offset, stride) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixLoad<subgroup_matrix_result<f32, {{ matrix.n }}, {{ matrix.m }}>, row_major>(&{{ array }}, u32({{ offset }}), u32({{ stride }}))
+{%- elif matrix.spelling == 'wgpu' -%}
+coopLoadT<coop_mat{{ matrix.n }}x{{ matrix.m }}<f32, C>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
+{%- else -%}
+load_sums_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
 {%- endif %}
 {%- endmacro %}
 

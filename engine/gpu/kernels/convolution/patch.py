@@ -170,6 +170,8 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    if pooling is not None:
+        lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]
