@@ -109,7 +109,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 "sums_columns": tile.sums_columns(units, lowering.caps, split=split),
             },
             reads=[*reads, *epilogue.reads],
-            writes=[epilogue.write],
+            writes=epilogue.writes,
             rows=layer.pixels,
             grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups),
             uniforms={
