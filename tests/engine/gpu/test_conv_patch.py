@@ -63,7 +63,7 @@ CASES = {
         {"pads": [2, 1, 0, 3], "dilations": [2, 1]},
     ),
     "channels": (
-        PatchTile(2, 16, 32, 32, across_channels=2, loads=3),
+        PatchTile(2, 16, 32, 32, across_channels=2),
         (1, 72, 6, 7),
         33,
         (3, 1),

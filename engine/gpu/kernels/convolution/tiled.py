@@ -164,19 +164,24 @@ class Loader:
     params: dict[str, object]
 
     @staticmethod
-    def of(layer: Layer, x: Tensor, bk: int) -> Loader:
-        """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k."""
-        x_pixel = _matrix_stride(layer, x, bk)
-        uniforms = _geometry(layer, x, layer.x_vec)
-        if x_pixel is not None:
-            uniforms = {"channels": layer.channels, "x_pixel": x_pixel}
-        reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), layer.x_vec)]
+    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False) -> Loader:
+        """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k.
+
+        Rows of a matrix may be loaded in items of eight where they are ``wide``, other pixels in fours at the most.
+        """
+        x_pixel, x_vec = _matrix_stride(layer, x, bk), layer.x_vec
+        if x_pixel is None:
+            uniforms = _geometry(layer, x, x_vec)
+        else:
+            x_vec = 8 if wide and not (bk % 8 or x.offset % 8 or x_pixel % 8) else x_vec
+            uniforms = {"channels": layer.channels, "x_pixel": x_pixel // x_vec}
+        reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec)]
         for operand, tensor in layer.deform_inputs.items():
             pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
             uniforms |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
             reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
         params: dict[str, object] = {
-            "x_vec": layer.x_vec,
+            "x_vec": x_vec,
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
@@ -185,13 +190,13 @@ class Loader:
 
 
 def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
-    """The vec4 items from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
+    """The elements from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
 
     It can where the window is one pixel that stays where it is, and steps of ``bk`` channels end with the channels.
     """
     window, stride = layer.window, pixel_stride(x)
     moves = window.taps > 1 or {*window.strides} != {1} or any((*window.begin, *window.end)) or layer.deform_inputs
-    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride // 4
+    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:
