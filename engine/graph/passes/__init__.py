@@ -19,6 +19,7 @@ from engine.graph.passes.fold_bias import fold_bias
 from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
 from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
+from engine.graph.passes.fuse_dynamic_quantization import fuse_dynamic_quantization
 from engine.graph.passes.fuse_gelu import fuse_gelu
 from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
 from engine.graph.passes.fuse_patches import fuse_patches
@@ -54,6 +55,7 @@ ORDER: tuple[Pass, ...] = (
     commute_resize,
     compose_convolutions,
     fuse_activation,
+    fuse_dynamic_quantization,
     remove_dead_code,
     share_constants,  # last: fusions make constants anew
 )
