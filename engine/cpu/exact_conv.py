@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.cpu.exact_winograd import EXACT, ExactWinograd
 from engine.cpu.conv import winograd_is_faster
+from engine.cpu.exact_winograd import EXACT, ExactWinograd
 from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import ROWS
@@ -18,9 +18,11 @@ FARTHEST = 255
 
 
 class Source(Protocol):
-    """What makes integers of an input, a strip at a time; ``padding`` becomes 0, None where nothing surely does."""
+    """What makes integers of an input, a strip at a time."""
 
-    padding: float | None
+    @property
+    def padding(self) -> float | None:
+        """What becomes 0, the distance of padding; None where nothing is sure to."""
 
     def widen(self, lines: np.ndarray) -> None:
         """Turn elements of the input, as float32, into their distances from the zero point, in place."""
@@ -38,7 +40,8 @@ class Sink(Protocol):
 class ExactConvolution:
     """Sums of distances of inputs and of weights from their zero points, of one image.
 
-    ``w`` are the latter, float32 ``[M, C, kh, kw]``, ``width`` is that of the input. A strip is widened, summed and stored while it is in the cache.
+    ``w`` are the latter, float32 ``[M, C, kh, kw]``, ``width`` is that of the input. A strip is widened, summed and
+    stored while it is in the cache.
     """
 
     def __init__(self, w: np.ndarray, window: Window, width: int) -> None:

@@ -6,9 +6,9 @@ but by Cauchy and Schwarz no part of a sum is larger than the norm of the weight
 channels. Norms of weights are known at load; those of the inputs are one more pass over ``v``, and small in practice.
 Where they are not, the channels are cut into runs. These are added in ``half``, where most of a product has cancelled.
 
-The outputs come out of A4^T, with the scales in it, as integers but for rounding. Seven roundings, that of a coefficient
-among them, change a sum by at most 7 x 2^-24 of what its terms come to. Where that is below 1/2, rounding to the
-nearest integer gives the exact sum; elsewhere A4^T is multiplied in float64.
+The outputs come out of A4^T, with the scales in it, as integers but for rounding. Seven roundings, a coefficient's
+among them, change a sum by at most 7 x 2^-24 of what its terms come to. Where that is below 1/2, the nearest integer is
+the exact sum; elsewhere A4^T is multiplied in float64.
 
 A strip whose inputs are too large for all that is left to the definition.
 """

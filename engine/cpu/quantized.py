@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.exact_conv import EXACT, ExactConvolution, largest_sums
+from engine.cpu.exact_conv import ExactConvolution, largest_sums
+from engine.cpu.exact_winograd import EXACT
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
 from engine.graph.ir import Node, Value
@@ -41,7 +42,7 @@ class Levels:
     def __init__(self, low: np.float32, high: np.float32) -> None:
         self.scale, self.zero = dynamic_parameters(low, high)
         # or there are infinities and NaN to turn into integers
-        self.padding = 0.0 if 0 < self.scale < np.inf else None
+        self.padding = 0.0 if np.isfinite(high - low) and self.scale > 0 else None
         self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
 
     def widen(self, lines: np.ndarray) -> None:

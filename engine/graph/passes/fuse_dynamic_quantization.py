@@ -34,9 +34,10 @@ def _fuse(matcher: Matcher, conv: Node) -> bool:
     if quantize is None or cast is None or scaled is None or scaled.output.dtype != np.float32:
         return False
     scales = matcher.private(other_operand(scaled, cast.output), "Mul")
-    if scales is None or quantize.outputs[1] not in scales.inputs:
+    scale = quantize.outputs[1]
+    if scales is None or scale is None or scale not in scales.inputs:
         return False
-    w_scale = other_operand(scales, quantize.outputs[1])
+    w_scale = other_operand(scales, scale)
     by_output = _numbers(w_scale, scaled.output.shape)
     if by_output is None:
         return False
