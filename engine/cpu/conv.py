@@ -38,14 +38,14 @@ class ConvKernel(KernelBase):
     def __init__(self, node: Node, *, direct: bool = False) -> None:
         x, w = node.input(0), node.input(1)
         assert w.data is not None
-        window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
+        window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node, node.constant(2))
         group = node.attr("group", 1)
         self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
             self.algorithm = Depthwise(w.data, epilogue, window)
         elif _kn2row_is_faster(window, w.shape, group, x.shape[3]):
             self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
-        elif not direct and _winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
+        elif not direct and winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
             self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
         else:
             self.algorithm = ColumnProduct(w.data, epilogue, window, group)
@@ -61,7 +61,7 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
     return group > 1 and w[0] == group and w[1] == 1
 
 
-def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
+def winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
     """Measured on 2 cores with AVX-512; see docs/numbers.md for the figures."""
     plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin) >= 0
     fits = plain and window.kernel == (3, 3)

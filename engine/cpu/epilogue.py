@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.graph.ir import Node
 from engine.ops.fused_conv import activated_from, activation_of
 from engine.ops.registry import operator_of
 
@@ -18,12 +18,11 @@ def relu(y: np.ndarray, out: np.ndarray) -> None:
 
 
 class Epilogue:
-    """Bias and activation of a Conv or FusedConv node."""
+    """Bias and activation of a convolution."""
 
-    def __init__(self, node: Node) -> None:
-        bias = node.constant(2)
+    def __init__(self, node: Node, bias: np.ndarray | None) -> None:
         self.bias = None if bias is None else bias.astype(np.float32).reshape(-1, 1)
-        self.activation = activation_of(node) if node.domain == INTERNAL_DOMAIN else None
+        self.activation = activation_of(node) if "activation" in node.attributes else None
         self.activated_from = activated_from(node)
 
     def add_bias(self, y: np.ndarray, channels: slice = slice(None)) -> None:

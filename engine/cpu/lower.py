@@ -16,6 +16,11 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ("", "Conv"): ("conv", "supports", "ConvKernel"),
     (INTERNAL_DOMAIN, "FusedConv"): ("conv", "supports", "ConvKernel"),
     ("", "ConvInteger"): ("quantized", "supports_conv_integer", "ConvIntegerKernel"),
+    (INTERNAL_DOMAIN, "DynamicQuantizeConv"): (
+        "quantized",
+        "supports_dynamic_quantize_conv",
+        "DynamicQuantizeConvKernel",
+    ),
     ("", "DynamicQuantizeLinear"): ("quantized", "", "DynamicQuantizeKernel"),
     ("", "DeformConv"): ("deform_conv", "supports", "DeformConvKernel"),
     ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),

@@ -44,11 +44,13 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
     return graph
 
 
-def compare_graph(graph: Graph, *, rtol: float = 0, atol: float = 0, kernel: str | None = None) -> None:
-    """``compare`` of a graph."""
+def compare_graph(
+    graph: Graph, *arrays: np.ndarray, rtol: float = 0, atol: float = 0, kernel: str | None = None
+) -> None:
+    """``compare`` of a graph, on those inputs or on some."""
     if kernel is not None:
         assert kernel in [type(lower(node)).__name__ for node in graph.nodes]
-    inputs = feeds(graph)
+    inputs = list(arrays) or feeds(graph)
     expected = interpret(graph, inputs)
     results = [execute(graph, inputs, 1)]
     with small_strips():
