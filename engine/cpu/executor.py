@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.cpu.chain import is_chain
+from engine.cpu.fuse_chains import fuse_chains
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower, needs_direct
 from engine.cpu.plan import VIEWS, plan_memory
@@ -34,6 +36,7 @@ class NumpyExecutor(ProcessorExecutor):
     def __init__(self, graph: Graph, threads: int | None = None, *, direct: bool | None = None) -> None:
         self.pool = Pool(threads)
         direct = needs_direct(graph) if direct is None else direct
+        graph = fuse_chains(graph)
         with single_threaded_blas():  # threads of BLAS cost more in waiting for each other than small transforms take
             kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
@@ -104,6 +107,7 @@ def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:
 
 
 def _without_data(node: Node) -> Node:
-    """The node as errors name it, holding no weights."""
+    """The node as errors and observers name it, holding no weights; of a chain, all of its operators."""
     types = [None if value is None else Value(value.name, value.type) for value in node.inputs]
-    return Node(node.op, list(types), [], domain=node.domain, version=node.version, name=node.name)
+    op = "+".join(member.op for member in node.attributes["nodes"]) if is_chain(node) else node.op
+    return Node(op, list(types), [], domain=node.domain, version=node.version, name=node.name)

@@ -28,6 +28,7 @@ largest output.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -97,20 +98,29 @@ class Winograd:
         # 150 GFLOP/s in the products, 0.1 ns for each of the passes over an input or output pixel
         pixels = self.tile_rows * ROWS * out[1]
         self.nanoseconds = pixels * (self.channels * self.outputs * 6 / 150 + 1.1 * self.channels + 0.8 * self.outputs)
+        self.nanoseconds += pixels * self.outputs * epilogue.nanoseconds
         self.scratch = sum(self._regions(self.rows))
 
     def _regions(self, rows: int) -> tuple[int, int]:
         """Elements of the two regions of scratch for a strip of that many tile rows."""
         c, m, s = self.channels, self.outputs, rows * self.step
         padded = c * (ROWS * rows + 2) * COLUMNS * self.step
-        return max(24 * c * s, 12 * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
+        registers = self.epilogue.registers * m * ROWS * COLUMNS * s
+        return max(24 * c * s, 12 * m * s), max(padded, 12 * c * s + 1, 24 * m * s, registers)
 
-    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
-        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-        pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
 
-    def _strip(self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray) -> None:
+        def part(worker: int, item: tuple[int, Range]) -> None:
+            n, strip = item
+            self._strip(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
+
+        pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+
+    def _strip(
+        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+    ) -> None:
         c, m, step, rows = self.channels, self.outputs, self.step, strip[1] - strip[0]
         s = rows * step
         first_size, _ = self._regions(rows)
@@ -148,9 +158,10 @@ class Winograd:
         block = _view(first, m, rows, ROWS, step, COLUMNS)
         for j in range(COLUMNS):
             np.copyto(block[..., j], tiles[j].reshape(4, m, rows, step).transpose(1, 2, 0, 3))
-        target = y[:, strip[0] * ROWS : strip[1] * ROWS]
-        whole = block.reshape(m, ROWS * rows, COLUMNS * step)
-        self.epilogue.activate(whole[:, : target.shape[1], : target.shape[2]], target)
+        lines = slice(strip[0] * ROWS, strip[1] * ROWS)
+        target = y[:, lines]
+        whole = block.reshape(m, ROWS * rows, COLUMNS * step)[:, : target.shape[1], : target.shape[2]]
+        self.epilogue.finish(whole, target, [array[:, lines] for array in given], second)
 
     def _pad(self, x: np.ndarray, padded: np.ndarray, top: int) -> None:
         """The rows of ``x`` under the strip from output row ``top`` on, with their zero padding.
