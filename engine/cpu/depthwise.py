@@ -1,13 +1,16 @@
 """Depthwise convolution: each channel has a window of its own, so there is no matrix to multiply.
 
-The columns of the window are gathered once, padded, as ``kw`` shifted copies of a few rows: in them every row of the
-window is the same copy some rows further on, and one call of einsum scales and adds all taps, channel by channel, in
-runs as long as a plane. A call of its own for each tap would pass over the sums twice as often.
+The columns of the window are gathered once, padded, as ``kw`` shifted copies of a few rows. In them the taps of a
+column lie one row apart and an output reads runs as long as a plane, so that one call of einsum scales and adds all
+taps, channel by channel: calls of their own would pass over the sums twice for each tap. With a vertical stride that
+holds for the rows of each phase (row modulo stride) alone, which are copied apart, summed apart, and added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
@@ -23,63 +26,100 @@ class Depthwise:
     """A convolution of ``[C, H, W]`` with ``[C, 1, kh, kw]`` in C groups, any stride, dilation and padding, float32."""
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, images: int) -> None:
-        self.w = np.tile(np.ascontiguousarray(w[:, 0].transpose(0, 2, 1), np.float32), (images, 1, 1))
-        self.bias = None if epilogue.bias is None else np.tile(epilogue.bias, (images, 1))[:, :, None]
-        self.epilogue, self.window, self.planes = epilogue, window, len(self.w)
+        w = np.tile(w[:, 0].transpose(0, 2, 1).astype(np.float32), (images, 1, 1))
+        self.bias = None if epilogue.bias is None else np.tile(epilogue.bias, (images, 1))
+        self.epilogue, self.window, self.planes = epilogue, window, len(w)
+        self.phases = _phases(w, window)
         height, width = window.out
-        row = window.kernel[1] * window.strides[0] * width
-        # a block is a few rows of one plane, or a few planes
-        fit = STRIP_BYTES // 4 // (row + width)
-        self.rows = min(height, max(1, fit - window.extents[0]))
-        self.max_planes = 1 if self.rows < height else max(1, fit // (height + window.extents[0]))
-        self.max_planes = min(self.max_planes, self.planes)
-        copies = window.kernel[1] * self._input_rows(self.rows) * width
-        self.scratch = self.max_planes * max(copies, epilogue.registers * self.rows * width)
+        copied = window.kernel[1] * len(self.phases) * width
+        sums = (1 + epilogue.registers + (len(self.phases) > 1)) * width
+        # a block is some rows of one plane, or some planes
+        fit, halo = STRIP_BYTES // 4, window.extents[0] // window.strides[0]
+        self.rows = min(height, max(1, (fit - halo * copied) // (copied + sums)))
+        self.max_planes = 1
+        if self.rows == height:
+            self.max_planes = min(self.planes, max(1, fit // (height * (copied + sums) + halo * copied)))
+        self.scratch = self.max_planes * ((self.rows + halo) * copied + self.rows * sums)
         # 0.15 ns for each tap, and for each number that is copied before
-        taps = window.taps + window.kernel[1] * window.strides[0]
-        self.nanoseconds = self.planes * height * width * (0.15 * taps + 0.1 + epilogue.nanoseconds)
-
-    def _input_rows(self, rows: int) -> int:
-        return (rows - 1) * self.window.strides[0] + self.window.extents[0]
+        taps = window.taps + window.kernel[1] * len(self.phases) + 1
+        self.nanoseconds = self.planes * height * width * (0.15 * taps + epilogue.nanoseconds)
 
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, C, *out]``; ``given`` as the epilogue has it."""
         x, y, *given = (array.reshape(-1, *array.shape[2:]) for array in (x, y, *given))
 
         def part(worker: int, block: tuple[Range, Range]) -> None:
-            index = tuple(slice(*each) for each in block)
-            target, scratch = y[index], pool.scratch(worker)
-            copies = self._gather(x[index[0]], block[1], scratch)
-            plane, column, line, item = copies.strides
-            vertical, across = self.window.dilations[0] * line, self.window.strides[0] * line
-            shape = (len(target), *self.window.kernel[::-1], *target.shape[1:])
-            taps = np.lib.stride_tricks.as_strided(copies, shape, (plane, column, vertical, across, item))
-            np.einsum("cxyhw,cxy->chw", taps, self.w[index[0]], out=target)
+            index = slice(*block[0]), slice(*block[1])
+            target = y[index]
+            sums = target.reshape(len(target), -1)
+            rest = pool.scratch(worker)
+            products, rest = rest[: sums.size].reshape(sums.shape), rest[sums.size :]
+            for number, phase in enumerate(self.phases):
+                taps = self._gather(x[index[0]], block[1], phase, rest)
+                out = products if number else sums
+                np.einsum("cxyn,cxy->cn", taps, phase.w[index[0]], out=out)
+                if number:
+                    np.add(sums, products, out=sums)
             if self.bias is not None:
-                np.add(target, self.bias[index[0]], out=target)
-            self.epilogue.finish(target, target, [array[index] for array in given], scratch)
+                np.add(sums, self.bias[index[0]], out=sums)
+            self.epilogue.finish(target, target, [array[index] for array in given], rest)
 
         height = self.window.out[0]
-        if self.max_planes > 1 or self.rows == height:
+        if self.rows == height:
             planes = pool.ranges(self.planes, self.nanoseconds, self.max_planes)
             pool.each(part, [(each, (0, height)) for each in planes])
         else:
-            rows = pool.ranges(height, 0, self.rows)
-            pool.each(part, [((plane, plane + 1), each) for plane in range(self.planes) for each in rows])
+            strips = pool.ranges(height, 0, self.rows)
+            pool.each(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
 
-    def _gather(self, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
-        """The padded rows under some output rows of ``x`` ``[C, H, W]``, as ``[C, kw, rows, out]`` in scratch."""
-        window, width = self.window, self.window.out[1]
-        shape = (len(x), window.kernel[1], self._input_rows(rows[1] - rows[0]), width)
-        copies = scratch[: len(x) * shape[1] * shape[2] * width].reshape(shape)
-        first = rows[0] * window.strides[0] - window.begin[0]
-        above = min(max(0, -first), shape[2])
-        below = max(above, min(shape[2], x.shape[1] - first))
+    def _gather(self, x: np.ndarray, rows: Range, phase: _Phase, scratch: np.ndarray) -> np.ndarray:
+        """What the taps of a phase see under some output rows of ``x`` ``[C, H, W]``: ``[C, kw, taps, n]`` in scratch.
+
+        The taps of a column are views of the same copy.
+        """
+        window, (height, width) = self.window, x.shape[1:]
+        stride, across, count = window.strides[0], window.out[1], rows[1] - rows[0]
+        lines = count + (phase.taps - 1) * phase.step
+        copies = scratch[: len(x) * window.kernel[1] * lines * across].reshape(len(x), -1, lines, across)
+        first = rows[0] * stride + phase.row - window.begin[0]
+        above = min(lines, max(0, -(first // stride)))
+        below = max(above, min(lines, (height - 1 - first) // stride + 1))
         copies[:, :, :above] = 0
         copies[:, :, below:] = 0
-        for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, x.shape[2])):
+        start = first + above * stride
+        from_rows = slice(start, start + (below - above) * stride, stride)
+        for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, width)):
             inside = copies[:, kx, above:below]
             inside[..., : columns.start] = 0
             inside[..., columns.stop :] = 0
-            inside[..., columns] = x[:, first + above : first + below, from_columns]
-        return copies
+            if below > above:
+                inside[..., columns] = x[:, from_rows, from_columns]
+        plane, column, line, item = copies.strides
+        shape = (len(x), window.kernel[1], phase.taps, count * across)
+        return np.lib.stride_tricks.as_strided(copies, shape, (plane, column, phase.step * line, item))
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Taps of a column that read rows of one phase, from tap to tap ``step`` such rows apart, the first one ``row``.
+
+    ``w`` is ``[C, kw, taps]``.
+    """
+
+    w: np.ndarray
+    row: int
+    step: int
+
+    @property
+    def taps(self) -> int:
+        return self.w.shape[2]
+
+
+def _phases(w: np.ndarray, window: Window) -> list[_Phase]:
+    """The taps of ``w`` ``[C, kw, kh]`` by the phase of the row that they read."""
+    stride, dilation = window.strides[0], window.dilations[0]
+    period = stride // gcd(stride, dilation)
+    return [
+        _Phase(np.ascontiguousarray(w[:, :, tap::period]), tap * dilation, period * dilation // stride)
+        for tap in range(min(period, window.kernel[0]))
+    ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,19 @@ OPERATORS = {
 """Operators that treat every element alike."""
 
 
+UFUNCS: dict[str, Callable[..., Any]] = {
+    "And": np.logical_and,
+    "Equal": np.equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Not": np.logical_not,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+}
+"""Operators that NumPy computes straight into their output, whatever they are given."""
+
 STRIP_BYTES = 1 << 19
 """Bytes of a block: references make arrays of its size on the way, and the calls of a chain pass over it in turn."""
 
@@ -90,6 +104,7 @@ class ElementwiseKernel(KernelBase):
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.compute = _compute_of(node)
         self.blocks = Blocks(node)
         self.nanoseconds = float(node.output.type.size)
 
@@ -98,9 +113,18 @@ class ElementwiseKernel(KernelBase):
 
         def part(_: int, rows: Range) -> None:
             for index in self.blocks.within(rows):
-                np.copyto(y[index], apply_reference(self.node, [cut(x, index, y.ndim) for x in inputs])[0])
+                self.compute(*[cut(x, index, y.ndim) for x in inputs], out=y[index])
 
         pool.each(part, pool.ranges(self.blocks.rows, self.nanoseconds))
+
+
+def _compute_of(node: Node) -> Callable[..., Any]:
+    """The node as a function of its inputs and ``out``."""
+    if node.op in UFUNCS:
+        return UFUNCS[node.op]
+    if node.op == "Cast" and node.input(0).dtype == np.bool_ and node.output.dtype.kind in "biuf":
+        return lambda x, out: np.copyto(out, x)
+    return lambda *inputs, out: np.copyto(out, apply_reference(node, inputs)[0])
 
 
 class ChainKernel(KernelBase):
