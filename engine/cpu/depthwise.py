@@ -18,7 +18,7 @@ from engine.cpu.epilogue import Epilogue
 from engine.cpu.threads import Pool, Range
 from engine.ops.window import Window
 
-STRIP_BYTES = 1 << 20
+STRIP_BYTES = 2 << 20
 """Shifted copies and sums of one block."""
 
 
