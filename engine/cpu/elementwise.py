@@ -113,7 +113,7 @@ class ElementwiseKernel(KernelBase):
 
         def part(_: int, rows: Range) -> None:
             for index in self.blocks.within(rows):
-                self.compute(*[cut(x, index, y.ndim) for x in inputs], out=y[index])
+                self.compute(*[None if x is None else cut(x, index, y.ndim) for x in inputs], out=y[index])
 
         pool.each(part, pool.ranges(self.blocks.rows, self.nanoseconds))
 
@@ -145,7 +145,7 @@ class ChainKernel(KernelBase):
 
         def part(worker: int, rows: Range) -> None:
             for index in self.blocks.within(rows):
-                given = [cut(x, index, y.ndim) for x in inputs]
+                given = [cut(x, index, y.ndim) for x in inputs if x is not None]
                 self.chain.run(given, None, y[index], pool.scratch(worker))
 
         pool.each(part, pool.ranges(self.blocks.rows, self.nanoseconds))
@@ -191,10 +191,8 @@ class Blocks:
 Index = tuple[slice, ...]
 
 
-def cut(x: np.ndarray | None, index: Index, rank: int) -> np.ndarray | None:
+def cut(x: np.ndarray, index: Index, rank: int) -> np.ndarray:
     """The part of ``x`` under a block of an output of ``rank`` axes; all of it along axes that it broadcasts along."""
-    if x is None:
-        return None
     missing = rank - x.ndim
     if missing == 0 and 1 not in x.shape:
         return x[index]

@@ -58,7 +58,7 @@ def _step(members: list[Node]) -> Node:
     root, last = members[0], members[-1]
     results = {node.output for node in members}
     others = dict.fromkeys(value for node in members[1:] for value in node.used_inputs() if value not in results)
-    inputs = [*root.inputs]
+    inputs: list[Value | None] = [*root.inputs]
     if conv.takes_chain(root):
         inputs += [None] * (3 - len(inputs))  # the place of a bias is one that the kernel has prepacked
     inputs += [value for value in others if value not in inputs]
