@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.cpu.conv import winograd_is_faster
+from engine.cpu.epilogue import Epilogue
 from engine.cpu.exact_winograd import EXACT, ExactWinograd
 from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool, Range
@@ -33,24 +34,27 @@ class Sink(Protocol):
 
     dtype: np.dtype[Any]
 
-    def store(self, sums: np.ndarray, target: np.ndarray) -> None:
-        """Store what becomes of ``sums`` ``[M, n]``, which it may overwrite, in ``target`` of that shape."""
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
+        """Store what becomes of ``sums`` ``[M, n]``, which it may overwrite, in ``target`` of that shape.
+
+        ``scratch`` is what the epilogue needs.
+        """
 
 
 class ExactConvolution:
     """Sums of distances of inputs and of weights from their zero points, of one image.
 
-    ``w`` are the latter, float32 ``[M, C, kh, kw]``, ``width`` is that of the input. A strip is widened, summed and
-    stored while it is in the cache.
+    ``w`` are the latter, float32 ``[M, C, kh, kw]``, ``width`` is that of the input, ``epilogue`` what a sink does to
+    the sums. A strip is widened, summed and stored while it is in the cache.
     """
 
-    def __init__(self, w: np.ndarray, window: Window, width: int) -> None:
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
         self.window = window
-        self.direct = Direct(w, window, width)
+        self.direct = Direct(w, epilogue, window, width)
         self.winograd: ExactWinograd | None = None
         self.scratch, self.nanoseconds = self.direct.scratch, self.direct.nanoseconds
         if winograd_is_faster(window, w.shape, 1):
-            self.winograd = ExactWinograd(w, window.begin, window.out)
+            self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
             self.scratch, self.nanoseconds = max(self.scratch, self.winograd.scratch), self.winograd.nanoseconds
 
     def run(self, x: np.ndarray, y: np.ndarray, pool: Pool, source: Source, sink: Sink) -> None:
@@ -76,7 +80,8 @@ class ExactConvolution:
                     direct_strip(worker, (first, min(first + self.direct.rows, rows[1])))
                 return
             target = y[:, slice(*rows)]
-            sink.store(winograd.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]], target)
+            pixels = winograd.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
+            sink.store(pixels, target, scratch)
 
         pool.each(winograd_strip, pool.ranges(winograd.tile_rows, self.nanoseconds, winograd.rows))
 
@@ -88,7 +93,7 @@ class Direct:
     runs are added as int32.
     """
 
-    def __init__(self, w: np.ndarray, window: Window, width: int) -> None:
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
         self.runs = exact_runs(w)
         self.weights = [w[:, run].reshape(len(w), -1).copy() for run in self.runs]
         longest = max(run.stop - run.start for run in self.runs)
@@ -96,7 +101,8 @@ class Direct:
         self.rows, self.outputs = self.columns.rows, len(w)
         lines = (self.rows - 1) * window.strides[0] + window.extents[0]
         self.lines = longest * lines * width
-        self.scratch = self.lines + self.columns.elements + 2 * self.outputs * self.rows * window.out[1]
+        sums = self.outputs * self.rows * window.out[1]
+        self.scratch = self.lines + self.columns.elements + (2 + epilogue.registers) * sums
         self.nanoseconds = window.out[0] * window.out[1] * w[0].size * (len(w) * 2 / 100 + 0.1)
 
     def strip(
@@ -109,6 +115,7 @@ class Direct:
         rest = scratch[self.lines + self.columns.elements :]
         sums = rest[: target.size].reshape(target.shape)
         total = rest[target.size : 2 * target.size].view(np.int32).reshape(target.shape)
+        rest = rest[2 * target.size :]
         for run, weight in zip(self.runs, self.weights, strict=True):
             part = x[run, top:bottom]
             lines = scratch[: part.size].reshape(part.shape)
@@ -116,17 +123,17 @@ class Direct:
             source.widen(lines)
             np.matmul(weight, self.columns.gather(lines, strip, scratch[self.lines :], top), out=sums)
             if len(self.runs) == 1:
-                sink.store(sums, target)
+                sink.store(sums, target, rest)
                 return
             if run.start == 0:
                 np.copyto(total, sums, casting="unsafe")
             else:
                 np.add(total, sums, out=total, casting="unsafe")
         if sink.dtype == total.dtype:
-            sink.store(total, target)
+            sink.store(total, target, rest)
         else:
             np.copyto(sums, total)
-            sink.store(sums, target)
+            sink.store(sums, target, rest)
 
 
 def largest_sums(w: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from engine.cpu.epilogue import Epilogue
 from engine.cpu.threads import Range
 from engine.cpu.winograd import A4, G2, G4, TAPS, Tiling, transform_weights
 
@@ -51,8 +52,8 @@ class ExactWinograd(Tiling):
     ``v`` of a strip is multiplied in the first of ``cuts`` whose runs are exact. Each run has a bound for its weights.
     """
 
-    def __init__(self, w: np.ndarray, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        super().__init__(transform_weights(w, _G4, _G2), begin, out)
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        super().__init__(transform_weights(w, _G4, _G2), epilogue, begin, out)
         squares = np.square(self.u, dtype=np.float64)
         self.cuts: list[list[tuple[slice, np.ndarray]]] = []
         parts = 1

@@ -99,7 +99,7 @@ class Integers:
 
     dtype = np.dtype(np.int32)
 
-    def store(self, sums: np.ndarray, target: np.ndarray) -> None:
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:  # noqa: ARG002 (a Sink)
         """As int32."""
         np.copyto(target, sums, casting="unsafe")
 
@@ -112,13 +112,13 @@ class Dequantized:
     def __init__(self, factor: np.ndarray, epilogue: Epilogue) -> None:
         self.factor, self.epilogue = factor.reshape(-1, 1), epilogue
 
-    def store(self, sums: np.ndarray, target: np.ndarray) -> None:
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
         """As float32."""
         by_channel = (-1, *(1,) * (sums.ndim - 1))
         np.multiply(sums, self.factor.reshape(by_channel), out=sums)
         if self.epilogue.bias is not None:
             np.add(sums, self.epilogue.bias.reshape(by_channel), out=sums)
-        self.epilogue.activate(sums, target)
+        self.epilogue.finish(sums, target, (), scratch)
 
 
 def supports_conv_integer(node: Node) -> bool:
@@ -157,7 +157,8 @@ class ConvIntegerKernel(KernelBase):
     def __init__(self, node: Node) -> None:
         x, w = node.input(0), node.input(1)
         distances = _distances(w, node.optional_input(3))
-        self.convolution = ExactConvolution(distances, conv_window(node, x.shape, w.shape), x.shape[3])
+        window = conv_window(node, x.shape, w.shape)
+        self.convolution = ExactConvolution(distances, Epilogue(node, bias=4), window, x.shape[3])
         self.scratch = self.convolution.scratch
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
@@ -175,8 +176,9 @@ class DynamicQuantizeConvKernel(KernelBase):
         x, w, w_scale = node.input(0), node.input(1), node.constant(3)
         assert w_scale is not None
         distances = _distances(w, node.optional_input(2))
-        self.convolution = ExactConvolution(distances, conv_window(node, x.shape, w.shape), x.shape[3])
-        self.w_scale, self.epilogue = w_scale, Epilogue(node, node.constant(4))
+        self.w_scale, self.epilogue = w_scale, Epilogue(node, bias=4)
+        window = conv_window(node, x.shape, w.shape)
+        self.convolution = ExactConvolution(distances, self.epilogue, window, x.shape[3])
         self.scratch = self.convolution.scratch
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:

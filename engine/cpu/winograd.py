@@ -28,6 +28,7 @@ largest output.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -86,11 +87,11 @@ class Tiling:
     """The strips of a 3x3 convolution of ``[C, H, W]`` with stride and dilation 1, any padding, and their transforms.
 
     ``u`` are the transformed weights, ``begin`` the padding above and to the left, ``out`` the output's height and
-    width.
+    width. What the chain of the ``epilogue`` needs is part of the scratch.
     """
 
-    def __init__(self, u: np.ndarray, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self.u, self.begin = u, begin
+    def __init__(self, u: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        self.u, self.begin, self.epilogue = u, begin, epilogue
         self.outputs, self.channels = u.shape[1:]
         self.tile_rows, self.step = -(-out[0] // ROWS), -(-out[1] // COLUMNS) + 1
         fit = STRIP_BYTES // row_bytes(self.channels + self.outputs, out[1])
@@ -98,13 +99,15 @@ class Tiling:
         # 150 GFLOP/s in the products, 0.1 ns for each of the passes over an input or output pixel
         pixels = self.tile_rows * ROWS * out[1]
         self.nanoseconds = pixels * (self.channels * self.outputs * 6 / 150 + 1.1 * self.channels + 0.8 * self.outputs)
+        self.nanoseconds += pixels * self.outputs * epilogue.nanoseconds
         self.scratch = sum(self._regions(self.rows))
 
     def _regions(self, rows: int) -> tuple[int, int]:
         """Elements of the two regions of scratch for a strip of that many tile rows."""
         c, m, s = self.channels, self.outputs, rows * self.step
         padded = c * (ROWS * rows + 2) * COLUMNS * self.step
-        return max(24 * c * s, 8 * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
+        blocks = max(1, self.epilogue.registers)
+        return max(24 * c * s, blocks * ROWS * COLUMNS * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
 
     def padded(self, x: np.ndarray, strip: Range, scratch: np.ndarray, padding: float = 0) -> np.ndarray:
         """``padded``: the rows of ``x`` under a strip with their padding.
@@ -183,24 +186,32 @@ class Winograd(Tiling):
     """Such a convolution in float32; ``w`` is ``[M, C, 3, 3]``."""
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        super().__init__(transform_weights(w), begin, out)
-        self.epilogue = epilogue
+        super().__init__(transform_weights(w), epilogue, begin, out)
 
-    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
-        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-        pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
 
-    def _strip(self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray) -> None:
+        def part(worker: int, item: tuple[int, Range]) -> None:
+            n, strip = item
+            self._strip(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
+
+        pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+
+    def _strip(
+        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+    ) -> None:
         v = self.transform_inputs(self.padded(x, strip, scratch), strip, scratch)
         product, tiles = self.product(strip, scratch), self.tiles(strip, scratch)
         np.matmul(self.u, v, out=product)
         # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
         self.epilogue.add_bias(product[7])
         np.matmul(A4, self.add_columns(product), out=tiles.reshape(2, 4, -1))
-        target = y[:, strip[0] * ROWS : strip[1] * ROWS]
-        pixels = self.pixels(tiles, strip, scratch)
-        self.epilogue.activate(pixels[:, : target.shape[1], : target.shape[2]], target)
+        lines = slice(strip[0] * ROWS, strip[1] * ROWS)
+        target = y[:, lines]
+        pixels = self.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
+        # the pixels are in the second region, what the chain needs is the first
+        self.epilogue.finish(pixels, target, [array[:, lines] for array in given], scratch)
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.gpu.plan.target import WebgpuTarget
 from engine.graph.passes.fuse_dynamic_quantization import fuse_dynamic_quantization
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import model, node
+from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(0)
 CONSTANTS = {
@@ -72,3 +73,10 @@ def test_an_addend_for_each_column_stays() -> None:
     proto = quantized_convolution(node("Add", "p c", "y"), scaled="p", constants={"c": np.arange(5, dtype=np.float32)})
     graph = rewrite(proto, fuse_dynamic_quantization, 1)
     assert [node.op for node in graph.nodes] == ["DynamicQuantizeConv", "Add"]
+
+
+def test_the_gpu_keeps_the_nodes_of_the_file() -> None:
+    graph = load_graph(quantized_convolution())
+    operators = [node.op for node in graph.nodes]
+    assert fuse_dynamic_quantization(graph, WebgpuTarget()) == 0
+    assert [node.op for node in graph.nodes] == operators
