@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.caps import PORTABLE_LIMITS
+from engine.gpu.kernels.convolution.normalized import Normalization
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -58,6 +59,8 @@ class Layer:
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
+    normalization: Normalization | None = None
+    """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:

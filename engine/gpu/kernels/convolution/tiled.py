@@ -199,6 +199,13 @@ def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
     return None if moves or layer.channels % bk or stride is None or stride % 4 else stride
 
 
+def loads_rows(layer: Layer, bk: int) -> bool:
+    """Whether a kernel loads the input of a layer as a matrix, as it lies, in steps of ``bk``."""
+    x = layer.x
+    lies_well = layer.x_vec == 4 and x.strides[1] == 1 and x.offset % 4 == 0
+    return lies_well and _matrix_stride(layer, x, bk) is not None
+
+
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:
     """The uniforms of conv.wgsl: extents in elements, strides of x in items."""
     window, extra_axes = layer.window, x.rank - layer.x.rank

@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution.conv import emit_layer
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.normalized import Normalization, waiting_normalization
+from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.lowering.epilogue import pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -18,6 +19,9 @@ from engine.ops.window import Window
 
 MIN_EXTENT = 16
 """Rows, columns and summands at the least, so that they fill a tile well enough."""
+
+MAX_LEAVES = 4
+"""Tensors that the chain behind a product with a LayerNormalization reads at the most: it reads three, and writes one."""
 
 TILE_MULTIPLES = 32, 128
 """The numbers of rows and columns of the packed matrix are multiples of these, or of divisors of them."""
@@ -45,8 +49,24 @@ def fills_tiles(node: Node) -> bool:
 
 
 def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    """Add the product with the element-wise chain up to ``last`` in its epilogue."""
-    x = lowering.input(node, 0)
+    """Add the product with the element-wise chain up to ``last`` in its epilogue.
+
+    A LayerNormalization that waits for it becomes part of it where the row can compute it.
+    """
+    normalization = waiting_normalization(node.input(0), lowering)
+    layer = _layer(node, lowering, normalization)
+    row = lowering.choose(CONVOLUTION, layer)
+    if normalization is not None:
+        if row.normalizes(layer, lowering.caps) and len(tree.leaves) <= MAX_LEAVES:
+            lowering.pop_waiting(node.input(0))
+        else:
+            layer = _layer(node, lowering, None)
+    row.emit(layer, lowering, tree, last)
+
+
+def _layer(node: Node, lowering: Lowering, normalization: Normalization | None) -> Layer:
+    """The product as a convolution of its left operand, or of what ``normalization`` makes that of."""
+    x = lowering.input(node, 0) if normalization is None else lowering.tensor(normalization.x)
     *rows, channels = x.shape
     by_pixel = x.transpose((0, x.rank - 1, *range(1, x.rank - 1)))
     if pixel_stride(by_pixel) is None:
@@ -57,7 +77,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     column = Tensor(x.slot, x.dtype, (1, channels, count, 1), strides=(0, x.strides[-1], stride, 0), offset=x.offset)
     window = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), begin=(0, 0), end=(0, 0), out=(count, 1))
     outputs = node.input(1).shape[1]
-    layer = Layer(
+    return Layer(
         node=node,
         x=column,
         window=window,
@@ -70,5 +90,5 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
         weight_type=lowering.weight_storage(node.input(1)),
         deform_inputs={},
         channel_axis=len(node.output.shape) - 1,
+        normalization=normalization,
     )
-    emit_layer(layer, lowering, tree, last)
