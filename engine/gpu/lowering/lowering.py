@@ -31,6 +31,7 @@ from engine.gpu.program.tensor import (
     new_tensor,
     storage_array,
 )
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
@@ -153,6 +154,10 @@ class Lowering:
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
         return table.choose(layer, self.caps, self.choices)
+
+    def has_extremes(self) -> bool:
+        """Whether a layer of the graph has extreme weights, so that all must be summed by their definitions."""
+        return self.memoise(("extremes",), lambda: needs_direct(self.graph))
 
     # --- inputs -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution import conv_direct
+from engine.gpu.kernels.convolution import conv_direct, winograd
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.kernels.convolution.tiled import (
     DEFORMABLE,
@@ -85,6 +85,20 @@ CONVOLUTION: Table[Layer] = Table(
             supports=partial(_takes_matrix_units, MATRIX_NARROW),
             suits=lambda layer: layer.outputs >= MIN_MATRIX_CHANNELS,
             emit=partial(emit_tiled, tile=MATRIX_NARROW),
+        ),
+        Implementation(
+            "winograd-4x4",
+            "3x3 with many channels and pixels: a quarter of the multiplications is worth two transforms.",
+            supports=partial(winograd.supports, 6),
+            suits=lambda layer: False,
+            emit=partial(winograd.emit, size=6),
+        ),
+        Implementation(
+            "winograd-2x2",
+            "The same where 4x4 tiles would hang over the picture.",
+            supports=partial(winograd.supports, 4),
+            suits=lambda layer: False,
+            emit=partial(winograd.emit, size=4),
         ),
         Implementation(
             "tiled-deformable",

@@ -72,7 +72,7 @@ def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -
 
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
-    x, x_vec = _load_layout(layer, lowering), layer.x_vec
+    x, x_vec = load_layout(layer, lowering), layer.x_vec
     on_matrix_units = isinstance(tile, MatrixTile)
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
@@ -159,7 +159,7 @@ def _sum_dispatch(
     )
 
 
-def _load_layout(layer: Layer, lowering: Lowering) -> Tensor:
+def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     """The input with two spatial axes, its channels in vec4 items where a load takes four."""
     x = layer.x
     if x.rank == 3:

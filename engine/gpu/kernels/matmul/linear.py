@@ -68,6 +68,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
         channel_vectors={},
         zero=None,
         weight_type=lowering.weight_storage(node.input(1)),
+        has_extremes=lowering.has_extremes,
         deform_inputs={},
         channel_axis=len(node.output.shape) - 1,
     )

@@ -1,0 +1,255 @@
+"""Host of the winograd kernels: 3x3 convolutions of stride 1 by transformed tiles (Lavin and Gray, 2015).
+
+Each tile of outputs, 2x2 of F(2x2, 3x3) or 4x4 of F(4x4, 3x3), is ``A^T [(G g G^T) . (B^T d B)] A`` of the pixels ``d``
+under it, 4x4 or 6x6 of them. Over all tiles and channels the element-wise product in brackets is a matrix product for
+each of the 16 or 36 positions: 2.25 or 4 times fewer multiplications than the definition asks for. A dilation takes the
+picture apart into one for each phase of either axis, whose tiles lie side by side.
+
+Three kernels compute it: winograd_input transforms the pixels, winograd_product multiplies, winograd_output transforms
+back, with the epilogue. What lies between them takes up to 2.25 times the bytes of input and output: the rows of tiles
+are cut into ranges whose workspace has a bound, and each range overwrites that of the one before.
+
+The interpolation points of F(4, 3) are 0, ±sqrt(1/2), ±sqrt(2) and infinity. In float32 its error is 3e-6 of a layer's
+largest output over 512 channels, where the definition's sums have 1.5e-6, and 0, ±1, ±2 have 1.6e-5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+
+import numpy as np
+
+from engine.caps import Caps
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, linear_grid
+from engine.gpu.program.tensor import Tensor
+from engine.gpu.program.tile import Tile
+from engine.graph.ir import Node, TensorType
+
+WORKSPACE_BYTES = 128 << 20
+"""Bytes of transformed inputs and products of one range of tiles, where a row of tiles needs no more."""
+
+WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+MIDDLE = Tile(bm=64, bn=32, bk=16, tm=8, tn=4)
+"""For up to 32 output channels."""
+
+_ROOT = sqrt(2)
+_G = {
+    4: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
+    6: np.array(
+        [
+            [1, 0, 0],
+            [-2 / 3, -_ROOT / 3, -1 / 3],
+            [-2 / 3, _ROOT / 3, -1 / 3],
+            [1 / 6, _ROOT / 6, 1 / 3],
+            [1 / 6, -_ROOT / 6, 1 / 3],
+            [0, 0, 1],
+        ]
+    ),
+}
+"""The transform of weights along one axis, by the pixels of a tile; the others are in parts/winograd.wgsl."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How a layer is computed: the pixels under a tile on either axis, the tile of the product, channels of an
+    invocation of winograd_input, tiles of operands in workgroup memory, and the bound of the workspace in bytes."""
+
+    size: int
+    tile: Tile
+    vec: int = 1
+    buffers: int = 1
+    workspace_bytes: int = WORKSPACE_BYTES
+
+
+def transform_weights(w: np.ndarray, size: int) -> np.ndarray:
+    """``G g G^T`` of weights ``[M, C, 3, 3]`` as float32 ``[size * size, C, M]``."""
+    both = np.kron(_G[size], _G[size]).astype(np.float32)
+    taps = w.astype(np.float32, copy=False).transpose(2, 3, 1, 0)
+    return (both @ taps.reshape(9, -1)).reshape(size * size, *taps.shape[2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The tiles of a layer: rows of tiles of all images, tiles of a row, and of one image the rows of tiles."""
+
+    size: int
+    dilation: int
+    images: int
+    tiles_y: int
+    tiles_x: int
+
+    @staticmethod
+    def of(layer: Layer, size: int) -> Tiling:
+        dilation, outputs = layer.window.dilations[0], size - 2
+        tiles_y, tiles_x = (dilation * -(-extent // (dilation * outputs)) for extent in layer.window.out)
+        return Tiling(size, dilation, layer.x.shape[0], tiles_y, tiles_x)
+
+    @property
+    def rows(self) -> int:
+        return self.images * self.tiles_y
+
+    def out_rows(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """The images [a, b) of the rows [first, last) of tiles, and in the first of one image the output rows [c, d)."""
+        band = self.dilation * (self.size - 2)
+        image, end = first // self.tiles_y, -(-last // self.tiles_y)
+        if end - image != 1:
+            return image, end, 0, self.tiles_y * (self.size - 2)
+        row, last_row = first - image * self.tiles_y, last - 1 - image * self.tiles_y
+        return image, end, row // self.dilation * band, (last_row // self.dilation + 1) * band
+
+
+def supports(size: int, layer: Layer, caps: Caps) -> bool:
+    """3x3 with stride 1 and one dilation, constant weights without extremes, channels in fours, one group."""
+    window, node = layer.window, layer.node
+    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations[0] != window.dilations[1]:
+        return False
+    plain = not layer.integer and not layer.deform_inputs and layer.groups == 1
+    if not plain or layer.x_vec != 4 or not layer.has_constant_weights or not node.output.type.size:
+        return False
+    tile = _tile(layer)
+    k, n = -(-layer.channels // tile.bk) * tile.bk, -(-layer.outputs // tile.bn) * tile.bn
+    row = 4 * size * size * (Tiling.of(layer, size).tiles_x + tile.bm) * max(k, n)
+    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit and not layer.has_extremes()
+
+
+def _tile(layer: Layer) -> Tile:
+    return WIDE if layer.outputs > MIDDLE.bn else MIDDLE
+
+
+def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int) -> None:
+    """Add the dispatches of a layer by tiles of ``size`` x ``size`` pixels, with the chain up to ``last``."""
+    emit_variant(layer, lowering, tree, last, variant=Variant(size, _tile(layer)))
+
+
+def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, variant: Variant) -> None:
+    """``emit`` with all that may be chosen."""
+    size, tile = variant.size, variant.tile
+    x, tiling = load_layout(layer, lowering), Tiling.of(layer, size)
+    positions, n = size * size, layer.outputs
+    steps, blocks_n = -(-layer.channels // tile.bk), -(-n // tile.bn)
+    k_padded, n_padded = steps * tile.bk, blocks_n * tile.bn
+
+    def pack_weights() -> np.ndarray:
+        padded = np.zeros((positions, k_padded, n_padded), np.float32)
+        w = layer.node.constant(1)
+        assert w is not None
+        padded[:, : layer.channels, :n] = transform_weights(w, size)
+        blocks = padded.reshape(positions, steps, tile.bk, blocks_n, tile.bn)
+        return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
+
+    packed_type = TensorType(np.dtype(np.float32), (positions, steps, blocks_n, tile.bk, tile.bn))
+    form = f"winograd {size} in {tile.bk} x {tile.bn}"
+    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype="f32", kind=packed_type)
+
+    limit = min(variant.workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
+    fitting = max(1, (limit // (4 * positions) // tile.bm * tile.bm) // tiling.tiles_x)
+    ranges = -(-tiling.rows // fitting)
+    rows = -(-tiling.rows // ranges)
+    blocks_m = -(-rows * tiling.tiles_x // tile.bm)
+    tiles, label = blocks_m * tile.bm, last.output.name
+    v = lowering.scratch((positions, steps, tiles, tile.bk), "f32", f"{label}:winograd inputs")
+    m = lowering.scratch((positions, tiles, n_padded), "f32", f"{label}:winograd products")
+    # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
+    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=(), groups=1)
+    geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
+    out_height, out_width = layer.window.out
+    share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
+    for first in range(0, tiling.rows, rows):
+        count = min(rows, tiling.rows - first)
+        place = {"first_row": first, **geometry}
+        lowering.dispatch(
+            Dispatch(
+                kernel="winograd_input",
+                params={"size": size, "bk": tile.bk, "vec": variant.vec, "invocations": INVOCATIONS},
+                reads=[Operand("x", x, _input_span(layer, x, tiling, first), variant.vec)],
+                writes=[Operand("y", v, None, variant.vec)],
+                rows=count,
+                grid=linear_grid(tiling.tiles_x * k_padded // variant.vec),
+                uniforms=place
+                | {
+                    "row_items": tiling.tiles_x * k_padded // variant.vec,
+                    "k_items": k_padded // variant.vec,
+                    "channel_items": layer.channels // variant.vec,
+                    "tiles": tiles,
+                    "position_items": steps * tiles * tile.bk // variant.vec,
+                    "pad_y": layer.window.begin[0],
+                    "pad_x": layer.window.begin[1],
+                    "height": x.shape[2],
+                    "width": x.shape[3],
+                    "x_image": x.strides[0] // variant.vec,
+                    "x_row": x.strides[2] // variant.vec,
+                    "x_column": x.strides[3] // variant.vec,
+                },
+            )
+        )
+        lowering.dispatch(
+            Dispatch(
+                kernel="winograd_product",
+                params={**asdict(tile), "buffers": variant.buffers},
+                reads=[Operand("x", v, None, 4), Operand("w", w, None, 4)],
+                writes=[Operand("y", m, None, 4)],
+                rows=-(-count * tiling.tiles_x // tile.bm),
+                grid=lambda rows: (rows, blocks_n, positions),
+                uniforms={"tiles": tiles, "steps": steps, "blocks_n": blocks_n},
+                flops=round(share * count),
+            )
+        )
+        lowering.dispatch(
+            Dispatch(
+                kernel="winograd_output",
+                params={"size": size, "invocations": INVOCATIONS, **epilogue.params},
+                reads=[Operand("x", m, None, 4), *(_by_rows(read, layer, tiling, first) for read in epilogue.reads)],
+                writes=[_by_rows(epilogue.write, layer, tiling, first)],
+                rows=count,
+                grid=linear_grid(tiling.tiles_x * -(-n // 4)),
+                uniforms=place
+                | {
+                    "row_items": tiling.tiles_x * -(-n // 4),
+                    "n4s": -(-n // 4),
+                    "n": n,
+                    "tile_items": n_padded // 4,
+                    "position_items": tiles * n_padded // 4,
+                    "out_height": out_height,
+                    "out_width": out_width,
+                    **epilogue.uniforms,
+                },
+            )
+        )
+    if target is not None:
+        lowering.copy(y, target)
+
+
+def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:
+    """The span of x by rows of tiles from ``first_row`` on: the pixels under them in one image, or whole images."""
+    window = layer.window
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
+        part = x.slice(0, image, end - image)
+        if end - image == 1:
+            top, bottom = window.input_rows(top, max(top + 1, min(bottom, window.out[0])), x.shape[2])
+            part = part.slice(2, min(top, x.shape[2] - 1), max(1, bottom - top))
+        return part.span()
+
+    return span
+
+
+def _by_rows(operand: Operand, layer: Layer, tiling: Tiling, first_row: int) -> Operand:
+    """An operand of the epilogue, whose span counts pixels, by rows of tiles from ``first_row`` on."""
+    height, width = layer.window.out
+    pixel_span = operand.span
+    if pixel_span is None:
+        return operand
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
+        if end - image == 1:
+            return pixel_span((image * height + min(top, height - 1)) * width, (image * height + min(bottom, height)) * width)
+        return pixel_span(image * height * width, end * height * width)
+
+    return replace(operand, span=span)
