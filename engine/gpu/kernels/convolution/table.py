@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution import conv_direct, winograd
+from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.kernels.convolution.tiled import (
     DEFORMABLE,
@@ -72,6 +72,19 @@ def key(layer: Layer) -> str:
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
+        Implementation(
+            "few-inputs",
+            "Up to four input channels: a product along so short an axis is all loads, which squares of pixels share.",
+            supports=few_channels.supports_inputs,
+            suits=lambda layer: layer.outputs >= 16,
+            emit=few_channels.emit_inputs,
+        ),
+        Implementation(
+            "few-outputs",
+            "Up to eight output channels: a tile would multiply zeros, so invocations share the channels of a pixel.",
+            supports=few_channels.supports_outputs,
+            emit=few_channels.emit_outputs,
+        ),
         Implementation(
             "matrix-wide",
             "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
