@@ -10,7 +10,7 @@ from tests.engine.gpu.gpu import compare
 from tests.engine.models import model, node
 
 STEPS = ["winograd_input", "winograd_product", "winograd_output"]
-TOLERANCE = {4: {"rtol": 2e-6, "atol": 1e-5}, 6: {"rtol": 2e-6, "atol": 4e-5}}
+TOLERANCE = {4: {"rtol": 2e-6, "atol": 1e-5}, 6: {"rtol": 2e-6, "atol": 1e-4}}
 NAMES = {4: "winograd-2x2", 6: "winograd-4x4"}
 
 
@@ -39,3 +39,8 @@ def convolution(x: list[int], outputs: int, *, dilation: int = 1, pads: int | No
 )
 def test_agrees_with_the_reference(size: int, x: list[int], outputs: int, options: dict[str, int]) -> None:
     compare(convolution(x, outputs, **options), choices={"convolution": NAMES[size]}, kernels=["elementwise", *STEPS, "elementwise"], **TOLERANCE[size])
+
+
+@pytest.mark.parametrize("channels", [40])
+def test_teams(channels):
+    compare(convolution([2, channels, 9, 11], 36), choices={"convolution": "tiled-teams"}, rtol=2e-6, atol=1e-4)

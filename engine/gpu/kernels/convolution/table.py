@@ -14,6 +14,7 @@ from engine.gpu.kernels.convolution.tiled import (
     MIDDLE,
     NARROW,
     SCALAR,
+    TEAMS,
     WIDE,
     MatrixTile,
     emit_tiled,
@@ -34,6 +35,11 @@ def _takes_tiles(layer: Layer, _: Caps) -> bool:
         and fits_tiles(layer.outputs, layer.groups)
         and layer.node.output.type.size > 0
     )
+
+
+def _takes_teams(layer: Layer, caps: Caps) -> bool:
+    """Channels in fours: with two loads of four channels one by one, SwiftShader's compiler does not come to an end."""
+    return layer.x_vec == 4 and not layer.deform_inputs and _takes_tiles(layer, caps)
 
 
 def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
@@ -126,6 +132,13 @@ CONVOLUTION: Table[Layer] = Table(
             supports=_takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
+        ),
+        Implementation(
+            "tiled-teams",
+            "Few tiles: four teams of a workgroup share the sums of one, which no second kernel must add.",
+            supports=_takes_teams,
+            suits=lambda layer: False,
+            emit=partial(emit_tiled, tile=TEAMS),
         ),
         Implementation(
             "tiled-wide",

@@ -32,6 +32,20 @@ DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 
 
 @dataclass(frozen=True, slots=True)
+class TeamTile(Tile):
+    """A tile that ``k_parts`` teams of invocations share, each with a part of the k axis and 4 (bm + bn) bk bytes.
+
+    Its bn is 2 bk at the most, so that the sums of half of the teams fit the memory of the left operands.
+    """
+
+    k_parts: int
+
+
+TEAMS = TeamTile(bm=32, bn=32, bk=16, tm=4, tn=4, k_parts=4)
+"""For layers with too few tiles to fill a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
 class MatrixTile:
     """Pixels and channels of a workgroup, step along k, pixels and channels of a subgroup."""
 
@@ -73,9 +87,9 @@ def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
     x, x_vec = load_layout(layer, lowering), layer.x_vec
-    on_matrix_units = isinstance(tile, MatrixTile)
+    on_matrix_units, k_parts = isinstance(tile, MatrixTile), tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
-    steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
+    steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
 
     dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
     packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
@@ -85,13 +99,14 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
         return padded
 
-    form = f"packed for {tile.bk} x {tile.bn}"
+    form = f"packed for {tile.bk * k_parts} x {tile.bn}"
     w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS)
+    busy_workgroups = BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps, busy_workgroups)
     geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
