@@ -57,12 +57,11 @@ _G = {
 @dataclass(frozen=True, slots=True)
 class Variant:
     """How a layer is computed: the pixels under a tile on either axis, the tile of the product, channels of an
-    invocation of winograd_input, tiles of operands in workgroup memory, and the bound of the workspace in bytes."""
+    invocation of winograd_input, and the bound of the workspace in bytes."""
 
     size: int
     tile: Tile
     vec: int = 1
-    buffers: int = 1
     workspace_bytes: int = WORKSPACE_BYTES
 
 
@@ -190,7 +189,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_product",
-                params={**asdict(tile), "buffers": variant.buffers},
+                params=asdict(tile),
                 reads=[Operand("x", v, None, 4), Operand("w", w, None, 4)],
                 writes=[Operand("y", m, None, 4)],
                 rows=-(-count * tiling.tiles_x // tile.bm),
