@@ -35,8 +35,12 @@ def test_few_inputs(x: list[int], outputs: int, kernel: int, attributes: dict[st
 
 @pytest.mark.parametrize(
     ("x", "outputs", "kernel", "pads"),
-    [([2, 64, 19, 18], 1, 3, [1, 1, 1, 1]), ([1, 72, 9, 34], 2, 3, [0, 2, 1, 0]), ([1, 24, 5, 5], 8, 2, [1, 0, 0, 0]),
-     ([2, 8, 7, 9], 3, 1, [0, 0, 0, 0])],
+    [
+        ([2, 64, 19, 18], 1, 3, [1, 1, 1, 1]),
+        ([1, 72, 9, 34], 2, 3, [0, 2, 1, 0]),
+        ([1, 24, 5, 5], 8, 2, [1, 0, 0, 0]),
+        ([2, 8, 7, 9], 3, 1, [0, 0, 0, 0]),
+    ],
 )
 def test_few_outputs(x: list[int], outputs: int, kernel: int, pads: list[int]) -> None:
     compare(convolution(x, outputs, kernel, pads=pads), choices={"convolution": "few-outputs"}, **TOLERANCE)

@@ -38,7 +38,12 @@ def convolution(x: list[int], outputs: int, *, dilation: int = 1, pads: int | No
     ],
 )
 def test_agrees_with_the_reference(size: int, x: list[int], outputs: int, options: dict[str, int]) -> None:
-    compare(convolution(x, outputs, **options), choices={"convolution": NAMES[size]}, kernels=["elementwise", *STEPS, "elementwise"], **TOLERANCE[size])
+    compare(
+        convolution(x, outputs, **options),
+        choices={"convolution": NAMES[size]},
+        kernels=["elementwise", *STEPS, "elementwise"],
+        **TOLERANCE[size],
+    )
 
 
 @pytest.mark.parametrize("channels", [40])

@@ -109,9 +109,7 @@ def emit_inputs(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     window, n = layer.window, layer.outputs
     blocks_n = -(-n // (4 * tile.lanes))
     n_padded = blocks_n * 4 * tile.lanes
-    packed_type = TensorType(
-        layer.node.input(1).dtype, (window.kernel[0], layer.channels, window.kernel[1], n_padded)
-    )
+    packed_type = TensorType(layer.node.input(1).dtype, (window.kernel[0], layer.channels, window.kernel[1], n_padded))
 
     def pack_weights() -> np.ndarray:
         padded = np.zeros(packed_type.shape, packed_type.dtype)

@@ -248,7 +248,9 @@ def _by_rows(operand: Operand, layer: Layer, tiling: Tiling, first_row: int) -> 
     def span(first: int, last: int) -> tuple[int, int]:
         image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
         if end - image == 1:
-            return pixel_span((image * height + min(top, height - 1)) * width, (image * height + min(bottom, height)) * width)
+            return pixel_span(
+                (image * height + min(top, height - 1)) * width, (image * height + min(bottom, height)) * width
+            )
         return pixel_span(image * height * width, end * height * width)
 
     return replace(operand, span=span)
