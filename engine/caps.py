@@ -23,19 +23,32 @@ MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
 
 
 @dataclass(frozen=True, slots=True)
+class MatrixUnits:
+    """Matrix units that multiply float16 with float32 sums, a fragment at a time: ``m`` x ``k`` by ``k`` x ``n``.
+
+    ``lanes`` are the invocations of a subgroup, which holds a fragment together. ``spelling`` says in which words
+    WGSL has them: "dawn", "wgpu", or "emulated", which is plain WGSL, needs no units, and is for tests alone.
+    """
+
+    lanes: int
+    m: int
+    n: int
+    k: int
+    spelling: str
+
+
+@dataclass(frozen=True, slots=True)
 class Caps:
     """The capabilities of a WebGPU device.
 
     ``limits`` have WebGPU's kebab-case names; those that are left out are the least that WebGPU guarantees.
-    ``features`` have WebGPU's names ("shader-f16", "timestamp-query", "subgroups"). ``matrix_lanes`` is the size of a
-    subgroup whose matrix units multiply float16 with float32 sums, 0 where there are none; ``matrix_shapes`` names the
-    shapes that they take, and ``subgroup`` is the range of subgroup sizes, or None.
+    ``features`` have WebGPU's names ("shader-f16", "timestamp-query", "subgroups"). ``matrix_units`` are
+    those that a probe proved, or None, and ``subgroup`` is the range of subgroup sizes, or None.
     """
 
     limits: Mapping[str, int] = field(default_factory=lambda: PORTABLE_LIMITS)
     features: tuple[str, ...] = ()
-    matrix_lanes: int = 0
-    matrix_shapes: tuple[str, ...] = ()
+    matrix_units: MatrixUnits | None = None
     subgroup: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

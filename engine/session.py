@@ -375,11 +375,7 @@ def _executor(source: CompiledModel | Graph, choice: BackendChoice, in_flight: i
 
 
 def _uses_matrix_units(model: CompiledModel) -> bool:
-    if not isinstance(model.plan, GpuPlan):
-        return False
-    from engine.caps import MATRIX_FEATURE
-
-    return MATRIX_FEATURE in model.plan.needs.features
+    return isinstance(model.plan, GpuPlan) and model.plan.needs.subgroup_lanes > 0
 
 
 def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:

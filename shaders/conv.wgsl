@@ -5,6 +5,10 @@
 // m counts the output pixels of all images, n the output channels of one group, k the taps of the window times the input
 // channels of the group. Nothing is gathered in memory: the loader computes where row m of the column matrix lies in x,
 // and reads zeros where the window hangs over an edge.
+{% if dense %}
+//
+// Here the window is one pixel, and pixels lie evenly spaced: x is a matrix, whose rows are loaded as they are.
+{% endif %}
 {% if deformable %}
 //
 // Each tap of each pixel is moved by an offset, y before x, {{ 'and weighed by a mask, ' if has_mask }}which lie by pixel and tap. x is then read between four
@@ -28,8 +32,11 @@
 {% extends "bases/tile.wgsl" %}
 {% set kind = 'i32' if integer else 'f32' %}
 {% set buffers = 1 %}
+{% set turns = true %}
 {% block loads %}
+{% if not dense %}
 {% include "parts/conv_loader.wgsl" %}
+{% endif %}
 {% if integer %}
 
 var<private> zero_point: vec4<i32>;
@@ -58,7 +65,9 @@ var<private> zero_point: vec4<i32>;
   for (var step = -1; step < steps; step += 1) {
     if (step + 1 < steps) {
 {% for l in range(a_loads) %}
-{% if x_vec == 4 %}
+{% if dense %}
+      a_next{{ l }} = {{ S }}(x[x_at{{ l }}]){{ ' - zero_point' if integer }};
+{% elif x_vec == 4 %}
       a_next{{ l }} = load_x(p{{ l }}, tap_y, tap_x, first_channel + channel);
 {% else %}
       a_next{{ l }} = load_x(p{{ l }}, k, first_channel);
@@ -74,7 +83,13 @@ var<private> zero_point: vec4<i32>;
     }
     workgroupBarrier();
 {% for l in range(a_loads) %}
+{% if turned %}
+{% set four = l // 4 * 4 %}
+{% set e = 'xyzw'[l % 4] %}
+    tile_a[{{ at_a }}(load_k4 * 4 + {{ l % 4 }}) * {{ bm // 4 }} + ((load_m / 4 + {{ l // 4 * a_step // 4 }}) ^ (load_k4 * {{ mix }}))] = {{ S }}(a_next{{ four }}.{{ e }}, a_next{{ four + 1 }}.{{ e }}, a_next{{ four + 2 }}.{{ e }}, a_next{{ four + 3 }}.{{ e }});
+{% else %}
     tile_a[{{ at_a }}load_k4 * {{ bm }} + ((load_m + {{ l * a_step }}) ^ (load_k4 * {{ mix }}))] = a_next{{ l }};
+{% endif %}
 {% endfor %}
 {% for l in range(b_loads) %}
     tile_b[{{ at_b }}local + {{ l * members }}] = b_next{{ l }};

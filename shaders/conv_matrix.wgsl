@@ -1,15 +1,20 @@
 // Convolution as an implicit matrix product (see conv.wgsl) on matrix units: operands of f16, sums of f32.
 //
-// Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of 16 x 16, in steps of
-// {{ bk }} along k. Sums leave the fragments through workgroup memory, 16 x 16 a subgroup at a time, since only there can the
-// epilogue know whose they are.
+// Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of {{ matrix.m }} x {{ matrix.n }}, in
+// steps of {{ bk }} along k. Sums leave the fragments through workgroup memory, one fragment a subgroup at a time, since only
+// there can the epilogue know whose they are.
 {% if partial %}
 // The k axis is cut into parts: workgroup z computes one part of the sums, and a second kernel (conv_sum) adds the parts.
 {% endif %}
 //
-// The host guarantees: count pixels lie within every binding; subgroups have {{ lanes }} invocations, side by side in the
-// workgroup; channels come in fours; w is padded to whole tiles with zeros. For Dawn alone: the feature is experimental.
+// The host guarantees: count pixels lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
+// workgroup; channels come in fours; w is padded to whole tiles with zeros; a subgroup's share is whole fragments.
 {% extends "bases/kernel.wgsl" %}
+{% import "parts/matrix_units.wgsl" as units with context %}
+{% set lanes = matrix.lanes %}
+{% set fm = matrix.m %}
+{% set fn = matrix.n %}
+{% set fk = matrix.k %}
 {% set invocations = (bm // sm) * (bn // sn) * lanes %}
 {% set k4s = bk // 4 %}
 {% set n4s = bn // 4 %}
@@ -21,6 +26,7 @@
 {% set b_stride = bn + 8 %}
 {% set S = 'vec4<f32>' %}
 {% set integer = false %}
+{% set turned = false %}
 {% set vec = 4 if vector else 1 %}
 {% block declarations %}
 
@@ -29,8 +35,9 @@ var<workgroup> tile_a: array<f16, {{ bm * a_stride }}>;
 // w: [k][n]
 var<workgroup> tile_b: array<f16, {{ bk * b_stride }}>;
 // sums: [subgroup][m][n]
-var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
+var<workgroup> sums: array<f32, {{ invocations // lanes * fm * fn }}>;
 
+{{ units.functions(operands=['tile_a', 'tile_b'], sums=['sums']) }}
 {% include "parts/conv_loader.wgsl" %}
 {% endblock %}
 {% block grid %}
@@ -42,9 +49,9 @@ var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
   let subgroup = local / {{ lanes }};
   let own_m = subgroup / {{ bn // sn }} * {{ sm }};
   let own_n = subgroup % {{ bn // sn }} * {{ sn }};
-{% for i in range(sm // 16) %}
-{% for j in range(sn // 16) %}
-  var c{{ i }}_{{ j }}: subgroup_matrix_result<f32, 16, 16>;
+{% for i in range(sm // fm) %}
+{% for j in range(sn // fn) %}
+  var c{{ i }}_{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% endfor %}
 {% with item = 'vec4<f16>' %}
@@ -63,15 +70,15 @@ var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
 {% include "parts/conv_advance.wgsl" %}
     }
     if (step >= first_step) {
-{% for kk in range(bk // 16) %}
+{% for kk in range(bk // fk) %}
       {
-{% for j in range(sn // 16) %}
-        let right{{ j }} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>>(&tile_b, u32(own_n + {{ kk * 16 * b_stride + j * 16 }}), false, {{ b_stride }}u);
+{% for j in range(sn // fn) %}
+        let right{{ j }} = {{ units.load_right('tile_b', 'own_n + ' ~ (kk * fk * b_stride + j * fn), b_stride) }};
 {% endfor %}
-{% for i in range(sm // 16) %}
-        let left{{ i }} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>>(&tile_a, u32((own_m + {{ i * 16 }}) * {{ a_stride }} + {{ kk * 16 }}), false, {{ a_stride }}u);
-{% for j in range(sn // 16) %}
-        c{{ i }}_{{ j }} = subgroupMatrixMultiplyAccumulate(left{{ i }}, right{{ j }}, c{{ i }}_{{ j }});
+{% for i in range(sm // fm) %}
+        let left{{ i }} = {{ units.load_left('tile_a', '(own_m + ' ~ i * fm ~ ') * ' ~ a_stride ~ ' + ' ~ kk * fk, a_stride) }};
+{% for j in range(sn // fn) %}
+        c{{ i }}_{{ j }} = {{ units.multiply_accumulate('left' ~ i, 'right' ~ j, 'c' ~ i ~ '_' ~ j) }};
 {% endfor %}
 {% endfor %}
       }
@@ -97,18 +104,18 @@ var<workgroup> sums: array<f32, {{ invocations // lanes * 256 }}>;
     workgroupBarrier();
   }
 
-  // two fours of columns of a fragment for each invocation
   let lane = local % {{ lanes }};
-{% for i in range(sm // 16) %}
-{% for j in range(sn // 16) %}
-  subgroupMatrixStore(&sums, u32(subgroup * 256), c{{ i }}_{{ j }}, false, 16u);
+  let own = subgroup * {{ fm * fn }};
+{% for i in range(sm // fm) %}
+{% for j in range(sn // fn) %}
+  {{ units.store('sums', 'own', 'c' ~ i ~ '_' ~ j, fn) }};
   workgroupBarrier();
-  for (var item = lane; item < 64; item += {{ lanes }}) {
-    let m = tile_m + own_m + {{ i * 16 }} + item / 4;
+  for (var item = lane; item < {{ fm * fn // 4 }}; item += {{ lanes }}) {
+    let m = tile_m + own_m + {{ i * fm }} + item / {{ fn // 4 }};
     if (m <= last_m) {
-      let at = subgroup * 256 + item * 4;
+      let at = own + item * 4;
       let four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-      store(m, group, tile_n + own_n + {{ j * 16 }} + item % 4 * 4, four{{ ', part' if partial }});
+      store(m, group, tile_n + own_n + {{ j * fn }} + item % {{ fn // 4 }} * 4, four{{ ', part' if partial }});
     }
   }
   workgroupBarrier();

@@ -13,6 +13,7 @@
 // The host guarantees: the tiles of count rows lie within every binding; four elements at a time lie side by side, aligned,
 // and k or n is then a multiple of four.
 {% extends "bases/tile.wgsl" %}
+{% set turns = false %}
 {% set less_a_zero = ' - ' ~ kind ~ '(a_zero[params.base_a_zero])' if a_zero else '' %}
 {% set per_word = 8 if codes == 'u4' else 4 %}
 {% block loads %}

@@ -22,6 +22,9 @@
   let n4 = index % params.n4s;
   let rest = index / params.n4s;
 {% include "parts/winograd_tile.wgsl" %}
+{% if scaled %}
+  let unscaled = unscale[params.base_unscale + n4];
+{% endif %}
   let at = params.base_x + tile * params.tile_items + n4;
 {% for j in range(size) %}
 {% for i in range(size) %}
@@ -39,7 +42,7 @@
       let line = (image * params.out_height + pixel_row) * params.out_width;
 {% for q in range(size - 2) %}
       if (out_x + {{ q }} * params.dilation < params.out_width) {
-        store(line + out_x + {{ q }} * params.dilation, n4 * 4, y{{ r }}_{{ q }});
+        store(line + out_x + {{ q }} * params.dilation, n4 * 4, y{{ r }}_{{ q }}{{ ' * unscaled' if scaled }});
       }
 {% endfor %}
     }

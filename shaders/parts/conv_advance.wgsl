@@ -1,6 +1,10 @@
 {# The next step of a convolution along k (parts/conv_begin.wgsl). #}
       w_at += {{ bk }} * w_row;
-{% if x_vec == 4 %}
+{% if dense %}
+{% for l in range(a_loads) %}
+      x_at{{ l }} += {{ k4s }};
+{% endfor %}
+{% elif x_vec == 4 %}
       channel += {{ bk }};
       while (channel >= params.channels) {
         channel -= params.channels;

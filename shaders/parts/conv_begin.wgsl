@@ -24,14 +24,21 @@
 {% endif %}
   let last_m = params.first + params.count - 1;
 
-  // this invocation's share of the loads: column k4 of rows m, m + {{ a_step }}, …
+  // this invocation's share of the loads: column k4 of {{ 'four rows from m on, from' if turned else 'rows m,' }} m + {{ a_step }}, …
   let load_k4 = local % {{ k4s }};
-  let load_m = local / {{ k4s }};
-{% for l in range(a_loads) %}
-  let p{{ l }} = pixel_of(tile_m + load_m + {{ l * a_step }}, last_m);
-{% endfor %}
+  let load_m = local / {{ k4s }}{{ ' * 4' if turned }};
   let first_channel = group * params.channels;
-{% if x_vec == 4 %}
+{% for l in range(a_loads) %}
+{% set row = 'tile_m + load_m + ' ~ (l // 4 * a_step + l % 4 if turned else l * a_step) %}
+{% if dense %}
+  // a row behind the last one reads that one, and is not stored
+  var x_at{{ l }} = params.base_x + min({{ row }}, last_m) * params.x_pixel + first_channel / 4 + first_step * {{ k4s }} + load_k4;
+{% else %}
+  let p{{ l }} = pixel_of({{ row }}, last_m);
+{% endif %}
+{% endfor %}
+{% if dense %}
+{% elif x_vec == 4 %}
   var channel = first_step * {{ bk }} + load_k4 * 4;
   let first_tap = channel / params.channels;
   channel = channel - first_tap * params.channels;

@@ -4,10 +4,9 @@
 {% if uses_f16 %}
 enable f16;
 {% endif %}
-{% if matrix_units is defined %}
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
+{% if matrix is defined %}
+{% import "parts/matrix_units.wgsl" as units with context %}
+{{ units.enables() }}
 {% endif %}
 struct Params {
   first: i32,

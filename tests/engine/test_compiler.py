@@ -16,7 +16,7 @@ import pytest
 
 import engine
 from engine import BackendError, Caps, InputError, ModelFile, Session, TooLargeError
-from engine.caps import PORTABLE_LIMITS
+from engine.caps import PORTABLE_LIMITS, MatrixUnits
 from engine.compiled.model import GpuPlan
 from engine.gpu.device.device import Device
 from engine.gpu.plan.compile_graph import compile_graph
@@ -228,10 +228,10 @@ def test_a_session_says_whether_matrix_units_are_used(monkeypatch: pytest.Monkey
     ).SerializeToString()
     monkeypatch.setattr("engine.gpu.run.executor.check_needs", lambda *_: None)
     monkeypatch.setattr("engine.gpu.run.executor.GpuExecutor._bind", lambda *_: None)
-    for lanes in (0, 32):
-        caps = Caps(limits=roomy, features=("shader-f16",), matrix_lanes=lanes)
+    for units in (None, MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")):
+        caps = Caps(limits=roomy, features=("shader-f16",), matrix_units=units)
         with open_on_device(engine.compile(wide, precision="f16", caps=caps)) as session:
-            assert session.info.matrix_units == (lanes > 0)
+            assert session.info.matrix_units == (units is not None)
 
 
 def test_weights_are_packed_one_at_a_time_and_again() -> None:

@@ -35,6 +35,8 @@ class Implementation(Protocol):
 
     name: str
     package: str
+    matrix_spelling: str
+    """How its WGSL has matrix units (``engine.caps.MatrixUnits.spelling``)."""
 
     @property
     def module(self) -> ModuleType:
@@ -104,6 +106,7 @@ class PythonApi:
     library: str
     """The module with the C functions (``lib``, and ``ffi``) behind the Python API."""
     wanted_features: tuple[str, ...] = ("shader-f16", "timestamp-query")
+    matrix_spelling = ""
 
     @cached_property
     def module(self) -> ModuleType:

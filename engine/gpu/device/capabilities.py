@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.caps import Caps
 from engine.gpu.device.adapters import Adapter
-from engine.gpu.device.probe import matrix_lanes
+from engine.gpu.device.probe import matrix_units_of
 
 
 def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
@@ -13,11 +13,9 @@ def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
     Whether matrix units compute is found out on a device of its own, where the adapter lists them and it is not
     remembered; without ``matrix_units`` there are none, and nothing is opened.
     """
-    lanes = matrix_lanes(adapter) if matrix_units else 0
     return Caps(
         limits=dict(adapter.limits),
         features=adapter.features,
-        matrix_lanes=lanes,
-        matrix_shapes=adapter.matrix_shapes if lanes else (),
+        matrix_units=matrix_units_of(adapter) if matrix_units else None,
         subgroup=adapter.subgroup,
     )

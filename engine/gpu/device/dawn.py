@@ -52,6 +52,7 @@ class Dawn(PythonApi):
     """Dawn."""
 
     name, package, library = "dawn", "wgpudawn", "wgpudawn.backends.dawn._api"
+    matrix_spelling = "dawn"
     wanted_features = (*PythonApi.wanted_features, "subgroups", MATRIX_FEATURE, LOCKING_FEATURE)
 
     def prepare(self) -> None:

@@ -7,11 +7,12 @@ proof is a product of two matrices that do not commute.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from engine.caps import MatrixUnits
 from engine.forks import is_foreign
 from engine.gpu.device import memory
 from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
@@ -20,35 +21,33 @@ from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
 from engine.gpu.program.template import render
 from engine.version import __version__
 
-KERNEL_SHAPE = "f16→f32 16x16x16"
-"""The matrix shape and types that the kernels use."""
-
-KERNEL_BYTES = 32768
-"""Bytes of workgroup memory of these kernels."""
+PREFERRED_SHAPES = ((16, 16, 16), (8, 16, 16), (16, 8, 16), (16, 8, 8), (8, 8, 8))
+"""Fragments m, n and k in the order in which they are tried: the larger the fewer loads a multiplication. Others come
+behind these."""
 
 
 @dataclass(frozen=True, slots=True)
-class MatrixUnits:
+class Verdict:
     """The result of a probe: whether a product was right (None where none was tried), and one line on why.
 
-    ``lanes`` is the size of a subgroup where the kernels here can use the units, else 0: the product was right, in
-    their shape, and all subgroups have one size and consecutive invocations. ``tried`` says that a product was made.
+    ``units`` are those that kernels here can use, or None: products of float16 with float32 sums were right, and all
+    subgroups have one size and consecutive invocations. ``tried`` says that a product was made.
     """
 
     works: bool | None
     reason: str
-    lanes: int = 0
+    units: MatrixUnits | None = None
     tried: bool = False
 
 
-_results: dict[tuple[str, int], MatrixUnits] = {}
+_results: dict[tuple[str, int], Verdict] = {}
 """By the adapter's implementation and position."""
 
 
-def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
+def probe_matrix_units(adapter: Adapter) -> Verdict:
     """Try the adapter's matrix units on a device of their own, once in a process; raises nothing."""
     if is_foreign():
-        return MatrixUnits(None, "not tried: WebGPU was in use before this process was forked")
+        return Verdict(None, "not tried: WebGPU was in use before this process was forked")
     key = adapter.implementation, adapter.position
     with library_lock():
         if key not in _results:
@@ -57,21 +56,33 @@ def probe_matrix_units(adapter: Adapter) -> MatrixUnits:
         return _results[key]
 
 
-def matrix_lanes(adapter: Adapter) -> int:
-    """``MatrixUnits.lanes`` of an adapter, as it was remembered; else it is probed."""
+def matrix_units_of(adapter: Adapter) -> MatrixUnits | None:
+    """``Verdict.units`` of an adapter, as they were remembered; else it is probed."""
     key = adapter.implementation, adapter.position
     if not adapter.matrix_shapes:
-        return 0
+        return None
     with library_lock():
         entry = memory.matrix_units(_name(adapter)) if key not in _results else None
-        lanes = entry.get("lanes") if entry else None
-        return lanes if isinstance(lanes, int) and 0 <= lanes <= 128 else probe_matrix_units(adapter).lanes
+        if entry == NONE:
+            return None
+        numbers = [(entry or {}).get(name, 0) for name in ("lanes", "m", "n", "k")]
+        if all(type(number) is int and 0 < number <= 128 for number in numbers):
+            lanes, m, n, k = numbers
+            spelling = IMPLEMENTATIONS[adapter.implementation].matrix_spelling
+            return MatrixUnits(lanes, m=m, n=n, k=k, spelling=spelling)
+        return probe_matrix_units(adapter).units
 
 
-def _note(adapter: Adapter, result: MatrixUnits) -> None:
+NONE: dict[str, Any] = {"lanes": 0}
+"""What is remembered of matrix units that no kernel here can use."""
+
+
+def _note(adapter: Adapter, verdict: Verdict) -> None:
     """Remember a product; a device that was refused may be given another time."""
-    if result.tried:
-        memory.note_matrix_units(_name(adapter), {"lanes": result.lanes})
+    if verdict.tried:
+        units = verdict.units
+        noted = {"lanes": units.lanes, "m": units.m, "n": units.n, "k": units.k} if units else NONE
+        memory.note_matrix_units(_name(adapter), noted)
 
 
 def _name(adapter: Adapter) -> str:
@@ -80,30 +91,47 @@ def _name(adapter: Adapter) -> str:
     return " | ".join((__version__, stamp, adapter.name, adapter.driver, adapter.backend, str(adapter.make)))
 
 
-def try_matrix_units(adapter: Adapter) -> MatrixUnits:
+def try_matrix_units(adapter: Adapter) -> Verdict:
     """Try the adapter's matrix units; raises nothing."""
     implementation = IMPLEMENTATIONS[adapter.implementation]
     try:
         if not adapter.matrix_shapes:
-            return MatrixUnits(None, f"{adapter.implementation} lists none on this adapter")
+            return Verdict(None, f"{adapter.implementation} lists none on this adapter")
         handle = fresh_handle(adapter)
-        configs = [c for c in implementation.matrix_configs(handle) if c["component_type"] == "f16"]
+        configs = sorted(
+            (config for config in implementation.matrix_configs(handle) if config["component_type"] == "f16"),
+            key=_preference,
+        )
         if not configs:
-            return MatrixUnits(None, implementation.try_unusable_matrix_units(handle))
+            return Verdict(None, implementation.try_unusable_matrix_units(handle))
         device = implementation.open_device(handle, required_limits(adapter))
         try:
-            configs.sort(key=lambda config: (matrix_shape(config) != KERNEL_SHAPE, matrix_shape(config)))
-            result = _product(device, configs[0], adapter.subgroup[1] if adapter.subgroup else 32)
-            usable = (
-                result.works
-                and KERNEL_SHAPE in adapter.matrix_shapes
-                and adapter.limits["max-compute-workgroup-storage-size"] >= KERNEL_BYTES
-            )
-            return MatrixUnits(result.works, result.reason, _subgroup_lanes(device) if usable else 0, tried=True)
+            lanes = _subgroup_lanes(device)
+            largest = adapter.subgroup[1] if adapter.subgroup else 32
+            for config in configs:
+                units = MatrixUnits(lanes or largest, *_fragment(config), spelling=implementation.matrix_spelling)
+                result = str(config["result_component_type"])
+                works = _is_right(device, units, result)
+                if works or config is configs[-1]:
+                    break
+            usable = works and result == "f32" and lanes > 0
+            reason = f"a product of {matrix_shape(config)} came out {'right' if works else 'wrong'}"
+            return Verdict(works, reason, units if usable else None, tried=True)
         finally:
             device.destroy()
     except Exception as error:  # whatever an experimental feature ends in
-        return MatrixUnits(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
+        return Verdict(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
+
+
+def _fragment(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    return int(config["m"]), int(config["n"]), int(config["k"])
+
+
+def _preference(config: Mapping[str, Any]) -> tuple[bool, int, str]:
+    """Sums of float32 before others, then by PREFERRED_SHAPES."""
+    fragment = _fragment(config)
+    rank = PREFERRED_SHAPES.index(fragment) if fragment in PREFERRED_SHAPES else len(PREFERRED_SHAPES)
+    return config["result_component_type"] != "f32", rank, matrix_shape(config)
 
 
 def _subgroup_lanes(device: Any) -> int:
@@ -123,16 +151,14 @@ def operands(m: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     return a.astype(np.float16), b.astype(np.float16)
 
 
-def _product(device: Any, config: Mapping[str, Any], lanes: int) -> MatrixUnits:
-    m, n, k = (int(config[side]) for side in ("m", "n", "k"))
-    result, shape = str(config["result_component_type"]), matrix_shape(config)
-    a, b = operands(m, n, k)
+def _is_right(device: Any, units: MatrixUnits, result: str) -> bool:
+    """Whether a product of float16 comes out right, with sums of type ``result``."""
+    m, n = units.m, units.n
+    a, b = operands(m, n, units.k)
     dtype = np.dtype(np.float16 if result == "f16" else np.float32)
-    source = render("matrix_probe", m=m, n=n, k=k, result=result, lanes=lanes)
+    source = render("matrix_probe", matrix=asdict(units), result=result)
     product = _run_kernel(device, source, (a, b), m * n * dtype.itemsize).view(dtype).reshape(m, n)
-    if np.array_equal(product.astype(np.float32), a.astype(np.float32) @ b.astype(np.float32)):
-        return MatrixUnits(True, f"a product of {shape} came out right")
-    return MatrixUnits(False, f"a product of {shape} came out wrong")
+    return np.array_equal(product.astype(np.float32), a.astype(np.float32) @ b.astype(np.float32))
 
 
 def _run_kernel(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:

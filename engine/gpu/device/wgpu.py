@@ -48,6 +48,7 @@ class Wgpu(PythonApi):
     """wgpu-native."""
 
     name, package, library = "wgpu", "wgpu", "wgpu.backends.wgpu_native._api"
+    matrix_spelling = "wgpu"
 
     def __init__(self) -> None:
         self._numbers, self._mappings = itertools.count(1), dict[int, _Mapping]()

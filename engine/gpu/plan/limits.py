@@ -190,8 +190,9 @@ def check_needs(needs: Needs, caps: Caps, device: str) -> None:
         if least > caps.limits.get(name, 0)
     ]
     lacks += [feature for feature in needs.features if feature not in caps.features]
-    if needs.subgroup_lanes not in (0, caps.matrix_lanes):
-        lacks.append(f"matrix units in subgroups of {needs.subgroup_lanes} (it has {caps.matrix_lanes})")
+    lanes = caps.matrix_units.lanes if caps.matrix_units else 0
+    if needs.subgroup_lanes not in (0, lanes):
+        lacks.append(f"matrix units in subgroups of {needs.subgroup_lanes} (it has {lanes})")
     if lacks:
         raise BackendError(
             f"the compiled model needs {', '.join(lacks)}, which {device} lacks; compile the model for this device"

@@ -26,7 +26,8 @@ INVOCATIONS = 256
 class Operand:
     """One tensor of a dispatch, under the name that the template has for it.
 
-    ``vec`` elements are one item of the WGSL array (1, 2 or 4; the offset of the tensor is a multiple of it). ``span``
+    ``vec`` elements are one item of the WGSL array (1, 2 or 4, or 8 of float16 as the bits of four words; the offset
+    of the tensor is a multiple of it). ``span``
     is None where any row may touch any element: a range of rows then binds the whole tensor. ``atomic`` makes the
     elements of an integer operand atomic.
     """
@@ -43,6 +44,8 @@ class Operand:
         scalar = self.tensor.dtype
         if self.atomic:
             return f"atomic<{scalar}>"
+        if self.vec == 8:
+            return "vec4<u32>"
         return scalar if self.vec == 1 else f"vec{self.vec}<{scalar}>"
 
     def element_range(self, first: int, last: int) -> tuple[int, int]:

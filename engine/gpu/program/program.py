@@ -86,10 +86,11 @@ class Program:
     @property
     def subgroup_lanes(self) -> int:
         """The size that every subgroup must have for a kernel on matrix units; 0 for every other."""
-        constants = dict(self.constants)
-        lanes = constants["lanes"] if constants.get("matrix_units") else 0
-        assert isinstance(lanes, int)
-        return lanes
+        matrix = dict(self.constants).get("matrix")
+        if not isinstance(matrix, Fields) or matrix.spelling == "emulated":
+            return 0
+        assert isinstance(matrix.lanes, int)
+        return matrix.lanes
 
 
 def frozen(value: Any) -> Constant:

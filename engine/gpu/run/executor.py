@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.caps import MATRIX_FEATURE
 from engine.compiled.model import ALIGNMENT, CompiledModel, GpuPlan, TensorPlace
 from engine.errors import BackendError, InputError, TooLargeError
 from engine.gpu.device.base import BoundCommand
@@ -64,7 +63,7 @@ class GpuExecutor:
         self.activation_bytes = sum(plan.buffers[plan.constant_buffers :])
         self.scratch_bytes = len(plan.uniforms) + _total(self._outputs) + _total(self._uploads)
         self.peak_bytes = plan.peak_bytes
-        self.matrix_units = MATRIX_FEATURE in plan.needs.features
+        self.matrix_units = plan.needs.subgroup_lanes > 0
         self.stages: dict[str, float] = {}
         """Milliseconds of the last run whose results were taken: upload, encode, submit, wait, download."""
         self.submissions = Submissions(plan.commands, software=device.adapter.software)

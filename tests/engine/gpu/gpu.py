@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.caps import Caps, MatrixUnits
 from engine.compiled.model import GpuPlan
 from engine.gpu.device.adapters import Adapter, adapters
 from engine.gpu.device.capabilities import caps_of
@@ -68,17 +69,26 @@ def executor_of(
     half: bool = False,
     limits: dict[str, int] | None = None,
     choices: Mapping[str, str] | None = None,
+    matrix_units: MatrixUnits | None = None,
 ) -> GpuExecutor:
-    """The executor of a graph, on the tests' device by default; ``limits`` replaces limits of the device, by name."""
+    """The executor of a graph, on the tests' device by default.
+
+    ``limits`` replaces limits of the device, by name, and ``matrix_units`` those that it has.
+    """
     gpu = on or device()
-    caps = caps_of(gpu.adapter, matrix_units=half)
     model = compile_graph(
         graph,
-        replace(caps, limits={**caps.limits, **(limits or {})}),
+        _caps(gpu, half, limits, matrix_units),
         precision="f16" if half else "f32",
         choices=choices,
     )
     return GpuExecutor(model, gpu)
+
+
+def _caps(gpu: Device, half: bool, limits: dict[str, int] | None, matrix_units: MatrixUnits | None) -> Caps:
+    caps = caps_of(gpu.adapter, matrix_units=half)
+    units = matrix_units or caps.matrix_units
+    return replace(caps, limits={**caps.limits, **(limits or {})}, matrix_units=units)
 
 
 def kernels_of(plan: GpuPlan) -> list[str]:
@@ -93,11 +103,11 @@ def run(
     half: bool = False,
     limits: dict[str, int] | None = None,
     choices: Mapping[str, str] | None = None,
+    matrix_units: MatrixUnits | None = None,
 ) -> tuple[list[np.ndarray], list[str]]:
     """The outputs on the GPU of a graph, which the passes change, and the kernels that computed them."""
-    caps = caps_of(device().adapter, matrix_units=half)
-    optimize(graph, WebgpuTarget(replace(caps, limits={**caps.limits, **(limits or {})}), half))
-    executor = executor_of(graph, half=half, limits=limits, choices=choices)
+    optimize(graph, WebgpuTarget(_caps(device(), half, limits, matrix_units), half))
+    executor = executor_of(graph, half=half, limits=limits, choices=choices, matrix_units=matrix_units)
     try:
         return executor.run(inputs), kernels_of(executor.plan)
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 
-from engine.caps import PORTABLE_LIMITS, Caps
+from engine.caps import PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.compiled.model import ALIGNMENT, Command, GpuPlan
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
@@ -24,6 +24,9 @@ from engine.graph.passes import optimize
 from tests.engine.models import U2NETP
 
 MIB = 1 << 20
+
+EMULATED = MatrixUnits(32, m=16, n=16, k=16, spelling="emulated")
+"""Matrix units in plain WGSL, which every adapter with float16 computes, slowly."""
 
 PER_DIMENSION = "max-compute-workgroups-per-dimension"
 
@@ -66,11 +69,16 @@ class PlanCase:
 
 
 def plan_case(
-    graph: Graph, *, half: bool = False, lanes: int = 0, outside: Sequence[None] | None = None, **limits: int
+    graph: Graph,
+    *,
+    half: bool = False,
+    matrix_units: MatrixUnits | None = None,
+    outside: Sequence[None] | None = None,
+    **limits: int,
 ) -> PlanCase:
     """The plan of a graph; ``limits`` have underscores, and are beside or instead of SIZES."""
     bounds = SIZES | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    caps = Caps(bounds, matrix_lanes=lanes)
+    caps = Caps(bounds, matrix_units=matrix_units)
     lowering = Lowering(graph, caps, half=half, outside=outside)
     inputs, outputs = lowering.run()
     return PlanCase(

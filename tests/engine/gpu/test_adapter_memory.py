@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.caps import MatrixUnits
 from engine.gpu.device import memory, probe
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.choice import choose
-from engine.gpu.device.probe import MatrixUnits
+from engine.gpu.device.probe import Verdict
 from engine.session import Session
 from tests.engine.gpu.cards import DAWN_CARD
 from tests.engine.in_threads import SMALL
@@ -138,22 +139,22 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "probes"),
     [
-        (MatrixUnits(True, "right", lanes=32, tried=True), 1),
-        (MatrixUnits(False, "wrong", tried=True), 1),
-        (MatrixUnits(False, "refused"), 2),
+        (Verdict(True, "right", MatrixUnits(32, m=16, n=8, k=4, spelling="dawn"), tried=True), 1),
+        (Verdict(False, "wrong", tried=True), 1),
+        (Verdict(False, "refused"), 2),
     ],
 )
 @pytest.mark.usefixtures("folder")
 def test_a_second_process_opens_no_device_for_a_product(
-    monkeypatch: pytest.MonkeyPatch, result: MatrixUnits, probes: int
+    monkeypatch: pytest.MonkeyPatch, result: Verdict, probes: int
 ) -> None:
     card = replace(DAWN_CARD, matrix_shapes=("f16→f32 16x16x16",))
     calls = []
     monkeypatch.setattr(probe, "try_matrix_units", lambda adapter: calls.append(adapter) or result)
     for _ in range(2):
         monkeypatch.setattr(probe, "_results", {})  # as a new process has it
-        assert caps_of(card).matrix_lanes == result.lanes
-        assert caps_of(card, matrix_units=False).matrix_lanes == 0
+        assert caps_of(card).matrix_units == result.units
+        assert caps_of(card, matrix_units=False).matrix_units is None
     assert len(calls) == probes
     monkeypatch.setattr(probe, "_results", {})
     caps_of(replace(card, driver="maker 590"))

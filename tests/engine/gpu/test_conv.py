@@ -83,6 +83,19 @@ def test_every_tile(tile: str, channels: int) -> None:
         compare(proto, rtol=RTOL, atol=ATOL, kernels=kernels, choices={"convolution": tile})
 
 
+@pytest.mark.parametrize(("tile", "limit"), [("tiled-tall", 1 << 13), ("tiled-wide", 1 << 27)])
+def test_a_window_of_one_pixel_is_loaded_as_a_matrix(tile: str, limit: int) -> None:
+    """Groups, pixels that fill no tile, and bindings of some rows."""
+    proto = convolution([2, 64, 9, 11], 72, [1, 1], group=2, activation="Relu", residual=True)
+    compare(
+        proto,
+        rtol=RTOL,
+        atol=ATOL,
+        choices={"convolution": tile},
+        limits={"max-storage-buffer-binding-size": max(limit, 2 * 32 * 64 * 4)},
+    )
+
+
 def test_channels_that_are_not_side_by_side_are_copied_or_loaded_one_by_one() -> None:
     compare(convolution([1, 8, 6, 5], 20, [3, 3]), rtol=RTOL, atol=ATOL, kernels=["elementwise", "conv", "elementwise"])
     compare(convolution([1, 3, 6, 5], 20, [3, 3]), rtol=RTOL, atol=ATOL, kernels=["conv", "elementwise"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import NodeProto
 
 import shaders
-from engine.caps import PORTABLE_LIMITS
+from engine.caps import PORTABLE_LIMITS, MatrixUnits
 from engine.errors import TooLargeError
 from engine.gpu.program.dispatch import fold_grid
 from engine.graph import bounds
@@ -22,7 +22,7 @@ from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention
 from tests.engine.gpu.gpu import compare, device, executor_of
-from tests.engine.gpu.plans import PER_DIMENSION, PlanCase, assert_rows_are_covered, plan_case
+from tests.engine.gpu.plans import EMULATED, PER_DIMENSION, PlanCase, assert_rows_are_covered, plan_case
 from tests.engine.models import Spec, feeds, interpret, load_graph, model, node
 
 GUARANTEED = PORTABLE_LIMITS[PER_DIMENSION]
@@ -161,8 +161,9 @@ def test_no_kernel_is_without_a_case() -> None:
     assert every - kernel_names == {"conv_matrix", "matrix_probe", "subgroup_probe"}
 
 
-def plan_of(graph: Graph, *, half: bool = False, lanes: int = 0, **limits: int) -> PlanCase:
-    return plan_case(graph, half=half, lanes=lanes, outside=(), **(ROOMY | limits))
+def plan_of(graph: Graph, *, matrix_units: MatrixUnits | None = None, **limits: int) -> PlanCase:
+    half = matrix_units is not None
+    return plan_case(graph, half=half, matrix_units=matrix_units, outside=(), **(ROOMY | limits))
 
 
 @pytest.mark.parametrize("side", [2048, 4096])
@@ -187,7 +188,7 @@ def test_pictures_of_another_size_run_the_same_programs(case: str) -> None:
 
 def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
     nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
-    plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), half=True, lanes=32)
+    plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), matrix_units=EMULATED)
     assert "conv_matrix" in plan.kernels
     assert_rows_are_covered(plan)
 

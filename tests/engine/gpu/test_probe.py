@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.caps import MatrixUnits
 from engine.gpu.device import probe
 from engine.gpu.device.probe import operands, try_matrix_units
 from tests.engine.gpu.cards import CARD
 
-CONFIG = {"component_type": "f16", "result_component_type": "f32", "m": 16, "n": 16, "k": 16}
+UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
+
+
+def config(m: int, n: int, k: int, result: str = "f32", operands: str = "f16") -> dict[str, Any]:
+    """A product as an implementation lists it."""
+    return {"component_type": operands, "result_component_type": result, "m": m, "n": n, "k": k}
 
 
 def test_the_operands_tell_a_product_from_its_look_alikes() -> None:
@@ -38,9 +44,7 @@ def test_a_product_is_believed_only_when_right(monkeypatch: pytest.MonkeyPatch, 
         return product.reshape(-1).view(np.uint8)
 
     monkeypatch.setattr(probe, "_run_kernel", run_kernel)
-    verdict = probe._product(None, {**CONFIG, "result_component_type": result}, 32)
-    assert verdict.works is works
-    assert f"f16→{result} 16x16x16" in verdict.reason
+    assert probe._is_right(None, UNITS, result) is works
 
 
 def handle_of(monkeypatch: pytest.MonkeyPatch, **members: Any) -> None:
@@ -63,3 +67,32 @@ def test_an_adapter_without_them_opens_nothing(monkeypatch: pytest.MonkeyPatch) 
     verdict = try_matrix_units(CARD)
     assert verdict.works is None
     assert verdict.reason.startswith("wgpu lists none on this adapter")
+
+
+@pytest.mark.parametrize(
+    ("configs", "right", "expected"),
+    [
+        ([config(16, 8, 8), config(16, 16, 16)], {(16, 16, 16), (16, 8, 8)}, (16, 16, 16)),
+        ([config(16, 16, 16), config(16, 8, 16)], {(16, 8, 16)}, (16, 8, 16)),
+        ([config(16, 16, 16, "f16"), config(4, 4, 4)], {(16, 16, 16), (4, 4, 4)}, (4, 4, 4)),
+        ([config(16, 16, 16, "f16")], {(16, 16, 16)}, None),
+        ([config(16, 16, 16)], set(), None),
+    ],
+)
+def test_the_largest_fragment_that_computes_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+    configs: list[dict[str, Any]],
+    right: set[tuple[int, int, int]],
+    expected: tuple[int, int, int] | None,
+) -> None:
+    handle_of(monkeypatch)
+    implementation = probe.IMPLEMENTATIONS[CARD.implementation]
+    listed = [config(16, 16, 32, "i32", operands="i8"), *configs]
+    monkeypatch.setattr(implementation, "matrix_configs", lambda _: listed)
+    monkeypatch.setattr(implementation, "open_device", lambda *_: SimpleNamespace(destroy=lambda: None))
+    monkeypatch.setattr(probe, "_subgroup_lanes", lambda _: 32)
+    monkeypatch.setattr(probe, "_is_right", lambda _, units, __: (units.m, units.n, units.k) in right)
+    verdict = try_matrix_units(replace(CARD, matrix_shapes=("some",)))
+    units = verdict.units
+    assert (units and (units.lanes, units.m, units.n, units.k)) == (expected and (32, *expected))
+    assert verdict.tried

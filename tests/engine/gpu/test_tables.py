@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
+from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
@@ -122,13 +122,16 @@ def test_which_row_a_convolution_gets(proto: onnx.ModelProto, expected: str) -> 
     assert chosen(proto)["convolution"] == expected
 
 
+UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
+
+
 @pytest.mark.parametrize(("outputs", "expected"), [(128, "matrix-wide"), (64, "matrix-narrow"), (32, "tiled-middle")])
 def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expected: str) -> None:
     roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
     proto = conv(64, outputs)
-    assert chosen(proto, Caps(roomy, matrix_lanes=32), half=True)["convolution"] == expected
-    assert chosen(proto, Caps(roomy, matrix_lanes=32))["convolution"].startswith("tiled")
-    assert chosen(proto, Caps(matrix_lanes=32), half=True)["convolution"].startswith("tiled")
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=True)["convolution"] == expected
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS))["convolution"].startswith("tiled")
+    assert chosen(proto, Caps(matrix_units=UNITS), half=True)["convolution"].startswith("tiled")
     assert chosen(proto, Caps(roomy), half=True)["convolution"].startswith("tiled")
 
 

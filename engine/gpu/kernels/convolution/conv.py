@@ -11,8 +11,8 @@ from engine.graph.ir import INTERNAL_DOMAIN, Node
 
 
 @fusible("ConvInteger", reads=4)
-@fusible("FusedConv", domain=INTERNAL_DOMAIN, reads=3)
-@fusible("Conv", reads=3)
+@fusible("FusedConv", domain=INTERNAL_DOMAIN, reads=4)
+@fusible("Conv", reads=4)
 def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     """Add the convolution ``node`` with the element-wise chain up to ``last`` in its epilogue."""
     emit_layer(Layer.of(node, lowering), lowering, tree, last)

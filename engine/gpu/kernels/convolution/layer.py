@@ -107,6 +107,11 @@ class Layer:
         return self.x.shape[1] // self.groups
 
     @property
+    def pixels(self) -> int:
+        """Output pixels of all images."""
+        return self.node.output.type.size // (self.outputs * self.groups)
+
+    @property
     def x_vec(self) -> int:
         """Channels of a load of a tiled kernel: 4 where vec4 items hold them, else 1."""
         return 1 if self.channels % 4 else 4

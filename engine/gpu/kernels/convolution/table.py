@@ -7,19 +7,23 @@ from functools import partial
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.patch import PATCH_TILES, emit_patch
 from engine.gpu.kernels.convolution.tiled import (
+    BUSY_WORKGROUPS,
     DEFORMABLE,
     MATRIX_NARROW,
     MATRIX_WIDE,
     MIDDLE,
     NARROW,
     SCALAR,
+    TALL,
     TEAMS,
     WIDE,
     MatrixTile,
     emit_tiled,
 )
 from engine.gpu.lowering.table import Implementation, Table
+from engine.gpu.program.tile import Tile
 
 MIN_MATRIX_CHANNELS = 33
 """Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
@@ -45,12 +49,16 @@ def _takes_teams(layer: Layer, caps: Caps) -> bool:
 def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
     """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
     return (
-        caps.matrix_lanes > 0
-        and caps.limits["max-compute-workgroup-storage-size"] >= tile.workgroup_bytes
+        tile.fits(caps)
         and layer.x.dtype == layer.weight_type == "f16"
         and layer.x_vec == 4
         and _takes_tiles(layer, caps)
     )
+
+
+def _is_large(layer: Layer, tile: Tile) -> bool:
+    """Whether a layer has so many tiles that its k axis need not be split."""
+    return -(-layer.pixels // tile.bm) * -(-layer.outputs // tile.bn) * layer.groups >= BUSY_WORKGROUPS // 2
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
@@ -78,6 +86,16 @@ def key(layer: Layer) -> str:
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
+        *(
+            Implementation(
+                tile.name,
+                "Matrix units, and pixels that are loaded once for all taps of the window.",
+                supports=tile.supports,
+                suits=tile.suits,
+                emit=partial(emit_patch, tile=tile),
+            )
+            for tile in PATCH_TILES
+        ),
         Implementation(
             "few-inputs",
             "Up to four input channels: a product along so short an axis is all loads, which squares of pixels share.",
@@ -139,6 +157,13 @@ CONVOLUTION: Table[Layer] = Table(
             supports=_takes_teams,
             suits=lambda layer: False,
             emit=partial(emit_tiled, tile=TEAMS),
+        ),
+        Implementation(
+            "tiled-tall",
+            "So many pixels and channels that a tile twice as long still keeps a GPU busy: fewer loads a product.",
+            supports=_takes_tiles,
+            suits=lambda layer: layer.outputs > MIDDLE.bn and _is_large(layer, TALL) and not layer.is_thin,
+            emit=partial(emit_tiled, tile=TALL),
         ),
         Implementation(
             "tiled-wide",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.caps import Caps
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
@@ -21,6 +22,7 @@ from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node, TensorType
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
 MIDDLE = Tile(bm=128, bn=32, bk=16, tm=8, tn=4)
 NARROW = Tile(bm=64, bn=16, bk=16, tm=4, tn=4)
 
@@ -55,11 +57,20 @@ class MatrixTile:
     sm: int
     sn: int
 
-    @property
-    def workgroup_bytes(self) -> int:
-        """Bytes of workgroup memory: float16 operands, each row eight elements longer, and sums to hand over."""
+    def fits(self, caps: Caps) -> bool:
+        """Whether a device has matrix units whose fragments fill the tile, and room for it.
+
+        Workgroup memory holds float16 operands, each row eight elements longer, and a fragment of sums a subgroup.
+        """
+        units = caps.matrix_units
+        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k:
+            return False
         subgroups = (self.bm // self.sm) * (self.bn // self.sn)
-        return 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * 256
+        nbytes = 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * units.m * units.n
+        return (
+            nbytes <= caps.limits["max-compute-workgroup-storage-size"]
+            and subgroups * units.lanes <= caps.limits["max-compute-invocations-per-workgroup"]
+        )
 
 
 MATRIX_WIDE = MatrixTile(bm=128, bn=128, bk=32, sm=64, sn=32)
@@ -87,7 +98,8 @@ def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
     x, x_vec = load_layout(layer, lowering), layer.x_vec
-    on_matrix_units, k_parts = isinstance(tile, MatrixTile), tile.k_parts if isinstance(tile, TeamTile) else 1
+    units = lowering.caps.matrix_units if isinstance(tile, MatrixTile) else None
+    k_parts = tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
 
@@ -103,11 +115,12 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
-    pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
+    pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    busy_workgroups = BUSY_MATRIX_WORKGROUPS if on_matrix_units else BUSY_WORKGROUPS
-    splits = 1 if k_parts > 1 else splits_for(tiles, steps, busy_workgroups)
-    geometry = _geometry(layer, x, x_vec) | {"n": n, "n_padded": n_padded, "steps": steps}
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if units else BUSY_WORKGROUPS)
+    x_pixel = _matrix_stride(layer, x, tile.bk)
+    geometry = _geometry(layer, x, x_vec) if x_pixel is None else {"channels": layer.channels, "x_pixel": x_pixel}
+    geometry |= {"n": n, "n_padded": n_padded, "steps": steps}
     reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
     for operand, tensor in layer.deform_inputs.items():
         pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
@@ -118,14 +131,15 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     flops = 2 * pixels * n * k * layer.groups
     no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
     conv = Dispatch(
-        kernel="conv_matrix" if on_matrix_units else "conv",
+        kernel="conv_matrix" if units else "conv",
         params={
             "integer": layer.integer,
             **asdict(tile),
-            **({"matrix_units": True, "lanes": lowering.caps.matrix_lanes} if on_matrix_units else {}),
+            **({"matrix": asdict(units)} if units else {}),
             **(no_epilogue if splits > 1 else epilogue.params),
             "partial": splits > 1,
             "x_vec": x_vec,
+            "dense": x_pixel is not None,
             "has_zero": layer.zero is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
@@ -186,6 +200,16 @@ def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
         x = lowering.dense_copy(x, channels_last(4))
     return x
+
+
+def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
+    """The vec4 items from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
+
+    It can where the window is one pixel that stays where it is, and steps of ``bk`` channels end with the channels.
+    """
+    window, stride = layer.window, pixel_stride(x)
+    moves = window.taps > 1 or {*window.strides} != {1} or any((*window.begin, *window.end)) or layer.deform_inputs
+    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride // 4
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:

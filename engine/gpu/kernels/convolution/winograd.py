@@ -20,8 +20,9 @@ from math import sqrt
 
 import numpy as np
 
-from engine.caps import Caps
+from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.patch import halves, weight_scales
 from engine.gpu.kernels.convolution.tiled import load_layout
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -55,14 +56,40 @@ _G = {
 
 
 @dataclass(frozen=True, slots=True)
+class UnitsTile:
+    """Tiles and channels of a workgroup's product on matrix units, step along k, tiles and channels of a subgroup."""
+
+    bm: int
+    bn: int
+    bk: int
+    sm: int
+    sn: int
+    left_in_workgroup: bool = False
+
+    def fits(self, caps: Caps, *, split: bool) -> bool:
+        """Whether a device has matrix units whose fragments fill the tile, and room for it."""
+        units = caps.matrix_units
+        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k or units.k % 8:
+            return False
+        invocations, parts = self.bm // self.sm * (self.bn // self.sn) * units.lanes, 2 if split else 1
+        items = self.bm * self.bk // 8
+        nbytes = 2 * parts * self.bm * self.bk // units.k * (units.k + 8)
+        return invocations <= caps.limits["max-compute-invocations-per-workgroup"] and (
+            not self.left_in_workgroup
+            or (parts * items % invocations == 0 and nbytes <= caps.limits["max-compute-workgroup-storage-size"])
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """How a layer is computed: the pixels under a tile on either axis, the tile of the product, channels of an
-    invocation of winograd_input, and the bound of the workspace in bytes."""
+    invocation of winograd_input, the bound of the workspace in bytes, and what inputs are scaled by on matrix units."""
 
     size: int
-    tile: Tile
+    tile: Tile | UnitsTile
     vec: int = 1
     workspace_bytes: int = WORKSPACE_BYTES
+    scale: float = 1.0
 
 
 def transform_weights(w: np.ndarray, size: int) -> np.ndarray:
@@ -129,80 +156,82 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
     """``emit`` with all that may be chosen."""
     size, tile = variant.size, variant.tile
     x, tiling = load_layout(layer, lowering), Tiling.of(layer, size)
+    units = lowering.caps.matrix_units if isinstance(tile, UnitsTile) else None
     positions, n = size * size, layer.outputs
-    steps, blocks_n = -(-layer.channels // tile.bk), -(-n // tile.bn)
-    k_padded, n_padded = steps * tile.bk, blocks_n * tile.bn
-
-    def pack_weights() -> np.ndarray:
-        padded = np.zeros((positions, k_padded, n_padded), np.float32)
-        w = layer.node.constant(1)
-        assert w is not None
-        padded[:, : layer.channels, :n] = transform_weights(w, size)
-        blocks = padded.reshape(positions, steps, tile.bk, blocks_n, tile.bn)
-        return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
-
-    packed_type = TensorType(np.dtype(np.float32), (positions, steps, blocks_n, tile.bk, tile.bn))
-    form = f"winograd {size} in {tile.bk} x {tile.bn}"
-    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype="f32", kind=packed_type)
+    k_padded, n_padded = -(-layer.channels // tile.bk) * tile.bk, -(-n // tile.bn) * tile.bn
+    # parts of an operand on matrix units: what is f16 is one
+    parts = 0 if units is None else 1 if x.dtype == "f16" else 2
+    if units is None:
+        assert isinstance(tile, Tile)
+        block, w, unscale = tile.bk, _weights(layer, lowering, size, tile), None
+    else:
+        block = units.k
+        w, unscale = _fragments(layer, lowering, variant, units, parts, (k_padded, n_padded))
 
     limit = min(variant.workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
     fitting = max(1, (limit // (4 * positions) // tile.bm * tile.bm) // tiling.tiles_x)
     ranges = -(-tiling.rows // fitting)
     rows = -(-tiling.rows // ranges)
-    blocks_m = -(-rows * tiling.tiles_x // tile.bm)
-    tiles, label = blocks_m * tile.bm, last.output.name
-    v = lowering.scratch((positions, steps, tiles, tile.bk), "f32", f"{label}:winograd inputs")
+    tiles, label = -(-rows * tiling.tiles_x // tile.bm) * tile.bm, last.output.name
+    k_blocks = k_padded // block
+    v_shape = (*([parts] if parts else []), positions, k_blocks, tiles, block)
+    v = lowering.scratch(v_shape, "f16" if parts else "f32", f"{label}:winograd inputs")
     m = lowering.scratch((positions, tiles, n_padded), "f32", f"{label}:winograd products")
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
-    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=(), groups=1)
+    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=() if unscale is None else [unscale], groups=1)
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out
     share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
+    input_uniforms = {
+        "row_items": tiling.tiles_x * k_padded // variant.vec,
+        "k_blocks": k_blocks,
+        "channel_items": layer.channels // variant.vec,
+        "tiles": tiles,
+        "position_items": k_padded * tiles // variant.vec,
+        "pad_y": layer.window.begin[0],
+        "pad_x": layer.window.begin[1],
+        "height": x.shape[2],
+        "width": x.shape[3],
+        "x_image": x.strides[0] // variant.vec,
+        "x_row": x.strides[2] // variant.vec,
+        "x_column": x.strides[3] // variant.vec,
+        **({"scale": int(np.float32(variant.scale).view(np.int32))} if parts else {}),
+        **({"y_low": v.strides[0] // variant.vec} if parts == 2 else {}),
+    }
     for first in range(0, tiling.rows, rows):
         count = min(rows, tiling.rows - first)
         place = {"first_row": first, **geometry}
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_input",
-                params={"size": size, "bk": tile.bk, "vec": variant.vec, "invocations": INVOCATIONS},
+                params={"size": size, "bk": block, "vec": variant.vec, "parts": parts, "invocations": INVOCATIONS},
                 reads=[Operand("x", x, _input_span(layer, x, tiling, first), variant.vec)],
                 writes=[Operand("y", v, None, variant.vec)],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * k_padded // variant.vec),
-                uniforms=place
-                | {
-                    "row_items": tiling.tiles_x * k_padded // variant.vec,
-                    "k_items": k_padded // variant.vec,
-                    "channel_items": layer.channels // variant.vec,
-                    "tiles": tiles,
-                    "position_items": steps * tiles * tile.bk // variant.vec,
-                    "pad_y": layer.window.begin[0],
-                    "pad_x": layer.window.begin[1],
-                    "height": x.shape[2],
-                    "width": x.shape[3],
-                    "x_image": x.strides[0] // variant.vec,
-                    "x_row": x.strides[2] // variant.vec,
-                    "x_column": x.strides[3] // variant.vec,
-                },
+                uniforms=place | input_uniforms,
             )
         )
         lowering.dispatch(
-            Dispatch(
-                kernel="winograd_product",
-                params=asdict(tile),
-                reads=[Operand("x", v, None, 4), Operand("w", w, None, 4)],
-                writes=[Operand("y", m, None, 4)],
+            _product(
+                v,
+                w,
+                m,
+                tile=tile,
+                units=units,
                 rows=-(-count * tiling.tiles_x // tile.bm),
-                grid=lambda rows: (rows, blocks_n, positions),
-                uniforms={"tiles": tiles, "steps": steps, "blocks_n": blocks_n},
                 flops=round(share * count),
             )
         )
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_output",
-                params={"size": size, "invocations": INVOCATIONS, **epilogue.params},
-                reads=[Operand("x", m, None, 4), *(_by_rows(read, layer, tiling, first) for read in epilogue.reads)],
+                params={"size": size, "scaled": bool(parts), "invocations": INVOCATIONS, **epilogue.params},
+                reads=[
+                    Operand("x", m, None, 4),
+                    *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
+                    *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
+                ],
                 writes=[_by_rows(epilogue.write, layer, tiling, first)],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
@@ -221,6 +250,90 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         )
     if target is not None:
         lowering.copy(y, target)
+
+
+def _product(
+    v: Tensor, w: Tensor, m: Tensor, *, tile: Tile | UnitsTile, units: MatrixUnits | None, rows: int, flops: int
+) -> Dispatch:
+    """The products of all positions of a range of tiles: ``rows`` rows of tiles of the product."""
+    positions, tiles, n_padded = m.shape
+    blocks_n, k_blocks = n_padded // tile.bn, v.shape[-3]
+    if units is None:
+        params: dict[str, object] = asdict(tile)
+        reads = [Operand("x", v, None, 4), Operand("w", w, None, 4)]
+        uniforms = {"tiles": tiles, "steps": k_blocks, "blocks_n": blocks_n}
+    else:
+        assert isinstance(tile, UnitsTile)
+        split, x_vec = v.shape[0] == 2, 8 if tile.left_in_workgroup else 1
+        params = {**asdict(tile), "matrix": asdict(units), "split": split}
+        reads = [Operand("x", v, None, x_vec), Operand("w", w)]
+        uniforms = {
+            "tiles": tiles,
+            "k_fragments": k_blocks,
+            "n_fragments": n_padded // units.n,
+            "n_padded": n_padded,
+            **({"x_low": v.strides[0] // x_vec, "w_low": w.strides[0]} if split else {}),
+        }
+    return Dispatch(
+        kernel="winograd_product" if units is None else "winograd_product_matrix",
+        params=params,
+        reads=reads,
+        writes=[Operand("y", m, None, 4 if units is None else 1)],
+        rows=rows,
+        grid=lambda rows: (rows, blocks_n, positions),
+        uniforms=uniforms,
+        flops=flops,
+    )
+
+
+def _weights(layer: Layer, lowering: Lowering, size: int, tile: Tile) -> Tensor:
+    """Transformed weights, float32 ``[positions, steps, n / bn, bk, bn]``, padded with zeros."""
+    steps, blocks_n = -(-layer.channels // tile.bk), -(-layer.outputs // tile.bn)
+    shape = (size * size, steps, blocks_n, tile.bk, tile.bn)
+
+    def packed() -> np.ndarray:
+        padded = _transformed(layer, size, steps * tile.bk, blocks_n * tile.bn)
+        blocks = padded.reshape(size * size, steps, tile.bk, blocks_n, tile.bn)
+        return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
+
+    kind = TensorType(np.dtype(np.float32), shape)
+    return lowering.derived_constant(layer.node.input(1), f"winograd {shape}", packed, dtype="f32", kind=kind)
+
+
+def _transformed(layer: Layer, size: int, k_padded: int, n_padded: int) -> np.ndarray:
+    """Transformed weights, float32 ``[positions, k_padded, n_padded]``, padded with zeros."""
+    padded = np.zeros((size * size, k_padded, n_padded), np.float32)
+    w = layer.node.constant(1)
+    assert w is not None
+    padded[:, : layer.channels, : layer.outputs] = transform_weights(w, size)
+    return padded
+
+
+def _fragments(
+    layer: Layer, lowering: Lowering, variant: Variant, units: MatrixUnits, parts: int, padded: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Transformed weights in fragments of float16, ``[parts, positions, k, n, units.k, units.n]``, and what the sums of
+    each channel are multiplied by, float32 ``[n]``; k and n are ``padded`` with zeros."""
+    positions, value = variant.size * variant.size, layer.node.input(1)
+    shape = (parts, positions, padded[0] // units.k, padded[1] // units.n, units.k, units.n)
+
+    def packed() -> np.ndarray:
+        w = _transformed(layer, variant.size, *padded)
+        w *= weight_scales(w[None])[0]
+        both = np.stack(halves(w)[:parts])
+        fragments = both.reshape(*shape[:3], units.k, shape[3], units.n)
+        return np.ascontiguousarray(fragments.transpose(0, 1, 2, 4, 3, 5))
+
+    def unscales() -> np.ndarray:
+        w = _transformed(layer, variant.size, *padded)
+        return (1 / (weight_scales(w[None])[0] * np.float32(variant.scale))).astype(np.float32)
+
+    form, kind = f"winograd fragments {shape}", TensorType(np.dtype(np.float16), shape)
+    w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
+    kind = TensorType(np.dtype(np.float32), (padded[1],))
+    return w, lowering.derived_constant(
+        value, f"unscale {variant.scale} {form}", unscales, dtype="f32", kind=kind
+    )
 
 
 def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:

@@ -1,0 +1,291 @@
+"""Host of conv_patch.wgsl: a convolution on matrix units whose workgroups load their pixels once for all taps.
+
+It takes float16, and float32 in split operands: each number as two float16, three products a multiplication.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import prod
+
+import numpy as np
+
+from engine.caps import Caps, MatrixUnits
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.chain import Tree
+from engine.gpu.program.dispatch import Dispatch, Operand, Span
+from engine.gpu.program.tensor import Tensor
+from engine.graph.ir import Node, TensorType
+from engine.ops.window import Window
+
+ACTIVATION_SCALE = 8.0
+"""What activations are multiplied by before they are split: a power of two.
+
+The low part of a number is then normal float16 down to 2⁻⁶, and what an activation may be ends at 65504 / 8.
+"""
+
+LARGEST_WEIGHT = 1024.0
+"""The weights of an output channel are scaled by a power of two to between half of this and this."""
+
+GAP = 8
+"""Elements between the pixels of a patch, so that they begin in different banks of workgroup memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchTile:
+    """A workgroup's pixels and channels, and how its subgroups share them.
+
+    ``block`` are the input channels that are in workgroup memory at a time. The subgroups divide the tile by pixels,
+    by output channels, and by input channels, where they add their sums at the end. ``loads`` of an invocation are
+    under way at a time. ``weights_in_workgroup`` has weights go by way of workgroup memory.
+    """
+
+    height: int
+    width: int
+    outputs: int
+    block: int
+    across_pixels: int = 1
+    across_outputs: int = 1
+    across_channels: int = 1
+    loads: int = 4
+    weights_in_workgroup: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
+        subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
+        weights = "-weights" if self.weights_in_workgroup else ""
+        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}"
+
+    def patch(self, window: Window) -> tuple[int, int]:
+        """Height and width of the pixels that the tile reads."""
+        sizes = zip((self.height, self.width), window.strides, window.extents, strict=True)
+        height, width = ((size - 1) * stride + extent for size, stride, extent in sizes)
+        return height, width
+
+    def workgroup_bytes(self, window: Window, units: MatrixUnits, *, split: bool) -> int:
+        """Bytes of workgroup memory: the patch in float16, weights where they go there, and a row of sums."""
+        parts = 2 if split else 1
+        patch = prod(self.patch(window)) * (self.block + GAP)
+        weights = window.taps * self.block * self.outputs if self.weights_in_workgroup else 0
+        return 2 * parts * (patch + weights) + 4 * self.across_pixels * self.across_channels * units.m * self.outputs
+
+    def supports(self, layer: Layer, caps: Caps) -> bool:
+        """Whether a device has matrix units whose fragments fill the tile, and room for it, and the layer fits."""
+        units, window = caps.matrix_units, layer.window
+        split = layer.x.dtype == "f32"
+        if (
+            units is None
+            or layer.integer
+            or layer.deform_inputs
+            or layer.node.op == "MatMul"
+            or not layer.has_constant_weights
+            or layer.x.rank != 4
+            or layer.x_vec != 4
+            or layer.x.dtype not in ("f16", "f32")
+            or layer.weight_type != layer.x.dtype
+            or layer.is_thin
+            or layer.node.output.type.size == 0
+        ):
+            return False
+        fragments = (
+            self.height * (self.width // units.m) // self.across_pixels,
+            self.outputs // units.n // self.across_outputs,
+            self.block // units.k // self.across_channels,
+        )
+        fills = (self.width % units.m, self.outputs % (units.n * self.across_outputs))
+        fills += (self.block % (units.k * self.across_channels),)
+        fills += (self.height * (self.width // units.m) % self.across_pixels,)
+        invocations = self.across_pixels * self.across_outputs * self.across_channels * units.lanes
+        return (
+            min(fragments) > 0
+            and not any(fills)
+            and invocations % (self.block // 4) == 0
+            and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
+            and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
+            and self.workgroup_bytes(window, units, split=split) <= caps.limits["max-compute-workgroup-storage-size"]
+        )
+
+    def suits(self, layer: Layer) -> bool:
+        """Whether the window has several taps, the tile no half that is empty, and workgroups keep a GPU busy."""
+        pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
+        tiles = -(-pixels // (self.height * self.width)) * -(-layer.outputs // self.outputs) * layer.groups
+        is_full = layer.outputs * 2 > self.outputs or self.outputs <= 16
+        return layer.window.taps > 1 and is_full and (tiles >= BUSY_WORKGROUPS or self is PATCH_TILES[-1])
+
+
+BUSY_WORKGROUPS = 132
+"""Workgroups that keep a large GPU busy; where there are fewer, a smaller tile is taken."""
+
+PATCH_TILES = (
+    PatchTile(16, 16, 64, 32, across_pixels=4),
+    PatchTile(16, 16, 32, 32, across_pixels=4),
+    PatchTile(16, 16, 16, 32, across_pixels=4),
+    PatchTile(8, 16, 64, 32, across_pixels=2),
+    PatchTile(8, 16, 32, 32, across_pixels=2),
+    PatchTile(4, 16, 32, 64, across_channels=4),
+    PatchTile(4, 16, 16, 32, across_channels=2),
+    PatchTile(2, 16, 32, 64, across_channels=4),
+)
+"""Tiles in order of preference: the first that a layer fills and that keeps the GPU busy."""
+
+
+def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: PatchTile) -> None:
+    """Add the dispatch of a tile, with the element-wise chain up to ``last`` in its epilogue."""
+    units, window = lowering.caps.matrix_units, layer.window
+    assert units is not None
+    x = load_layout(layer, lowering)
+    split = x.dtype == "f32"
+    x_vec = 8 if not split and _has_eights(x, layer.channels) else 4
+    w, unscale = _weights(layer, lowering, tile, units, split=split)
+    reads = [Operand("x", x, None, x_vec), Operand("w", w, None, 8 if tile.weights_in_workgroup else 1)]
+    reads += [] if unscale is None else [Operand("unscale", unscale, None, 4)]
+    epilogue, y, target = layer.epilogue(
+        lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
+    )
+    out_height, out_width = window.out
+    lines, tiles_a_line = -(-out_height // tile.height), -(-out_width // tile.width)
+    plane = out_height * out_width
+
+    def pixel(line: int) -> int:
+        """The first pixel of a line of tiles."""
+        return line // lines * plane + min(line % lines * tile.height, out_height) * out_width
+
+    def by_line(span: Span | None) -> Span | None:
+        """A span by pixels as one by lines of tiles."""
+        return span and (lambda first, last: span(pixel(first), pixel(last)))
+
+    reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    patch_height, patch_width = tile.patch(window)
+    k_fragments, n_fragments = w.shape[-4], w.shape[-3]
+    item = w.strides[0] // (8 if tile.weights_in_workgroup else 1)
+    lowering.dispatch(
+        Dispatch(
+            kernel="conv_patch",
+            params={
+                **asdict(tile),
+                **epilogue.params,
+                "matrix": asdict(units),
+                "split": split,
+                "x_vec": x_vec,
+                "patch_height": patch_height,
+                "patch_width": patch_width,
+                "taps": window.taps,
+                **{
+                    f"{name}_{axis}": number
+                    for name, numbers in (
+                        ("kernel", window.kernel),
+                        ("stride", window.strides),
+                        ("dilation", window.dilations),
+                    )
+                    for axis, number in zip("yx", numbers, strict=True)
+                },
+            },
+            reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
+            writes=[replace(epilogue.write, span=by_line(epilogue.write.span))],
+            rows=x.shape[0] * lines,
+            grid=lambda rows: (n_fragments * units.n // tile.outputs, rows * tiles_a_line, layer.groups),
+            uniforms={
+                "lines": lines,
+                "tiles_a_line": tiles_a_line,
+                "out_height": out_height,
+                "out_width": out_width,
+                "height": x.shape[2],
+                "width": x.shape[3],
+                "x_image": x.strides[0] // x_vec,
+                "x_row": x.strides[2] // x_vec,
+                "x_column": x.strides[3] // x_vec,
+                "channels": layer.channels,
+                "blocks": k_fragments * units.k // tile.block,
+                "pad_y": window.begin[0],
+                "pad_x": window.begin[1],
+                "k_fragments": k_fragments,
+                "n_fragments": n_fragments,
+                "n": layer.outputs,
+                **({"w_low": item, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}),
+                **epilogue.uniforms,
+            },
+            flops=2 * x.shape[0] * plane * layer.outputs * window.taps * layer.channels * layer.groups,
+        )
+    )
+    if target is not None:
+        lowering.copy(y, target)
+
+
+def _has_eights(x: Tensor, channels: int) -> bool:
+    """Whether the channels of every pixel and group lie in aligned eights."""
+    return not (channels % 8 or x.offset % 8 or any(x.strides[axis] % 8 for axis in (0, 2, 3)))
+
+
+def _weights(
+    layer: Layer, lowering: Lowering, tile: PatchTile, units: MatrixUnits, *, split: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Weights in fragments, ``[parts, groups, taps, k, n, units.k, units.n]``, padded with zeros; for split operands
+    also what the sums of each output channel are multiplied by, ``[groups, n * units.n]``."""
+    k_fragments = -(-layer.channels // tile.block) * tile.block // units.k
+    n_fragments = -(-layer.outputs // tile.outputs) * tile.outputs // units.n
+    value, taps = layer.node.input(1), layer.window.taps
+    shape = (2 if split else 1, layer.groups, taps, k_fragments, n_fragments, units.k, units.n)
+
+    def padded() -> np.ndarray:
+        """[groups, taps, channels, outputs]"""
+        weights = np.zeros((*shape[1:3], k_fragments * units.k, n_fragments * units.n), np.float32)
+        part = layer.weights().reshape(layer.groups, taps, layer.channels, layer.outputs)
+        weights[:, :, : layer.channels, : layer.outputs] = part
+        return weights
+
+    def packed() -> np.ndarray:
+        weights = padded()
+        if split:
+            weights = np.stack(halves(weights * weight_scales(weights)[:, None, None]))
+        else:
+            weights = weights[None].astype(np.float16)
+        fragments = weights.reshape(*shape[:4], units.k, n_fragments, units.n)
+        return np.ascontiguousarray(fragments.transpose(0, 1, 2, 3, 5, 4, 6))
+
+    form = f"fragments {'split ' if split else ''}{shape}"
+    kind = TensorType(np.dtype(np.float16), shape)
+    w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
+    if not split:
+        return w, None
+
+    def unscales() -> np.ndarray:
+        return (1 / (weight_scales(padded()) * np.float32(ACTIVATION_SCALE))).astype(np.float32)
+
+    scale_kind = TensorType(np.dtype(np.float32), (layer.groups, n_fragments * units.n))
+    return w, lowering.derived_constant(value, f"unscale {form}", unscales, dtype="f32", kind=scale_kind)
+
+
+def weight_scales(weights: np.ndarray) -> np.ndarray:
+    """Powers of two, float32 ``[groups, outputs]``, that bring the weights ``[groups, taps, channels, outputs]`` of
+    each output channel to between half of LARGEST_WEIGHT and that; 1 where they are zeros or not finite."""
+    largest = np.abs(weights).max((1, 2))
+    usable = np.isfinite(largest) & (largest > np.finfo(np.float32).tiny)
+    exponents = np.floor(np.log2(np.float64(LARGEST_WEIGHT) / np.where(usable, largest, LARGEST_WEIGHT)))
+    return np.exp2(np.minimum(exponents, 100)).astype(np.float32)
+
+
+def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 as a high and a low part, float16, whose sum is the number to 22 bits."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        high = values.astype(np.float16)
+        return high, (values - high.astype(np.float32)).astype(np.float16)
+
+
+def _line_span(layer: Layer, x: Tensor, tile: PatchTile, lines: int) -> Span:
+    """The span of x by lines of tiles: the rows of one image under their windows, or whole images."""
+    window = layer.window
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        image, end = first // lines, -(-last // lines)
+        part = x.slice(0, image, max(0, end - image))
+        if end - image == 1:
+            begin, stop = first % lines, (last - 1) % lines + 1
+            rows = begin * tile.height, min(stop * tile.height, window.out[0])
+            top, bottom = window.input_rows(*rows, x.shape[2])
+            part = part.slice(2, top, max(1, bottom - top)) if bottom > top else part.slice(2, 0, 1)
+        return part.span()
+
+    return span

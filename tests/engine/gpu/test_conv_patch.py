@@ -1,0 +1,149 @@
+"""Convolutions by patches on matrix units, emulated: every way to share a tile, in float16 and in split float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.gpu.kernels.convolution import table
+from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, PatchTile, emit_patch, halves, weight_scales
+from engine.gpu.lowering.table import Implementation
+from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.test_conv_matrix import integers
+from tests.engine.models import interpret, load_graph, model, node
+
+SMALL = PatchTile(2, 16, 16, 16)
+"""A tile that every layer here fits."""
+
+
+@pytest.fixture(name="force")
+def _force(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have the table take one tile for every convolution that it supports."""
+    gpu = device()
+    if not gpu.f16:
+        pytest.skip(f"{gpu.adapter} has no shader-f16: CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")
+
+    def force(tile: PatchTile) -> None:
+        def emit(*arguments: Any) -> None:
+            emit_patch(*arguments, tile=tile)
+
+        row = Implementation("forced", "", supports=tile.supports, emit=emit)
+        monkeypatch.setattr(table.CONVOLUTION, "rows", (row, *table.CONVOLUTION.rows))
+
+    return force
+
+
+def layer(
+    random: np.random.Generator, shape: tuple[int, ...], outputs: int, kernel: tuple[int, int], **attributes: Any
+) -> onnx.ModelProto:
+    """A convolution in the middle of a network, with bias, activation and residual, its numbers of a few bits."""
+    group = attributes.get("group", 1)
+    weights = {"w": integers(random, outputs, shape[1] // group, *kernel), "b": integers(random, outputs)}
+    nodes = [
+        node("Neg", "x", "z"),
+        node("Conv", "z w b", "c", **attributes),
+        node("Relu", "c", "r"),
+        node("Add", "r s", "a"),
+        node("Neg", "a", "y"),
+    ]
+    return model(nodes, {"x": list(shape), "s": [outputs, 1, 1]}, "y", weights)
+
+
+CASES = {
+    "one subgroup": (SMALL, (1, 16, 5, 19), 20, (3, 3), {"pads": [1] * 4}),
+    "pixels and outputs": (
+        PatchTile(4, 32, 32, 16, across_pixels=2, across_outputs=2),
+        (2, 40, 9, 35),
+        36,
+        (3, 3),
+        {"pads": [2, 1, 0, 3], "dilations": [2, 1]},
+    ),
+    "channels": (
+        PatchTile(2, 16, 32, 32, across_channels=2, loads=3),
+        (1, 72, 6, 7),
+        33,
+        (3, 1),
+        {"pads": [3, 0, 3, 0], "dilations": [3, 1]},
+    ),
+    "weights by workgroup memory": (
+        PatchTile(2, 16, 16, 16, across_pixels=2, weights_in_workgroup=True),
+        (1, 24, 4, 20),
+        17,
+        (1, 5),
+        {"strides": [1, 2], "pads": [0, 2, 0, 2]},
+    ),
+    "groups": (SMALL, (2, 24, 7, 9), 40, (2, 3), {"group": 2, "strides": [2, 1]}),
+    "channels in fours": (SMALL, (1, 12, 5, 6), 4, (3, 3), {}),
+}
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_every_way_to_share_a_tile(force: Any, case: str, half: bool) -> None:
+    """Numbers of a few bits have no low part and exact sums: the result is the reference's, bit by bit."""
+    tile, shape, outputs, kernel, attributes = CASES[case]
+    force(tile)
+    random = np.random.default_rng(0)
+    proto = layer(random, shape, outputs, kernel, **attributes)
+    inputs = [integers(random, *shape), integers(random, outputs, 1, 1)]
+    (expected,) = interpret(load_graph(proto), inputs)
+    (y,), kernels = run(load_graph(proto), inputs, half=half, matrix_units=EMULATED)
+    assert kernels.count("conv_patch") == 1
+    np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32) if half else expected)
+
+
+def test_lines_of_tiles_are_cut_where_a_binding_holds_no_more(force: Any) -> None:
+    force(SMALL)
+    random = np.random.default_rng(0)
+    proto = layer(random, (2, 16, 40, 17), 16, (3, 3), pads=[1] * 4)
+    inputs = [integers(random, 2, 16, 40, 17), integers(random, 16, 1, 1)]
+    (expected,) = interpret(load_graph(proto), inputs)
+    limits = {"max-storage-buffer-binding-size": 16384}
+    (y,), kernels = run(load_graph(proto), inputs, half=True, matrix_units=EMULATED, limits=limits)
+    assert kernels.count("conv_patch") > 2
+    np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32))
+
+
+def convolved(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The split convolution of ``x`` [1, C, H, W] on the GPU, without padding."""
+    nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
+    proto = model(nodes, {"x": list(x.shape)}, "y", {"w": w})
+    (y,), kernels = run(load_graph(proto), [x], matrix_units=EMULATED)
+    assert "conv_patch" in kernels
+    return y
+
+
+def test_split_operands_are_as_good_as_float32(force: Any) -> None:
+    force(SMALL)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 64, 6, 18)).astype(np.float32)
+    # channels of every size: each has a scale of its own
+    w = (random.standard_normal((16, 64, 3, 3)) * np.exp2(random.integers(-30, 9, (16, 1, 1, 1)))).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.float64), (3, 3), axis=(1, 2))
+    expected = np.einsum("chwyx,ocyx->ohw", windows, w.astype(np.float64))
+    error = np.abs(convolved(x, w)[0] - expected).max((1, 2)) / np.abs(expected).max((1, 2))
+    assert error.max() < 2e-6
+
+
+def test_activations_beyond_what_halves_hold_are_nan_where_they_count(force: Any) -> None:
+    force(SMALL)
+    x = np.ones((1, 16, 5, 20), np.float32)
+    x[0, 3, 2, 9] = 65504 / ACTIVATION_SCALE
+    x[0, 4, 0, 0] = -65504 / ACTIVATION_SCALE * 1.0001
+    y = convolved(x, np.ones((4, 16, 3, 3), np.float32))
+    assert np.isnan(y[0, :, 0, 0]).all()
+    assert np.isnan(y).sum() == 4
+    assert y[0, 0, 2, 9] == 9 * 16 - 1 + 65504 / ACTIVATION_SCALE
+
+
+def test_weights_are_scaled_by_powers_of_two_and_halved() -> None:
+    weights = np.array([0.1, -3000, 0, np.inf, 2e-38, 1024], np.float32).reshape(1, 1, 1, 6)
+    scales = weight_scales(weights)
+    assert (np.log2(scales) % 1 == 0).all()
+    np.testing.assert_array_equal(scales[0], [2.0**13, 2.0**-2, 1, 1, 2.0**100, 1])
+    high, low = halves(np.float32([1 / 3, 1000.1]))
+    np.testing.assert_allclose(high.astype(np.float64) + low, np.float32([1 / 3, 1000.1]), rtol=2.0**-21)
