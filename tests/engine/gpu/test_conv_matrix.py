@@ -14,6 +14,7 @@ import pytest
 
 from engine.caps import MatrixUnits
 from engine.gpu.kernels.convolution import tiled
+from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
 from tests.engine.gpu.gpu import device, run
@@ -24,6 +25,13 @@ ROOMY = 32768
 """Bytes of workgroup memory of adapters with matrix units."""
 
 UNITS = replace(EMULATED, spelling="dawn")
+
+
+@pytest.fixture(autouse=True)
+def _no_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the rows that take windows of several taps before these do."""
+    rows = tuple(row for row in CONVOLUTION.rows if not row.name.startswith("patch-"))
+    monkeypatch.setattr(CONVOLUTION, "rows", rows)
 
 
 def plan_of(

@@ -158,7 +158,7 @@ def test_no_kernel_is_without_a_case() -> None:
     kernel_names = {kernel for case in CASES for kernel in plan_of(CASES[case](40)).kernels}
     assert shaders.__file__ is not None
     every = {file.stem for file in Path(shaders.__file__).parent.glob("*.wgsl")}
-    assert every - kernel_names == {"conv_matrix", "matrix_probe", "subgroup_probe"}
+    assert every - kernel_names == {"conv_matrix", "conv_patch", "matrix_probe", "subgroup_probe"}
 
 
 def plan_of(graph: Graph, *, matrix_units: MatrixUnits | None = None, **limits: int) -> PlanCase:

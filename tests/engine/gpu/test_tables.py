@@ -11,6 +11,7 @@ import pytest
 from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
 from tests.engine.gpu.gpu import compare
@@ -18,7 +19,9 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {("convolution", "matrix-wide"), ("convolution", "matrix-narrow")}
+ON_MATRIX_UNITS = {
+    ("convolution", name) for name in ("matrix-wide", "matrix-narrow", *(patch.tile.name for patch in PATCHES))
+}
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
 
@@ -128,11 +131,32 @@ UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
 @pytest.mark.parametrize(("outputs", "expected"), [(128, "matrix-wide"), (64, "matrix-narrow"), (32, "tiled-middle")])
 def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expected: str) -> None:
     roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
-    proto = conv(64, outputs)
+    nodes = [node("MatMul", "a b", "p"), node("Relu", "p", "y")]
+    proto = model(nodes, {"a": [3, 20, 64]}, "y", {"b": weights(64, outputs)})
     assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=True)["convolution"] == expected
     assert chosen(proto, Caps(roomy, matrix_units=UNITS))["convolution"].startswith("tiled")
     assert chosen(proto, Caps(matrix_units=UNITS), half=True)["convolution"].startswith("tiled")
     assert chosen(proto, Caps(roomy), half=True)["convolution"].startswith("tiled")
+
+
+@pytest.mark.parametrize(
+    ("side", "outputs", "half", "expected"),
+    [
+        (512, 64, True, "patch-16x16x64-32-421"),
+        (512, 32, True, "patch-8x16x32-32-211"),
+        (512, 16, True, "patch-8x16x16-32-411"),
+        (128, 64, True, "patch-4x16x64-64-122"),
+        (64, 64, True, "patch-4x16x32-64-114"),
+        (16, 512, True, "patch-2x16x16-64-114"),
+        (512, 64, False, "patch-16x16x64-16-421"),
+    ],
+)
+def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:
+    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 65536}
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
+    proto = model(nodes, {"x": [1, 64, side, side]}, "y", {"w": weights(outputs, 64, 3, 3)})
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=half)["convolution"] == expected
+    assert chosen(proto, Caps(roomy), half=half)["convolution"].startswith("tiled")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +191,9 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
     graph = load_graph(conv(3, 8))
     with pytest.raises(InputError, match=r"no family 'convolutions' of implementations; there are .*convolution"):
         Lowering(graph, choices={"convolutions f32": "direct"})
-    with pytest.raises(InputError, match=r"family 'convolution' has no implementation 'tiled'; it has matrix-wide, "):
+    with pytest.raises(
+        InputError, match=r"family 'convolution' has no implementation 'tiled'; it has .*, matrix-wide, "
+    ):
         Lowering(graph, choices={"convolution": "tiled"})
 
 

@@ -74,62 +74,41 @@ class PatchTile:
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it, and the layer fits."""
-        units, window = caps.matrix_units, layer.window
-        split = layer.x.dtype == "f32"
-        if (
-            units is None
-            or layer.integer
-            or layer.deform_inputs
-            or layer.node.op == "MatMul"
-            or not layer.has_constant_weights
-            or layer.x.rank != 4
-            or layer.x_vec != 4
-            or layer.x.dtype not in ("f16", "f32")
-            or layer.weight_type != layer.x.dtype
-            or layer.is_thin
-            or layer.node.output.type.size == 0
-        ):
-            return False
-        fragments = (
-            self.height * (self.width // units.m) // self.across_pixels,
-            self.outputs // units.n // self.across_outputs,
-            self.block // units.k // self.across_channels,
+        units = caps.matrix_units
+        return units is not None and _takes_patches(layer) and self._fits(layer, units, caps)
+
+    def _fits(self, layer: Layer, units: MatrixUnits, caps: Caps) -> bool:
+        fragments_a_line = self.width // units.m
+        wholes = (
+            (self.width, units.m),
+            (self.height * fragments_a_line, self.across_pixels),
+            (self.outputs, units.n * self.across_outputs),
+            (self.block, units.k * self.across_channels),
         )
-        fills = (self.width % units.m, self.outputs % (units.n * self.across_outputs))
-        fills += (self.block % (units.k * self.across_channels),)
-        fills += (self.height * (self.width // units.m) % self.across_pixels,)
         invocations = self.across_pixels * self.across_outputs * self.across_channels * units.lanes
         return (
-            min(fragments) > 0
-            and not any(fills)
+            all(extent > 0 and extent % part == 0 for extent, part in wholes)
             and invocations % (self.block // 4) == 0
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
-            and self.workgroup_bytes(window, units, split=split) <= caps.limits["max-compute-workgroup-storage-size"]
+            and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
+            <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
-    def suits(self, layer: Layer) -> bool:
-        """Whether the window has several taps, the tile no half that is empty, and workgroups keep a GPU busy."""
-        pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
-        tiles = -(-pixels // (self.height * self.width)) * -(-layer.outputs // self.outputs) * layer.groups
-        is_full = layer.outputs * 2 > self.outputs or self.outputs <= 16
-        return layer.window.taps > 1 and is_full and (tiles >= BUSY_WORKGROUPS or self is PATCH_TILES[-1])
 
-
-BUSY_WORKGROUPS = 132
-"""Workgroups that keep a large GPU busy; where there are fewer, a smaller tile is taken."""
-
-PATCH_TILES = (
-    PatchTile(16, 16, 64, 32, across_pixels=4),
-    PatchTile(16, 16, 32, 32, across_pixels=4),
-    PatchTile(16, 16, 16, 32, across_pixels=4),
-    PatchTile(8, 16, 64, 32, across_pixels=2),
-    PatchTile(8, 16, 32, 32, across_pixels=2),
-    PatchTile(4, 16, 32, 64, across_channels=4),
-    PatchTile(4, 16, 16, 32, across_channels=2),
-    PatchTile(2, 16, 32, 64, across_channels=4),
-)
-"""Tiles in order of preference: the first that a layer fills and that keeps the GPU busy."""
+def _takes_patches(layer: Layer) -> bool:
+    """Two spatial axes, channels in fours, and constant weights of the type of the pixels."""
+    return (
+        layer.x.rank == 4
+        and layer.x_vec == 4
+        and layer.x.dtype in ("f16", "f32")
+        and layer.weight_type == layer.x.dtype
+        and layer.has_constant_weights
+        and layer.node.op != "MatMul"
+        and not layer.deform_inputs
+        and not layer.is_thin
+        and layer.node.output.type.size > 0
+    )
 
 
 def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: PatchTile) -> None:

@@ -7,7 +7,8 @@ from functools import partial
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
-from engine.gpu.kernels.convolution.patch import PATCH_TILES, emit_patch
+from engine.gpu.kernels.convolution.patch import emit_patch
+from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
@@ -88,13 +89,13 @@ CONVOLUTION: Table[Layer] = Table(
     (
         *(
             Implementation(
-                tile.name,
+                patch.tile.name,
                 "Matrix units, and pixels that are loaded once for all taps of the window.",
-                supports=tile.supports,
-                suits=tile.suits,
-                emit=partial(emit_patch, tile=tile),
+                supports=patch.tile.supports,
+                suits=patch.suits,
+                emit=partial(emit_patch, tile=patch.tile),
             )
-            for tile in PATCH_TILES
+            for patch in PATCHES
         ),
         Implementation(
             "few-inputs",

@@ -1,0 +1,58 @@
+"""The tiles of conv_patch.wgsl, and which layers each is for: a rule of what was measured on a large GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.patch import PatchTile
+
+LARGEST_PATCH = 4.0
+"""Pixels that a tile loads for each that it computes, at most: with a larger halo the implicit product is faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """The layers that a tile is for: of ``least_outputs`` to ``most_outputs`` output channels and ``channels`` input
+    channels a group at the least, which it cuts into ``workgroups`` at the least, in one of the types ``dtypes``."""
+
+    tile: PatchTile
+    workgroups: int = 1
+    least_outputs: int = 1
+    most_outputs: int | None = None
+    channels: int = 1
+    dtypes: tuple[str, ...] = ("f16", "f32")
+
+    def suits(self, layer: Layer) -> bool:
+        """Whether the layer is among them, has several taps, and its dilation makes no halo that costs too much."""
+        tile, window = self.tile, layer.window
+        pixels = layer.node.output.type.size // (layer.outputs * layer.groups)
+        workgroups = -(-pixels // (tile.height * tile.width)) * -(-layer.outputs // tile.outputs) * layer.groups
+        most_outputs = self.most_outputs or layer.outputs
+        return (
+            layer.x.dtype in self.dtypes
+            and window.taps > 1
+            and self.least_outputs <= layer.outputs <= most_outputs
+            and layer.channels >= self.channels
+            and workgroups >= self.workgroups
+            and prod(tile.patch(window)) <= LARGEST_PATCH * prod(window.strides) * tile.height * tile.width
+        )
+
+
+PATCHES = (
+    # up to 32 output channels
+    Preference(PatchTile(8, 16, 32, 32, 2), workgroups=512, least_outputs=17, most_outputs=32),
+    Preference(
+        PatchTile(16, 16, 32, 32, 4, weights_in_workgroup=True), 64, least_outputs=17, most_outputs=32, dtypes=("f16",)
+    ),
+    Preference(PatchTile(8, 16, 16, 32, 4), workgroups=64, most_outputs=32),
+    # more
+    Preference(PatchTile(16, 16, 64, 32, 4, 2), workgroups=128, least_outputs=33, dtypes=("f16",)),
+    Preference(PatchTile(16, 16, 64, 16, 4, 2), workgroups=256, least_outputs=33, dtypes=("f32",)),
+    Preference(PatchTile(4, 16, 64, 64, 1, 2, 2), workgroups=256, least_outputs=33),
+    Preference(PatchTile(4, 16, 32, 64, 1, 1, 4), workgroups=128, least_outputs=33),
+    Preference(PatchTile(2, 16, 32, 128, 1, 1, 8), least_outputs=33, channels=128),
+    Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
+)
+"""In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
