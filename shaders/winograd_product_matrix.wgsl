@@ -75,7 +75,7 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
     if (k + {{ steps }} < params.k_fragments) {
 {% for l in range(loads) %}
 {% set item = '(local + %d)' % (l * invocations) %}
-      next{{ l }} = x[x_at + {{ item }} / {{ part_items }} * params.x_low + {{ item }} % {{ part_items }} / {{ bm * matrix.k // 8 }} * x_step + {{ item }} % {{ bm * matrix.k // 8 }}];
+      next{{ l }} = x[x_at + {{ item ~ ' / %d * params.x_low + ' % part_items if split }}{{ item }} % {{ part_items }} / {{ bm * matrix.k // 8 }} * x_step + {{ item }} % {{ bm * matrix.k // 8 }}];
 {% endfor %}
       x_at += {{ steps }} * x_step;
     }

@@ -61,14 +61,14 @@ class OutputsTile:
 def inputs_tile(layer: Layer) -> InputsTile:
     """The tile of a layer of few inputs: wide ones for more than 32 output channels."""
     lanes = 16 if layer.outputs > 32 else 8
-    return InputsTile(lanes=lanes, groups=256 // lanes, pixels=4, tile_height=4)
+    return InputsTile(lanes=lanes, groups=256 // lanes, pixels=8 if layer.window.strides == (1, 1) else 4, tile_height=4)
 
 
 def outputs_tile(layer: Layer) -> OutputsTile:
-    """The tile of a layer of few outputs: 16 sums an invocation, as many as 16 KiB hold of 256 invocations."""
+    """The tile of a layer of few outputs: 8 to 16 sums an invocation, as many as 16 KiB hold of 256 invocations."""
     lanes = next(lanes for lanes in (4, 8, 16) if lanes * 4 >= layer.channels or lanes == 16)
     patches_y, patches_x = {4: (8, 8), 8: (4, 8), 16: (4, 4)}[lanes]
-    tile_y, tile_x = {1: (4, 4), 2: (4, 2), 3: (2, 2), 4: (2, 2)}.get(layer.outputs, (1, 2))
+    tile_y, tile_x = {1: (2, 4), 2: (2, 2), 3: (2, 2), 4: (2, 2)}.get(layer.outputs, (1, 2))
     return OutputsTile(lanes, patches_y, patches_x, tile_y, tile_x)
 
 

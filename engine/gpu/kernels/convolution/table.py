@@ -30,6 +30,13 @@ MIN_MATRIX_CHANNELS = 33
 """Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
 
 
+MAX_TEAM_CHANNELS = 128
+"""Input channels up to which teams of a workgroup are enough to share the k axis of a 3x3 layer."""
+
+MAX_TEAM_SUMS = 1 << 18
+"""Outputs of a layer up to which larger tiles leave a large GPU idle."""
+
+
 def _takes_tiles(layer: Layer, _: Caps) -> bool:
     """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
     loads = not layer.deform_inputs or layer.x_vec == 4
@@ -87,16 +94,6 @@ def key(layer: Layer) -> str:
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
-        *(
-            Implementation(
-                patch.tile.name,
-                "Matrix units, and pixels that are loaded once for all taps of the window.",
-                supports=patch.tile.supports,
-                suits=patch.suits,
-                emit=partial(emit_patch, tile=patch.tile),
-            )
-            for patch in PATCHES
-        ),
         Implementation(
             "few-inputs",
             "Up to four input channels: a product along so short an axis is all loads, which squares of pixels share.",
@@ -108,7 +105,32 @@ CONVOLUTION: Table[Layer] = Table(
             "few-outputs",
             "Up to eight output channels: a tile would multiply zeros, so invocations share the channels of a pixel.",
             supports=few_channels.supports_outputs,
+            suits=lambda layer: layer.outputs <= 4,
             emit=few_channels.emit_outputs,
+        ),
+        Implementation(
+            "winograd-4x4-split",
+            "As winograd-4x4, on matrix units: two parts of a float32 are multiplied faster than the number itself.",
+            supports=partial(winograd.supports_split, 6),
+            suits=winograd.suits_large_tiles,
+            emit=partial(winograd.emit_split, size=6),
+        ),
+        Implementation(
+            "winograd-2x2-split",
+            "As winograd-2x2, on matrix units.",
+            supports=partial(winograd.supports_split, 4),
+            suits=winograd.suits_small_tiles,
+            emit=partial(winograd.emit_split, size=4),
+        ),
+        *(
+            Implementation(
+                patch.tile.name,
+                "Matrix units, and pixels that are loaded once for all taps of the window.",
+                supports=patch.tile.supports,
+                suits=patch.suits,
+                emit=partial(emit_patch, tile=patch.tile),
+            )
+            for patch in PATCHES
         ),
         Implementation(
             "matrix-wide",
@@ -128,14 +150,14 @@ CONVOLUTION: Table[Layer] = Table(
             "winograd-4x4",
             "3x3 with many channels and pixels: a quarter of the multiplications is worth two transforms.",
             supports=partial(winograd.supports, 6),
-            suits=lambda layer: False,
+            suits=winograd.suits_large_tiles,
             emit=partial(winograd.emit, size=6),
         ),
         Implementation(
             "winograd-2x2",
-            "The same where 4x4 tiles would hang over the picture.",
+            "The same for a few tiles, with less than half the weights.",
             supports=partial(winograd.supports, 4),
-            suits=lambda layer: False,
+            suits=winograd.suits_small_tiles,
             emit=partial(winograd.emit, size=4),
         ),
         Implementation(
@@ -156,7 +178,7 @@ CONVOLUTION: Table[Layer] = Table(
             "tiled-teams",
             "Few tiles: four teams of a workgroup share the sums of one, which no second kernel must add.",
             supports=_takes_teams,
-            suits=lambda layer: False,
+            suits=lambda layer: layer.channels <= MAX_TEAM_CHANNELS and layer.pixels * layer.outputs <= MAX_TEAM_SUMS,
             emit=partial(emit_tiled, tile=TEAMS),
         ),
         Implementation(

@@ -43,7 +43,7 @@ class TeamTile(Tile):
     k_parts: int
 
 
-TEAMS = TeamTile(bm=32, bn=32, bk=16, tm=4, tn=4, k_parts=4)
+TEAMS = TeamTile(bm=16, bn=32, bk=16, tm=4, tn=4, k_parts=4)
 """For layers with too few tiles to fill a GPU."""
 
 

@@ -31,10 +31,13 @@ from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node, TensorType
 
-WORKSPACE_BYTES = 128 << 20
+WORKSPACE_BYTES = 64 << 20
 """Bytes of transformed inputs and products of one range of tiles, where a row of tiles needs no more."""
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
+TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
+"""For many tiles."""
+
 MIDDLE = Tile(bm=64, bn=32, bk=16, tm=8, tn=4)
 """For up to 32 output channels."""
 
@@ -78,6 +81,11 @@ class UnitsTile:
             not self.left_in_workgroup
             or (parts * items % invocations == 0 and nbytes <= caps.limits["max-compute-workgroup-storage-size"])
         )
+
+
+UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=32, sm=64, sn=32, left_in_workgroup=True)
+UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32, left_in_workgroup=True)
+"""For up to 32 output channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +139,70 @@ class Tiling:
 
 def supports(size: int, layer: Layer, caps: Caps) -> bool:
     """3x3 with stride 1 and one dilation, constant weights without extremes, channels in fours, one group."""
+    tile = _tile(layer, size)
+    return _fits(size, layer, caps, tile.bm, tile.bk, tile.bn) and not layer.has_extremes()
+
+
+def supports_split(size: int, layer: Layer, caps: Caps) -> bool:
+    """The same in float32 on a device with matrix units whose fragments fill the tile."""
+    tile = _units_tile(layer)
+    fits = layer.x.dtype == "f32" and tile.fits(caps, split=True) and _fits(size, layer, caps, tile.bm, tile.bk, tile.bn)
+    return fits and not layer.has_extremes()
+
+
+def _fits(size: int, layer: Layer, caps: Caps, bm: int, bk: int, bn: int) -> bool:
+    """Whether the kernels take the layer, and bindings hold its weights and a row of tiles."""
     window, node = layer.window, layer.node
     if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations[0] != window.dilations[1]:
         return False
     plain = not layer.integer and not layer.deform_inputs and layer.groups == 1
     if not plain or layer.x_vec != 4 or not layer.has_constant_weights or not node.output.type.size:
         return False
-    tile = _tile(layer)
-    k, n = -(-layer.channels // tile.bk) * tile.bk, -(-layer.outputs // tile.bn) * tile.bn
-    row = 4 * size * size * (Tiling.of(layer, size).tiles_x + tile.bm) * max(k, n)
-    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit and not layer.has_extremes()
+    k, n = -(-layer.channels // bk) * bk, -(-layer.outputs // bn) * bn
+    row = 4 * size * size * (Tiling.of(layer, size).tiles_x + bm) * max(k, n)
+    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit
 
 
-def _tile(layer: Layer) -> Tile:
-    return WIDE if layer.outputs > MIDDLE.bn else MIDDLE
+def suits_large_tiles(layer: Layer) -> bool:
+    """Tiles of 4x4 outputs: enough products for their transforms, and 64 x 64 pixels, for fewer do not fill a GPU.
+
+    Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast.
+    """
+    products = layer.channels * layer.outputs
+    return layer.pixels >= 4096 and products >= 1024 and layer.pixels * products >= 1 << 24 and _fills(layer, 6)
+
+
+def suits_small_tiles(layer: Layer) -> bool:
+    """Tiles of 2x2 outputs: down to 32 x 32 pixels, with channels of which not most are summed up."""
+    outputs = layer.outputs
+    return layer.pixels >= 1024 and outputs >= max(128, layer.channels // 4) and _fills(layer, 4)
+
+
+def _fills(layer: Layer, size: int) -> bool:
+    """Whether no third of the outputs of its tiles lies beyond the picture."""
+    tiling = Tiling.of(layer, size)
+    return tiling.rows * tiling.tiles_x * (size - 2) ** 2 * 2 <= layer.pixels * 3
+
+
+def _tile(layer: Layer, size: int) -> Tile:
+    if layer.outputs <= MIDDLE.bn:
+        return MIDDLE
+    tiling = Tiling.of(layer, size)
+    return TALL if tiling.rows * tiling.tiles_x >= 4096 else WIDE
+
+
+def _units_tile(layer: Layer) -> UnitsTile:
+    return UNITS_MIDDLE if layer.outputs <= UNITS_MIDDLE.bn else UNITS_WIDE
 
 
 def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int) -> None:
     """Add the dispatches of a layer by tiles of ``size`` x ``size`` pixels, with the chain up to ``last``."""
-    emit_variant(layer, lowering, tree, last, variant=Variant(size, _tile(layer)))
+    emit_variant(layer, lowering, tree, last, variant=Variant(size, _tile(layer, size)))
+
+
+def emit_split(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int) -> None:
+    """``emit`` on matrix units."""
+    emit_variant(layer, lowering, tree, last, variant=Variant(size, _units_tile(layer), vec=2))
 
 
 def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, variant: Variant) -> None:
