@@ -1,7 +1,7 @@
 {# Matrix units: products of fragments that a subgroup holds together. `matrix` says how many invocations a subgroup has
    (lanes), what a fragment is (left m x k, right k x n, both of f16; sums m x n of f32), and how WGSL is spelled: `dawn` for
-   Dawn's subgroup matrices, `wgpu` for naga's cooperative matrices. All matrices are row-major; offsets and strides are
-   counted in elements.
+   Dawn's subgroup matrices, `wgpu` for naga's cooperative matrices. Matrices are row-major, a right operand by
+   choice column-major; offsets and strides are counted in elements.
 
    The third spelling, `emulated`, is for tests alone: plain WGSL, in which a fragment of an operand is a place in an array, and
    each invocation reads what its own sums need when it multiplies. No value crosses between invocations, so that a kernel
@@ -26,7 +26,7 @@ enable wgpu_cooperative_matrix;
 {% endmacro %}
 
 {# the functions of the emulation, for the arrays that fragments are loaded from and stored to #}
-{% macro functions(operands, sums, sums_type='f32') %}
+{% macro functions(operands, sums, sums_type='f32', loaded=()) %}
 {% if matrix.spelling == 'emulated' %}
 // Invocation l of a subgroup has the {{ each }} sums of row l / {{ lanes_a_row }} from column l % {{ lanes_a_row }} * {{ each }} on.
 struct MatrixSums {
@@ -38,7 +38,8 @@ struct MatrixSums {
 struct MatrixOperand {
   array: i32,
   offset: i32,
-  stride: i32,
+  row: i32,
+  column: i32,
 }
 
 fn matrix_element(array: i32, at: i32) -> f32 {
@@ -56,16 +57,16 @@ const matrix_{{ name }} = {{ loop.index0 }};
 
 fn multiply_accumulate(left: MatrixOperand, right: MatrixOperand, sums: MatrixSums, lane: i32) -> MatrixSums {
   var total = sums;
-  let row = left.offset + lane / {{ lanes_a_row }} * left.stride;
-  var column = right.offset + lane % {{ lanes_a_row }} * {{ each }};
+  let row = left.offset + lane / {{ lanes_a_row }} * left.row;
+  var column = right.offset + lane % {{ lanes_a_row }} * {{ each }} * right.column;
   // an end that no compiler knows: what it unrolls takes it seconds
   let end = select({{ matrix.k }}, 0, lane < 0);
   for (var k = 0; k < end; k += 1) {
     let x = matrix_element(left.array, row + k);
 {% for i in range(each) %}
-    total.at{{ i }} += x * matrix_element(right.array, column + {{ i }});
+    total.at{{ i }} += x * matrix_element(right.array, column + {{ i }} * right.column);
 {% endfor %}
-    column += right.stride;
+    column += right.row;
   }
   return total;
 }
@@ -76,6 +77,13 @@ fn store_sums_{{ name }}(offset: i32, fragment: MatrixSums, stride: i32, lane: i
 {% for i in range(each) %}
   {{ name }}[at + {{ i }}] = {{ sums_type }}(fragment.at{{ i }});
 {% endfor %}
+}
+{% endfor %}
+{% for name in loaded %}
+
+fn load_sums_{{ name }}(offset: i32, stride: i32, lane: i32) -> MatrixSums {
+  let at = offset + lane / {{ lanes_a_row }} * stride + lane % {{ lanes_a_row }} * {{ each }};
+  return MatrixSums({% for i in range(each) %}f32({{ name }}[at + {{ i }}]){{ ', ' if not loop.last }}{% endfor %});
 }
 {% endfor %}
 {% endif %}
@@ -99,18 +107,29 @@ subgroupMatrixLoad<subgroup_matrix_left<f16, {{ matrix.k }}, {{ matrix.m }}>>(&{
 {%- elif matrix.spelling == 'wgpu' -%}
 coopLoadT<coop_mat{{ matrix.k }}x{{ matrix.m }}<f16, A>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
 {%- else -%}
-MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ stride }})
+MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ stride }}, 1)
 {%- endif %}
 {%- endmacro %}
 
-{# k x n from element `offset` of an array of f16 on #}
-{% macro load_right(array, offset, stride) -%}
+{# k x n from element `offset` of an array of f16 on; with `turned` the array holds its columns one behind the other #}
+{% macro load_right(array, offset, stride, turned=false) -%}
 {% if matrix.spelling == 'dawn' -%}
-subgroupMatrixLoad<subgroup_matrix_right<f16, {{ matrix.n }}, {{ matrix.k }}>>(&{{ array }}, u32({{ offset }}), false, u32({{ stride }}))
+subgroupMatrixLoad<subgroup_matrix_right<f16, {{ matrix.n }}, {{ matrix.k }}>>(&{{ array }}, u32({{ offset }}), {{ 'true' if turned else 'false' }}, u32({{ stride }}))
 {%- elif matrix.spelling == 'wgpu' -%}
-coopLoadT<coop_mat{{ matrix.n }}x{{ matrix.k }}<f16, B>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
+coopLoad{{ '' if turned else 'T' }}<coop_mat{{ matrix.n }}x{{ matrix.k }}<f16, B>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
 {%- else -%}
-MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ stride }})
+MatrixOperand(matrix_{{ array }}, {{ offset }}, {{ '1, ' ~ stride if turned else stride ~ ', 1' }})
+{%- endif %}
+{%- endmacro %}
+
+{# m x n sums from element `offset` of an array of f32 on #}
+{% macro load_sums(array, offset, stride) -%}
+{% if matrix.spelling == 'dawn' -%}
+subgroupMatrixLoad<subgroup_matrix_result<f32, {{ matrix.n }}, {{ matrix.m }}>>(&{{ array }}, u32({{ offset }}), false, u32({{ stride }}))
+{%- elif matrix.spelling == 'wgpu' -%}
+coopLoadT<coop_mat{{ matrix.n }}x{{ matrix.m }}<f32, C>>(&{{ array }}[{{ offset }}], u32({{ stride }}))
+{%- else -%}
+load_sums_{{ array }}({{ offset }}, {{ stride }}, {{ lane }})
 {%- endif %}
 {%- endmacro %}
 

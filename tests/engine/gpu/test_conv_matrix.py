@@ -10,10 +10,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from engine.caps import MatrixUnits
-from engine.gpu.kernels.convolution import tiled
+from engine.gpu.kernels.convolution.matrix import MatrixTile
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
@@ -23,6 +25,8 @@ from tests.engine.models import interpret, load_graph, model, node
 
 ROOMY = 32768
 """Bytes of workgroup memory of adapters with matrix units."""
+
+ROOM = {"max-compute-workgroup-storage-size": ROOMY}
 
 UNITS = replace(EMULATED, spelling="dawn")
 
@@ -37,9 +41,9 @@ def _no_patches(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan_of(
     channels: int, outputs: int, *, size: int = 32, half: bool = True, units: MatrixUnits | None = UNITS
 ) -> PlanCase:
-    """The plan of a 3x3 convolution with its activation."""
-    weights = {"w": np.ones((outputs, channels, 3, 3), np.float32)}
-    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
+    """The plan of a 1x1 convolution with its activation."""
+    weights = {"w": np.ones((outputs, channels, 1, 1), np.float32)}
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "y")]
     graph = load_graph(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
     # what lies within a network is stored as float16, what the host gives and takes is not
     return plan_case(graph, half=half, matrix_units=units, outside=(), max_compute_workgroup_storage_size=ROOMY)
@@ -50,9 +54,10 @@ def plan_of(
     [
         (64, 64, True, UNITS, True),
         (64, 200, True, UNITS, True),
-        (64, 32, True, UNITS, False),
+        (64, 32, True, UNITS, True),
+        (64, 16, True, UNITS, False),
         (3, 64, True, UNITS, False),
-        (64, 64, False, UNITS, False),
+        (64, 64, False, UNITS, True),
         (64, 64, True, None, False),
         (64, 64, True, replace(UNITS, m=24), False),
         (64, 64, True, replace(UNITS, lanes=128), False),
@@ -64,28 +69,26 @@ def test_which_layers(channels: int, outputs: int, half: bool, units: MatrixUnit
     needs = plan.data.needs
     assert needs.subgroup_lanes == (32 if expected else 0)
     assert set(needs.features) == {
-        *(["shader-f16"] if half else []),
+        *(["shader-f16"] if half or expected else []),
         *(["subgroups", "chromium-experimental-subgroup-matrix"] if expected else []),
     }
 
 
-@pytest.mark.parametrize("outputs", [64, 128])
+@pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("size", [8, 256])
-def test_what_the_kernel_takes(outputs: int, size: int) -> None:
-    """The workgroup memory that there is, 256 invocations at most, both tiles loaded whole; small layers split."""
-    plan = plan_of(64, outputs, size=size)
-    (conv, *rest) = (dispatch for dispatch in plan.dispatches if dispatch.kernel.startswith("conv"))
+def test_what_the_kernel_takes(size: int, half: bool) -> None:
+    """The workgroup memory that there is, 256 invocations at most, both tiles loaded whole, no sums in parts."""
+    plan = plan_of(64, 128, size=size, half=half)
+    (conv,) = (dispatch for dispatch in plan.dispatches if dispatch.kernel.startswith("conv"))
     (source,) = (program.wgsl for program in plan.data.programs if program.kernel == "conv_matrix")
-    params = conv.params
     needs = footprint(source)
     assert 0 < needs.workgroup_bytes <= ROOMY
-    threads = needs.invocations
-    assert threads <= 256
-    loads = len(re.findall(r"a_next\d+ = vec4<f16>\(load_x", source)), len(re.findall(r"b_next\d+ = w\[", source))
-    assert loads[0] * threads * 4 == params["bm"] * params["bk"]
-    assert loads[1] * threads * 4 == params["bn"] * params["bk"]
+    assert needs.invocations <= 256
+    weights = conv.params["weights_in_workgroup"]
+    loads = len(re.findall(r"a_next\d+ = vec4<f..>\(x", source)), len(re.findall(r"b_high_next\d+ = w\[", source))
+    assert loads[0] * needs.invocations * 4 == conv.params["bm"] * conv.params["bk"]
+    assert not weights or loads[1] * needs.invocations * 4 == conv.params["bn"] * conv.params["bk"]
     assert source.index("enable f16;") < source.index("enable subgroups;")
-    assert [dispatch.kernel for dispatch in rest] == (["conv_sum"] if size == 8 else [])
 
 
 def test_software_adapters_have_none() -> None:
@@ -100,11 +103,21 @@ def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
     return (random.integers(-8, 9, shape) / 8).astype(np.float32)
 
 
+TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
+SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
+SQUARE = TILES["matrix-64x64x32-32x32-weights"]
+BY_FRAGMENT = TILES["matrix-64x128x32-64x32"]
+
+
 @pytest.mark.parametrize(
-    ("units", "outputs", "parts"),
-    [(EMULATED, 100, 1), (EMULATED, 132, 2), (replace(EMULATED, n=8, k=8), 36, 1)],
+    ("tile", "units", "outputs"),
+    [
+        (SQUARE, EMULATED, 100),
+        (SHARED, replace(EMULATED, n=8, k=8), 36),
+    ],
 )
-def test_it_computes(monkeypatch: pytest.MonkeyPatch, units: MatrixUnits, outputs: int, parts: int) -> None:
+@pytest.mark.parametrize("half", [True, False])
+def test_it_computes(tile: MatrixTile, units: MatrixUnits, outputs: int, half: bool) -> None:
     """Bit by bit what the reference gives, rounded to float16; tiles hang over pixels, channels and groups."""
     gpu = device()
     if not gpu.f16:
@@ -114,12 +127,45 @@ def test_it_computes(monkeypatch: pytest.MonkeyPatch, units: MatrixUnits, output
     attributes = {"group": 2, "pads": [1, 2, 0, 1], "dilations": [1, 2], "strides": [2, 1]}
     nodes = [node("Neg", "x", "z"), node("Conv", "z w b", "c", **attributes), node("Relu", "c", "r")]
     proto = model([*nodes, node("Neg", "r", "y")], {"x": [2, 40, 9, 11]}, "y", weights)
-    inputs = [integers(random, 2, 40, 9, 11)]
+    check(proto, [integers(random, 2, 40, 9, 11)], tile, units, half=half)
+
+
+@pytest.mark.parametrize(("tile", "half"), [(BY_FRAGMENT, True), (SHARED, False)])
+def test_a_product_loads_rows_as_they_are(tile: MatrixTile, half: bool) -> None:
+    random = np.random.default_rng(0)
+    nodes = [node("Neg", "x", "z"), node("MatMul", "z w", "p"), node("Add", "p b", "s"), node("Neg", "s", "y")]
+    weights = {"w": integers(random, 128, 72), "b": integers(random, 72)}
+    check(model(nodes, {"x": [3, 37, 128]}, "y", weights), [integers(random, 3, 37, 128)], tile, EMULATED, half=half)
+
+
+def check(
+    proto: onnx.ModelProto, inputs: list[np.ndarray], tile: MatrixTile, units: MatrixUnits, *, half: bool
+) -> None:
+    """Assert that ``tile`` computes the one product of the model, exactly."""
     (expected,) = interpret(load_graph(proto), inputs)
-    monkeypatch.setattr(tiled, "splits_for", lambda *_: parts)
-    (y,), kernels = run(load_graph(proto), inputs, half=True, matrix_units=units)
+    (y,), kernels = run(
+        load_graph(proto), inputs, half=half, matrix_units=units, choices={"convolution": tile.name}, limits=ROOM
+    )
     assert kernels.count("conv_matrix") == 1
-    np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32) if half else expected)
+
+
+def test_split_operands() -> None:
+    """Numbers of 24 bits come out as sums of f32 would; one beyond what the high part holds becomes NaN."""
+    gpu = device()
+    if not gpu.f16:
+        pytest.skip(f"{gpu.adapter} has no shader-f16: CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")
+    random = np.random.default_rng(5)
+    weights = {"w": (random.standard_normal((64, 40)) * np.exp2(random.integers(-9, 9, 40))).astype(np.float32)}
+    x = random.standard_normal((70, 64)).astype(np.float32)
+    x[3, 5] = 8200
+    graph = load_graph(model([node("MatMul", "x w", "y")], {"x": [70, 64]}, "y", weights))
+    (y,), kernels = run(graph, [x], matrix_units=EMULATED, choices={"convolution": SQUARE.name}, limits=ROOM)
+    assert "conv_matrix" in kernels
+    expected = x.astype(np.float64) @ weights["w"]
+    assert np.isnan(y[3]).all()
+    error = np.abs(np.delete(y - expected, 3, 0)).max(0) / np.abs(np.delete(expected, 3, 0)).max(0)
+    assert error.max() < 2e-6
 
 
 def test_the_words_of_wgpu() -> None:

@@ -11,6 +11,7 @@ import pytest
 from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
@@ -19,10 +20,11 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {
-    ("convolution", name) for name in ("matrix-wide", "matrix-narrow", *(patch.tile.name for patch in PATCHES))
-}
+ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (each.tile for each in (*MATRICES, *PATCHES))}
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
+
+BY_THEIR_OWN_TESTS = {("window-attention", name) for name in ("matrix", "portable")}
+"""Rows of nodes that no ONNX file has: test_window_attention.py runs each of them."""
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -58,6 +60,7 @@ def linear() -> onnx.ModelProto:
 CASES: dict[tuple[str, str], list[onnx.ModelProto]] = {
     ("convolution", "tiled-deformable"): [deformable(72), conv(8, 20)],
     ("convolution", "tiled-scalar"): [conv(3, 20), conv(8, 20), linear()],
+    ("convolution", "tiled-tall"): [conv(8, 70), linear()],
     ("convolution", "tiled-wide"): [conv(6, 12, group=2), conv(8, 70), linear()],
     ("convolution", "tiled-middle"): [conv(3, 40), conv(8, 70)],
     ("convolution", "tiled-narrow"): [conv(12, 12, group=12), conv(8, 20)],
@@ -75,7 +78,7 @@ CASES: dict[tuple[str, str], list[onnx.ModelProto]] = {
 
 def test_every_row_has_a_case() -> None:
     rows = {(family, row.name) for family, table in TABLES.items() for row in table.rows}
-    assert rows == CASES.keys() | ON_MATRIX_UNITS
+    assert rows == CASES.keys() | ON_MATRIX_UNITS | BY_THEIR_OWN_TESTS
 
 
 @pytest.mark.parametrize(("family", "name"), CASES, ids=str)
@@ -128,15 +131,23 @@ def test_which_row_a_convolution_gets(proto: onnx.ModelProto, expected: str) -> 
 UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
 
 
-@pytest.mark.parametrize(("outputs", "expected"), [(128, "matrix-wide"), (64, "matrix-narrow"), (32, "tiled-middle")])
-def test_matrix_units_take_halves_where_the_device_has_room(outputs: int, expected: str) -> None:
-    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 32768}
+@pytest.mark.parametrize(
+    ("rows", "outputs", "half", "expected"),
+    [
+        (65536, 128, True, "matrix-128x128x32-64x64-weights"),
+        (65536, 192, True, "matrix-128x64x32-64x64-weights"),
+        (1024, 768, True, "matrix-64x64x64-32x32-weights"),
+        (65536, 32, True, "matrix-128x32x32-32x32-weights"),
+        (65536, 128, False, "matrix-64x128x32-64x32"),
+        (64, 16, True, "tiled-narrow"),
+    ],
+)
+def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half: bool, expected: str) -> None:
+    roomy = {**PORTABLE_LIMITS, "max-compute-workgroup-storage-size": 49152}
     nodes = [node("MatMul", "a b", "p"), node("Relu", "p", "y")]
-    proto = model(nodes, {"a": [3, 20, 64]}, "y", {"b": weights(64, outputs)})
-    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=True)["convolution"] == expected
-    assert chosen(proto, Caps(roomy, matrix_units=UNITS))["convolution"].startswith("tiled")
-    assert chosen(proto, Caps(matrix_units=UNITS), half=True)["convolution"].startswith("tiled")
-    assert chosen(proto, Caps(roomy), half=True)["convolution"].startswith("tiled")
+    proto = model(nodes, {"a": [rows, 64]}, "y", {"b": weights(64, outputs)})
+    assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=half)["convolution"] == expected
+    assert chosen(proto, Caps(roomy), half=half)["convolution"].startswith("tiled")
 
 
 @pytest.mark.parametrize(
@@ -182,9 +193,9 @@ def test_a_key_forces_one_layer_and_a_family_what_it_can() -> None:
     assert key == "convolution f32 f32 n2 c3 m64 g1 in9x11 k3x3 s1x1 d1x1 out9x11"
     assert chosen(proto, choices={key: "tiled-narrow"})["convolution"] == "tiled-narrow"
     # no matrix units here: the family goes on without, the key does not
-    assert chosen(proto, choices={"convolution": "matrix-wide"})["convolution"] == "tiled-scalar"
-    with pytest.raises(UnsupportedError, match=f"implementation 'matrix-wide' does not support '{key}'"):
-        chosen(proto, choices={key: "matrix-wide"})
+    assert chosen(proto, choices={"convolution": MATRICES[0].tile.name})["convolution"] == "tiled-scalar"
+    with pytest.raises(UnsupportedError, match=f"implementation '{MATRICES[0].tile.name}' does not support '{key}'"):
+        chosen(proto, choices={key: MATRICES[0].tile.name})
 
 
 def test_a_choice_that_does_not_exist_is_refused() -> None:
@@ -192,7 +203,7 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match=r"no family 'convolutions' of implementations; there are .*convolution"):
         Lowering(graph, choices={"convolutions f32": "direct"})
     with pytest.raises(
-        InputError, match=r"family 'convolution' has no implementation 'tiled'; it has .*, matrix-wide, "
+        InputError, match=r"family 'convolution' has no implementation 'tiled'; it has .*, tiled-wide, "
     ):
         Lowering(graph, choices={"convolution": "tiled"})
 

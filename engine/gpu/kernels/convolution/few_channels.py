@@ -61,7 +61,9 @@ class OutputsTile:
 def inputs_tile(layer: Layer) -> InputsTile:
     """The tile of a layer of few inputs: wide ones for more than 32 output channels."""
     lanes = 16 if layer.outputs > 32 else 8
-    return InputsTile(lanes=lanes, groups=256 // lanes, pixels=8 if layer.window.strides == (1, 1) else 4, tile_height=4)
+    return InputsTile(
+        lanes=lanes, groups=256 // lanes, pixels=8 if layer.window.strides == (1, 1) else 4, tile_height=4
+    )
 
 
 def outputs_tile(layer: Layer) -> OutputsTile:

@@ -6,29 +6,25 @@ from functools import partial
 
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
-from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.matrix import emit_matrix
+from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
 from engine.gpu.kernels.convolution.patch_tiles import PATCHES
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
-    MATRIX_NARROW,
-    MATRIX_WIDE,
     MIDDLE,
     NARROW,
     SCALAR,
     TALL,
     TEAMS,
     WIDE,
-    MatrixTile,
     emit_tiled,
+    takes_tiles,
 )
 from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.tile import Tile
-
-MIN_MATRIX_CHANNELS = 33
-"""Output channels of a group from which on half a tile on matrix units is faster than conv.wgsl."""
-
 
 MAX_TEAM_CHANNELS = 128
 """Input channels up to which teams of a workgroup are enough to share the k axis of a 3x3 layer."""
@@ -37,31 +33,16 @@ MAX_TEAM_SUMS = 1 << 18
 """Outputs of a layer up to which larger tiles leave a large GPU idle."""
 
 
-def _takes_tiles(layer: Layer, _: Caps) -> bool:
-    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
-    loads = not layer.deform_inputs or layer.x_vec == 4
-    return (
-        layer.has_constant_weights
-        and layer.x.rank <= 4
-        and loads
-        and fits_tiles(layer.outputs, layer.groups)
-        and layer.node.output.type.size > 0
-    )
-
-
 def _takes_teams(layer: Layer, caps: Caps) -> bool:
     """Channels in fours: with two loads of four channels one by one, SwiftShader's compiler does not come to an end."""
-    return layer.x_vec == 4 and not layer.deform_inputs and _takes_tiles(layer, caps)
+    return layer.x_vec == 4 and not layer.deform_inputs and takes_tiles(layer, caps)
 
 
-def _takes_matrix_units(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:
-    """Both operands float16, channels in fours, and a device whose subgroups multiply, with room for the tile."""
-    return (
-        tile.fits(caps)
-        and layer.x.dtype == layer.weight_type == "f16"
-        and layer.x_vec == 4
-        and _takes_tiles(layer, caps)
-    )
+def _suits_teams(layer: Layer) -> bool:
+    """Few sums, each of more products than a team's step along k has, and of fewer than must be split further."""
+    sums, products = layer.pixels * layer.outputs * layer.groups, layer.window.taps * layer.channels
+    few = sums <= MAX_TEAM_SUMS and layer.channels <= MAX_TEAM_CHANNELS
+    return few and products >= TEAMS.k_parts * TEAMS.bk and not layer.is_thin
 
 
 def _is_large(layer: Layer, tile: Tile) -> bool:
@@ -132,19 +113,15 @@ CONVOLUTION: Table[Layer] = Table(
             )
             for patch in PATCHES
         ),
-        Implementation(
-            "matrix-wide",
-            "Matrix units multiply float16 many times faster than shaders do; 128 channels a workgroup.",
-            supports=partial(_takes_matrix_units, MATRIX_WIDE),
-            suits=lambda layer: layer.outputs > MATRIX_NARROW.bn,
-            emit=partial(emit_tiled, tile=MATRIX_WIDE),
-        ),
-        Implementation(
-            "matrix-narrow",
-            "The same for up to 64 channels; with 32 or fewer half the units would multiply zeros.",
-            supports=partial(_takes_matrix_units, MATRIX_NARROW),
-            suits=lambda layer: layer.outputs >= MIN_MATRIX_CHANNELS,
-            emit=partial(emit_tiled, tile=MATRIX_NARROW),
+        *(
+            Implementation(
+                matrix.tile.name,
+                "Matrix units multiply many times faster than shaders do: the largest tile that keeps them busy.",
+                supports=matrix.supports,
+                suits=matrix.suits,
+                emit=partial(emit_matrix, tile=matrix.tile),
+            )
+            for matrix in MATRICES
         ),
         Implementation(
             "winograd-4x4",
@@ -163,14 +140,14 @@ CONVOLUTION: Table[Layer] = Table(
         Implementation(
             "tiled-deformable",
             "A load between four pixels is dear, so that as many channels as can share it.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: bool(layer.deform_inputs) and layer.outputs > WIDE.bn,
             emit=partial(emit_tiled, tile=DEFORMABLE),
         ),
         Implementation(
             "tiled-scalar",
             "Channels that are no multiple of four are loaded one by one: few loads an invocation.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
         ),
@@ -178,34 +155,34 @@ CONVOLUTION: Table[Layer] = Table(
             "tiled-teams",
             "Few tiles: four teams of a workgroup share the sums of one, which no second kernel must add.",
             supports=_takes_teams,
-            suits=lambda layer: layer.channels <= MAX_TEAM_CHANNELS and layer.pixels * layer.outputs <= MAX_TEAM_SUMS,
+            suits=_suits_teams,
             emit=partial(emit_tiled, tile=TEAMS),
         ),
         Implementation(
             "tiled-tall",
             "So many pixels and channels that a tile twice as long still keeps a GPU busy: fewer loads a product.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > MIDDLE.bn and _is_large(layer, TALL) and not layer.is_thin,
             emit=partial(emit_tiled, tile=TALL),
         ),
         Implementation(
             "tiled-wide",
             "More than 32 channels fill a tile that reads each pixel once for 64 of them.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > MIDDLE.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=WIDE),
         ),
         Implementation(
             "tiled-middle",
             "17 to 32 channels: a tile half as wide, and twice as long.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: layer.outputs > NARROW.bn and not layer.is_thin,
             emit=partial(emit_tiled, tile=MIDDLE),
         ),
         Implementation(
             "tiled-narrow",
             "Up to 16 channels: a wider tile would multiply zeros.",
-            supports=_takes_tiles,
+            supports=takes_tiles,
             suits=lambda layer: not layer.is_thin,
             emit=partial(emit_tiled, tile=NARROW),
         ),

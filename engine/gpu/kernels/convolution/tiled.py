@@ -1,4 +1,4 @@
-"""Host of conv.wgsl and conv_matrix.wgsl: a convolution as an implicit matrix product in tiles.
+"""Host of conv.wgsl: a convolution as an implicit matrix product in tiles.
 
 It takes layers with constant weights, one or two spatial axes and enough channels for a tile.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -47,58 +47,23 @@ TEAMS = TeamTile(bm=16, bn=32, bk=16, tm=4, tn=4, k_parts=4)
 """For layers with too few tiles to fill a GPU."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixTile:
-    """Pixels and channels of a workgroup, step along k, pixels and channels of a subgroup."""
-
-    bm: int
-    bn: int
-    bk: int
-    sm: int
-    sn: int
-
-    def fits(self, caps: Caps) -> bool:
-        """Whether a device has matrix units whose fragments fill the tile, and room for it.
-
-        Workgroup memory holds float16 operands, each row eight elements longer, and a fragment of sums a subgroup.
-        """
-        units = caps.matrix_units
-        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k:
-            return False
-        subgroups = (self.bm // self.sm) * (self.bn // self.sn)
-        nbytes = 2 * (self.bm * (self.bk + 8) + self.bk * (self.bn + 8)) + 4 * subgroups * units.m * units.n
-        return (
-            nbytes <= caps.limits["max-compute-workgroup-storage-size"]
-            and subgroups * units.lanes <= caps.limits["max-compute-invocations-per-workgroup"]
-        )
-
-
-MATRIX_WIDE = MatrixTile(bm=128, bn=128, bk=32, sm=64, sn=32)
-MATRIX_NARROW = MatrixTile(bm=128, bn=64, bk=32, sm=64, sn=32)
-"""For up to 64 output channels in a group."""
-
-
 BUSY_WORKGROUPS = 1024
 """Workgroups that keep a large GPU busy; where there are fewer, the k axis is split."""
-
-BUSY_MATRIX_WORKGROUPS = 264
-"""The same for workgroups of matrix tiles, which are larger."""
 
 MIN_STEPS = 8
 """Steps along k of a part at the least: fewer do not pay for writing and adding its sums."""
 
 
-def splits_for(tiles: int, steps: int, busy_workgroups: int = BUSY_WORKGROUPS) -> int:
-    """The number of parts that the k axis is split into; ``busy_workgroups`` keep a GPU busy."""
-    if tiles >= busy_workgroups // 2 or steps < 2 * MIN_STEPS:
+def splits_for(tiles: int, steps: int) -> int:
+    """The number of parts that the k axis is split into."""
+    if tiles >= BUSY_WORKGROUPS // 2 or steps < 2 * MIN_STEPS:
         return 1
-    return max(1, min(busy_workgroups // tiles, steps // MIN_STEPS))
+    return max(1, min(BUSY_WORKGROUPS // tiles, steps // MIN_STEPS))
 
 
-def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile | MatrixTile) -> None:
+def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
-    x, x_vec = load_layout(layer, lowering), layer.x_vec
-    units = lowering.caps.matrix_units if isinstance(tile, MatrixTile) else None
+    x = load_layout(layer, lowering)
     k_parts = tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
     steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
@@ -117,38 +82,29 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = 1 if k_parts > 1 else splits_for(tiles, steps, BUSY_MATRIX_WORKGROUPS if units else BUSY_WORKGROUPS)
-    x_pixel = _matrix_stride(layer, x, tile.bk)
-    geometry = _geometry(layer, x, x_vec) if x_pixel is None else {"channels": layer.channels, "x_pixel": x_pixel}
-    geometry |= {"n": n, "n_padded": n_padded, "steps": steps}
-    reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec), Operand("w", w, None, 4)]
-    for operand, tensor in layer.deform_inputs.items():
-        pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
-        geometry |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
-        reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps)
+    loader = Loader.of(layer, x, tile.bk)
+    reads = [*loader.reads, Operand("w", w, None, 4)]
     reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
     no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
     conv = Dispatch(
-        kernel="conv_matrix" if units else "conv",
+        kernel="conv",
         params={
             "integer": layer.integer,
             **asdict(tile),
-            **({"matrix": asdict(units)} if units else {}),
             **(no_epilogue if splits > 1 else epilogue.params),
+            **loader.params,
             "partial": splits > 1,
-            "x_vec": x_vec,
-            "dense": x_pixel is not None,
             "has_zero": layer.zero is not None,
-            "deformable": bool(layer.deform_inputs),
-            "has_mask": "mask" in layer.deform_inputs,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
         writes=[epilogue.write],
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
-        uniforms=geometry | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
+        uniforms={"n": n, "n_padded": n_padded, "steps": steps, **loader.uniforms}
+        | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
         flops=flops,
     )
     if splits > 1:
@@ -200,6 +156,47 @@ def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
     if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
         x = lowering.dense_copy(x, channels_last(4))
     return x
+
+
+def takes_tiles(layer: Layer, _: Caps) -> bool:
+    """Weights known at load, one or two spatial axes, and, where taps move, channels in fours."""
+    loads = not layer.deform_inputs or layer.x_vec == 4
+    return (
+        layer.has_constant_weights
+        and layer.x.rank <= 4
+        and loads
+        and fits_tiles(layer.outputs, layer.groups)
+        and layer.node.output.type.size > 0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How an implicit product reads its pixels: operands, uniforms, and parameters of parts/conv_loader.wgsl."""
+
+    reads: list[Operand]
+    uniforms: dict[str, int]
+    params: dict[str, object]
+
+    @staticmethod
+    def of(layer: Layer, x: Tensor, bk: int) -> Loader:
+        """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k."""
+        x_pixel = _matrix_stride(layer, x, bk)
+        uniforms = _geometry(layer, x, layer.x_vec)
+        if x_pixel is not None:
+            uniforms = {"channels": layer.channels, "x_pixel": x_pixel}
+        reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), layer.x_vec)]
+        for operand, tensor in layer.deform_inputs.items():
+            pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
+            uniforms |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
+            reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
+        params: dict[str, object] = {
+            "x_vec": layer.x_vec,
+            "dense": x_pixel is not None,
+            "deformable": bool(layer.deform_inputs),
+            "has_mask": "mask" in layer.deform_inputs,
+        }
+        return Loader(reads, uniforms, params)
 
 
 def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:

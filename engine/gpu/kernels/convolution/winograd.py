@@ -128,7 +128,7 @@ class Tiling:
         return self.images * self.tiles_y
 
     def out_rows(self, first: int, last: int) -> tuple[int, int, int, int]:
-        """The images [a, b) of the rows [first, last) of tiles, and in the first of one image the output rows [c, d)."""
+        """The images [a, b) of the rows [first, last) of tiles, and of one image the output rows [c, d)."""
         band = self.dilation * (self.size - 2)
         image, end = first // self.tiles_y, -(-last // self.tiles_y)
         if end - image != 1:
@@ -146,7 +146,9 @@ def supports(size: int, layer: Layer, caps: Caps) -> bool:
 def supports_split(size: int, layer: Layer, caps: Caps) -> bool:
     """The same in float32 on a device with matrix units whose fragments fill the tile."""
     tile = _units_tile(layer)
-    fits = layer.x.dtype == "f32" and tile.fits(caps, split=True) and _fits(size, layer, caps, tile.bm, tile.bk, tile.bn)
+    fits = (
+        layer.x.dtype == "f32" and tile.fits(caps, split=True) and _fits(size, layer, caps, tile.bm, tile.bk, tile.bn)
+    )
     return fits and not layer.has_extremes()
 
 
@@ -384,9 +386,7 @@ def _fragments(
     form, kind = f"winograd fragments {shape}", TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
     kind = TensorType(np.dtype(np.float32), (padded[1],))
-    return w, lowering.derived_constant(
-        value, f"unscale {variant.scale} {form}", unscales, dtype="f32", kind=kind
-    )
+    return w, lowering.derived_constant(value, f"unscale {variant.scale} {form}", unscales, dtype="f32", kind=kind)
 
 
 def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:

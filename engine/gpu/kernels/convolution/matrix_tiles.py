@@ -1,0 +1,61 @@
+"""The tiles of conv_matrix.wgsl, and which layers each is for: a rule of what was measured on a large GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.caps import Caps
+from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.matrix import MatrixTile
+from engine.gpu.kernels.convolution.tiled import takes_tiles
+
+LARGEST_WASTE = 1.25
+"""The channels that a tile computes for each that the layer has, at most."""
+
+LEAST_OUTPUTS = 17
+"""Output channels of a group for which matrix units are faster than conv.wgsl, though half of a tile may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPreference:
+    """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``."""
+
+    tile: MatrixTile
+    workgroups: int = 1
+    dtypes: tuple[str, ...] = ("f16", "f32")
+
+    def supports(self, layer: Layer, caps: Caps) -> bool:
+        """Whether operands are of one float type, channels come in fours, and a device's matrix units hold the tile."""
+        return (
+            layer.x.dtype == layer.weight_type in ("f16", "f32")
+            and layer.x_vec == 4
+            and self.tile.fits(caps, split=layer.x.dtype == "f32")
+            and takes_tiles(layer, caps)
+        )
+
+    def suits(self, layer: Layer) -> bool:
+        """Whether the layer is among them, and not too much of the tiles is empty."""
+        blocks = -(-layer.outputs // self.tile.bn)
+        workgroups = -(-layer.pixels // self.tile.bm) * blocks * layer.groups
+        return (
+            layer.x.dtype in self.dtypes
+            and layer.outputs >= LEAST_OUTPUTS
+            and workgroups >= self.workgroups
+            and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
+        )
+
+
+SMALLEST_WIDTH = 32
+"""The width of a tile that takes layers however much of it is empty."""
+
+MATRICES = (
+    MatrixPreference(MatrixTile(64, 128, 32, 64, 32, weights_in_workgroup=False), 132, ("f32",)),
+    MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 240, ("f16",)),
+    MatrixPreference(MatrixTile(128, 64, 32, 64, 64), 264, ("f16",)),
+    MatrixPreference(MatrixTile(64, 64, 64, 32, 32), 132, ("f16",)),
+    MatrixPreference(MatrixTile(64, 64, 32, 32, 32), 132, ("f32",)),
+    MatrixPreference(MatrixTile(128, 32, 32, 32, 32), 132),
+    MatrixPreference(MatrixTile(64, 32, 64, 32, 16), 132),
+    MatrixPreference(MatrixTile(32, 32, 64, 32, 32, across_k=4)),
+)
+"""In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
