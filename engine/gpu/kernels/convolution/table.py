@@ -39,10 +39,10 @@ def _takes_teams(layer: Layer, caps: Caps) -> bool:
 
 
 def _suits_teams(layer: Layer) -> bool:
-    """Few sums, each of more products than a team's step along k has, and of fewer than must be split further."""
+    """Few sums over several taps, of products enough for all teams, and not so many that they must be cut further."""
     sums, products = layer.pixels * layer.outputs * layer.groups, layer.window.taps * layer.channels
     few = sums <= MAX_TEAM_SUMS and layer.channels <= MAX_TEAM_CHANNELS
-    return few and products >= TEAMS.k_parts * TEAMS.bk and not layer.is_thin
+    return few and layer.window.taps > 1 and products >= TEAMS.k_parts * TEAMS.bk and not layer.is_thin
 
 
 def _is_large(layer: Layer, tile: Tile) -> bool:
@@ -98,7 +98,7 @@ CONVOLUTION: Table[Layer] = Table(
         ),
         Implementation(
             "winograd-2x2-split",
-            "As winograd-2x2, on matrix units.",
+            "As winograd-2x2, for a few tiles, on matrix units.",
             supports=partial(winograd.supports_split, 4),
             suits=winograd.suits_small_tiles,
             emit=partial(winograd.emit_split, size=4),

@@ -96,7 +96,7 @@ class Variant:
     size: int
     tile: Tile | UnitsTile
     vec: int = 1
-    workspace_bytes: int = WORKSPACE_BYTES
+    workspace_bytes: int | None = None
     scale: float = 1.0
 
 
@@ -223,7 +223,8 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         block = units.k
         w, unscale = _fragments(layer, lowering, variant, units, parts, (k_padded, n_padded))
 
-    limit = min(variant.workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
+    workspace_bytes = variant.workspace_bytes or WORKSPACE_BYTES
+    limit = min(workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
     fitting = max(1, (limit // (4 * positions) // tile.bm * tile.bm) // tiling.tiles_x)
     ranges = -(-tiling.rows // fitting)
     rows = -(-tiling.rows // ranges)
