@@ -50,7 +50,7 @@ def test_agrees_with_the_reference(size: int, x: list[int], outputs: int, option
 
 @pytest.mark.parametrize(("workspace", "binding"), [(1 << 19, 128 << 20), (64 << 20, 400 << 10)])
 def test_tiles_are_cut_into_ranges(monkeypatch: pytest.MonkeyPatch, workspace: int, binding: int) -> None:
-    """Into three, one of which goes on in the next image, by a workspace of some rows of tiles, and by bindings that hold no workspace of all."""
+    """Into three, one of which goes on in the next image: by the workspace, and by bindings that hold no more."""
     monkeypatch.setattr(winograd, "WORKSPACE_BYTES", workspace)
     compare(
         convolution([2, 16, 50, 21], 20),
