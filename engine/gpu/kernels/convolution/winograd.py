@@ -221,7 +221,9 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         block, w, unscale = tile.bk, _weights(layer, lowering, size, tile), None
     else:
         block = units.k
-        w, unscale = _fragments(layer, lowering, variant, units, parts, (k_padded, n_padded))
+        w, unscale = fragments(
+            layer, lowering, units, size=size, scale=variant.scale, parts=parts, padded=(k_padded, n_padded)
+        )
 
     workspace_bytes = variant.workspace_bytes or WORKSPACE_BYTES
     limit = min(workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
@@ -365,29 +367,35 @@ def _transformed(layer: Layer, size: int, k_padded: int, n_padded: int) -> np.nd
     return padded
 
 
-def _fragments(
-    layer: Layer, lowering: Lowering, variant: Variant, units: MatrixUnits, parts: int, padded: tuple[int, int]
+def fragments(
+    layer: Layer,
+    lowering: Lowering,
+    units: MatrixUnits,
+    *,
+    size: int,
+    scale: float,
+    parts: int,
+    padded: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """Transformed weights in fragments of float16, ``[parts, positions, k, n, units.k, units.n]``, and what the sums of
-    each channel are multiplied by, float32 ``[n]``; k and n are ``padded`` with zeros."""
-    positions, value = variant.size * variant.size, layer.node.input(1)
+    each channel are multiplied by where inputs are by ``scale``, float32 ``[n]``; k and n are ``padded`` with zeros."""
+    positions, value = size * size, layer.node.input(1)
     shape = (parts, positions, padded[0] // units.k, padded[1] // units.n, units.k, units.n)
 
     def packed() -> np.ndarray:
-        w = _transformed(layer, variant.size, *padded)
+        w = _transformed(layer, size, *padded)
         w *= weight_scales(w[None])[0]
-        both = np.stack(halves(w)[:parts])
-        fragments = both.reshape(*shape[:3], units.k, shape[3], units.n)
-        return np.ascontiguousarray(fragments.transpose(0, 1, 2, 4, 3, 5))
+        blocks = np.stack(halves(w)[:parts]).reshape(*shape[:3], units.k, shape[3], units.n)
+        return np.ascontiguousarray(blocks.transpose(0, 1, 2, 4, 3, 5))
 
     def unscales() -> np.ndarray:
-        w = _transformed(layer, variant.size, *padded)
-        return (1 / (weight_scales(w[None])[0] * np.float32(variant.scale))).astype(np.float32)
+        w = _transformed(layer, size, *padded)
+        return (1 / (weight_scales(w[None])[0] * np.float32(scale))).astype(np.float32)
 
     form, kind = f"winograd fragments {shape}", TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
     kind = TensorType(np.dtype(np.float32), (padded[1],))
-    return w, lowering.derived_constant(value, f"unscale {variant.scale} {form}", unscales, dtype="f32", kind=kind)
+    return w, lowering.derived_constant(value, f"unscale {scale} {form}", unscales, dtype="f32", kind=kind)
 
 
 def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:
