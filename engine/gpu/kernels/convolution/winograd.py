@@ -31,8 +31,9 @@ from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node, TensorType
 
-WORKSPACE_BYTES = 64 << 20
-"""Bytes of transformed inputs and products of one range of tiles, where a row of tiles needs no more."""
+WORKSPACE_BYTES = 48 << 20
+"""Bytes of transformed inputs and products of one range of tiles, where a row of tiles needs no more. More are faster,
+128 MiB by a tenth of IS-Net, but add to what is alive in its largest layers. Half as many where tensors are float16."""
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
 TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
@@ -83,7 +84,7 @@ class UnitsTile:
         )
 
 
-UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=32, sm=64, sn=32, left_in_workgroup=True)
+UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=16, sm=64, sn=16, left_in_workgroup=True)
 UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32, left_in_workgroup=True)
 """For up to 32 output channels."""
 
@@ -139,29 +140,36 @@ class Tiling:
 
 def supports(size: int, layer: Layer, caps: Caps) -> bool:
     """3x3 with stride 1 and one dilation, constant weights without extremes, channels in fours, one group."""
-    tile = _tile(layer, size)
-    return _fits(size, layer, caps, tile.bm, tile.bk, tile.bn) and not layer.has_extremes()
+    return _is_plain(layer) and _has_room(size, layer, caps, _tile(layer, size)) and not layer.has_extremes()
 
 
 def supports_split(size: int, layer: Layer, caps: Caps) -> bool:
     """The same in float32 on a device with matrix units whose fragments fill the tile."""
     tile = _units_tile(layer)
-    fits = (
-        layer.x.dtype == "f32" and tile.fits(caps, split=True) and _fits(size, layer, caps, tile.bm, tile.bk, tile.bn)
+    if not _is_plain(layer) or layer.x.dtype != "f32" or not tile.fits(caps, split=True):
+        return False
+    return _has_room(size, layer, caps, tile) and not layer.has_extremes()
+
+
+def _is_plain(layer: Layer) -> bool:
+    window = layer.window
+    return (
+        window.kernel == (3, 3)
+        and window.strides == (1, 1)
+        and window.dilations[0] == window.dilations[1]
+        and not layer.integer
+        and not layer.deform_inputs
+        and layer.groups == 1
+        and layer.x_vec == 4
+        and layer.has_constant_weights
+        and layer.node.output.type.size > 0
     )
-    return fits and not layer.has_extremes()
 
 
-def _fits(size: int, layer: Layer, caps: Caps, bm: int, bk: int, bn: int) -> bool:
-    """Whether the kernels take the layer, and bindings hold its weights and a row of tiles."""
-    window, node = layer.window, layer.node
-    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations[0] != window.dilations[1]:
-        return False
-    plain = not layer.integer and not layer.deform_inputs and layer.groups == 1
-    if not plain or layer.x_vec != 4 or not layer.has_constant_weights or not node.output.type.size:
-        return False
-    k, n = -(-layer.channels // bk) * bk, -(-layer.outputs // bn) * bn
-    row = 4 * size * size * (Tiling.of(layer, size).tiles_x + bm) * max(k, n)
+def _has_room(size: int, layer: Layer, caps: Caps, tile: Tile | UnitsTile) -> bool:
+    """Whether a binding holds the weights, and one the workspace of a row of tiles."""
+    k, n = -(-layer.channels // tile.bk) * tile.bk, -(-layer.outputs // tile.bn) * tile.bn
+    row = 4 * size * size * (Tiling.of(layer, size).tiles_x + tile.bm) * max(k, n)
     return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit
 
 
@@ -225,7 +233,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
             layer, lowering, units, size=size, scale=variant.scale, parts=parts, padded=(k_padded, n_padded)
         )
 
-    workspace_bytes = variant.workspace_bytes or WORKSPACE_BYTES
+    workspace_bytes = variant.workspace_bytes or (WORKSPACE_BYTES // 2 if x.dtype == "f16" else WORKSPACE_BYTES)
     limit = min(workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
     fitting = max(1, (limit // (4 * positions) // tile.bm * tile.bm) // tiling.tiles_x)
     ranges = -(-tiling.rows // fitting)
