@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Node
-from engine.ops.fused_conv import activation_of
+from engine.ops.fused_conv import activated_from, activation_of
 from engine.ops.registry import operator_of
 
 
@@ -24,6 +24,7 @@ class Epilogue:
         bias = node.constant(2)
         self.bias = None if bias is None else bias.astype(np.float32).reshape(-1, 1)
         self.activation = activation_of(node) if node.domain == INTERNAL_DOMAIN else None
+        self.activated_from = activated_from(node)
 
     def add_bias(self, y: np.ndarray, channels: slice = slice(None)) -> None:
         """Add to ``y`` ``[M, n]`` the bias of those output channels."""
@@ -31,7 +32,14 @@ class Epilogue:
             np.add(y, self.bias[channels], out=y)
 
     def activate(self, y: np.ndarray, out: np.ndarray) -> None:
-        """Store the activation of ``y`` in ``out``, which has the same shape and may be the same array."""
+        """Store the activation of ``y`` in ``out``, which has the same shape and may be the same array.
+
+        Where the node activates some channels only, axis 0 has all of them.
+        """
+        if self.activated_from:
+            if out is not y:
+                np.copyto(out[: self.activated_from], y[: self.activated_from])
+            y, out = y[self.activated_from :], out[self.activated_from :]
         if self.activation is None:
             if out is not y:
                 np.copyto(out, y)

@@ -47,7 +47,5 @@
 {% else %}
   var k = first_step * {{ bk }} + load_k4 * 4;
 {% endif %}
-{% if weights_in_workgroup | default(true) %}
   var w_at = params.base_w + ((group * params.steps + first_step) * {{ bk }} * params.n_padded + tile_n) / 4;
   let w_row = params.n_padded / 4;
-{% endif %}

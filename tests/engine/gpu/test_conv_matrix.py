@@ -84,10 +84,11 @@ def test_what_the_kernel_takes(size: int, half: bool) -> None:
     needs = footprint(source)
     assert 0 < needs.workgroup_bytes <= ROOMY
     assert needs.invocations <= 256
-    weights = conv.params["weights_in_workgroup"]
-    loads = len(re.findall(r"a_next\d+ = vec4<f..>\(x", source)), len(re.findall(r"b_high_next\d+ = w\[", source))
-    assert loads[0] * needs.invocations * 4 == conv.params["bm"] * conv.params["bk"]
-    assert not weights or loads[1] * needs.invocations * 4 == conv.params["bn"] * conv.params["bk"]
+    eights = len(re.findall(r"memory\[at\] = ", source)), len(re.findall(r"next_high\d+ = w\[", source))
+    assert eights[0] * needs.invocations * 8 == conv.params["bm"] * conv.params["bk"]
+    # once before the first step, and in each of them
+    weights = 2 * conv.params["bn"] * conv.params["bk"] if conv.params["weights_in_workgroup"] else 0
+    assert eights[1] * needs.invocations * 8 == weights
     assert source.index("enable f16;") < source.index("enable subgroups;")
 
 
@@ -106,7 +107,7 @@ def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
 TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
 SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
 SQUARE = TILES["matrix-64x64x32-32x32-weights"]
-BY_FRAGMENT = TILES["matrix-64x128x32-64x32"]
+BY_FRAGMENT = TILES["matrix-64x128x64-64x32"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.conv import conv_window
-from engine.ops.fused_conv import activation_of
+from engine.ops.fused_conv import activated_from, activation_of
 from engine.ops.window import Window
 
 MAX_TILES = PORTABLE_LIMITS["max-compute-workgroups-per-dimension"]
@@ -76,7 +76,15 @@ class Layer:
             prelude.append("let biased = raw + bias;")
             root = "biased"
         if node.domain == INTERNAL_DOMAIN:
-            root = expression(activation_of(node), [root])
+            sums, root = root, expression(activation_of(node), [root])
+            first = activated_from(node)
+            if first:
+                is_activated = np.arange(node.output.shape[1]).reshape(1, -1, *(1,) * (x.rank - 2)) >= first
+                channel_vectors["activated"] = (
+                    lowering.constant(is_activated, f"{node.name}:activated"),
+                    is_activated.dtype,
+                )
+                root = f"select({sums}, {root}, activated)"
         prelude.append(f"let root = {root};")
         zero = lowering.optional(node, 2) if integer else None
         indices = (("offset", 2), ("mask", 4)) if deformable else ()

@@ -19,9 +19,6 @@ from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
 
-GAP = 8
-"""Elements between the rows of an operand or of sums in workgroup memory, so that they begin in different banks."""
-
 
 @dataclass(frozen=True, slots=True)
 class MatrixTile:
@@ -51,13 +48,11 @@ class MatrixTile:
         """Subgroups of a workgroup."""
         return (self.bm // self.sm) * (self.bn // self.sn) * self.across_k
 
-    def sums_columns(self, units: MatrixUnits, caps: Caps, *, split: bool) -> int:
-        """The channels of sums that leave a subgroup at a time, as many as there is workgroup memory for; or 0."""
-        weights = self.bk * (self.bn + GAP) if self.weights_in_workgroup else 0
-        operands = 2 * (2 if split else 1) * (self.bm * (self.bk + GAP) + weights)
-        room = caps.limits["max-compute-workgroup-storage-size"] - operands
-        columns = (self.sn // parts for parts in range(1, self.sn // units.n + 1) if self.sn % (parts * units.n) == 0)
-        return next((n for n in columns if 4 * self.subgroups * units.m * (n + GAP) <= room), 0)
+    def workgroup_bytes(self, units: MatrixUnits, *, split: bool) -> int:
+        """Bytes of workgroup memory: operands, or a row of sums where that is more; rows have gaps."""
+        weights = self.bk * (self.bn // 8 + 1) if self.weights_in_workgroup else 0
+        operands = (2 if split else 1) * (self.bm * (self.bk // 8 + 1) + weights)
+        return 16 * max(operands, self.subgroups * units.m * (self.sn // 4 + 2))
 
     def fits(self, caps: Caps, *, split: bool) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it."""
@@ -65,11 +60,13 @@ class MatrixTile:
         if units is None or self.sm % units.m or self.sn % units.n or self.bk % (units.k * self.across_k):
             return False
         invocations = self.subgroups * units.lanes
-        items = self.bm * self.bk // 4, self.bk * self.bn // 4 if self.weights_in_workgroup else 0
+        items = self.bm * self.bk // 8, self.bk * self.bn // 8 if self.weights_in_workgroup else 0
         return (
-            invocations <= caps.limits["max-compute-invocations-per-workgroup"]
+            units.n % 8 == units.k % 8 == 0
+            and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
+            and invocations % (self.bk // 8) == 0
             and all(count % invocations == 0 for count in items)
-            and self.sums_columns(units, caps, split=split) > 0
+            and self.workgroup_bytes(units, split=split) <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
     def padded(self, layer: Layer) -> tuple[int, int]:
@@ -86,8 +83,8 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     split = x.dtype == "f32"
     w, unscale = _weights(layer, lowering, tile, units, split=split)
     k_padded, n_padded = tile.padded(layer)
-    loader = Loader.of(layer, x, tile.bk)
-    reads = [*loader.reads, Operand("w", w, None, 4 if tile.weights_in_workgroup else 1)]
+    loader = Loader.of(layer, x, tile.bk, wide=not split)
+    reads = [*loader.reads, Operand("w", w, None, 8)]
     reads += [] if unscale is None else [Operand("unscale", unscale, None, 4)]
     epilogue, y, target = layer.epilogue(
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
@@ -95,7 +92,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     scale: dict[str, int] = {}
     if split:
         # where the low parts begin, in items
-        scale["w_low"] = w.size // (8 if tile.weights_in_workgroup else 2)
+        scale["w_low"] = w.size // 16
         scale["scale"] = int(np.float32(ACTIVATION_SCALE).view(np.int32))
     lowering.dispatch(
         Dispatch(
@@ -106,10 +103,10 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 **epilogue.params,
                 "matrix": asdict(units),
                 "split": split,
-                "sums_columns": tile.sums_columns(units, lowering.caps, split=split),
+                "even": layer.channels % 8 == 0,
             },
             reads=[*reads, *epilogue.reads],
-            writes=[epilogue.write],
+            writes=epilogue.writes,
             rows=layer.pixels,
             grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups),
             uniforms={

@@ -49,8 +49,9 @@ SMALLEST_WIDTH = 32
 """The width of a tile that takes layers however much of it is empty."""
 
 MATRICES = (
-    MatrixPreference(MatrixTile(64, 128, 32, 64, 32, weights_in_workgroup=False), 132, ("f32",)),
-    MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 240, ("f16",)),
+    MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 132, ("f32",)),
+    MatrixPreference(MatrixTile(32, 128, 64, 32, 32, weights_in_workgroup=False), 132, ("f32",)),
+    MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",)),
     MatrixPreference(MatrixTile(128, 64, 32, 64, 64), 264, ("f16",)),
     MatrixPreference(MatrixTile(64, 64, 64, 32, 32), 132, ("f16",)),
     MatrixPreference(MatrixTile(64, 64, 32, 32, 32), 132, ("f32",)),
