@@ -52,7 +52,8 @@ class MatrixTile:
         """Bytes of workgroup memory: operands, or a row of sums where that is more; rows have gaps."""
         weights = self.bk * (self.bn // 8 + 1) if self.weights_in_workgroup else 0
         operands = (2 if split else 1) * (self.bm * (self.bk // 8 + 1) + weights)
-        return 16 * max(operands, self.subgroups * units.m * (self.sn // 4 + 2))
+        sums = (2 if split else 1) * self.subgroups * units.m * (self.sn // 4 + 2)
+        return 16 * max(operands, sums)
 
     def fits(self, caps: Caps, *, split: bool) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it."""
