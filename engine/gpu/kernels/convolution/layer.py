@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,8 @@ class Layer:
     zero: Tensor | None
     weight_type: str
     """The storage type of constant weights."""
+    has_extremes: Callable[[], bool]
+    """Whether any layer of the graph has extreme weights, behind which only sums by the definition stay finite."""
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
@@ -106,6 +108,7 @@ class Layer:
             channel_vectors=channel_vectors,
             zero=zero,
             weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
+            has_extremes=lowering.has_extremes,
             deform_inputs=deform_inputs,
         )
 

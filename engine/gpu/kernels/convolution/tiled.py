@@ -33,6 +33,20 @@ DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 """For DeformConv, where each load reads four pixels: as many channels as can share a load."""
 
 
+@dataclass(frozen=True, slots=True)
+class TeamTile(Tile):
+    """A tile that ``k_parts`` teams of invocations share, each with a part of the k axis and 4 (bm + bn) bk bytes.
+
+    Its bn is 2 bk at the most, so that the sums of half of the teams fit the memory of the left operands.
+    """
+
+    k_parts: int
+
+
+TEAMS = TeamTile(bm=16, bn=32, bk=16, tm=4, tn=4, k_parts=4)
+"""For layers with too few tiles to fill a GPU."""
+
+
 BUSY_WORKGROUPS = 1024
 """Workgroups that keep a large GPU busy; where there are fewer, the k axis is split."""
 
@@ -50,8 +64,9 @@ def splits_for(tiles: int, steps: int) -> int:
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
     x = load_layout(layer, lowering)
+    k_parts = tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
-    steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
+    steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
 
     dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
     packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
@@ -61,13 +76,13 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
         return padded
 
-    form = f"packed for {tile.bk} x {tile.bn}"
+    form = f"packed for {tile.bk * k_parts} x {tile.bn}"
     w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
     inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps)
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps)
     loader = Loader.of(layer, x, tile.bk)
     reads = [*loader.reads, Operand("w", w, None, 4)]
     reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
