@@ -213,8 +213,8 @@ def refuse_gemm(node: Node, _: Caps, __: bool) -> str | None:
     return "backend 'webgpu' has no alpha and beta for integers" if scaled and node.output.dtype.kind != "f" else None
 
 
-@fusible("MatMul", reads=2)
-@fusible("Gemm", reads=3)
+@fusible("MatMul", reads=3)
+@fusible("Gemm", reads=4)
 @fusible("MatMulInteger", reads=4)
 @fusible("MatMulNBits", reads=4, domain=MICROSOFT)
 @fusible("MatMulBnb4", reads=3, domain=MICROSOFT)
