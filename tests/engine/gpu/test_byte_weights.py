@@ -11,7 +11,7 @@ import pytest
 from engine.gpu.lowering.lowering import Lowering
 from engine.graph.ir import Graph
 from tests.engine.gpu.gpu import compare, run
-from tests.engine.models import feeds, load_graph, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 
 def integers(*shape: int, dtype: Any = np.int8) -> np.ndarray:
@@ -23,30 +23,23 @@ def integers(*shape: int, dtype: Any = np.int8) -> np.ndarray:
     return result
 
 
-ZEROS = {"none": None, "end": -1, "middle": 0, "channels": 1}
-
-
-def zero_point(zero: str, count: int, dtype: Any) -> np.ndarray | None:
-    """No zero point, the largest, the one that leaves signed bytes, or one for each channel, over all of the range."""
+def zero_point(zero: str, count: int, dtype: Any) -> np.ndarray:
+    """The largest zero point, the one that leaves signed bytes, or one for each channel, over all of the range."""
     limits = np.iinfo(dtype)
-    middle = 0 if dtype == np.int8 else 128
-    each = np.linspace(limits.min, limits.max, count).round().astype(dtype)
-    return {"none": None, "end": dtype(limits.max), "middle": dtype(middle), "channels": each}[zero]
+    if zero == "channels":
+        return np.linspace(limits.min, limits.max, count).round().astype(dtype)
+    return np.array(limits.max if zero == "end" else (limits.max + limits.min + 1) // 2, dtype)
 
 
-@pytest.mark.parametrize("zero", ZEROS)
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize(("dtype", "zero"), [(np.int8, "channels"), (np.uint8, "end"), (np.uint8, "middle")])
 def test_integers_of_every_zero_point_are_exact(dtype: Any, zero: str) -> None:
-    random, groups, outputs = np.random.default_rng(3), 2, 21
-    constants: dict[str, Any] = {"w": integers(groups * outputs, 12, 3, 3, dtype=dtype), "z": np.array(7, np.uint8)}
-    points = zero_point(zero, groups * outputs, dtype)
-    if points is not None:
-        constants["v"] = points
-    names = "x w z v" if points is not None else "x w z"
-    nodes = [node("ConvInteger", names, "y", group=groups, pads=[1] * 4)]
-    shape = [2, 24, 7, 5]
-    proto = model(nodes, {"x": (np.uint8, shape)}, "y", constants)
-    compare(proto, inputs=[random.integers(0, 256, shape).astype(np.uint8)], kernels=["elementwise", "conv", "elementwise"])
+    random, groups, outputs, shape = np.random.default_rng(3), 2, 21, [2, 24, 7, 5]
+    w = integers(groups * outputs, 12, 3, 3, dtype=dtype)
+    constants = {"w": w, "z": np.array(7, np.uint8), "v": zero_point(zero, groups * outputs, dtype)}
+    nodes = [node("ConvInteger", "x w z v", "y", group=groups, pads=[1] * 4)]
+    inputs = [random.integers(0, 256, shape).astype(np.uint8)]
+    kernels = ["elementwise", "conv", "elementwise"]
+    compare(model(nodes, {"x": (np.uint8, shape)}, "y", constants), inputs=inputs, kernels=kernels)
 
 
 def quantised(
@@ -66,7 +59,11 @@ def quantised(
     if bias:
         constants["b"] = random.standard_normal(bias).astype(np.float32)
         inputs += " b"
-    nodes = [node("DequantizeLinear", names, "w", axis=axis), node(op, inputs, "p", **attributes), node("Relu", "p", "y")]
+    nodes = [
+        node("DequantizeLinear", names, "w", axis=axis),
+        node(op, inputs, "p", **attributes),
+        node("Relu", "p", "y"),
+    ]
     return model(nodes, {"x": shape}, "y", constants)
 
 
@@ -78,34 +75,44 @@ def without_integers(proto: onnx.ModelProto) -> Graph:
     return graph
 
 
-PRODUCTS = {
-    "conv": lambda dtype, zero: quantised("Conv", [2, 12, 9, 7], integers(21, 12, 3, 3, dtype=dtype), zero, bias=21),
-    "one scale": lambda dtype, zero: quantised(
-        "Conv", [1, 3, 9, 7], integers(20, 3, 3, 3, dtype=dtype), "none" if zero == "channels" else zero, vector=False
+FLOATS = {
+    "channels": (quantised("Conv", [2, 12, 9, 7], integers(21, 12, 3, 3, dtype=np.uint8), "channels", bias=21), "conv"),
+    "one scale": (quantised("Conv", [1, 3, 9, 7], integers(20, 3, 3, 3), "none", vector=False), "conv"),
+    "groups": (quantised("Conv", [1, 24, 7, 5], integers(70, 12, 1, 1), "end", group=2, strides=[2, 1]), "conv"),
+    "in parts": (quantised("Conv", [1, 512, 3, 3], integers(8, 512, 1, 1, dtype=np.uint8), "middle"), "conv_sum"),
+    "line": (quantised("Conv", [1, 8, 9], integers(21, 8, 3), "channels"), "conv"),
+    "linear": (quantised("MatMul", [2, 20, 48], integers(48, 37), "channels"), "conv"),
+    "few rows": (quantised("MatMul", [3, 48], integers(48, 37, dtype=np.uint8), "none"), "matmul"),
+    "vector": (quantised("MatMul", [48], integers(48, 12), "end"), "matmul"),
+    "gemm": (
+        quantised(
+            "Gemm", [20, 33], integers(38, 20, dtype=np.uint8), "channels", bias=38, transA=1, transB=1, alpha=0.5
+        ),
+        "matmul",
     ),
-    "groups": lambda dtype, zero: quantised(
-        "Conv", [1, 24, 7, 5], integers(70, 12, 1, 1, dtype=dtype), zero, group=2, strides=[2, 1]
-    ),
-    "deep": lambda dtype, zero: quantised("Conv", [1, 512, 3, 3], integers(8, 512, 1, 1, dtype=dtype), zero),
-    "line": lambda dtype, zero: quantised("Conv", [1, 8, 9], integers(21, 8, 3, dtype=dtype), zero),
-    "linear": lambda dtype, zero: quantised("MatMul", [2, 20, 48], integers(48, 37, dtype=dtype), zero),
 }
 
 
-@pytest.mark.parametrize("zero", ZEROS)
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-def test_floats_are_what_their_float32_gives_bit_by_bit(dtype: Any, zero: str) -> None:
-    for name, make in PRODUCTS.items():
-        proto = make(dtype, zero)
-        compare(proto, rtol=1e-5, atol=2e-5)
-        inputs = feeds(load_graph(proto))
-        (packed,), kernels = run(load_graph(proto), inputs)
-        (wide,), _ = run(without_integers(proto), inputs)
-        assert "conv" in kernels, name
-        np.testing.assert_array_equal(packed, wide, name)
+@pytest.mark.parametrize("name", FLOATS)
+def test_floats_are_what_their_float32_gives_bit_by_bit(name: str) -> None:
+    proto, kernel = FLOATS[name]
+    graph = load_graph(proto)
+    inputs = feeds(graph)
+    (packed,), kernels = run(graph, inputs)
+    (wide,), _ = run(without_integers(proto), inputs)
+    assert kernel in kernels
+    np.testing.assert_array_equal(packed, wide)
+    (expected,) = interpret(load_graph(proto), inputs)
+    np.testing.assert_allclose(packed, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_columns_beyond_a_binding_are_cut() -> None:
+    proto = quantised("MatMul", [3, 64], integers(64, 150), "channels")
+    compare(proto, kernels=["matmul"] * 3, limits={"max-storage-buffer-binding-size": 4352}, rtol=1e-5, atol=2e-5)
 
 
 def weight_bytes(graph: Graph) -> int:
+    """Bytes of the constants that kernels read."""
     lowering = Lowering(graph)
     lowering.run()
     slots = {operand.tensor.slot for dispatch in lowering.dispatches for operand in dispatch.reads}
@@ -113,9 +120,14 @@ def weight_bytes(graph: Graph) -> int:
 
 
 def test_weights_take_a_byte_each() -> None:
-    columns = 64 * 4
-    proto = quantised("Conv", [1, 64, 9, 7], integers(64, 64, 3, 3), "none")
-    assert weight_bytes(load_graph(proto)) == 64 * 64 * 9 + columns
-    assert weight_bytes(without_integers(proto)) == 4 * 64 * 64 * 9
-    proto = model([node("ConvInteger", "x w", "y")], {"x": (np.uint8, [1, 64, 9, 7])}, "y", {"w": integers(64, 64, 3, 3)})
-    assert weight_bytes(load_graph(proto)) == 64 * 64 * 9
+    w, b = integers(64, 64, 3, 3), integers(64, 128)
+    floats = quantised("Conv", [1, 64, 9, 7], w, "none")
+    assert weight_bytes(load_graph(floats)) == w.nbytes + 64 * 4
+    assert weight_bytes(without_integers(floats)) == 4 * w.nbytes
+    assert weight_bytes(load_graph(quantised("MatMul", [2, 64], b, "none"))) == b.nbytes + 128 * 4
+    convolution = model([node("ConvInteger", "x w", "y")], {"x": (np.uint8, [1, 64, 9, 7])}, "y", {"w": w})
+    assert weight_bytes(load_graph(convolution)) == w.nbytes
+    parameters: dict[str, Any] = {name: np.float32(0.1) for name in ("sa", "sb", "sy")}
+    constants = parameters | {"b": b, "z": np.uint8(3), "v": np.int8(4), "w": np.uint8(5)}
+    product = model([node("QLinearMatMul", "a sa z b sb v sy w", "y")], {"a": (np.uint8, [2, 64])}, "y", constants)
+    assert weight_bytes(load_graph(product)) <= b.nbytes + 16

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.product.requantize import channel_vector
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.dispatch import Operand
 from engine.graph.ir import Quantized, TensorType
@@ -92,12 +93,3 @@ def _source(layer: Layer) -> Quantized | None:
     points = layer.node.constant(3)
     zero = np.zeros((), np.int32) if points is None else place(points, 0, len(value.shape)).astype(np.int32)
     return Quantized(value.data, np.ones((), np.float32), zero)
-
-
-def channel_vector(parameter: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A scale or zero point that broadcasts to ``shape``, one for each position of ``axis``; None where it varies
-    along another axis."""
-    aligned = parameter.reshape((1,) * (len(shape) - parameter.ndim) + parameter.shape)
-    if any(extent != 1 for other, extent in enumerate(aligned.shape) if other != axis):
-        return None
-    return np.broadcast_to(aligned.reshape(-1), (shape[axis],))
