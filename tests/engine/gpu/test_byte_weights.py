@@ -31,15 +31,26 @@ def zero_point(zero: str, count: int, dtype: Any) -> np.ndarray:
     return np.array(limits.max if zero == "end" else (limits.max + limits.min + 1) // 2, dtype)
 
 
-@pytest.mark.parametrize(("dtype", "zero"), [(np.int8, "channels"), (np.uint8, "end"), (np.uint8, "middle")])
-def test_integers_of_every_zero_point_are_exact(dtype: Any, zero: str) -> None:
-    random, groups, outputs, shape = np.random.default_rng(3), 2, 21, [2, 24, 7, 5]
-    w = integers(groups * outputs, 12, 3, 3, dtype=dtype)
+@pytest.mark.parametrize(
+    ("dtype", "zero", "groups", "outputs", "kernel"),
+    [
+        (np.int8, "channels", 2, 21, "conv"),
+        (np.uint8, "end", 2, 21, "conv"),
+        (np.uint8, "middle", 1, 10, "conv"),
+        (np.int8, "end", 8, 3, "conv_direct"),
+        (np.uint8, "channels", 8, 1, "conv_direct"),
+    ],
+)
+def test_integers_of_every_zero_point_are_exact(dtype: Any, zero: str, groups: int, outputs: int, kernel: str) -> None:
+    random, shape = np.random.default_rng(3), [2, 24, 7, 5]
+    w = integers(groups * outputs, 24 // groups, 3, 3, dtype=dtype)
     constants = {"w": w, "z": np.array(7, np.uint8), "v": zero_point(zero, groups * outputs, dtype)}
     nodes = [node("ConvInteger", "x w z v", "y", group=groups, pads=[1] * 4)]
+    proto = model(nodes, {"x": (np.uint8, shape)}, "y", constants)
     inputs = [random.integers(0, 256, shape).astype(np.uint8)]
-    kernels = ["elementwise", "conv", "elementwise"]
-    compare(model(nodes, {"x": (np.uint8, shape)}, "y", constants), inputs=inputs, kernels=kernels)
+    (result,), kernels = run(load_graph(proto), inputs)
+    assert kernel in kernels
+    np.testing.assert_array_equal(result, interpret(load_graph(proto), inputs)[0])
 
 
 def quantised(
@@ -129,5 +140,8 @@ def test_weights_take_a_byte_each() -> None:
     assert weight_bytes(load_graph(convolution)) == w.nbytes
     parameters: dict[str, Any] = {name: np.float32(0.1) for name in ("sa", "sb", "sy")}
     constants = parameters | {"b": b, "z": np.uint8(3), "v": np.int8(4), "w": np.uint8(5)}
+    w = integers(64, 1, 3, 3)
+    depthwise = model([node("ConvInteger", "x w", "y", group=64)], {"x": (np.uint8, [1, 64, 9, 7])}, "y", {"w": w})
+    assert weight_bytes(load_graph(depthwise)) == w.nbytes
     product = model([node("QLinearMatMul", "a sa z b sb v sy w", "y")], {"a": (np.uint8, [2, 64])}, "y", constants)
     assert weight_bytes(load_graph(product)) <= b.nbytes + 16

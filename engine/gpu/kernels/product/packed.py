@@ -109,7 +109,7 @@ def can_pack_bytes(b: Value, zero: Value | None) -> bool:
 def pack_bytes(lowering: Lowering, node: Node, b: Value, zero_point: Value | None) -> list[PackedColumns]:
     """The integers of B ``[K, N]`` of a product, with a zero point for all of them or for each column."""
     assert b.data is not None
-    integers, points = b.data, np.zeros((), np.int32)
+    integers, points = b.data, np.zeros(1, np.int32)
     if zero_point is not None and zero_point.data is not None:
         points = place(zero_point.data, -1, 2).astype(np.int32).reshape(-1)
 
