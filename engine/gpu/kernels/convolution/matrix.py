@@ -19,7 +19,6 @@ from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
 
-
 NORMALIZED_SCALE = 1.0
 """ACTIVATION_SCALE of what is not normalised yet: residuals may be large, and are as good as their deviation needs."""
 
