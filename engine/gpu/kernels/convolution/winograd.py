@@ -298,7 +298,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
                     *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
                     *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
                 ],
-                writes=[_by_rows(epilogue.write, layer, tiling, first)],
+                writes=[_by_rows(operand, layer, tiling, first) for operand in epilogue.writes],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
                 uniforms=place
