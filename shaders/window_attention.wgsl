@@ -12,6 +12,7 @@
 // The host guarantees: every tensor lies whole within its bindings.
 {% extends "bases/kernel.wgsl" %}
 {% set fours = size // 4 %}
+{% set keeps_tokens = true %}
 {% set area = window * window %}
 {% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;

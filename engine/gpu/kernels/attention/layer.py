@@ -49,10 +49,17 @@ class Attention:
 
 
 def dispatch(
-    kernel: str, attention: Attention, lowering: Lowering, bias: Tensor, *, blocks: int, geometry: Mapping[str, object]
+    kernel: str,
+    attention: Attention,
+    lowering: Lowering,
+    bias: Tensor,
+    *,
+    blocks: int,
+    x_vec: int,
+    geometry: Mapping[str, object],
 ) -> None:
-    """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups; ``geometry`` are template
-    parameters of its own."""
+    """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups, from ``x_vec`` channels a
+    load; ``geometry`` are template parameters of its own."""
     node, grid, x, y, heads = attention.node, attention.grid, attention.x, attention.y, attention.heads
     numbers = Numbers()
     mask_value = float(node.attributes["mask_value"])
@@ -72,12 +79,13 @@ def dispatch(
                 "mask_value": numbers.scalar("mask_value", max(-1e30, mask_value)) if mask_value else "",
                 "has_padding": attention.padding is not None,
                 "blocks": blocks,
+                "x_vec": x_vec,
                 **geometry,
                 "pieces": len(pieces),
                 "item": "vec4<f16>" if y.dtype == "f16" else "vec4<f32>",
             },
             reads=[
-                *(Operand(f"x{index}", piece, vec=4) for index, piece in enumerate(pieces)),
+                *(Operand(f"x{index}", piece, vec=x_vec) for index, piece in enumerate(pieces)),
                 Operand("bias", bias),
                 *([] if attention.padding is None else [Operand("padding", attention.padding, vec=4)]),
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import gcd, prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from engine.gpu.kernels.attention.layer import Attention, dispatch
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.tensor import ITEM_BYTES
 from engine.graph.ir import TensorType
-
-GAP = 8
-"""Elements between rows of float16 in workgroup memory, so that they begin in different banks; half as many of f32."""
 
 MAX_SUBGROUPS = 4
 """Subgroups of a workgroup at the most, of which each has a fragment of queries."""
@@ -39,11 +36,19 @@ class Geometry:
     def of(attention: Attention, caps: Caps) -> Geometry | None:
         """The geometry of a layer, of those that a device has room for the one of which least stands empty; or None."""
         units, area = caps.matrix_units, attention.grid.area
-        if units is None or attention.size % units.n or attention.size % units.k or units.lanes % units.m:
+        if (
+            units is None
+            or attention.size % units.n
+            or attention.size % units.k
+            or units.n % 8
+            or units.lanes % units.m
+        ):
             return None
-        step = units.n * units.k // gcd(units.n, units.k)
+        step = lcm(units.n, units.k, 8 * units.lanes // units.m)
         fragments, keys = -(-area // units.m), -(-area // step) * step
-        columns = [count for count in range(units.n, MAX_COLUMNS + 1, units.n) if keys % count == 0]
+        # a row of columns is shared out by eights
+        share = 8 * units.lanes // units.m
+        columns = [count for count in range(units.n, MAX_COLUMNS + 1, units.n) if not (keys % count or count % share)]
         geometries = [
             Geometry(subgroups * units.m, -(-fragments // subgroups), keys, max(columns, default=keys))
             for subgroups in range(MAX_SUBGROUPS, 0, -1)
@@ -53,12 +58,15 @@ class Geometry:
         return min(fitting, key=lambda each: each.blocks * each.queries, default=None)
 
     def workgroup_bytes(self, attention: Attention, units: MatrixUnits) -> int:
-        """Bytes of workgroup memory: operands, values, sums, and a number for each invocation, token and region."""
-        row = attention.size + GAP
-        operands = max((self.keys + self.queries) * row, self.queries * (self.keys + GAP))
-        sums = self.queries * (max(self.columns, attention.size) + GAP // 2)
+        """Bytes of workgroup memory: operands, values, sums, two numbers for each invocation, and regions.
+
+        Rows have an odd number of items of 16 bytes.
+        """
+        row, weights_row = attention.size // 8 | 1, self.keys // 8 | 1
+        operands = max((self.keys + self.queries) * row, self.queries * weights_row)
+        sums = self.queries * (max(self.columns, attention.size) // 4 + 1)
         invocations = self.queries // units.m * units.lanes
-        return 2 * (operands + self.keys * row) + 4 * (sums + invocations + 2 * attention.grid.area)
+        return 16 * (operands + self.keys * row + sums) + 8 * invocations + 4 * attention.grid.area
 
     def bias_shape(self, attention: Attention) -> tuple[int, int, int]:
         """The shape of the bias up to whole workgroups and fragments: heads, queries, keys."""
@@ -70,6 +78,7 @@ def takes_matrix_units(attention: Attention, caps: Caps) -> bool:
     geometry = Geometry.of(attention, caps)
     return (
         geometry is not None
+        and attention.x.offset % 8 == 0
         and attention.x.dtype == attention.y.dtype == "f16"
         and attention.node.input(1).is_constant
         and prod(geometry.bias_shape(attention)) * ITEM_BYTES["f32"] <= caps.binding_limit
@@ -100,4 +109,4 @@ def emit_matrix(attention: Attention, lowering: Lowering) -> None:
         "invocations": geometry.queries // units.m * units.lanes,
         "lanes_a_row": units.lanes // units.m,
     }
-    dispatch("window_attention_matrix", attention, lowering, bias, blocks=blocks, geometry=parameters)
+    dispatch("window_attention_matrix", attention, lowering, bias, blocks=blocks, x_vec=8, geometry=parameters)
