@@ -10,13 +10,14 @@ import numpy as np
 from engine.cpu.chain import is_chain
 from engine.cpu.fuse_chains import fuse_chains
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
-from engine.cpu.lower import lower, needs_direct
+from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.processor import ProcessorExecutor
 from engine.cpu.threads import Pool, single_threaded_blas, turn
 from engine.errors import TooLargeError
 from engine.forks import numerics
 from engine.graph import bounds
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.registry import MISFITS, evaluation_bytes, misfit
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from engine.cpu.chain import is_chain
 from engine.cpu.kernel import Kernel, ReferenceKernel
-from engine.graph.bounds import has_extremes
-from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
+from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.registry import MISFITS, misfit
 
@@ -53,18 +52,6 @@ OTHERS = ("elementwise", "supports", "elementwise_kernel")
 
 DIRECT = {"ConcatKernel", "elementwise_kernel", "StridedCopyKernel", "MaxPoolKernel"}
 """Kernels that form the same sums as the reference, if any; a ConvKernel does if it is told to."""
-
-PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
-"""Operators that multiply by weights."""
-
-
-def needs_direct(graph: Graph) -> bool:
-    """Whether a layer has extreme weights.
-
-    What comes out of it can be so large in any layer behind that sums overflow which only a fast algorithm forms, and
-    an infinity spreads to its neighbours. Such a model runs by the definitions, more slowly.
-    """
-    return any(node.op in PRODUCTS and has_extremes(node) for node in graph.nodes)
 
 
 def lower(node: Node, *, direct: bool = False) -> Kernel:

@@ -19,7 +19,6 @@ from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
 
-
 NORMALIZED_SCALE = 1.0
 """ACTIVATION_SCALE of what is not normalised yet: residuals may be large, and are as good as their deviation needs."""
 
@@ -57,8 +56,9 @@ class MatrixTile:
         stand beside them where x is ``normalized``."""
         weights = self.bk * (self.bn // 8 + 1) if self.weights_in_workgroup else 0
         operands = (2 if split else 1) * (self.bm * (self.bk // 8 + 1) + weights)
+        sums = (2 if split else 1) * self.subgroups * units.m * (self.sn // 4 + 2)
         statistics = 8 * self.bm if normalized else 0
-        return 16 * max(operands, self.subgroups * units.m * (self.sn // 4 + 2)) + statistics
+        return 16 * max(operands, sums) + statistics
 
     def fits(self, caps: Caps, *, split: bool) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it."""

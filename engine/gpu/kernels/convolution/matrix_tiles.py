@@ -18,11 +18,13 @@ LEAST_OUTPUTS = 17
 
 @dataclass(frozen=True, slots=True)
 class MatrixPreference:
-    """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``."""
+    """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``, or only
+    those whose taps are ``moved`` by offsets."""
 
     tile: MatrixTile
     workgroups: int = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
+    moved: bool = False
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether operands are of one float type, channels come in fours, and a device's matrix units hold the tile."""
@@ -39,6 +41,7 @@ class MatrixPreference:
         workgroups = -(-layer.pixels // self.tile.bm) * blocks * layer.groups
         return (
             layer.x.dtype in self.dtypes
+            and (bool(layer.deform_inputs) or not self.moved)
             and layer.outputs >= LEAST_OUTPUTS
             and workgroups >= self.workgroups
             and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
@@ -49,6 +52,10 @@ SMALLEST_WIDTH = 32
 """The width of a tile that takes layers however much of it is empty."""
 
 MATRICES = (
+    # a load between four pixels is dear: as many channels as can share it
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 64), 132, ("f16",), moved=True),
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 32, weights_in_workgroup=False), 132, ("f32",), moved=True),
+    # rows and columns of a product, the larger the tile the fewer times each is loaded
     MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 132, ("f32",)),
     MatrixPreference(MatrixTile(32, 128, 64, 32, 32, weights_in_workgroup=False), 132, ("f32",)),
     MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",)),

@@ -88,6 +88,7 @@ def _layer(node: Node, lowering: Lowering, normalization: Normalization | None) 
         channel_vectors={},
         zero=None,
         weight_type=lowering.weight_storage(node.input(1)),
+        has_extremes=lowering.has_extremes,
         deform_inputs={},
         channel_axis=len(node.output.shape) - 1,
         normalization=normalization,
