@@ -44,7 +44,7 @@ class Normalization:
 
     def shift(self, weights: np.ndarray) -> np.ndarray:
         """What ``b`` adds to each column of ``weights`` ``[C, N]``: float32 ``[N]``."""
-        b = self.node.optional_input(2) and self.node.constant(2)
+        b = self.node.constant(2)
         if b is None:
             return np.zeros(weights.shape[1], np.float32)
         return (b.astype(np.float64) @ weights.astype(np.float64)).astype(np.float32)
