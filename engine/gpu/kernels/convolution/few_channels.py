@@ -221,7 +221,7 @@ def _dispatch(
         kernel=kernel,
         params={**epilogue.params, **params, "kernel_y": window.kernel[0], "kernel_x": window.kernel[1]},
         reads=[x, w, *map(by_rows, epilogue.reads)],
-        writes=[by_rows(epilogue.write)],
+        writes=[by_rows(write) for write in epilogue.writes],
         rows=images * tiles_y,
         grid=lambda rows: rows * workgroups_per_row,
         uniforms={

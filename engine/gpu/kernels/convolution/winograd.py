@@ -244,7 +244,8 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
     v = lowering.scratch(v_shape, "f16" if parts else "f32", f"{label}:winograd inputs")
     m = lowering.scratch((positions, tiles, n_padded), "f32", f"{label}:winograd products")
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
-    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=() if unscale is None else [unscale], groups=1)
+    products = [m] if unscale is None else [m, unscale]
+    epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=products, groups=1)
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out
     share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
@@ -298,7 +299,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
                     *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
                     *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
                 ],
-                writes=[_by_rows(epilogue.write, layer, tiling, first)],
+                writes=[_by_rows(write, layer, tiling, first) for write in epilogue.writes],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
                 uniforms=place

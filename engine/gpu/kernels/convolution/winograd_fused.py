@@ -102,7 +102,7 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Fuse
                 Operand("unscale", unscale, None, 4),
                 *map(by_line, epilogue.reads),
             ],
-            writes=[by_line(epilogue.write)],
+            writes=[by_line(write) for write in epilogue.writes],
             rows=x.shape[0] * lines,
             grid=lambda rows: (n_padded // tile.outputs, rows * workgroups_a_line, 1),
             uniforms={
