@@ -20,9 +20,6 @@ from engine.ops.window import Window
 MIN_EXTENT = 16
 """Rows, columns and summands at the least, so that they fill a tile well enough."""
 
-MAX_LEAVES = 4
-"""Tensors that the chain behind a product with a LayerNormalization reads at the most: it reads three, and writes one."""
-
 TILE_MULTIPLES = 32, 128
 """The numbers of rows and columns of the packed matrix are multiples of these, or of divisors of them."""
 
@@ -57,7 +54,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     layer = _layer(node, lowering, normalization)
     row = lowering.choose(CONVOLUTION, layer)
     if normalization is not None:
-        if row.normalizes(layer, lowering.caps) and len(tree.leaves) <= MAX_LEAVES:
+        if row.normalizes(layer, lowering.caps):
             lowering.pop_waiting(node.input(0))
         else:
             layer = _layer(node, lowering, None)
