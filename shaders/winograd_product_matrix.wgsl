@@ -28,17 +28,17 @@
 {% set fragment = matrix.k * matrix.n %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
 {% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
-{# eight elements more than it takes, so that tiles begin in different banks #}
-{% set stride = matrix.k + 8 %}
+{# items of a tile, eight elements each: one more than it takes, so that tiles begin in different banks #}
+{% set stride = matrix.k // 8 + 1 %}
 {% set part_items = steps * bm * matrix.k // 8 %}
 {% set loads = parts | length * part_items // invocations %}
 {% block declarations %}
 {% if left_in_workgroup %}
-// x: [high or low part][k / {{ matrix.k }}][tile][k % {{ matrix.k }}]
-var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
+// x: [high or low part][k / {{ matrix.k }}][tile][k % {{ matrix.k }} / 8], the bits of eight f16 an item
+var<workgroup> left: array<vec4<u32>, {{ parts | length * steps * bm * stride }}>;
 
 {% endif %}
-{{ units.functions(operands=['left' if left_in_workgroup else 'x', 'w'], sums=['y']) }}
+{{ units.functions(operands=['left' if left_in_workgroup else 'x', 'w'], sums=['y'], words=['left']) }}
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
@@ -91,7 +91,7 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
 {% endfor %}
 {% for i in range(rows) %}
 {% if left_in_workgroup %}
-      let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('left', 'own_m * %d + %d' % (stride, (((steps if part == "low" else 0) + step) * bm + i * matrix.m) * stride), stride) }};
+      let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('left', 'own_m * %d + %d' % (stride, (((steps if part == "low" else 0) + step) * bm + i * matrix.m) * stride), stride, words=true) }};
 {% else %}
       let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('x', 'x_at + %d * x_step + %d%s' % (step, i * matrix.m * matrix.k, ' + params.x_low' if part == 'low' else ''), matrix.k) }};
 {% endif %}
@@ -112,14 +112,7 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
 {% if left_in_workgroup %}
     workgroupBarrier();
 {% for l in range(loads) %}
-    {
-      let at = (local + {{ l * invocations }}) / {{ matrix.k // 8 }} * {{ stride }} + local % {{ matrix.k // 8 }} * 8;
-{% for e in range(4) %}
-      let pair{{ e }} = {{ units.pair('next%d.%s' % (l, 'xyzw'[e])) }};
-      left[at + {{ 2 * e }}] = pair{{ e }}.x;
-      left[at + {{ 2 * e + 1 }}] = pair{{ e }}.y;
-{% endfor %}
-    }
+    left[(local + {{ l * invocations }}) / {{ matrix.k // 8 }} * {{ stride }} + local % {{ matrix.k // 8 }}] = next{{ l }};
 {% endfor %}
     workgroupBarrier();
 {% else %}
