@@ -42,7 +42,8 @@
 {% set low = pixels * pixel %}
 {% set weights_at = low * (parts | length) %}
 {% set weights_row = (matrix.k if turned else matrix.n) // 8 %}
-{% set operands_size = weights_at + (weights // weights_row * (weights_row + 1) * (parts | length) if weights_in_workgroup else 0) %}
+{% set weights_gap = 1 if gap else 0 %}
+{% set operands_size = weights_at + (weights // weights_row * (weights_row + weights_gap) * (parts | length) if weights_in_workgroup else 0) %}
 {% set fours = columns * matrix.n // 4 %}
 {% set sums_row = fours + 2 %}
 {% set row_size = subgroups * matrix.m * sums_row %}
@@ -54,7 +55,7 @@
 {# elements of x of an item of workgroup memory come in one load, or in two of four #}
 {% set halves = [''] if x_vec == 8 else ['_0', '_1'] %}
 {% set Item = 'vec4<f32>' if split else 'vec2<u32>' if x_vec == 4 else 'vec4<u32>' %}
-{% set right_fragment = fragment // weights_row * (weights_row + 1) if weights_in_workgroup else fragment %}
+{% set right_fragment = fragment // weights_row * (weights_row + weights_gap) if weights_in_workgroup else fragment %}
 {% set right_step = outputs // matrix.n * right_fragment %}
 {% set right_tap = block // matrix.k * right_step %}
 {% set right_low = taps * right_tap %}
@@ -125,7 +126,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% for j in range(columns) %}
 {% for part in parts %}
 {% if weights_in_workgroup %}
-      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %s * %d + %d' % (tap, right_tap, step * right_step + j * right_fragment + (right_low if part == 'low' else 0)), weights_row + 1, words=true, turned=turned) }};
+      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %s * %d + %d' % (tap, right_tap, step * right_step + j * right_fragment + (right_low if part == 'low' else 0)), weights_row + weights_gap, words=true, turned=turned) }};
 {% else %}
       let right_{{ part }}{{ j }} = {{ units.load_right('w', 'right_at + %s * %d + %d%s' % (tap, right_tap, step * right_step + j * right_fragment, ' + params.w_low' if part == 'low' else ''), weights_row, words=true, turned=turned) }};
 {% endif %}
@@ -225,7 +226,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endif %}
     {
       let item = local + {{ l * invocations }};
-      memory[{{ weights_at + (right_low if part == 'low' else 0) }} + item / {{ weights_row }} * {{ weights_row + 1 }} + item % {{ weights_row }}] = next_{{ part }}{{ l }};
+      memory[{{ weights_at + (right_low if part == 'low' else 0) }} + item / {{ weights_row }} * {{ weights_row + weights_gap }} + item % {{ weights_row }}] = next_{{ part }}{{ l }};
     }
 {% endfor %}
 {% endfor %}
@@ -271,6 +272,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
   var pair{{ pair }} = F();
 {% endfor %}
 {% endif %}
+  let hoisted_n = first_n + share % {{ fours }} * 4;
 {% for first in range(0, rows, together) %}
   workgroupBarrier();
 {% for i in range(first, [first + together, rows] | min) %}
@@ -302,6 +304,21 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endfor %}
   }
 {% else %}
+{% if hoist %}
+{% for turn in range(([together, rows - first] | min) * matrix.m * fours // (across_channels * lanes)) %}
+  {
+    let pixel = {{ turn * across_channels * lanes // fours % matrix.m }} + share / {{ fours }};
+{% set row_fixed = matrix.m * fours % (across_channels * lanes) == 0 %}
+    let row = {{ first + turn * across_channels * lanes // (matrix.m * fours) }}{{ '' if row_fixed else ' + pixel / %d' % matrix.m }};
+    let column = pixel{{ '' if row_fixed else ' %% %d' % matrix.m }};
+    let y_row = tile_y + (own_m + row) / {{ fragments_a_line }};
+    let y_column = tile_x + (own_m + row) % {{ fragments_a_line }} * {{ matrix.m }} + column;
+    if (y_row < params.out_height && y_column < params.out_width) {
+      store((image * params.out_height + y_row) * params.out_width + y_column, group, hoisted_n, sums_at(own_sums + (row - {{ first }}) * {{ row_size }} + column * {{ sums_row }} + share % {{ fours }}, group, hoisted_n));
+    }
+  }
+{% endfor %}
+{% else %}
   for (var item = share; item < {{ ([together, rows - first] | min) * matrix.m * fours }}; item += {{ across_channels * lanes }}) {
     let pixel = item / {{ fours }} % {{ matrix.m }};
     let row = item / {{ fours * matrix.m }};
@@ -313,6 +330,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
       store((image * params.out_height + y_row) * params.out_width + y_column, group, n, sums_at(at, group, n));
     }
   }
+{% endif %}
 {% endif %}
 {% endfor %}
 {% endblock %}

@@ -6,12 +6,13 @@ of the output as well: its producer writes it twice, where it can.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.gpu.program.rules import RULES
-from engine.gpu.program.tensor import Tensor, channels_last
+from engine.gpu.program.tensor import Tensor, channels_last, new_tensor
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.concat import concat_axis
 from engine.ops.transpose import permutation
@@ -99,8 +100,60 @@ def read_by_siblings(graph: Graph, parts: dict[Value, Part]) -> set[Value]:
     return result
 
 
-def output_order(value: Value, parts: dict[Value, Part]) -> tuple[int, ...] | None:
-    """The order of the axes of a Concat's output: channels last where it joins channels, else None, row-major."""
-    rank = len(value.shape)
-    joins_channels = rank >= 3 and any(part.output is value and part.axis == 1 for part in parts.values())
-    return channels_last(rank) if joins_channels else None
+class ConcatOutputs:
+    """The outputs of the Concats of a graph, each of which exists from the lowering of its first part on.
+
+    ``storage`` gives the storage type of a value.
+    """
+
+    def __init__(self, graph: Graph, storage: Callable[[Value], str]) -> None:
+        self._storage = storage
+        self._parts = concat_parts(graph)
+        self._read_by_siblings = read_by_siblings(graph, self._parts)
+        self._outputs: dict[Value, Tensor] = {}
+        self._twins: set[Value] = set()
+
+    def joins(self, value: Value) -> bool:
+        """Whether a Concat joins ``value``, as it is or relabelled."""
+        return value in self._parts
+
+    def output(self, value: Value) -> Tensor:
+        """The tensor of a Concat's output: channels last where it joins channels, else row-major."""
+        if value not in self._outputs:
+            rank = len(value.shape)
+            joins_channels = rank >= 3 and any(part.output is value and part.axis == 1 for part in self._parts.values())
+            order = channels_last(rank) if joins_channels else None
+            tensor = self.view(value, order, ())
+            self._outputs[value] = tensor or new_tensor(value.shape, self._storage(value), value.name, order=order)
+        return self._outputs[value]
+
+    def view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
+        """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there.
+
+        Its axes lie in ``order`` (default row-major), and in the slot of none of ``reads``.
+        """
+        part = self._parts.get(value)
+        if part is None:
+            return None
+        output = self.output(part.output)
+        if output.dtype != self._storage(value) or any(output.slot is tensor.slot for tensor in reads):
+            return None
+        view = part.view(output)
+        in_order = view is not None and view.has_order(range(view.rank) if order is None else order)
+        return view if in_order else None
+
+    def twin(self, value: Value, order: Sequence[int], reads: Sequence[Tensor]) -> Tensor | None:
+        """Where a kernel writes ``value`` a second time if it can: its place in the output of a Concat.
+
+        None unless the kernel of another part reads the value, which then cannot lie there alone.
+        """
+        return self.view(value, order, reads) if value in self._read_by_siblings else None
+
+    def add_twin(self, value: Value) -> None:
+        """Note that a kernel writes the twin of ``value``."""
+        self._twins.add(value)
+
+    def has_twin(self, output: Value, start: int) -> bool:
+        """Whether a kernel wrote the part of a Concat's output at ``start`` as a twin."""
+        parts = (self._parts[value] for value in self._twins)
+        return any(part.output is output and part.start == start for part in parts)

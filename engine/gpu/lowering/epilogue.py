@@ -79,7 +79,7 @@ def prepare(
         reads[name] = by_pixel(lowering.tensor(leaf)), leaf.dtype
     tensors = [*inputs, *(tensor for tensor, _ in reads.values())]
     order = (*pixels, channel_axis)
-    twin = lowering.twin(last, order=order, reads=tensors) if len(tensors) <= MAX_READS else None
+    twin = lowering.concats.twin(value, order, tensors) if len(tensors) <= MAX_READS else None
     if twin is not None and not _is_even(twin.transpose(perm)):
         twin = None
     y = lowering.output(last, order=order, reads=tensors, twin=twin).transpose(perm)

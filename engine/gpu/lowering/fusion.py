@@ -152,7 +152,7 @@ def fuse(node: Node, lowering: Lowering) -> bool:
         lowering.tensor(next(leaf for leaf in node.used_inputs() if leads_to(leaf, lowering, value)))
         return fuse(node, lowering)
     tree = build_tree(node, lowering, value)
-    emit(lowering.pop_waiting(value), lowering, tree, node)
+    lowering.emit_product(value, emit, tree, node)
     return True
 
 

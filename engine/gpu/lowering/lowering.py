@@ -16,10 +16,10 @@ import numpy as np
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
-from engine.gpu.lowering.concat_parts import concat_parts, output_order, read_by_siblings
+from engine.gpu.lowering.concat_parts import ConcatOutputs
 from engine.gpu.lowering.refusals import refusal
 from engine.gpu.lowering.storage import fits_half, parameters
-from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
+from engine.gpu.lowering.table import Decision, Implementation, Layer, Table, check_choices
 from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
@@ -31,6 +31,7 @@ from engine.gpu.program.tensor import (
     new_tensor,
     storage_array,
 )
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.registry import MISFITS, misfit
 
@@ -90,9 +91,13 @@ class Lowering:
         graph: the graph to lower.
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
-        choices: names of implementations by tuning key or by family (engine/gpu/lowering/table.py).
+        choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
+        concats: the outputs of Concats, which producers of their parts write views of.
         dispatches: the dispatches so far, in the order in which they run.
+        nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
+        joined: for each node that another one's kernels compute so far, that one.
+        decisions: which rows of tables were taken so far, in order.
     """
 
     def __init__(
@@ -103,21 +108,22 @@ class Lowering:
         half: bool = False,
         outside: Collection[Value] | None = None,
         choices: Mapping[str, str] | None = None,
+        preferences: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
-        self.choices = dict(choices or {})
+        self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
-        self.node = Node("", [], [])
+        self.nodes: list[Node] = []
+        self.joined: dict[Node, Node] = {}
+        self.decisions: list[Decision[Any]] = []
+        self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
-        self._concat_parts = concat_parts(graph)
-        self._read_by_siblings = read_by_siblings(graph, self._concat_parts)
-        self._concat_outputs: dict[Value, Tensor] = {}
-        self._twins: set[Value] = set()
+        self.concats = ConcatOutputs(graph, self.value_storage)
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
@@ -145,7 +151,8 @@ class Lowering:
         """
         if node.output in self._tensors:
             return
-        outer_node, self.node = self.node, node
+        outer = self.node, self._product
+        self.node = self._product = node
         try:
             reason = refusal(node, self.caps, self.half)
             if reason is not None:
@@ -154,11 +161,17 @@ class Lowering:
         except MISFITS as error:
             raise misfit(node, error) from error
         finally:
-            self.node = outer_node
+            self.node, self._product = outer
 
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
-        return table.choose(layer, self.caps, self.choices)
+        row = table.choose(layer, self.caps, self.choices, self.preferences)
+        self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
+        return row
+
+    def has_extremes(self) -> bool:
+        """Whether a layer of the graph has extreme weights, so that all must be summed by their definitions."""
+        return self.memoise(("extremes",), lambda: needs_direct(self.graph))
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
@@ -166,9 +179,10 @@ class Lowering:
         """The tensor of ``value``. A deferred node that computes it is lowered now."""
         if value in self._waiting:
             waiting = self._waiting.pop(value)
-            outer_node, self.node = self.node, waiting.node
+            outer = self.node, self._product
+            self.node = self._product = waiting.node
             waiting.lower(waiting.node, self)
-            self.node = outer_node
+            self.node, self._product = outer
         if value not in self._tensors:
             if value.data is None:
                 raise UnsupportedError(f"{self.node.label}: '{value.name}' has no tensor on the GPU")
@@ -274,29 +288,11 @@ class Lowering:
         """
         value = node.outputs[index]
         assert value is not None
-        view = None if twin is not None else self._concat_view(value, order, reads)
+        view = None if twin is not None else self.concats.view(value, order, reads)
         self._tensors[value] = view or self._new_tensor(value, order)
         if twin is not None:
-            self._twins.add(value)
+            self.concats.add_twin(value)
         return self._tensors[value]
-
-    def twin(self, node: Node, *, order: Sequence[int], reads: Sequence[Tensor]) -> Tensor | None:
-        """Where a kernel writes its output a second time if it can: its place in the output of a Concat.
-
-        None unless the kernel of another part reads the value, which then cannot lie there alone. ``order`` and
-        ``reads`` are those of ``output``.
-        """
-        value = node.output
-        return self._concat_view(value, order, reads) if value in self._read_by_siblings else None
-
-    def is_written(self, output: Value, start: int) -> bool:
-        """Whether a kernel wrote the part at ``start`` of a Concat's output as the twin of its result."""
-        parts = (self._concat_parts[value] for value in self._twins)
-        return any(part.output is output and part.start == start for part in parts)
-
-    def is_joined(self, value: Value) -> bool:
-        """Whether a Concat joins ``value``, as it is or relabelled."""
-        return value in self._concat_parts
 
     def is_read(self, node: Node, index: int) -> bool:
         """Whether anything reads the output at ``index``."""
@@ -318,6 +314,7 @@ class Lowering:
         dispatch.op, dispatch.node = dispatch.op or self.node.op, dispatch.node or self.node.name
         if dispatch.rows > 0:
             self.dispatches.append(dispatch)
+            self.nodes.append(self._product)
             for operand in dispatch.writes:
                 self._writes.setdefault(operand.tensor.slot, []).append(operand.tensor)
 
@@ -367,32 +364,21 @@ class Lowering:
 
     def pop_waiting(self, value: Value) -> Node:
         """Remove the node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
-        return self._waiting.pop(value).node
+        node = self._waiting.pop(value).node
+        self.joined[node] = self.node
+        return node
+
+    def emit_product(self, value: Value, emit: Emit, tree: Tree, last: Node) -> None:
+        """Lower the product that computes ``value``, which waits, with the chain ``tree`` up to ``last``."""
+        outer, self._product = self._product, self._waiting.pop(value).node
+        chain = [last, *(node for node, reader in self.joined.items() if reader is last)]
+        self.joined.update(dict.fromkeys(chain, self._product))
+        emit(self._product, self, tree, last)
+        self._product = outer
 
     def has_one_reader(self, value: Value) -> bool:
         """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""
         return len(self.consumers.get(value, ())) == 1 and value not in self.graph.outputs
 
-    # --- parts of a Concat --------------------------------------------------------------------------------------
-
     def _new_tensor(self, value: Value, order: Sequence[int] | None) -> Tensor:
         return self.scratch(value.shape, self.value_storage(value), value.name, order)
-
-    def concat_output(self, value: Value) -> Tensor:
-        """The tensor of a Concat's output, which exists from the lowering of its first part on."""
-        if value not in self._concat_outputs:
-            order = output_order(value, self._concat_parts)
-            self._concat_outputs[value] = self._concat_view(value, order, ()) or self._new_tensor(value, order)
-        return self._concat_outputs[value]
-
-    def _concat_view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
-        """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there."""
-        part = self._concat_parts.get(value)
-        if part is None:
-            return None
-        concat_output = self.concat_output(part.output)
-        if concat_output.dtype != self.value_storage(value) or any(concat_output.slot is each.slot for each in reads):
-            return None
-        view = part.view(concat_output)
-        in_order = view is not None and view.has_order(range(view.rank) if order is None else order)
-        return view if in_order else None

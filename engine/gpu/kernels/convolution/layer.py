@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.caps import PORTABLE_LIMITS
+from engine.gpu.kernels.convolution.normalized import Normalization
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -55,9 +56,13 @@ class Layer:
     zero: Tensor | None
     weight_type: str
     """The storage type of constant weights."""
+    has_extremes: Callable[[], bool]
+    """Whether any layer of the graph has extreme weights, behind which only sums by the definition stay finite."""
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
+    normalization: Normalization | None = None
+    """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:
@@ -103,6 +108,7 @@ class Layer:
             channel_vectors=channel_vectors,
             zero=zero,
             weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
+            has_extremes=lowering.has_extremes,
             deform_inputs=deform_inputs,
         )
 
@@ -148,16 +154,15 @@ class Layer:
         )
 
     def weights(self) -> np.ndarray:
-        """The weights ``[groups, kh, kw, C, N]``; those of integers as int32, less their zero point."""
+        """The float weights ``[groups, kh, kw, C, N]``."""
         w = self.node.constant(1)
         assert w is not None
+        return self.by_tap(w)
+
+    def by_tap(self, w: np.ndarray) -> np.ndarray:
+        """An array in the shape of the node's weights as ``[groups, kh, kw, C, N]``."""
         if self.node.op == "MatMul":
             return w.reshape(1, 1, 1, *w.shape)
-        if self.integer:
-            zero = self.node.constant(3)
-            w = w.astype(np.int32)
-            if zero is not None:
-                w = w - zero.astype(np.int32).reshape(-1, *(1,) * (w.ndim - 1))
         if w.ndim == 3:
             w = w[:, :, None]
         return w.reshape(self.groups, self.outputs, *w.shape[1:]).transpose(0, 3, 4, 2, 1)

@@ -60,13 +60,21 @@ class PatchTile:
     unroll: str = "all"
     prefetch: bool = True
     turned: bool = True
+    hoist: bool = False
+    gap: bool = True
 
     @property
     def name(self) -> str:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = f"-{self.unroll}" * (self.unroll != "all") + "-nopre" * (not self.prefetch) + "-rows" * (not self.turned)
+        lab = (
+            f"-{self.unroll}" * (self.unroll != "all")
+            + "-nopre" * (not self.prefetch)
+            + "-rows" * (not self.turned)
+            + "-hoist" * self.hoist
+            + "-nogap" * (not self.gap)
+        )
         return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
 
     def patch(self, window: Window) -> tuple[int, int]:
@@ -81,7 +89,7 @@ class PatchTile:
         operands = prod(self.patch(window)) * (self.block + GAP)
         if self.weights_in_workgroup:
             row = units.k if self.turned else units.n
-            operands += window.taps * self.block * self.outputs // row * (row + GAP)
+            operands += window.taps * self.block * self.outputs // row * (row + GAP * self.gap)
         across = self.across_pixels * self.across_channels
         sums = across * units.m * (self.outputs + self.across_outputs * GAP)
         return max(2 * parts * operands, 4 * sums)
@@ -162,6 +170,8 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    if pooling is not None:
+        lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]

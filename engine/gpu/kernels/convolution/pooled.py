@@ -22,6 +22,6 @@ def pooling_reader(value: Value, lowering: Lowering) -> Node | None:
         window = pool_window(node, value.shape)
         squares = window.kernel == window.strides == (2, 2) and window.dilations == (1, 1) and window.begin == (0, 0)
         begins_inside = all(2 * count - 2 < extent for count, extent in zip(window.out, value.shape[2:], strict=True))
-        if squares and begins_inside and not lowering.is_read(node, 1) and not lowering.is_joined(node.output):
+        if squares and begins_inside and not lowering.is_read(node, 1) and not lowering.concats.joins(node.output):
             return node
     return None
