@@ -68,44 +68,31 @@ fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
   memory[at] = vec4<u32>(words(vec4<f16>(first_high)), words(vec4<f16>(second_high)));
   memory[at + low] = vec4<u32>(words(vec4<f16>(first - first_high)), words(vec4<f16>(second - second_high)));
 }
-
-// Four channels of the token at a place of the window; behind the last place those of that one.
-fn load_place(image: i32, down: i32, across: i32, place: i32, channel: i32) -> vec4<f32> {
-  return load(image, token_at(down, across, min(place, {{ area - 1 }})), channel);
-}
-{% else %}
-
-// Eight channels of the token at a place of the window; behind the last place those of that one.
-fn load_place(image: i32, down: i32, across: i32, place: i32, channel: i32) -> vec4<u32> {
-  let token = token_at(down, across, min(place, {{ area - 1 }}));
-{% if has_padding %}
-  if (token < 0) {
-    let at = params.base_padding + channel / 4;
-    return vec4<u32>(words(vec4<f16>(padding[at])), words(vec4<f16>(padding[at + 1])));
-  }
-{% endif %}
-  return load(image, token, channel);
-}
 {% endif %}
 {% endblock %}
-{# eights of keys or values into registers, and from there to the memory, zeros behind the last place: no number times the
-   weight 0 may be NaN #}
-{% macro load_places(name, first_channel) %}
-{% for l in range(key_loads) %}
-{% set place = 'item%d / %d' % (l, eights) %}
-{% set channel = '%s + head_channel + item%d %% %d * 8' % (first_channel, l, eights) %}
+{# the eight of each of this invocation's places from channel `first_channel` of the projections on, into registers. No
+   branch, which would wait for each load: what is off the grid reads token 0, and counts as padding. #}
+{% macro load_places(name, first_channel, places, count) %}
+{% for half in range(2 if split else 1) %}
+{% set channel = '%s + own_channel%s' % (first_channel, ' + 4' if half else '') %}
+{% if has_padding %}
 {% if split %}
-  let {{ name }}{{ l }}_0 = load_place(image, down, across, {{ place }}, {{ channel }});
-  let {{ name }}{{ l }}_1 = load_place(image, down, across, {{ place }}, {{ channel }} + 4);
+  let {{ name }}_padding{{ half }} = vec4<f32>(padding[params.base_padding + ({{ channel }}) / 4]);
 {% else %}
-  let {{ name }}{{ l }} = load_place(image, down, across, {{ place }}, {{ channel }});
+  let {{ name }}_padding{{ half }} = vec4<u32>(words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4])), words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4 + 1])));
 {% endif %}
+{% endif %}
+{% for l in range(count) %}
+{% set loaded = 'load(image, max(%s_token%d, 0), %s)' % (places, l, channel) %}
+  let {{ name }}{{ l }}_{{ half }} = {{ 'select(%s_padding%d, %s, %s_token%d >= 0)' % (name, half, loaded, places, l) if has_padding else loaded }};
+{% endfor %}
 {% endfor %}
 {% endmacro %}
+{# from registers to the memory; zeros behind the last place, as no number times the weight 0 may be NaN #}
 {% macro keep_places(name, begin) %}
 {% for l in range(key_loads) %}
-{% set at = '%d + item%d / %d * %d + item%d %% %d' % (begin, l, eights, row, l, eights) %}
-{% set inside = 'item%d / %d < %d' % (l, eights, area) %}
+{% set at = '%d + key_place%d * %d + own_eight' % (begin, l, row) %}
+{% set inside = 'key_place%d < %d' % (l, area) %}
 {% if split %}
 {% for half in range(2) %}
 {% set held = 'held_by_halves(%s%d_%d)' % (name, l, half) %}
@@ -113,7 +100,7 @@ fn load_place(image: i32, down: i32, across: i32, place: i32, channel: i32) -> v
 {% endfor %}
   keep({{ at }}, {{ key_low }}, {{ name }}_held{{ l }}_0, {{ name }}_held{{ l }}_1);
 {% else %}
-{% set item = '%s%d' % (name, l) %}
+{% set item = '%s%d_0' % (name, l) %}
   memory[{{ at }}] = {{ 'select(vec4<u32>(), %s, %s)' % (item, inside) if area < keys else item }};
 {% endif %}
 {% endfor %}
@@ -123,55 +110,56 @@ fn load_place(image: i32, down: i32, across: i32, place: i32, channel: i32) -> v
   let first_query = group % {{ blocks }} * {{ queries }};
   let head_channel = head * {{ size }};
 
+  // this invocation's share of the loads: eight own_eight of places {{ invocations // eights }} apart
+  let own_eight = local % {{ eights }};
+  let own_channel = head_channel + own_eight * 8;
 {% for l in range(key_loads) %}
-  let item{{ l }} = {{ 'local + %d' % (l * invocations) if (l + 1) * invocations <= keys * eights else 'min(local + %d, %d)' % (l * invocations, keys * eights - 1) }};
+  let key_place{{ l }} = min(local / {{ eights }} + {{ l * (invocations // eights) }}, {{ keys - 1 }});
+  let key_token{{ l }} = token_at(down, across, min(key_place{{ l }}, {{ area - 1 }}));
 {% endfor %}
-{{ load_places('key', 'params.channels') }}
-{% if not split %}
-{{ load_places('value', '2 * params.channels') }}
-{% endif %}
 {% for l in range(query_loads) %}
-  let query_item{{ l }} = {{ 'local + %d' % (l * invocations) if (l + 1) * invocations <= queries * eights else 'min(local + %d, %d)' % (l * invocations, queries * eights - 1) }};
-{% set place = 'first_query + query_item%d / %d' % (l, eights) %}
-{% set channel = 'head_channel + query_item%d %% %d * 8' % (l, eights) %}
-{% for half in range(2 if split else 1) %}
-  let loaded{{ l }}_{{ half }} = load_place(image, down, across, {{ place }}, {{ channel }} + {{ half * 4 }});
+  let query_place{{ l }} = min(local / {{ eights }} + {{ l * (invocations // eights) }}, {{ queries - 1 }});
+  let query_token{{ l }} = token_at(down, across, min(first_query + query_place{{ l }}, {{ area - 1 }}));
 {% endfor %}
+{{ load_places('key', 'params.channels', 'key', key_loads) }}
+{% if not split %}
+{{ load_places('value', '2 * params.channels', 'key', key_loads) }}
+{% endif %}
+{{ load_places('query', '0', 'query', query_loads) }}
+  let own_row = local / {{ lanes }} * {{ matrix.m }};
+  let bias_at = params.base_bias + (head * {{ blocks * queries }} + first_query + own_row) * {{ keys }};
+{% for j in range(keys // matrix.n) %}
+  var score{{ j }} = {{ units.load_sums('bias', 'bias_at + %d' % (j * matrix.n), keys) }};
 {% endfor %}
 {{ keep_places('key', 0) }}
 {% if not split %}
 {{ keep_places('value', values_at) }}
 {% endif %}
 {% for l in range(query_loads) %}
-{% set at = '%d + query_item%d / %d * %d + query_item%d %% %d' % (queries_at, l, eights, row, l, eights) %}
+{% set at = '%d + query_place%d * %d + own_eight' % (queries_at, l, row) %}
 {% if split %}
-  keep({{ at }}, {{ query_low }}, held_by_halves(loaded{{ l }}_0 * {{ scale }}), held_by_halves(loaded{{ l }}_1 * {{ scale }}));
+  keep({{ at }}, {{ query_low }}, held_by_halves(query{{ l }}_0 * {{ scale }}), held_by_halves(query{{ l }}_1 * {{ scale }}));
 {% else %}
 {% for e in range(4) %}
-  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('loaded%d_0.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
+  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('query%d_0.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
 {% endfor %}
   memory[{{ at }}] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
 {% endif %}
 {% endfor %}
   workgroupBarrier();
 
-  let own_row = local / {{ lanes }} * {{ matrix.m }};
-  let bias_at = params.base_bias + (head * {{ blocks * queries }} + first_query + own_row) * {{ keys }};
 {% for kk in range(size // matrix.k) %}
 {% for part in parts %}
-  let query_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8 + (query_low if part == 'low' else 0), row), row, words=true) }};
+  let left_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8 + (query_low if part == 'low' else 0), row), row, words=true) }};
 {% endfor %}
-{% endfor %}
-{% for j in range(keys // matrix.n) %}
-  var score{{ j }} = {{ units.load_sums('bias', 'bias_at + %d' % (j * matrix.n), keys) }};
 {% endfor %}
 {% for j in range(keys // matrix.n) %}
 {% for kk in range(size // matrix.k) %}
 {% for part in parts %}
-  let key_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8 + (key_low if part == 'low' else 0)), row, words=true, turned=true) }};
+  let right_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8 + (key_low if part == 'low' else 0)), row, words=true, turned=true) }};
 {% endfor %}
 {% for left, right in products %}
-  score{{ j }} = {{ units.multiply_accumulate('query_%s%d' % (left, kk), 'key_%s%d_%d' % (right, j, kk), 'score%d' % j) }};
+  score{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, kk), 'right_%s%d_%d' % (right, j, kk), 'score%d' % j) }};
 {% endfor %}
 {% endfor %}
 {% endfor %}
@@ -243,7 +231,7 @@ fn load_place(image: i32, down: i32, across: i32, place: i32, channel: i32) -> v
 {% endfor %}
   of_row[local].y = {{ '%s * (four.x + four.y + four.z + four.w)' % value_scale if split else 'four.x + four.y + four.z + four.w' }};
 {% if split %}
-{{ load_places('value', '2 * params.channels') }}
+{{ load_places('value', '2 * params.channels', 'key', key_loads) }}
 {{ keep_places('value', values_at) }}
 {% endif %}
   workgroupBarrier();

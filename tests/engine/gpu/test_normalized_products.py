@@ -56,7 +56,9 @@ def exact(proto: onnx.ModelProto, x: np.ndarray, epsilon: float = 1e-5) -> np.nd
     return -((z * weights["g"] + weights["b"]) @ weights["w"] + weights["c"])
 
 
-def products(proto: onnx.ModelProto, inputs: list[np.ndarray], tile: str, *, half: bool) -> tuple[np.ndarray, list[str]]:
+def products(
+    proto: onnx.ModelProto, inputs: list[np.ndarray], tile: str, *, half: bool
+) -> tuple[np.ndarray, list[str]]:
     """The result with that tile, and the kernels that computed it."""
     if not device().f16:
         pytest.skip("the adapter has no float16: PRODUCTS ON MATRIX UNITS ARE NOT RUN")

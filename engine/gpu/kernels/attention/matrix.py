@@ -46,6 +46,7 @@ class Geometry:
             or attention.size % units.k
             or units.n % 8
             or units.lanes % units.m
+            or units.lanes % (attention.size // 8)
         ):
             return None
         step = lcm(units.n, units.k, 8 * units.lanes // units.m)
