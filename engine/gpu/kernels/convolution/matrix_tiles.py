@@ -55,8 +55,8 @@ SMALLEST_WIDTH = 32
 
 MATRICES = (
     # a load between four pixels is dear: as many channels as can share it
-    MatrixPreference(MatrixTile(64, 256, 32, 64, 64), 132, ("f16",), moved=True),
-    MatrixPreference(MatrixTile(64, 256, 32, 64, 32, weights_in_workgroup=False), 132, ("f32",), moved=True),
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 64), 512, ("f16",), moved=True),
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 32, weights_in_workgroup=False), 512, ("f32",), moved=True),
     # the larger a tile the fewer times rows and columns are loaded, where there are many steps for its longer epilogue
     MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",), summands=768),
     MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 264, ("f16",)),
