@@ -77,11 +77,15 @@ class PatchTile:
         )
         return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
 
+    def spread(self, window: Window) -> int:
+        """How far apart the rows of the tile lie: a dilation apart, so that their taps share rows of the patch."""
+        return window.dilations[0] if window.strides[0] == 1 else 1
+
     def patch(self, window: Window) -> tuple[int, int]:
         """Height and width of the pixels that the tile reads."""
-        sizes = zip((self.height, self.width), window.strides, window.extents, strict=True)
-        height, width = ((size - 1) * stride + extent for size, stride, extent in sizes)
-        return height, width
+        spread = self.spread(window)
+        height = ((self.height - 1) * window.strides[0] * spread + window.extents[0] - 1) // spread + 1
+        return height, (self.width - 1) * window.strides[1] + window.extents[1]
 
     def workgroup_bytes(self, window: Window, units: MatrixUnits, *, split: bool) -> int:
         """Bytes of workgroup memory: the patch in float16 and weights where they go there, and then a row of sums."""
@@ -154,14 +158,16 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
     )
     out_height, out_width = window.out
-    lines, tiles_a_line = -(-out_height // tile.height), -(-out_width // tile.width)
+    spread = tile.spread(window)
+    line_height = tile.height * spread
+    lines, tiles_a_line = -(-out_height // line_height), -(-out_width // tile.width)
     plane = out_height * out_width
 
     def pixel(line: int) -> int:
         """The first pixel of a line of tiles."""
-        return line // lines * plane + min(line % lines * tile.height, out_height) * out_width
+        return line // lines * plane + min(line % lines * line_height, out_height) * out_width
 
-    pooling = pooling_reader(last.output, lowering) if tile.pools(units) and epilogue.params["vector"] else None
+    pooling = pooling_reader(last.output, lowering) if spread == 1 and tile.pools(units) and epilogue.params["vector"] else None
     if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
         pooling = None
 
@@ -169,7 +175,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
-    reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    reads[0] = replace(reads[0], span=_line_span(layer, x, line_height, lines))
     if pooling is not None:
         lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
@@ -188,6 +194,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 "patch_height": patch_height,
                 "patch_width": patch_width,
                 "taps": window.taps,
+                "spread": spread,
                 **{
                     f"{name}_{axis}": number
                     for name, numbers in (
@@ -201,7 +208,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
             writes=[replace(operand, span=by_line(operand.span)) for operand in epilogue.writes] + pool_writes,
             rows=x.shape[0] * lines,
-            grid=lambda rows: (n_tiles, rows * tiles_a_line, layer.groups),
+            grid=lambda rows: (n_tiles, rows * spread * tiles_a_line, layer.groups),
             uniforms={
                 "lines": lines,
                 "tiles_a_line": tiles_a_line,
@@ -318,7 +325,7 @@ def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return high, (values - high.astype(np.float32)).astype(np.float16)
 
 
-def _line_span(layer: Layer, x: Tensor, tile: PatchTile, lines: int) -> Span:
+def _line_span(layer: Layer, x: Tensor, line_height: int, lines: int) -> Span:
     """The span of x by lines of tiles: the rows of one image under their windows, or whole images."""
     window = layer.window
 
@@ -327,7 +334,7 @@ def _line_span(layer: Layer, x: Tensor, tile: PatchTile, lines: int) -> Span:
         part = x.slice(0, image, max(0, end - image))
         if end - image == 1:
             begin, stop = first % lines, (last - 1) % lines + 1
-            rows = begin * tile.height, min(stop * tile.height, window.out[0])
+            rows = begin * line_height, min(stop * line_height, window.out[0])
             top, bottom = window.input_rows(*rows, x.shape[2])
             part = part.slice(2, top, max(1, bottom - top)) if bottom > top else part.slice(2, 0, 1)
         return part.span()
