@@ -145,3 +145,55 @@ def test_weights_take_a_byte_each() -> None:
     assert weight_bytes(load_graph(depthwise)) == w.nbytes
     product = model([node("QLinearMatMul", "a sa z b sb v sy w", "y")], {"a": (np.uint8, [2, 64])}, "y", constants)
     assert weight_bytes(load_graph(product)) <= b.nbytes + 16
+
+
+def dynamic(
+    channels: int, *, first: int = 0, outputs: int = 20, groups: int = 1, kernel: int = 3, height: int = 9
+) -> onnx.ModelProto:
+    """Two quantised convolutions of what a convolution computes, of its channels from ``first`` on."""
+    random = np.random.default_rng(2)
+    constants = {
+        "w": random.integers(-3, 4, (first + channels, 4, 1, 1)).astype(np.float32),
+        "starts": np.array([first]),
+        "ends": np.array([first + channels]),
+        "axes": np.array([1]),
+        "q1": integers(outputs, channels // groups, kernel, kernel),
+        "q2": integers(outputs, channels // groups, 1, 1, dtype=np.uint8),
+        "z2": np.array(90, np.uint8),
+    }
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Slice", "c starts ends axes", "part"),
+        node("DynamicQuantizeLinear", "part", "b scale zero"),
+        node("ConvInteger", "b q1 zero", "y", group=groups, pads=[kernel // 2] * 4, strides=[2, 1]),
+        node("ConvInteger", "b q2 zero z2", "z", group=groups),
+    ]
+    return model(nodes, {"x": [2, 4, height, 7]}, "y z", constants)
+
+
+@pytest.mark.parametrize(
+    ("proto", "packed"),
+    [
+        (dynamic(16), True),
+        (dynamic(32, first=4, groups=2, kernel=1), True),
+        (dynamic(12, first=2), False),
+        (dynamic(10), False),
+        (dynamic(20, groups=20), False),
+    ],
+    ids=["fours", "a slice", "no whole words", "no fours", "depthwise"],
+)
+def test_quantised_pixels_are_bytes_where_their_readers_load_words(proto: onnx.ModelProto, packed: bool) -> None:
+    lowering = Lowering(load_graph(proto))
+    lowering.run()
+    assert packed == any(operand.tensor.dtype == "u8" for d in lowering.dispatches for operand in d.writes)
+    compare(proto, inputs=[whole_numbers(2, 4, 9, 7)])
+
+
+def test_quantised_pixels_in_ranges_of_rows() -> None:
+    inputs, limits = [whole_numbers(2, 4, 50, 7)], {"max-storage-buffer-binding-size": 4864}
+    compare(dynamic(16, height=50), inputs=inputs, limits=limits)
+
+
+def whole_numbers(*shape: int) -> np.ndarray:
+    """Of which float32 forms exact sums, so that nothing moves before it is rounded to a level."""
+    return np.random.default_rng(4).integers(-20, 21, shape).astype(np.float32)

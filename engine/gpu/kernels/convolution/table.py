@@ -32,7 +32,7 @@ def _is_large(layer: Layer, tile: Tile) -> bool:
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
-    return not layer.deform_inputs and layer.node.op != "MatMul"
+    return not layer.deform_inputs and layer.node.op != "MatMul" and layer.x.dtype != "u8"
 
 
 def key(layer: Layer) -> str:
