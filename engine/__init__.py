@@ -2,8 +2,9 @@
 
 ``Session``, ``ModelFile`` and the error types are all that it takes to run a model; ``devices`` lists the adapters,
 ``save_compiled`` and ``load_compiled`` keep a ``CompiledModel`` in files, and a ``ModelCache`` many of them;
-``remember_adapters`` keeps what was found out about adapters, ``compare`` holds one backend to another, ``environment``
-says which versions a result depends on;
+``remember_adapters`` keeps what was found out about adapters, ``tune`` finds the fastest kernels for a model on one,
+and ``forget_tuning`` forgets them; ``compare`` holds one backend to another, ``kernel_report`` says which kernels a
+model's nodes got, ``environment`` which versions a result depends on;
 ``PixelInput``, ``MaskOutput`` and what they consist of say what a GPU makes of pixels, and of a mask; ``image_kernels``
 are those kernels for a page;
 ``available_cores``, ``available_memory``, ``single_threaded_blas``, ``Gate`` and ``in_child`` are for work around a
@@ -68,11 +69,20 @@ if TYPE_CHECKING:
     from engine.session import Session as Session
     from engine.session_info import SessionInfo as SessionInfo
     from engine.session_info import TensorInfo as TensorInfo
+    from engine.tuning.kernel_report import ChosenRow as ChosenRow
+    from engine.tuning.kernel_report import KernelReport as KernelReport
+    from engine.tuning.kernel_report import NodeKernels as NodeKernels
+    from engine.tuning.kernel_report import kernel_report as kernel_report
+    from engine.tuning.report import TunedLayer as TunedLayer
+    from engine.tuning.report import TuningReport as TuningReport
+    from engine.tuning.tuner import forget_tuning as forget_tuning
+    from engine.tuning.tuner import tune as tune
 
 __all__ = [
     "BackendError",
     "CacheEntry",
     "Caps",
+    "ChosenRow",
     "CompiledModel",
     "DeviceInfo",
     "DeviceLostError",
@@ -84,6 +94,7 @@ __all__ = [
     "ImageHandle",
     "ImageResult",
     "InputError",
+    "KernelReport",
     "KernelTime",
     "LineWeights",
     "MaskOutput",
@@ -92,6 +103,7 @@ __all__ = [
     "ModelFile",
     "ModelOrigin",
     "NodeError",
+    "NodeKernels",
     "ParityReport",
     "PixelInput",
     "Place",
@@ -100,6 +112,8 @@ __all__ = [
     "Smoothing",
     "TensorInfo",
     "TooLargeError",
+    "TunedLayer",
+    "TuningReport",
     "UnsupportedError",
     "available_cores",
     "available_memory",
@@ -109,19 +123,23 @@ __all__ = [
     "deviates",
     "devices",
     "environment",
+    "forget_tuning",
     "image_kernels",
     "in_child",
+    "kernel_report",
     "load_compiled",
     "open_ahead",
     "place",
     "remember_adapters",
     "save_compiled",
     "single_threaded_blas",
+    "tune",
 ]
 
 _MODULES = {
     "CacheEntry": "compiled.cache",
     "Caps": "caps",
+    "ChosenRow": "tuning.kernel_report",
     "CompiledModel": "compiled.model",
     "DeviceInfo": "gpu.device.listing",
     "Devices": "gpu.device.listing",
@@ -130,6 +148,7 @@ _MODULES = {
     "Handle": "handles",
     "ImageHandle": "handles",
     "ImageResult": "handles",
+    "KernelReport": "tuning.kernel_report",
     "KernelTime": "kernel_time",
     "LineWeights": "images",
     "MaskOutput": "images",
@@ -137,6 +156,7 @@ _MODULES = {
     "ModelFile": "graph.model_file",
     "ModelOrigin": "compiled.model",
     "NodeError": "parity",
+    "NodeKernels": "tuning.kernel_report",
     "ParityReport": "parity",
     "PixelInput": "images",
     "Place": "backend",
@@ -144,6 +164,8 @@ _MODULES = {
     "SessionInfo": "session_info",
     "Smoothing": "images",
     "TensorInfo": "session_info",
+    "TunedLayer": "tuning.report",
+    "TuningReport": "tuning.report",
     "available_cores": "cores",
     "available_memory": "memory",
     "cache_key": "compiled.cache",
@@ -152,14 +174,17 @@ _MODULES = {
     "deviates": "parity",
     "devices": "gpu.device.listing",
     "environment": "provenance",
+    "forget_tuning": "tuning.tuner",
     "image_kernels": "gpu.images.browser",
     "in_child": "forks",
+    "kernel_report": "tuning.kernel_report",
     "load_compiled": "compiled.reader",
     "open_ahead": "backend",
     "place": "backend",
     "remember_adapters": "gpu.device.memory",
     "save_compiled": "compiled.writer",
     "single_threaded_blas": "cpu.threads",
+    "tune": "tuning.tuner",
 }
 """The modules of the names that are imported on first use."""
 

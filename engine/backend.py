@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from engine.gpu.device.adapters import Adapter
 
 BACKENDS = ("auto", "webgpu", "numpy", "reference")
-PRECISIONS = ("f32", "f16")
+PRECISIONS = ("f32", "f32-strict", "f16")
+"""What may be asked for (``engine.caps.Precision``)."""
 
 _NO_FACTS = ("handle", "position", "ordinal", "equals")
 
@@ -34,8 +35,8 @@ class Place:
     """What a session would run on.
 
     ``backend`` is "webgpu", "numpy" or "reference", ``reason`` why. ``facts`` are JSON of all that a model compiled for
-    it depends on: of an adapter its implementation, driver, limits and features; nothing of a processor. ``device`` is
-    what a session calls the adapter, "" on a processor.
+    it depends on: of an adapter its implementation, driver, limits, features and tuning; nothing of a processor.
+    ``device`` is what a session calls the adapter, "" on a processor.
     """
 
     backend: str
@@ -53,7 +54,10 @@ def place(backend: str = "auto", precision: str = "f32", adapter: str | int | No
     facts: dict[str, Any] = {"backend": choice.backend, "precision": precision}
     if choice.adapter is None:
         return Place(choice.backend, choice.reason, facts)
-    return Place(choice.backend, choice.reason, facts | _facts(choice.adapter), device=str(choice.adapter))
+    from engine.tuning.choices import choices_of
+
+    facts |= _facts(choice.adapter) | {"tuning": choices_of(choice.adapter, precision).digest}
+    return Place(choice.backend, choice.reason, facts, device=str(choice.adapter))
 
 
 def open_ahead(backend: str = "auto", precision: str = "f32", adapter: str | int | None = None) -> None:
@@ -81,17 +85,10 @@ def _open(adapter: Adapter) -> None:
 
 def _facts(adapter: Adapter) -> dict[str, Any]:
     """All that says what an adapter can do, and whose driver it has; not which of several equals it is."""
-    from importlib.metadata import PackageNotFoundError, version
+    from engine.gpu.device.implementations import package_version
 
-    from engine.gpu.device.implementations import IMPLEMENTATIONS
-
-    package = IMPLEMENTATIONS[adapter.implementation].package
-    try:
-        package_version = version(package)
-    except PackageNotFoundError:  # in a bundle
-        package_version = "unknown"
     values = {field.name: getattr(adapter, field.name) for field in fields(adapter) if field.name not in _NO_FACTS}
-    return {**values, "limits": dict(adapter.limits), "package": f"{package} {package_version}"}
+    return {**values, "limits": dict(adapter.limits), "package": package_version(adapter.implementation)}
 
 
 def resolve(backend: str, precision: str, adapter: str | int | None) -> BackendChoice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 PORTABLE_LIMITS: Mapping[str, int] = {
     "max-buffer-size": 256 << 20,
@@ -17,6 +18,10 @@ PORTABLE_LIMITS: Mapping[str, int] = {
     "min-storage-buffer-offset-alignment": 256,
 }
 """The limits that every implementation of WebGPU guarantees, by WebGPU's kebab-case names; bytes or counts."""
+
+Precision = Literal["f32", "f32-strict", "f16"]
+"""How a model is to be computed. "f16": float16 in memory, float32 in every sum. "f32-strict": float32 throughout.
+"f32": as that, but products may run on matrix units, each float32 as two float16 (``engine.overflow``)."""
 
 MATRIX_FEATURE = "chromium-experimental-subgroup-matrix"
 """The feature of kernels on matrix units, as Dawn names it. They need "subgroups" too."""

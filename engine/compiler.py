@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.caps import PORTABLE, Caps
+from engine.backend import PRECISIONS
+from engine.caps import PORTABLE, Caps, Precision
 from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin
 from engine.errors import BackendError
 from engine.graph.ir import Graph, Value
@@ -25,7 +26,7 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | str | None = None,
     input_values: Mapping[str, np.ndarray] | None = None,
-    precision: Literal["f32", "f16"] = "f32",
+    precision: Precision = "f32",
     caps: Caps = PORTABLE,
     backend: Literal["webgpu", "numpy"] = "webgpu",
     origin: ModelOrigin | None = None,
@@ -33,7 +34,8 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
 ) -> CompiledModel:
     """Compile ``model`` for devices that have ``caps``, by default what every browser has. No device is opened.
 
-    ``model``, ``input_shapes``, ``outputs`` and ``input_values`` are as Session takes them. ``precision`` "f16" needs
+    ``model``, ``input_shapes``, ``outputs`` and ``input_values`` are as Session takes them. ``precision`` is what
+    ``engine.caps.Precision`` says; "f16" needs
     the feature shader-f16 among ``caps``. ``origin`` says which model it is, and ``metadata`` is JSON of the caller's.
     The result holds the weights as they lie in the model's file, which stays mapped, and what the passes made of them;
     they are packed each time that they are asked for. The same arguments give the same plan and weights, byte by byte,
@@ -42,8 +44,8 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
     Raises BackendError where there is no such backend or ``caps`` lack the precision, TooLargeError where ``caps`` are
     too small for the model, UnsupportedError for operators without a kernel, and what ``engine.graph.load.load`` does.
     """
-    if precision not in ("f32", "f16"):
-        raise BackendError(f"precision '{precision}' is unknown; choose one of f32, f16")
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision '{precision}' is unknown; choose one of {', '.join(PRECISIONS)}")
     if backend not in ("webgpu", "numpy"):
         raise BackendError(f"backend '{backend}' compiles no models; choose webgpu or numpy")
     if backend == "numpy" and precision == "f16":

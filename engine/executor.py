@@ -17,7 +17,8 @@ class PendingRun(Protocol):
     """A run that an executor has begun; any thread may ask for its results, once and again.
 
     ``done`` says whether ``result`` would not wait. ``overflowed``, once there is a result, says that in precision
-    "f16" an output of finite inputs holds NaN or an infinity. ``drop`` says that nobody will ask any more.
+    "f16", or on matrix units, an output of finite inputs holds NaN or an infinity. ``drop`` says that nobody will ask
+    any more.
     """
 
     overflowed: bool

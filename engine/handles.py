@@ -9,17 +9,26 @@ import numpy as np
 
 from engine.executor import PendingRun
 from engine.images import MaskOutput
+from engine.overflow import SplitOverflowError
 
 Outputs = Callable[[PendingRun], tuple[dict[str, np.ndarray], Sequence[np.ndarray]]]
 """Waits for a run: the outputs, by name, and what came behind them."""
 
 
 class Handle:
-    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run."""
+    """A run that ``Session.submit`` has begun. One that is let go of frees its place for another run.
 
-    def __init__(self, run: PendingRun, outputs: Outputs) -> None:
-        self._run, self._wait = run, outputs
+    Attributes:
+        repeated: whether it was computed once more, in precision "f32-strict".
+    """
+
+    def __init__(
+        self, run: PendingRun, outputs: Outputs, repeat: Callable[[], dict[str, np.ndarray]] | None = None
+    ) -> None:
+        """``repeat`` computes the outputs in "f32-strict", where "f32" does not hold the numbers of the run."""
+        self._run, self._wait, self._repeat = run, outputs, repeat
         self._outputs: dict[str, np.ndarray] | None = None
+        self.repeated = False
 
     @property
     def done(self) -> bool:
@@ -34,7 +43,13 @@ class Handle:
         way, and another call waits again.
         """
         if self._outputs is None:
-            self._outputs = self._wait(self._run)[0]
+            try:
+                self._outputs = self._wait(self._run)[0]
+            except SplitOverflowError:
+                if self._repeat is None:
+                    raise
+                self._outputs, self.repeated = self._repeat(), True
+            self._repeat = None
         return self._outputs
 
     def __del__(self) -> None:
@@ -52,11 +67,23 @@ class ImageResult:
 
 
 class ImageHandle:
-    """A run that ``Session.submit_image`` has begun. One that is let go of frees its place for another run."""
+    """A run that ``Session.submit_image`` has begun. One that is let go of frees its place for another run.
 
-    def __init__(self, run: PendingRun, mask: MaskOutput | None, outputs: Outputs) -> None:
-        self._run, self._mask, self._outputs = run, mask, outputs
+    Attributes:
+        repeated: whether it was computed once more, in precision "f32-strict".
+    """
+
+    def __init__(
+        self,
+        run: PendingRun,
+        mask: MaskOutput | None,
+        outputs: Outputs,
+        repeat: Callable[[], ImageResult] | None = None,
+    ) -> None:
+        """``repeat`` computes the result in "f32-strict", where "f32" does not hold the numbers of the run."""
+        self._run, self._mask, self._outputs, self._repeat = run, mask, outputs, repeat
         self._result: ImageResult | None = None
+        self.repeated = False
 
     @property
     def done(self) -> bool:
@@ -69,8 +96,14 @@ class ImageHandle:
         Raises what ``Handle.result`` does.
         """
         if self._result is None:
-            outputs, others = self._outputs(self._run)
-            self._result = ImageResult(outputs, None if self._mask is None else _mask(self._mask, others[0]))
+            try:
+                outputs, others = self._outputs(self._run)
+                self._result = ImageResult(outputs, None if self._mask is None else _mask(self._mask, others[0]))
+            except SplitOverflowError:
+                if self._repeat is None:
+                    raise
+                self._result, self.repeated = self._repeat(), True
+            self._repeat = None
         return self._result
 
     def __del__(self) -> None:

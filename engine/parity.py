@@ -22,7 +22,7 @@ from engine.graph.model_file import ModelFile
 from engine.graph.passes import optimize
 from engine.session import Session, TensorInfo
 
-RTOL = {"f32": 1e-3, "f16": 1e-2}
+RTOL = {"f32": 1e-3, "f32-strict": 1e-3, "f16": 1e-2}
 """The tolerance by precision, as a part of the largest magnitude of what is compared."""
 
 INTERMEDIATE_BYTES = 512 << 20

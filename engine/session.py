@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from engine.backend import BackendChoice, begin_opening, resolve
+from engine.caps import Precision
 from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.executor import Executor as Executor
 from engine.executor import PendingRun
 from engine.gate import Gate
-from engine.handles import Handle, ImageHandle
+from engine.handles import Handle, ImageHandle, ImageResult
 from engine.image_runs import ImageRuns, split_inputs
 from engine.kernel_time import KernelTime
-from engine.overflow import check_outputs
+from engine.overflow import SplitOverflowError, check_outputs
+from engine.repeats import Repeats
 from engine.session_info import SessionInfo as SessionInfo
 from engine.session_info import TensorInfo as TensorInfo
 from engine.session_info import input_array
 
+Result = TypeVar("Result")
+
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
+    from engine.gpu.lowering.table import Decision
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
@@ -38,12 +44,17 @@ class Session:
     ``model`` is a path, the file's bytes, a ModelFile read before, or a CompiledModel, which has its own backend,
     precision, input shapes and outputs. ``backend`` is "webgpu", "numpy" (fast algorithms), "reference" (the oracle:
     operator by operator, nothing fused) or "auto": webgpu on a hardware adapter, else numpy. ``adapter`` picks one for
-    webgpu: an index, an implementation or part of a name, as ``nss-wgpu devices`` lists them. ``precision`` is "f32",
-    or on webgpu "f16": float16 in memory, float32 in every sum. float16 models are computed in float32 by "numpy".
-    ``input_shapes`` binds symbolic dimensions by input name, ``input_values`` binds whole inputs to constants.
-    ``outputs`` names the values to keep: None for the model's first output, "all", or a list. ``keep_compiled`` keeps
-    ``compiled``, to be saved later. ``in_flight`` is how many runs may be under way on webgpu (``submit``): with three
-    one goes up while another is computed and a third is read. Each takes memory for its inputs and outputs.
+    webgpu: an index, an implementation or part of a name, as ``nss-wgpu devices`` lists them. ``precision`` is "f32";
+    "f32-strict", which keeps off a GPU's matrix units; or on webgpu "f16": float16 in memory, float32 in every sum.
+    float16 models are computed in float32 by "numpy". ``input_shapes`` binds symbolic dimensions by input name,
+    ``input_values`` binds whole inputs to constants. ``outputs`` names the values to keep: None for the model's first
+    output, "all", or a list. ``keep_compiled`` keeps ``compiled``, to be saved later. ``in_flight`` is how many runs
+    may be under way on webgpu (``submit``): with three one goes up while another is computed and a third is read. Each
+    takes memory for its inputs and outputs.
+
+    In "f32" an adapter's matrix units multiply, where it has them (``info.precision`` is "f32-split" then). A run whose
+    numbers they do not hold is computed once more in "f32-strict", by another session, which is made for the first such
+    run: ``strict`` makes it; without that it is made of the model's file. A compiled model alone cannot be, and raises.
 
     Any thread may use a session: runs on one processor or one GPU take turns, and give what one thread alone gets, bit
     for bit. ``close`` waits for those that have begun. A forked child may run a session of its parent on "numpy" and
@@ -67,17 +78,20 @@ class Session:
         adapter: str | int | None = None,
         keep_compiled: bool = False,
         in_flight: int = 3,
+        strict: Callable[[], Session] | None = None,
     ) -> None:
         if isinstance(model, CompiledModel):
             _check_options(model, backend, precision)
             if input_shapes or outputs is not None or input_values:
                 raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
-            backend, precision = model.backend, model.precision
+            backend = model.backend
+            precision = "f16" if model.precision == "f16" else precision
         self._choice, self._precision = resolve(backend, precision, adapter), precision
         self._gate = Gate(_closed_error)
         if self._choice.adapter is not None:
             begin_opening(self._choice.adapter)  # while the model is read
         source: CompiledModel | Graph
+        tuning = ""
         with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
             if isinstance(model, CompiledModel):
                 verification = Verification(model.weights)
@@ -94,7 +108,7 @@ class Session:
                     pass_target=None if self._choice.backend == "reference" else self.pass_target,
                 )
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
-                source = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
+                source, tuning = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
                 del read  # with weights that no kernel takes as they are
             try:
                 self._executor, device = _executor(source, self._choice, in_flight)
@@ -109,6 +123,12 @@ class Session:
                     self._executor.close()
                     raise
         self._compiled = source if keep_compiled and isinstance(source, CompiledModel) else None
+        self._computed = source.precision if isinstance(source, CompiledModel) else "f32"
+        if strict is None and not isinstance(model, CompiledModel):
+            bindings = {"input_shapes": input_shapes, "outputs": outputs, "input_values": input_values}
+            options = {"backend": backend, "precision": "f32-strict", "adapter": adapter}
+            strict = partial(_strict_session, model, _stamp(model), **bindings, **options)
+        self._strict = Repeats(strict) if strict is not None and self._computed == "f32-split" else None
         self._images = ImageRuns(
             self._executor,
             self._choice.backend,
@@ -118,7 +138,7 @@ class Session:
             backend=self._choice.backend,
             device=device,
             reason=self._choice.reason,
-            precision=precision,
+            precision=self._computed,
             nodes_in_file=counts.in_file,
             nodes_loaded=counts.loaded,
             nodes_planned=counts.planned,
@@ -129,6 +149,7 @@ class Session:
             passes=dict(counts.passes),
             matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
             software=self._choice.adapter is not None and self._choice.adapter.software,
+            tuning=tuning,
         )
 
     @property
@@ -166,8 +187,13 @@ class Session:
             arrays = self._arrays(inputs, allow_nan)
             results = self._executor.run(arrays, observe)
         outputs = self._named(results)
-        if self._precision == "f16":
-            check_outputs(arrays, outputs)
+        if self._computed != "f32":
+            try:
+                check_outputs(arrays, outputs, self._computed)
+            except SplitOverflowError:
+                if self._strict is None:
+                    raise
+                return self._strict.session().run(inputs, allow_nan=allow_nan, observe=observe)
         return outputs
 
     def submit(self, inputs: Mapping[str, np.ndarray], *, allow_nan: bool = False) -> Handle:
@@ -176,13 +202,15 @@ class Session:
         Runs of a session end in the order in which they were submitted. On webgpu as many may be under way as
         ``in_flight`` says: the next call then waits until the oldest has been computed, and keeps its outputs for its
         handle. A run that takes several submissions (a model's first, and those of slow adapters) is computed before
-        this returns, and so is each on "numpy" and "reference". ``inputs`` may be changed afterwards.
+        this returns, and so is each on "numpy" and "reference". ``inputs`` may be changed afterwards; where
+        ``info.precision`` is "f32-split", only once the result is there, since the run may be computed once more.
 
         Raises what ``run`` raises for inputs and for a closed session.
         """
         with self._gate.entered():
             arrays = self._arrays(inputs, allow_nan or self._executor.looks_for_nan)
-            return Handle(self._executor.submit(arrays, allow_nan=allow_nan), self._outputs_and_more)
+            run = self._executor.submit(arrays, allow_nan=allow_nan)
+            return Handle(run, self._outputs_and_more, self._repeat(Session.run, inputs, allow_nan=allow_nan))
 
     def submit_image(
         self,
@@ -207,7 +235,8 @@ class Session:
         with self._gate.entered():
             arrays, pixels = split_inputs(inputs, [info.name for info in self.inputs])
             run = self._images.submit(self._arrays(arrays, True, pixels), pixels, mask, output, allow_nan=allow_nan)
-            return ImageHandle(run, mask, self._outputs_and_more)
+            repeat = self._repeat(_image_result, inputs, mask, output=output, allow_nan=allow_nan)
+            return ImageHandle(run, mask, self._outputs_and_more, repeat)
 
     def compile_images(self, inputs: Mapping[str, PixelInput], mask: MaskOutput | None = None) -> None:
         """Begin to compile what ``submit_image`` needs for such pictures, of any size. Raises InputError likewise."""
@@ -220,8 +249,13 @@ class Session:
             results = run.result()
         outputs = self._named(results[: len(self.outputs)])
         if run.overflowed:
-            check_outputs((), outputs)
+            check_outputs((), outputs, self._computed)
         return outputs, results[len(self.outputs) :]
+
+    def _repeat(self, run: Callable[..., Result], *arguments: object, **options: object) -> Callable[[], Result] | None:
+        """What computes a run once more, by ``run(session, …)``; None where the first time holds every number."""
+        strict = self._strict
+        return None if strict is None else lambda: run(strict.session(), *arguments, **options)
 
     def _named(self, results: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
@@ -262,7 +296,7 @@ class Session:
             from engine.gpu.lowering.storage import parameters
 
             outside += parameters(whole)
-        return _executor(_compiled(part, self._choice, self._precision, outside=outside), self._choice)[0]
+        return _executor(_compiled(part, self._choice, self._precision, outside=outside)[0], self._choice)[0]
 
     @property
     def pass_target(self) -> Target:
@@ -287,6 +321,8 @@ class Session:
         Runs that were submitted and whose ``result`` nobody has begun to wait for are given up.
         """
         if self._gate.close():
+            if self._strict is not None:
+                self._strict.close()
             self._images.close()
             self._executor.close()
 
@@ -300,6 +336,32 @@ class Session:
 _NOTHING = np.empty(0, np.float32)
 
 
+def _stamp(model: str | Path | bytes | ModelFile) -> tuple[int, ...] | None:
+    """What tells a file from what may stand in its place later; None for what this process holds."""
+    if not isinstance(model, str | Path):
+        return None
+    state = Path(model).stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _strict_session(model: str | Path | bytes | ModelFile, stamp: tuple[int, ...] | None, **options: Any) -> Session:
+    """A session of the same file in another precision. Raises BackendError where the file has changed."""
+    try:
+        is_same = _stamp(model) == stamp
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise BackendError(
+            f"{model!s} has changed since it was opened, and numbers of a run are beyond what float32 on matrix units "
+            "holds; open it again with precision 'f32-strict'"
+        )
+    return Session(model, in_flight=1, **options)
+
+
+def _image_result(session: Session, *arguments: Any, **options: Any) -> ImageResult:
+    return session.submit_image(*arguments, **options).result()
+
+
 def _closed_error() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
 
@@ -310,7 +372,8 @@ def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
         raise BackendError(
             f"the model is compiled for backend '{model.backend}', not for '{backend}'; compile it again"
         )
-    if precision not in ("f32", model.precision):
+    fitting = {"f32": ("f32", "f32-split", "f16"), "f32-strict": ("f32",)}.get(precision, (precision,))
+    if model.precision not in fitting:
         raise BackendError(f"the model is compiled in '{model.precision}', not in '{precision}'; compile it again")
 
 
@@ -322,25 +385,31 @@ def _compiled(
     outside: Collection[Value] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
-) -> CompiledModel | Graph:
-    """The graph compiled for its backend; for "reference" the graph itself."""
+) -> tuple[CompiledModel | Graph, str]:
+    """The graph compiled for its backend, for "reference" the graph itself; and on what the choice of kernels rests."""
     if choice.backend == "reference":
-        return graph
+        return graph, ""
     if choice.adapter is None:
         from engine.cpu.compiled import compile_numpy
 
-        return compile_numpy(graph, outputs=outputs, counts=counts)
-    from engine.gpu.device.capabilities import caps_of
+        return compile_numpy(graph, outputs=outputs, counts=counts), ""
+    from engine.gpu.device.capabilities import session_caps
     from engine.gpu.plan.compile_graph import compile_graph
+    from engine.tuning.choices import choices_of
 
-    return compile_graph(
+    choices = choices_of(choice.adapter, precision)
+    decisions: list[Decision] = []
+    model = compile_graph(
         graph,
-        caps_of(choice.adapter, matrix_units=precision == "f16"),
-        precision=cast(Literal["f32", "f16"], precision),
+        session_caps(choice.adapter, precision),
+        precision=cast(Precision, precision),
         outside=outside,
+        preferences=choices.rows,
+        decisions=decisions,
         outputs=outputs,
         counts=counts,
     )
+    return model, choices.describe({decision.key for decision in decisions if decision.alternatives})
 
 
 def _pass_target(choice: BackendChoice, precision: str) -> Target:

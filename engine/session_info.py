@@ -28,6 +28,8 @@ class SessionInfo:
     loaded constants take, ``peak_activation_bytes`` the planned peak of everything that a run makes,
     ``activation_buffer_bytes`` what is allocated for it, and ``scratch_bytes`` what the workers use beside it.
     ``matrix_units`` says whether a kernel runs on the GPU's matrix units, ``software`` whether a GPU is a program.
+    ``tuning`` says whether the choice of kernels was measured, and on what (``engine.tune``); "" on a processor, and of
+    a model that was compiled elsewhere.
     """
 
     backend: str
@@ -44,6 +46,7 @@ class SessionInfo:
     passes: dict[str, int] = field(default_factory=dict)
     matrix_units: bool = False
     software: bool = False
+    tuning: str = ""
 
 
 def input_array(info: TensorInfo, value: np.ndarray | None, *, allow_nan: bool) -> np.ndarray:

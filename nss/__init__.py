@@ -125,7 +125,7 @@ def remove(
         backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"`` or
             ``"reference"``.
         device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (see `engine.devices`).
-        precision: ``"f32"``, or on the GPU ``"f16"``.
+        precision: ``"f32"``; ``"f32-strict"``, which keeps off matrix units; or on the GPU ``"f16"``.
         require_gpu: fail where no hardware adapter would run the network.
         allow_fetch: a model that is asked for by name may be downloaded; ``"auto"`` never downloads.
         refinement: what is done to the mask; nothing by default.

@@ -26,6 +26,11 @@
 // second kernel (conv_sum) adds the parts.
 {% endif %}
 //
+{% if k_parts | default(1) > 1 %}
+// The k axis is cut into {{ k_parts }} parts, for layers with too few tiles to fill a GPU: as many teams of a workgroup's invocations
+// compute one each, in step, and add their sums at the end. Steps along k are padded to as many for each.
+{% endif %}
+//
 // The host guarantees: count pixels lie within every binding.
 {% extends "bases/tile.wgsl" %}
 {% set kind = 'i32' if integer else 'f32' %}
@@ -75,10 +80,15 @@ fn signed_bytes(word: u32) -> vec4<i32> {
 {% with item = S %}
 {% include "parts/tile_ahead.wgsl" %}
 {% endwith %}
+{% set at_a = 'team * ' ~ (bm * k4s) ~ ' + ' if k_parts > 1 else '' %}
+{% set at_b = 'team * ' ~ (bk * n4s) ~ ' + ' if k_parts > 1 else '' %}
 
+{% if k_parts == 1 %}
+  let steps = last_step - first_step;
+{% endif %}
   // the loads of a step are under way while the step before it multiplies: the first round only loads
-  for (var step = first_step - 1; step < last_step; step += 1) {
-    if (step + 1 < last_step) {
+  for (var step = -1; step < steps; step += 1) {
+    if (step + 1 < steps) {
 {% for l in range(a_loads) %}
 {% if dense %}
       a_next{{ l }} = {{ S }}({{ 'unsigned_bytes(x[x_at' ~ l ~ '])' if x_bytes else 'x[x_at' ~ l ~ ']' }}){{ ' - zero_point' if integer }};
@@ -89,7 +99,7 @@ fn signed_bytes(word: u32) -> vec4<i32> {
 {% endif %}
 {% endfor %}
 {% for l in range(b_loads) %}
-{% set item = 'w[w_at + (local + ' ~ l * invocations ~ ') / ' ~ n4s ~ ' * w_row + (local + ' ~ l * invocations ~ ') % ' ~ n4s ~ ']' %}
+{% set item = 'w[w_at + (local + ' ~ l * members ~ ') / ' ~ n4s ~ ' * w_row + (local + ' ~ l * members ~ ') % ' ~ n4s ~ ']' %}
 {% if bytes %}
       b_next{{ l }} = {{ '(' if w_zeros and w_scales }}{{ S }}(signed_bytes({{ item }})){{ ' - zero_of_n' if w_zeros }}{{ ')' if w_zeros and w_scales }}{{ ' * scale_of_n' if w_scales }};
 {% else %}
@@ -98,26 +108,49 @@ fn signed_bytes(word: u32) -> vec4<i32> {
 {% endfor %}
 {% include "parts/conv_advance.wgsl" %}
     }
-    if (step >= first_step) {
-{% with at_a = '', at_b = '' %}
+    if (step >= 0) {
 {% include "parts/tile_multiply.wgsl" %}
-{% endwith %}
     }
     workgroupBarrier();
 {% for l in range(a_loads) %}
 {% if turned %}
 {% set four = l // 4 * 4 %}
 {% set e = 'xyzw'[l % 4] %}
-    tile_a[(load_k4 * 4 + {{ l % 4 }}) * {{ bm // 4 }} + ((load_m / 4 + {{ l // 4 * a_step // 4 }}) ^ (load_k4 * {{ mix }}))] = {{ S }}(a_next{{ four }}.{{ e }}, a_next{{ four + 1 }}.{{ e }}, a_next{{ four + 2 }}.{{ e }}, a_next{{ four + 3 }}.{{ e }});
+    tile_a[{{ at_a }}(load_k4 * 4 + {{ l % 4 }}) * {{ bm // 4 }} + ((load_m / 4 + {{ l // 4 * a_step // 4 }}) ^ (load_k4 * {{ mix }}))] = {{ S }}(a_next{{ four }}.{{ e }}, a_next{{ four + 1 }}.{{ e }}, a_next{{ four + 2 }}.{{ e }}, a_next{{ four + 3 }}.{{ e }});
 {% else %}
-    tile_a[load_k4 * {{ bm }} + ((load_m + {{ l * a_step }}) ^ (load_k4 * {{ mix }}))] = a_next{{ l }};
+    tile_a[{{ at_a }}load_k4 * {{ bm }} + ((load_m + {{ l * a_step }}) ^ (load_k4 * {{ mix }}))] = a_next{{ l }};
 {% endif %}
 {% endfor %}
 {% for l in range(b_loads) %}
-    tile_b[local + {{ l * invocations }}] = b_next{{ l }};
+    tile_b[{{ at_b }}local + {{ l * members }}] = b_next{{ l }};
 {% endfor %}
     workgroupBarrier();
   }
+{% if k_parts > 1 %}
+
+  // the sums of the later half of the teams are added to those of the earlier one, until one is left
+{% for half in (8, 4, 2, 1) if half < k_parts %}
+  if (team >= {{ half }} && team < {{ 2 * half }}) {
+{% for i in range(tm) %}
+{% for j in range(tn4) %}
+    tile_a[((team - {{ half }}) * {{ tm * tn4 }} + {{ i * tn4 + j }}) * {{ members }} + local] = c{{ i }}_{{ j }};
+{% endfor %}
+{% endfor %}
+  }
+  workgroupBarrier();
+  if (team < {{ half }}) {
+{% for i in range(tm) %}
+{% for j in range(tn4) %}
+    c{{ i }}_{{ j }} += tile_a[(team * {{ tm * tn4 }} + {{ i * tn4 + j }}) * {{ members }} + local];
+{% endfor %}
+{% endfor %}
+  }
+  workgroupBarrier();
+{% endfor %}
+  if (team > 0) {
+    return;
+  }
+{% endif %}
 {% with inside = 'm <= last_m', row = 'm, group', part = ', part' if partial else '' %}
 {% include "parts/tile_store.wgsl" %}
 {% endwith %}

@@ -1,17 +1,24 @@
 // Convolution as an implicit matrix product (see conv.wgsl) on matrix units: operands of f16, sums of f32.
 //
 // Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each subgroup {{ sm }} x {{ sn }} of it in fragments of {{ matrix.m }} x {{ matrix.n }}, in
-// steps of {{ bk }} along k. Sums leave the fragments through workgroup memory, a row of fragments at a time, since only there
-// can the epilogue know whose they are.
+// steps of {{ bk }} along k. The loads of a step are under way while the step before it multiplies. Sums leave the fragments
+// through workgroup memory, some rows of fragments at a time, since only there can the epilogue know whose they are.
 {% if across_k > 1 %}
 // {{ across_k }} subgroups have the same sums: each step along k is shared out between them, and what they have is added at the end.
 {% endif %}
 {% if split %}
 //
-// Operands are f32, cut into two f16 (parts/split.wgsl). Three products, high · high, high · low and low · high, go into the
-// same sums; low · low is below their rounding. `unscale` undoes the scales of x and of each channel of w.
+// Operands are f32, cut into two f16 (parts/split.wgsl), of which three products are added: low · low is below the rounding
+// of high · high. Matrix units cut off what a sum has no bits for, each time that they add to it, so high · low and
+// low · high have sums of their own. `unscale` undoes the scales of x and of each channel of w.
 {% endif %}
 //
+{% if normalized %}
+//
+// x is normalised by rows, each less its mean over its standard deviation, which are taken while it is loaded
+// (parts/row_statistics.wgsl): (Σ x · w - mean · Σ w) / deviation + shift. `factors` are, for each channel, what undoes the scale
+// of w, Σ w, and shift.
+{% endif %}
 {% if weights_in_workgroup %}
 // w: [{{ 'high or low part, ' if split }}group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest zero.
 {% else %}
@@ -19,186 +26,264 @@
 // which are loaded straight from memory.
 {% endif %}
 // The host guarantees: count pixels lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
-// workgroup; channels come in fours; a subgroup's share is whole fragments.
+// workgroup; channels come in fours{{ ', and steps end with the channels' if dense }}; a subgroup's share is whole fragments.
 {% extends "bases/kernel.wgsl" %}
 {% import "parts/matrix_units.wgsl" as units with context %}
 {% set lanes = matrix.lanes %}
-{% set invocations = (bm // sm) * (bn // sn) * across_k * lanes %}
-{% set k4s = bk // 4 %}
-{% set n4s = bn // 4 %}
-{% set a_loads = bm * k4s // invocations %}
-{% set b_loads = bk * n4s // invocations if weights_in_workgroup else 0 %}
-{% set fragment = matrix.k * matrix.n %}
-{% set a_step = invocations // k4s %}
-{# eight elements more than it takes, so that rows begin in different banks #}
-{% set a_stride = bk + 8 %}
-{% set b_stride = bn + 8 %}
-{% set sums_stride = sums_columns + 8 %}
+{% set subgroups = (bm // sm) * (bn // sn) * across_k %}
+{% set invocations = subgroups * lanes %}
+{# workgroup memory, in items of eight f16 or four f32. A row of an operand has an eight more than it takes, and a row of sums
+   two fours, so that neighbours begin in different banks. #}
+{% set eights = bk // 8 %}
+{% set a_row = eights + 1 %}
+{% set b_row = bn // 8 + 1 %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
-{% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
-{% set A = 'vec4<f32>' if split else 'vec4<f16>' %}
+{% set products = [('high', 'high', 'c'), ('high', 'low', 'd'), ('low', 'high', 'd')] if split else [('high', 'high', 'c')] %}
+{% set kinds = ['c', 'd'] if split else ['c'] %}
+{% set a_low = bm * a_row %}
+{% set b_low = bk * b_row %}
+{% set b_at = a_low * (parts | length) %}
+{% set operands_size = b_at + (b_low * (parts | length) if weights_in_workgroup else 0) %}
+{% set rows = sm // matrix.m %}
+{% set columns = sn // matrix.n %}
+{% set fours = sn // 4 %}
+{% set sums_row = fours + 2 %}
+{% set plane = subgroups * matrix.m * sums_row %}
+{% set row_size = plane * (kinds | length) %}
+{# rows of fragments that leave at a time #}
+{% set together = [[operands_size // row_size, 1] | max, rows] | min %}
+{% set a_loads = bm * eights // invocations %}
+{% set a_step = invocations // eights %}
+{% set b_loads = bk * bn // 8 // invocations if weights_in_workgroup else 0 %}
+{# elements of x of an item of workgroup memory come in one load, or in two of four #}
+{% set halves = [''] if x_vec == 8 else ['_0', '_1'] %}
+{% set Item = 'vec4<f32>' if split else 'vec4<u32>' if x_vec == 8 else 'vec2<u32>' %}
+{# a tap of its own for each half, where an eight may begin in one tap and end in the next #}
+{% set taps = [] if dense else [''] if even else ['_0', '_1'] %}
+{% set fragment = matrix.k * matrix.n // 8 %}
 {% set S = 'vec4<f32>' %}
 {% set integer = false %}
-{% set turned = false %}
 {% set partial = false %}
 {% set vec = 4 if vector else 1 %}
+{% import "parts/row_statistics.wgsl" as row_statistics with context %}
 {% block declarations %}
 
-{% for part in parts %}
-// x: [m][k]
-var<workgroup> a_{{ part }}: array<f16, {{ bm * a_stride }}>;
-{% if weights_in_workgroup %}
-// w: [k][n]
-var<workgroup> b_{{ part }}: array<f16, {{ bk * b_stride }}>;
-{% endif %}
-{% endfor %}
-// sums: [subgroup][m][n]
-var<workgroup> sums: array<f32, {{ invocations // lanes * matrix.m * sums_stride }}>;
+// first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if split }}[subgroup][m][fours of n]
+var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 
-{% set left_arrays = ['a_high', 'a_low'] if split else ['a_high'] %}
-{% set right_arrays = (['b_high', 'b_low'] if split else ['b_high']) if weights_in_workgroup else ['w'] %}
-{{ units.functions(operands=left_arrays + right_arrays, sums=['sums']) }}
+{{ units.functions(operands=['memory'] + ([] if weights_in_workgroup else ['w']), sums=['memory'], words=['memory', 'w']) }}
 {% if split %}
 {% include "parts/split.wgsl" %}
 {% endif %}
 {% if not dense %}
 {% include "parts/conv_loader.wgsl" %}
 {% endif %}
+{% if normalized %}
+{{ row_statistics.declarations() }}
+{% endif %}
+
+fn words(four: vec4<f16>) -> vec2<u32> {
+  return {{ units.words('four') }};
+}
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
 {% endblock %}
+
+{# the loads of a step, into registers #}
+{% macro load_step() %}
+{% for l in range(a_loads) %}
+{% for half in halves %}
+{% if dense %}
+{% set from = 'x[x_at%d%s]' % (l, ' + 1' if half == '_1' else '') %}
+{% else %}
+{% set tap = '' if even else half %}
+{% set from = 'load_x(p%d, tap_y%s, tap_x%s, first_channel + channel%s%s)' % (l, tap, tap, tap, ' + 4' if even and half == '_1' else '') %}
+{% endif %}
+    next{{ l }}{{ half }} = {{ from if split or x_vec == 8 else 'words(vec4<f16>(%s))' % from }};
+{% endfor %}
+{% endfor %}
+{% for part in parts %}
+{% for l in range(b_loads) %}
+    next_{{ part }}{{ l }} = w[w_at + (local + {{ l * invocations }}) / {{ bn // 8 }} * w_row + (local + {{ l * invocations }}) % {{ bn // 8 }}{{ ' + params.w_low' if part == 'low' }}];
+{% endfor %}
+{% endfor %}
+{% endmacro %}
 {% block main %}
-{% include "parts/conv_begin.wgsl" %}
+  let local = i32(local_index);
+  let tile_m = params.first + i32(workgroup_id.x) * {{ bm }};
+  let tile_n = i32(workgroup_id.y) * {{ bn }};
+  let group = i32(workgroup_id.z);
+  let last_m = params.first + params.count - 1;
 
+  // this invocation's share of the loads: eight load_item of rows load_m, load_m + {{ a_step }}, …
+  let load_item = local % {{ eights }};
+  let load_m = local / {{ eights }};
+  let first_channel = group * params.channels;
+{% for l in range(a_loads) %}
+{% if dense %}
+  // a row behind the last one reads that one, and is not stored
+  var x_at{{ l }} = params.base_x + min(tile_m + load_m + {{ l * a_step }}, last_m) * params.x_pixel + first_channel / {{ x_vec }} + load_item * {{ 8 // x_vec }};
+{% else %}
+  let p{{ l }} = pixel_of(tile_m + load_m + {{ l * a_step }}, last_m);
+{% endif %}
+{% for half in halves %}
+  var next{{ l }}{{ half }}: {{ Item }};
+{% endfor %}
+{% endfor %}
+{% for tap in taps %}
+  var channel{{ tap }} = load_item * 8{{ ' + 4' if tap == '_1' }};
+  let first_tap{{ tap }} = channel{{ tap }} / params.channels;
+  channel{{ tap }} -= first_tap{{ tap }} * params.channels;
+  var tap_y{{ tap }} = first_tap{{ tap }} / params.kernel_x;
+  var tap_x{{ tap }} = first_tap{{ tap }} - tap_y{{ tap }} * params.kernel_x;
+{% endfor %}
+{% for part in parts %}
+{% for l in range(b_loads) %}
+  var next_{{ part }}{{ l }}: vec4<u32>;
+{% endfor %}
+{% endfor %}
+{% if weights_in_workgroup %}
+  let w_row = params.n_padded / 8;
+  var w_at = params.base_w + group * params.steps * {{ bk }} * w_row + tile_n / 8;
+{% endif %}
+
+  // this subgroup's share of the tile
   let subgroup = local / {{ lanes }};
-  let own_sums = subgroup / {{ across_k }};
-  let own_m = own_sums / {{ bn // sn }} * {{ sm }};
-  let own_n = own_sums % {{ bn // sn }} * {{ sn }};
-{% if across_k > 1 %}
-  let own_k = subgroup % {{ across_k }} * {{ bk // across_k }};
-{% endif %}
-{% if not weights_in_workgroup %}
+  let own_part = subgroup % {{ across_k }};
+  let own_m = subgroup / {{ across_k * (bn // sn) }} * {{ sm }};
+  let own_n = subgroup / {{ across_k }} % {{ bn // sn }} * {{ sn }};
+  let own_left = own_m * {{ a_row }} + own_part * {{ eights // across_k }};
+{% if weights_in_workgroup %}
+  let own_right = {{ b_at }} + own_part * {{ bk // across_k * b_row }} + own_n / 8;
+{% else %}
   let k_fragments = params.steps * {{ bk // matrix.k }};
-  let own_w = params.base_w + (group * params.n_padded + tile_n + own_n) / {{ matrix.n }} * k_fragments * {{ fragment }}{{ ' + own_k * %d' % matrix.n if across_k > 1 }};
+  let own_right = params.base_w + (group * params.n_padded + tile_n + own_n) / {{ matrix.n }} * k_fragments * {{ fragment }} + own_part * {{ bk // across_k // matrix.k * fragment }};
 {% endif %}
-{% for i in range(sm // matrix.m) %}
-{% for j in range(sn // matrix.n) %}
-  var c{{ i }}_{{ j }}: {{ units.sums_type() }};
+{% for i in range(rows) %}
+{% for j in range(columns) %}
+{% for kind in kinds %}
+  var {{ kind }}{{ i }}_{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% endfor %}
-{% for l in range(a_loads) %}
-  var a_next{{ l }} = {{ A }}();
 {% endfor %}
-{% for part in parts %}
-{% for l in range(b_loads) %}
-  var b_{{ part }}_next{{ l }} = vec4<f16>();
-{% endfor %}
-{% endfor %}
+{{ load_step() }}
+{% if normalized %}
+{{ row_statistics.begin() }}
+{% endif %}
 
-  // the loads of a step are under way while the step before it multiplies: the first round only loads
-  for (var step = first_step - 1; step < last_step; step += 1) {
-    if (step + 1 < last_step) {
+  for (var step = 0; step < params.steps; step += 1) {
+    workgroupBarrier();
 {% for l in range(a_loads) %}
-      a_next{{ l }} = {{ A }}({{ 'x[x_at%d]' % l if dense else 'load_x(p%d, tap_y, tap_x, first_channel + channel)' % l }});
+    {
+      let at = (load_m + {{ l * a_step }}) * {{ a_row }} + load_item;
+{% if normalized %}
+{{ row_statistics.add(l) }}
+{% endif %}
+{% if split %}
+{% for half in halves %}
+      let held{{ half }} = held_by_halves(next{{ l }}{{ half }});
+      let high{{ half }} = high_part(held{{ half }});
+{% endfor %}
+      memory[at] = vec4<u32>(words(vec4<f16>(high_0)), words(vec4<f16>(high_1)));
+      memory[at + {{ a_low }}] = vec4<u32>(words(vec4<f16>(held_0 - high_0)), words(vec4<f16>(held_1 - high_1)));
+{% elif x_vec == 8 %}
+      memory[at] = next{{ l }};
+{% else %}
+      memory[at] = vec4<u32>(next{{ l }}_0, next{{ l }}_1);
+{% endif %}
+    }
 {% endfor %}
 {% for part in parts %}
 {% for l in range(b_loads) %}
-{% set item = '(local + %d)' % (l * invocations) %}
-      b_{{ part }}_next{{ l }} = w[w_at{{ ' + params.w_low' if part == 'low' }} + {{ item }} / {{ n4s }} * w_row + {{ item }} % {{ n4s }}];
+    memory[{{ b_at + (b_low if part == 'low' else 0) }} + (local + {{ l * invocations }}) / {{ bn // 8 }} * {{ b_row }} + (local + {{ l * invocations }}) % {{ bn // 8 }}] = next_{{ part }}{{ l }};
 {% endfor %}
 {% endfor %}
-{% include "parts/conv_advance.wgsl" %}
+    workgroupBarrier();
+    // behind the last step the same is loaded again
+    let more = step + 1 < params.steps;
+{% if dense %}
+{% for l in range(a_loads) %}
+    x_at{{ l }} += select(0, {{ bk // x_vec }}, more);
+{% endfor %}
+{% endif %}
+{% for tap in taps %}
+    channel{{ tap }} += select(0, {{ bk }}, more);
+    while (channel{{ tap }} >= params.channels) {
+      channel{{ tap }} -= params.channels;
+      tap_x{{ tap }} += 1;
+      if (tap_x{{ tap }} == params.kernel_x) {
+        tap_x{{ tap }} = 0;
+        tap_y{{ tap }} += 1;
+      }
     }
-    if (step >= first_step) {
+{% endfor %}
+{% if weights_in_workgroup %}
+    w_at += select(0, {{ bk }} * w_row, more);
+{% else %}
+    let right_at = own_right + step * {{ bk // matrix.k * fragment }};
+{% endif %}
+{{ load_step() }}
 {% for kk in range(bk // across_k // matrix.k) %}
-{% set k = kk * matrix.k ~ (' + own_k' if across_k > 1 else '') %}
-      {
-{% for j in range(sn // matrix.n) %}
+    {
+{% for j in range(columns) %}
 {% for part in parts %}
 {% if weights_in_workgroup %}
-        let right_{{ part }}{{ j }} = {{ units.load_right('b_' ~ part, '(%s) * %d + own_n + %d' % (k, b_stride, j * matrix.n), b_stride) }};
+      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %d' % (kk * matrix.k * b_row + j * matrix.n // 8 + (b_low if part == 'low' else 0)), b_row, words=true) }};
 {% else %}
-{% set at = 'own_w + (%d * k_fragments + step * %d + %d) * %d' % (j, bk // matrix.k, kk, fragment) %}
-        let right_{{ part }}{{ j }} = {{ units.load_right('w', at ~ (' + params.w_low' if part == 'low' else ''), matrix.n) }};
+      let right_{{ part }}{{ j }} = {{ units.load_right('w', 'right_at + %d * k_fragments + %d%s' % (j * fragment, kk * fragment, ' + params.w_low' if part == 'low' else ''), matrix.n // 8, words=true) }};
 {% endif %}
 {% endfor %}
 {% endfor %}
-{% for i in range(sm // matrix.m) %}
+{% for i in range(rows) %}
 {% for part in parts %}
-        let left_{{ part }}{{ i }} = {{ units.load_left('a_' ~ part, '(own_m + %d) * %d + %s' % (i * matrix.m, a_stride, k), a_stride) }};
+      let left_{{ part }}{{ i }} = {{ units.load_left('memory', 'own_left + %d' % (i * matrix.m * a_row + kk * matrix.k // 8 + (a_low if part == 'low' else 0)), a_row, words=true) }};
 {% endfor %}
-{% for left, right in products %}
-{% for j in range(sn // matrix.n) %}
-        c{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), 'c%d_%d' % (i, j)) }};
+{% for left, right, kind in products %}
+{% for j in range(columns) %}
+      {{ kind }}{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), '%s%d_%d' % (kind, i, j)) }};
 {% endfor %}
-{% endfor %}
-{% endfor %}
-      }
-{% endfor %}
-    }
-    workgroupBarrier();
-{% for l in range(a_loads) %}
-    {
-      let at = (load_m + {{ l * a_step }}) * {{ a_stride }} + load_k4 * 4;
-{% if split %}
-      let held = held_by_halves(a_next{{ l }});
-      let high = high_part(held);
-      let parts_high = vec4<f16>(high);
-      let parts_low = vec4<f16>(held - high);
-{% else %}
-      let parts_high = a_next{{ l }};
-{% endif %}
-{% for part in parts %}
-{% for e in range(4) %}
-      a_{{ part }}[at + {{ e }}] = parts_{{ part }}.{{ 'xyzw'[e] }};
 {% endfor %}
 {% endfor %}
     }
 {% endfor %}
-{% for l in range(b_loads) %}
-{% set item = '(local + %d)' % (l * invocations) %}
-    {
-      let at = {{ item }} / {{ n4s }} * {{ b_stride }} + {{ item }} % {{ n4s }} * 4;
-{% for part in parts %}
-{% for e in range(4) %}
-      b_{{ part }}[at + {{ e }}] = b_{{ part }}_next{{ l }}.{{ 'xyzw'[e] }};
-{% endfor %}
-{% endfor %}
-    }
-{% endfor %}
-    workgroupBarrier();
   }
+{% if normalized %}
+{{ row_statistics.end() }}
+{% endif %}
 
-{# sums that leave at a time: a row of fragments, or as many of it as there is room for #}
-{% set fours = sums_columns // 4 %}
-{% set place = matrix.m * sums_stride %}
-  // those who share its sums share a row of fragments out by fours
+  // rows of fragments, {{ together }} at a time; the subgroups that have the same sums share them out by fours
+  let own_sums = subgroup / {{ across_k }} * {{ across_k * matrix.m * sums_row }};
   let share = local % {{ across_k * lanes }};
-{% for i in range(sm // matrix.m) %}
-{% for first in range(0, sn, sums_columns) %}
-{% for j in range(sums_columns // matrix.n) %}
-  {{ units.store('sums', 'subgroup * %d' % place ~ ' + %d' % (j * matrix.n), 'c%d_%d' % (i, first // matrix.n + j), sums_stride) }};
+{% for first in range(0, rows, together) %}
+{% set count = [together, rows - first] | min %}
+  workgroupBarrier();
+{% for i in range(count) %}
+{% for j in range(columns) %}
+{% for kind in kinds %}
+  {{ units.store('memory', 'subgroup * %d + %d' % (matrix.m * sums_row, i * row_size + loop.index0 * plane + j * matrix.n // 4), '%s%d_%d' % (kind, first + i, j), sums_row, words=true) }};
+{% endfor %}
+{% endfor %}
 {% endfor %}
   workgroupBarrier();
-  for (var item = share; item < {{ matrix.m * fours }}; item += {{ across_k * lanes }}) {
-    let m = tile_m + own_m + {{ i * matrix.m }} + item / {{ fours }};
+  for (var item = share; item < {{ count * matrix.m * fours }}; item += {{ across_k * lanes }}) {
+    let row = item / {{ fours }};
+    let m = tile_m + own_m + {{ first * matrix.m }} + row;
     if (m <= last_m) {
-      let at = own_sums * {{ across_k * place }} + item / {{ fours }} * {{ sums_stride }} + item % {{ fours }} * 4;
-      var four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-{% for other in range(1, across_k) %}
-{% set more = other * place %}
-      four += vec4<f32>(sums[at + {{ more }}], sums[at + {{ more + 1 }}], sums[at + {{ more + 2 }}], sums[at + {{ more + 3 }}]);
+      let at = own_sums + row / {{ matrix.m }} * {{ row_size }} + row % {{ matrix.m }} * {{ sums_row }} + item % {{ fours }};
+      var four = bitcast<vec4<f32>>(memory[at]);
+{% for other in range(1, across_k * (kinds | length)) %}
+      four += bitcast<vec4<f32>>(memory[at + {{ other % across_k * matrix.m * sums_row + other // across_k * plane }}]);
 {% endfor %}
-      let n = tile_n + own_n + {{ first }} + item % {{ fours }} * 4;
-{% if split %}
+      let n = tile_n + own_n + item % {{ fours }} * 4;
+{% if normalized %}
+{{ row_statistics.apply('own_m + %d + row' % (first * matrix.m)) }}
+{% elif split %}
       four *= unscale[params.base_unscale + (group * params.n_padded + n) / 4];
 {% endif %}
       store(m, group, n, four);
     }
   }
-  workgroupBarrier();
-{% endfor %}
 {% endfor %}
 {% endblock %}
 {% block store %}

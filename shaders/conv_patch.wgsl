@@ -2,88 +2,149 @@
 //
 // Each workgroup computes a tile of {{ height }} x {{ width }} pixels and {{ outputs }} channels. For every block of {{ block }} input channels the tile's pixels
 // with their halo, {{ patch_height }} x {{ patch_width }}, go into workgroup memory once; the left fragments of all taps are views of that patch, which
-// begin at other places of it and step by the stride. The right fragments come {{ 'by way of workgroup memory, too' if weights_in_workgroup else 'straight from memory' }}.
+// begin at other places of it and step by the stride. The loads of a block are under way while the block before it multiplies.
+// The right fragments come {{ 'by way of workgroup memory, too' if weights_in_workgroup else 'straight from memory' }}.
 {% if split %}
 // Operands are f32, cut into two f16: the high part has the first 11 bits of the number, the low part is what is left. Three
 // products, high · high, high · low and low · high, go into the same f32 sums; low · low is below their rounding. Numbers are
 // scaled by powers of two, so that low parts stay normal f16, and sums scaled back by `unscale`, one factor a channel. An
 // element of x beyond what the high part holds becomes NaN, which reaches every output that it has a part in.
 {% endif %}
+{% if pooled %}
 //
-// x: channels side by side. w: [{{ 'high or low part, ' if split }}group, tap, channel / {{ matrix.k }}, n / {{ matrix.n }}] fragments of {{ matrix.k }} x {{ matrix.n }}. Rows of a dispatch are
-// lines of tiles, {{ height }} pixels high, image after image.
+// The largest of each square of 2 x 2 pixels goes to `pooled`, too. A square over an edge has the pixels on the picture.
+{% endif %}
+//
+// x: channels side by side. w: [{{ 'high or low part, ' if split }}group, n / {{ outputs }}, channel / {{ block }}, tap, channel % {{ block }} / {{ matrix.k }}, n % {{ outputs }} / {{ matrix.n }}]
+// fragments of {{ matrix.k }} x {{ matrix.n }}, {{ 'their columns' if turned else 'their rows' }} one behind the other. Rows of a dispatch are lines of tiles, {{ height }} pixels high,
+// image after image.
 // The host guarantees: count lines lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
 // workgroup; channels of x come in items; w is padded to whole blocks and tiles with zeros{{ ', and so is unscale' if split }}.
 {% extends "bases/kernel.wgsl" %}
 {% import "parts/matrix_units.wgsl" as units with context %}
 {% set lanes = matrix.lanes %}
-{% set invocations = across_pixels * across_outputs * across_channels * lanes %}
+{% set subgroups = across_pixels * across_outputs * across_channels %}
+{% set invocations = subgroups * lanes %}
 {# fragments: across the tile's width, of a subgroup along pixels and along channels, and of a block #}
 {% set fragments_a_line = width // matrix.m %}
 {% set rows = height * fragments_a_line // across_pixels %}
 {% set columns = outputs // matrix.n // across_outputs %}
 {% set steps = block // matrix.k // across_channels %}
-{% set fragment = matrix.k * matrix.n %}
-{# elements of a pixel of the patch: eight more than it has channels, so that pixels begin in different banks #}
-{% set pixel = block + 8 %}
+{# workgroup memory, in items of eight f16 or four f32. A pixel, and a row of a fragment of weights, has one eight more than it
+   has channels, and a row of sums two fours, so that neighbours begin in different banks. #}
+{% set eights = block // 8 %}
+{% set pixel = eights + 1 %}
 {% set pixels = patch_height * patch_width %}
-{% set items = block // x_vec %}
+{% set fragment = matrix.k * matrix.n // 8 %}
+{% set weights = taps * block * outputs // 8 %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
 {% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
-{% set Item = 'vec4<f32>' if split else 'vec4<u32>' if x_vec == 8 else 'vec4<f16>' %}
+{% set low = pixels * pixel %}
+{% set weights_at = low * (parts | length) %}
+{% set weights_row = (matrix.k if turned else matrix.n) // 8 %}
+{% set weights_gap = 1 if gap else 0 %}
+{% set operands_size = weights_at + (weights // weights_row * (weights_row + weights_gap) * (parts | length) if weights_in_workgroup else 0) %}
 {% set fours = columns * matrix.n // 4 %}
+{% set sums_row = fours + 2 %}
+{% set row_size = subgroups * matrix.m * sums_row %}
+{# rows of fragments that leave at a time #}
+{% set together = [[operands_size // row_size, 1] | max, rows] | min %}
+{% set loads = -(-pixels * eights // invocations) %}
+{% set pixel_step = invocations // eights %}
+{% set weight_loads = -(-weights // invocations) if weights_in_workgroup else 0 %}
+{# elements of x of an item of workgroup memory come in one load, or in two of four #}
+{% set halves = [''] if x_vec == 8 else ['_0', '_1'] %}
+{% set Item = 'vec4<f32>' if split else 'vec2<u32>' if x_vec == 4 else 'vec4<u32>' %}
+{% set right_fragment = fragment // weights_row * (weights_row + weights_gap) if weights_in_workgroup else fragment %}
+{% set right_step = outputs // matrix.n * right_fragment %}
+{% set right_tap = block // matrix.k * right_step %}
+{% set right_low = taps * right_tap %}
 {% set S = 'vec4<f32>' %}
 {% set partial = false %}
 {% set integer = false %}
 {% set vec = 4 if vector else 1 %}
+{# pixels of a line that an invocation has where the output is pooled, too: an even number #}
+{% set pixels_each = [matrix.m * fours // (across_channels * lanes), 2] | max %}
 {% block declarations %}
 
-{% for part in parts %}
-// x: [row][column][channel]
-var<workgroup> patch_{{ part }}: array<f16, {{ pixels * pixel }}>;
-{% endfor %}
-{% if weights_in_workgroup %}
-{% for part in parts %}
-// w: [tap][channel / {{ matrix.k }}][n / {{ matrix.n }}] fragments
-var<workgroup> weights_{{ part }}: array<f16, {{ taps * block * outputs }}>;
-{% endfor %}
-{% endif %}
-// sums: [subgroup][n / {{ matrix.n }}] fragments
-var<workgroup> sums: array<f32, {{ invocations // lanes * columns * matrix.m * matrix.n }}>;
+// first the patch, [{{ 'high or low part, ' if split }}row][column][eights of channels]{{ ', and behind it weights' if weights_in_workgroup }}; then sums, [row of fragments][subgroup][pixel][fours]
+var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 
-{% set arrays = ['patch_high', 'patch_low'] if split else ['patch_high'] %}
-{% set weights = (['weights_high', 'weights_low'] if split else ['weights_high']) if weights_in_workgroup else ['w'] %}
-{{ units.functions(operands=arrays + weights, sums=['sums']) }}
-fn keep(at: i32, item: {{ Item }}) {
-{% if split %}
-  let scaled = item * bitcast<f32>(params.scale);
-  // from bits that compilers cannot see through: they refuse a constant that is NaN
-  let nan = bitcast<f32>(0x7fc00000u | (u32(params.first) & 0u));
-  let held = select(scaled, vec4<f32>(nan), abs(scaled) > vec4<f32>(65504.0));
-  // by its bits: compilers make nothing of a number less itself as f16 and back
-  let high = bitcast<vec4<f32>>(bitcast<vec4<u32>>(held) & vec4<u32>(0xffffe000u));
-  let high_part = vec4<f16>(high);
-  let low_part = vec4<f16>(held - high);
-{% for e in range(4) %}
-  patch_high[at + {{ e }}] = high_part.{{ 'xyzw'[e] }};
-  patch_low[at + {{ e }}] = low_part.{{ 'xyzw'[e] }};
-{% endfor %}
-{% elif x_vec == 8 %}
-{% for e in range(4) %}
-  let pair{{ e }} = {{ units.pair('item.' ~ 'xyzw'[e]) }};
-  patch_high[at + {{ 2 * e }}] = pair{{ e }}.x;
-  patch_high[at + {{ 2 * e + 1 }}] = pair{{ e }}.y;
-{% endfor %}
+{{ units.functions(operands=['memory'] + ([] if weights_in_workgroup else ['w']), sums=['memory'], words=['memory', 'w']) }}
+// No branch: what lies outside reads the binding's first item, and counts as zero.
+fn item_at(index: i32, inside: bool) -> {{ Item }} {
+{% if split or x_vec == 8 %}
+  return select({{ Item }}(), x[select(0, index, inside)], inside);
 {% else %}
-{% for e in range(4) %}
-  patch_high[at + {{ e }}] = item.{{ 'xyzw'[e] }};
-{% endfor %}
+  let four = x[select(0, index, inside)];
+  return select(vec2<u32>(), {{ units.words('four') }}, inside);
 {% endif %}
+}
+{% if split %}
+
+{% include "parts/split.wgsl" %}
+
+fn words(four: vec4<f16>) -> vec2<u32> {
+  return {{ units.words('four') }};
+}
+{% endif %}
+
+// The sums of the four channels from n on, from item `at` of the memory on.
+fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
+  var four = bitcast<vec4<f32>>(memory[at]);
+{% for part in range(1, across_channels) %}
+  four += bitcast<vec4<f32>>(memory[at + {{ part * matrix.m * sums_row }}]);
+{% endfor %}
+{% if split %}
+  four *= unscale[params.base_unscale + (group * params.n_tiles * {{ outputs }} + n) / 4];
+{% endif %}
+  return four;
 }
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
 {% endblock %}
+
+{# the loads of a block, into registers #}
+{% macro load_block(number) %}
+{% for l in range(loads) %}
+{% for half in halves %}
+    next{{ l }}{{ half }} = item_at(from{{ l }} + {{ number }} * {{ block // x_vec }}{{ ' + 1' if half == '_1' }}, from{{ l }} >= 0 && {{ number }} * {{ block }} + load_item * 8{{ ' + 4' if half == '_1' }} < params.channels);
+{% endfor %}
+{% endfor %}
+{% for part in parts %}
+{% for l in range(weight_loads) %}
+    next_{{ part }}{{ l }} = w[w_block + {{ number }} * {{ weights }}{{ ' + params.w_low' if part == 'low' }} + {{ 'local + %d' % (l * invocations) if (l + 1) * invocations <= weights else 'min(local + %d, %d)' % (l * invocations, weights - 1) }}];
+{% endfor %}
+{% endfor %}
+{% endmacro %}
+
+{# the products of tap `tap`, whose pixels lie `tap_at` items behind those of the first #}
+{% macro multiply(tap, tap_at) %}
+{% for step in range(steps) %}
+    {
+{% for j in range(columns) %}
+{% for part in parts %}
+{% if weights_in_workgroup %}
+      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %s * %d + %d' % (tap, right_tap, step * right_step + j * right_fragment + (right_low if part == 'low' else 0)), weights_row + weights_gap, words=true, turned=turned) }};
+{% else %}
+      let right_{{ part }}{{ j }} = {{ units.load_right('w', 'right_at + %s * %d + %d%s' % (tap, right_tap, step * right_step + j * right_fragment, ' + params.w_low' if part == 'low' else ''), weights_row, words=true, turned=turned) }};
+{% endif %}
+{% endfor %}
+{% endfor %}
+{% for i in range(rows) %}
+{% for part in parts %}
+      let left_{{ part }}{{ i }} = {{ units.load_left('memory', 'at%d + %s + %d' % (i, tap_at, step * matrix.k // 8 + (low if part == 'low' else 0)), pixel * stride_x, words=true) }};
+{% endfor %}
+{% for left, right in products %}
+{% for j in range(columns) %}
+      c{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), 'c%d_%d' % (i, j)) }};
+{% endfor %}
+{% endfor %}
+{% endfor %}
+    }
+{% endfor %}
+{% endmacro %}
 {% block main %}
   let local = i32(local_index);
   let tile_n = i32(workgroup_id.x) * {{ outputs }};
@@ -93,133 +154,184 @@ fn keep(at: i32, item: {{ Item }}) {
   let tile_x = i32(workgroup_id.y) % params.tiles_a_line * {{ width }};
   let group = i32(workgroup_id.z);
 
-  // this invocation's share of the loads: item load_item of pixels load_pixel, load_pixel + {{ invocations // items }}, …
-  let load_item = local % {{ items }};
-  let load_pixel = local / {{ items }};
+  // this invocation's share of the loads: eight load_item of pixels load_pixel, load_pixel + {{ pixel_step }}, …
+  let load_item = local % {{ eights }};
+  let load_pixel = local / {{ eights }};
+  let keep_at = load_pixel * {{ pixel }} + load_item;
   let origin_y = tile_y * {{ stride_y }} - params.pad_y;
   let origin_x = tile_x * {{ stride_x }} - params.pad_x;
-  let x_at = params.base_x + image * params.x_image + group * params.channels / {{ x_vec }} + load_item;
+  let x_at = params.base_x + image * params.x_image + group * params.channels / {{ x_vec }} + load_item * {{ 8 // x_vec }};
+{% for l in range(loads) %}
+  let pixel{{ l }} = load_pixel + {{ l * pixel_step }};
+  let y{{ l }} = origin_y + pixel{{ l }} / {{ patch_width }};
+  let x{{ l }} = origin_x + pixel{{ l }} % {{ patch_width }};
+  let inside{{ l }} = {{ 'pixel%d < %d && ' % (l, pixels) if (l + 1) * pixel_step > pixels }}y{{ l }} >= 0 && y{{ l }} < params.height && x{{ l }} >= 0 && x{{ l }} < params.width;
+  let from{{ l }} = select(-1, x_at + y{{ l }} * params.x_row + x{{ l }} * params.x_column, inside{{ l }});
+{% for half in halves %}
+  var next{{ l }}{{ half }}: {{ Item }};
+{% endfor %}
+{% endfor %}
+{% for part in parts %}
+{% for l in range(weight_loads) %}
+  var next_{{ part }}{{ l }}: vec4<u32>;
+{% endfor %}
+{% endfor %}
+  let w_block = params.base_w + (group * params.n_tiles + i32(workgroup_id.x)) * params.blocks * {{ weights }};
 
   // this subgroup's share of the tile
   let subgroup = local / {{ lanes }};
-{% if across_channels > 1 %}
   let own_part = subgroup % {{ across_channels }};
-{% endif %}
-  let own_n = subgroup / {{ across_channels }} % {{ across_outputs }} * {{ columns }};
+  let own_column = subgroup / {{ across_channels }} % {{ across_outputs }} * {{ columns }};
   let own_m = subgroup / {{ across_channels * across_outputs }} * {{ rows }};
+  let own_right = own_part * {{ steps * right_step }} + own_column * {{ right_fragment }}{{ ' + %d' % weights_at if weights_in_workgroup }};
 {% for i in range(rows) %}
-  let line{{ i }} = (own_m + {{ i }}) / {{ fragments_a_line }};
-  let column{{ i }} = (own_m + {{ i }}) % {{ fragments_a_line }} * {{ matrix.m }};
-  let at{{ i }} = (line{{ i }} * {{ stride_y * patch_width }} + column{{ i }} * {{ stride_x }}) * {{ pixel }}{{ ' + own_part * %d' % (steps * matrix.k) if across_channels > 1 }};
+  let at{{ i }} = (own_m + {{ i }}) / {{ fragments_a_line }} * {{ stride_y * patch_width * pixel }} + (own_m + {{ i }}) % {{ fragments_a_line }} * {{ matrix.m * stride_x * pixel }} + own_part * {{ steps * matrix.k // 8 }};
 {% for j in range(columns) %}
   var c{{ i }}_{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% endfor %}
+{% if prefetch %}
+{{ load_block(0) }}
+{% endif %}
 
   for (var block = 0; block < params.blocks; block += 1) {
-    workgroupBarrier();
-    let has_item = block * {{ block }} + load_item * {{ x_vec }} < params.channels;
-    for (var pixel = load_pixel; pixel < {{ pixels }}; pixel += {{ invocations // items * loads }}) {
-{% for l in range(loads) %}
-      let pixel{{ l }} = pixel + {{ l * (invocations // items) }};
-      let y{{ l }} = origin_y + pixel{{ l }} / {{ patch_width }};
-      let x{{ l }} = origin_x + pixel{{ l }} % {{ patch_width }};
-      let inside{{ l }} = has_item && pixel{{ l }} < {{ pixels }} && y{{ l }} >= 0 && y{{ l }} < params.height && x{{ l }} >= 0 && x{{ l }} < params.width;
-      // no branch: what lies outside reads the binding's first item, and counts as zero
-      let from{{ l }} = select(0, x_at + y{{ l }} * params.x_row + x{{ l }} * params.x_column + block * {{ items }}, inside{{ l }});
-      let item{{ l }} = select({{ Item }}(), x[from{{ l }}], inside{{ l }});
-{% endfor %}
-{% for l in range(loads) %}
-{% if l %}
-      if (pixel{{ l }} < {{ pixels }}) {
-        keep(pixel{{ l }} * {{ pixel }} + load_item * {{ x_vec }}, item{{ l }});
-      }
-{% else %}
-      keep(pixel0 * {{ pixel }} + load_item * {{ x_vec }}, item0);
-{% endif %}
-{% endfor %}
-    }
-{% if weights_in_workgroup %}
-{% for part in parts %}
-    for (var item = local; item < {{ taps * block * outputs // 8 }}; item += {{ invocations }}) {
-      let tap = item / {{ block * outputs // 8 }};
-      let rest = item % {{ block * outputs // 8 }};
-      let k = block * {{ block // matrix.k }} + rest / {{ matrix.k * outputs // 8 }};
-      let n = tile_n / {{ matrix.n }} * {{ fragment // 8 }} + rest % {{ matrix.k * outputs // 8 }};
-      let eight = w[params.base_w + ((group * {{ taps }} + tap) * params.k_fragments + k) * params.n_fragments * {{ fragment // 8 }} + n{{ ' + params.w_low' if part == 'low' }}];
-{% for e in range(4) %}
-      let pair{{ e }} = {{ units.pair('eight.' ~ 'xyzw'[e]) }};
-      weights_{{ part }}[item * 8 + {{ 2 * e }}] = pair{{ e }}.x;
-      weights_{{ part }}[item * 8 + {{ 2 * e + 1 }}] = pair{{ e }}.y;
-{% endfor %}
-    }
-{% endfor %}
+{% if not prefetch %}
+{{ load_block('block') }}
 {% endif %}
     workgroupBarrier();
-
-    for (var tap_y = 0; tap_y < {{ kernel_y }}; tap_y += 1) {
-      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
-        let tap_at = (tap_y * {{ dilation_y * patch_width }} + tap_x * {{ dilation_x }}) * {{ pixel }};
-        let tap = tap_y * {{ kernel_x }} + tap_x;
-{% for step in range(steps) %}
-        {
-          let k = {{ 'own_part * %d + ' % steps if across_channels > 1 }}{{ step }};
-{% if weights_in_workgroup %}
-          let w_at = ((tap * {{ block // matrix.k }} + k) * {{ outputs // matrix.n }} + own_n) * {{ fragment }};
-{% else %}
-          let w_at = params.base_w + (((group * {{ taps }} + tap) * params.k_fragments + block * {{ block // matrix.k }} + k) * params.n_fragments + tile_n / {{ matrix.n }} + own_n) * {{ fragment }};
+{% for l in range(loads) %}
+{% if (l + 1) * pixel_step > pixels %}
+    if (pixel{{ l }} < {{ pixels }})
 {% endif %}
-{% for j in range(columns) %}
-{% for part in parts %}
-{% if weights_in_workgroup %}
-          let right_{{ part }}{{ j }} = {{ units.load_right('weights_' ~ part, 'w_at + %d' % (j * fragment), matrix.n) }};
-{% else %}
-          let right_{{ part }}{{ j }} = {{ units.load_right('w', 'w_at + %d%s' % (j * fragment, ' + params.w_low' if part == 'low' else ''), matrix.n) }};
-{% endif %}
-{% endfor %}
-{% endfor %}
-{% for i in range(rows) %}
-{% for part in parts %}
-          let left_{{ part }}{{ i }} = {{ units.load_left('patch_' ~ part, 'tap_at + at%d + %d' % (i, step * matrix.k), pixel * stride_x) }};
-{% endfor %}
-{% for left, right in products %}
-{% for j in range(columns) %}
-          c{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), 'c%d_%d' % (i, j)) }};
-{% endfor %}
-{% endfor %}
-{% endfor %}
-        }
-{% endfor %}
-      }
-    }
-  }
-
-  // a row of fragments at a time; those who share its pixels and channels share it out by fours
-  let own_sums = subgroup / {{ across_channels }} * {{ across_channels * columns * matrix.m * matrix.n }};
-  let share = local % {{ across_channels * lanes }};
-{% for i in range(rows) %}
-  workgroupBarrier();
-{% for j in range(columns) %}
-  {{ units.store('sums', 'subgroup * %d' % (columns * matrix.m * matrix.n) ~ ' + %d' % (j * matrix.m * matrix.n), 'c%d_%d' % (i, j), matrix.n) }};
-{% endfor %}
-  workgroupBarrier();
-  for (var item = share; item < {{ matrix.m * fours }}; item += {{ across_channels * lanes }}) {
-    let at = own_sums + item % {{ fours }} / {{ matrix.n // 4 }} * {{ matrix.m * matrix.n }} + item / {{ fours }} * {{ matrix.n }} + item % {{ matrix.n // 4 }} * 4;
-    let y_row = tile_y + line{{ i }};
-    let y_column = tile_x + column{{ i }} + item / {{ fours }};
-    if (y_row < params.out_height && y_column < params.out_width) {
-      var four = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-{% for part in range(1, across_channels) %}
-{% set more = part * columns * matrix.m * matrix.n %}
-      four += vec4<f32>(sums[at + {{ more }}], sums[at + {{ more + 1 }}], sums[at + {{ more + 2 }}], sums[at + {{ more + 3 }}]);
-{% endfor %}
-      let n = tile_n + own_n * {{ matrix.n }} + item % {{ fours }} * 4;
+    {
+{% set at = 'keep_at + %d' % (l * pixel_step * pixel) %}
 {% if split %}
-      four *= unscale[params.base_unscale + (group * params.n_fragments * {{ matrix.n }} + n) / 4];
+{% for half in halves %}
+      let held{{ half }} = held_by_halves(next{{ l }}{{ half }});
+      let high{{ half }} = high_part(held{{ half }});
+{% endfor %}
+      memory[{{ at }}] = vec4<u32>(words(vec4<f16>(high_0)), words(vec4<f16>(high_1)));
+      memory[{{ at }} + {{ low }}] = vec4<u32>(words(vec4<f16>(held_0 - high_0)), words(vec4<f16>(held_1 - high_1)));
+{% elif x_vec == 4 %}
+      memory[{{ at }}] = vec4<u32>(next{{ l }}_0, next{{ l }}_1);
+{% else %}
+      memory[{{ at }}] = next{{ l }};
 {% endif %}
-      store((image * params.out_height + y_row) * params.out_width + y_column, group, n, four);
+    }
+{% endfor %}
+{% for part in parts %}
+{% for l in range(weight_loads) %}
+{% if (l + 1) * invocations > weights %}
+    if (local + {{ l * invocations }} < {{ weights }})
+{% endif %}
+    {
+      let item = local + {{ l * invocations }};
+      memory[{{ weights_at + (right_low if part == 'low' else 0) }} + item / {{ weights_row }} * {{ weights_row + weights_gap }} + item % {{ weights_row }}] = next_{{ part }}{{ l }};
+    }
+{% endfor %}
+{% endfor %}
+    workgroupBarrier();
+{% if prefetch %}
+    let next_block = min(block + 1, params.blocks - 1);
+{{ load_block('next_block') }}
+{% endif %}
+{% if not weights_in_workgroup %}
+    let right_at = w_block + block * {{ weights }} + own_right;
+{% endif %}
+{# emulated, unrolled products take a compiler seconds #}
+{% if unroll == 'all' and matrix.spelling != 'emulated' %}
+{% for tap in range(taps) %}
+{{ multiply(tap, tap // kernel_x * dilation_y * patch_width * pixel + tap % kernel_x * dilation_x * pixel) }}
+{% endfor %}
+{% else %}
+    for (var tap_y = 0; tap_y < {{ kernel_y }}; tap_y += 1) {
+      let tap_row = tap_y * {{ dilation_y * patch_width * pixel }};
+{% if unroll == 'x' %}
+{% for tap_x in range(kernel_x) %}
+{{ multiply('(tap_y * %d + %d)' % (kernel_x, tap_x), 'tap_row + %d' % (tap_x * dilation_x * pixel)) }}
+{% endfor %}
+{% else %}
+      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
+        let tap_at = tap_row + tap_x * {{ dilation_x * pixel }};
+{{ multiply('(tap_y * %d + tap_x)' % kernel_x, 'tap_at') }}
+      }
+{% endif %}
+    }
+{% endif %}
+  }
+
+  // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours
+  let own_sums = subgroup / {{ across_channels }} * {{ across_channels * matrix.m * sums_row }};
+  let share = local % {{ across_channels * lanes }};
+  let first_n = tile_n + own_column * {{ matrix.n }};
+{% if pooled %}
+  // an invocation has the same pixels side by side of each line: the largest of a pair waits for the line below
+  let first_pixel = share / {{ fours }} * {{ pixels_each }};
+  let n = first_n + share % {{ fours }} * 4;
+{% for pair in range(pixels_each // 2) %}
+  var pair{{ pair }} = F();
+{% endfor %}
+{% endif %}
+  let hoisted_n = first_n + share % {{ fours }} * 4;
+{% for first in range(0, rows, together) %}
+  workgroupBarrier();
+{% for i in range(first, [first + together, rows] | min) %}
+{% for j in range(columns) %}
+  {{ units.store('memory', 'subgroup * %d + %d' % (matrix.m * sums_row, (i - first) * row_size + j * matrix.n // 4), 'c%d_%d' % (i, j), sums_row, words=true) }};
+{% endfor %}
+{% endfor %}
+  workgroupBarrier();
+{% if pooled %}
+  if (share < {{ matrix.m // pixels_each * fours }}) {
+{% for i in range(first, [first + together, rows] | min) %}
+    let y_row{{ i }} = tile_y + own_m + {{ i }};
+{% for pair in range(pixels_each // 2) %}
+{% for e in range(2) %}
+    if (y_row{{ i }} < params.out_height && tile_x + first_pixel + {{ 2 * pair + e }} < params.out_width) {
+      let at = own_sums + {{ (i - first) * row_size }} + (first_pixel + {{ 2 * pair + e }}) * {{ sums_row }} + share % {{ fours }};
+      let stored = F(store((image * params.out_height + y_row{{ i }}) * params.out_width + tile_x + first_pixel + {{ 2 * pair + e }}, group, n, sums_at(at, group, n)));
+      pair{{ pair }} = {{ 'stored' if i % 2 == 0 and e == 0 else 'larger(pair%d, stored)' % pair }};
+    }
+{% endfor %}
+{% if i % 2 %}
+    let pooled_column{{ i }}_{{ pair }} = (tile_x + first_pixel) / 2 + {{ pair }};
+    if (y_row{{ i }} / 2 < params.pooled_height && pooled_column{{ i }}_{{ pair }} < params.pooled_width && n < params.n) {
+      let at = ((image * params.pooled_height + y_row{{ i }} / 2) * params.pooled_width + pooled_column{{ i }}_{{ pair }}) * params.channels_out + group * params.n + n;
+      pooled[params.base_pooled + at / 4] = {{ pooled }}(pair{{ pair }});
+    }
+{% endif %}
+{% endfor %}
+{% endfor %}
+  }
+{% else %}
+{% if hoist %}
+{% for turn in range(([together, rows - first] | min) * matrix.m * fours // (across_channels * lanes)) %}
+  {
+    let pixel = {{ turn * across_channels * lanes // fours % matrix.m }} + share / {{ fours }};
+{% set row_fixed = matrix.m * fours % (across_channels * lanes) == 0 %}
+    let row = {{ first + turn * across_channels * lanes // (matrix.m * fours) }}{{ '' if row_fixed else ' + pixel / %d' % matrix.m }};
+    let column = pixel{{ '' if row_fixed else ' %% %d' % matrix.m }};
+    let y_row = tile_y + (own_m + row) / {{ fragments_a_line }};
+    let y_column = tile_x + (own_m + row) % {{ fragments_a_line }} * {{ matrix.m }} + column;
+    if (y_row < params.out_height && y_column < params.out_width) {
+      store((image * params.out_height + y_row) * params.out_width + y_column, group, hoisted_n, sums_at(own_sums + (row - {{ first }}) * {{ row_size }} + column * {{ sums_row }} + share % {{ fours }}, group, hoisted_n));
     }
   }
+{% endfor %}
+{% else %}
+  for (var item = share; item < {{ ([together, rows - first] | min) * matrix.m * fours }}; item += {{ across_channels * lanes }}) {
+    let pixel = item / {{ fours }} % {{ matrix.m }};
+    let row = item / {{ fours * matrix.m }};
+    let y_row = tile_y + (own_m + {{ first }} + row) / {{ fragments_a_line }};
+    let y_column = tile_x + (own_m + {{ first }} + row) % {{ fragments_a_line }} * {{ matrix.m }} + pixel;
+    if (y_row < params.out_height && y_column < params.out_width) {
+      let n = first_n + item % {{ fours }} * 4;
+      let at = own_sums + row * {{ row_size }} + pixel * {{ sums_row }} + item % {{ fours }};
+      store((image * params.out_height + y_row) * params.out_width + y_column, group, n, sums_at(at, group, n));
+    }
+  }
+{% endif %}
+{% endif %}
 {% endfor %}
 {% endblock %}
 {% block store %}

@@ -12,6 +12,7 @@
 // The host guarantees: every tensor lies whole within its bindings.
 {% extends "bases/kernel.wgsl" %}
 {% set fours = size // 4 %}
+{% set keeps_tokens = true %}
 {% set area = window * window %}
 {% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;
@@ -21,66 +22,10 @@ var<workgroup> region_of: array<i32, {{ area }}>;
 // [key][k, v][channel / 4]
 var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
 
-// The token at a place of a window of the rolled grid, or -1 where the grid is padded.
-fn token_at(down: i32, across: i32, place: i32) -> i32 {
-  let rolled_row = down * {{ window }} + place / {{ window }} + params.shift;
-  let rolled_column = across * {{ window }} + place % {{ window }} + params.shift;
-  // the shift is less than a window
-  let row = rolled_row - select(0, params.padded_height, rolled_row >= params.padded_height);
-  let column = rolled_column - select(0, params.padded_width, rolled_column >= params.padded_width);
-  return select(-1, row * params.width + column, row < params.height && column < params.width);
-}
-{% if mask_value %}
-
-// 0 where no edge comes near, 1 and 2 for what the roll brought together in the last window
-fn band(at: i32, size: i32) -> i32 {
-  return i32(at >= size - {{ window }}) + i32(at >= size - params.shift);
-}
-
-fn region_at(down: i32, across: i32, place: i32) -> i32 {
-  return band(down * {{ window }} + place / {{ window }}, params.padded_height) * 3
-    + band(across * {{ window }} + place % {{ window }}, params.padded_width);
-}
-{% endif %}
-
-// Four channels of the projections of a token.
-fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
-{% if has_padding %}
-  if (token < 0) {
-    return vec4<f32>(padding[params.base_padding + channel / 4]);
-  }
-{% endif %}
-{% for piece in range(pieces) %}
-{% if not loop.last %}
-  if (token < {{ piece + 1 }} * params.piece_tokens) {
-{% endif %}
-    return vec4<f32>(x{{ piece }}[params.base_x{{ piece }} + (image * params.x_image + (token - {{ piece }} * params.piece_tokens) * params.x_token + channel) / 4]);
-{% if not loop.last %}
-  }
-{% endif %}
-{% endfor %}
-}
+{% include "parts/window.wgsl" %}
 {% endblock %}
 {% block main %}
-  let local = i32(local_index);
-  let group = i32(workgroup_id.y * num_workgroups.x + workgroup_id.x);
-  let heads_blocks = params.heads * {{ blocks }};
-  if (group >= params.count * heads_blocks) {
-    return;
-  }
-  let row = params.first + group / heads_blocks;
-  let head = group / {{ blocks }} % params.heads;
-  let image = row / params.windows;
-  let window = row - image * params.windows;
-  let down = window / params.across;
-  let across = window - down * params.across;
-  for (var place = local; place < {{ area }}; place += {{ invocations }}) {
-    token_of[place] = token_at(down, across, place);
-{% if mask_value %}
-    region_of[place] = region_at(down, across, place);
-{% endif %}
-  }
-  workgroupBarrier();
+{% include "parts/window_begin.wgsl" %}
 
 {% for i in range(queries) %}
   let place{{ i }} = group % {{ blocks }} * {{ invocations * queries }} + local + {{ i * invocations }};

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from engine.compiled.checks import STORAGE_BYTES, check
 from engine.compiled.fields import Fields, HeaderError, array, integer, parse
@@ -18,6 +18,7 @@ from engine.compiled.model import (
     Command,
     CompiledModel,
     CompiledProgram,
+    Computed,
     GpuPlan,
     GraphCounts,
     ModelOrigin,
@@ -59,7 +60,7 @@ class Header:
 
     engine: str
     backend: Literal["webgpu", "numpy"]
-    precision: Literal["f32", "f16"]
+    precision: Computed
     inputs: tuple[TensorPlace, ...]
     outputs: tuple[TensorPlace, ...]
     plan: GpuPlan | NumpyPlan
@@ -199,7 +200,7 @@ def decode(text: bytes) -> Header:
     return Header(
         engine=fields.text("engine"),
         backend=backend,
-        precision=cast(Literal["f32", "f16"], fields.choice("precision", "f32", "f16")),
+        precision=cast(Computed, fields.choice("precision", *get_args(Computed))),
         inputs=inputs,
         outputs=outputs,
         plan=plan,

@@ -181,6 +181,11 @@ class Weights(Protocol):
         """Hold what was read from a file to its hashes, on all cores. Raises ModelError where a part is damaged."""
 
 
+Computed = Literal["f32", "f32-split", "f16"]
+"""How a compiled model computes: as ``engine.caps.Precision`` has it, but that "f32" is float32 throughout, and
+"f32-split" has products on matrix units."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
     """A model compiled for ``backend``, ready to be saved or run.
@@ -190,7 +195,7 @@ class CompiledModel:
     """
 
     backend: Literal["webgpu", "numpy"]
-    precision: Literal["f32", "f16"]
+    precision: Computed
     inputs: tuple[TensorPlace, ...]
     outputs: tuple[TensorPlace, ...]
     plan: GpuPlan | NumpyPlan

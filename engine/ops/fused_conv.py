@@ -1,4 +1,8 @@
-"""FusedConv (domain ``engine``): what the pass fuse_activation makes of a Conv and the activation behind it."""
+"""FusedConv (domain ``engine``): what the pass fuse_activation makes of a Conv and the activation behind it.
+
+``activated_from`` is the first output channel that the activation takes, by default 0: those before it are the sums
+alone (the pass merge_offset_convolutions). Where it is given, there is one group.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,11 @@ def activation_of(node: Node) -> Node:
     )
 
 
+def activated_from(node: Node) -> int:
+    """The first output channel that the activation takes."""
+    return int(node.attr("activated_from", 0))
+
+
 @operator("FusedConv", domain=INTERNAL_DOMAIN)
 class FusedConv:
     """activation(X * W + B)."""
@@ -40,6 +49,8 @@ class FusedConv:
 
     @staticmethod
     def reference(node: Node, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        activation = activation_of(node)
-        result = operator_of(activation).reference(activation, Conv.reference(node, x, w, b))
-        return result[0] if isinstance(result, tuple) else result
+        activation, first = activation_of(node), activated_from(node)
+        sums = Conv.reference(node, x, w, b)
+        result = operator_of(activation).reference(activation, sums)
+        activated = result[0] if isinstance(result, tuple) else result
+        return np.concatenate([sums[:, :first], activated[:, first:]], axis=1) if first else activated

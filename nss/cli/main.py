@@ -17,12 +17,14 @@ from nss.cli.commands.check import check
 from nss.cli.commands.devices import devices
 from nss.cli.commands.evaluate import evaluate
 from nss.cli.commands.export_web import export_web
+from nss.cli.commands.kernels import kernels
 from nss.cli.commands.models import models_app
 from nss.cli.commands.parity import parity
 from nss.cli.commands.preview import preview
 from nss.cli.commands.remove import remove
 from nss.cli.commands.serve import serve
 from nss.cli.commands.stream import stream
+from nss.cli.commands.tune import tune
 from nss.cli.help_sections import SectionedCommand
 from nss.cli.terminal import (
     PROGRAM,
@@ -62,7 +64,9 @@ app.add_typer(cache_app, name="cache")
 app.command("export-web", cls=SectionedCommand)(export_web)
 app.command("devices")(devices)
 app.command("bench", cls=SectionedCommand)(bench)
+app.command("kernels", cls=SectionedCommand)(kernels)
 app.command("parity", cls=SectionedCommand)(parity)
+app.command("tune", cls=SectionedCommand)(tune)
 
 
 def _print_version(asked_for: bool) -> None:

@@ -23,6 +23,7 @@ class Precision(StrEnum):
     """How the network's numbers are kept."""
 
     F32 = "f32"
+    F32_STRICT = "f32-strict"
     F16 = "f16"
 
 

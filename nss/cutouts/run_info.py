@@ -20,7 +20,8 @@ class RunInfo:
         backend: the engine's backend that ran, ``"numpy"`` for instance, or None.
         device: the adapter or processor it ran on, or None.
         backend_reason: why that backend ran.
-        precision: ``"f32"``, or ``"f16"`` on the GPU; None where no network ran.
+        precision: ``"f32"``, ``"f32-split"`` where a GPU's matrix units multiplied, or ``"f16"``; None where no
+            network ran.
         mask: the file of the mask that was given, or None.
         mask_sha256: SHA-256 of that file where it cannot be read again, as a pipe cannot; else None.
         milliseconds: wall time by stage: decode, load_model, preprocess, infer, postprocess; then one for each step of

@@ -24,6 +24,12 @@ from nss.removal.resolved_interface import FILE, GRAPH, GUESS
 from nss.removal.run_options import ON_NUMPY, RunOptions
 from nss.removal.sessions import Flight, Handle, Sessions, Shape
 
+REPEATED = (
+    "computed twice: numbers within the network are beyond what float32 on matrix units holds; precision 'f32-strict' "
+    "does without these at once"
+)
+"""The note of an image whose run was repeated."""
+
 Observer = Callable[[str, str, float], None]
 """Called after each node of a run on the processor; what it raises ends the run."""
 
@@ -84,12 +90,15 @@ class _OpenModel:
         return self.sessions.submit(image.shape, begin)
 
     def output(self, flight: Flight) -> Output:
-        outputs, session = flight.outputs(), flight.session
-        reason = session.info.reason if self.reason is None else self.reason
+        outputs, info = flight.outputs(), flight.session.info
+        reason = info.reason if self.reason is None else self.reason
         array = next(iter(outputs.values()))
+        notes: tuple[str, ...] = ()
+        if flight.repeated:
+            info, notes = replace(info, precision="f32"), (REPEATED,)
         if isinstance(outputs, Outputs):
-            return Output(array, (), session.info, reason, levels=outputs.levels, places=outputs.places)
-        return Output(array, (), session.info, reason)
+            return Output(array, notes, info, reason, levels=outputs.levels, places=outputs.places)
+        return Output(array, notes, info, reason)
 
 
 class PendingOutput:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import engine
@@ -37,6 +39,7 @@ class _Unsaved:
     model: engine.CompiledModel
     sha256: str
     stamps: compiled.Stamps
+    place: engine.Place
 
 
 class Opener:
@@ -137,6 +140,8 @@ class Opener:
         key = self._key(unsaved.options, unsaved.shape)
         if self._cache is None or key is None or not self._is_same(unsaved):
             return None
+        if unsaved.options.place() != unsaved.place:
+            return None  # the adapter was tuned meanwhile, and the key is that of another model
         if not self._cache.put(key, unsaved.model):
             return (
                 f"{self._cache.folder} cannot be written to, or has no room for it; "
@@ -160,11 +165,10 @@ class Opener:
             return None
         try:
             resolved_interface = ResolvedInterface.from_json(model.metadata["interface"], model.metadata["notices"])
-            session = options.session(model)
+            session = _opened(model, options, self._strict(options, shape))
         except (engine.ModelError, UsageError, KeyError, TypeError):
             self._cache.discard(key)
             return None
-        session.info = replace(session.info, reason=options.place().reason)
         if not self._is_known:
             self.resolved_interface, self._is_known = resolved_interface, True
             self._interface_of = model.origin.sha256
@@ -176,8 +180,7 @@ class Opener:
             return None
         for unsaved in list(self._sibling._unsaved):
             if unsaved.shape == shape and self._sibling._key(unsaved.options, shape) == key:
-                session = options.session(unsaved.model)
-                session.info = replace(session.info, reason=options.place().reason)
+                session = _opened(unsaved.model, options, self._strict(options, shape))
                 if not self._is_known:
                     self.resolved_interface, self._is_known = self._sibling.resolved_interface, True
                 return session
@@ -222,21 +225,39 @@ class Opener:
         interface = self.resolved_interface.interface
         if self._cache is None or not self._is_own_process:
             return options.session(file, **bindings(file, interface, shape))
-        session = options.session(file, keep_compiled=True, **bindings(file, interface, shape))
+        place, strict = options.place(), self._strict(options, shape)
+        session = options.session(file, keep_compiled=True, strict=strict, **bindings(file, interface, shape))
         if (model := session.compiled) is not None:
-            self._keep(model, options, shape)
+            self._keep(model, options, shape, place, session.info.tuning)
             session.release_compiled()
         return session
 
-    def _keep(self, model: engine.CompiledModel, options: RunOptions, shape: Shape | None) -> None:
+    def _strict(self, options: RunOptions, shape: Shape | None) -> Callable[[], engine.Session] | None:
+        """What opens the model for images whose numbers matrix units do not hold; None where none multiply."""
+        strict = replace(options, precision="f32-strict")
+        return partial(self.another, strict, shape) if options.precision == "f32" else None
+
+    def _keep(
+        self, model: engine.CompiledModel, options: RunOptions, shape: Shape | None, place: engine.Place, tuning: str
+    ) -> None:
         spec, interface = self._model.spec, self.resolved_interface
         with suppress(NssError, OSError):
             sha256 = compiled.sha256_of(self._model)
             model = replace(
                 model,
                 origin=replace(model.origin, name=spec.name, sha256=sha256, licence=spec.licence),
-                metadata={"interface": interface.as_json(), "notices": list(interface.guesses)},
+                metadata={"interface": interface.as_json(), "notices": list(interface.guesses), "tuning": tuning},
             )
             # each holds a file that is mapped, or weights
             self._unsaved = self._unsaved[1 - sessions.MOST :]
-            self._unsaved.append(_Unsaved(options, shape, model, sha256, self._stamps))
+            self._unsaved.append(_Unsaved(options, shape, model, sha256, self._stamps, place))
+
+
+def _opened(
+    model: engine.CompiledModel, options: RunOptions, strict: Callable[[], engine.Session] | None
+) -> engine.Session:
+    """The session of a model that was compiled for these options. Raises KeyError where another cache wrote it."""
+    tuning = str(model.metadata["tuning"])
+    session = options.session(model, strict=strict)
+    session.info = replace(session.info, reason=options.place().reason, tuning=tuning)
+    return session

@@ -207,6 +207,11 @@ class _ImageRun:
         self._source, self._session, self._name = source, session, name
         self._handle, self._places = handle, places
 
+    @property
+    def repeated(self) -> bool:
+        """Whether it was computed once more, in precision "f32-strict"."""
+        return self._handle.repeated
+
     def result(self) -> Outputs:
         """Wait for the outputs; where the GPU failed and is still there, those of a run without its stages."""
         try:

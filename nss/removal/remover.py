@@ -83,7 +83,7 @@ class Remover:
             device: the adapter for ``"webgpu"``: its number, an implementation, or part of a name (see
                 `engine.devices`). Several, as ``"0,1"`` or a sequence, or ``"all"`` (each card once), have the model
                 opened on each, and take photos in turn.
-            precision: ``"f32"``, or on the GPU ``"f16"``.
+            precision: ``"f32"``; ``"f32-strict"``, which keeps off matrix units; or on the GPU ``"f16"``.
             require_gpu: fail where no hardware adapter would run the network.
             allow_fetch: a model asked for by name may be downloaded; ``"auto"`` never downloads.
             stretch: widen each mask to 0..1 (see `nss.masks.photo_mask.PhotoMask.enlarged`).

@@ -17,7 +17,7 @@ class RunOptions:
     Attributes:
         backend: ``"auto"``, ``"webgpu"``, ``"numpy"`` or ``"reference"``.
         device: an adapter, as ``engine.Session`` takes it (a number or a name), or None.
-        precision: ``"f32"`` or ``"f16"``.
+        precision: ``"f32"``, ``"f32-strict"`` or ``"f16"``.
         require_gpu: nothing but a hardware adapter will do.
     """
 

@@ -34,6 +34,7 @@ class Flight:
 
     Attributes:
         session: where it runs.
+        repeated: whether it was computed once more, in precision "f32-strict"; known once there are outputs.
     """
 
     def __init__(self, session: engine.Session, handle: Handle) -> None:
@@ -42,6 +43,7 @@ class Flight:
         self._lock = threading.Lock()
         self._outputs: Outputs = {}
         self._error: Exception | None = None
+        self.repeated = False
 
     def outputs(self) -> Outputs:
         """Wait for the outputs, by name. Raises what the run raised."""
@@ -49,6 +51,7 @@ class Flight:
             if self._handle is not None:
                 try:
                     self._outputs = self._handle.result()
+                    self.repeated = getattr(self._handle, "repeated", False)
                 except Exception as error:
                     self._error = error
                 self._handle = None

@@ -1,7 +1,5 @@
 {# The next step of a convolution along k (parts/conv_begin.wgsl). #}
-{% if weights_in_workgroup | default(true) %}
       w_at += {{ bk }} * w_row;
-{% endif %}
 {% if dense %}
 {% for l in range(a_loads) %}
       x_at{{ l }} += {{ k4s }};

@@ -1,6 +1,11 @@
 {# The tile of a convolution's workgroup, its group of channels, its steps along k (all, or those of one part), and where
    its first loads lie. #}
+{% if k_parts | default(1) > 1 %}
+  let local = i32(local_index) % {{ members }};
+  let team = i32(local_index) / {{ members }};
+{% else %}
   let local = i32(local_index);
+{% endif %}
   let tile_m = params.first + i32(workgroup_id.x) * {{ bm }};
   let tile_n = i32(workgroup_id.y) * {{ bn }};
 {% if partial %}
@@ -8,6 +13,10 @@
   let part = i32(workgroup_id.z) % params.splits;
   let first_step = params.steps * part / params.splits;
   let last_step = params.steps * (part + 1) / params.splits;
+{% elif k_parts | default(1) > 1 %}
+  let group = i32(workgroup_id.z);
+  let steps = params.steps / {{ k_parts }};
+  let first_step = team * steps;
 {% else %}
   let group = i32(workgroup_id.z);
   let first_step = 0;
@@ -38,7 +47,5 @@
 {% else %}
   var k = first_step * {{ bk }} + load_k4 * 4;
 {% endif %}
-{% if weights_in_workgroup | default(true) %}
   var w_at = params.base_w + ((group * params.steps + first_step) * {{ bk }} * params.n_padded + tile_n) / 4;
   let w_row = params.n_padded / 4;
-{% endif %}

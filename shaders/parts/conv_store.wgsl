@@ -7,7 +7,7 @@ fn store(m: i32, group: i32, n: i32, sums: {{ S }}, part: i32) {
 }
 {% else %}
 
-fn store(m: i32, group: i32, n: i32, sums: {{ S }}) {
+fn store(m: i32, group: i32, n: i32, sums: {{ S }}){{ ' -> ' ~ stored if stored | default('') }} {
 {% include "parts/epilogue.wgsl" %}
 }
 {% endif %}

@@ -13,7 +13,11 @@ const COMMERCIAL = {
 
 const WEIGHTS = { f32: '32-bit weights', f16: '16-bit weights', int8: '8-bit weights' };
 
-const PRECISIONS = /** @type {Record<string, string>} */ ({ f32: 'computed in 32 bits', f16: 'computed in 16 bits' });
+const PRECISIONS = /** @type {Record<string, string>} */ ({
+  f32: 'computed in 32 bits',
+  'f32-split': 'computed in 32 bits',
+  f16: 'computed in 16 bits',
+});
 
 /** The section "model". Fires 'choose' (detail: the model). */
 export class ModelsView extends EventTarget {

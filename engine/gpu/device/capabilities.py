@@ -7,6 +7,11 @@ from engine.gpu.device.adapters import Adapter
 from engine.gpu.device.probe import matrix_units_of
 
 
+def session_caps(adapter: Adapter, precision: str) -> Caps:
+    """What kernels of a session in that precision use on a device of that adapter."""
+    return caps_of(adapter, matrix_units=precision != "f32-strict")
+
+
 def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
     """What kernels may use on a device of that adapter.
 

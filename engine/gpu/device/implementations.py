@@ -35,3 +35,14 @@ def library_lock() -> threading.RLock:
 def installed_implementations() -> list[str]:
     """The names of the implementations whose package is installed."""
     return [name for name, each in IMPLEMENTATIONS.items() if importlib.util.find_spec(each.package)]
+
+
+def package_version(name: str) -> str:
+    """The package of an implementation and its version, as one text."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    package = IMPLEMENTATIONS[name].package
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # in a bundle
+        return f"{package} unknown"

@@ -56,6 +56,11 @@ def remember_adapters(folder: Path | None) -> None:
     _folder = folder
 
 
+def folder() -> Path | None:
+    """Where what is found out about adapters is kept, or None."""
+    return _folder
+
+
 def absence() -> str | None:
     """Why there is no hardware adapter, where an earlier search found none on the machine as it is now."""
     entry = _read(_folder).get("absence")

@@ -99,7 +99,7 @@ def try_matrix_units(adapter: Adapter) -> Verdict:
             return Verdict(None, f"{adapter.implementation} lists none on this adapter")
         handle = fresh_handle(adapter)
         configs = sorted(
-            (config for config in implementation.matrix_configs(handle) if config["component_type"] == "f16"),
+            (config for config in implementation.matrix_configs(handle) if _is_tried(config)),
             key=_preference,
         )
         if not configs:
@@ -121,6 +121,11 @@ def try_matrix_units(adapter: Adapter) -> Verdict:
             device.destroy()
     except Exception as error:  # whatever an experimental feature ends in
         return Verdict(False, f"listed, but refused: {' '.join(str(error).split())[:200]}")
+
+
+def _is_tried(config: Mapping[str, Any]) -> bool:
+    """Whether a product is one that the kernels could use: of float16, its extents multiples of eight."""
+    return config["component_type"] == "f16" and not any(extent % 8 for extent in _fragment(config))
 
 
 def _fragment(config: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -158,7 +163,7 @@ def _is_right(device: Any, units: MatrixUnits, result: str) -> bool:
     dtype = np.dtype(np.float16 if result == "f16" else np.float32)
     source = render("matrix_probe", matrix=asdict(units), result=result)
     product = _run_kernel(device, source, (a, b), m * n * dtype.itemsize).view(dtype).reshape(m, n)
-    return np.array_equal(product.astype(np.float32), a.astype(np.float32) @ b.astype(np.float32))
+    return np.array_equal(product.astype(np.float32), 2 * (a.astype(np.float32) @ b.astype(np.float32)))
 
 
 def _run_kernel(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:

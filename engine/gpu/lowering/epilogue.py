@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +19,18 @@ from engine.gpu.program.expressions import functions_in
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import Node
 
+MAX_READS = 6
+"""Tensors that a kernel which writes two reads at the most: a dispatch has eight storage buffers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
     """What a kernel adds to its dispatch for ``parts/epilogue.wgsl``: operands, uniforms, and template parameters."""
 
     reads: list[Operand]
-    write: Operand
+    writes: list[Operand]
     uniforms: dict[str, int]
-    params: dict[str, object]
+    params: dict[str, Any]
 
 
 def pixel_stride(tensor: Tensor) -> int | None:
@@ -74,9 +78,14 @@ def prepare(
     for leaf, name in tree.leaves.items():
         reads[name] = by_pixel(lowering.tensor(leaf)), leaf.dtype
     tensors = [*inputs, *(tensor for tensor, _ in reads.values())]
-    y = lowering.output(last, order=(*pixels, channel_axis), reads=tensors).transpose(perm)
+    order = (*pixels, channel_axis)
+    twin = lowering.concats.twin(value, order, tensors) if len(tensors) <= MAX_READS else None
+    if twin is not None and not _is_even(twin.transpose(perm)):
+        twin = None
+    y = lowering.output(last, order=order, reads=tensors, twin=twin).transpose(perm)
+    twins = {} if twin is None else {"twin": twin.transpose(perm)}
     target = None
-    if pixel_stride(y) is None or (y.strides[1] != 1 and y.shape[1] > 1):
+    if not _is_even(y):
         target = y
         y = lowering.scratch(y.shape, y.dtype, f"{y.slot.label}:dense", channels_last(y.rank))
     # strides of axes of one position are chosen so that layers of other sizes have the same statements
@@ -85,10 +94,9 @@ def prepare(
         name: (0 if one_pixel else pixel_stride(tensor) or 0, 1 if one_channel else tensor.strides[1])
         for name, (tensor, _) in reads.items()
     }
-    vec = 4 if _has_vec4_channels(y, groups, [tensor for tensor, _ in reads.values()]) else 1
+    vec = 4 if _has_vec4_channels(y, groups, [*twins.values(), *(tensor for tensor, _ in reads.values())]) else 1
     operands, lines = [], []
-    stride = pixel_stride(y) or 0
-    uniforms = {"pixel_y": stride}
+    uniforms = {}
     for name, (tensor, dtype) in reads.items():
         pixel, channel = steps[name]
         width = vec if channel == 1 else 1
@@ -102,15 +110,24 @@ def prepare(
         item = f"x_{name}[{' + '.join(terms)}]"
         load = load_expression(item, storage=tensor.dtype, dtype=dtype, width=width, vec=vec)
         lines.append(f"let {name} = {load};")
-    write = Operand("y", y, affine_span(y, stride, (y.shape[1],), (1,)), vec)
+    writes = []
+    for name, tensor in {"y": y, **twins}.items():
+        uniforms[f"pixel_{name}"] = stride = pixel_stride(tensor) or 0
+        writes.append(Operand(name, tensor, affine_span(tensor, stride, (tensor.shape[1],), (1,)), vec))
     lines = [*lines, *prelude, *tree.lines]
-    params: dict[str, object] = {
+    params: dict[str, Any] = {
         "vector": vec == 4,
         "lines": lines,
         "result": store_expression(tree.result, y.dtype, value.dtype, vec),
         "functions": functions_in([*lines, tree.result]),
+        "targets": [operand.name for operand in writes],
     }
-    return Epilogue(operands, write, uniforms, params), y, target
+    return Epilogue(operands, writes, uniforms, params), y, target
+
+
+def _is_even(y: Tensor) -> bool:
+    """Whether the pixels of ``[N, C, *spatial]`` are evenly spaced, and the channels of each side by side."""
+    return pixel_stride(y) is not None and (y.strides[1] == 1 or y.shape[1] == 1)
 
 
 def _has_vec4_channels(y: Tensor, groups: int, reads: Sequence[Tensor]) -> bool:

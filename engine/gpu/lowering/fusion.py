@@ -33,11 +33,14 @@ def is_elementwise(node: Node) -> bool:
 
 
 def fusible(*ops: str, reads: int, domain: str = "") -> Callable[[Emit], Emit]:
-    """Register a product with an epilogue for those operators; it reads ``reads`` tensors itself."""
+    """Register a product with an epilogue for those operators.
+
+    It reads at most ``reads`` tensors itself, and at most one beside its node's inputs.
+    """
 
     def register(emit: Emit) -> Emit:
         def kernel(node: Node, lowering: Lowering) -> None:
-            lower_product(node, lowering, emit, reads)
+            lower_product(node, lowering, emit, min(reads, len(list(node.used_inputs())) + 1))
 
         for op in ops:
             KERNELS[domain, op] = kernel
@@ -149,7 +152,7 @@ def fuse(node: Node, lowering: Lowering) -> bool:
         lowering.tensor(next(leaf for leaf in node.used_inputs() if leads_to(leaf, lowering, value)))
         return fuse(node, lowering)
     tree = build_tree(node, lowering, value)
-    emit(lowering.pop_waiting(value), lowering, tree, node)
+    lowering.emit_product(value, emit, tree, node)
     return True
 
 

@@ -16,23 +16,23 @@ import numpy as np
 
 from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.concat_parts import ConcatOutputs
 from engine.gpu.lowering.refusals import refusal
 from engine.gpu.lowering.storage import fits_half, parameters
-from engine.gpu.lowering.table import Implementation, Layer, Table, check_choices
+from engine.gpu.lowering.table import Decision, Implementation, Layer, Table, check_choices
 from engine.gpu.program.chain import ChainInput, Tree, chain_dispatches, copy_dispatches
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.overlap import may_overlap
 from engine.gpu.program.tensor import (
-    Shape,
     Slot,
     Tensor,
-    channels_last,
+    constant_tensor,
     is_wide,
     new_tensor,
     storage_array,
 )
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, misfit
 
 Kernel = Callable[[Node, "Lowering"], None]
@@ -91,9 +91,13 @@ class Lowering:
         graph: the graph to lower.
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
-        choices: names of implementations by tuning key or by family (engine/gpu/lowering/table.py).
+        choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
+        concats: the outputs of Concats, which producers of their parts write views of.
         dispatches: the dispatches so far, in the order in which they run.
+        nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
+        joined: for each node that another one's kernels compute so far, that one.
+        decisions: which rows of tables were taken so far, in order.
     """
 
     def __init__(
@@ -104,19 +108,22 @@ class Lowering:
         half: bool = False,
         outside: Collection[Value] | None = None,
         choices: Mapping[str, str] | None = None,
+        preferences: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
-        self.choices = dict(choices or {})
+        self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
-        self.node = Node("", [], [])
+        self.nodes: list[Node] = []
+        self.joined: dict[Node, Node] = {}
+        self.decisions: list[Decision[Any]] = []
+        self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()
         self._outside = {*graph.inputs, *graph.outputs} if outside is None else set(outside)
         self._parameters = parameters(graph) if half else set()
         self._tensors: dict[Value, Tensor] = {}
         self._waiting: dict[Value, Waiting] = {}
-        self._concat_parts = _concat_parts(graph)
-        self._concat_outputs: dict[Value, Tensor] = {}
+        self.concats = ConcatOutputs(graph, self.value_storage)
         self._copies: dict[tuple[Any, ...], tuple[Tensor, int]] = {}
         self._writes: dict[Slot, list[Tensor]] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
@@ -138,8 +145,14 @@ class Lowering:
         return inputs, outputs
 
     def lower(self, node: Node) -> None:
-        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator."""
-        outer_node, self.node = self.node, node
+        """Add the dispatches of ``node``, or defer it. Raises ModelError where the node does not fit its operator.
+
+        A node whose output an earlier kernel wrote beside its own needs none.
+        """
+        if node.output in self._tensors:
+            return
+        outer = self.node, self._product
+        self.node = self._product = node
         try:
             reason = refusal(node, self.caps, self.half)
             if reason is not None:
@@ -148,11 +161,17 @@ class Lowering:
         except MISFITS as error:
             raise misfit(node, error) from error
         finally:
-            self.node = outer_node
+            self.node, self._product = outer
 
     def choose(self, table: Table[Layer], layer: Layer) -> Implementation[Layer]:
         """The implementation of a layer: the first of the table that supports and suits it, or the forced one."""
-        return table.choose(layer, self.caps, self.choices)
+        row = table.choose(layer, self.caps, self.choices, self.preferences)
+        self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
+        return row
+
+    def has_extremes(self) -> bool:
+        """Whether a layer of the graph has extreme weights, so that all must be summed by their definitions."""
+        return self.memoise(("extremes",), lambda: needs_direct(self.graph))
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
@@ -160,9 +179,10 @@ class Lowering:
         """The tensor of ``value``. A deferred node that computes it is lowered now."""
         if value in self._waiting:
             waiting = self._waiting.pop(value)
-            outer_node, self.node = self.node, waiting.node
+            outer = self.node, self._product
+            self.node = self._product = waiting.node
             waiting.lower(waiting.node, self)
-            self.node = outer_node
+            self.node, self._product = outer
         if value not in self._tensors:
             if value.data is None:
                 raise UnsupportedError(f"{self.node.label}: '{value.name}' has no tensor on the GPU")
@@ -186,7 +206,7 @@ class Lowering:
         storage = dtype or self.parameter_storage(array.dtype)
         if is_wide(array.dtype):  # refused now, not when it is uploaded
             array = storage_array(array, storage, f"constant '{label}'")
-        return _constant(lambda: array, label, storage, array.shape)
+        return constant_tensor(lambda: array, label, storage, array.shape)
 
     def memoise(self, key: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result of ``compute``, a function of constants alone, which is called once for each ``key``."""
@@ -213,7 +233,7 @@ class Lowering:
             label = f"{value.name}:{form}"
             if kind is None or is_wide(kind.dtype):
                 return self.constant(compute(), label, dtype)
-            return _constant(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
+            return constant_tensor(compute, label, dtype or self.parameter_storage(kind.dtype), kind.shape)
 
         return self.memoise((value, form, dtype), constant)
 
@@ -252,16 +272,26 @@ class Lowering:
     # --- outputs ------------------------------------------------------------------------------------------------
 
     def output(
-        self, node: Node, index: int = 0, *, order: Sequence[int] | None = None, reads: Sequence[Tensor] = ()
+        self,
+        node: Node,
+        index: int = 0,
+        *,
+        order: Sequence[int] | None = None,
+        reads: Sequence[Tensor] = (),
+        twin: Tensor | None = None,
     ) -> Tensor:
         """The tensor to write an output to, its axes from outermost to innermost in ``order`` (default row-major).
 
         It may be a view of the output of a Concat that reads the value, so kernels write by its strides. It never lies
-        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch.
+        in the slot of one of ``reads``: a buffer cannot be read and written in one dispatch. A kernel that writes the
+        result into its ``twin`` too gets a tensor outside of the Concat's output.
         """
         value = node.outputs[index]
         assert value is not None
-        self._tensors[value] = self._concat_view(value, order, reads) or self._new_tensor(value, order)
+        view = None if twin is not None else self.concats.view(value, order, reads)
+        self._tensors[value] = view or self._new_tensor(value, order)
+        if twin is not None:
+            self.concats.add_twin(value)
         return self._tensors[value]
 
     def is_read(self, node: Node, index: int) -> bool:
@@ -284,6 +314,7 @@ class Lowering:
         dispatch.op, dispatch.node = dispatch.op or self.node.op, dispatch.node or self.node.name
         if dispatch.rows > 0:
             self.dispatches.append(dispatch)
+            self.nodes.append(self._product)
             for operand in dispatch.writes:
                 self._writes.setdefault(operand.tensor.slot, []).append(operand.tensor)
 
@@ -333,60 +364,21 @@ class Lowering:
 
     def pop_waiting(self, value: Value) -> Node:
         """Remove the node that computes ``value`` from those that wait, for the caller to lower. Returns it."""
-        return self._waiting.pop(value).node
+        node = self._waiting.pop(value).node
+        self.joined[node] = self.node
+        return node
+
+    def emit_product(self, value: Value, emit: Emit, tree: Tree, last: Node) -> None:
+        """Lower the product that computes ``value``, which waits, with the chain ``tree`` up to ``last``."""
+        outer, self._product = self._product, self._waiting.pop(value).node
+        chain = [last, *(node for node, reader in self.joined.items() if reader is last)]
+        self.joined.update(dict.fromkeys(chain, self._product))
+        emit(self._product, self, tree, last)
+        self._product = outer
 
     def has_one_reader(self, value: Value) -> bool:
         """Whether exactly one node reads ``value``, and ``value`` is no output of the graph."""
         return len(self.consumers.get(value, ())) == 1 and value not in self.graph.outputs
 
-    # --- parts of a Concat --------------------------------------------------------------------------------------
-
     def _new_tensor(self, value: Value, order: Sequence[int] | None) -> Tensor:
         return self.scratch(value.shape, self.value_storage(value), value.name, order)
-
-    def concat_output(self, value: Value) -> Tensor:
-        """The tensor of a Concat's output, which exists from the lowering of its first part on."""
-        if value not in self._concat_outputs:
-            tensor = self._concat_view(value, None, ())
-            if tensor is None:
-                order = channels_last(len(value.shape)) if self._joins_channels(value) else None
-                tensor = self._new_tensor(value, order)
-            self._concat_outputs[value] = tensor
-        return self._concat_outputs[value]
-
-    def _joins_channels(self, value: Value) -> bool:
-        return len(value.shape) >= 3 and any(part[0] is value and part[1] == 1 for part in self._concat_parts.values())
-
-    def _concat_view(self, value: Value, order: Sequence[int] | None, reads: Sequence[Tensor]) -> Tensor | None:
-        """The part of a Concat's output that is ``value``; None where no Concat joins it, or it cannot lie there."""
-        part = self._concat_parts.get(value)
-        if part is None:
-            return None
-        target, axis, start = part
-        concat_output = self.concat_output(target)
-        same_type = concat_output.dtype == self.value_storage(value)
-        in_order = concat_output.has_order(range(concat_output.rank) if order is None else order)
-        if not same_type or not in_order or any(concat_output.slot is tensor.slot for tensor in reads):
-            return None
-        return concat_output.slice(axis, start, value.shape[axis])
-
-
-def _concat_parts(graph: Graph) -> dict[Value, tuple[Value, int, int]]:
-    """For each value that a Concat joins: the Concat's output, the axis, and the position on it where it begins."""
-    parts: dict[Value, tuple[Value, int, int]] = {}
-    for node in graph.nodes:
-        if node.op != "Concat" or node.domain:
-            continue
-        axis, start = concat_axis(node, len(node.output.shape)), 0
-        for value in node.used_inputs():
-            if value not in parts and not value.is_constant and value not in graph.inputs and value.type.size:
-                parts[value] = node.output, axis, start
-            start += value.shape[axis]
-    return parts
-
-
-def _constant(compute: Callable[[], np.ndarray], label: str, storage: str, shape: Shape) -> Tensor:
-    def content() -> np.ndarray:
-        return np.ascontiguousarray(storage_array(compute(), storage, f"constant '{label}'"))
-
-    return new_tensor(shape, storage, label, content=content)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from engine.caps import PORTABLE, Caps
+from engine.caps import PORTABLE, Caps, Precision
 from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin
 from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.lowering.table import Decision
 from engine.gpu.plan.plan import make_plan
 from engine.graph.ir import Graph, Value
 
@@ -19,9 +21,11 @@ def compile_graph(
     graph: Graph,
     caps: Caps = PORTABLE,
     *,
-    precision: Literal["f32", "f16"] = "f32",
+    precision: Precision = "f32",
     outside: Collection[Value] | None = None,
     choices: Mapping[str, str] | None = None,
+    preferences: Mapping[str, str] | None = None,
+    decisions: list[Decision[Any]] | None = None,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
     origin: ModelOrigin | None = None,
@@ -30,9 +34,11 @@ def compile_graph(
     """The compiled model of a graph that the passes have gone over, for devices that have ``caps``.
 
     ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
-    a part of another one. ``choices`` names implementations by tuning key or by family
-    (engine/gpu/lowering/table.py). ``outputs`` have the names of the outputs, where the passes have changed these. The
-    weights of the result hold the graph's arrays; nothing else of it holds the graph.
+    a part of another one. ``choices`` names implementations by tuning key or by family, and ``preferences`` by tuning
+    key those that are passed over where a table lacks them, or they do not support the layer
+    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``outputs`` have the names of the
+    outputs, where the passes have changed these. The weights of the result hold the graph's arrays; nothing else of it
+    holds the graph.
 
     Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
     and TooLargeError, which names the tensor or the node, where they are too small.
@@ -40,14 +46,19 @@ def compile_graph(
     if precision == "f16" and not caps.f16:
         raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
     half = precision == "f16"
+    if precision == "f32-strict":
+        caps = replace(caps, matrix_units=None)
     check(graph, caps, half=half)
-    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices)
+    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices, preferences=preferences)
     inputs, results = lowering.run()
+    if decisions is not None:
+        decisions += lowering.decisions
     plan = make_plan(lowering.dispatches, inputs, results, limits=caps.limits, model_name=graph.name or "the model")
+    is_split = any(dispatch.params.get("split") for dispatch in lowering.dispatches)
     nodes = len(graph.nodes)
     return CompiledModel(
         backend="webgpu",
-        precision=precision,
+        precision="f16" if half else "f32-split" if is_split else "f32",
         inputs=tuple(map(plan.place, graph.inputs, inputs)),
         outputs=tuple(
             plan.place(value, tensor) for value, tensor in zip(outputs or graph.outputs, results, strict=True)

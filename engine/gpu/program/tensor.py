@@ -163,6 +163,15 @@ def new_tensor(
     return Tensor(Slot(nbytes, label, content), dtype, shape, strides_of(shape, order))
 
 
+def constant_tensor(compute: Callable[[], np.ndarray], label: str, dtype: str, shape: Shape) -> Tensor:
+    """A gapless row-major tensor of what ``compute`` gives when it is uploaded, in the storage type ``dtype``."""
+
+    def content() -> np.ndarray:
+        return np.ascontiguousarray(storage_array(compute(), dtype, f"constant '{label}'"))
+
+    return new_tensor(shape, dtype, label, content=content)
+
+
 def channels_last(rank: int) -> tuple[int, ...]:
     """The order of the axes of ``[N, C, *spatial]`` with C innermost; row-major below three axes."""
     return tuple(range(rank)) if rank < 3 else (0, *range(2, rank), 1)

@@ -69,7 +69,7 @@ class GpuExecutor:
         self.submissions = Submissions(plan.commands, software=device.adapter.software)
         self._buffers: list[Any] = []
         self._slots = Slots(device, in_flight)
-        self._half = model.precision == "f16"
+        self._may_overflow = model.precision != "f32"
         self._marker: Any = None
         self._recorded: Any = None
         self._commands: list[BoundCommand] = []
@@ -214,6 +214,16 @@ class GpuExecutor:
         """
         return run_seconds(self.device, self._parts(), runs)
 
+    def part_seconds(self, commands: Sequence[int], runs: int = 1) -> list[float]:
+        """``gpu_seconds`` of passes over those commands of the plan alone, by number."""
+        return run_seconds(self.device, [[self._commands[number] for number in commands]], runs)
+
+    def fill_outputs(self, byte: int) -> None:
+        """Fill the memory of the outputs with a byte, as a measurement does: of 0xFF all floats are NaN."""
+        for place in self._outputs:
+            nbytes = -(-stored_bytes(place) // 4) * 4
+            self.device.write(self._buffer(place), place.offset, np.full(nbytes, byte, np.uint8))
+
     def _parts(self) -> list[list[BoundCommand]]:
         """The commands, in submissions."""
         return [self._commands[first:end] for first, end in self.submissions.ranges()]
@@ -255,7 +265,7 @@ class GpuExecutor:
 
         def take(slot: Slot) -> tuple[list[np.ndarray], bool]:
             taking = time.perf_counter()
-            arrays, finite = read(slot.results(), layout, look=self._half)
+            arrays, finite = read(slot.results(), layout, look=self._may_overflow)
             stages["download"] = time.perf_counter() - taking
             self.stages = {name: seconds * 1e3 for name, seconds in stages.items()}
             # looked for only now: each look at 12 MB of inputs takes half a millisecond

@@ -58,23 +58,18 @@ def _nodes(value: Value, rearrangements: Rearrangements) -> list[Node] | None:
             return np.arange(1, source.type.size + 1, dtype=np.int32).reshape(split_shape).transpose(order)
 
         if rearrangements.matches(value, (name, split_shape), expected):
-            first = new_node(
-                "Reshape", [source, _dims(f"{value.name}/cut", split_shape)], f"{value.name}/cut", version=RESHAPE_SINCE
-            )
-            transpose = new_node(
-                "Transpose",
-                [first.output],
-                f"{value.name}/turned",
-                attributes={"perm": order},
-                version=TRANSPOSE_SINCE,
-            )
-            shape = _dims(f"{value.name}/shape", value.shape)
-            return [
-                first,
-                transpose,
-                new_node("Reshape", [transpose.output, shape], value.name, version=RESHAPE_SINCE, output=value),
-            ]
+            return transposition(source, value, split_shape, order)
     return None
+
+
+def transposition(source: Value, value: Value, cut: tuple[int, ...], order: tuple[int, ...]) -> list[Node]:
+    """Reshape, Transpose and Reshape that make ``value`` of ``source``: cut into axes, which are put in ``order``."""
+    first = new_node("Reshape", [source, _dims(f"{value.name}/cut", cut)], f"{value.name}/cut", version=RESHAPE_SINCE)
+    turned = new_node(
+        "Transpose", [first.output], f"{value.name}/turned", attributes={"perm": order}, version=TRANSPOSE_SINCE
+    )
+    shape = _dims(f"{value.name}/shape", value.shape)
+    return [first, turned, new_node("Reshape", [turned.output, shape], value.name, version=RESHAPE_SINCE, output=value)]
 
 
 def _dims(name: str, dims: tuple[int, ...]) -> Value:

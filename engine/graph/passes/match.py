@@ -107,10 +107,11 @@ def new_node(
     *,
     attributes: dict[str, Any] | None = None,
     version: int,
+    domain: str = "",
     output: Value | None = None,
 ) -> Node:
     """A new node of one output: ``output``, whose type must be what the inputs give, or a new value called ``name``."""
-    node = Node(op, list(inputs), [output], attributes or {}, version=version, name=name)
+    node = Node(op, list(inputs), [output], attributes or {}, domain=domain, version=version, name=name)
     kind = infer(node)[0]
     if output is None:
         node.outputs = [Value(name, kind)]

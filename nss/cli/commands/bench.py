@@ -61,6 +61,7 @@ def bench(
     if trace is not None and not Path(trace).parent.is_dir():
         raise UsageError(f"{trace}: its directory does not exist")
     from nss.models import resolve
+    from nss.models.adapter_memory import remember_adapters
     from nss.removal.opener import Opener
     from nss.removal.run_options import RunOptions
 
@@ -74,6 +75,7 @@ def bench(
 
         inputs = InputFiles([resolved.path])
         check(Path(trace), inputs=inputs, may_exist=True)
+    remember_adapters()
     opener = Opener(resolved, model_config, use_cache=not no_cache)
     result = _measure(resolved, options, runs, opener=opener, kernels=profile or trace is not None)
     if trace is not None:
@@ -193,6 +195,7 @@ def _lines(result: _Result) -> list[str]:
         rows.append([stage, f"{_median(durations):.2f}", f"{min(durations):.2f}" if len(durations) > 1 else ""])
     lines = [
         f"{result.model} on {info.backend}, {info.device}, {info.precision} ({info.reason})",
+        *([f"kernels: {info.tuning}"] if info.tuning else []),
         "",
         *aligned(rows, numbers=(1, 2)),
         "",

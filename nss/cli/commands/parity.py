@@ -107,9 +107,11 @@ def _compare(
     resolved: ResolvedModel, image: str | None, model_config: Description, **options: Any
 ) -> tuple[engine.ParityReport, ResolvedInterface]:
     import engine
+    from nss.models.adapter_memory import remember_adapters
     from nss.removal.model_reading import bindings, read
     from nss.removal.opening import opening
 
+    remember_adapters()
     with opening(resolved.path):
         file, resolved_interface = read(resolved, model_config)
     for line in resolved_interface.guesses:

@@ -58,7 +58,7 @@ SCHEMAS: dict[str, Json] = {
         model=_or_null(_text("The model's name; null, as the next three are, where 'mask' took its place.")),
         backend=_or_null(_text("webgpu or numpy.")),
         device=_or_null(_text("The adapter.")),
-        precision=_or_null(_text("f32 or f16.")),
+        precision=_or_null(_text("f32, f32-split on matrix units, or f16.")),
         milliseconds={**_MILLISECONDS, "description": "Of each stage."},
         stages={"type": "object", "description": "Where each stage ran."},
         notes={"type": "array", "items": {"type": "string"}, "description": "What was decided on the way."},
@@ -108,7 +108,7 @@ SCHEMAS: dict[str, Json] = {
         default=_flag("It is what runs without a 'model'."),
         backend=_text("webgpu or numpy."),
         device=_or_null(_text("The adapter.")),
-        precision=_text("f32 or f16."),
+        precision=_text("f32, f32-split on matrix units, or f16."),
         size=_or_null(
             {
                 "type": "array",

@@ -20,6 +20,7 @@ from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
 from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.layers import integers
 from tests.engine.gpu.plans import EMULATED, PlanCase, plan_case
 from tests.engine.models import interpret, load_graph, model, node
 
@@ -84,10 +85,11 @@ def test_what_the_kernel_takes(size: int, half: bool) -> None:
     needs = footprint(source)
     assert 0 < needs.workgroup_bytes <= ROOMY
     assert needs.invocations <= 256
-    weights = conv.params["weights_in_workgroup"]
-    loads = len(re.findall(r"a_next\d+ = vec4<f..>\(x", source)), len(re.findall(r"b_high_next\d+ = w\[", source))
-    assert loads[0] * needs.invocations * 4 == conv.params["bm"] * conv.params["bk"]
-    assert not weights or loads[1] * needs.invocations * 4 == conv.params["bn"] * conv.params["bk"]
+    eights = len(re.findall(r"memory\[at\] = ", source)), len(re.findall(r"next_high\d+ = w\[", source))
+    assert eights[0] * needs.invocations * 8 == conv.params["bm"] * conv.params["bk"]
+    # once before the first step, and in each of them
+    weights = 2 * conv.params["bn"] * conv.params["bk"] if conv.params["weights_in_workgroup"] else 0
+    assert eights[1] * needs.invocations * 8 == weights
     assert source.index("enable f16;") < source.index("enable subgroups;")
 
 
@@ -98,15 +100,10 @@ def test_software_adapters_have_none() -> None:
     assert gpu.caps.matrix_units is None
 
 
-def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """float32 of a few bits: products and their sums are exact in any order, and float16 holds the factors."""
-    return (random.integers(-8, 9, shape) / 8).astype(np.float32)
-
-
 TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
 SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
 SQUARE = TILES["matrix-64x64x32-32x32-weights"]
-BY_FRAGMENT = TILES["matrix-64x128x32-64x32"]
+BY_FRAGMENT = TILES["matrix-64x128x64-64x32"]
 
 
 @pytest.mark.parametrize(

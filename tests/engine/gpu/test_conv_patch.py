@@ -12,8 +12,8 @@ from engine.gpu.kernels.convolution import table
 from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, PatchTile, emit_patch, halves, weight_scales
 from engine.gpu.lowering.table import Implementation
 from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED
-from tests.engine.gpu.test_conv_matrix import integers
+from tests.engine.gpu.layers import integers
+from tests.engine.gpu.plans import EMULATED, plan_case
 from tests.engine.models import interpret, load_graph, model, node
 
 SMALL = PatchTile(2, 16, 16, 16)
@@ -63,7 +63,7 @@ CASES = {
         {"pads": [2, 1, 0, 3], "dilations": [2, 1]},
     ),
     "channels": (
-        PatchTile(2, 16, 32, 32, across_channels=2, loads=3),
+        PatchTile(2, 16, 32, 32, across_channels=2),
         (1, 72, 6, 7),
         33,
         (3, 1),
@@ -147,3 +147,75 @@ def test_weights_are_scaled_by_powers_of_two_and_halved() -> None:
     np.testing.assert_array_equal(scales[0], [2.0**13, 2.0**-2, 1, 1, 2.0**100, 1])
     high, low = halves(np.float32([1 / 3, 1000.1]))
     np.testing.assert_allclose(high.astype(np.float64) + low, np.float32([1 / 3, 1000.1]), rtol=2.0**-21)
+
+
+POOLED = {
+    "even": (SMALL, (1, 16, 6, 32), 16, {"ceil_mode": 1}),
+    "odd, with squares over the edges": (SMALL, (2, 16, 5, 19), 20, {"ceil_mode": 1}),
+    "odd, without": (PatchTile(4, 16, 32, 16, across_pixels=2), (1, 16, 7, 17), 36, {}),
+    "shared channels": (PatchTile(4, 16, 16, 32, across_channels=2), (1, 32, 9, 21), 12, {"ceil_mode": 1}),
+    "few channels for many invocations": (PatchTile(2, 16, 16, 64, across_channels=4), (1, 64, 4, 5), 8, {}),
+}
+
+
+@pytest.mark.parametrize(("case", "half"), [*((case, True) for case in POOLED), ("shared channels", False)])
+def test_a_max_pool_is_written_by_the_convolution(force: Any, case: str, half: bool) -> None:
+    tile, shape, outputs, attributes = POOLED[case]
+    force(tile)
+    random = np.random.default_rng(1)
+    weights = {"w": integers(random, outputs, shape[1], 3, 3), "b": integers(random, outputs)}
+    nodes = [
+        node("Neg", "x", "z"),
+        node("Conv", "z w b", "c", pads=[1] * 4),
+        node("LeakyRelu", "c", "r", alpha=0.5),
+        node("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2], **attributes),
+        node("Neg", "p", "y"),
+        node("Neg", "r", "u"),
+    ]
+    proto = model(nodes, {"x": list(shape)}, "y u", weights)
+    inputs = [integers(random, *shape)]
+    expected = interpret(load_graph(proto), inputs)
+    results, kernels = run(load_graph(proto), inputs, half=half, matrix_units=EMULATED)
+    assert "pool" not in kernels
+    for result, reference in zip(results, expected, strict=True):
+        exact = reference.astype(np.float16).astype(np.float32) if half else reference
+        np.testing.assert_array_equal(result, exact)
+
+
+def test_a_pooled_nan_stays(force: Any) -> None:
+    force(SMALL)
+    proto = model(
+        [
+            node("Conv", "x w", "c", pads=[1] * 4),
+            node("MaxPool", "c", "p", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Neg", "p", "y"),
+        ],
+        {"x": [1, 16, 4, 8]},
+        "y",
+        {"w": np.ones((16, 16, 3, 3), np.float32)},
+    )
+    x = np.zeros((1, 16, 4, 8), np.float32)
+    x[0, 3, 1, 2] = np.nan
+    (y,), kernels = run(load_graph(proto), [x], matrix_units=EMULATED)
+    assert "pool" not in kernels
+    expected = np.zeros((2, 4), bool)
+    expected[:2, :2] = True
+    np.testing.assert_array_equal(np.isnan(y[0, 5]), expected)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        node("MaxPool", "c", "p", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 0, 0]),
+        node("MaxPool", "c", "p", kernel_shape=[2, 2]),
+        node("MaxPool", "c", "p", kernel_shape=[3, 3], strides=[2, 2]),
+        node("MaxPool", "c", "p", kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2]),
+        node("MaxPool", "c", "p i", kernel_shape=[2, 2], strides=[2, 2]),
+    ],
+)
+def test_other_pools_have_their_own_kernel(force: Any, pool: onnx.NodeProto) -> None:
+    force(SMALL)
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), pool, node("Neg", "p", "y")]
+    outputs = "y" if len(pool.output) == 1 else "y i"
+    graph = load_graph(model(nodes, {"x": [1, 16, 6, 6]}, outputs, {"w": np.ones((16, 16, 3, 3), np.float32)}))
+    assert "pool" in plan_case(graph, matrix_units=EMULATED).kernels

@@ -64,8 +64,8 @@ def compare(
     inputs: list[np.ndarray] | None = None,
     half: bool = False,
     close: dict[str, Any] = CLOSE,
-) -> None:
-    """Assert that the GPU gives the reference's outputs by the tiled kernel."""
+) -> list[str]:
+    """Assert that the GPU gives the reference's outputs by the tiled kernel. Returns the kernels that ran."""
     proto = model(nodes, shapes, outputs, constants=constants, opset=19)
     inputs = arrays(shapes) if inputs is None else inputs
     expected = interpret(load_graph(proto), inputs)
@@ -75,6 +75,7 @@ def compare(
     for result, reference in zip(results, expected, strict=True):
         assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
         np.testing.assert_allclose(result, reference, **close)
+    return kernels
 
 
 @pytest.mark.parametrize("mask", [True, False])
@@ -152,21 +153,26 @@ def test_into_a_concat(axis: int) -> None:
     compare(nodes, {**shapes, "other": shape}, constants, "y")
 
 
-def test_behind_convolutions_that_make_what_moves_it() -> None:
-    """As networks have it: offset and mask are channels-last, and of channels that are no multiple of four."""
+@pytest.mark.parametrize("side", [2, 3])
+def test_behind_convolutions_that_make_what_moves_it(side: int) -> None:
+    """As networks have it: offset and mask are channels-last, parts of one convolution of 12 or 27 channels."""
     random = np.random.default_rng(4)
-    deform, shapes, constants, _ = layer(outputs=24)
+    taps, pads = side * side, [side // 2, side // 2, 1, 1]
+    deform, shapes, constants, _ = layer(outputs=24, kernel=(side, side), pads=pads)
     nodes = [
-        node("Conv", "x wo", "offset", pads=[1, 1, 1, 1]),
-        node("Conv", "x wm", "m", pads=[1, 1, 1, 1]),
-        node("Sigmoid", "m", "mask"),
+        node("Conv", "x wo", "offset", pads=pads),
+        node("Conv", "x wm", "m", pads=pads),
+        node("Sigmoid", "m", "s"),
+        node("Mul", "s two", "mask"),
         deform,
         node("Relu", "c", "y"),
     ]
-    constants["wo"] = random.standard_normal((18, 8, 3, 3)).astype(np.float32) / 6
-    constants["wm"] = random.standard_normal((9, 8, 3, 3)).astype(np.float32) / 6
+    constants["wo"] = random.standard_normal((2 * taps, 8, side, side)).astype(np.float32) / 6
+    constants["wm"] = random.standard_normal((taps, 8, side, side)).astype(np.float32) / 6
+    constants["two"] = np.array(2, np.float32)
     inputs = [random.standard_normal(shapes["x"]).astype(np.float32)]
-    compare(nodes, {"x": shapes["x"]}, constants=constants, outputs="y", inputs=inputs)
+    kernels = compare(nodes, {"x": shapes["x"]}, constants=constants, outputs="y", inputs=inputs)
+    assert kernels.count("conv") == 2
 
 
 def test_half_storage() -> None:

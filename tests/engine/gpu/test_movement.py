@@ -256,3 +256,17 @@ def test_strides_of_empty_tensors() -> None:
     assert strides_of((2, 0, 3)) == (3, 3, 1)
     nodes = [node("Concat", "x x", "a", axis=1), node("Transpose", "a", "y", perm=[1, 0])]
     compare(model(nodes, {"x": [3, 0]}, "y"))
+
+
+def test_what_convolutions_read_is_copied_as_channels_last() -> None:
+    weights = {"w": np.random.default_rng(0).standard_normal((4, 12, 3, 3)).astype(np.float32)}
+    shapes = {"cut": np.array([3, 2, 5, 2, 7]), "joined": np.array([1, 12, 5, 7])}
+    nodes = [
+        node("Reshape", "x cut", "c"),
+        node("Transpose", "c", "t", perm=[3, 1, 0, 2, 4]),
+        node("Reshape", "t joined", "j"),
+        node("Conv", "j w", "y", pads=[1] * 4),
+    ]
+    proto = model(nodes, {"x": [1, 3, 10, 14]}, "y", {**weights, **shapes})
+    # one copy into the order that the convolution reads, and one of its result, which goes out row-major
+    compare(proto, kernels=["elementwise", "conv", "elementwise"], rtol=1e-5, atol=1e-5)

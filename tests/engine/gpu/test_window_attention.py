@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.caps import MatrixUnits
 from engine.errors import UnsupportedError
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention
 from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import feeds, interpret
 from tests.engine.window_grids import GRIDS
 
@@ -32,15 +34,20 @@ def between_others(graph: Graph) -> Graph:
 
 
 def compare(
-    graph: Graph, *, tolerance: float = CLOSE, half: bool = False, limits: dict[str, int] | None = None
+    graph: Graph,
+    *,
+    tolerance: float = CLOSE,
+    half: bool = False,
+    limits: dict[str, int] | None = None,
+    matrix_units: MatrixUnits | None = None,
 ) -> None:
     """Assert that the GPU gives the reference's output."""
     inputs = feeds(graph)
     if half:  # what float16 holds exactly, so that the error is that of the bias and the result
         inputs = [array.astype(np.float16).astype(np.float32) for array in inputs]
     (expected,) = interpret(graph, inputs)
-    (y,), kernels = run(graph, inputs, half=half, limits=limits)
-    assert kernels.count("window_attention") == 1
+    (y,), kernels = run(graph, inputs, half=half, limits=limits, matrix_units=matrix_units)
+    assert kernels.count("window_attention" if matrix_units is None else "window_attention_matrix") == 1
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(y, expected, tolerance, tolerance)
 
@@ -76,6 +83,27 @@ def test_half_storage(grid: WindowGrid) -> None:
         pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
     # measured: 6e-4; a unit in the last place of a bias of 4 is 2e-3
     compare(between_others(attention(grid, heads=3, size=8)), tolerance=4e-3, half=True)
+
+
+@pytest.mark.parametrize(
+    ("grid", "mask_value", "half"),
+    [
+        (WindowGrid(13, 16, 8, 4), -100.0, True),
+        (WindowGrid(14, 14, 7, 0), -100.0, True),
+        (WindowGrid(9, 8, 5, 2), -np.inf, True),
+        (WindowGrid(9, 8, 5, 2), -100.0, False),
+    ],
+    ids=str,
+)
+def test_matrix_units(grid: WindowGrid, mask_value: float, half: bool) -> None:
+    """Windows that fill fragments and such that do not, padding, and rolls; float16 and split float32."""
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: ATTENTION ON MATRIX UNITS IS NOT RUN")
+    graph = attention(grid, heads=2, size=32, mask_value=mask_value)
+    if half:
+        compare(between_others(graph), tolerance=4e-3, half=True, matrix_units=EMULATED)
+    else:
+        compare(graph, matrix_units=EMULATED)
 
 
 @pytest.mark.parametrize("loud", [30.0, 1e3])

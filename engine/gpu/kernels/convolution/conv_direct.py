@@ -45,7 +45,7 @@ def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node) -> None:
                 "invocations": INVOCATIONS,
             },
             reads=[Operand("x", x, span), Operand("w", w), *zeros, *epilogue.reads],
-            writes=[epilogue.write],
+            writes=epilogue.writes,
             rows=pixels,
             grid=linear_grid(node.output.shape[1]),
             uniforms={

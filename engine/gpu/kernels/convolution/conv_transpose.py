@@ -49,7 +49,7 @@ def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
                 "invocations": INVOCATIONS,
             },
             reads=[Operand("x", x, _image_span(x, prod(out))), Operand("w", w), *epilogue.reads],
-            writes=[epilogue.write],
+            writes=epilogue.writes,
             rows=x.shape[0] * prod(out),
             grid=linear_grid(channels),
             uniforms={

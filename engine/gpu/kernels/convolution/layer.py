@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.caps import PORTABLE_LIMITS
+from engine.gpu.kernels.convolution.normalized import Normalization
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -16,7 +17,7 @@ from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import INTERNAL_DOMAIN, Node, Value
 from engine.ops.conv import conv_window
-from engine.ops.fused_conv import activation_of
+from engine.ops.fused_conv import activated_from, activation_of
 from engine.ops.window import Window
 
 MAX_TILES = PORTABLE_LIMITS["max-compute-workgroups-per-dimension"]
@@ -72,9 +73,13 @@ class Layer:
     zero: Tensor | None
     weight_type: str
     """The storage type of constant weights."""
+    has_extremes: Callable[[], bool]
+    """Whether any layer of the graph has extreme weights, behind which only sums by the definition stay finite."""
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
+    normalization: Normalization | None = None
+    """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:
@@ -91,7 +96,15 @@ class Layer:
             prelude.append("let biased = raw + bias;")
             root = "biased"
         if node.domain == INTERNAL_DOMAIN:
-            root = expression(activation_of(node), [root])
+            sums, root = root, expression(activation_of(node), [root])
+            first = activated_from(node)
+            if first:
+                is_activated = np.arange(node.output.shape[1]).reshape(1, -1, *(1,) * (x.rank - 2)) >= first
+                channel_vectors["activated"] = (
+                    lowering.constant(is_activated, f"{node.name}:activated"),
+                    is_activated.dtype,
+                )
+                root = f"select({sums}, {root}, activated)"
         prelude.append(f"let root = {root};")
         zero = lowering.optional(node, 2) if integer else None
         indices = (("offset", 2), ("mask", 4)) if deformable else ()
@@ -112,6 +125,7 @@ class Layer:
             channel_vectors=channel_vectors,
             zero=zero,
             weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
+            has_extremes=lowering.has_extremes,
             deform_inputs=deform_inputs,
         )
 

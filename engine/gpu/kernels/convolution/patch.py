@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.pooled import pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.lowering.epilogue import Epilogue
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
-from engine.gpu.program.tensor import Tensor
+from engine.gpu.program.expressions import functions_in
+from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import Node, TensorType
 from engine.ops.window import Window
 
@@ -29,8 +33,11 @@ The low part of a number is then normal float16 down to 2⁻⁶, and what an act
 LARGEST_WEIGHT = 1024.0
 """The weights of an output channel are scaled by a power of two to between half of this and this."""
 
+MAX_BUFFERS = 8
+"""Tensors that a dispatch binds on every adapter."""
+
 GAP = 8
-"""Elements between the pixels of a patch, so that they begin in different banks of workgroup memory."""
+"""Elements between rows of workgroup memory, so that they begin in different banks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,8 @@ class PatchTile:
     """A workgroup's pixels and channels, and how its subgroups share them.
 
     ``block`` are the input channels that are in workgroup memory at a time. The subgroups divide the tile by pixels,
-    by output channels, and by input channels, where they add their sums at the end. ``loads`` of an invocation are
-    under way at a time. ``weights_in_workgroup`` has weights go by way of workgroup memory.
+    by output channels, and by input channels, where they add their sums at the end. ``weights_in_workgroup`` has weights
+    go by way of workgroup memory.
     """
 
     height: int
@@ -49,15 +56,26 @@ class PatchTile:
     across_pixels: int = 1
     across_outputs: int = 1
     across_channels: int = 1
-    loads: int = 4
     weights_in_workgroup: bool = False
+    unroll: str = "all"
+    prefetch: bool = True
+    turned: bool = True
+    hoist: bool = False
+    gap: bool = True
 
     @property
     def name(self) -> str:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}"
+        lab = (
+            f"-{self.unroll}" * (self.unroll != "all")
+            + "-nopre" * (not self.prefetch)
+            + "-rows" * (not self.turned)
+            + "-hoist" * self.hoist
+            + "-nogap" * (not self.gap)
+        )
+        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
 
     def patch(self, window: Window) -> tuple[int, int]:
         """Height and width of the pixels that the tile reads."""
@@ -66,11 +84,20 @@ class PatchTile:
         return height, width
 
     def workgroup_bytes(self, window: Window, units: MatrixUnits, *, split: bool) -> int:
-        """Bytes of workgroup memory: the patch in float16, weights where they go there, and a row of sums."""
+        """Bytes of workgroup memory: the patch in float16 and weights where they go there, and then a row of sums."""
         parts = 2 if split else 1
-        patch = prod(self.patch(window)) * (self.block + GAP)
-        weights = window.taps * self.block * self.outputs if self.weights_in_workgroup else 0
-        return 2 * parts * (patch + weights) + 4 * self.across_pixels * self.across_channels * units.m * self.outputs
+        operands = prod(self.patch(window)) * (self.block + GAP)
+        if self.weights_in_workgroup:
+            row = units.k if self.turned else units.n
+            operands += window.taps * self.block * self.outputs // row * (row + GAP * self.gap)
+        across = self.across_pixels * self.across_channels
+        sums = across * units.m * (self.outputs + self.across_outputs * GAP)
+        return max(2 * parts * operands, 4 * sums)
+
+    def pools(self, units: MatrixUnits) -> bool:
+        """Whether each subgroup has whole squares of two pixels: an even number of lines, of one fragment each."""
+        rows = self.height * (self.width // units.m) // self.across_pixels
+        return self.width == units.m and units.m % 2 == 0 and rows % 2 == 0 and self.outputs % 4 == 0
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it, and the layer fits."""
@@ -88,7 +115,9 @@ class PatchTile:
         invocations = self.across_pixels * self.across_outputs * self.across_channels * units.lanes
         return (
             all(extent > 0 and extent % part == 0 for extent, part in wholes)
-            and invocations % (self.block // 4) == 0
+            and self.block % 8 == 0
+            and invocations % (self.block // 8) == 0
+            and units.spelling != "wgpu"
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
             and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
@@ -119,7 +148,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     split = x.dtype == "f32"
     x_vec = 8 if not split and _has_eights(x, layer.channels) else 4
     w, unscale = _weights(layer, lowering, tile, units, split=split)
-    reads = [Operand("x", x, None, x_vec), Operand("w", w, None, 8 if tile.weights_in_workgroup else 1)]
+    reads = [Operand("x", x, None, x_vec), Operand("w", w, None, 8)]
     reads += [] if unscale is None else [Operand("unscale", unscale, None, 4)]
     epilogue, y, target = layer.epilogue(
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
@@ -132,20 +161,27 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """The first pixel of a line of tiles."""
         return line // lines * plane + min(line % lines * tile.height, out_height) * out_width
 
+    pooling = pooling_reader(last.output, lowering) if tile.pools(units) and epilogue.params["vector"] else None
+    if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
+        pooling = None
+
     def by_line(span: Span | None) -> Span | None:
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    if pooling is not None:
+        lowering.joined[pooling] = layer.node
+    pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
     patch_height, patch_width = tile.patch(window)
-    k_fragments, n_fragments = w.shape[-4], w.shape[-3]
-    item = w.strides[0] // (8 if tile.weights_in_workgroup else 1)
+    n_tiles, blocks = w.shape[2:4]
     lowering.dispatch(
         Dispatch(
             kernel="conv_patch",
             params={
                 **asdict(tile),
                 **epilogue.params,
+                **pool_params,
                 "matrix": asdict(units),
                 "split": split,
                 "x_vec": x_vec,
@@ -163,9 +199,9 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 },
             },
             reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
-            writes=[replace(epilogue.write, span=by_line(epilogue.write.span))],
+            writes=[replace(operand, span=by_line(operand.span)) for operand in epilogue.writes] + pool_writes,
             rows=x.shape[0] * lines,
-            grid=lambda rows: (n_fragments * units.n // tile.outputs, rows * tiles_a_line, layer.groups),
+            grid=lambda rows: (n_tiles, rows * tiles_a_line, layer.groups),
             uniforms={
                 "lines": lines,
                 "tiles_a_line": tiles_a_line,
@@ -177,20 +213,47 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 "x_row": x.strides[2] // x_vec,
                 "x_column": x.strides[3] // x_vec,
                 "channels": layer.channels,
-                "blocks": k_fragments * units.k // tile.block,
+                "blocks": blocks,
                 "pad_y": window.begin[0],
                 "pad_x": window.begin[1],
-                "k_fragments": k_fragments,
-                "n_fragments": n_fragments,
+                "n_tiles": n_tiles,
                 "n": layer.outputs,
-                **({"w_low": item, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}),
+                **(
+                    {"w_low": w.strides[0] // 8, "scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))}
+                    if split
+                    else {}
+                ),
                 **epilogue.uniforms,
+                **pool_uniforms,
             },
             flops=2 * x.shape[0] * plane * layer.outputs * window.taps * layer.channels * layer.groups,
         )
     )
     if target is not None:
         lowering.copy(y, target)
+
+
+def _pooled(
+    pooling: Node | None, lowering: Lowering, tile: PatchTile, lines: int, epilogue: Epilogue
+) -> tuple[list[Operand], dict[str, Any], dict[str, int]]:
+    """What the dispatch writes, and is told, to write the output of the MaxPool ``pooling`` too."""
+    if pooling is None:
+        return [], {"pooled": ""}, {}
+    y = lowering.output(pooling, order=channels_last(4))
+    _, channels, height, width = y.shape
+
+    def span(first: int, last: int) -> tuple[int, int]:
+        begin, end = (
+            (line // lines * height + min(line % lines * tile.height // 2, height)) * width for line in (first, last)
+        )
+        return begin * channels, end * channels
+
+    functions = functions_in(["larger()"])
+    names = [*functions, *(name for name in epilogue.params["functions"] if name not in functions)]
+    stored = f"vec4<{epilogue.writes[0].tensor.dtype}>"
+    params = {"pooled": f"vec4<{y.dtype}>", "stored": stored, "functions": names}
+    uniforms = {"pooled_height": height, "pooled_width": width, "channels_out": channels}
+    return [Operand("pooled", y, span, 4)], params, uniforms
 
 
 def _has_eights(x: Tensor, channels: int) -> bool:
@@ -201,16 +264,17 @@ def _has_eights(x: Tensor, channels: int) -> bool:
 def _weights(
     layer: Layer, lowering: Lowering, tile: PatchTile, units: MatrixUnits, *, split: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Weights in fragments, ``[parts, groups, taps, k, n, units.k, units.n]``, padded with zeros; for split operands
-    also what the sums of each output channel are multiplied by, ``[groups, n * units.n]``."""
-    k_fragments = -(-layer.channels // tile.block) * tile.block // units.k
-    n_fragments = -(-layer.outputs // tile.outputs) * tile.outputs // units.n
+    """Weights in fragments, ``[parts, groups, n tiles, k blocks, taps, k, n, units.n, units.k]``, padded with zeros; for
+    split operands also what the sums of each output channel are multiplied by, ``[groups, n]``."""
+    blocks, n_tiles = -(-layer.channels // tile.block), -(-layer.outputs // tile.outputs)
     value, taps = layer.node.input(1), layer.window.taps
-    shape = (2 if split else 1, layer.groups, taps, k_fragments, n_fragments, units.k, units.n)
+    k, n = tile.block // units.k, tile.outputs // units.n
+    fragment = (units.n, units.k) if tile.turned else (units.k, units.n)
+    shape = (2 if split else 1, layer.groups, n_tiles, blocks, taps, k, n, *fragment)
 
     def padded() -> np.ndarray:
         """[groups, taps, channels, outputs]"""
-        weights = np.zeros((*shape[1:3], k_fragments * units.k, n_fragments * units.n), np.float32)
+        weights = np.zeros((layer.groups, taps, blocks * tile.block, n_tiles * tile.outputs), np.float32)
         part = layer.weights().reshape(layer.groups, taps, layer.channels, layer.outputs)
         weights[:, :, : layer.channels, : layer.outputs] = part
         return weights
@@ -221,10 +285,11 @@ def _weights(
             weights = np.stack(halves(weights * weight_scales(weights)[:, None, None]))
         else:
             weights = weights[None].astype(np.float16)
-        fragments = weights.reshape(*shape[:4], units.k, n_fragments, units.n)
-        return np.ascontiguousarray(fragments.transpose(0, 1, 2, 3, 5, 4, 6))
+        fragments = weights.reshape(*shape[:2], taps, blocks, k, units.k, n_tiles, n, units.n)
+        order = (0, 1, 6, 3, 2, 4, 7, 8, 5) if tile.turned else (0, 1, 6, 3, 2, 4, 7, 5, 8)
+        return np.ascontiguousarray(fragments.transpose(order))
 
-    form = f"fragments {'split ' if split else ''}{shape}"
+    form = f"fragments {'turned ' if tile.turned else ''}{'split ' if split else ''}{shape}"
     kind = TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
     if not split:
@@ -233,7 +298,7 @@ def _weights(
     def unscales() -> np.ndarray:
         return (1 / (weight_scales(padded()) * np.float32(ACTIVATION_SCALE))).astype(np.float32)
 
-    scale_kind = TensorType(np.dtype(np.float32), (layer.groups, n_fragments * units.n))
+    scale_kind = TensorType(np.dtype(np.float32), (layer.groups, n_tiles * tile.outputs))
     return w, lowering.derived_constant(value, f"unscale {form}", unscales, dtype="f32", kind=scale_kind)
 
 

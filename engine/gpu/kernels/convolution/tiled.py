@@ -34,6 +34,20 @@ DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 """For DeformConv, where each load reads four pixels: as many channels as can share a load."""
 
 
+@dataclass(frozen=True, slots=True)
+class TeamTile(Tile):
+    """A tile that ``k_parts`` teams of invocations share, each with a part of the k axis and 4 (bm + bn) bk bytes.
+
+    Its bn is 2 bk at the most, so that the sums of half of the teams fit the memory of the left operands.
+    """
+
+    k_parts: int
+
+
+TEAMS = TeamTile(bm=16, bn=32, bk=16, tm=4, tn=4, k_parts=4)
+"""For layers with too few tiles to fill a GPU."""
+
+
 BUSY_WORKGROUPS = 1024
 """Workgroups that keep a large GPU busy; where there are fewer, the k axis is split."""
 
@@ -51,8 +65,9 @@ def splits_for(tiles: int, steps: int) -> int:
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
     x = load_layout(layer, lowering)
+    k_parts = tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
-    steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
+    steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
 
     weights = _weights(layer, lowering, k_padded=steps * tile.bk, n_padded=n_padded)
     weight_params, weight_uniforms = _weight_params(weights)
@@ -62,10 +77,10 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps)
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps)
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
-    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": ()}
+    no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
     conv = Dispatch(
         kernel="conv",
         params={
@@ -78,7 +93,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             **weight_params,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
         uniforms={"n": n, "n_padded": n_padded, "steps": steps, **loader.uniforms, **weight_uniforms}
@@ -147,7 +162,7 @@ def _sum_dispatch(
             **epilogue.params,
         },
         reads=[Operand("x", partial_sums, span, 4), *epilogue.reads],
-        writes=[epilogue.write],
+        writes=epilogue.writes,
         rows=partial_sums.shape[0],
         grid=linear_grid(layer.groups * n_padded // 4),
         uniforms={"n": n, "n_padded": n_padded, "groups": layer.groups, "splits": splits, **epilogue.uniforms},
@@ -164,7 +179,7 @@ def load_layout(layer: Layer, lowering: Lowering) -> Tensor:
         # a range of rows of a channel-first input spans nearly all of it
         needs_no_copy = x.strides[1] == 1 or x.nbytes <= lowering.binding_limit
         return x if needs_no_copy else lowering.dense_copy(x, channels_last(4))
-    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3)):
+    if x.strides[1] != 1 or x.offset % 4 or any(x.strides[axis] % 4 for axis in (0, 2, 3) if x.shape[axis] > 1):
         x = lowering.dense_copy(x, channels_last(4))
     return x
 
@@ -190,19 +205,24 @@ class Loader:
     params: dict[str, object]
 
     @staticmethod
-    def of(layer: Layer, x: Tensor, bk: int) -> Loader:
-        """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k."""
-        x_pixel = _matrix_stride(layer, x, bk)
-        uniforms = _geometry(layer, x, layer.x_vec)
-        if x_pixel is not None:
-            uniforms = {"channels": layer.channels, "x_pixel": x_pixel}
-        reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), layer.x_vec)]
+    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False) -> Loader:
+        """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k.
+
+        Rows of a matrix may be loaded in items of eight where they are ``wide``, other pixels in fours at the most.
+        """
+        x_pixel, x_vec = _matrix_stride(layer, x, bk), layer.x_vec
+        if x_pixel is None:
+            uniforms = _geometry(layer, x, x_vec)
+        else:
+            x_vec = 8 if wide and not (bk % 8 or x.offset % 8 or x_pixel % 8) else x_vec
+            uniforms = {"channels": layer.channels, "x_pixel": x_pixel // x_vec}
+        reads = [Operand("x", x, None if layer.deform_inputs else _window_span(layer, x), x_vec)]
         for operand, tensor in layer.deform_inputs.items():
             pixel, channel = pixel_stride(tensor) or 0, tensor.strides[1]
             uniforms |= {f"{operand}_pixel": pixel, f"{operand}_channel": channel}
             reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
         params: dict[str, object] = {
-            "x_vec": layer.x_vec,
+            "x_vec": x_vec,
             "x_bytes": x.dtype == "u8",
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
@@ -212,13 +232,20 @@ class Loader:
 
 
 def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
-    """The vec4 items from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
+    """The elements from a pixel of x to the next, where a kernel can load x as a matrix; None where it cannot.
 
     It can where the window is one pixel that stays where it is, and steps of ``bk`` channels end with the channels.
     """
     window, stride = layer.window, pixel_stride(x)
     moves = window.taps > 1 or {*window.strides} != {1} or any((*window.begin, *window.end)) or layer.deform_inputs
-    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride // 4
+    return None if moves or layer.channels % bk or stride is None or stride % 4 else stride
+
+
+def loads_rows(layer: Layer, bk: int) -> bool:
+    """Whether a kernel loads the input of a layer as a matrix, as it lies, in steps of ``bk``."""
+    x = layer.x
+    lies_well = layer.x_vec == 4 and x.strides[1] == 1 and x.offset % 4 == 0
+    return lies_well and _matrix_stride(layer, x, bk) is not None
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:

@@ -12,13 +12,14 @@ from engine.ops.concat import concat_axis
 def lower_concat(node: Node, lowering: Lowering) -> None:
     axis = concat_axis(node, len(node.output.shape))
     parts = [lowering.tensor(value) for value in node.used_inputs()]
-    output = lowering.concat_output(node.output)
+    output = lowering.concats.output(node.output)
     start = 0
     for part in parts:
         extent = part.shape[axis]
         view = output.slice(axis, start, extent)
+        is_in_place = lowering.concats.has_twin(node.output, start) or _is_same(part, view)
         start += extent
-        if part.size and not _is_same(part, view):
+        if part.size and not is_in_place:
             # a buffer cannot be read and written in one dispatch, even where the ranges are disjoint
             lowering.copy(lowering.dense_copy(part) if part.slot is output.slot else part, view)
     lowering.alias(node, output)

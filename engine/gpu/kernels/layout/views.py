@@ -1,7 +1,7 @@
 """Operators that move nothing: their outputs are aliases, views of the slot of their input.
 
 Reshape, Flatten, Squeeze and Unsqueeze copy only where no strides express the result, such as a transposed matrix as
-one axis.
+one axis. What convolutions read is then copied as channels last.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.gpu.lowering.lowering import Lowering, lowers
+from engine.gpu.program.tensor import Tensor, channels_last
 from engine.graph.ir import Node
 from engine.ops.arguments import ints
 from engine.ops.concat import split_extents
@@ -18,7 +19,23 @@ from engine.ops.transpose import permutation
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def lower_reshape(node: Node, lowering: Lowering) -> None:
-    lowering.alias(node, lowering.reshape(lowering.input(node, 0), node.output.shape))
+    x, shape = lowering.input(node, 0), node.output.shape
+    lowering.alias(node, _channels_last_copy(node, lowering, x) or lowering.reshape(x, shape))
+
+
+def _channels_last_copy(node: Node, lowering: Lowering, x: Tensor) -> Tensor | None:
+    """A copy of ``x`` that is channels last in the shape of the result; None unless it takes a copy that only
+    convolutions read, and strides express."""
+    readers = lowering.consumers.get(node.output, [])
+    if x.reshape(node.output.shape) is not None or not readers or any("Conv" not in reader.op for reader in readers):
+        return None
+    shape, storage = node.output.shape, lowering.value_storage(node.output)
+    y = lowering.scratch(shape, storage, f"{node.output.name}:copy", channels_last(len(shape)))
+    view = y.reshape(x.shape)
+    if view is None:
+        return None
+    lowering.copy(x, view)
+    return y
 
 
 @lowers("Identity")

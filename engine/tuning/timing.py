@@ -1,0 +1,158 @@
+"""What a layer takes with a row of its table, by the GPU's own clock, and how far its result is from the oracle's."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from engine.compiled.model import GpuPlan
+from engine.gpu.device.device import Device
+from engine.gpu.run.executor import GpuExecutor
+from engine.parity import difference
+from engine.tuning.cases import NAME, Case
+
+PASS_SECONDS = 1e-3
+"""Seconds of a measurement at the least: shorter layers run several times in one."""
+
+MOST_REPEATS = 64
+"""Runs of a layer in one measurement at the most."""
+
+WAKE_SECONDS = 0.1
+"""Seconds of work after which the clock of a GPU that was idle stands."""
+
+STANDS = 0.03
+"""Two measurements that differ by less than this part are the same figure."""
+
+SAMPLES = 5
+"""Measurements of which the median counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a layer took with a row.
+
+    ``seconds`` is the median of several measurements. ``error`` is the largest one, as a part of the largest magnitude
+    of the oracle's result, and infinite where NaN is left. ``flops`` are the multiplications and additions of the
+    direct algorithm, ``nbytes`` what is read and written at the least, both of all dispatches of the layer.
+    """
+
+    key: str
+    row: str
+    seconds: float
+    error: float
+    tolerance: float
+    flops: int
+    nbytes: int
+    dispatches: int
+    kernels: tuple[str, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the result is within the tolerance."""
+        return self.error <= self.tolerance
+
+
+class Trial:
+    """A case compiled with one of its rows, on a device: its result held to the oracle's, and its time.
+
+    ``error`` is None until ``check`` has run. Raises UnsupportedError where the row does not support the layer,
+    BackendError where the device fails or has no timestamps, TooLargeError where its memory is too small.
+    """
+
+    def __init__(self, device: Device, case: Case, row: str) -> None:
+        self.case, self.row, self.error = case, row, float("nan")
+        self._executor = GpuExecutor(case.compile(row), device, in_flight=1)
+        plan: GpuPlan = self._executor.plan
+        self._commands = [index for index, command in enumerate(plan.commands) if command.node == NAME]
+        commands = [plan.commands[index] for index in self._commands]
+        self.flops = sum(command.flops for command in commands)
+        self.nbytes = sum(command.bytes for command in commands)
+        self.kernels = tuple(plan.programs[command.program].kernel for command in commands)
+        self._repeats = 1
+
+    def check(self, seed: int = 0) -> float:
+        """Run on fresh inputs, with NaN where the results will be. Returns the error, which ``error`` keeps."""
+        inputs, expected = self.case.oracle(seed)
+        self._executor.fill_outputs(0xFF)
+        results = self._executor.run(inputs)
+        self.error = max((_error(result, array) for result, array in zip(results, expected, strict=True)), default=0.0)
+        return self.error
+
+    def sample(self) -> float:
+        """The seconds of the layer by one measurement, on the inputs of the last ``check``."""
+        return self.samples(1)[0]
+
+    def samples(self, count: int) -> list[float]:
+        """The seconds of the layer by each of ``count`` measurements, one behind the other."""
+        passes = self._executor.part_seconds(self._commands * self._repeats, count)
+        samples = [seconds / self._repeats for seconds in passes]
+        self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(*samples, 1e-9))))
+        return samples
+
+    def wake(self, seconds: float = WAKE_SECONDS) -> float:
+        """Measure until that much work was done and the figure stands. Returns the last measurement.
+
+        It takes five times as long at the most.
+        """
+        spent, last, start = 0.0, float("inf"), time.perf_counter()
+        while True:
+            repeats = self._repeats
+            now = self.sample()
+            spent += now * repeats
+            if spent >= seconds and abs(now - last) <= STANDS * now:
+                return now
+            if time.perf_counter() - start >= 5 * seconds:
+                return now
+            last = now
+
+    def timing(self, seconds: float) -> Timing:
+        """The record of a layer that took ``seconds``."""
+        return Timing(
+            key=self.case.key,
+            row=self.row,
+            seconds=seconds,
+            error=self.error,
+            tolerance=self.case.tolerance,
+            flops=self.flops,
+            nbytes=self.nbytes,
+            dispatches=len(self._commands),
+            kernels=self.kernels,
+        )
+
+    def close(self) -> None:
+        """Free what it holds on the device."""
+        self._executor.close()
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _error(result: np.ndarray, expected: np.ndarray) -> float:
+    """The largest error of a result as a part of the largest magnitude of what is expected."""
+    if expected.dtype != np.float32 or not expected.size:
+        return difference(result, expected).relative
+    with np.errstate(invalid="ignore"):
+        errors = result - expected
+    largest = max(-float(errors.min()), float(errors.max()))
+    magnitude = max(-float(expected.min()), float(expected.max()))
+    # the long way where one of them is NaN or infinite, and where all is 0
+    return largest / magnitude if 0 < magnitude < np.inf and largest < np.inf else difference(result, expected).relative
+
+
+def time_case(
+    device: Device, case: Case, row: str, *, samples: int = SAMPLES, wake: float = WAKE_SECONDS, seed: int = 0
+) -> Timing:
+    """Check a case with a row on the device, and time it: the median of ``samples`` once the clock stands.
+
+    ``seed`` is that of the inputs. Raises what ``Trial`` raises.
+    """
+    with Trial(device, case, row) as trial:
+        trial.check(seed)
+        trial.wake(wake)
+        return trial.timing(median(trial.samples(samples)))

@@ -1,0 +1,89 @@
+"""The kernel laboratory on a small network: its records, and the roofline that is drawn of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.engine.gpu.gpu import device
+from tests.engine.tuning.networks import network
+from tools.kernel_lab import __main__ as lab
+from tools.kernel_lab import roofline
+from tools.kernel_lab.records import read
+
+
+def test_records_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = device().adapter
+    if not adapter.timestamps:
+        pytest.skip("the adapter has no timestamps")
+    (tmp_path / "small.onnx").write_bytes(network().SerializeToString())
+    out = tmp_path / "records.jsonl"
+    options = ["--families", "convolution", "--rows", "tiled-scalar,direct", "--out", str(out)]
+    assert lab.main([str(tmp_path / "small.onnx"), "--adapter", str(adapter.index), *options]) == 0
+    ceilings, *layers = read([out])
+    assert ceilings["kind"] == "ceilings"
+    assert min(ceilings["copy"], ceilings["f32"]) > 0
+    # those with most work first, and of each the table's own row; a product has no direct kernel
+    assert [(layer["op"], layer["row"], layer["own"]) for layer in layers] == [
+        ("Conv", "tiled-scalar", False),
+        ("Conv", "direct", False),
+        ("FusedConv", "tiled-scalar", True),
+        ("FusedConv", "direct", False),
+        ("MatMul", "tiled-scalar", False),
+    ]
+    first = layers[0]
+    assert (first["models"], first["precision"], first["driver"]) == ({"small": 2}, "f32", adapter.driver)
+    assert all(layer["right"] and layer["flops"] > 0 and layer["samples"] for layer in layers)
+    assert first["flops_per_second"] == first["flops"] / first["seconds"]
+    assert "small f32: 1 layers, " in capsys.readouterr().out
+
+
+def record(key: str, row: str, seconds: float, **values: Any) -> dict[str, Any]:
+    facts = {"kind": "layer", "precision": "f32", "models": {"net": 2}, "family": "convolution", "right": True}
+    return {**facts, "key": key, "row": row, "own": row == "a", "seconds": seconds, **values}
+
+
+RECORDS = [
+    {"kind": "ceilings", "adapter": "Card", "implementation": "dawn", "copy": 1e12, "f32": 5e13, "matrix": 6e14},
+    record("k1", "a", 1e-3, flops=10**10, bytes=10**8),
+    record("k1", "b", 5e-4, flops=10**10, bytes=10**8),
+    record("k1", "c", 1e-4, flops=10**10, bytes=10**8, right=False),
+    record("k2", "a", 1e-5, flops=10**7, bytes=10**7),
+    record("k2", "a", 2e-5, flops=10**7, bytes=10**7),
+]
+
+
+def test_points() -> None:
+    own = roofline.points_of(RECORDS, "net", "f32")
+    assert [(point.row, point.seconds, point.count) for point in own] == [("a", 1e-3, 2), ("a", 2e-5, 2)]
+    assert (own[0].intensity, own[0].rate) == (100.0, 1e13)
+    assert own[0].of_roof(copy=1e12, unit=5e13) == pytest.approx(0.2)
+    assert own[1].of_roof(copy=1e12, unit=5e13) == pytest.approx(0.5)
+    best = roofline.points_of(RECORDS, "net", "f32", best=True)
+    assert [point.row for point in best] == ["b", "a"]
+    assert roofline.points_of(RECORDS, "net", "f16") == []
+
+
+def test_the_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "records.jsonl", tmp_path / "plot.svg"
+    source.write_text("\n".join(map(json.dumps, RECORDS)), encoding="utf-8")
+    assert roofline.main([str(source), "--model", "net", "--out", str(target), "--title", "a < b"]) == 0
+    assert "| k1 " in capsys.readouterr().out
+    root = ElementTree.fromstring(target.read_text("utf-8"))
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in root.iter(f"{name}text")]
+    assert "a < b" in texts
+    assert "1000 GB/s" in texts
+    assert "f32, 50 TFLOP/s" in texts
+    # nothing here ran on matrix units
+    assert not any("matrix" in text for text in texts if text)
+    layers = [element for element in root.iter(f"{name}circle") if len(element)]
+    assert [element[0].text.split(":")[0] for element in layers if element[0].text] == ["k1", "k2"]
+    first, second = ({side: float(element.attrib[side]) for side in ("cx", "cy", "r")} for element in layers)
+    assert first["cx"] > second["cx"]
+    assert first["cy"] < second["cy"]
+    assert first["r"] > second["r"]
