@@ -151,6 +151,11 @@ class Layer:
         return self.node.input(1).is_constant and (zero is None or zero.is_constant)
 
     @property
+    def has_byte_weights(self) -> bool:
+        """Whether its float weights are bytes in the file, which conv.wgsl can keep."""
+        return not self.integer and self.node.input(1).quantized is not None
+
+    @property
     def is_thin(self) -> bool:
         """Whether its groups have too few channels for a tile, as those of a depthwise layer."""
         return is_thin(self.groups, self.outputs, self.channels) and not self.deform_inputs
