@@ -18,7 +18,7 @@ from tests.engine.models import load_graph, model, node
 ROOM = {"max-compute-workgroup-storage-size": 32768}
 ROOMY = {name.replace("-", "_"): size for name, size in ROOM.items()}
 WEIGHTS_IN_WORKGROUP = "matrix-32x32x64-32x32-4-weights"
-BY_FRAGMENT = "matrix-32x128x64-32x32"
+BY_FRAGMENT = "matrix-64x128x32-64x32"
 CHANNELS = 128
 
 
