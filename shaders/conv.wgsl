@@ -16,8 +16,11 @@
 {% endif %}
 //
 // Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
-// zero; y  by pixel_y elements a pixel, channels side by side. Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each
+// zero{{ ', four signed bytes of successive n in a word' if bytes }}; y  by pixel_y elements a pixel, channels side by side. Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each
 // invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k.
+{% if w_zeros or w_scales %}
+// A weight is its byte{{ ' less the zero point' if w_zeros }}{{ ' times the scale' if w_scales }} of its n, [group, N]{{ ' each, scales first' if w_zeros and w_scales }}.
+{% endif %}
 {% if partial %}
 // The k axis is cut into parts, for layers with too few tiles to fill a GPU: workgroup z computes one part of the sums, and a
 // second kernel (conv_sum) adds the parts.
@@ -41,6 +44,12 @@
 
 var<private> zero_point: vec4<i32>;
 {% endif %}
+{% if bytes %}
+
+fn signed_bytes(word: u32) -> vec4<i32> {
+  return vec4<i32>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+}
+{% endif %}
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
@@ -50,6 +59,16 @@ var<private> zero_point: vec4<i32>;
   zero_point = vec4<i32>({{ 'i32(x_zero[params.base_x_zero])' if has_zero else '0' }});
 {% endif %}
 {% include "parts/conv_begin.wgsl" %}
+{% if w_zeros or w_scales %}
+  // an invocation loads all its weights from the same four columns
+  let w_column = params.base_{{ 'w_scale' if w_scales else 'w_zero' }} + (group * params.n_padded + tile_n) / 4 + local % {{ n4s }};
+{% if w_scales %}
+  let scale_of_n = w_scale[w_column];
+{% endif %}
+{% if w_zeros %}
+  let zero_of_n = {{ 'w_scale[w_column + params.w_zero_row]' if w_scales else 'w_zero[w_column]' }};
+{% endif %}
+{% endif %}
 
 {% include "parts/tile_begin.wgsl" %}
 {% with item = S %}
@@ -74,7 +93,12 @@ var<private> zero_point: vec4<i32>;
 {% endif %}
 {% endfor %}
 {% for l in range(b_loads) %}
-      b_next{{ l }} = {{ S }}(w[w_at + (local + {{ l * members }}) / {{ n4s }} * w_row + (local + {{ l * members }}) % {{ n4s }}]);
+{% set item = 'w[w_at + (local + ' ~ l * members ~ ') / ' ~ n4s ~ ' * w_row + (local + ' ~ l * members ~ ') % ' ~ n4s ~ ']' %}
+{% if bytes %}
+      b_next{{ l }} = {{ '(' if w_zeros and w_scales }}{{ S }}(signed_bytes({{ item }})){{ ' - zero_of_n' if w_zeros }}{{ ')' if w_zeros and w_scales }}{{ ' * scale_of_n' if w_scales }};
+{% else %}
+      b_next{{ l }} = {{ S }}({{ item }});
+{% endif %}
 {% endfor %}
 {% include "parts/conv_advance.wgsl" %}
     }

@@ -13,6 +13,12 @@
 // low · high have sums of their own. `unscale` undoes the scales of x and of each channel of w.
 {% endif %}
 //
+{% if normalized %}
+//
+// x is normalised by rows, each less its mean over its standard deviation, which are taken while it is loaded
+// (parts/row_statistics.wgsl): (Σ x · w - mean · Σ w) / deviation + shift. `factors` are, for each channel, what undoes the scale
+// of w, Σ w, and shift.
+{% endif %}
 {% if weights_in_workgroup %}
 // w: [{{ 'high or low part, ' if split }}group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest zero.
 {% else %}
@@ -59,6 +65,7 @@
 {% set integer = false %}
 {% set partial = false %}
 {% set vec = 4 if vector else 1 %}
+{% import "parts/row_statistics.wgsl" as row_statistics with context %}
 {% block declarations %}
 
 // first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if split }}[subgroup][m][fours of n]
@@ -70,6 +77,9 @@ var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 {% endif %}
 {% if not dense %}
 {% include "parts/conv_loader.wgsl" %}
+{% endif %}
+{% if normalized %}
+{{ row_statistics.declarations() }}
 {% endif %}
 
 fn words(four: vec4<f16>) -> vec2<u32> {
@@ -158,12 +168,18 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 {% endfor %}
 {{ load_step() }}
+{% if normalized %}
+{{ row_statistics.begin() }}
+{% endif %}
 
   for (var step = 0; step < params.steps; step += 1) {
     workgroupBarrier();
 {% for l in range(a_loads) %}
     {
       let at = (load_m + {{ l * a_step }}) * {{ a_row }} + load_item;
+{% if normalized %}
+{{ row_statistics.add(l) }}
+{% endif %}
 {% if split %}
 {% for half in halves %}
       let held{{ half }} = held_by_halves(next{{ l }}{{ half }});
@@ -232,6 +248,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     }
 {% endfor %}
   }
+{% if normalized %}
+{{ row_statistics.end() }}
+{% endif %}
 
   // rows of fragments, {{ together }} at a time; the subgroups that have the same sums share them out by fours
   let own_sums = subgroup / {{ across_k }} * {{ across_k * matrix.m * sums_row }};
@@ -257,7 +276,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
       four += bitcast<vec4<f32>>(memory[at + {{ other % across_k * matrix.m * sums_row + other // across_k * plane }}]);
 {% endfor %}
       let n = tile_n + own_n + item % {{ fours }} * 4;
-{% if split %}
+{% if normalized %}
+{{ row_statistics.apply('own_m + %d + row' % (first * matrix.m)) }}
+{% elif split %}
       four *= unscale[params.base_unscale + (group * params.n_padded + n) / 4];
 {% endif %}
       store(m, group, n, four);

@@ -169,11 +169,12 @@ UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
 @pytest.mark.parametrize(
     ("rows", "outputs", "half", "expected"),
     [
-        (65536, 256, True, "matrix-128x128x32-64x64-weights"),
-        (65536, 192, True, "matrix-128x64x32-64x64-weights"),
+        (65536, 256, True, "matrix-64x128x64-64x32"),
+        (65536, 192, True, "matrix-64x96x64-32x48-weights"),
         (1024, 768, True, "matrix-64x64x64-32x32-weights"),
         (65536, 32, True, "matrix-128x32x32-32x32-weights"),
-        (65536, 128, False, "matrix-64x128x64-64x32"),
+        (65536, 128, False, "matrix-64x128x32-64x32"),
+        (1024, 768, False, "matrix-64x64x32-32x32-weights"),
         (64, 16, True, "tiled-narrow"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.caps import PORTABLE_LIMITS
+from engine.gpu.kernels.convolution.normalized import Normalization
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -60,6 +61,8 @@ class Layer:
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
+    normalization: Normalization | None = None
+    """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:
@@ -151,16 +154,15 @@ class Layer:
         )
 
     def weights(self) -> np.ndarray:
-        """The weights ``[groups, kh, kw, C, N]``; those of integers as int32, less their zero point."""
+        """The float weights ``[groups, kh, kw, C, N]``."""
         w = self.node.constant(1)
         assert w is not None
+        return self.by_tap(w)
+
+    def by_tap(self, w: np.ndarray) -> np.ndarray:
+        """An array in the shape of the node's weights as ``[groups, kh, kw, C, N]``."""
         if self.node.op == "MatMul":
             return w.reshape(1, 1, 1, *w.shape)
-        if self.integer:
-            zero = self.node.constant(3)
-            w = w.astype(np.int32)
-            if zero is not None:
-                w = w - zero.astype(np.int32).reshape(-1, *(1,) * (w.ndim - 1))
         if w.ndim == 3:
             w = w[:, :, None]
         return w.reshape(self.groups, self.outputs, *w.shape[1:]).transpose(0, 3, 4, 2, 1)

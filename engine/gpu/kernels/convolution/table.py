@@ -120,6 +120,7 @@ CONVOLUTION: Table[Layer] = Table(
                 supports=matrix.supports,
                 suits=matrix.suits,
                 emit=partial(emit_matrix, tile=matrix.tile),
+                normalizes=matrix.tile.normalizes,
             )
             for matrix in MATRICES
         ),
