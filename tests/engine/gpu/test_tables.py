@@ -195,8 +195,10 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
         (128, 64, True, "patch-4x16x64-64-122"),
         (64, 64, True, "patch-4x16x32-64-114"),
         (16, 512, True, "patch-2x16x16-64-114"),
-        (512, 64, False, "winograd-4x4-split"),
-        (512, 8, False, "patch-8x16x16-32-411"),
+        (512, 64, False, "patch-16x16x64-16-421"),
+        (512, 32, False, "winograd-4x4-split"),
+        (128, 256, False, "winograd-4x4-split"),
+        (32, 256, False, "winograd-2x2-split"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:

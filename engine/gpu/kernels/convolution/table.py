@@ -94,14 +94,14 @@ CONVOLUTION: Table[Layer] = Table(
             "winograd-4x4-split",
             "As winograd-4x4, on matrix units: two parts of a float32 are multiplied faster than the number itself.",
             supports=partial(winograd.supports_split, 6),
-            suits=winograd.suits_large_tiles,
+            suits=winograd.suits_large_split_tiles,
             emit=partial(winograd.emit_split, size=6),
         ),
         Implementation(
             "winograd-2x2-split",
             "As winograd-2x2, for a few tiles, on matrix units.",
             supports=partial(winograd.supports_split, 4),
-            suits=winograd.suits_small_tiles,
+            suits=winograd.suits_small_split_tiles,
             emit=partial(winograd.emit_split, size=4),
         ),
         *(
