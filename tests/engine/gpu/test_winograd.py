@@ -95,6 +95,7 @@ def _split_rows() -> None:
 
 SPLIT_TILES = {
     "straight from memory": winograd.UnitsTile(32, 32, 16, 16, 32),
+    "both by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, True, True),
     "by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, left_in_workgroup=True),
 }
 
