@@ -185,10 +185,10 @@ def suits_large_tiles(layer: Layer) -> bool:
     """Tiles of 4x4 outputs: enough products for their transforms, and 64 x 64 pixels, for fewer do not fill a GPU.
 
     Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast. Weights that
-    are bytes in the file would take sixteen times as much.
+    are bytes in the file would take sixteen times as much, and those of a file that is downloaded are to stay small.
     """
     products = layer.channels * layer.outputs
-    if layer.has_byte_weights:
+    if layer.has_byte_weights or layer.compact:
         return False
     return layer.pixels >= 4096 and products >= 1024 and layer.pixels * products >= 1 << 24 and _fills(layer, 6)
 
@@ -198,6 +198,7 @@ def suits_small_tiles(layer: Layer) -> bool:
     outputs = layer.outputs
     return (
         not layer.has_byte_weights
+        and not layer.compact
         and layer.pixels >= 1024
         and outputs >= max(128, layer.channels // 4)
         and _fills(layer, 4)
