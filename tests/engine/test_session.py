@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 
 import engine
-from engine import BackendError, EngineError, InputError, ModelFile, Session, UnsupportedError
+from engine import BackendError, EngineError, InputError, ModelFile, Session, UnsupportedError, opening
 from engine.graph.load import load
 from engine.kernel_time import KernelTime
 from engine.session import Executor
