@@ -22,7 +22,8 @@ import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.patch import halves, weight_scales
+from engine.gpu.kernels.convolution.patch import MAX_BUFFERS, halves, weight_scales
+from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -254,6 +255,17 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
     products = [m] if unscale is None else [m, unscale]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=products, groups=1)
+    # an invocation has four squares of pixels that lie side by side; small tiles have one, and are for small layers,
+    # where a pass over the output costs less than a program more
+    pools = size == 6 and tiling.dilation == 1 and epilogue.params["vector"]
+    pooling = pooling_reader(last.output, lowering) if pools else None
+    if len(products) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
+        pooling = None
+    if pooling is not None:
+        lowering.joined[pooling] = layer.node
+    pool_writes, pool_params, pool_uniforms = pooled_output(
+        pooling, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
+    )
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out
     share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
@@ -301,13 +313,22 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_output",
-                params={"size": size, "scaled": bool(parts), "invocations": INVOCATIONS, **epilogue.params},
+                params={
+                    "size": size,
+                    "scaled": bool(parts),
+                    "invocations": INVOCATIONS,
+                    **epilogue.params,
+                    **pool_params,
+                },
                 reads=[
                     Operand("x", m, None, 4),
                     *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
                     *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
                 ],
-                writes=[_by_rows(write, layer, tiling, first) for write in epilogue.writes],
+                writes=[
+                    *(_by_rows(write, layer, tiling, first) for write in epilogue.writes),
+                    *(_from_row(write, first) for write in pool_writes),
+                ],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
                 uniforms=place
@@ -320,6 +341,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
                     "out_height": out_height,
                     "out_width": out_width,
                     **epilogue.uniforms,
+                    **pool_uniforms,
                 },
             )
         )
@@ -429,6 +451,12 @@ def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span
         return part.span()
 
     return span
+
+
+def _from_row(operand: Operand, first_row: int) -> Operand:
+    """An operand whose span counts rows of tiles, by those from ``first_row`` on."""
+    span = operand.span
+    return operand if span is None else replace(operand, span=lambda a, b: span(first_row + a, first_row + b))
 
 
 def _by_rows(operand: Operand, layer: Layer, tiling: Tiling, first_row: int) -> Operand:
