@@ -191,14 +191,9 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
   var c{{ i }}_{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% endfor %}
-{% if prefetch %}
 {{ load_block(0) }}
-{% endif %}
 
   for (var block = 0; block < params.blocks; block += 1) {
-{% if not prefetch %}
-{{ load_block('block') }}
-{% endif %}
     workgroupBarrier();
 {% for l in range(loads) %}
 {% if (l + 1) * pixel_step > pixels %}
@@ -232,33 +227,24 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endfor %}
 {% endfor %}
     workgroupBarrier();
-{% if prefetch %}
     let next_block = min(block + 1, params.blocks - 1);
 {{ load_block('next_block') }}
-{% endif %}
 {% if not weights_in_workgroup %}
     let right_at = w_block + block * {{ weights }} + own_right;
 {% endif %}
-{# emulated, unrolled products take a compiler seconds #}
-{% if unroll == 'all' and matrix.spelling != 'emulated' %}
-{% for tap in range(taps) %}
-{{ multiply(tap, tap // kernel_x * dilation_y // spread * patch_width * pixel + tap % kernel_x * dilation_x * pixel) }}
-{% endfor %}
-{% else %}
     for (var tap_y = 0; tap_y < {{ kernel_y }}; tap_y += 1) {
       let tap_row = tap_y * {{ dilation_y // spread * patch_width * pixel }};
-{% if unroll == 'x' %}
+{% if matrix.spelling == 'emulated' %}
+      // a loop, since a compiler of plain WGSL takes seconds for what it unrolls
+      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
+{{ multiply('(tap_y * %d + tap_x)' % kernel_x, 'tap_row + tap_x * %d' % (dilation_x * pixel)) }}
+      }
+{% else %}
 {% for tap_x in range(kernel_x) %}
 {{ multiply('(tap_y * %d + %d)' % (kernel_x, tap_x), 'tap_row + %d' % (tap_x * dilation_x * pixel)) }}
 {% endfor %}
-{% else %}
-      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
-        let tap_at = tap_row + tap_x * {{ dilation_x * pixel }};
-{{ multiply('(tap_y * %d + tap_x)' % kernel_x, 'tap_at') }}
-      }
 {% endif %}
     }
-{% endif %}
   }
 
   // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours

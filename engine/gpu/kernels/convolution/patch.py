@@ -42,8 +42,8 @@ class PatchTile:
     """A workgroup's pixels and channels, and how its subgroups share them.
 
     ``block`` are the input channels that are in workgroup memory at a time. The subgroups divide the tile by pixels,
-    by output channels, and by input channels, where they add their sums at the end. ``weights_in_workgroup`` has weights
-    go by way of workgroup memory.
+    by output channels, and by input channels, where they add their sums at the end. ``weights_in_workgroup`` has
+    weights go by way of workgroup memory.
     """
 
     height: int
@@ -54,8 +54,6 @@ class PatchTile:
     across_outputs: int = 1
     across_channels: int = 1
     weights_in_workgroup: bool = False
-    unroll: str = "all"
-    prefetch: bool = True
     turned: bool = True
     hoist: bool = False
     gap: bool = True
@@ -65,13 +63,7 @@ class PatchTile:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = (
-            f"-{self.unroll}" * (self.unroll != "all")
-            + "-nopre" * (not self.prefetch)
-            + "-rows" * (not self.turned)
-            + "-hoist" * self.hoist
-            + "-nogap" * (not self.gap)
-        )
+        lab = "-rows" * (not self.turned) + "-hoist" * self.hoist + "-nogap" * (not self.gap)
         return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
 
     def spread(self, window: Window) -> int:
@@ -118,7 +110,6 @@ class PatchTile:
             all(extent > 0 and extent % part == 0 for extent, part in wholes)
             and self.block % 8 == 0
             and invocations % (self.block // 8) == 0
-            and units.spelling != "wgpu"
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
             and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
@@ -164,7 +155,8 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """The first pixel of a line of tiles."""
         return line // lines * plane + min(line % lines * line_height, out_height) * out_width
 
-    pooling = pooling_reader(last.output, lowering) if spread == 1 and tile.pools(units) and epilogue.params["vector"] else None
+    pools = spread == 1 and tile.pools(units) and epilogue.params["vector"]
+    pooling = pooling_reader(last.output, lowering) if pools else None
     if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
         pooling = None
 
@@ -247,8 +239,8 @@ def _has_eights(x: Tensor, channels: int) -> bool:
 def _weights(
     layer: Layer, lowering: Lowering, tile: PatchTile, units: MatrixUnits, *, split: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Weights in fragments, ``[parts, groups, n tiles, k blocks, taps, k, n, units.n, units.k]``, padded with zeros; for
-    split operands also what the sums of each output channel are multiplied by, ``[groups, n]``."""
+    """Weights in fragments, ``[parts, groups, n tiles, k blocks, taps, k, n, units.n, units.k]``, padded with zeros;
+    for split operands also what the sums of each output channel are multiplied by, ``[groups, n]``."""
     blocks, n_tiles = -(-layer.channels // tile.block), -(-layer.outputs // tile.outputs)
     value, taps = layer.node.input(1), layer.window.taps
     k, n = tile.block // units.k, tile.outputs // units.n
