@@ -5,6 +5,10 @@
 // x is [position of the transform, tile, n up to a whole tile of the product]; y lies by pixel_y elements a pixel, channels side
 // by side. One invocation for four channels of a tile. Pixels of a tile beyond the picture are not written.
 //
+{% if pooled %}
+// The largest of each square of 2 x 2 pixels goes to `pooled`, too. A square over an edge has the pixels on the picture.
+//
+{% endif %}
 // The host guarantees: the tiles of count rows lie within the workspace x, and their pixels within every other binding.
 {% from "parts/winograd.wgsl" import output_transform, roots %}
 {% extends "bases/kernel.wgsl" %}
@@ -14,6 +18,10 @@
 {% include "parts/linear.wgsl" %}
 {{ roots() }}
 {% endblock %}
+{# what is stored of pixel r, q of the tile #}
+{% macro stored_at(pixel, r, q) -%}
+store({{ pixel }}, n4 * 4, y{{ r }}_{{ q }}{{ ' * unscaled' if scaled }})
+{%- endmacro %}
 {% block main %}
   let index = linear_index(workgroup_id, num_workgroups, local_index);
   if (index >= params.count * params.row_items) {
@@ -35,6 +43,33 @@
 {% for r in range(size - 2) %}
 {{ output_transform(size, 'y' ~ r ~ '_{0}', 's' ~ r ~ '_{0}') -}}
 {% endfor %}
+{% if pooled %}
+{% for r in range(0, size - 2, 2) %}
+{% for q in range(0, size - 2, 2) %}
+  if (out_y + {{ r }} < params.out_height && out_x + {{ q }} < params.out_width) {
+    let line = (image * params.out_height + out_y + {{ r }}) * params.out_width + out_x + {{ q }};
+    let has_right = out_x + {{ q + 1 }} < params.out_width;
+    let has_below = out_y + {{ r + 1 }} < params.out_height;
+    var largest = F({{ stored_at('line', r, q) }});
+    if (has_right) {
+      largest = larger(largest, F({{ stored_at('line + 1', r, q + 1) }}));
+    }
+    if (has_below) {
+      largest = larger(largest, F({{ stored_at('line + params.out_width', r + 1, q) }}));
+    }
+    if (has_right && has_below) {
+      largest = larger(largest, F({{ stored_at('line + params.out_width + 1', r + 1, q + 1) }}));
+    }
+    let pooled_row = out_y / 2 + {{ r // 2 }};
+    let pooled_column = out_x / 2 + {{ q // 2 }};
+    if (pooled_row < params.pooled_height && pooled_column < params.pooled_width) {
+      let square = (image * params.pooled_height + pooled_row) * params.pooled_width + pooled_column;
+      pooled[params.base_pooled + square * (params.channels_out / 4) + n4] = {{ pooled }}(largest);
+    }
+  }
+{% endfor %}
+{% endfor %}
+{% else %}
 {% for r in range(size - 2) %}
   {
     let pixel_row = out_y + {{ r }} * params.dilation;
@@ -42,15 +77,16 @@
       let line = (image * params.out_height + pixel_row) * params.out_width;
 {% for q in range(size - 2) %}
       if (out_x + {{ q }} * params.dilation < params.out_width) {
-        store(line + out_x + {{ q }} * params.dilation, n4 * 4, y{{ r }}_{{ q }}{{ ' * unscaled' if scaled }});
+        {{ stored_at('line + out_x + %d * params.dilation' % q, r, q) }};
       }
 {% endfor %}
     }
   }
 {% endfor %}
+{% endif %}
 {% endblock %}
 {% block store %}
-fn store(m: i32, n: i32, sums: {{ S }}) {
+fn store(m: i32, n: i32, sums: {{ S }}){{ ' -> ' ~ stored if stored | default('') }} {
   let group = 0;
 {% include "parts/epilogue.wgsl" %}
 }

@@ -10,7 +10,7 @@ from engine.gpu.kernels.convolution import winograd
 from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
 from tests.engine.gpu.plans import EMULATED
-from tests.engine.models import load_graph, model, node
+from tests.engine.models import interpret, load_graph, model, node
 
 STEPS = ["winograd_input", "winograd_product", "winograd_output"]
 TOLERANCE = {4: {"rtol": 2e-6, "atol": 1e-5}, 6: {"rtol": 2e-6, "atol": 1e-4}}
@@ -74,6 +74,46 @@ def test_reads_and_writes_parts_of_one_concat() -> None:
     ]
     proto = model(nodes, {"x": [1, 16, 14, 9]}, "y", {"w": w})
     compare(proto, choices={"convolution": "winograd-4x4"}, **TOLERANCE[6])
+
+
+@pytest.mark.parametrize(("shape", "outputs", "ceil"), [([2, 16, 13, 18], 12, 1), ([1, 8, 7, 9], 8, 0)])
+def test_a_max_pool_is_written_by_the_last_step(
+    monkeypatch: pytest.MonkeyPatch, shape: list[int], outputs: int, ceil: int
+) -> None:
+    """In ranges of tiles; squares over the edges count, or do not."""
+    monkeypatch.setattr(winograd, "LEAST_WORKSPACE", 1 << 15)
+    w = np.random.default_rng(0).standard_normal((outputs, shape[1], 3, 3)).astype(np.float32)
+    nodes = [
+        node("Neg", "x", "z"),
+        node("Conv", "z w", "c", pads=[1] * 4),
+        node("LeakyRelu", "c", "r", alpha=0.5),
+        node("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=ceil),
+        node("Neg", "p", "y"),
+        node("Neg", "r", "u"),
+    ]
+    proto = model(nodes, {"x": shape}, "y u", {"w": w})
+    inputs = [np.random.default_rng(1).standard_normal(shape).astype(np.float32)]
+    results, kernels = run(load_graph(proto), inputs, choices={"convolution": "winograd-4x4"})
+    assert "pool" not in kernels
+    assert kernels.count("winograd_output") > 1
+    for result, expected in zip(results, interpret(load_graph(proto), inputs), strict=True):
+        np.testing.assert_allclose(result, expected, **TOLERANCE[6])
+
+
+def test_a_pooled_nan_stays() -> None:
+    weights = {"w": np.ones((8, 8, 3, 3), np.float32)}
+    nodes = [
+        node("Conv", "x w", "c", pads=[1] * 4),
+        node("MaxPool", "c", "p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Neg", "p", "y"),
+    ]
+    x = np.zeros((1, 8, 8, 8), np.float32)
+    x[0, 3, 1, 1] = np.nan
+    graph = load_graph(model(nodes, {"x": list(x.shape)}, "y", weights))
+    (y,), kernels = run(graph, [x], choices={"convolution": "winograd-4x4"})
+    assert "pool" not in kernels
+    assert np.isnan(y[0, :, :2, :2]).all()
+    assert not np.isnan(y[0, :, 2:, 2:]).any()
 
 
 def test_what_is_no_number_reaches_its_tiles_alone() -> None:

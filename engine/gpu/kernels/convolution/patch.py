@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.pooled import pooling_reader
+from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
-from engine.gpu.lowering.epilogue import Epilogue
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand, Span
-from engine.gpu.program.expressions import functions_in
-from engine.gpu.program.tensor import Tensor, channels_last
+from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
 from engine.ops.window import Window
 
@@ -166,7 +163,9 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     reads[0] = replace(reads[0], span=_line_span(layer, x, line_height, lines))
     if pooling is not None:
         lowering.joined[pooling] = layer.node
-    pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
+    pool_writes, pool_params, pool_uniforms = pooled_output(
+        pooling, lowering, epilogue, lines=lines, height=tile.height
+    )
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]
     lowering.dispatch(
@@ -226,29 +225,6 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     )
     if target is not None:
         lowering.copy(y, target)
-
-
-def _pooled(
-    pooling: Node | None, lowering: Lowering, tile: PatchTile, lines: int, epilogue: Epilogue
-) -> tuple[list[Operand], dict[str, Any], dict[str, int]]:
-    """What the dispatch writes, and is told, to write the output of the MaxPool ``pooling`` too."""
-    if pooling is None:
-        return [], {"pooled": ""}, {}
-    y = lowering.output(pooling, order=channels_last(4))
-    _, channels, height, width = y.shape
-
-    def span(first: int, last: int) -> tuple[int, int]:
-        begin, end = (
-            (line // lines * height + min(line % lines * tile.height // 2, height)) * width for line in (first, last)
-        )
-        return begin * channels, end * channels
-
-    functions = functions_in(["larger()"])
-    names = [*functions, *(name for name in epilogue.params["functions"] if name not in functions)]
-    stored = f"vec4<{epilogue.writes[0].tensor.dtype}>"
-    params = {"pooled": f"vec4<{y.dtype}>", "stored": stored, "functions": names}
-    uniforms = {"pooled_height": height, "pooled_width": width, "channels_out": channels}
-    return [Operand("pooled", y, span, 4)], params, uniforms
 
 
 def _has_eights(x: Tensor, channels: int) -> bool:

@@ -5,7 +5,13 @@ The pixels are then still in registers, so that nothing reads the convolution's 
 
 from __future__ import annotations
 
+from typing import Any
+
+from engine.gpu.lowering.epilogue import Epilogue
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.dispatch import Operand
+from engine.gpu.program.expressions import functions_in
+from engine.gpu.program.tensor import channels_last
 from engine.graph.ir import Node, Value
 from engine.ops.pool import pool_window
 
@@ -25,3 +31,27 @@ def pooling_reader(value: Value, lowering: Lowering) -> Node | None:
         if squares and begins_inside and not lowering.is_read(node, 1) and not lowering.concats.joins(node.output):
             return node
     return None
+
+
+def pooled_output(
+    pooling: Node | None, lowering: Lowering, epilogue: Epilogue, *, lines: int, height: int
+) -> tuple[list[Operand], dict[str, Any], dict[str, int]]:
+    """What a dispatch writes, and the parameters and uniforms that it gets, to write the output of ``pooling``, too.
+
+    Rows of the dispatch are lines of tiles, ``lines`` an image, each ``height`` pixels high: an even number.
+    """
+    if pooling is None:
+        return [], {"pooled": ""}, {}
+    y = lowering.output(pooling, order=channels_last(4))
+    _, channels, pooled_height, width = y.shape
+
+    def begin(line: int) -> int:
+        row = min(line % lines * height // 2, pooled_height)
+        return (line // lines * pooled_height + row) * width * channels
+
+    functions = functions_in(["larger()"])
+    names = [*functions, *(name for name in epilogue.params["functions"] if name not in functions)]
+    stored = f"vec4<{epilogue.writes[0].tensor.dtype}>"
+    params = {"pooled": f"vec4<{y.dtype}>", "stored": stored, "functions": names}
+    uniforms = {"pooled_height": pooled_height, "pooled_width": width, "channels_out": channels}
+    return [Operand("pooled", y, lambda first, last: (begin(first), begin(last)), 4)], params, uniforms

@@ -15,15 +15,18 @@ largest output over 512 channels, where the definition's sums have 1.5e-6, and 0
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.patch import MAX_BUFFERS
+from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.kernels.convolution.winograd_tiling import Tiling, by_rows, from_row, input_span
 from engine.gpu.kernels.convolution.winograd_weights import packed_weights, split_fragments
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
-from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, linear_grid
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
 from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node
@@ -69,36 +72,6 @@ UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32)
 """For up to 32 output channels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """The tiles of a layer: rows of tiles of all images, tiles of a row, and of one image the rows of tiles."""
-
-    size: int
-    dilation: int
-    images: int
-    tiles_y: int
-    tiles_x: int
-
-    @staticmethod
-    def of(layer: Layer, size: int) -> Tiling:
-        dilation, outputs = layer.window.dilations[0], size - 2
-        tiles_y, tiles_x = (dilation * -(-extent // (dilation * outputs)) for extent in layer.window.out)
-        return Tiling(size, dilation, layer.x.shape[0], tiles_y, tiles_x)
-
-    @property
-    def rows(self) -> int:
-        return self.images * self.tiles_y
-
-    def out_rows(self, first: int, last: int) -> tuple[int, int, int, int]:
-        """The images [a, b) of the rows [first, last) of tiles, and of one image the output rows [c, d)."""
-        band = self.dilation * (self.size - 2)
-        image, end = first // self.tiles_y, -(-last // self.tiles_y)
-        if end - image != 1:
-            return image, end, 0, self.tiles_y * (self.size - 2)
-        row, last_row = first - image * self.tiles_y, last - 1 - image * self.tiles_y
-        return image, end, row // self.dilation * band, (last_row // self.dilation + 1) * band
-
-
 def supports(size: int, layer: Layer, caps: Caps) -> bool:
     """3x3 with stride 1 and one dilation, constant weights without extremes, channels in fours, one group."""
     return _is_plain(layer) and _has_room(size, layer, caps, _tile(layer, size)) and not layer.has_extremes()
@@ -128,10 +101,11 @@ def _is_plain(layer: Layer) -> bool:
 
 
 def _has_room(size: int, layer: Layer, caps: Caps, tile: Tile | UnitsTile) -> bool:
-    """Whether a binding holds the weights, and one the workspace of a row of tiles."""
+    """Whether a binding holds the weights, one the workspace of a row of tiles, and a grid the product of one."""
     k, n = -(-layer.channels // tile.bk) * tile.bk, -(-layer.outputs // tile.bn) * tile.bn
     row = 4 * size * size * (Tiling.of(layer, size).tiles_x + tile.bm) * max(k, n)
-    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit
+    fits_grid = max(size * size, n // tile.bn) <= caps.limits["max-compute-workgroups-per-dimension"]
+    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit and fits_grid
 
 
 def suits_large_tiles(layer: Layer) -> bool:
@@ -239,6 +213,17 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
     products = [m] if unscale is None else [m, unscale]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=products, groups=1)
+    # an invocation has four squares of pixels that lie side by side; small tiles have one, and are for small layers,
+    # where a pass over the output costs less than a program more
+    pools = size == 6 and tiling.dilation == 1 and epilogue.params["vector"]
+    pooling = pooling_reader(last.output, lowering) if pools else None
+    if len(products) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
+        pooling = None
+    if pooling is not None:
+        lowering.joined[pooling] = layer.node
+    pool_writes, pool_params, pool_uniforms = pooled_output(
+        pooling, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
+    )
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out
     share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
@@ -264,7 +249,7 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
             Dispatch(
                 kernel="winograd_input",
                 params={"size": size, "bk": block, "vec": vec, "split": units is not None, "invocations": INVOCATIONS},
-                reads=[Operand("x", x, _input_span(layer, x, tiling, first), vec)],
+                reads=[Operand("x", x, input_span(layer, x, tiling, first), vec)],
                 writes=[Operand("y", v, None, vec)],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * k_padded // vec),
@@ -285,13 +270,22 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_output",
-                params={"size": size, "scaled": unscale is not None, "invocations": INVOCATIONS, **epilogue.params},
+                params={
+                    "size": size,
+                    "scaled": unscale is not None,
+                    "invocations": INVOCATIONS,
+                    **epilogue.params,
+                    **pool_params,
+                },
                 reads=[
                     Operand("x", m, None, 4),
                     *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
-                    *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
+                    *(by_rows(read, layer, tiling, first) for read in epilogue.reads),
                 ],
-                writes=[_by_rows(write, layer, tiling, first) for write in epilogue.writes],
+                writes=[
+                    *(by_rows(write, layer, tiling, first) for write in epilogue.writes),
+                    *(from_row(write, first) for write in pool_writes),
+                ],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
                 uniforms=place
@@ -304,6 +298,7 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
                     "out_height": out_height,
                     "out_width": out_width,
                     **epilogue.uniforms,
+                    **pool_uniforms,
                 },
             )
         )
@@ -342,36 +337,3 @@ def _product(
         uniforms=uniforms,
         flops=flops,
     )
-
-
-def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:
-    """The span of x by rows of tiles from ``first_row`` on: the pixels under them in one image, or whole images."""
-    window = layer.window
-
-    def span(first: int, last: int) -> tuple[int, int]:
-        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
-        part = x.slice(0, image, end - image)
-        if end - image == 1:
-            top, bottom = window.input_rows(top, max(top + 1, min(bottom, window.out[0])), x.shape[2])
-            part = part.slice(2, min(top, x.shape[2] - 1), max(1, bottom - top))
-        return part.span()
-
-    return span
-
-
-def _by_rows(operand: Operand, layer: Layer, tiling: Tiling, first_row: int) -> Operand:
-    """An operand of the epilogue, whose span counts pixels, by rows of tiles from ``first_row`` on."""
-    height, width = layer.window.out
-    pixel_span = operand.span
-    if pixel_span is None:
-        return operand
-
-    def span(first: int, last: int) -> tuple[int, int]:
-        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
-        if end - image == 1:
-            return pixel_span(
-                (image * height + min(top, height - 1)) * width, (image * height + min(bottom, height)) * width
-            )
-        return pixel_span(image * height * width, end * height * width)
-
-    return replace(operand, span=span)
