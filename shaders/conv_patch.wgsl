@@ -16,8 +16,9 @@
 {% endif %}
 //
 // x: channels side by side. w: [{{ 'high or low part, ' if split }}group, n / {{ outputs }}, channel / {{ block }}, tap, channel % {{ block }} / {{ matrix.k }}, n % {{ outputs }} / {{ matrix.n }}]
-// fragments of {{ matrix.k }} x {{ matrix.n }}, {{ 'their columns' if turned else 'their rows' }} one behind the other. Rows of a dispatch are lines of tiles, {{ height }} pixels high,
-// image after image.
+// fragments of {{ matrix.k }} x {{ matrix.n }}, {{ 'their columns' if turned else 'their rows' }} one behind the other. Rows of a dispatch are lines of tiles,
+// image after image. The rows of a tile lie a dilation apart, so that their taps share rows of the patch: {{ spread }} tiles are the
+// {{ height * spread }} rows of a line.
 // The host guarantees: count lines lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
 // workgroup; channels of x come in items; w is padded to whole blocks and tiles with zeros{{ ', and so is unscale' if split }}.
 {% extends "bases/kernel.wgsl" %}
@@ -148,9 +149,9 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% block main %}
   let local = i32(local_index);
   let tile_n = i32(workgroup_id.x) * {{ outputs }};
-  let line = params.first + i32(workgroup_id.y) / params.tiles_a_line;
+  let line = params.first + i32(workgroup_id.y) / (params.tiles_a_line * {{ spread }});
   let image = line / params.lines;
-  let tile_y = (line - image * params.lines) * {{ height }};
+  let tile_y = (line - image * params.lines) * {{ height * spread }} + i32(workgroup_id.y) / params.tiles_a_line % {{ spread }};
   let tile_x = i32(workgroup_id.y) % params.tiles_a_line * {{ width }};
   let group = i32(workgroup_id.z);
 
@@ -163,7 +164,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
   let x_at = params.base_x + image * params.x_image + group * params.channels / {{ x_vec }} + load_item * {{ 8 // x_vec }};
 {% for l in range(loads) %}
   let pixel{{ l }} = load_pixel + {{ l * pixel_step }};
-  let y{{ l }} = origin_y + pixel{{ l }} / {{ patch_width }};
+  let y{{ l }} = origin_y + pixel{{ l }} / {{ patch_width }} * {{ spread }};
   let x{{ l }} = origin_x + pixel{{ l }} % {{ patch_width }};
   let inside{{ l }} = {{ 'pixel%d < %d && ' % (l, pixels) if (l + 1) * pixel_step > pixels }}y{{ l }} >= 0 && y{{ l }} < params.height && x{{ l }} >= 0 && x{{ l }} < params.width;
   let from{{ l }} = select(-1, x_at + y{{ l }} * params.x_row + x{{ l }} * params.x_column, inside{{ l }});
@@ -190,14 +191,9 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
   var c{{ i }}_{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% endfor %}
-{% if prefetch %}
 {{ load_block(0) }}
-{% endif %}
 
   for (var block = 0; block < params.blocks; block += 1) {
-{% if not prefetch %}
-{{ load_block('block') }}
-{% endif %}
     workgroupBarrier();
 {% for l in range(loads) %}
 {% if (l + 1) * pixel_step > pixels %}
@@ -231,33 +227,24 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endfor %}
 {% endfor %}
     workgroupBarrier();
-{% if prefetch %}
     let next_block = min(block + 1, params.blocks - 1);
 {{ load_block('next_block') }}
-{% endif %}
 {% if not weights_in_workgroup %}
     let right_at = w_block + block * {{ weights }} + own_right;
 {% endif %}
-{# emulated, unrolled products take a compiler seconds #}
-{% if unroll == 'all' and matrix.spelling != 'emulated' %}
-{% for tap in range(taps) %}
-{{ multiply(tap, tap // kernel_x * dilation_y * patch_width * pixel + tap % kernel_x * dilation_x * pixel) }}
-{% endfor %}
-{% else %}
     for (var tap_y = 0; tap_y < {{ kernel_y }}; tap_y += 1) {
-      let tap_row = tap_y * {{ dilation_y * patch_width * pixel }};
-{% if unroll == 'x' %}
+      let tap_row = tap_y * {{ dilation_y // spread * patch_width * pixel }};
+{% if matrix.spelling == 'emulated' %}
+      // a loop, since a compiler of plain WGSL takes seconds for what it unrolls
+      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
+{{ multiply('(tap_y * %d + tap_x)' % kernel_x, 'tap_row + tap_x * %d' % (dilation_x * pixel)) }}
+      }
+{% else %}
 {% for tap_x in range(kernel_x) %}
 {{ multiply('(tap_y * %d + %d)' % (kernel_x, tap_x), 'tap_row + %d' % (tap_x * dilation_x * pixel)) }}
 {% endfor %}
-{% else %}
-      for (var tap_x = 0; tap_x < {{ kernel_x }}; tap_x += 1) {
-        let tap_at = tap_row + tap_x * {{ dilation_x * pixel }};
-{{ multiply('(tap_y * %d + tap_x)' % kernel_x, 'tap_at') }}
-      }
 {% endif %}
     }
-{% endif %}
   }
 
   // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours
@@ -311,7 +298,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% set row_fixed = matrix.m * fours % (across_channels * lanes) == 0 %}
     let row = {{ first + turn * across_channels * lanes // (matrix.m * fours) }}{{ '' if row_fixed else ' + pixel / %d' % matrix.m }};
     let column = pixel{{ '' if row_fixed else ' %% %d' % matrix.m }};
-    let y_row = tile_y + (own_m + row) / {{ fragments_a_line }};
+    let y_row = tile_y + (own_m + row) / {{ fragments_a_line }} * {{ spread }};
     let y_column = tile_x + (own_m + row) % {{ fragments_a_line }} * {{ matrix.m }} + column;
     if (y_row < params.out_height && y_column < params.out_width) {
       store((image * params.out_height + y_row) * params.out_width + y_column, group, hoisted_n, sums_at(own_sums + (row - {{ first }}) * {{ row_size }} + column * {{ sums_row }} + share % {{ fours }}, group, hoisted_n));
@@ -322,7 +309,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
   for (var item = share; item < {{ ([together, rows - first] | min) * matrix.m * fours }}; item += {{ across_channels * lanes }}) {
     let pixel = item / {{ fours }} % {{ matrix.m }};
     let row = item / {{ fours * matrix.m }};
-    let y_row = tile_y + (own_m + {{ first }} + row) / {{ fragments_a_line }};
+    let y_row = tile_y + (own_m + {{ first }} + row) / {{ fragments_a_line }} * {{ spread }};
     let y_column = tile_x + (own_m + {{ first }} + row) % {{ fragments_a_line }} * {{ matrix.m }} + pixel;
     if (y_row < params.out_height && y_column < params.out_width) {
       let n = first_n + item % {{ fours }} * 4;

@@ -10,8 +10,6 @@ enable f16;
 @group(0) @binding(0) var<storage, read> a: array<f16>;
 @group(0) @binding(1) var<storage, read> b: array<f16>;
 @group(0) @binding(2) var<storage, read_write> c: array<{{ result }}>;
-{% set by_words = matrix.spelling != 'wgpu' %}
-{% if by_words %}
 {% set b_at = matrix.m * matrix.k // 8 %}
 {% set sums_at = b_at + matrix.n * matrix.k // 8 %}
 
@@ -20,16 +18,14 @@ var<workgroup> memory: array<vec4<u32>, {{ sums_at + matrix.m * matrix.n // 4 }}
 fn bits(low: f16, high: f16) -> u32 {
   return pack2x16float(vec2<f32>(f32(low), f32(high)));
 }
-{% endif %}
 
-{{ units.functions(operands=['a', 'b'] + (['memory'] if by_words else []), sums=['c'] + (['memory'] if by_words else []), sums_type=result, words=['memory']) }}
+{{ units.functions(operands=['a', 'b', 'memory'], sums=['c', 'memory'], sums_type=result, words=['memory']) }}
 @compute @workgroup_size({{ matrix.lanes }})
 fn main(@builtin(local_invocation_index) local_index: u32) {
   let left = {{ units.load_left('a', 0, matrix.k) }};
   let right = {{ units.load_right('b', 0, matrix.n) }};
   var sums: {{ units.sums_type(result) }};
   sums = {{ units.multiply_accumulate('left', 'right', 'sums') }};
-{% if by_words %}
   for (var item = i32(local_index); item < {{ sums_at }}; item += {{ matrix.lanes }}) {
     if (item < {{ b_at }}) {
       let at = item * 8;
@@ -43,10 +39,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
   let left_words = {{ units.load_left('memory', 0, matrix.k // 8, words=true) }};
   let right_words = {{ units.load_right('memory', b_at, matrix.k // 8, words=true, turned=true) }};
   sums = {{ units.multiply_accumulate('left_words', 'right_words', 'sums') }};
-{% else %}
-  sums = {{ units.multiply_accumulate('left', 'right', 'sums') }};
-{% endif %}
-{% if by_words and result == 'f32' %}
+{% if result == 'f32' %}
   {{ units.store('memory', sums_at, 'sums', matrix.n // 4, words=true) }};
   workgroupBarrier();
   for (var item = i32(local_index); item < {{ matrix.m * matrix.n }}; item += {{ matrix.lanes }}) {

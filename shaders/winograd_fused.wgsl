@@ -41,10 +41,10 @@
 // [position][tile][channel]
 var<workgroup> {{ name }}: array<f16, {{ 16 * tiles * stride }}>;
 {% endfor %}
-// [position] fragments
-var<workgroup> sums: array<f32, {{ 16 * fragment }}>;
+// [position] fragments, four f32 an item
+var<workgroup> sums: array<vec4<u32>, {{ 4 * fragment }}>;
 
-{{ units.functions(operands=names + ['w'], sums=['sums']) }}
+{{ units.functions(operands=names + ['w'], sums=['sums'], words=['sums']) }}
 fn keep(at: i32, value: {{ V }}) {
   let scaled = value * bitcast<f32>(params.scale);
 {% if parts == 2 %}
@@ -68,7 +68,7 @@ fn keep(at: i32, value: {{ V }}) {
 }
 
 fn four_sums(at: i32) -> {{ S }} {
-  return {{ S }}(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
+  return bitcast<{{ S }}>(sums[at]);
 }
 {% endblock %}
 {% block grid %}
@@ -172,7 +172,7 @@ fn four_sums(at: i32) -> {{ S }} {
 {% for j in range(columns) %}
   workgroupBarrier();
 {% for p in range(positions) %}
-  {{ units.store('sums', '(subgroup * %d + %d) * %d' % (positions, p, fragment), 'c%d_%d_%d' % (p, i, j), matrix.n) }};
+  {{ units.store('sums', '(subgroup * %d + %d) * %d' % (positions, p, fragment // 4), 'c%d_%d_%d' % (p, i, j), n4s, words=true) }};
 {% endfor %}
   workgroupBarrier();
   for (var share = local; share < {{ matrix.m * n4s * 4 }}; share += {{ invocations }}) {
@@ -195,11 +195,11 @@ fn put(share: i32, first_tile: i32, first_n: i32, image: i32, first_y: i32, firs
     return;
   }
   // positions from (down, across) on: the first counts as it is, the other two of an axis less for the second output
-  let at = (down * 4 + across) * {{ fragment }} + tile * {{ matrix.n }} + n4 * 4;
+  let at = (down * 4 + across) * {{ fragment // 4 }} + tile * {{ n4s }} + n4;
   let sign_y = f32(1 - 2 * down);
   let sign_x = f32(1 - 2 * across);
 {% for a in range(3) %}
-  let line{{ a }} = four_sums(at + {{ 4 * a * fragment }}) + sign_x * (four_sums(at + {{ (4 * a + 1) * fragment }}) + four_sums(at + {{ (4 * a + 2) * fragment }}));
+  let line{{ a }} = four_sums(at + {{ a * fragment }}) + sign_x * (four_sums(at + {{ a * fragment + fragment // 4 }}) + four_sums(at + {{ a * fragment + fragment // 2 }}));
 {% endfor %}
   store((image * params.out_height + pixel_y) * params.out_width + pixel_x, n, (line0 + sign_y * (line1 + line2)) * unscale[params.base_unscale + n / 4]);
 }

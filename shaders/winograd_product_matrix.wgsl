@@ -28,17 +28,25 @@
 {% set fragment = matrix.k * matrix.n %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
 {% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
-{# eight elements more than it takes, so that tiles begin in different banks #}
-{% set stride = matrix.k + 8 %}
+{# items of a tile, eight elements each: one more than it takes, so that tiles begin in different banks #}
+{% set stride = matrix.k // 8 + 1 %}
+{% set row = matrix.n // 8 + 1 %}
 {% set part_items = steps * bm * matrix.k // 8 %}
 {% set loads = parts | length * part_items // invocations %}
+{% set right_items = steps * matrix.k * bn // 8 %}
+{% set right_loads = parts | length * right_items // invocations %}
 {% block declarations %}
 {% if left_in_workgroup %}
-// x: [high or low part][k / {{ matrix.k }}][tile][k % {{ matrix.k }}]
-var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
+// x: [high or low part][k / {{ matrix.k }}][tile][k % {{ matrix.k }} / 8], the bits of eight f16 an item
+var<workgroup> left: array<vec4<u32>, {{ parts | length * steps * bm * stride }}>;
 
 {% endif %}
-{{ units.functions(operands=['left' if left_in_workgroup else 'x', 'w'], sums=['y']) }}
+{% if right_in_workgroup %}
+// w: [high or low part][k / {{ matrix.k }}][n / {{ matrix.n }}][k % {{ matrix.k }}][n % {{ matrix.n }} / 8]
+var<workgroup> right: array<vec4<u32>, {{ parts | length * steps * (bn // matrix.n) * matrix.k * row }}>;
+
+{% endif %}
+{{ units.functions(operands=['left' if left_in_workgroup else 'x', 'right' if right_in_workgroup else 'w'], sums=['y'], words=['left', 'right']) }}
 {% endblock %}
 {% block grid %}
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
@@ -61,8 +69,16 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
   let x_step = params.tiles * {{ matrix.k }};
   var x_at = params.base_x + position * params.k_fragments * x_step + (tile_m + own_m) * {{ matrix.k }};
 {% endif %}
+{% if right_in_workgroup %}
+  let w_step = params.n_fragments * {{ fragment // 8 }};
+  var w_at = params.base_w + position * params.k_fragments * w_step + i32(workgroup_id.y) * {{ bn // matrix.n * fragment // 8 }};
+{% for l in range(right_loads) %}
+  var next_right{{ l }} = vec4<u32>();
+{% endfor %}
+{% else %}
   let w_step = params.n_fragments * {{ fragment }};
   var w_at = params.base_w + position * params.k_fragments * w_step + own_n * {{ fragment }};
+{% endif %}
 {% for i in range(rows) %}
 {% for j in range(columns) %}
   var c{{ i }}_{{ j }}: {{ units.sums_type() }};
@@ -78,6 +94,14 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
       next{{ l }} = x[x_at + {{ item ~ ' / %d * params.x_low + ' % part_items if split }}{{ item }} % {{ part_items }} / {{ bm * matrix.k // 8 }} * x_step + {{ item }} % {{ bm * matrix.k // 8 }}];
 {% endfor %}
       x_at += {{ steps }} * x_step;
+{% if right_in_workgroup %}
+{% for l in range(right_loads) %}
+{% set item = '(local + %d)' % (l * invocations) %}
+{% set step_items = right_items // steps %}
+      next_right{{ l }} = w[w_at + {{ item ~ ' / %d * params.w_low + ' % right_items if split }}{{ item }} % {{ right_items }} / {{ step_items }} * w_step + {{ item }} % {{ step_items }}];
+{% endfor %}
+      w_at += {{ steps }} * w_step;
+{% endif %}
     }
     if (k >= 0) {
 {% else %}
@@ -87,11 +111,15 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
 {% for step in range(steps) %}
 {% for part in parts %}
 {% for j in range(columns) %}
+{% if right_in_workgroup %}
+      let right{{ step }}_{{ part }}{{ j }} = {{ units.load_right('right', '(subgroup %% %d * %d + %d) * %d' % (across, columns, ((steps if part == "low" else 0) + step) * (bn // matrix.n) + j, matrix.k * row), row, words=true) }};
+{% else %}
       let right{{ step }}_{{ part }}{{ j }} = {{ units.load_right('w', 'w_at + %d * w_step + %d%s' % (step, j * fragment, ' + params.w_low' if part == 'low' else ''), matrix.n) }};
+{% endif %}
 {% endfor %}
 {% for i in range(rows) %}
 {% if left_in_workgroup %}
-      let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('left', 'own_m * %d + %d' % (stride, (((steps if part == "low" else 0) + step) * bm + i * matrix.m) * stride), stride) }};
+      let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('left', 'own_m * %d + %d' % (stride, (((steps if part == "low" else 0) + step) * bm + i * matrix.m) * stride), stride, words=true) }};
 {% else %}
       let left{{ step }}_{{ part }}{{ i }} = {{ units.load_left('x', 'x_at + %d * x_step + %d%s' % (step, i * matrix.m * matrix.k, ' + params.x_low' if part == 'low' else ''), matrix.k) }};
 {% endif %}
@@ -107,20 +135,20 @@ var<workgroup> left: array<f16, {{ parts | length * steps * bm * stride }}>;
 {% endfor %}
 {% endfor %}
 {% endfor %}
+{% if not right_in_workgroup %}
       w_at += {{ steps }} * w_step;
+{% endif %}
     }
 {% if left_in_workgroup %}
     workgroupBarrier();
 {% for l in range(loads) %}
-    {
-      let at = (local + {{ l * invocations }}) / {{ matrix.k // 8 }} * {{ stride }} + local % {{ matrix.k // 8 }} * 8;
-{% for e in range(4) %}
-      let pair{{ e }} = {{ units.pair('next%d.%s' % (l, 'xyzw'[e])) }};
-      left[at + {{ 2 * e }}] = pair{{ e }}.x;
-      left[at + {{ 2 * e + 1 }}] = pair{{ e }}.y;
+    left[(local + {{ l * invocations }}) / {{ matrix.k // 8 }} * {{ stride }} + local % {{ matrix.k // 8 }}] = next{{ l }};
 {% endfor %}
-    }
+{% if right_in_workgroup %}
+{% for l in range(right_loads) %}
+    right[(local + {{ l * invocations }}) / {{ matrix.n // 8 }} * {{ row }} + local % {{ matrix.n // 8 }}] = next_right{{ l }};
 {% endfor %}
+{% endif %}
     workgroupBarrier();
 {% else %}
     x_at += {{ steps }} * x_step;

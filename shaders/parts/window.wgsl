@@ -21,13 +21,8 @@ fn region_at(down: i32, across: i32, place: i32) -> i32 {
 }
 {% endif %}
 
-// {{ 'Eight' if x_vec == 8 else 'Four' }} channels of the projections of a token{{ ', which is on the grid' if x_vec == 8 }}.
+// {{ 'Eight' if x_vec == 8 else 'Four' }} channels of the projections of a token, which is on the grid.
 fn load(image: i32, token: i32, channel: i32) -> {{ 'vec4<u32>' if x_vec == 8 else 'vec4<f32>' }} {
-{% if has_padding and x_vec == 4 %}
-  if (token < 0) {
-    return vec4<f32>(padding[params.base_padding + channel / 4]);
-  }
-{% endif %}
 {% for piece in range(pieces) %}
 {% set item = 'x%d[params.base_x%d + (image * params.x_image + (token - %d * params.piece_tokens) * params.x_token + channel) / %d]' % (piece, piece, piece, x_vec) %}
 {% if not loop.last %}

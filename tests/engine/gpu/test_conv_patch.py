@@ -96,10 +96,11 @@ def test_every_way_to_share_a_tile(force: Any, case: str, half: bool) -> None:
     np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32) if half else expected)
 
 
-def test_lines_of_tiles_are_cut_where_a_binding_holds_no_more(force: Any) -> None:
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_lines_of_tiles_are_cut_where_a_binding_holds_no_more(force: Any, dilation: int) -> None:
     force(SMALL)
     random = np.random.default_rng(0)
-    proto = layer(random, (2, 16, 40, 17), 16, (3, 3), pads=[1] * 4)
+    proto = layer(random, (2, 16, 40, 17), 16, (3, 3), pads=[dilation] * 4, dilations=[dilation] * 2)
     inputs = [integers(random, 2, 16, 40, 17), integers(random, 16, 1, 1)]
     (expected,) = interpret(load_graph(proto), inputs)
     limits = {"max-storage-buffer-binding-size": 16384}

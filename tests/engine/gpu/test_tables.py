@@ -189,9 +189,9 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
 @pytest.mark.parametrize(
     ("side", "outputs", "half", "expected"),
     [
-        (512, 64, True, "patch-16x16x64-32-421"),
-        (512, 32, True, "patch-8x16x32-32-211"),
-        (512, 16, True, "patch-8x16x16-32-411"),
+        (512, 64, True, "patch-16x16x64-16-421-weights"),
+        (512, 32, True, "patch-4x16x32-32-112"),
+        (512, 16, True, "patch-16x16x16-16-411-weights"),
         (128, 64, True, "patch-4x16x64-64-122"),
         (64, 64, True, "patch-4x16x32-64-114"),
         (16, 512, True, "patch-2x16x16-64-114"),

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from engine.gpu.kernels.convolution import winograd
+from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
 from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import load_graph, model, node
@@ -85,6 +86,15 @@ def test_what_is_no_number_reaches_its_tiles_alone() -> None:
     assert not np.isnan(np.delete(np.delete(y, np.s_[4:8], 2), np.s_[4:8], 3)).any()
 
 
+def test_a_model_that_is_downloaded_keeps_its_weights_small() -> None:
+    proto = convolution([1, 64, 64, 64], 64)
+    plain, compact = (Lowering(load_graph(proto), compact=compact) for compact in (False, True))
+    plain.run()
+    compact.run()
+    assert "winograd_product" in [dispatch.kernel for dispatch in plain.dispatches]
+    assert [dispatch.kernel for dispatch in compact.dispatches] == ["elementwise", "conv", "elementwise"]
+
+
 @pytest.fixture(name="split_rows")
 def _split_rows() -> None:
     """Skip where the emulation of matrix units does not run."""
@@ -95,6 +105,7 @@ def _split_rows() -> None:
 
 SPLIT_TILES = {
     "straight from memory": winograd.UnitsTile(32, 32, 16, 16, 32),
+    "both by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, True, True),
     "by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, left_in_workgroup=True),
 }
 

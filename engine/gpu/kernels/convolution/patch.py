@@ -45,8 +45,8 @@ class PatchTile:
     """A workgroup's pixels and channels, and how its subgroups share them.
 
     ``block`` are the input channels that are in workgroup memory at a time. The subgroups divide the tile by pixels,
-    by output channels, and by input channels, where they add their sums at the end. ``weights_in_workgroup`` has weights
-    go by way of workgroup memory.
+    by output channels, and by input channels, where they add their sums at the end. ``weights_in_workgroup`` has
+    weights go by way of workgroup memory.
     """
 
     height: int
@@ -57,8 +57,6 @@ class PatchTile:
     across_outputs: int = 1
     across_channels: int = 1
     weights_in_workgroup: bool = False
-    unroll: str = "all"
-    prefetch: bool = True
     turned: bool = True
     hoist: bool = False
     gap: bool = True
@@ -68,20 +66,18 @@ class PatchTile:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = (
-            f"-{self.unroll}" * (self.unroll != "all")
-            + "-nopre" * (not self.prefetch)
-            + "-rows" * (not self.turned)
-            + "-hoist" * self.hoist
-            + "-nogap" * (not self.gap)
-        )
+        lab = "-rows" * (not self.turned) + "-hoist" * self.hoist + "-nogap" * (not self.gap)
         return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
+
+    def spread(self, window: Window) -> int:
+        """How far apart the rows of the tile lie: a dilation apart, so that their taps share rows of the patch."""
+        return window.dilations[0] if window.strides[0] == 1 else 1
 
     def patch(self, window: Window) -> tuple[int, int]:
         """Height and width of the pixels that the tile reads."""
-        sizes = zip((self.height, self.width), window.strides, window.extents, strict=True)
-        height, width = ((size - 1) * stride + extent for size, stride, extent in sizes)
-        return height, width
+        spread = self.spread(window)
+        height = ((self.height - 1) * window.strides[0] * spread + window.extents[0] - 1) // spread + 1
+        return height, (self.width - 1) * window.strides[1] + window.extents[1]
 
     def workgroup_bytes(self, window: Window, units: MatrixUnits, *, split: bool) -> int:
         """Bytes of workgroup memory: the patch in float16 and weights where they go there, and then a row of sums."""
@@ -117,7 +113,6 @@ class PatchTile:
             all(extent > 0 and extent % part == 0 for extent, part in wholes)
             and self.block % 8 == 0
             and invocations % (self.block // 8) == 0
-            and units.spelling != "wgpu"
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
             and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
@@ -154,14 +149,17 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
     )
     out_height, out_width = window.out
-    lines, tiles_a_line = -(-out_height // tile.height), -(-out_width // tile.width)
+    spread = tile.spread(window)
+    line_height = tile.height * spread
+    lines, tiles_a_line = -(-out_height // line_height), -(-out_width // tile.width)
     plane = out_height * out_width
 
     def pixel(line: int) -> int:
         """The first pixel of a line of tiles."""
-        return line // lines * plane + min(line % lines * tile.height, out_height) * out_width
+        return line // lines * plane + min(line % lines * line_height, out_height) * out_width
 
-    pooling = pooling_reader(last.output, lowering) if tile.pools(units) and epilogue.params["vector"] else None
+    pools = spread == 1 and tile.pools(units) and epilogue.params["vector"]
+    pooling = pooling_reader(last.output, lowering) if pools else None
     if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
         pooling = None
 
@@ -169,7 +167,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
-    reads[0] = replace(reads[0], span=_line_span(layer, x, tile, lines))
+    reads[0] = replace(reads[0], span=_line_span(layer, x, line_height, lines))
     if pooling is not None:
         lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = _pooled(pooling, lowering, tile, lines, epilogue)
@@ -188,6 +186,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
                 "patch_height": patch_height,
                 "patch_width": patch_width,
                 "taps": window.taps,
+                "spread": spread,
                 **{
                     f"{name}_{axis}": number
                     for name, numbers in (
@@ -201,7 +200,7 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             reads=[*reads, *(replace(operand, span=by_line(operand.span)) for operand in epilogue.reads)],
             writes=[replace(operand, span=by_line(operand.span)) for operand in epilogue.writes] + pool_writes,
             rows=x.shape[0] * lines,
-            grid=lambda rows: (n_tiles, rows * tiles_a_line, layer.groups),
+            grid=lambda rows: (n_tiles, rows * spread * tiles_a_line, layer.groups),
             uniforms={
                 "lines": lines,
                 "tiles_a_line": tiles_a_line,
@@ -264,8 +263,8 @@ def _has_eights(x: Tensor, channels: int) -> bool:
 def _weights(
     layer: Layer, lowering: Lowering, tile: PatchTile, units: MatrixUnits, *, split: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Weights in fragments, ``[parts, groups, n tiles, k blocks, taps, k, n, units.n, units.k]``, padded with zeros; for
-    split operands also what the sums of each output channel are multiplied by, ``[groups, n]``."""
+    """Weights in fragments, ``[parts, groups, n tiles, k blocks, taps, k, n, units.n, units.k]``, padded with zeros;
+    for split operands also what the sums of each output channel are multiplied by, ``[groups, n]``."""
     blocks, n_tiles = -(-layer.channels // tile.block), -(-layer.outputs // tile.outputs)
     value, taps = layer.node.input(1), layer.window.taps
     k, n = tile.block // units.k, tile.outputs // units.n
@@ -318,7 +317,7 @@ def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return high, (values - high.astype(np.float32)).astype(np.float16)
 
 
-def _line_span(layer: Layer, x: Tensor, tile: PatchTile, lines: int) -> Span:
+def _line_span(layer: Layer, x: Tensor, line_height: int, lines: int) -> Span:
     """The span of x by lines of tiles: the rows of one image under their windows, or whole images."""
     window = layer.window
 
@@ -327,7 +326,7 @@ def _line_span(layer: Layer, x: Tensor, tile: PatchTile, lines: int) -> Span:
         part = x.slice(0, image, max(0, end - image))
         if end - image == 1:
             begin, stop = first % lines, (last - 1) % lines + 1
-            rows = begin * tile.height, min(stop * tile.height, window.out[0])
+            rows = begin * line_height, min(stop * line_height, window.out[0])
             top, bottom = window.input_rows(*rows, x.shape[2])
             part = part.slice(2, top, max(1, bottom - top)) if bottom > top else part.slice(2, 0, 1)
         return part.span()

@@ -42,17 +42,14 @@ class Preference:
 
 PATCHES = (
     # up to 32 output channels
-    Preference(PatchTile(8, 16, 32, 32, 2), workgroups=512, least_outputs=17, most_outputs=32),
-    Preference(
-        PatchTile(16, 16, 32, 32, 4, weights_in_workgroup=True), 64, least_outputs=17, most_outputs=32, dtypes=("f16",)
-    ),
-    Preference(PatchTile(8, 16, 16, 32, 4), workgroups=64, most_outputs=32),
+    Preference(PatchTile(16, 16, 16, 16, 4, weights_in_workgroup=True), 256, most_outputs=16),
+    Preference(PatchTile(4, 16, 32, 32, 1, 1, 2), 256, least_outputs=17, most_outputs=32),
     # more
-    Preference(PatchTile(16, 16, 64, 32, 4, 2), workgroups=128, least_outputs=33, dtypes=("f16",)),
-    Preference(PatchTile(16, 16, 64, 16, 4, 2), workgroups=256, least_outputs=33, dtypes=("f32",)),
-    Preference(PatchTile(4, 16, 64, 64, 1, 2, 2), workgroups=256, least_outputs=33),
-    Preference(PatchTile(4, 16, 32, 64, 1, 1, 4), workgroups=128, least_outputs=33),
-    Preference(PatchTile(2, 16, 32, 128, 1, 1, 8), least_outputs=33, channels=128),
+    Preference(PatchTile(16, 16, 64, 16, 4, 2, weights_in_workgroup=True), 128, least_outputs=33, dtypes=("f16",)),
+    Preference(PatchTile(16, 16, 64, 16, 4, 2), 256, least_outputs=33, dtypes=("f32",)),
+    Preference(PatchTile(4, 16, 64, 64, 1, 2, 2), 256, least_outputs=33),
+    Preference(PatchTile(4, 16, 32, 64, 1, 1, 4), 128, least_outputs=33),
+    Preference(PatchTile(2, 16, 32, 128, 1, 1, 8), least_outputs=33, channels=256),
     Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""

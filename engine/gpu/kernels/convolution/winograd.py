@@ -61,7 +61,8 @@ _G = {
 
 @dataclass(frozen=True, slots=True)
 class UnitsTile:
-    """Tiles and channels of a workgroup's product on matrix units, step along k, tiles and channels of a subgroup."""
+    """Tiles and channels of a workgroup's product on matrix units, step along k, tiles and channels of a subgroup, and
+    which operands go through workgroup memory: none, the left one, or both."""
 
     bm: int
     bn: int
@@ -69,19 +70,26 @@ class UnitsTile:
     sm: int
     sn: int
     left_in_workgroup: bool = False
+    right_in_workgroup: bool = False
 
     def fits(self, caps: Caps, *, split: bool) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it."""
-        units = caps.matrix_units
-        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k or units.k % 8:
+        units, parts = caps.matrix_units, 2 if split else 1
+        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k:
             return False
-        invocations, parts = self.bm // self.sm * (self.bn // self.sn) * units.lanes, 2 if split else 1
-        items = self.bm * self.bk // 8
-        nbytes = 2 * parts * self.bm * self.bk // units.k * (units.k + 8)
-        return invocations <= caps.limits["max-compute-invocations-per-workgroup"] and (
-            not self.left_in_workgroup
-            or (parts * items % invocations == 0 and nbytes <= caps.limits["max-compute-workgroup-storage-size"])
+        invocations = self.bm // self.sm * (self.bn // self.sn) * units.lanes
+        rows = ((self.bm * self.bk // units.k, units.k), (self.bn * self.bk // units.n, units.n))
+        held = [operand for operand, is_held in zip(rows, self._held, strict=True) if is_held]
+        return (
+            invocations <= caps.limits["max-compute-invocations-per-workgroup"]
+            and all(row % 8 == 0 and parts * count * row // 8 % invocations == 0 for count, row in held)
+            and sum(2 * parts * count * (row + 8) for count, row in held)
+            <= caps.limits["max-compute-workgroup-storage-size"]
         )
+
+    @property
+    def _held(self) -> tuple[bool, bool]:
+        return self.left_in_workgroup, self.right_in_workgroup
 
 
 UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=16, sm=64, sn=16, left_in_workgroup=True)
@@ -177,10 +185,10 @@ def suits_large_tiles(layer: Layer) -> bool:
     """Tiles of 4x4 outputs: enough products for their transforms, and 64 x 64 pixels, for fewer do not fill a GPU.
 
     Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast. Weights that
-    are bytes in the file would take sixteen times as much.
+    are bytes in the file would take sixteen times as much, and those of a file that is downloaded are to stay small.
     """
     products = layer.channels * layer.outputs
-    if layer.has_byte_weights:
+    if layer.has_byte_weights or layer.compact:
         return False
     return layer.pixels >= 4096 and products >= 1024 and layer.pixels * products >= 1 << 24 and _fills(layer, 6)
 
@@ -190,6 +198,7 @@ def suits_small_tiles(layer: Layer) -> bool:
     outputs = layer.outputs
     return (
         not layer.has_byte_weights
+        and not layer.compact
         and layer.pixels >= 1024
         and outputs >= max(128, layer.channels // 4)
         and _fills(layer, 4)
@@ -340,14 +349,15 @@ def _product(
     else:
         assert isinstance(tile, UnitsTile)
         split, x_vec = v.shape[0] == 2, 8 if tile.left_in_workgroup else 1
+        w_vec = 8 if tile.right_in_workgroup else 1
         params = {**asdict(tile), "matrix": asdict(units), "split": split}
-        reads = [Operand("x", v, None, x_vec), Operand("w", w)]
+        reads = [Operand("x", v, None, x_vec), Operand("w", w, None, w_vec)]
         uniforms = {
             "tiles": tiles,
             "k_fragments": k_blocks,
             "n_fragments": n_padded // units.n,
             "n_padded": n_padded,
-            **({"x_low": v.strides[0] // x_vec, "w_low": w.strides[0]} if split else {}),
+            **({"x_low": v.strides[0] // x_vec, "w_low": w.strides[0] // w_vec} if split else {}),
         }
     return Dispatch(
         kernel="winograd_product" if units is None else "winograd_product_matrix",
