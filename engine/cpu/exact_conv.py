@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.cpu.conv import winograd_is_faster
+from engine.cpu.conv import winograd_takes
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.exact_winograd import EXACT, ExactWinograd
+from engine.cpu.exact_winograd import EXACT, FEWEST_CHANNELS, ExactWinograd
 from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import ROWS
@@ -53,7 +53,7 @@ class ExactConvolution:
         self.direct = Direct(w, epilogue, window, width)
         self.winograd: ExactWinograd | None = None
         self.scratch, self.nanoseconds = self.direct.scratch, self.direct.nanoseconds
-        if winograd_is_faster(window, w.shape, 1):
+        if winograd_takes(window, w.shape, 1) and min(w.shape[:2]) >= FEWEST_CHANNELS:
             self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
             self.scratch, self.nanoseconds = max(self.scratch, self.winograd.scratch), self.winograd.nanoseconds
 
