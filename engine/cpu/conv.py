@@ -64,11 +64,11 @@ class ConvKernel(KernelBase):
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool
     ) -> Winograd | Kn2row | ColumnProduct:
         """The algorithm that takes the least time, of those that take the layer."""
-        costs = {"columns": _columns_ns(window, w.shape)}
+        costs = {"columns": columns_ns(window, w.shape)}
         if window.strides == (1, 1) and group == 1:
-            costs["kn2row"] = _kn2row_ns(window, w.shape, x[3])
+            costs["kn2row"] = kn2row_ns(window, w.shape, x[3])
         if not direct and winograd_takes(window, w.shape, group) and _winograd_is_exact(w):
-            costs["winograd"] = _winograd_ns(window, w.shape)
+            costs["winograd"] = winograd_ns(window, w.shape)
         match min(costs, key=costs.__getitem__):
             case "kn2row":
                 return Kn2row(w, self.epilogue, window, x[3])
@@ -96,14 +96,14 @@ def winograd_takes(window: Window, w: tuple[int, ...], group: int) -> bool:
     return plain and window.kernel == (3, 3) and enough_tiles and fits_scratch
 
 
-def _winograd_ns(window: Window, w: tuple[int, ...]) -> float:
+def winograd_ns(window: Window, w: tuple[int, ...]) -> float:
     """What Winograd takes for an output pixel on one core: products and transforms, each about as fast on any core
     beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md."""
     tiles = -(-window.out[0] // winograd.ROWS) * winograd.ROWS / window.out[0]
     return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0])
 
 
-def _kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
+def kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
     """As above: every strip multiplies the rows again that its neighbours share with it."""
     if window.taps == 1:
         return inf  # the columns are the input itself
@@ -112,7 +112,7 @@ def _kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
     return w[0] * window.taps * (halo * w[1] * 2 / 100 + 1.5) + 0.7 * halo * w[1]
 
 
-def _columns_ns(window: Window, w: tuple[int, ...]) -> float:
+def columns_ns(window: Window, w: tuple[int, ...]) -> float:
     """As above: the columns are copied twice, by the gathering and by BLAS."""
     return w[1] * window.taps * (w[0] * 2 / 100 + 1)
 

@@ -34,9 +34,9 @@ def force(algorithm: str) -> Iterator[None]:
     """Within it every convolution that the algorithm can do is done by it."""
     kn2row, winograd = ALGORITHMS[algorithm]
     with (
-        mock.patch.object(conv, "_kn2row_ns", return_value=0 if kn2row else 2),
-        mock.patch.object(conv, "_columns_ns", return_value=1),
-        mock.patch.object(conv, "_winograd_ns", return_value=0),
+        mock.patch.object(conv, "kn2row_ns", return_value=0 if kn2row else 2),
+        mock.patch.object(conv, "columns_ns", return_value=1),
+        mock.patch.object(conv, "winograd_ns", return_value=0),
         mock.patch.object(conv, "winograd_takes", return_value=winograd),
         mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
