@@ -31,7 +31,7 @@ def test_each_distinct_layer_is_a_case() -> None:
     found = layers()
     assert [(case.family, case.node.op, case.row, case.count) for case in found.values()] == [
         ("convolution", "FusedConv", "tiled-scalar", 1),
-        ("convolution", "Conv", "tiled-middle", 2),
+        ("convolution", "Conv", "tiled-teams", 2),
         ("matmul", "MatMul", "linear", 1),
         ("convolution", "MatMul", "tiled-middle", 1),
         ("matmul", "MatMul", "strided", 1),
