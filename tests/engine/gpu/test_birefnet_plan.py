@@ -78,6 +78,9 @@ def test_memory(swin: Swin) -> None:
 def test_dispatches(swin: Swin) -> None:
     data = swin[2].data
     # float32 has some in two ranges
-    assert len(swin[2].dispatches) <= 592
+    winograd = [dispatch for dispatch in swin[2].dispatches if dispatch.kernel.startswith("winograd")]
+    assert len(swin[2].dispatches) - len(winograd) <= 559
+    # three for each range of the tiles of a layer
+    assert len(winograd) <= 87
     # measured: 55 and 57
     assert len(data.programs) <= 60

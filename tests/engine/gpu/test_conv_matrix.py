@@ -167,9 +167,10 @@ def test_split_operands() -> None:
 
 def test_the_words_of_wgpu() -> None:
     """Its adapters refuse matrix units as yet: what naga's WGSL is written in is held here, and NOT RUN."""
-    source = render("matrix_probe", matrix={"lanes": 32, "m": 16, "n": 8, "k": 4, "spelling": "wgpu"}, result="f32")
+    source = render("matrix_probe", matrix={"lanes": 32, "m": 16, "n": 8, "k": 8, "spelling": "wgpu"}, result="f32")
     assert "enable wgpu_cooperative_matrix;" in source
-    assert "let left = coopLoadT<coop_mat4x16<f16, A>>(&a[0], u32(4));" in source
-    assert "let right = coopLoadT<coop_mat8x4<f16, B>>(&b[0], u32(8));" in source
+    assert "let left = coopLoadT<coop_mat8x16<f16, A>>(&a[0], u32(8));" in source
+    assert "let right = coopLoadT<coop_mat8x8<f16, B>>(&b[0], u32(8));" in source
     assert "var sums: coop_mat8x16<f32, C>;" in source
-    assert "coopStoreT(sums, &c[0], u32(8));" in source
+    assert "let right_words = coopLoad<coop_mat8x8<f16, B>>(&memory[16], u32(1));" in source
+    assert "coopStoreT(sums, &memory[24], u32(2));" in source

@@ -57,17 +57,13 @@ class PatchTile:
     across_outputs: int = 1
     across_channels: int = 1
     weights_in_workgroup: bool = False
-    turned: bool = True
-    hoist: bool = False
-    gap: bool = True
 
     @property
     def name(self) -> str:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = "-rows" * (not self.turned) + "-hoist" * self.hoist + "-nogap" * (not self.gap)
-        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
+        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}"
 
     def spread(self, window: Window) -> int:
         """How far apart the rows of the tile lie: a dilation apart, so that their taps share rows of the patch."""
@@ -84,8 +80,7 @@ class PatchTile:
         parts = 2 if split else 1
         operands = prod(self.patch(window)) * (self.block + GAP)
         if self.weights_in_workgroup:
-            row = units.k if self.turned else units.n
-            operands += window.taps * self.block * self.outputs // row * (row + GAP * self.gap)
+            operands += window.taps * self.block * self.outputs // units.k * (units.k + GAP)
         across = self.across_pixels * self.across_channels
         sums = across * units.m * (self.outputs + self.across_outputs * GAP)
         return max(2 * parts * operands, 4 * sums)
@@ -113,6 +108,7 @@ class PatchTile:
             all(extent > 0 and extent % part == 0 for extent, part in wholes)
             and self.block % 8 == 0
             and invocations % (self.block // 8) == 0
+            and self.across_channels * units.lanes % (self.outputs // self.across_outputs // 4) == 0
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
             and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
@@ -268,8 +264,7 @@ def _weights(
     blocks, n_tiles = -(-layer.channels // tile.block), -(-layer.outputs // tile.outputs)
     value, taps = layer.node.input(1), layer.window.taps
     k, n = tile.block // units.k, tile.outputs // units.n
-    fragment = (units.n, units.k) if tile.turned else (units.k, units.n)
-    shape = (2 if split else 1, layer.groups, n_tiles, blocks, taps, k, n, *fragment)
+    shape = (2 if split else 1, layer.groups, n_tiles, blocks, taps, k, n, units.n, units.k)
 
     def padded() -> np.ndarray:
         """[groups, taps, channels, outputs]"""
@@ -285,10 +280,9 @@ def _weights(
         else:
             weights = weights[None].astype(np.float16)
         fragments = weights.reshape(*shape[:2], taps, blocks, k, units.k, n_tiles, n, units.n)
-        order = (0, 1, 6, 3, 2, 4, 7, 8, 5) if tile.turned else (0, 1, 6, 3, 2, 4, 7, 5, 8)
-        return np.ascontiguousarray(fragments.transpose(order))
+        return np.ascontiguousarray(fragments.transpose(0, 1, 6, 3, 2, 4, 7, 8, 5))
 
-    form = f"fragments {'turned ' if tile.turned else ''}{'split ' if split else ''}{shape}"
+    form = f"fragments {'split ' if split else ''}{shape}"
     kind = TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
     if not split:

@@ -10,7 +10,7 @@ from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.matrix import emit_matrix
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
-from engine.gpu.kernels.convolution.patch_tiles import PATCHES
+from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES, suits
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
@@ -105,13 +105,13 @@ CONVOLUTION: Table[Layer] = Table(
         ),
         *(
             Implementation(
-                patch.tile.name,
+                patch.name,
                 "Matrix units, and pixels that are loaded once for all taps of the window.",
-                supports=patch.tile.supports,
-                suits=patch.suits,
-                emit=partial(emit_patch, tile=patch.tile),
+                supports=patch.supports,
+                suits=partial(suits, patch),
+                emit=partial(emit_patch, tile=patch),
             )
-            for patch in PATCHES
+            for patch in PATCH_TILES
         ),
         *(
             Implementation(
