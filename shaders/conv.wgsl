@@ -15,7 +15,7 @@
 // pixels. Offsets may be anything: what they lead outside of x reads zeros.
 {% endif %}
 //
-// Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
+// Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}{{ ', four bytes of them in a word' if x_bytes }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
 // zero{{ ', four signed bytes of successive n in a word' if bytes }}; y  by pixel_y elements a pixel, channels side by side. Each workgroup computes a tile of {{ bm }} pixels x {{ bn }} channels, each
 // invocation {{ tm }} x {{ tn }} of it, in steps of {{ bk }} along k.
 {% if w_zeros or w_scales %}
@@ -37,6 +37,12 @@
 {% set buffers = 1 %}
 {% set turns = true %}
 {% block loads %}
+{% if x_bytes %}
+
+fn unsigned_bytes(word: u32) -> vec4<u32> {
+  return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+}
+{% endif %}
 {% if not dense %}
 {% include "parts/conv_loader.wgsl" %}
 {% endif %}
@@ -85,7 +91,7 @@ fn signed_bytes(word: u32) -> vec4<i32> {
     if (step + 1 < steps) {
 {% for l in range(a_loads) %}
 {% if dense %}
-      a_next{{ l }} = {{ S }}(x[x_at{{ l }}]){{ ' - zero_point' if integer }};
+      a_next{{ l }} = {{ S }}({{ 'unsigned_bytes(x[x_at' ~ l ~ '])' if x_bytes else 'x[x_at' ~ l ~ ']' }}){{ ' - zero_point' if integer }};
 {% elif x_vec == 4 %}
       a_next{{ l }} = load_x(p{{ l }}, tap_y, tap_x, first_channel + channel);
 {% else %}

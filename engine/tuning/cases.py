@@ -208,7 +208,7 @@ def _alone(node: Node, lowering: Lowering) -> tuple[Graph, frozenset[Value]]:
 
 
 def _stored(value: Value, lowering: Lowering) -> Value:
-    """``value``, or what a kernel that reads it makes it of: what a LayerNormalization reads has its shape and order."""
+    """``value``, or what the product that reads it normalises, which lies as ``value`` would."""
     joined = (node for node in lowering.joined if node.op == "LayerNormalization" and node.output is value)
     return next((node.input(0) for node in joined), value)
 

@@ -86,7 +86,10 @@ def test_auto_is_numpy() -> None:
             {"backend": "numpy", "precision": "f16"},
             "precision 'f16' is not available: the CPU computes in f32; use 'f32'",
         ),
-        ({"backend": "reference", "precision": "int8"}, "precision 'int8' is unknown; choose one of f32, f16"),
+        (
+            {"backend": "reference", "precision": "int8"},
+            "precision 'int8' is unknown; choose one of f32, f32-strict, f16",
+        ),
         ({"backend": "numpy", "adapter": "0"}, "an adapter is for backend 'webgpu'; 'numpy' runs on the processor"),
     ],
 )

@@ -88,7 +88,7 @@ def without_integers(proto: onnx.ModelProto) -> Graph:
 
 FLOATS = {
     "channels": (quantised("Conv", [2, 12, 9, 7], integers(21, 12, 3, 3, dtype=np.uint8), "channels", bias=21), "conv"),
-    "one scale": (quantised("Conv", [1, 3, 9, 7], integers(20, 3, 3, 3), "none", vector=False), "conv"),
+    "one scale": (quantised("Conv", [1, 6, 9, 7], integers(20, 6, 3, 3), "none", vector=False), "conv"),
     "groups": (quantised("Conv", [1, 24, 7, 5], integers(70, 12, 1, 1), "end", group=2, strides=[2, 1]), "conv"),
     "in parts": (quantised("Conv", [1, 512, 3, 3], integers(8, 512, 1, 1, dtype=np.uint8), "middle"), "conv_sum"),
     "line": (quantised("Conv", [1, 8, 9], integers(21, 8, 3), "channels"), "conv"),
@@ -135,6 +135,10 @@ def test_weights_take_a_byte_each() -> None:
     floats = quantised("Conv", [1, 64, 9, 7], w, "none")
     assert weight_bytes(load_graph(floats)) == w.nbytes + 64 * 4
     assert weight_bytes(without_integers(floats)) == 4 * w.nbytes
+    # a layer that float32 would have transformed for Winograd's tiles, of which there are four times as many weights
+    large = quantised("Conv", [1, 64, 66, 66], w, "none")
+    assert weight_bytes(load_graph(large)) == w.nbytes + 64 * 4
+    assert weight_bytes(without_integers(large)) > 8 * w.nbytes
     assert weight_bytes(load_graph(quantised("MatMul", [2, 64], b, "none"))) == b.nbytes + 128 * 4
     convolution = model([node("ConvInteger", "x w", "y")], {"x": (np.uint8, [1, 64, 9, 7])}, "y", {"w": w})
     assert weight_bytes(load_graph(convolution)) == w.nbytes
@@ -145,3 +149,55 @@ def test_weights_take_a_byte_each() -> None:
     assert weight_bytes(load_graph(depthwise)) == w.nbytes
     product = model([node("QLinearMatMul", "a sa z b sb v sy w", "y")], {"a": (np.uint8, [2, 64])}, "y", constants)
     assert weight_bytes(load_graph(product)) <= b.nbytes + 16
+
+
+def dynamic(
+    channels: int, *, first: int = 0, outputs: int = 20, groups: int = 1, kernel: int = 3, height: int = 9
+) -> onnx.ModelProto:
+    """Two quantised convolutions of what a convolution computes, of its channels from ``first`` on."""
+    random = np.random.default_rng(2)
+    constants = {
+        "w": random.integers(-3, 4, (first + channels, 4, 1, 1)).astype(np.float32),
+        "starts": np.array([first]),
+        "ends": np.array([first + channels]),
+        "axes": np.array([1]),
+        "q1": integers(outputs, channels // groups, kernel, kernel),
+        "q2": integers(outputs, channels // groups, 1, 1, dtype=np.uint8),
+        "z2": np.array(90, np.uint8),
+    }
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Slice", "c starts ends axes", "part"),
+        node("DynamicQuantizeLinear", "part", "b scale zero"),
+        node("ConvInteger", "b q1 zero", "y", group=groups, pads=[kernel // 2] * 4, strides=[2, 1]),
+        node("ConvInteger", "b q2 zero z2", "z", group=groups),
+    ]
+    return model(nodes, {"x": [2, 4, height, 7]}, "y z", constants)
+
+
+@pytest.mark.parametrize(
+    ("proto", "packed"),
+    [
+        (dynamic(16), True),
+        (dynamic(32, first=4, groups=2, kernel=1), True),
+        (dynamic(12, first=2), False),
+        (dynamic(10), False),
+        (dynamic(20, groups=20), False),
+    ],
+    ids=["fours", "a slice", "no whole words", "no fours", "depthwise"],
+)
+def test_quantised_pixels_are_bytes_where_their_readers_load_words(proto: onnx.ModelProto, packed: bool) -> None:
+    lowering = Lowering(load_graph(proto))
+    lowering.run()
+    assert packed == any(operand.tensor.dtype == "u8" for d in lowering.dispatches for operand in d.writes)
+    compare(proto, inputs=[whole_numbers(2, 4, 9, 7)])
+
+
+def test_quantised_pixels_in_ranges_of_rows() -> None:
+    inputs, limits = [whole_numbers(2, 4, 50, 7)], {"max-storage-buffer-binding-size": 6400}
+    compare(dynamic(16, height=50), inputs=inputs, limits=limits)
+
+
+def whole_numbers(*shape: int) -> np.ndarray:
+    """Of which float32 forms exact sums, so that nothing moves before it is rounded to a level."""
+    return np.random.default_rng(4).integers(-20, 21, shape).astype(np.float32)

@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from engine.caps import MatrixUnits
+from engine.gpu.kernels.convolution import matrix
 from engine.gpu.kernels.convolution.matrix import MatrixTile
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.table import CONVOLUTION
@@ -147,8 +148,10 @@ def check(
     np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32) if half else expected)
 
 
-def test_split_operands() -> None:
+@pytest.mark.parametrize("longest_sum", [matrix.LONGEST_SUM, 32])
+def test_split_operands(monkeypatch: pytest.MonkeyPatch, longest_sum: int) -> None:
     """Numbers of 24 bits come out as sums of f32 would; one beyond what the high part holds becomes NaN."""
+    monkeypatch.setattr(matrix, "LONGEST_SUM", longest_sum)
     gpu = device()
     if not gpu.f16:
         pytest.skip(f"{gpu.adapter} has no shader-f16: CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from engine.gpu.kernels.convolution import winograd
+from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
 from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import load_graph, model, node
@@ -83,6 +84,15 @@ def test_what_is_no_number_reaches_its_tiles_alone() -> None:
     assert np.isnan(y[0, :, 4:7, 5:8]).all()
     # Relu keeps NaN: the tile of rows and columns 4 to 7, and no other, for none else reads the pixel
     assert not np.isnan(np.delete(np.delete(y, np.s_[4:8], 2), np.s_[4:8], 3)).any()
+
+
+def test_a_model_that_is_downloaded_keeps_its_weights_small() -> None:
+    proto = convolution([1, 64, 64, 64], 64)
+    plain, compact = (Lowering(load_graph(proto), compact=compact) for compact in (False, True))
+    plain.run()
+    compact.run()
+    assert "winograd_product" in [dispatch.kernel for dispatch in plain.dispatches]
+    assert [dispatch.kernel for dispatch in compact.dispatches] == ["elementwise", "conv", "elementwise"]
 
 
 @pytest.fixture(name="split_rows")

@@ -1,7 +1,8 @@
-"""A LayerNormalization that the product behind it computes: y = (x · w' - mean · Σ w') · inverse + b · w, w' = scale · w.
+"""A LayerNormalization that the product behind it computes.
 
-Its kernel takes the statistics of a row while it loads it, so that the normalised row is never written: ``scale`` goes
-into the weights, and ``b`` times the weights is added to the sums.
+y = (x · v - mean · Σ v) · inverse + b · w, where v = scale · w and ``inverse`` is 1 over the deviation. The kernel
+takes the statistics of a row while it loads it, so that the normalised row is never written: ``scale`` goes into the
+weights, and ``b`` times the weights is added to the sums.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _is_large(layer: Layer, tile: Tile) -> bool:
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
-    return not layer.deform_inputs and layer.node.op != "MatMul"
+    return not layer.deform_inputs and layer.node.op != "MatMul" and layer.x.dtype != "u8"
 
 
 def key(layer: Layer) -> str:
@@ -69,7 +69,8 @@ def key(layer: Layer) -> str:
         "out": "x".join(map(str, window.out)),
     }
     kind = "deformable " if layer.deform_inputs else ""
-    return f"{kind}{x.dtype} {layer.weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
+    weight_type = "bytes" if layer.has_byte_weights else layer.weight_type
+    return f"{kind}{x.dtype} {weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
 
 
 CONVOLUTION: Table[Layer] = Table(

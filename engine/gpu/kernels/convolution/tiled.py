@@ -223,6 +223,7 @@ class Loader:
             reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
         params: dict[str, object] = {
             "x_vec": x_vec,
+            "x_bytes": x.dtype == "u8",
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,

@@ -137,16 +137,25 @@ def _has_room(size: int, layer: Layer, caps: Caps, tile: Tile | UnitsTile) -> bo
 def suits_large_tiles(layer: Layer) -> bool:
     """Tiles of 4x4 outputs: enough products for their transforms, and 64 x 64 pixels, for fewer do not fill a GPU.
 
-    Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast.
+    Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast. Weights that
+    are bytes in the file would take sixteen times as much, and those of a file that is downloaded are to stay small.
     """
     products = layer.channels * layer.outputs
+    if layer.has_byte_weights or layer.compact:
+        return False
     return layer.pixels >= 4096 and products >= 1024 and layer.pixels * products >= 1 << 24 and _fills(layer, 6)
 
 
 def suits_small_tiles(layer: Layer) -> bool:
-    """Tiles of 2x2 outputs: down to 32 x 32 pixels, with channels of which not most are summed up."""
+    """Tiles of 2x2 outputs: down to 32 x 32 pixels, with channels of which not most are summed up; no byte weights."""
     outputs = layer.outputs
-    return layer.pixels >= 1024 and outputs >= max(128, layer.channels // 4) and _fills(layer, 4)
+    return (
+        not layer.has_byte_weights
+        and not layer.compact
+        and layer.pixels >= 1024
+        and outputs >= max(128, layer.channels // 4)
+        and _fills(layer, 4)
+    )
 
 
 def _fills(layer: Layer, size: int) -> bool:
