@@ -8,10 +8,17 @@
 {% endif %}
 {% if split %}
 //
-// Operands are f32, cut into two f16 (parts/split.wgsl). Three products, high · high, high · low and low · high, go into the
-// same sums; low · low is below their rounding. `unscale` undoes the scales of x and of each channel of w.
+// Operands are f32, cut into two f16 (parts/split.wgsl), of which three products are added: low · low is below the rounding
+// of high · high. Matrix units cut off what a sum has no bits for, each time that they add to it, so high · low and
+// low · high have sums of their own. `unscale` undoes the scales of x and of each channel of w.
 {% endif %}
 //
+{% if normalized %}
+//
+// x is normalised by rows, each less its mean over its standard deviation, which are taken while it is loaded
+// (parts/row_statistics.wgsl): (Σ x · w - mean · Σ w) / deviation + shift. `factors` are, for each channel, what undoes the scale
+// of w, Σ w, and shift.
+{% endif %}
 {% if weights_in_workgroup %}
 // w: [{{ 'high or low part, ' if split }}group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest zero.
 {% else %}
@@ -31,7 +38,8 @@
 {% set a_row = eights + 1 %}
 {% set b_row = bn // 8 + 1 %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
-{% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
+{% set products = [('high', 'high', 'c'), ('high', 'low', 'd'), ('low', 'high', 'd')] if split else [('high', 'high', 'c')] %}
+{% set kinds = ['c', 'd'] if split else ['c'] %}
 {% set a_low = bm * a_row %}
 {% set b_low = bk * b_row %}
 {% set b_at = a_low * (parts | length) %}
@@ -40,7 +48,8 @@
 {% set columns = sn // matrix.n %}
 {% set fours = sn // 4 %}
 {% set sums_row = fours + 2 %}
-{% set row_size = subgroups * matrix.m * sums_row %}
+{% set plane = subgroups * matrix.m * sums_row %}
+{% set row_size = plane * (kinds | length) %}
 {# rows of fragments that leave at a time #}
 {% set together = [[operands_size // row_size, 1] | max, rows] | min %}
 {% set a_loads = bm * eights // invocations %}
@@ -56,9 +65,10 @@
 {% set integer = false %}
 {% set partial = false %}
 {% set vec = 4 if vector else 1 %}
+{% import "parts/row_statistics.wgsl" as row_statistics with context %}
 {% block declarations %}
 
-// first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments][subgroup][m][fours of n]
+// first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if split }}[subgroup][m][fours of n]
 var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 
 {{ units.functions(operands=['memory'] + ([] if weights_in_workgroup else ['w']), sums=['memory'], words=['memory', 'w']) }}
@@ -67,6 +77,9 @@ var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 {% endif %}
 {% if not dense %}
 {% include "parts/conv_loader.wgsl" %}
+{% endif %}
+{% if normalized %}
+{{ row_statistics.declarations() }}
 {% endif %}
 
 fn words(four: vec4<f16>) -> vec2<u32> {
@@ -149,16 +162,24 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endif %}
 {% for i in range(rows) %}
 {% for j in range(columns) %}
-  var c{{ i }}_{{ j }}: {{ units.sums_type() }};
+{% for kind in kinds %}
+  var {{ kind }}{{ i }}_{{ j }}: {{ units.sums_type() }};
+{% endfor %}
 {% endfor %}
 {% endfor %}
 {{ load_step() }}
+{% if normalized %}
+{{ row_statistics.begin() }}
+{% endif %}
 
   for (var step = 0; step < params.steps; step += 1) {
     workgroupBarrier();
 {% for l in range(a_loads) %}
     {
       let at = (load_m + {{ l * a_step }}) * {{ a_row }} + load_item;
+{% if normalized %}
+{{ row_statistics.add(l) }}
+{% endif %}
 {% if split %}
 {% for half in halves %}
       let held{{ half }} = held_by_halves(next{{ l }}{{ half }});
@@ -218,15 +239,18 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% for part in parts %}
       let left_{{ part }}{{ i }} = {{ units.load_left('memory', 'own_left + %d' % (i * matrix.m * a_row + kk * matrix.k // 8 + (a_low if part == 'low' else 0)), a_row, words=true) }};
 {% endfor %}
-{% for left, right in products %}
+{% for left, right, kind in products %}
 {% for j in range(columns) %}
-      c{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), 'c%d_%d' % (i, j)) }};
+      {{ kind }}{{ i }}_{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, i), 'right_%s%d' % (right, j), '%s%d_%d' % (kind, i, j)) }};
 {% endfor %}
 {% endfor %}
 {% endfor %}
     }
 {% endfor %}
   }
+{% if normalized %}
+{{ row_statistics.end() }}
+{% endif %}
 
   // rows of fragments, {{ together }} at a time; the subgroups that have the same sums share them out by fours
   let own_sums = subgroup / {{ across_k }} * {{ across_k * matrix.m * sums_row }};
@@ -236,7 +260,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
   workgroupBarrier();
 {% for i in range(count) %}
 {% for j in range(columns) %}
-  {{ units.store('memory', 'subgroup * %d + %d' % (matrix.m * sums_row, i * row_size + j * matrix.n // 4), 'c%d_%d' % (first + i, j), sums_row, words=true) }};
+{% for kind in kinds %}
+  {{ units.store('memory', 'subgroup * %d + %d' % (matrix.m * sums_row, i * row_size + loop.index0 * plane + j * matrix.n // 4), '%s%d_%d' % (kind, first + i, j), sums_row, words=true) }};
+{% endfor %}
 {% endfor %}
 {% endfor %}
   workgroupBarrier();
@@ -246,11 +272,13 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     if (m <= last_m) {
       let at = own_sums + row / {{ matrix.m }} * {{ row_size }} + row % {{ matrix.m }} * {{ sums_row }} + item % {{ fours }};
       var four = bitcast<vec4<f32>>(memory[at]);
-{% for other in range(1, across_k) %}
-      four += bitcast<vec4<f32>>(memory[at + {{ other * matrix.m * sums_row }}]);
+{% for other in range(1, across_k * (kinds | length)) %}
+      four += bitcast<vec4<f32>>(memory[at + {{ other % across_k * matrix.m * sums_row + other // across_k * plane }}]);
 {% endfor %}
       let n = tile_n + own_n + item % {{ fours }} * 4;
-{% if split %}
+{% if normalized %}
+{{ row_statistics.apply('own_m + %d + row' % (first * matrix.m)) }}
+{% elif split %}
       four *= unscale[params.base_unscale + (group * params.n_padded + n) / 4];
 {% endif %}
       store(m, group, n, four);

@@ -12,6 +12,8 @@
 // The host guarantees: every tensor lies whole within its bindings.
 {% extends "bases/kernel.wgsl" %}
 {% set fours = size // 4 %}
+{% set keeps_tokens = true %}
+{% set together = 4 %}
 {% set area = window * window %}
 {% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;
@@ -22,6 +24,15 @@ var<workgroup> region_of: array<i32, {{ area }}>;
 var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
 
 {% include "parts/window.wgsl" %}
+
+// Four channels of the projections of a token, or of the padding. No branch, which would wait for each load.
+fn load_padded(image: i32, token: i32, channel: i32) -> vec4<f32> {
+{% if has_padding %}
+  return select(vec4<f32>(padding[params.base_padding + channel / 4]), load(image, max(token, 0), channel), token >= 0);
+{% else %}
+  return load(image, token, channel);
+{% endif %}
+}
 {% endblock %}
 {% block main %}
 {% include "parts/window_begin.wgsl" %}
@@ -35,7 +46,7 @@ var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
   let region{{ i }} = region_of[query{{ i }}];
 {% endif %}
 {% for c in range(fours) %}
-  let q{{ i }}_{{ c }} = load(image, token{{ i }}, head * {{ size }} + {{ c * 4 }}) * {{ scale }};
+  let q{{ i }}_{{ c }} = load_padded(image, token{{ i }}, head * {{ size }} + {{ c * 4 }}) * {{ scale }};
   var sum{{ i }}_{{ c }} = vec4<f32>();
 {% endfor %}
   var largest{{ i }} = -3.0e38;
@@ -44,20 +55,25 @@ var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
 
   for (var first = 0; first < {{ area }}; first += {{ keys }}) {
     let count = min({{ keys }}, {{ area }} - first);
+    // up to whole fours of keys; {{ together }} loads are under way at a time
+    let items = (count + 3) / 4 * {{ 8 * fours }};
+    for (var item = local; item < items; item += {{ together * invocations }}) {
+{% for l in range(together) %}
+      let item{{ l }} = min(item + {{ l * invocations }}, items - 1);
+      let key{{ l }} = first + item{{ l }} / {{ 2 * fours }};
+      let channel{{ l }} = (item{{ l }} / {{ fours }} % 2 + 1) * params.channels + head * {{ size }} + item{{ l }} % {{ fours }} * 4;
+      let loaded{{ l }} = load_padded(image, token_of[min(key{{ l }}, {{ area - 1 }})], channel{{ l }});
+{% endfor %}
+{% for l in range(together) %}
+      if (item + {{ l * invocations }} < items) {
 {% if area % 4 %}
-    // behind the last key come zeros, whose scores are below all others
-    for (var item = local; item < (count + 3) / 4 * {{ 8 * fours }}; item += {{ invocations }}) {
+        // behind the last key come zeros, whose scores are below all others
+        tile[item{{ l }}] = select(vec4<f32>(), loaded{{ l }}, key{{ l }} < {{ area }});
 {% else %}
-    for (var item = local; item < count * {{ 2 * fours }}; item += {{ invocations }}) {
+        tile[item{{ l }}] = loaded{{ l }};
 {% endif %}
-      let key = first + item / {{ 2 * fours }};
-      let part = item / {{ fours }} % 2 + 1;
-      let channel = part * params.channels + head * {{ size }} + item % {{ fours }} * 4;
-{% if area % 4 %}
-      tile[item] = select(vec4<f32>(), load(image, token_of[min(key, {{ area - 1 }})], channel), key < {{ area }});
-{% else %}
-      tile[item] = load(image, token_of[key], channel);
-{% endif %}
+      }
+{% endfor %}
     }
     workgroupBarrier();
     // four keys at a time: one step of the running maximum for all of them

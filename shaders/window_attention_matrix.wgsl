@@ -3,148 +3,270 @@
 //
 //   y[t] = sum over keys of softmax(scale q[t] . k + bias + mask) v
 //
-// Each workgroup computes {{ queries }} queries of one head of one window, each subgroup {{ matrix.m }} of them. Its scores of all {{ keys }} keys stay in
+// Each workgroup computes {{ queries }} queries of one head of one window, each subgroup {{ matrix.m }} of them. The scores of all {{ keys }} keys stay in
 // fragments, and go through workgroup memory {{ columns }} at a time, where {{ lanes_a_row }} invocations have a row between them, and keep it. Weights,
 // at most 1, come back as f16, over the keys and queries, which nobody reads any more; what they sum to divides the result.
+{% if split %}
 //
-// Layouts are those of window_attention.wgsl, but for bias: [heads, queries, keys] up to whole workgroups and fragments, of
-// f32, and below all scores behind the last key.
+// Tensors are f32, cut into two f16 (parts/split.wgsl), and so are weights, {{ weight_scale }} at most: three products of each two. Values take
+// the memory of keys. Scores and bias are {{ score_scale }} times what they are, values {{ value_scale }} times.
+{% endif %}
+//
+// Layouts are those of window_attention.wgsl, but for {{ '' if split else 'x, in eights, and ' }}bias: [heads, queries, keys] up to whole workgroups and fragments,
+// of f32, and below all scores behind the last key.
 // The host guarantees: every tensor lies whole within its bindings; subgroups have {{ matrix.lanes }} invocations, side by side in the
 // workgroup; fragments fill heads, keys and the columns that go through memory at a time.
 {% extends "bases/kernel.wgsl" %}
 {% import "parts/matrix_units.wgsl" as units with context %}
-{% set fours = size // 4 %}
 {% set area = window * window %}
+{% set keeps_tokens = false %}
 {% set lanes = matrix.lanes %}
-{# eight elements more than it takes, so that rows begin in different banks #}
-{% set row = size + 8 %}
-{% set weights_row = keys + 8 %}
-{% set sums_row = [columns, size] | max + 4 %}
-{% set shares = columns // lanes_a_row %}
+{# workgroup memory, in items of eight f16 or four f32; an odd number of items a row, so that rows begin in different banks #}
+{% set eights = size // 8 %}
+{% set row = eights + 1 - eights % 2 %}
+{% set weights_row = keys // 8 + 1 - keys // 8 % 2 %}
+{% set sums_row = [columns, size] | max // 4 + 1 %}
+{% set key_low = keys * row %}
+{% set queries_at = key_low * (2 if split else 1) %}
+{% set query_low = queries * row %}
+{% set weights_at = queries_at if split else 0 %}
+{% set weights_low = queries * weights_row %}
+{% set values_at = 0 if split else [queries_at + query_low, weights_low] | max %}
+{% set sums_at = queries_at + 2 * query_low if split else values_at + keys * row %}
+{% set size_of_memory = [sums_at + queries * sums_row, weights_at + 2 * weights_low if split else 0] | max %}
+{% set parts = ['high', 'low'] if split else ['high'] %}
+{% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
+{# eights of a row of columns that an invocation has #}
+{% set shares = columns // 8 // lanes_a_row %}
+{# what an invocation loads: eights of keys and values, and of queries #}
+{% set key_loads = -(-keys * eights // invocations) %}
+{% set query_loads = -(-queries * eights // invocations) %}
 {% block declarations %}
-var<workgroup> token_of: array<i32, {{ area }}>;
 {% if mask_value %}
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
-// keys and queries, [place][channel]; then weights, [query][key]
-var<workgroup> operands: array<f16, {{ [(keys + queries) * row, queries * weights_row] | max }}>;
-// [key][channel]
-var<workgroup> values: array<f16, {{ keys * row }}>;
-// [query][key, channel]
-var<workgroup> sums: array<f32, {{ queries * sums_row }}>;
-// what each invocation has of its row
-var<workgroup> of_row: array<f32, {{ invocations }}>;
+// keys and queries, [place][channel], then weights, [query][key]; values, [key][channel]; sums: [query][key or channel]
+var<workgroup> memory: array<vec4<u32>, {{ size_of_memory }}>;
+// the largest score that each invocation has, and what its weights sum to
+var<workgroup> of_row: array<vec2<f32>, {{ invocations }}>;
 
-{{ units.functions(operands=['operands', 'values'], sums=['sums'], loaded=['bias']) }}
+{{ units.functions(operands=['memory'], sums=['memory'], words=['memory'], loaded=['bias']) }}
 {% include "parts/window.wgsl" %}
 
-// Four channels of the token at a place of the window, zeros behind the last one.
-fn load_place(image: i32, place: i32, channel: i32) -> vec4<f32> {
-{% if area % matrix.n %}
-  return select(vec4<f32>(), load(image, token_of[min(place, {{ area - 1 }})], channel), place < {{ area }});
-{% else %}
-  return load(image, token_of[min(place, {{ area - 1 }})], channel);
-{% endif %}
+fn words(four: vec4<f16>) -> vec2<u32> {
+  return {{ units.words('four') }};
 }
+
+{% if split %}
+
+{% include "parts/split.wgsl" %}
+
+// Eight numbers, as halves.
+fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
+  let first_high = high_part(first);
+  let second_high = high_part(second);
+  memory[at] = vec4<u32>(words(vec4<f16>(first_high)), words(vec4<f16>(second_high)));
+  memory[at + low] = vec4<u32>(words(vec4<f16>(first - first_high)), words(vec4<f16>(second - second_high)));
+}
+{% endif %}
 {% endblock %}
+{# the eight of each of this invocation's places from channel `first_channel` of the projections on, into registers. No
+   branch, which would wait for each load: what is off the grid reads token 0, and counts as padding. #}
+{% macro load_places(name, first_channel, places, count) %}
+{% for half in range(2 if split else 1) %}
+{% set channel = '%s + own_channel%s' % (first_channel, ' + 4' if half else '') %}
+{% if has_padding %}
+{% if split %}
+  let {{ name }}_padding{{ half }} = vec4<f32>(padding[params.base_padding + ({{ channel }}) / 4]);
+{% else %}
+  let {{ name }}_padding{{ half }} = vec4<u32>(words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4])), words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4 + 1])));
+{% endif %}
+{% endif %}
+{% for l in range(count) %}
+{% set loaded = 'load(image, max(%s_token%d, 0), %s)' % (places, l, channel) %}
+  let {{ name }}{{ l }}_{{ half }} = {{ 'select(%s_padding%d, %s, %s_token%d >= 0)' % (name, half, loaded, places, l) if has_padding else loaded }};
+{% endfor %}
+{% endfor %}
+{% endmacro %}
+{# from registers to the memory; zeros behind the last place, as no number times the weight 0 may be NaN #}
+{% macro keep_places(name, begin) %}
+{% for l in range(key_loads) %}
+{% set at = '%d + key_place%d * %d + own_eight' % (begin, l, row) %}
+{% set inside = 'key_place%d < %d' % (l, area) %}
+{% if split %}
+{% for half in range(2) %}
+{% set held = 'held_by_halves(%s%d_%d)' % (name, l, half) %}
+  let {{ name }}_held{{ l }}_{{ half }} = {{ 'select(vec4<f32>(), %s, %s)' % (held, inside) if area < keys else held }};
+{% endfor %}
+  keep({{ at }}, {{ key_low }}, {{ name }}_held{{ l }}_0, {{ name }}_held{{ l }}_1);
+{% else %}
+{% set item = '%s%d_0' % (name, l) %}
+  memory[{{ at }}] = {{ 'select(vec4<u32>(), %s, %s)' % (item, inside) if area < keys else item }};
+{% endif %}
+{% endfor %}
+{% endmacro %}
 {% block main %}
 {% include "parts/window_begin.wgsl" %}
-
   let first_query = group % {{ blocks }} * {{ queries }};
-  for (var item = local; item < {{ keys * fours }}; item += {{ invocations }}) {
-    let place = item / {{ fours }};
-    let channel = item % {{ fours }} * 4;
-    let at = place * {{ row }} + channel;
-    let key = vec4<f16>(load_place(image, place, params.channels + head * {{ size }} + channel));
-    let value = vec4<f16>(load_place(image, place, 2 * params.channels + head * {{ size }} + channel));
-{% for e in range(4) %}
-    operands[at + {{ e }}] = key.{{ 'xyzw'[e] }};
-    values[at + {{ e }}] = value.{{ 'xyzw'[e] }};
-{% endfor %}
-  }
-  for (var item = local; item < {{ queries * fours }}; item += {{ invocations }}) {
-    let place = item / {{ fours }};
-    let channel = item % {{ fours }} * 4;
-    let at = ({{ keys }} + place) * {{ row }} + channel;
-    let query = vec4<f16>(load_place(image, first_query + place, head * {{ size }} + channel) * {{ scale }});
-{% for e in range(4) %}
-    operands[at + {{ e }}] = query.{{ 'xyzw'[e] }};
-{% endfor %}
-  }
-  workgroupBarrier();
+  let head_channel = head * {{ size }};
 
+  // this invocation's share of the loads: eight own_eight of places {{ invocations // eights }} apart
+  let own_eight = local % {{ eights }};
+  let own_channel = head_channel + own_eight * 8;
+{% for l in range(key_loads) %}
+  let key_place{{ l }} = min(local / {{ eights }} + {{ l * (invocations // eights) }}, {{ keys - 1 }});
+  let key_token{{ l }} = token_at(down, across, min(key_place{{ l }}, {{ area - 1 }}));
+{% endfor %}
+{% for l in range(query_loads) %}
+  let query_place{{ l }} = min(local / {{ eights }} + {{ l * (invocations // eights) }}, {{ queries - 1 }});
+  let query_token{{ l }} = token_at(down, across, min(first_query + query_place{{ l }}, {{ area - 1 }}));
+{% endfor %}
+{{ load_places('key', 'params.channels', 'key', key_loads) }}
+{% if not split %}
+{{ load_places('value', '2 * params.channels', 'key', key_loads) }}
+{% endif %}
+{{ load_places('query', '0', 'query', query_loads) }}
   let own_row = local / {{ lanes }} * {{ matrix.m }};
   let bias_at = params.base_bias + (head * {{ blocks * queries }} + first_query + own_row) * {{ keys }};
-{% for kk in range(size // matrix.k) %}
-  let query{{ kk }} = {{ units.load_left('operands', '(%d + own_row) * %d + %d' % (keys, row, kk * matrix.k), row) }};
-{% endfor %}
 {% for j in range(keys // matrix.n) %}
   var score{{ j }} = {{ units.load_sums('bias', 'bias_at + %d' % (j * matrix.n), keys) }};
+{% endfor %}
+{{ keep_places('key', 0) }}
+{% if not split %}
+{{ keep_places('value', values_at) }}
+{% endif %}
+{% for l in range(query_loads) %}
+{% set at = '%d + query_place%d * %d + own_eight' % (queries_at, l, row) %}
+{% if split %}
+  keep({{ at }}, {{ query_low }}, held_by_halves(query{{ l }}_0 * {{ scale }}), held_by_halves(query{{ l }}_1 * {{ scale }}));
+{% else %}
+{% for e in range(4) %}
+  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('query%d_0.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
+{% endfor %}
+  memory[{{ at }}] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
+{% endif %}
+{% endfor %}
+  workgroupBarrier();
+
 {% for kk in range(size // matrix.k) %}
-  score{{ j }} = {{ units.multiply_accumulate('query%d' % kk, units.load_right('operands', '%d' % (j * matrix.n * row + kk * matrix.k), row, turned=true), 'score%d' % j) }};
+{% for part in parts %}
+  let left_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8 + (query_low if part == 'low' else 0), row), row, words=true) }};
+{% endfor %}
+{% endfor %}
+{% for j in range(keys // matrix.n) %}
+{% for kk in range(size // matrix.k) %}
+{% for part in parts %}
+  let right_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8 + (key_low if part == 'low' else 0)), row, words=true, turned=true) }};
+{% endfor %}
+{% for left, right in products %}
+  score{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, kk), 'right_%s%d_%d' % (right, j, kk), 'score%d' % j) }};
+{% endfor %}
 {% endfor %}
 {% endfor %}
 
-  // this invocation's share of the scores of one query: columns own_column, own_column + {{ lanes_a_row }}, …
+  // this invocation's share of the scores of one query: eights own_share, own_share + {{ lanes_a_row }}, … of each round
   let own_query = local / {{ lanes_a_row }};
-  let own_column = local % {{ lanes_a_row }};
-  let own_sums = own_query * {{ sums_row }} + own_column;
-{% if mask_value %}
-  let own_region = region_of[min(first_query + own_query, {{ area - 1 }})];
-{% endif %}
-  var largest = -3.0e38;
+  let own_share = local % {{ lanes_a_row }};
+  let own_sums = {{ sums_at }} + own_query * {{ sums_row }} + own_share * 2;
 {% for first in range(0, keys, columns) %}
+{% set round = first // columns %}
+{% if round %}
+  workgroupBarrier();
+{% endif %}
 {% for j in range(columns // matrix.n) %}
-  {{ units.store('sums', 'own_row * %d + %d' % (sums_row, j * matrix.n), 'score%d' % (first // matrix.n + j), sums_row) }};
+  {{ units.store('memory', '%d + own_row * %d' % (sums_at + j * matrix.n // 4, sums_row), 'score%d' % (first // matrix.n + j), sums_row, words=true) }};
 {% endfor %}
   workgroupBarrier();
 {% for i in range(shares) %}
-{% set at = first + i * lanes_a_row %}
-  let s{{ first // columns }}_{{ i }} = sums[own_sums + {{ i * lanes_a_row }}]{{ ' + select(0.0, %s, region_of[min(own_column + %d, %d)] != own_region)' % (mask_value, at, area - 1) if mask_value }};
-  largest = max(largest, s{{ first // columns }}_{{ i }});
+{% for half in range(2) %}
+  var s{{ round }}_{{ i }}_{{ half }} = bitcast<vec4<f32>>(memory[own_sums + {{ i * lanes_a_row * 2 + half }}]){{ ' / %s' % score_scale if split }};
 {% endfor %}
-  workgroupBarrier();
 {% endfor %}
-  of_row[local] = largest;
+{% endfor %}
+{% if mask_value %}
+  if (down == params.padded_height / {{ window }} - 1 || across == params.across - 1) {
+    let own_region = region_of[min(first_query + own_query, {{ area - 1 }})];
+{% for first in range(0, keys, columns) %}
+{% for i in range(shares) %}
+{% for half in range(2) %}
+{% for e in range(4) %}
+    s{{ first // columns }}_{{ i }}_{{ half }}.{{ 'xyzw'[e] }} += select({{ mask_value }}, 0.0, region_of[min({{ first + i * lanes_a_row * 8 + half * 4 + e }} + own_share * 8, {{ area - 1 }})] == own_region);
+{% endfor %}
+{% endfor %}
+{% endfor %}
+{% endfor %}
+  }
+{% endif %}
+  var four = vec4<f32>(-3.0e38);
+{% for round in range(keys // columns) %}
+{% for i in range(shares) %}
+  four = max(four, max(s{{ round }}_{{ i }}_0, s{{ round }}_{{ i }}_1));
+{% endfor %}
+{% endfor %}
+  var largest = max(max(four.x, four.y), max(four.z, four.w));
+  of_row[local].x = largest;
   workgroupBarrier();
 {% for other in range(lanes_a_row) %}
-  largest = max(largest, of_row[own_query * {{ lanes_a_row }} + {{ other }}]);
+  largest = max(largest, of_row[own_query * {{ lanes_a_row }} + {{ other }}].x);
 {% endfor %}
-  workgroupBarrier();
 
-  var total = 0.0;
-{% for first in range(0, keys, columns) %}
+  four = vec4<f32>();
+  let own_weights = {{ weights_at }} + own_query * {{ weights_row }} + own_share;
+{% for round in range(keys // columns) %}
 {% for i in range(shares) %}
-  let w{{ first // columns }}_{{ i }} = f16(exp(s{{ first // columns }}_{{ i }} - largest));
-  operands[own_query * {{ weights_row }} + own_column + {{ first + i * lanes_a_row }}] = w{{ first // columns }}_{{ i }};
-  total += f32(w{{ first // columns }}_{{ i }});
+  {
+{% for half in range(2) %}
+{% set weight = 'exp(s%d_%d_%d - largest)' % (round, i, half) %}
+    let weights{{ half }} = {{ '%s * %s' % (weight, weight_scale) if split else 'vec4<f16>(%s)' % weight }};
+    four += vec4<f32>(weights{{ half }});
+{% endfor %}
+{% set at = 'own_weights + %d' % (round * columns // 8 + i * lanes_a_row) %}
+{% if split %}
+    keep({{ at }}, {{ weights_low }}, weights0, weights1);
+{% else %}
+    memory[{{ at }}] = vec4<u32>(words(weights0), words(weights1));
+{% endif %}
+  }
 {% endfor %}
 {% endfor %}
-  of_row[local] = total;
+  of_row[local].y = {{ '%s * (four.x + four.y + four.z + four.w)' % value_scale if split else 'four.x + four.y + four.z + four.w' }};
+{% if split %}
+{{ load_places('value', '2 * params.channels', 'key', key_loads) }}
+{{ keep_places('value', values_at) }}
+{% endif %}
   workgroupBarrier();
 
 {% for j in range(size // matrix.n) %}
   var sum{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% for kk in range(keys // matrix.k) %}
-  let weights{{ kk }} = {{ units.load_left('operands', 'own_row * %d + %d' % (weights_row, kk * matrix.k), weights_row) }};
-{% for j in range(size // matrix.n) %}
-  sum{{ j }} = {{ units.multiply_accumulate('weights%d' % kk, units.load_right('values', '%d' % (kk * matrix.k * row + j * matrix.n), row), 'sum%d' % j) }};
-{% endfor %}
+{% for part in parts %}
+  let weights_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (weights_at + kk * matrix.k // 8 + (weights_low if part == 'low' else 0), weights_row), weights_row, words=true) }};
 {% endfor %}
 {% for j in range(size // matrix.n) %}
-  {{ units.store('sums', 'own_row * %d + %d' % (sums_row, j * matrix.n), 'sum%d' % j, sums_row) }};
+{% for part in parts %}
+  let value_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (values_at + kk * matrix.k * row + j * matrix.n // 8 + (key_low if part == 'low' else 0)), row, words=true) }};
+{% endfor %}
+{% for left, right in products %}
+  sum{{ j }} = {{ units.multiply_accumulate('weights_%s%d' % (left, kk), 'value_%s%d_%d' % (right, j, kk), 'sum%d' % j) }};
+{% endfor %}
+{% endfor %}
+{% endfor %}
+{% if split %}
+  workgroupBarrier();
+{% endif %}
+{% for j in range(size // matrix.n) %}
+  {{ units.store('memory', '%d + own_row * %d' % (sums_at + j * matrix.n // 4, sums_row), 'sum%d' % j, sums_row, words=true) }};
 {% endfor %}
   workgroupBarrier();
 
-  for (var item = local; item < {{ queries * fours }}; item += {{ invocations }}) {
-    let place = item / {{ fours }};
-    let token = token_of[min(first_query + place, {{ area - 1 }})];
+  for (var item = local; item < {{ queries * size // 4 }}; item += {{ invocations }}) {
+    let place = item / {{ size // 4 }};
+    let token = token_at(down, across, min(first_query + place, {{ area - 1 }}));
     if (first_query + place < {{ area }} && token >= 0) {
-      let at = place * {{ sums_row }} + item % {{ fours }} * 4;
-      let sum = vec4<f32>(sums[at], sums[at + 1], sums[at + 2], sums[at + 3]);
-      let all = {% for other in range(lanes_a_row) %}of_row[place * {{ lanes_a_row }} + {{ other }}]{{ ' + ' if not loop.last }}{% endfor %};
-      y[params.base_y + (image * params.y_image + token * params.y_token + head * {{ size }}) / 4 + item % {{ fours }}] = {{ item }}(sum / all);
+      let sum = bitcast<vec4<f32>>(memory[{{ sums_at }} + place * {{ sums_row }} + item % {{ size // 4 }}]);
+      let all = {% for other in range(lanes_a_row) %}of_row[place * {{ lanes_a_row }} + {{ other }}].y{{ ' + ' if not loop.last }}{% endfor %};
+      y[params.base_y + (image * params.y_image + token * params.y_token + head_channel) / 4 + item % {{ size // 4 }}] = {{ item }}(sum / all);
     }
   }
 {% endblock %}

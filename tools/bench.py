@@ -1,12 +1,14 @@
 """Measure the engine against ONNX Runtime on the CPU, and check in passing that both say the same.
 
-    python tools/bench.py [--networks] [--layers] [--memory] [--command] [--only TEXT] [--runs N] [--json]
-                          [--keep-openblas]
+    python tools/bench.py [--networks] [--layers] [--memory] [--command] [--others FILE[=SHAPE] ...]
+                          [--only TEXT] [--runs N] [--json] [--keep-openblas]
 
 --networks   whole networks on a photo: time and difference of the masks
 --layers     single convolutions of these networks: time, GFLOP/s of the direct algorithm, difference of the outputs
 --memory     peak resident memory of a process that loads a network and runs it twice
 --command    the command nss-wgpu, from the start of its process to the end
+--others     any other ONNX files on noise, each with the shape of its one input where the file leaves it open
+             (det.onnx=1x3x640x640): time, difference of the first outputs, and the geometric mean of the ratios
 
 Without any of these, networks and layers. The two engines run in the same process, in turn, on all cores of it; times
 are medians. Memory is measured in a process of its own for each engine and network. The exit status is 1 when a
@@ -29,13 +31,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import geometric_mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tree is measured, not an installed copy of it
 
 import numpy as np
 import onnxruntime as ort
 
-from engine import Session
+from engine import ModelFile, Session
 from engine.cores import available_cores
 from engine.cpu import blas
 from tools.fetch_models import ROOT
@@ -46,6 +49,9 @@ from tools.timing import Times, alternate, table
 FEWEST_RUNS = 5
 LAYER_LIMIT = 2e-5
 """The largest difference of a layer's output, over its largest value; Winograd transforms of 1024 channels: 3e-6."""
+
+OTHER_LIMIT = 1e-4
+"""The largest difference of another network's output, over its largest value: that of the networks of the tests."""
 
 SET_ASIDE = "NSS_BENCH_SET_ASIDE"
 """Names, to the process that measures, the variables that the one before it took away."""
@@ -80,7 +86,7 @@ def duel(model: Path | bytes, x: np.ndarray, runs: int) -> Duel:
     """Run the model's first output on ``x`` by both engines, in turn."""
     theirs = onnxruntime_session(model)
     input_name, output = theirs.get_inputs()[0].name, theirs.get_outputs()[0].name
-    with Session(model) as ours:
+    with Session(model, backend="numpy", input_shapes={input_name: x.shape}) as ours:
         contenders: list[Callable[[], np.ndarray]] = [
             lambda: ours.run({input_name: x})[output],
             lambda: theirs.run([output], {input_name: x})[0],
@@ -112,6 +118,49 @@ def layer_records(layers: Sequence[Layer], runs: int) -> Iterator[Record]:
             "mean_difference": float(result.difference.mean()) / result.scale,
             "within_limits": relative <= LAYER_LIMIT,
         }
+
+
+@dataclass(frozen=True)
+class Other:
+    """An ONNX file with one input, and the input's shape where the file leaves it open."""
+
+    path: Path
+    shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Other:
+        """``FILE`` or ``FILE=1x3x640x640``; raises ValueError for another shape."""
+        path, _, shape = text.partition("=")
+        return cls(Path(path), tuple(int(extent) for extent in shape.split("x")) if shape else None)
+
+    def input(self) -> np.ndarray:
+        """Noise between -1 and 1, or bytes for an input of integers."""
+        model = ModelFile.read(self.path)
+        ((name, dims),) = model.inputs.items()
+        shape = self.shape or tuple(extent if isinstance(extent, int) else 1 for extent in dims)
+        rng, dtype = np.random.default_rng(1), model.input_dtype(name)
+        if dtype.kind == "f":
+            return rng.uniform(-1, 1, shape).astype(dtype)
+        return rng.integers(0, 256, shape).astype(dtype)
+
+
+def other_records(others: Sequence[Other], runs: int) -> Iterator[Record]:
+    """One record for each file, and one with the geometric mean of their ratios."""
+    ratios = []
+    for other in others:
+        result = duel(other.path, other.input(), runs)
+        record = result.record()
+        relative = float(result.difference.max()) / result.scale
+        ratios.append(result.ours.median / result.theirs.median)
+        yield {
+            "case": other.path.stem,
+            **record,
+            "largest_difference": relative,
+            "mean_difference": float(result.difference.mean()) / result.scale,
+            "within_limits": relative <= OTHER_LIMIT,
+        }
+    if ratios:
+        yield {"case": "geometric mean", "ratio": geometric_mean(ratios)}
 
 
 def memory_records(networks: Sequence[Network]) -> Iterator[Record]:
@@ -171,6 +220,7 @@ def header(facts: Record) -> str:
 TITLES = {
     "networks": "Networks (ms; difference of the masks)",
     "layers": "Layers (ms; a run copies input and output too; difference over the largest output)",
+    "others": "Other networks (ms; difference over the largest output)",
     "memory": "Peak memory of a process (MiB)",
     "command": "Command (ms, whole process)",
 }
@@ -196,7 +246,7 @@ COLUMNS = {
 def report(section: str, records: Sequence[Record]) -> str:
     """The section's table."""
     keys = [key for key in COLUMNS if key in records[0]]
-    rows = [[COLUMNS[key][1].format(record[key]) for key in keys] for record in records]
+    rows = [[COLUMNS[key][1].format(record[key]) if key in record else "" for key in keys] for record in records]
     return table(TITLES[section], [COLUMNS[key][0] for key in keys], rows)
 
 
@@ -204,13 +254,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: exit status 0, or 1 when a difference is beyond its limit."""
     parser = argparse.ArgumentParser(description="Measure the engine against ONNX Runtime on the CPU.")
     for section, title in TITLES.items():
+        if section == "others":
+            continue
         parser.add_argument(f"--{section}", action="append_const", const=section, dest="sections", help=title)
+    parser.add_argument("--others", type=Other.parse, nargs="+", default=[], metavar="FILE[=SHAPE]", help="other files")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name holds TEXT")
     parser.add_argument("--runs", type=_runs, default=FEWEST_RUNS, metavar="N", help="timed runs (%(default)s)")
     parser.add_argument("--keep-openblas", action="store_true", help="measure with the OPENBLAS_* variables as set")
     parser.add_argument("--json", action="store_true", help="print one JSON object, times in milliseconds")
     options = parser.parse_args(arguments)
-    sections = options.sections or ["networks", "layers"]
+    sections = [*(options.sections or []), *(["others"] if options.others else [])] or ["networks", "layers"]
 
     networks = [network for network in NETWORKS.values() if options.only in network.name]
     layers = [layer for layer in LAYERS if options.only in layer.name]
@@ -227,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = {
             "networks": lambda: network_records(networks, options.runs),
             "layers": lambda: layer_records(layers, options.runs),
+            "others": lambda: other_records(options.others, options.runs),
             "memory": lambda: memory_records(networks),
             "command": lambda: command_records(options.runs),
         }[section]()

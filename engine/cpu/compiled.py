@@ -8,8 +8,8 @@ from typing import Any
 from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin, NumpyPlan, TensorPlace
 from engine.cpu import graph_data
 from engine.cpu.executor import NumpyExecutor
-from engine.cpu.lower import needs_direct
 from engine.errors import ModelError
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Value
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.cpu import kn2row, winograd
+from engine.cpu.chain import is_chain
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.im2col import Columns
@@ -13,8 +16,9 @@ from engine.cpu.kn2row import Kn2row
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import Winograd
 from engine.graph.bounds import is_extreme
-from engine.graph.ir import Node
+from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.conv import conv_window
+from engine.ops.fused_conv import activated_from
 from engine.ops.window import Window
 
 SMALLEST_WEIGHT = 1e-30
@@ -27,33 +31,41 @@ def supports(node: Node) -> bool:
     return constant and len(node.input(0).shape) == 4 and node.input(0).dtype == np.float32
 
 
-class ConvKernel(KernelBase):
-    """A two-dimensional float32 convolution with its bias and activation, image by image.
+def takes_chain(node: Node) -> bool:
+    """Whether element-wise nodes behind this one can be part of its epilogue."""
+    is_conv = (node.op, node.domain) in (("Conv", ""), ("FusedConv", INTERNAL_DOMAIN))
+    return is_conv and supports(node) and not activated_from(node)
 
-    ``direct`` keeps to algorithms that form the sums of the definition.
+
+class ConvKernel(KernelBase):
+    """A two-dimensional float32 convolution with its bias, its activation and the chain behind it.
+
+    ``step`` is the convolution, or a chain that begins with one. ``direct`` keeps to algorithms that form the sums of
+    the definition.
     """
 
     prepacked: tuple[int, ...] = (1, 2)
 
-    def __init__(self, node: Node, *, direct: bool = False) -> None:
+    def __init__(self, step: Node, *, direct: bool = False) -> None:
+        node = step.attributes["nodes"][0] if is_chain(step) else step
         x, w = node.input(0), node.input(1)
         assert w.data is not None
-        window, epilogue = conv_window(node, x.shape, w.shape), Epilogue(node)
-        group = node.attr("group", 1)
+        window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step)
+        group, images = node.attr("group", 1), x.shape[0]
         self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
-            self.algorithm = Depthwise(w.data, epilogue, window)
+            self.algorithm = Depthwise(w.data, self.epilogue, window, images)
         elif _kn2row_is_faster(window, w.shape, group, x.shape[3]):
-            self.algorithm = Kn2row(w.data, epilogue, window, x.shape[3])
-        elif not direct and _winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
-            self.algorithm = Winograd(w.data, epilogue, window.begin, window.out)
+            self.algorithm = Kn2row(w.data, self.epilogue, window, x.shape[3])
+        elif not direct and winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
+            self.algorithm = Winograd(w.data, self.epilogue, window.begin, window.out)
         else:
-            self.algorithm = ColumnProduct(w.data, epilogue, window, group)
+            self.algorithm = ColumnProduct(w.data, self.epilogue, window, group, images)
         self.scratch = self.algorithm.scratch
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
-        for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
-            self.algorithm.run(x, y, pool)
+        y = present(outputs, 0)
+        self.algorithm.run(present(inputs, 0), y, self.epilogue.given(inputs, y), pool)
 
 
 def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
@@ -61,7 +73,7 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
     return group > 1 and w[0] == group and w[1] == 1
 
 
-def _winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
+def winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
     """Measured on 2 cores with AVX-512; see docs/numbers.md for the figures."""
     plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin) >= 0
     fits = plain and window.kernel == (3, 3)
@@ -98,9 +110,9 @@ def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int, width: int
 
 
 class ColumnProduct:
-    """Any two-dimensional convolution as products of weights and gathered columns, strip by strip."""
+    """Any two-dimensional convolution as products of weights and gathered columns: strips of an image, or images."""
 
-    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, group: int) -> None:
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, group: int, images: int) -> None:
         self.epilogue = epilogue
         # a 1x1 convolution without stride or padding multiplies the input itself, without columns
         self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
@@ -111,28 +123,45 @@ class ColumnProduct:
         # aligned: a weight in a mapped file begins at any byte, and each product would copy it
         self.w = np.require(w.reshape(group, len(w) // group, -1), np.float32, ["C", "A"])
         self.columns = Columns(window, channels, self.w.shape[1], ones=self.bias_in_product)
-        self.scratch = 0 if self.direct else self.columns.elements
+        height, width = window.out
+        self.images = min(images, max(1, self.columns.rows_that_fit // height))
+        columns = 0 if self.direct else self.columns.elements
+        self.scratch = self.images * max(columns, epilogue.registers * self.w.shape[1] * self.columns.rows * width)
         # 100 GFLOP/s in the products, 0.1 ns for each number that is copied into the columns
-        self.nanoseconds = window.out[0] * window.out[1] * group * self.w.shape[2] * (self.w.shape[1] * 2 / 100 + 0.1)
+        each = self.w.shape[2] * (self.w.shape[1] * 2 / 100 + 0.1 * (not self.direct))
+        self.nanoseconds = height * width * group * (each + self.w.shape[1] * (epilogue.nanoseconds + 0.1))
 
-    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
-        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
-        width, group = y.shape[2], len(self.w)
-        channels, outputs = len(x) // group, len(y) // group
-        flat = y.reshape(len(y), -1)
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
+        (height, width), group = self.columns.window.out, len(self.w)
+        channels, outputs = x.shape[1] // group, y.shape[1] // group
+        flat = y.reshape(*y.shape[:2], -1)
 
-        def multiply(worker: int, strip: Range) -> None:
-            part = slice(strip[0] * width, strip[1] * width)
+        def multiply(worker: int, part: tuple[Range, Range]) -> None:
+            images, rows = (slice(*each) for each in part)
+            pixels, scratch = slice(rows.start * width, rows.stop * width), pool.scratch(worker)
             for g in range(group):
-                source, rows = x[g * channels : (g + 1) * channels], slice(g * outputs, (g + 1) * outputs)
+                source, outs = x[images, g * channels : (g + 1) * channels], slice(g * outputs, (g + 1) * outputs)
                 if self.direct:
-                    columns = source.reshape(channels, -1)[:, part]
+                    columns = source.reshape(*source.shape[:2], -1)[..., pixels]
                 else:
-                    columns = self.columns.gather(source, strip, pool.scratch(worker))
-                sums = flat[rows, part]
+                    columns = self.columns.gather(source, part[1], scratch)
+                sums = flat[images, outs, pixels]
                 np.matmul(self.w[g], columns, out=sums)
                 if not self.bias_in_product:
-                    self.epilogue.add_bias(sums, rows)
-                self.epilogue.activate(sums, sums)
+                    self.epilogue.add_bias(sums, outs)
+                block = images, outs, rows
+                target = y[block]
+                self.epilogue.finish(target, target, [array[block] for array in given], scratch)
 
-        pool.each(multiply, pool.ranges(self.columns.window.out[0], self.nanoseconds, self.columns.rows))
+        if self.columns.rows < height:
+            strips = pool.ranges(height, self.nanoseconds, self.columns.rows)
+            pool.each(multiply, [((n, n + 1), strip) for n in range(len(x)) for strip in strips])
+        elif len(x) >= pool.threads:
+            images = pool.ranges(len(x), self.nanoseconds * len(x), self.images)
+            pool.each(multiply, [(part, (0, height)) for part in images])
+        else:
+            pool.each(
+                multiply,
+                [((n, n + 1), strip) for n in range(len(x)) for strip in pool.ranges(height, self.nanoseconds)],
+            )

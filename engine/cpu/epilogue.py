@@ -1,49 +1,66 @@
-"""What follows the sums of a convolution before they are stored: bias, then activation."""
+"""What follows the sums of a convolution before they are stored: bias, activation, element-wise nodes behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.cpu.chain import Chain, is_chain
+from engine.cpu.kernel import Tensors
+from engine.graph.ir import Node, Value
 from engine.ops.fused_conv import activated_from, activation_of
-from engine.ops.registry import operator_of
 
-
-def relu(y: np.ndarray, out: np.ndarray) -> None:
-    """max(y, 0) into ``out``; NaN stays NaN.
-
-    By clip: NumPy's maximum has no vector code for a scalar operand, and takes four times as long.
-    """
-    np.clip(y, np.float32(0), np.float32(np.inf), out=out)
+Block = tuple[slice, slice]
+"""Output channels and output rows of one image."""
 
 
 class Epilogue:
-    """Bias and activation of a Conv or FusedConv node."""
+    """Bias of a convolution, and the chain of its activation and of the element-wise nodes behind it.
 
-    def __init__(self, node: Node) -> None:
-        bias = node.constant(2)
-        self.bias = None if bias is None else bias.astype(np.float32).reshape(-1, 1)
-        self.activation = activation_of(node) if node.domain == INTERNAL_DOMAIN else None
-        self.activated_from = activated_from(node)
+    ``step`` is the node as it runs: the convolution itself, or the chain that begins with it. ``bias`` is the input of
+    the convolution that is its bias.
+    """
+
+    def __init__(self, step: Node, bias: int = 2) -> None:
+        conv, *followers = step.attributes["nodes"] if is_chain(step) else [step]
+        by_output = conv.constant(bias)
+        self.bias = None if by_output is None else by_output.astype(np.float32).reshape(-1, 1)
+        self._first = activated_from(conv)
+        if "activation" in conv.attributes:
+            followers.insert(0, activation_of(conv))
+        self.chain = Chain(followers, conv.output) if followers else None
+        self._given = [_source(value, step) for value in self.chain.given] if self.chain else []
+        self.registers = self.chain.registers if self.chain else 0
+        self.nanoseconds = self.chain.nanoseconds if self.chain else 0.0
+        """What the chain takes for each element."""
+
+    def given(self, inputs: Tensors, y: np.ndarray) -> Sequence[np.ndarray]:
+        """What the chain reads beside the sums, as images of the shape of the output ``y`` ``[N, M, H, W]``."""
+        arrays = [inputs[source] if isinstance(source, int) else source for source in self._given]
+        return [np.broadcast_to(array, y.shape) for array in arrays if array is not None]
 
     def add_bias(self, y: np.ndarray, channels: slice = slice(None)) -> None:
-        """Add to ``y`` ``[M, n]`` the bias of those output channels."""
+        """Add to ``y`` ``[..., M, n]`` the bias of those output channels."""
         if self.bias is not None:
             np.add(y, self.bias[channels], out=y)
 
-    def activate(self, y: np.ndarray, out: np.ndarray) -> None:
-        """Store the activation of ``y`` in ``out``, which has the same shape and may be the same array.
+    def finish(self, sums: np.ndarray, out: np.ndarray, given: Sequence[np.ndarray], scratch: np.ndarray) -> None:
+        """Store in ``out`` what the chain makes of ``sums``, which has the same shape and may be the same array.
 
-        Where the node activates some channels only, axis 0 has all of them.
+        ``given`` are those parts of what `given` returned; ``scratch`` has ``registers`` times as many elements. Where
+        the convolution activates some channels only, both are ``[..., M, rows, columns]`` with all of them.
         """
-        if self.activated_from:
-            if out is not y:
-                np.copyto(out[: self.activated_from], y[: self.activated_from])
-            y, out = y[self.activated_from :], out[self.activated_from :]
-        if self.activation is None:
-            if out is not y:
-                np.copyto(out, y)
-        elif self.activation.op == "Relu":
-            relu(y, out)
-        else:
-            np.copyto(out, operator_of(self.activation).reference(self.activation, y))
+        if self._first:
+            if out is not sums:
+                np.copyto(out[..., : self._first, :, :], sums[..., : self._first, :, :])
+            sums, out = sums[..., self._first :, :, :], out[..., self._first :, :, :]
+        if self.chain is not None:
+            self.chain.run(given, sums, out, scratch)
+        elif out is not sums:
+            np.copyto(out, sums)
+
+
+def _source(value: Value, step: Node) -> int | np.ndarray:
+    """Which input of the step it is, or what it is: constants may be among those that the kernel keeps packed."""
+    return step.inputs.index(value) if value.data is None else np.require(value.data, requirements="A")

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from engine.cpu.chain import is_chain
+from engine.cpu.fuse_chains import fuse_chains
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
-from engine.cpu.lower import lower, needs_direct
+from engine.cpu.lower import lower
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.processor import ProcessorExecutor
 from engine.cpu.threads import Pool, single_threaded_blas, turn
 from engine.errors import TooLargeError
 from engine.forks import numerics
 from engine.graph import bounds
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, Value
 from engine.ops.registry import MISFITS, evaluation_bytes, misfit
+
+Step = tuple[Node, Kernel, Tensors, Tensors]
+"""A node without data, what computes it, what it reads and what it writes."""
+
+FORK_WAIT = 1e-3
+"""Seconds after which a fork may go ahead between two steps; to hold it back takes as long as a small step."""
 
 RUN = "a run of the model on the processor"
 """How messages name what takes the memory."""
@@ -34,6 +43,7 @@ class NumpyExecutor(ProcessorExecutor):
     def __init__(self, graph: Graph, threads: int | None = None, *, direct: bool | None = None) -> None:
         self.pool = Pool(threads)
         direct = needs_direct(graph) if direct is None else direct
+        graph = fuse_chains(graph)
         with single_threaded_blas():  # threads of BLAS cost more in waiting for each other than small transforms take
             kernels = [lower(node, direct=direct) for node in graph.nodes]
         plan = plan_memory(graph, [kernel.in_place for kernel in kernels])
@@ -65,7 +75,7 @@ class NumpyExecutor(ProcessorExecutor):
 
         self._inputs = tensors(graph.inputs)
         self._outputs = tensors(graph.outputs)
-        self._steps = [
+        self._steps: list[Step] = [
             (_without_data(node), kernel, tensors(_run_inputs(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
             # without elements there is nothing to compute, and many kernels take no empty tensor
@@ -79,19 +89,31 @@ class NumpyExecutor(ProcessorExecutor):
             for target, array in zip(self._inputs, inputs, strict=True):
                 if target is not None:
                     np.copyto(target, array)
-            for node, kernel, sources, targets in self._steps:
-                start = time.perf_counter()
-                try:
-                    with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
-                        kernel.run(sources, targets, self.pool)
-                except MISFITS as error:
-                    raise misfit(node, error) from error
-                if observe is not None:
-                    observe(node.op, node.name, time.perf_counter() - start)
+            steps = iter(self._steps)
+            while self._run_some(steps, observe):
+                pass
             try:
                 return [np.array(output) for output in self._outputs]
             except MemoryError as error:
                 raise TooLargeError(f"{RUN}: there is no memory left for its outputs") from error
+
+    def _run_some(self, steps: Iterator[Step], observe: Observer | None) -> bool:
+        """Run steps for as long as a fork may have to wait, one at least. Whether there was one."""
+        begin = None
+        with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
+            for node, kernel, sources, targets in steps:
+                start = time.perf_counter()
+                begin = start if begin is None else begin
+                try:
+                    kernel.run(sources, targets, self.pool)
+                except MISFITS as error:
+                    raise misfit(node, error) from error
+                end = time.perf_counter()
+                if observe is not None:
+                    observe(node.op, node.name, end - start)
+                if end - begin > FORK_WAIT:
+                    break
+        return begin is not None
 
     def close(self) -> None:
         """Stop the workers."""
@@ -104,6 +126,7 @@ def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:
 
 
 def _without_data(node: Node) -> Node:
-    """The node as errors name it, holding no weights."""
+    """The node as errors and observers name it, holding no weights; of a chain, all of its operators."""
     types = [None if value is None else Value(value.name, value.type) for value in node.inputs]
-    return Node(node.op, list(types), [], domain=node.domain, version=node.version, name=node.name)
+    op = "+".join(member.op for member in node.attributes["nodes"]) if is_chain(node) else node.op
+    return Node(op, list(types), [], domain=node.domain, version=node.version, name=node.name)

@@ -7,6 +7,9 @@ copied.
 
 from __future__ import annotations
 
+from math import prod
+from types import EllipsisType
+
 import numpy as np
 
 from engine.cpu.threads import Range
@@ -15,7 +18,7 @@ from engine.ops.window import Window
 STRIP_BYTES = 5 << 20
 """Columns and sums of one strip. Longer strips leave the cache, shorter ones make short runs and small products."""
 
-Index = tuple[slice | int, ...]
+Index = tuple[slice | int | EllipsisType, ...]
 
 
 class Columns:
@@ -30,23 +33,25 @@ class Columns:
         height, width = window.out
         lines = channels * window.taps + ones
         # the sums are passed over again by the activation, which counts them double
-        self.rows = min(max(1, STRIP_BYTES // (4 * (lines + 2 * outputs) * width)), height)
+        self.rows_that_fit = max(1, STRIP_BYTES // (4 * (lines + 2 * outputs) * width))
+        self.rows = min(self.rows_that_fit, height)
         self.elements = lines * self.rows * width
         self._copies: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
 
     def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
-        """The columns ``[C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[C, H, W]``, in ``scratch``.
+        """The columns ``[..., C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[..., C, H, W]``, in ``scratch``.
 
         ``top`` is the row of the whole input that row 0 of ``x`` is, for an ``x`` that holds only ``input_rows``.
         """
         count, width = strip[1] - strip[0], self.window.out[1]
-        lines = len(x) * self.window.taps
-        columns = scratch[: (lines + self.ones) * count * width].reshape(-1, count * width)
-        columns[lines:] = 1
-        planes = columns[:lines].reshape(len(x), *self.window.kernel, count, width)
-        key = strip, x.shape[1], top
+        *images, channels, height, across = x.shape
+        lines = channels * self.window.taps
+        columns = scratch[: prod(images) * (lines + self.ones) * count * width].reshape(*images, -1, count * width)
+        columns[..., lines:, :] = 1
+        planes = columns[..., :lines, :].reshape(*images, channels, *self.window.kernel, count, width)
+        key = strip, height, top
         if key not in self._copies:
-            self._copies[key] = self._plan_copies(strip, x.shape[1], x.shape[2], top)
+            self._copies[key] = self._plan_copies(strip, height, across, top)
         zeros, copies = self._copies[key]
         for target in zeros:
             planes[target] = 0
@@ -57,13 +62,13 @@ class Columns:
     def _plan_copies(
         self, strip: Range, height: int, width: int, top: int
     ) -> tuple[list[Index], list[tuple[Index, Index]]]:
-        """Which parts of the columns ``[C, kh, kw, rows, columns]`` are padding, and which copy which input."""
+        """Which parts of the columns ``[..., kh, kw, rows, columns]`` are padding, and which copy which input."""
         count, across, every = strip[1] - strip[0], self.window.out[1], slice(None)
         zeros: list[Index] = []
         copies: list[tuple[Index, Index]] = []
         for ky, (rows, from_rows) in enumerate(self.window.tap_ranges(0, height, first=strip[0], count=count, top=top)):
             for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, width)):
-                tap = every, ky, kx
+                tap = ..., ky, kx
                 for edge in (slice(0, rows.start), slice(rows.stop, count)):
                     if edge.stop > edge.start:
                         zeros.append((*tap, edge, every))
@@ -71,5 +76,5 @@ class Columns:
                     if edge.stop > edge.start:
                         zeros.append((*tap, rows, edge))
                 if rows.stop > rows.start and columns.stop > columns.start:
-                    copies.append(((*tap, rows, columns), (every, from_rows, from_columns)))
+                    copies.append(((*tap, rows, columns), (..., from_rows, from_columns)))
         return zeros, copies

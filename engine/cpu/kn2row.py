@@ -8,10 +8,12 @@ inputs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.threads import Pool
+from engine.cpu.threads import Pool, Range
 from engine.ops.window import Window
 
 STRIP_BYTES = 5 << 20
@@ -32,15 +34,25 @@ class Kn2row:
         halo = window.extents[0] - 1
         self.rows = min(max(1, strip_rows(window, len(w), width)), window.out[0])
         # 150 GFLOP/s in the products, 0.15 ns for each number that is added to the output
-        self.nanoseconds = window.out[0] * width * len(self.w) * (w.shape[1] * 2 / 150 + 0.15)
-        self.scratch = len(self.w) * (self.rows + halo) * width
+        each = len(self.w) * (w.shape[1] * 2 / 150 + 0.15) + len(w) * epilogue.nanoseconds
+        self.nanoseconds = window.out[0] * width * each
+        self.scratch = max(
+            len(self.w) * (self.rows + halo) * width, epilogue.registers * len(w) * self.rows * window.out[1]
+        )
 
-    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
-        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.window.out[0], self.nanoseconds, self.rows)
-        pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
 
-    def _strip(self, x: np.ndarray, y: np.ndarray, strip: tuple[int, int], scratch: np.ndarray) -> None:
+        def part(worker: int, item: tuple[int, Range]) -> None:
+            n, strip = item
+            self._strip(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
+
+        pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+
+    def _strip(
+        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+    ) -> None:
         top, bottom = self.window.input_rows(*strip, x.shape[1])
         width, count = x.shape[2], (bottom - top) * x.shape[2]
         product = scratch[: len(self.w) * count].reshape(len(self.w), count)
@@ -53,4 +65,4 @@ class Kn2row:
             for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, width)):
                 part = target[:, rows, columns]
                 np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
-        self.epilogue.activate(target, target)
+        self.epilogue.finish(target, target, [array[:, strip[0] : strip[1]] for array in given], scratch)

@@ -6,9 +6,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from engine.cpu.chain import is_chain
 from engine.cpu.kernel import Kernel, ReferenceKernel
-from engine.graph.bounds import has_extremes
-from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node
+from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.matmul_nbits import MICROSOFT
 from engine.ops.registry import MISFITS, misfit
 
@@ -16,6 +16,11 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ("", "Conv"): ("conv", "supports", "ConvKernel"),
     (INTERNAL_DOMAIN, "FusedConv"): ("conv", "supports", "ConvKernel"),
     ("", "ConvInteger"): ("quantized", "supports_conv_integer", "ConvIntegerKernel"),
+    (INTERNAL_DOMAIN, "DynamicQuantizeConv"): (
+        "quantized",
+        "supports_dynamic_quantize_conv",
+        "DynamicQuantizeConvKernel",
+    ),
     ("", "DynamicQuantizeLinear"): ("quantized", "", "DynamicQuantizeKernel"),
     ("", "DeformConv"): ("deform_conv", "supports", "DeformConvKernel"),
     ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),
@@ -42,23 +47,11 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
 }
 """The kernel of each operator: its file, the condition under which it takes a node ("" for always), and its name."""
 
-OTHERS = ("elementwise", "supports", "ElementwiseKernel")
+OTHERS = ("elementwise", "supports", "elementwise_kernel")
 """The kernel of operators that are not among CHOICES."""
 
-DIRECT = {"ConcatKernel", "ElementwiseKernel", "StridedCopyKernel", "MaxPoolKernel"}
+DIRECT = {"ConcatKernel", "elementwise_kernel", "StridedCopyKernel", "MaxPoolKernel"}
 """Kernels that form the same sums as the reference, if any; a ConvKernel does if it is told to."""
-
-PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
-"""Operators that multiply by weights."""
-
-
-def needs_direct(graph: Graph) -> bool:
-    """Whether a layer has extreme weights.
-
-    What comes out of it can be so large in any layer behind that sums overflow which only a fast algorithm forms, and
-    an infinity spreads to its neighbours. Such a model runs by the definitions, more slowly.
-    """
-    return any(node.op in PRODUCTS and has_extremes(node) for node in graph.nodes)
 
 
 def lower(node: Node, *, direct: bool = False) -> Kernel:
@@ -66,9 +59,10 @@ def lower(node: Node, *, direct: bool = False) -> Kernel:
 
     Raises ModelError when the node's attributes or inputs do not fit its operator, TooLargeError where memory runs out.
     """
-    file, condition, name = CHOICES.get((node.domain, node.op), OTHERS)
+    first = node.attributes["nodes"][0] if is_chain(node) else node
+    file, condition, name = CHOICES.get((first.domain, first.op), OTHERS)
     try:
-        if condition and not _part(file, condition)(node):
+        if condition and not _part(file, condition)(first):
             return ReferenceKernel(node)
         kernel = _part(file, name)
         if direct and name not in DIRECT:

@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
+from engine.cpu.exact_winograd import EXACT
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.matmul import GFLOPS
-from engine.cpu.quantized import EXACT
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.integer_products import place

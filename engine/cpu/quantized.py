@@ -1,20 +1,58 @@
-"""DynamicQuantizeLinear and ConvInteger: integer results, by float32 arithmetic that is exact."""
+"""DynamicQuantizeLinear, ConvInteger, and both as one: integer results, by float32 arithmetic that is exact."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
-from engine.cpu.im2col import Columns
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.exact_conv import ExactConvolution, largest_sums
+from engine.cpu.exact_winograd import EXACT
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.threads import Pool
-from engine.graph.ir import Node
+from engine.graph.ir import Node, Value
 from engine.ops.conv import conv_window
 from engine.ops.quantize import dynamic_parameters, requantize
 
-EXACT = 1 << 24
-"""float32 holds every integer up to this size: sums that stay below it are exact in any order."""
+INT32 = 1 << 31
+"""int32 sums wrap from here on."""
+
+PART = 1 << 16
+"""Elements that are passed over twice while they are in the cache."""
+
+
+def measure(x: np.ndarray, pool: Pool) -> Levels:
+    """The levels that cover ``x``, float32."""
+    flat = x.reshape(-1)
+    limits = [np.float32(0)]
+
+    def look(_: int, part: tuple[int, int]) -> None:
+        for first in range(*part, PART):
+            piece = flat[first : min(first + PART, part[1])]
+            limits.extend((piece.min(), piece.max()))
+
+    # about half a nanosecond for each element
+    pool.each(look, pool.ranges(flat.size, flat.size / 2))
+    # by NumPy: Python's own lose a NaN
+    return Levels(np.min(limits), np.max(limits))
+
+
+class Levels:
+    """The 256 levels of DynamicQuantizeLinear between two limits."""
+
+    def __init__(self, low: np.float32, high: np.float32) -> None:
+        self.scale, self.zero = dynamic_parameters(low, high)
+        # or there are infinities and NaN to turn into integers
+        self.padding = 0.0 if np.isfinite(high - low) and self.scale > 0 else None
+        self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
+
+    def widen(self, lines: np.ndarray) -> None:
+        """Turn float32 elements into the distances of their levels from the zero point, in place."""
+        if self.padding is None:
+            lines[...] = requantize(lines / self.scale, self.zero, self.zero.dtype) - np.float32(self.zero)
+            return
+        np.divide(lines, self.scale, out=lines)
+        np.rint(lines, out=lines)
+        np.clip(lines, self._begin, self._end, out=lines)
 
 
 class DynamicQuantizeKernel(KernelBase):
@@ -25,111 +63,126 @@ class DynamicQuantizeKernel(KernelBase):
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x = present(inputs, 0).reshape(-1)
-        ranges = pool.ranges(x.size, x.size)  # about a nanosecond for each element
-        limits = [np.float32(0)]
-
-        def measure(_: int, part: tuple[int, int]) -> None:
-            limits.extend((x[slice(*part)].min(), x[slice(*part)].max()))
-
-        pool.each(measure, ranges)
-        low, high = min(limits), max(limits)
-        scale, zero = dynamic_parameters(low, high)
-        for target, value in zip(outputs[1:], (scale, zero), strict=False):
+        levels = measure(x, pool)
+        for target, value in zip(outputs[1:], (levels.scale, levels.zero), strict=False):
             if target is not None:
                 target[...] = value
         if outputs[0] is None:
             return
         y = outputs[0].reshape(-1)
-        regular = 0 < scale < np.inf  # or there are infinities and NaN to turn into integers
 
         def quantize(_: int, part: tuple[int, int]) -> None:
-            levels = x[slice(*part)] / scale
-            if not regular:
-                np.copyto(y[slice(*part)], requantize(levels, zero, y.dtype))
-                return
-            np.rint(levels, out=levels)
-            levels += np.float32(zero)
-            np.clip(levels, 0, 255, out=levels)
-            np.copyto(y[slice(*part)], levels, casting="unsafe")
+            for first in range(*part, PART):
+                piece = slice(first, min(first + PART, part[1]))
+                distances = x[piece].copy()
+                levels.widen(distances)
+                distances += np.float32(levels.zero)
+                np.copyto(y[piece], distances, casting="unsafe")
 
-        pool.each(quantize, ranges)
+        # about a nanosecond for each element
+        pool.each(quantize, pool.ranges(x.size, x.size))
+
+
+class Distances:
+    """8-bit integers, already widened, less their zero point."""
+
+    def __init__(self, zero: np.ndarray | None) -> None:
+        self.padding = 0.0 if zero is None else float(zero.reshape(-1)[0])
+
+    def widen(self, lines: np.ndarray) -> None:
+        """Subtract the zero point, in place."""
+        lines -= np.float32(self.padding)
+
+
+class Integers:
+    """Sums that are stored as they are."""
+
+    dtype = np.dtype(np.int32)
+
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:  # noqa: ARG002 (a Sink)
+        """As int32."""
+        np.copyto(target, sums, casting="unsafe")
+
+
+class Dequantized:
+    """Sums times ``factor``, float32 ``[1]`` or ``[M]``, with the bias and the activation of ``epilogue``."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, factor: np.ndarray, epilogue: Epilogue) -> None:
+        self.factor, self.epilogue = factor.reshape(-1, 1), epilogue
+
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
+        """As float32."""
+        by_channel = (-1, *(1,) * (sums.ndim - 1))
+        np.multiply(sums, self.factor.reshape(by_channel), out=sums)
+        if self.epilogue.bias is not None:
+            np.add(sums, self.epilogue.bias.reshape(by_channel), out=sums)
+        self.epilogue.finish(sums, target, (), scratch)
 
 
 def supports_conv_integer(node: Node) -> bool:
     """Whether the convolution has two spatial axes, one group, and known weights that one channel can sum exactly."""
-    w, zero = node.input(1), node.optional_input(3)
+    return _is_exact(node, node.optional_input(3))
+
+
+def supports_dynamic_quantize_conv(node: Node) -> bool:
+    """As above."""
+    return _is_exact(node, node.optional_input(2))
+
+
+def _is_exact(node: Node, zero: Value | None) -> bool:
+    w = node.input(1)
     constant = w.is_constant and (zero is None or zero.is_constant)
-    fits = constant and len(w.shape) == 4 and node.attr("group", 1) == 1
-    return fits and bool(_largest_sums(_weight_distances(node)).max(initial=0) < EXACT)
+    if not constant or len(w.shape) != 4 or node.attr("group", 1) != 1:
+        return False
+    largest = largest_sums(_distances(w, zero))
+    return bool(largest.max(initial=0) < EXACT and largest.sum(1).max(initial=0) < INT32)
+
+
+def _distances(w: Value, zero: Value | None) -> np.ndarray:
+    """The weights ``[M, C, kh, kw]`` less their zero point, of the whole tensor or of each output channel, float32."""
+    assert w.data is not None
+    distances = w.data.astype(np.float32)
+    if zero is not None and zero.data is not None:
+        distances -= zero.data.astype(np.float32).reshape(-1, 1, 1, 1)
+    return distances
 
 
 class ConvIntegerKernel(KernelBase):
-    """int32 sums of (x - x zero point)(w - w zero point) (ONNX ConvInteger-10).
-
-    The channels are cut into runs whose sums cannot reach 2^24: within a run the float32 product is exact.
-    """
+    """int32 sums of (x - x zero point)(w - w zero point) (ONNX ConvInteger-10)."""
 
     prepacked: tuple[int, ...] = (1, 3)
 
     def __init__(self, node: Node) -> None:
-        x, w = node.input(0), _weight_distances(node)
+        x, w = node.input(0), node.input(1)
+        distances = _distances(w, node.optional_input(3))
         window = conv_window(node, x.shape, w.shape)
-        self.runs = _exact_runs(w)
-        self.weights = [w[:, run].reshape(len(w), -1).copy() for run in self.runs]
-        self.columns = Columns(window, max(run.stop - run.start for run in self.runs), len(w))
-        lines = (self.columns.rows - 1) * window.strides[0] + window.extents[0]
-        self.lines = max(run.stop - run.start for run in self.runs) * lines * x.shape[3]
-        self.scratch = self.columns.elements + self.lines
-        self.nanoseconds = window.out[0] * window.out[1] * w[0].size * (len(w) * 2 / 100 + 0.1)
+        self.convolution = ExactConvolution(distances, Epilogue(node, bias=4), window, x.shape[3])
+        self.scratch = self.convolution.scratch
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
-        zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros((), np.float32)
-        offset = float(zero.reshape(-1)[0])
+        source, sink = Distances(inputs[2] if len(inputs) > 2 else None), Integers()
         for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
-            work = partial(self._strip, x, y, pool, offset)
-            pool.each(work, pool.ranges(y.shape[1], self.nanoseconds, self.columns.rows))
-
-    def _strip(
-        self, x: np.ndarray, y: np.ndarray, pool: Pool, offset: float, worker: int, strip: tuple[int, int]
-    ) -> None:
-        scratch = pool.scratch(worker)
-        top, bottom = self.columns.window.input_rows(*strip, x.shape[1])
-        target = y.reshape(len(y), -1)[:, strip[0] * y.shape[2] : strip[1] * y.shape[2]]
-        for run, weight in zip(self.runs, self.weights, strict=True):
-            source = x[run, top:bottom]
-            lines = scratch[: source.size].reshape(source.shape)
-            np.copyto(lines, source)
-            lines -= np.float32(offset)
-            columns = self.columns.gather(lines, strip, scratch[self.lines :], top)
-            sums = weight @ columns
-            if run.start == 0:
-                np.copyto(target, sums, casting="unsafe")
-            else:
-                target += sums.astype(np.int32)
+            self.convolution.run(x, y, pool, source, sink)
 
 
-def _weight_distances(node: Node) -> np.ndarray:
-    """The weights ``[M, C, kh, kw]`` less their zero point, of the whole tensor or of each output channel, float32."""
-    w, zero = node.constant(1), node.constant(3)
-    assert w is not None
-    distances = w.astype(np.float32)
-    if zero is not None:
-        distances -= zero.astype(np.float32).reshape(-1, 1, 1, 1)
-    return distances
+class DynamicQuantizeConvKernel(KernelBase):
+    """The engine's DynamicQuantizeConv."""
 
+    prepacked: tuple[int, ...] = (1, 2, 3, 4)
 
-def _largest_sums(w: np.ndarray) -> np.ndarray:
-    """The largest possible sum over a window, ``[M, C]`` float64, for inputs up to 255 from their zero point."""
-    return np.abs(w).sum(axis=(2, 3), dtype=np.float64) * 255
+    def __init__(self, node: Node) -> None:
+        x, w, w_scale = node.input(0), node.input(1), node.constant(3)
+        assert w_scale is not None
+        distances = _distances(w, node.optional_input(2))
+        self.w_scale, self.epilogue = w_scale, Epilogue(node, bias=4)
+        window = conv_window(node, x.shape, w.shape)
+        self.convolution = ExactConvolution(distances, self.epilogue, window, x.shape[3])
+        self.scratch = self.convolution.scratch
 
-
-def _exact_runs(w: np.ndarray) -> list[slice]:
-    """Input channels of ``w`` ``[M, C, kh, kw]`` in runs whose largest possible sum stays below 2^24."""
-    largest = _largest_sums(w)
-    runs, start, sums = [], 0, np.zeros(len(w))
-    for channel in range(w.shape[1]):
-        if channel > start and (sums + largest[:, channel]).max() >= EXACT:
-            runs.append(slice(start, channel))
-            start, sums = channel, np.zeros(len(w))
-        sums = sums + largest[:, channel]
-    return [*runs, slice(start, w.shape[1])]
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        levels = measure(present(inputs, 0), pool)
+        sink = Dequantized(levels.scale * self.w_scale, self.epilogue)
+        for x, y in zip(present(inputs, 0), present(outputs, 0), strict=True):
+            self.convolution.run(x, y, pool, levels, sink)

@@ -169,8 +169,13 @@ class Pool:
         The first error of a worker is raised here once every worker has stopped. An interrupt is raised at once: what
         the workers have in hand then ends behind its back, and ``settle`` waits for it.
         """
-        self.settle()
         queue = list(items)[::-1]
+        if len(queue) == 1 or self._others is None:
+            # the caller's own: what an interrupted call left behind has nothing of its scratch
+            while queue:
+                work(0, queue.pop())
+            return
+        self.settle()
         self._queue = queue
 
         def drain(worker: int) -> None:

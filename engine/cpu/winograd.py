@@ -18,7 +18,7 @@ Layouts, for a strip of R tile rows and T tile columns, with C inputs, M outputs
   v        [4, 6, C, S]              column tap, row tap: after B2^T over columns
   u        [24, M, C]                the weights, transformed at load
   product  [4, 6, M, S]              u v
-  half     [2, 6, M, S]              output column, row tap: after A2^T over columns
+  half     [2, 6, M, S]              output column, row tap: after A2^T over columns, in place
   tiles    [2, 4, M, S]              output column, output row: after A4^T over rows
   block    [M, R, 4, T + 1, 2]       the strip of the output, and one tile more in each row
 
@@ -28,6 +28,7 @@ largest output.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -46,7 +47,7 @@ STRIP_BYTES = 8 << 20
 STRIP_TILES = 128
 """Tiles of one strip at least, or its matrix products become too narrow to be fast."""
 
-_G4 = np.array(
+G4 = np.array(
     [
         [1 / 4, 0, 0],
         [-1 / 6, -1 / 6, -1 / 6],
@@ -56,7 +57,7 @@ _G4 = np.array(
         [0, 0, 1],
     ]
 )
-_G2 = np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]])
+G2 = np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]])
 _B4 = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -68,12 +69,12 @@ _B4 = np.array(
     ],
     np.float32,
 )
-_A4 = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
+A4 = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
 
 
-def transform_weights(w: np.ndarray) -> np.ndarray:
+def transform_weights(w: np.ndarray, g4: np.ndarray = G4, g2: np.ndarray = G2) -> np.ndarray:
     """``G4 g G2^T`` of weights ``[M, C, 3, 3]``, as ``u`` ``[24, M, C]`` float32, column tap first."""
-    both = (_G2[:, None, None, :] * _G4[:, :, None]).reshape(TAPS, 9).astype(np.float32)
+    both = (g2[:, None, None, :] * g4[:, :, None]).reshape(TAPS, 9).astype(np.float32)
     return (both @ w.reshape(-1, 9).T.astype(np.float32, copy=False)).reshape(TAPS, *w.shape[:2])
 
 
@@ -82,42 +83,56 @@ def row_bytes(channels: int, width: int) -> int:
     return 4 * TAPS * (-(-width // COLUMNS) + 1) * channels
 
 
-class Winograd:
-    """A 3x3 convolution of ``[C, H, W]`` with stride and dilation 1, any padding, in float32.
+class Tiling:
+    """The strips of a 3x3 convolution of ``[C, H, W]`` with stride and dilation 1, any padding, and their transforms.
 
-    ``w`` is ``[M, C, 3, 3]``, ``begin`` the padding above and to the left, ``out`` the output's height and width.
+    ``u`` are the transformed weights, ``begin`` the padding above and to the left, ``out`` the output's height and
+    width. What the chain of the ``epilogue`` needs is part of the scratch.
     """
 
-    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self.u, self.epilogue, self.begin = transform_weights(w), epilogue, begin
-        self.outputs, self.channels = w.shape[:2]
+    def __init__(self, u: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        self.u, self.begin, self.epilogue = u, begin, epilogue
+        self.outputs, self.channels = u.shape[1:]
         self.tile_rows, self.step = -(-out[0] // ROWS), -(-out[1] // COLUMNS) + 1
         fit = STRIP_BYTES // row_bytes(self.channels + self.outputs, out[1])
         self.rows = min(max(fit, -(-STRIP_TILES // self.step)), self.tile_rows)
         # 150 GFLOP/s in the products, 0.1 ns for each of the passes over an input or output pixel
         pixels = self.tile_rows * ROWS * out[1]
         self.nanoseconds = pixels * (self.channels * self.outputs * 6 / 150 + 1.1 * self.channels + 0.8 * self.outputs)
+        self.nanoseconds += pixels * self.outputs * epilogue.nanoseconds
         self.scratch = sum(self._regions(self.rows))
 
     def _regions(self, rows: int) -> tuple[int, int]:
         """Elements of the two regions of scratch for a strip of that many tile rows."""
         c, m, s = self.channels, self.outputs, rows * self.step
         padded = c * (ROWS * rows + 2) * COLUMNS * self.step
-        return max(24 * c * s, 12 * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
+        blocks = max(1, self.epilogue.registers)
+        return max(24 * c * s, blocks * ROWS * COLUMNS * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
 
-    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool) -> None:
-        """``x`` float32 ``[C, H, W]`` → ``y`` float32 ``[M, *out]``."""
-        strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-        pool.each(lambda worker, strip: self._strip(x, y, strip, pool.scratch(worker)), strips)
+    def padded(self, x: np.ndarray, strip: Range, scratch: np.ndarray, padding: float = 0) -> np.ndarray:
+        """``padded``: the rows of ``x`` under a strip with their padding.
 
-    def _strip(self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray) -> None:
-        c, m, step, rows = self.channels, self.outputs, self.step, strip[1] - strip[0]
+        One pass over long rows, before the phases are taken apart: reading ``x`` itself by phase would touch each of
+        its rows twice, the second time long after it has left the cache.
+        """
+        _, second = self._halves(strip, scratch)
+        padded = _view(second, self.channels, ROWS * (strip[1] - strip[0]) + 2, COLUMNS * self.step)
+        first, left = strip[0] * ROWS - self.begin[0], self.begin[1]
+        above = min(max(0, -first), padded.shape[1])
+        below = max(above, min(padded.shape[1], x.shape[1] - first))
+        right = left + x.shape[2]
+        padded[:, :above] = padding
+        padded[:, below:] = padding
+        padded[:, above:below, :left] = padding
+        padded[:, above:below, right:] = padding
+        padded[:, above:below, left:right] = x[:, first + above : first + below, : padded.shape[2] - left]
+        return padded
+
+    def transform_inputs(self, padded: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """``v`` of a strip, ``[24, C, S]``."""
+        c, step, rows = self.channels, self.step, strip[1] - strip[0]
         s = rows * step
-        first_size, _ = self._regions(rows)
-        first, second = scratch[:first_size], scratch[first_size:]
-
-        padded = _view(second, c, ROWS * rows + 2, COLUMNS * step)
-        self._pad(x, padded, strip[0] * ROWS)
+        first, second = self._halves(strip, scratch)
         phases = _view(first, 6, 2, c, rows, step)
         plane, line, item = padded.strides
         overlapping = (line, item, plane, ROWS * line, COLUMNS * item)
@@ -132,41 +147,71 @@ class Winograd:
         np.add(left[:, 1], right[:, 0], out=v[1])
         np.subtract(right[:, 0], left[:, 1], out=v[2])
         np.subtract(left[:, 1], right[:, 1], out=v[3])
+        return v.reshape(TAPS, c, s)
 
-        product = _view(second, 4, 6, m * s)
-        np.matmul(self.u, v.reshape(TAPS, c, s), out=product.reshape(TAPS, m, s))
-        # A^T spreads what is added at tap (1, 1) to every output of the tile alike
-        self.epilogue.add_bias(product[1, 1].reshape(m, s))
-        half = _view(first, 2, 6, m * s)
-        np.add(product[0], product[1], out=half[0])
-        np.add(half[0], product[2], out=half[0])
-        np.subtract(product[1], product[2], out=half[1])
-        np.subtract(half[1], product[3], out=half[1])
-        tiles = _view(second, 2, 4, m * s)
-        np.matmul(_A4, half, out=tiles)
+    def product(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where ``product`` lies, ``[24, M, S]``."""
+        _, second = self._halves(strip, scratch)
+        return _view(second, TAPS, self.outputs, (strip[1] - strip[0]) * self.step)
 
-        block = _view(first, m, rows, ROWS, step, COLUMNS)
+    def add_columns(self, product: np.ndarray) -> np.ndarray:
+        """``half`` ``[2, 6, M S]``, where the first half of the product lay."""
+        taps = product.reshape(4, 6, -1)
+        np.add(taps[0], taps[1], out=taps[0])
+        np.add(taps[0], taps[2], out=taps[0])
+        np.subtract(taps[1], taps[2], out=taps[1])
+        np.subtract(taps[1], taps[3], out=taps[1])
+        return taps[:2]
+
+    def tiles(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where ``tiles`` lie, ``[2, 4, M, S]``."""
+        return _view(scratch, 2, 4, self.outputs, (strip[1] - strip[0]) * self.step)
+
+    def pixels(self, tiles: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """``block`` as rows of pixels, ``[M, 4R, 2 (T + 1)]``."""
+        m, step, rows = self.outputs, self.step, strip[1] - strip[0]
+        _, second = self._halves(strip, scratch)
+        block = _view(second, m, rows, ROWS, step, COLUMNS)
         for j in range(COLUMNS):
             np.copyto(block[..., j], tiles[j].reshape(4, m, rows, step).transpose(1, 2, 0, 3))
-        target = y[:, strip[0] * ROWS : strip[1] * ROWS]
-        whole = block.reshape(m, ROWS * rows, COLUMNS * step)
-        self.epilogue.activate(whole[:, : target.shape[1], : target.shape[2]], target)
+        return block.reshape(m, ROWS * rows, COLUMNS * step)
 
-    def _pad(self, x: np.ndarray, padded: np.ndarray, top: int) -> None:
-        """The rows of ``x`` under the strip from output row ``top`` on, with their zero padding.
+    def _halves(self, strip: Range, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The two regions of scratch."""
+        size, _ = self._regions(strip[1] - strip[0])
+        return scratch[:size], scratch[size:]
 
-        One pass over long rows, before the phases are taken apart: reading ``x`` itself by phase would touch each of
-        its rows twice, the second time long after it has left the cache.
-        """
-        first, left = top - self.begin[0], self.begin[1]
-        above = min(max(0, -first), padded.shape[1])
-        below = max(above, min(padded.shape[1], x.shape[1] - first))
-        right = left + x.shape[2]
-        padded[:, :above] = 0
-        padded[:, below:] = 0
-        padded[:, above:below, :left] = 0
-        padded[:, above:below, right:] = 0
-        padded[:, above:below, left:right] = x[:, first + above : first + below, : padded.shape[2] - left]
+
+class Winograd(Tiling):
+    """Such a convolution in float32; ``w`` is ``[M, C, 3, 3]``."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        super().__init__(transform_weights(w), epilogue, begin, out)
+
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
+        strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
+
+        def part(worker: int, item: tuple[int, Range]) -> None:
+            n, strip = item
+            self._strip(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
+
+        pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+
+    def _strip(
+        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+    ) -> None:
+        v = self.transform_inputs(self.padded(x, strip, scratch), strip, scratch)
+        product, tiles = self.product(strip, scratch), self.tiles(strip, scratch)
+        np.matmul(self.u, v, out=product)
+        # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
+        self.epilogue.add_bias(product[7])
+        np.matmul(A4, self.add_columns(product), out=tiles.reshape(2, 4, -1))
+        lines = slice(strip[0] * ROWS, strip[1] * ROWS)
+        target = y[:, lines]
+        pixels = self.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
+        # the pixels are in the second region, what the chain needs is the first
+        self.epilogue.finish(pixels, target, [array[:, lines] for array in given], scratch)
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from engine.errors import ModelError, TooLargeError
-from engine.graph.ir import Node, TensorType
+from engine.graph.ir import Graph, Node, TensorType
 from engine.memory import machine_memory
 
 ADDRESSABLE = 2**47
@@ -31,6 +31,9 @@ GEOMETRY = {
 
 LARGEST_WEIGHT = 1e12
 """Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
+
+PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
+"""Operators that multiply by weights."""
 
 ALWAYS_AVAILABLE = 64 << 20
 """Bytes that any machine has: smaller sizes are not compared with its memory."""
@@ -70,6 +73,15 @@ def is_extreme(weights: np.ndarray) -> bool:
 def has_extremes(node: Node) -> bool:
     """Whether a constant input of the node holds an extreme weight."""
     return any(value.data is not None and is_extreme(value.data) for value in node.used_inputs())
+
+
+def needs_direct(graph: Graph) -> bool:
+    """Whether a layer has extreme weights.
+
+    What comes out of it can be so large in any layer behind that sums overflow which only a fast algorithm forms, and
+    an infinity spreads to its neighbours. Such a model runs by the definitions, more slowly.
+    """
+    return any(node.op in PRODUCTS and has_extremes(node) for node in graph.nodes)
 
 
 def require(nbytes: int, what: str) -> None:

@@ -41,13 +41,29 @@ class TensorType:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """What a float32 constant was dequantised from: ``data`` is (integers - zero) scale, rounded once.
+
+    ``integers`` are int8 or uint8, of the constant's shape. ``scale`` (float32) and ``zero`` (int32) broadcast to it.
+    """
+
+    integers: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+
+
 @dataclass(eq=False, slots=True)
 class Value:
-    """An edge of the graph. ``data`` holds the array of a constant and is None for what only a run can know."""
+    """An edge of the graph. ``data`` holds the array of a constant and is None for what only a run can know.
+
+    ``quantized`` says of a constant which integers in the file it came from, so that a backend can keep these.
+    """
 
     name: str
     type: TensorType
     data: np.ndarray | None = None
+    quantized: Quantized | None = None
 
     @property
     def is_constant(self) -> bool:

@@ -23,6 +23,7 @@ FILES = {
     "depth_space": "DepthToSpace SpaceToDepth",
     "diagonal": "EyeLike Trilu",
     "dropout": "Dropout",
+    "dynamic_quantize_conv": "DynamicQuantizeConv",
     "einsum": "Einsum",
     "expand": "Expand Tile",
     "fused_conv": "FusedConv",

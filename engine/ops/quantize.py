@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.graph.dtypes import dtype_of
-from engine.graph.ir import Node, TensorType
+from engine.graph.ir import Node, Quantized, TensorType
 from engine.ops.cast import saturate
 from engine.ops.elementwise import round_to
 from engine.ops.registry import operator
@@ -106,6 +106,20 @@ class DequantizeLinear:
             return round_to(
                 x.astype(wide_dtype) * broadcast_parameter(node, scale, x.shape).astype(wide_dtype), result.dtype
             )
+
+
+def quantized(node: Node) -> Quantized | None:
+    """What the constant output of a DequantizeLinear comes from; None where it is not float32 made of bytes.
+
+    Blocks along an axis are None, too, and so is a scale that is no number: a zero times it is none.
+    """
+    x, scale, zero = (node.constant(index) for index in range(3))
+    if x is None or scale is None or scale.dtype != np.float32 or node.output.dtype != np.float32:
+        return None
+    if x.dtype.itemsize != 1 or node.attr("block_size", 0) or not np.isfinite(scale).all():
+        return None
+    points = np.zeros((), np.int32) if zero is None else broadcast_parameter(node, zero, x.shape).astype(np.int32)
+    return Quantized(x, broadcast_parameter(node, scale, x.shape), points)
 
 
 def dynamic_parameters(low: np.float32, high: np.float32) -> tuple[np.ndarray, np.ndarray]:

@@ -166,7 +166,7 @@ def _alone(node: Node, lowering: Lowering) -> tuple[Graph, frozenset[Value]]:
         if value.is_constant:
             alone[value] = value
             continue
-        tensor = lowering.tensor(value)
+        tensor = lowering.tensor(_stored(value, lowering))
         source, view, transpose = _in_order(value, _order(tensor))
         inputs.append(source)
         views += transpose
@@ -205,6 +205,12 @@ def _alone(node: Node, lowering: Lowering) -> tuple[Graph, frozenset[Value]]:
             outside |= {end} if value in outside else set()
         ends.append(end)
     return Graph(inputs, ends, nodes, node.label), frozenset(outside)
+
+
+def _stored(value: Value, lowering: Lowering) -> Value:
+    """``value``, or what the product that reads it normalises, which lies as ``value`` would."""
+    joined = (node for node in lowering.joined if node.op == "LayerNormalization" and node.output is value)
+    return next((node.input(0) for node in joined), value)
 
 
 def _order(tensor: Tensor) -> tuple[int, ...]:

@@ -1,6 +1,11 @@
 {# The tile of a convolution's workgroup, its group of channels, its steps along k (all, or those of one part), and where
    its first loads lie. #}
+{% if k_parts | default(1) > 1 %}
+  let local = i32(local_index) % {{ members }};
+  let team = i32(local_index) / {{ members }};
+{% else %}
   let local = i32(local_index);
+{% endif %}
   let tile_m = params.first + i32(workgroup_id.x) * {{ bm }};
   let tile_n = i32(workgroup_id.y) * {{ bn }};
 {% if partial %}
@@ -8,6 +13,10 @@
   let part = i32(workgroup_id.z) % params.splits;
   let first_step = params.steps * part / params.splits;
   let last_step = params.steps * (part + 1) / params.splits;
+{% elif k_parts | default(1) > 1 %}
+  let group = i32(workgroup_id.z);
+  let steps = params.steps / {{ k_parts }};
+  let first_step = team * steps;
 {% else %}
   let group = i32(workgroup_id.z);
   let first_step = 0;

@@ -59,7 +59,7 @@ fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> {{ S }} {
   let inside = row >= 0 && row < params.height && column >= 0 && column < params.width && tap_y < params.kernel_y;
   // no branch: what lies outside reads the binding's first item, and counts as zero
   let at = select(0, p.origin + row * params.x_row + column * params.x_column + channel / 4, inside);
-  return select({{ S }}(), {{ S }}(x[at]){{ ' - zero_point' if integer }}, inside);
+  return select({{ S }}(), {{ S }}({{ 'unsigned_bytes(x[at])' if x_bytes else 'x[at]' }}){{ ' - zero_point' if integer }}, inside);
 }
 {% else %}
 

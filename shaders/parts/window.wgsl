@@ -1,4 +1,4 @@
-{# Where the tokens of a window of the rolled grid lie, and their projections: `load` gives four channels as f32. #}
+{# Where the tokens of a window of the rolled grid lie, and their projections: `load` gives some channels of one. #}
 // The token at a place of a window of the rolled grid, or -1 where the grid is padded.
 fn token_at(down: i32, across: i32, place: i32) -> i32 {
   let rolled_row = down * {{ window }} + place / {{ window }} + params.shift;
@@ -21,18 +21,14 @@ fn region_at(down: i32, across: i32, place: i32) -> i32 {
 }
 {% endif %}
 
-// Four channels of the projections of a token.
-fn load(image: i32, token: i32, channel: i32) -> vec4<f32> {
-{% if has_padding %}
-  if (token < 0) {
-    return vec4<f32>(padding[params.base_padding + channel / 4]);
-  }
-{% endif %}
+// {{ 'Eight' if x_vec == 8 else 'Four' }} channels of the projections of a token, which is on the grid.
+fn load(image: i32, token: i32, channel: i32) -> {{ 'vec4<u32>' if x_vec == 8 else 'vec4<f32>' }} {
 {% for piece in range(pieces) %}
+{% set item = 'x%d[params.base_x%d + (image * params.x_image + (token - %d * params.piece_tokens) * params.x_token + channel) / %d]' % (piece, piece, piece, x_vec) %}
 {% if not loop.last %}
   if (token < {{ piece + 1 }} * params.piece_tokens) {
 {% endif %}
-    return vec4<f32>(x{{ piece }}[params.base_x{{ piece }} + (image * params.x_image + (token - {{ piece }} * params.piece_tokens) * params.x_token + channel) / 4]);
+    return {{ item if x_vec == 8 else 'vec4<f32>(%s)' % item }};
 {% if not loop.last %}
   }
 {% endif %}

@@ -98,9 +98,9 @@ def measure_ceilings(device: Device) -> dict[str, float]:
     if device.f16:
         rates["f16"] = _rate(device, _fused("f16", software=software))
     caps = device.caps
-    if caps.matrix_lanes and MATRIX_FEATURE in device.adapter.features:
-        shapes = [shape for shape in caps.matrix_shapes if shape.startswith("f16→f32")]
-        rates["matrix"] = max((_matrix_rate(device, shape) for shape in shapes), default=0.0)
+    if caps.matrix_units is not None and MATRIX_FEATURE in device.adapter.features:
+        shapes = [shape for shape in device.adapter.matrix_shapes if shape.startswith("f16→f32")]
+        rates["matrix"] = max((_matrix_rate(device, shape, caps.matrix_units.lanes) for shape in shapes), default=0.0)
     return rates
 
 
@@ -163,9 +163,9 @@ def _matrix(shape: str, lanes: int) -> _Work:
     )
 
 
-def _matrix_rate(device: Device, shape: str) -> float:
+def _matrix_rate(device: Device, shape: str, lanes: int) -> float:
     try:
-        return _rate(device, _matrix(shape, device.caps.matrix_lanes))
+        return _rate(device, _matrix(shape, lanes))
     except EngineError:  # a shape that the adapter lists and does not compile
         return 0.0
 

@@ -31,6 +31,7 @@ from engine.gpu.program.tensor import (
     new_tensor,
     storage_array,
 )
+from engine.graph.bounds import needs_direct
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.registry import MISFITS, misfit
 
@@ -167,6 +168,10 @@ class Lowering:
         row = table.choose(layer, self.caps, self.choices, self.preferences)
         self.decisions.append(Decision(self._product, table, layer, row, self.caps, self.choices))
         return row
+
+    def has_extremes(self) -> bool:
+        """Whether a layer of the graph has extreme weights, so that all must be summed by their definitions."""
+        return self.memoise(("extremes",), lambda: needs_direct(self.graph))
 
     # --- inputs -------------------------------------------------------------------------------------------------
 

@@ -24,13 +24,18 @@ def always(*_: Any) -> bool:
     return True
 
 
+def never(*_: Any) -> bool:
+    """A condition that no layer meets."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Implementation(Generic[Layer]):
     """One way to compute the layers of a family.
 
     ``reason`` says in a sentence when it is the one to take. ``supports`` says whether it can compute a layer on a
     device, ``suits`` whether it is meant for it; a row that is forced need not suit. ``emit`` lowers a layer: what it
-    takes is the family's matter.
+    takes is the family's matter. ``normalizes`` says whether it can compute the LayerNormalization of a layer's input.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Implementation(Generic[Layer]):
     supports: Callable[[Layer, Caps], bool]
     emit: Callable[..., Any]
     suits: Callable[[Layer], bool] = always
+    normalizes: Callable[[Layer, Caps], bool] = never
 
 
 class Table(Generic[Layer]):

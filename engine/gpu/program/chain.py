@@ -134,6 +134,8 @@ def store_expression(value: str, storage: str, dtype: np.dtype, vec: int) -> str
         return f"select(U(0u), U(1u), {value})"
     if storage == "f16":
         return f"{'f16' if vec == 1 else 'vec4<f16>'}({value})"
+    if storage == "u8":
+        return f"dot({value}, U(1u, 256u, 65536u, 16777216u))"
     return value
 
 

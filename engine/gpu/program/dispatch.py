@@ -46,6 +46,9 @@ class Operand:
             return f"atomic<{scalar}>"
         if self.vec == 8:
             return "vec4<u32>"
+        if scalar == "u8":
+            assert self.vec == 4, self.name
+            return "u32"
         return scalar if self.vec == 1 else f"vec{self.vec}<{scalar}>"
 
     def element_range(self, first: int, last: int) -> tuple[int, int]:

@@ -67,7 +67,8 @@ class Program:
                 for operand, mode in zip(dispatch.operands, access, strict=True)
             ),
             uniforms=tuple(dispatch.uniforms),
-            f16=any(operand.tensor.dtype == "f16" for operand in dispatch.operands),
+            # matrix units multiply float16, whatever the operands are
+            f16="matrix" in dispatch.params or any(operand.tensor.dtype == "f16" for operand in dispatch.operands),
             trusted=dispatch.trusted,
             key=repr(constants),
         )

@@ -16,9 +16,10 @@ import numpy as np
 
 from engine.errors import InputError
 
-ITEM_BYTES = {"f32": 4, "f16": 2, "i32": 4, "u32": 4}
+ITEM_BYTES = {"f32": 4, "f16": 2, "i32": 4, "u32": 4, "u8": 1}
 """Bytes of one element of each storage type. Booleans are u32 0 and 1; narrow and 64-bit integers are widened or
-checked to fit 32 bits."""
+checked to fit 32 bits. "u8" is of uint8 that kernels read and write four at a time, as a word; no input, output or
+constant is stored so."""
 
 NUMPY_TYPES = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32}
 

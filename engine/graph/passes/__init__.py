@@ -20,6 +20,7 @@ from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
 from engine.graph.passes.fold_mask_scale import fold_mask_scale
 from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
+from engine.graph.passes.fuse_dynamic_quantization import fuse_dynamic_quantization
 from engine.graph.passes.fuse_gelu import fuse_gelu
 from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
 from engine.graph.passes.fuse_patch_merging import fuse_patch_merging
@@ -60,6 +61,7 @@ ORDER: tuple[Pass, ...] = (
     compose_convolutions,
     fuse_activation,
     merge_offset_convolutions,  # with the activation of the masks
+    fuse_dynamic_quantization,
     remove_dead_code,
     share_constants,  # last: fusions make constants anew
 )

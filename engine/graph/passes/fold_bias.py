@@ -23,7 +23,7 @@ def fold_bias(graph: Graph, target: Target = ANY) -> int:
             conv = matcher.private(value, *BIAS)
             if conv is None or constant is None or constant.data is None or conv.output.type != node.output.type:
                 continue
-            addend = _by_channel(constant.data, conv.output.shape)
+            addend = by_channel(constant.data, conv.output.shape)
             bias = conv.optional_input(BIAS[conv.op])
             if addend is None or (bias is not None and bias.data is None):
                 continue
@@ -35,7 +35,7 @@ def fold_bias(graph: Graph, target: Target = ANY) -> int:
     return count
 
 
-def _by_channel(constant: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+def by_channel(constant: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """One number for each channel of ``shape`` ``[N, M, *spatial]``, as broadcasting ``constant`` adds them."""
     if constant.ndim > len(shape):
         return None

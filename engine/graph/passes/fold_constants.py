@@ -8,6 +8,7 @@ from engine.graph.bounds import Budget
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.target import ANY, Target
 from engine.ops import evaluate
+from engine.ops.quantize import quantized
 from engine.ops.registry import evaluation_bytes
 
 SHAPE_ONLY = ("Shape", "Size")
@@ -55,6 +56,8 @@ def fold(node: Node, budget: Budget, *, large_sums: bool = False) -> bool:
         if value is not None:
             value.data = np.ascontiguousarray(array) if array.ndim else array
             budget.add(value.data, sources)
+    if node.op == "DequantizeLinear":
+        node.output.quantized = quantized(node)
     return True
 
 

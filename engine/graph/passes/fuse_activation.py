@@ -24,18 +24,10 @@ def fuse_activation(graph: Graph, target: Target = ANY) -> int:
         conv = producers.get(activation.input(0))
         if conv is None or conv.op != "Conv" or conv.domain or conv.output in graph.outputs:
             continue
-        attributes = _attributes(activation)
+        attributes = with_activation(conv, activation)
         if consumers[conv.output] != [activation] or attributes is None:
             continue
-        fused_attributes = {
-            **conv.attributes,
-            "activation": activation.op,
-            "activation_version": CLIP_WITH_ATTRIBUTES if activation.op == "Clip" else activation.version,
-            "activation_attributes": attributes,
-        }
-        fused = Node(
-            "FusedConv", conv.inputs, [activation.output], fused_attributes, domain=INTERNAL_DOMAIN, name=conv.name
-        )
+        fused = Node("FusedConv", conv.inputs, [activation.output], attributes, domain=INTERNAL_DOMAIN, name=conv.name)
         if not target.supports(fused):
             continue
         conv.op, conv.domain, conv.version = fused.op, fused.domain, 1
@@ -43,6 +35,19 @@ def fuse_activation(graph: Graph, target: Target = ANY) -> int:
         activations.add(activation)
     graph.nodes = [node for node in graph.nodes if node not in activations]
     return len(activations)
+
+
+def with_activation(conv: Node, activation: Node) -> dict[str, Any] | None:
+    """The attributes of ``conv`` with the activation behind it; None where its parameters depend on the data."""
+    attributes = _attributes(activation)
+    if attributes is None:
+        return None
+    return {
+        **conv.attributes,
+        "activation": activation.op,
+        "activation_version": CLIP_WITH_ATTRIBUTES if activation.op == "Clip" else activation.version,
+        "activation_attributes": attributes,
+    }
 
 
 def _attributes(activation: Node) -> dict[str, Any] | None:

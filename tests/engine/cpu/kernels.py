@@ -37,18 +37,20 @@ def compare(proto: onnx.ModelProto, *, rtol: float = 0, atol: float = 0, kernel:
     """Assert that the NumPy executor gives the reference's outputs; return the graph.
 
     Runs whole and finely cut, on one thread and on several. Integers and, with tolerances of 0, floats must be equal.
-    ``kernel`` is the name of the class that must run one of the nodes.
+    ``kernel`` is the name of the class that must run one of the nodes, or several of which one must, with "|" between.
     """
     graph = load_graph(proto)
     compare_graph(graph, rtol=rtol, atol=atol, kernel=kernel)
     return graph
 
 
-def compare_graph(graph: Graph, *, rtol: float = 0, atol: float = 0, kernel: str | None = None) -> None:
-    """``compare`` of a graph."""
+def compare_graph(
+    graph: Graph, *arrays: np.ndarray, rtol: float = 0, atol: float = 0, kernel: str | None = None
+) -> None:
+    """``compare`` of a graph, on those inputs or on some."""
     if kernel is not None:
-        assert kernel in [type(lower(node)).__name__ for node in graph.nodes]
-    inputs = feeds(graph)
+        assert set(kernel.split("|")) & {type(lower(node)).__name__ for node in graph.nodes}
+    inputs = list(arrays) or feeds(graph)
     expected = interpret(graph, inputs)
     results = [execute(graph, inputs, 1)]
     with small_strips():

@@ -35,7 +35,7 @@ def force(algorithm: str) -> Iterator[None]:
     kn2row, winograd = ALGORITHMS[algorithm]
     with (
         mock.patch.object(conv, "_kn2row_is_faster", return_value=kn2row),
-        mock.patch.object(conv, "_winograd_is_faster", return_value=winograd),
+        mock.patch.object(conv, "winograd_is_faster", return_value=winograd),
         mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
         yield

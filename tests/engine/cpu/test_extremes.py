@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from engine import Session
 from engine.cpu.conv import ConvKernel
 from engine.cpu.kernel import ReferenceKernel
-from engine.cpu.lower import lower, needs_direct
-from engine.graph.bounds import LARGEST_WEIGHT, is_extreme
+from engine.cpu.lower import lower
+from engine.graph.bounds import LARGEST_WEIGHT, is_extreme, needs_direct
 from engine.graph.load import load
 from engine.graph.passes import optimize
 from engine.graph.passes.compose_convolutions import compose_convolutions

@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from engine.cpu.elementwise import BY_REFERENCE, UFUNCS
+from engine.cpu.chain import EXPANSIONS
+from engine.cpu.elementwise import OPERATORS
 from engine.cpu.lower import CHOICES, DIRECT, OTHERS, lower
 from engine.ops import operators
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, load_graph, model, node
+
+ELEMENTWISE = "ChainKernel|ElementwiseKernel"
 
 UNARY = [
     *("Abs", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Relu", "Sqrt", "Tanh", "Elu", "HardSigmoid"),
@@ -34,9 +37,7 @@ SINCE = {"Mish": 18, "Swish": 24}
 def test_unary(op: str, dtype: Any) -> None:
     spec = (np.bool_ if op == "Not" else dtype, [3, 5, 7])
     # NumPy's own loops may differ by a rounding from one length of array to another
-    compare(
-        model([node(op, "x", "y")], {"x": spec}, "y", opset=SINCE.get(op, 17)), rtol=2e-7, kernel="ElementwiseKernel"
-    )
+    compare(model([node(op, "x", "y")], {"x": spec}, "y", opset=SINCE.get(op, 17)), rtol=2e-7, kernel=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("op", BINARY + COMPARISONS + LOGICAL)
@@ -56,15 +57,13 @@ def test_unary(op: str, dtype: Any) -> None:
 )
 def test_binary(op: str, a: list[int], b: list[int]) -> None:
     dtype = np.bool_ if op in LOGICAL else np.float32
-    compare(
-        model([node(op, "a b", "y")], {"a": (dtype, a), "b": (dtype, b)}, "y"), rtol=2e-7, kernel="ElementwiseKernel"
-    )
+    compare(model([node(op, "a b", "y")], {"a": (dtype, a), "b": (dtype, b)}, "y"), rtol=2e-7, kernel=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.float64])
 @pytest.mark.parametrize("op", ["Add", "Mul", "Max", "Equal"])
 def test_other_dtypes(op: str, dtype: Any) -> None:
-    compare(model([node(op, "a b", "y")], {"a": (dtype, [9, 5]), "b": (dtype, [5])}, "y"), kernel="ElementwiseKernel")
+    compare(model([node(op, "a b", "y")], {"a": (dtype, [9, 5]), "b": (dtype, [5])}, "y"), kernel=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(("a", "b"), [([1, 4, 600], [4, 4, 1]), ([600, 1], [1, 4]), ([1, 1, 600], [2, 2, 1])], ids=str)
@@ -80,21 +79,21 @@ def test_result_of_another_dtype_but_the_same_bytes(a: list[int], b: list[int]) 
 
 
 def test_other_inputs() -> None:
-    compare(model([node("PRelu", "x s", "y")], {"x": [2, 5, 4], "s": [5, 1]}, "y"), kernel="ElementwiseKernel")
+    compare(model([node("PRelu", "x s", "y")], {"x": [2, 5, 4], "s": [5, 1]}, "y"), kernel=ELEMENTWISE)
     inputs: dict[str, Any] = {"c": (np.bool_, [5, 1]), "a": [4, 1, 7], "b": []}
-    compare(model([node("Where", "c a b", "y")], inputs, "y"), kernel="ElementwiseKernel")
+    compare(model([node("Where", "c a b", "y")], inputs, "y"), kernel=ELEMENTWISE)
     compare(model([node("Sum", "a b d", "y")], {"a": [4, 1], "b": [1, 3], "d": [2, 1, 1]}, "y"), rtol=2e-7)
     limits = {"low": np.array(-0.5, np.float32), "high": np.array(0.5, np.float32)}
-    compare(model([node("Clip", "a low high", "y")], {"a": [4, 6]}, "y", limits), kernel="ElementwiseKernel")
+    compare(model([node("Clip", "a low high", "y")], {"a": [4, 6]}, "y", limits), kernel=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("to", [TensorProto.FLOAT16, TensorProto.INT8, TensorProto.BOOL, TensorProto.DOUBLE])
 def test_cast(to: int) -> None:
-    compare(model([node("Cast", "x", "y", to=to)], {"x": [7, 9]}, "y"), kernel="ElementwiseKernel")
+    compare(model([node("Cast", "x", "y", to=to)], {"x": [7, 9]}, "y"), kernel=ELEMENTWISE)
 
 
 def test_every_elementwise_operator_exists() -> None:
-    assert BY_REFERENCE | set(UFUNCS) <= {entry.op for entry in operators() if not entry.domain}
+    assert set(EXPANSIONS) <= OPERATORS <= {entry.op for entry in operators() if not entry.domain}
     assert {op for domain, op in CHOICES if not domain} <= {entry.op for entry in operators()}
 
 
@@ -250,6 +249,6 @@ def test_concat_of_constants_and_empty_tensors() -> None:
 
 def test_every_kernel_has_a_test() -> None:
     graph = load_graph(model([node("Relu", "x", "y")], {"x": [2]}, "y"))
-    assert type(lower(graph.nodes[0])).__name__ == "ElementwiseKernel"
+    assert type(lower(graph.nodes[0])).__name__ in ELEMENTWISE
     texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [op for _, op in CHOICES if op.removeprefix("Fused") not in texts] == []

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cpu.exact_winograd import EXACT
 from engine.cpu.executor import NumpyExecutor
 from engine.cpu.lower import lower
 from engine.cpu.matmul_integer import MatMulIntegerKernel
-from engine.cpu.quantized import EXACT
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, interpret, load_graph, model, node
 from tests.engine.packed import bnb4, nbits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cpu.exact_winograd import EXACT, ExactWinograd
 from engine.cpu.lower import lower
-from engine.cpu.quantized import EXACT, ConvIntegerKernel
-from tests.engine.cpu.kernels import THREADS, compare, small_strips
+from engine.cpu.quantized import ConvIntegerKernel
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
+from engine.ops import infer
+from tests.engine.cpu.kernels import THREADS, compare, compare_graph, small_strips
 from tests.engine.models import execute, interpret, load_graph, model, node
 
 
@@ -85,8 +89,9 @@ def test_sums_beyond_what_float32_holds(channels: int) -> None:
     proto = conv_integer([1, channels, 6, 6], np.full((2, channels, 3, 3), 255, np.uint8), x_zero=0)
     kernel = lower(load_graph(proto).nodes[0])
     assert isinstance(kernel, ConvIntegerKernel)
-    assert len(kernel.runs) == -(-channels // 28)
-    assert all(np.abs(weights).sum(axis=1).max() * 255 < EXACT for weights in kernel.weights)
+    direct = kernel.convolution.direct
+    assert len(direct.runs) == -(-channels // 28)
+    assert all(np.abs(weights).sum(axis=1).max() * 255 < EXACT for weights in direct.weights)
     x = np.full((1, channels, 6, 6), 255, np.uint8)
     x[0, :, ::2] = 254  # odd sums, which float32 would round
     x[0, 0, 1, 1] = 253
@@ -122,3 +127,55 @@ def test_dynamic_quantize_linear(values: tuple[float, float], size: int) -> None
 def test_only_some_outputs_of_dynamic_quantize_linear() -> None:
     for node_outputs, model_outputs in [("y", "y"), ("y scale", "y scale"), ("- scale", "scale"), ("- - zero", "zero")]:
         compare(model([node("DynamicQuantizeLinear", "x", node_outputs)], {"x": [9]}, model_outputs))
+
+
+def dynamic_convolution(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, **attributes: Any) -> Graph:
+    """The node that fuse_dynamic_quantization makes."""
+    constants = {"w": w, "wz": np.array(128, np.uint8), "ws": np.array([0.01], np.float32)}
+    inputs = [Value("x", TensorType(x.dtype, x.shape)), *(Value.constant(*pair) for pair in constants.items())]
+    if bias is not None:
+        inputs.append(Value.constant("b", bias))
+    fused = Node("DynamicQuantizeConv", list(inputs), [], attributes, domain=INTERNAL_DOMAIN, name="conv")
+    fused.outputs = [Value("y", *infer(fused))]
+    return Graph(inputs[:1], [fused.output], [fused])
+
+
+RELU = {"activation": "Relu", "activation_version": 14, "activation_attributes": {}}
+
+
+@pytest.mark.parametrize(("bias", "attributes"), [(None, {}), (np.linspace(-3, 3, 40, dtype=np.float32), RELU)])
+@pytest.mark.parametrize("size", [(33, 35), (9, 7)], ids=["winograd", "direct"])
+def test_dynamic_quantize_conv(size: tuple[int, int], bias: np.ndarray | None, attributes: dict[str, Any]) -> None:
+    random = np.random.default_rng(2)
+    w = random.integers(100, 156, (40, 33, 3, 3)).astype(np.uint8)
+    x = random.normal(1, 2, (2, 33, *size)).astype(np.float32)
+    compare_graph(dynamic_convolution(x, w, bias, pads=(1, 0, 2, 1), **attributes), x)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-44])
+def test_what_no_scale_covers(value: float) -> None:
+    x = np.full((1, 32, 32, 32), 0 if value == 1e-44 else 1, np.float32)
+    x[0, 3, 4, 5] = value
+    compare_graph(dynamic_convolution(x, np.full((32, 32, 3, 3), 131, np.uint8), None, pads=(1,) * 4), x)
+
+
+@pytest.mark.parametrize(
+    ("channels", "weights", "pixels", "runs"),
+    [(64, 9, 16, 1), (64, 60, 64, 1), (64, 128, 64, 2), (128, 128, 64, 4), (64, 128, 255, 0)],
+)
+def test_winograd_sums_are_exact(channels: int, weights: float, pixels: float, runs: int) -> None:
+    """From sums that stay far below 2^24 to those that reach it: fast, in float64, in runs, and by the definition."""
+    random = np.random.default_rng(1)
+    w = np.clip(128 + random.normal(0, weights, (32, channels, 3, 3)), 0, 255).astype(np.uint8)
+    x = np.clip(np.abs(random.normal(0, pixels, (1, channels, 32, 33))), 0, 255).astype(np.uint8)
+    proto = conv_integer(list(x.shape), w, x_zero=0, w_zero=np.array(128, np.uint8), pads=[1] * 4)
+    taken: list[int] = []
+    exact_runs = ExactWinograd._exact_runs
+
+    def noted(self: ExactWinograd, v: np.ndarray) -> list[tuple[slice, float]]:
+        taken.append(len(exact_runs(self, v)))
+        return exact_runs(self, v)
+
+    with mock.patch.object(ExactWinograd, "_exact_runs", noted):
+        exact(proto, x)
+    assert runs in taken

@@ -6,9 +6,10 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
+from typing import Any
 
 from engine.caps import PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.compiled.model import ALIGNMENT, Command, GpuPlan
@@ -27,6 +28,13 @@ MIB = 1 << 20
 
 EMULATED = MatrixUnits(32, m=16, n=16, k=16, spelling="emulated")
 """Matrix units in plain WGSL, which every adapter with float16 computes, slowly."""
+
+ON_UNITS: dict[str, Any] = {
+    "half": True,
+    "matrix_units": replace(EMULATED, spelling="dawn"),
+    "max_compute_workgroup_storage_size": 32768,
+}
+"""Arguments of ``plan_case`` for a plan in float16 on matrix units, as a large GPU has them."""
 
 PER_DIMENSION = "max-compute-workgroups-per-dimension"
 
@@ -52,6 +60,13 @@ class PlanCase:
     def kernels(self) -> list[str]:
         """The kernel of each command."""
         return [self.data.programs[command.program].kernel for command in self.data.commands]
+
+    @property
+    def layers(self) -> int:
+        """The dispatches, where those of a Winograd convolution, which has three for each range, count as one."""
+        is_winograd = [dispatch.kernel.startswith("winograd") for dispatch in self.dispatches]
+        nodes = {each.node for each, counts in zip(self.dispatches, is_winograd, strict=True) if counts}
+        return is_winograd.count(False) + len(nodes)
 
     def uniform(self, command: Command) -> list[int]:
         """The numbers of a command: the first row, the rows, the base of each operand, and the kernel's own."""

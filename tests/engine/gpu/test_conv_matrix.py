@@ -20,6 +20,7 @@ from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
 from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.layers import integers
 from tests.engine.gpu.plans import EMULATED, PlanCase, plan_case
 from tests.engine.models import interpret, load_graph, model, node
 
@@ -97,11 +98,6 @@ def test_software_adapters_have_none() -> None:
     if not gpu.adapter.software:
         pytest.skip(f"{gpu.adapter} is no software adapter: WHAT ITS MATRIX UNITS DO IS FOR tools/birefnet_check.py")
     assert gpu.caps.matrix_units is None
-
-
-def integers(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """float32 of a few bits: products and their sums are exact in any order, and float16 holds the factors."""
-    return (random.integers(-8, 9, shape) / 8).astype(np.float32)
 
 
 TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}

@@ -12,8 +12,8 @@ from engine.gpu.kernels.convolution import table
 from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, PatchTile, emit_patch, halves, weight_scales
 from engine.gpu.lowering.table import Implementation
 from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.layers import integers
 from tests.engine.gpu.plans import EMULATED, plan_case
-from tests.engine.gpu.test_conv_matrix import integers
 from tests.engine.models import interpret, load_graph, model, node
 
 SMALL = PatchTile(2, 16, 16, 16)

@@ -10,6 +10,7 @@ from engine.graph.load import load
 from engine.graph.passes import optimize
 from tests.engine.gpu.plans import (
     MIB,
+    ON_UNITS,
     PLANS,
     PlanCase,
     assert_bindings_are_right,
@@ -59,9 +60,15 @@ def test_layers_of_one_structure_share_a_program(half: bool) -> None:
 def test_isnet_has_few_programs_and_dispatches() -> None:
     graph = load(model_file("isnet_f32"))
     optimize(graph)
-    data = plan_case(graph).data
-    assert len(data.programs) <= 25
-    assert len(data.commands) <= 267
+    plan = plan_case(graph)
+    assert len(plan.data.programs) <= 25
+    # 56 are of Winograd, with three kernels for each range of their tiles
+    assert plan.layers <= 192
+    assert len(plan.kernels) <= 452
+    on_units = plan_case(graph, **ON_UNITS).kernels
+    # convolutions write max-pools and parts of Concats, and add no sums
+    assert not {"pool", "conv_sum", "copy"} & {*on_units}
+    assert len(on_units) <= 149
 
 
 def test_memory_is_shared() -> None:

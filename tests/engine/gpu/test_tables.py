@@ -20,7 +20,9 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*(each.tile for each in MATRICES), *PATCH_TILES)}
+ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*(each.tile for each in MATRICES), *PATCH_TILES)} | {
+    ("convolution", name) for name in ("winograd-4x4-split", "winograd-2x2-split")
+}
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
 BY_THEIR_OWN_TESTS = {("window-attention", name) for name in ("matrix", "portable")}
@@ -60,6 +62,11 @@ def linear() -> onnx.ModelProto:
 CASES: dict[tuple[str, str], list[onnx.ModelProto]] = {
     ("convolution", "tiled-deformable"): [deformable(72), conv(8, 20)],
     ("convolution", "tiled-scalar"): [conv(3, 20), conv(8, 20), linear()],
+    ("convolution", "few-inputs"): [conv(3, 20)],
+    ("convolution", "few-outputs"): [conv(8, 3)],
+    ("convolution", "winograd-4x4"): [conv(8, 70)],
+    ("convolution", "winograd-2x2"): [conv(8, 20, dilations=[2, 2])],
+    ("convolution", "tiled-teams"): [conv(8, 70), conv(12, 12, group=3)],
     ("convolution", "tiled-tall"): [conv(8, 70), linear()],
     ("convolution", "tiled-wide"): [conv(6, 12, group=2), conv(8, 70), linear()],
     ("convolution", "tiled-middle"): [conv(3, 40), conv(8, 70)],
@@ -115,10 +122,14 @@ class Recorder(Lowering):
 @pytest.mark.parametrize(
     ("proto", "expected"),
     [
-        (conv(3, 64), "tiled-scalar"),
-        (conv(8, 33), "tiled-wide"),
-        (conv(8, 32), "tiled-middle"),
-        (conv(8, 16), "tiled-narrow"),
+        (conv(3, 64), "few-inputs"),
+        (conv(3, 12), "tiled-scalar"),
+        (conv(8, 2), "few-outputs"),
+        (conv(64, 20), "tiled-teams"),
+        (conv(8, 33), "tiled-teams"),
+        (conv(136, 33), "tiled-wide"),
+        (conv(136, 32), "tiled-middle"),
+        (conv(136, 16), "tiled-narrow"),
         (conv(12, 12, group=12), "direct"),
         (deformable(65), "tiled-deformable"),
         (deformable(64), "tiled-wide"),
@@ -128,17 +139,42 @@ def test_which_row_a_convolution_gets(proto: onnx.ModelProto, expected: str) -> 
     assert chosen(proto)["convolution"] == expected
 
 
+@pytest.mark.parametrize(
+    ("channels", "outputs", "side", "dilation", "expected"),
+    [
+        (64, 64, 64, 1, "winograd-4x4"),
+        (32, 16, 512, 1, "tiled-narrow"),
+        (64, 32, 64, 1, "tiled-teams"),
+        (512, 256, 32, 8, "winograd-2x2"),
+        (5760, 64, 32, 1, "tiled-wide"),
+        (512, 512, 16, 1, "tiled-wide"),
+        (256, 256, 66, 22, "tiled-wide"),
+    ],
+)
+def test_which_layers_winograd_takes(channels: int, outputs: int, side: int, dilation: int, expected: str) -> None:
+    """By products, pixels, and what of their tiles lies beyond the picture."""
+    w = np.zeros((outputs, channels, 3, 3), np.float32)
+    attributes = {"pads": [dilation] * 4, "dilations": [dilation] * 2}
+    nodes = [node("Conv", "x w", "c", **attributes), node("Relu", "c", "y")]
+    proto = model(nodes, {"x": [1, channels, side, side]}, "y", {"w": w})
+    assert chosen(proto)["convolution"] == expected
+    w[0, 0, 0, 0] = 1e13
+    proto = model(nodes, {"x": [1, channels, side, side]}, "y", {"w": w})
+    assert chosen(proto)["convolution"].startswith("tiled")
+
+
 UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
 
 
 @pytest.mark.parametrize(
     ("rows", "outputs", "half", "expected"),
     [
-        (65536, 256, True, "matrix-128x128x32-64x64-weights"),
-        (65536, 192, True, "matrix-128x64x32-64x64-weights"),
+        (65536, 256, True, "matrix-64x128x64-64x32"),
+        (65536, 192, True, "matrix-64x96x64-32x48-weights"),
         (1024, 768, True, "matrix-64x64x64-32x32-weights"),
         (65536, 32, True, "matrix-128x32x32-32x32-weights"),
-        (65536, 128, False, "matrix-64x128x64-64x32"),
+        (65536, 128, False, "matrix-64x128x32-64x32"),
+        (1024, 768, False, "matrix-64x64x32-32x32-weights"),
         (64, 16, True, "tiled-narrow"),
     ],
 )
@@ -161,7 +197,8 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
         (32, 512, True, "patch-4x16x32-64-114"),
         (16, 512, True, "patch-4x16x32-32-222-weights"),
         (16, 64, True, "patch-4x16x16-64-214-weights"),
-        (512, 64, False, "patch-8x16x64-16-221"),
+        (512, 64, False, "winograd-4x4-split"),
+        (512, 8, False, "patch-8x16x16-32-411"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:
@@ -169,7 +206,7 @@ def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int,
     nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Relu", "c", "y")]
     proto = model(nodes, {"x": [1, 64, side, side]}, "y", {"w": weights(outputs, 64, 3, 3)})
     assert chosen(proto, Caps(roomy, matrix_units=UNITS), half=half)["convolution"] == expected
-    assert chosen(proto, Caps(roomy), half=half)["convolution"].startswith("tiled")
+    assert not {chosen(proto, Caps(roomy), half=half)["convolution"]} & {row for _, row in ON_MATRIX_UNITS}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +232,7 @@ def test_a_key_forces_one_layer_and_a_family_what_it_can() -> None:
     assert key == "convolution f32 f32 n2 c3 m64 g1 in9x11 k3x3 s1x1 d1x1 out9x11"
     assert chosen(proto, choices={key: "tiled-narrow"})["convolution"] == "tiled-narrow"
     # no matrix units here: the family goes on without, the key does not
-    assert chosen(proto, choices={"convolution": MATRICES[0].tile.name})["convolution"] == "tiled-scalar"
+    assert chosen(proto, choices={"convolution": MATRICES[0].tile.name})["convolution"] == "few-inputs"
     with pytest.raises(UnsupportedError, match=f"implementation '{MATRICES[0].tile.name}' does not support '{key}'"):
         chosen(proto, choices={key: MATRICES[0].tile.name})
 

@@ -13,6 +13,8 @@ from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 from engine.ops.window_attention import WindowGrid
 
+NO_UNIFORMS: Mapping[str, int] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Attention:
@@ -49,10 +51,18 @@ class Attention:
 
 
 def dispatch(
-    kernel: str, attention: Attention, lowering: Lowering, bias: Tensor, *, blocks: int, geometry: Mapping[str, object]
+    kernel: str,
+    attention: Attention,
+    lowering: Lowering,
+    bias: Tensor,
+    *,
+    blocks: int,
+    x_vec: int,
+    geometry: Mapping[str, object],
+    uniforms: Mapping[str, int] = NO_UNIFORMS,
 ) -> None:
-    """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups; ``geometry`` are template
-    parameters of its own."""
+    """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups, from ``x_vec`` channels a
+    load; ``geometry`` are template parameters, and ``uniforms`` numbers of its own."""
     node, grid, x, y, heads = attention.node, attention.grid, attention.x, attention.y, attention.heads
     numbers = Numbers()
     mask_value = float(node.attributes["mask_value"])
@@ -67,17 +77,18 @@ def dispatch(
             params={
                 "window": grid.window,
                 "size": attention.size,
-                "scale": numbers.scalar("scale", node.attributes["scale"]),
+                "scale": numbers.scalar("factor", node.attributes["scale"]),
                 # no score is near this number, and with infinity a difference of two would be NaN
                 "mask_value": numbers.scalar("mask_value", max(-1e30, mask_value)) if mask_value else "",
                 "has_padding": attention.padding is not None,
                 "blocks": blocks,
+                "x_vec": x_vec,
                 **geometry,
                 "pieces": len(pieces),
                 "item": "vec4<f16>" if y.dtype == "f16" else "vec4<f32>",
             },
             reads=[
-                *(Operand(f"x{index}", piece, vec=4) for index, piece in enumerate(pieces)),
+                *(Operand(f"x{index}", piece, vec=x_vec) for index, piece in enumerate(pieces)),
                 Operand("bias", bias),
                 *([] if attention.padding is None else [Operand("padding", attention.padding, vec=4)]),
             ],
@@ -86,6 +97,7 @@ def dispatch(
             grid=workgroups,
             uniforms={
                 **numbers.uniforms,
+                **uniforms,
                 "height": grid.height,
                 "width": grid.width,
                 "padded_height": grid.down * grid.window,

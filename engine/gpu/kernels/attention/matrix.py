@@ -1,20 +1,18 @@
-"""Host of window_attention_matrix.wgsl: the attention of a Swin block on matrix units, in float16."""
+"""Host of window_attention_matrix.wgsl: the attention of a Swin block on matrix units."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import gcd, prod
+from math import lcm, prod
 
 import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.attention.layer import Attention, dispatch
+from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.tensor import ITEM_BYTES
 from engine.graph.ir import TensorType
-
-GAP = 8
-"""Elements between rows of float16 in workgroup memory, so that they begin in different banks; half as many of f32."""
 
 MAX_SUBGROUPS = 4
 """Subgroups of a workgroup at the most, of which each has a fragment of queries."""
@@ -22,7 +20,10 @@ MAX_SUBGROUPS = 4
 MAX_COLUMNS = 48
 """Columns of scores that go through workgroup memory at a time, at the most."""
 
-BELOW_ALL_SCORES = -3e38
+WEIGHT_SCALE = 1024.0
+"""What weights, at most 1, are multiplied by before they are split: so low parts of small ones stay normal float16."""
+
+BELOW_ALL_SCORES = -1e30
 """The bias of keys behind the last one."""
 
 
@@ -37,28 +38,44 @@ class Geometry:
 
     @staticmethod
     def of(attention: Attention, caps: Caps) -> Geometry | None:
-        """The geometry of a layer, of those that a device has room for the one of which least stands empty; or None."""
+        """The geometry of a layer, of those that a device has room for the one that loads the fewest rows; or None."""
         units, area = caps.matrix_units, attention.grid.area
-        if units is None or attention.size % units.n or attention.size % units.k or units.lanes % units.m:
+        if (
+            units is None
+            or attention.size % units.n
+            or attention.size % units.k
+            or units.n % 8
+            or units.lanes % units.m
+            or units.lanes % (attention.size // 8)
+        ):
             return None
-        step = units.n * units.k // gcd(units.n, units.k)
+        step = lcm(units.n, units.k, 8 * units.lanes // units.m)
         fragments, keys = -(-area // units.m), -(-area // step) * step
-        columns = [count for count in range(units.n, MAX_COLUMNS + 1, units.n) if keys % count == 0]
+        # a row of columns is shared out by eights
+        share = 8 * units.lanes // units.m
+        columns = [count for count in range(units.n, MAX_COLUMNS + 1, units.n) if not (keys % count or count % share)]
         geometries = [
             Geometry(subgroups * units.m, -(-fragments // subgroups), keys, max(columns, default=keys))
             for subgroups in range(MAX_SUBGROUPS, 0, -1)
         ]
         room = caps.limits["max-compute-workgroup-storage-size"]
         fitting = [each for each in geometries if each.workgroup_bytes(attention, units) <= room]
-        return min(fitting, key=lambda each: each.blocks * each.queries, default=None)
+        return min(fitting, key=lambda each: each.blocks * (each.queries + each.keys), default=None)
 
     def workgroup_bytes(self, attention: Attention, units: MatrixUnits) -> int:
-        """Bytes of workgroup memory: operands, values, sums, and a number for each invocation, token and region."""
-        row = attention.size + GAP
-        operands = max((self.keys + self.queries) * row, self.queries * (self.keys + GAP))
-        sums = self.queries * (max(self.columns, attention.size) + GAP // 2)
-        invocations = self.queries // units.m * units.lanes
-        return 2 * (operands + self.keys * row) + 4 * (sums + invocations + 2 * attention.grid.area)
+        """Bytes of workgroup memory: operands, values, sums, two numbers for each invocation, and regions.
+
+        Rows have an odd number of items of 16 bytes. In split operands values lie where keys were, and sums where
+        weights will be.
+        """
+        row, weights_row = attention.size // 8 | 1, self.keys // 8 | 1
+        operands, weights = (self.keys + self.queries) * row, self.queries * weights_row
+        sums = self.queries * (max(self.columns, attention.size) // 4 + 1)
+        if attention.x.dtype == "f32":
+            items = max(2 * operands + sums, 2 * (self.keys * row + weights))
+        else:
+            items = max(operands, weights) + self.keys * row + sums
+        return 16 * items + 8 * self.queries // units.m * units.lanes + 4 * attention.grid.area
 
     def bias_shape(self, attention: Attention) -> tuple[int, int, int]:
         """The shape of the bias up to whole workgroups and fragments: heads, queries, keys."""
@@ -66,11 +83,12 @@ class Geometry:
 
 
 def takes_matrix_units(attention: Attention, caps: Caps) -> bool:
-    """Whether tensors are float16, the bias is constant, fragments fill a head, and a workgroup holds its operands."""
+    """Whether tensors are of one float type, the bias is constant, fragments fill a head, and a workgroup has room."""
     geometry = Geometry.of(attention, caps)
     return (
         geometry is not None
-        and attention.x.dtype == attention.y.dtype == "f16"
+        and attention.x.offset % 8 == 0
+        and attention.x.dtype == attention.y.dtype in ("f16", "f32")
         and attention.node.input(1).is_constant
         and prod(geometry.bias_shape(attention)) * ITEM_BYTES["f32"] <= caps.binding_limit
     )
@@ -85,19 +103,36 @@ def emit_matrix(attention: Attention, lowering: Lowering) -> None:
     assert data is not None
     shape = geometry.bias_shape(attention)
 
+    split = attention.x.dtype == "f32"
+    score_scale = ACTIVATION_SCALE**2 if split else 1.0
+
     def padded() -> np.ndarray:
         bias = np.zeros(shape, np.float32)
         bias[:, :, data.shape[2] :] = BELOW_ALL_SCORES
-        bias[:, : data.shape[1], : data.shape[2]] = data
+        bias[:, : data.shape[1], : data.shape[2]] = data * np.float32(score_scale)
         return bias
 
     kind = TensorType(np.dtype(np.float32), shape)
-    bias = lowering.derived_constant(value, f"padded to {shape}", padded, dtype="f32", kind=kind)
+    bias = lowering.derived_constant(value, f"{score_scale:g}, padded to {shape}", padded, dtype="f32", kind=kind)
     parameters = asdict(geometry)
     blocks = parameters.pop("blocks")
     parameters |= {
         "matrix": asdict(units),
         "invocations": geometry.queries // units.m * units.lanes,
         "lanes_a_row": units.lanes // units.m,
+        "split": split,
+        "score_scale": score_scale,
+        "value_scale": ACTIVATION_SCALE,
+        "weight_scale": WEIGHT_SCALE,
     }
-    dispatch("window_attention_matrix", attention, lowering, bias, blocks=blocks, geometry=parameters)
+    uniforms = {"scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}
+    dispatch(
+        "window_attention_matrix",
+        attention,
+        lowering,
+        bias,
+        blocks=blocks,
+        x_vec=4 if split else 8,
+        geometry=parameters,
+        uniforms=uniforms,
+    )

@@ -37,7 +37,7 @@ def emit_portable(attention: Attention, lowering: Lowering) -> None:
         "invocations": -(-area // (blocks * queries)),
         "keys": min(-(-area // (4 * steps)), available_bytes // (4 * key_bytes)) * 4,
     }
-    dispatch("window_attention", attention, lowering, bias, blocks=blocks, geometry=geometry)
+    dispatch("window_attention", attention, lowering, bias, blocks=blocks, x_vec=4, geometry=geometry)
 
 
 def _key_major_bias(node: Node, lowering: Lowering, bias: Tensor) -> Tensor:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.caps import PORTABLE_LIMITS
+from engine.gpu.kernels.convolution.normalized import Normalization
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride, prepare
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import Tensor, channels_last
-from engine.graph.ir import INTERNAL_DOMAIN, Node
+from engine.graph.ir import INTERNAL_DOMAIN, Node, Value
 from engine.ops.conv import conv_window
 from engine.ops.fused_conv import activated_from, activation_of
 from engine.ops.window import Window
@@ -29,6 +30,23 @@ WIDEST_TILE = 64
 def fits_tiles(outputs: int, groups: int = 1) -> bool:
     """Whether the grid of a tiled kernel holds all groups, of ``outputs`` output channels each, along y and z."""
     return max(-(-outputs // WIDEST_TILE), groups) <= MAX_TILES
+
+
+def is_thin(groups: int, outputs: int, channels: int) -> bool:
+    """Whether groups of so many channels are too few for a tile, as those of a depthwise layer."""
+    return groups > 1 and (outputs < 8 or channels < 4)
+
+
+def loads_bytes(node: Node, x: Value) -> bool:
+    """Whether a ConvInteger has ``x`` for its input, and a tiled kernel that loads uint8 four channels a word."""
+    if node.op != "ConvInteger" or node.inputs.index(x) != 0 or x in node.inputs[1:]:
+        return False
+    w, zero, groups = node.input(1), node.optional_input(3), node.attr("group", 1)
+    if not w.is_constant or (zero is not None and not zero.is_constant) or len(w.shape) > 4:
+        return False
+    outputs, channels = w.shape[0] // groups, w.shape[1]
+    fits = channels % 4 == 0 and fits_tiles(outputs, groups) and not is_thin(groups, outputs, channels)
+    return fits and node.output.type.size > 0
 
 
 def axis_uniforms(name: str, numbers: Sequence[int]) -> dict[str, int]:
@@ -55,9 +73,13 @@ class Layer:
     zero: Tensor | None
     weight_type: str
     """The storage type of constant weights."""
+    has_extremes: Callable[[], bool]
+    """Whether any layer of the graph has extreme weights, behind which only sums by the definition stay finite."""
     deform_inputs: dict[str, Tensor]
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
+    normalization: Normalization | None = None
+    """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:
@@ -103,6 +125,7 @@ class Layer:
             channel_vectors=channel_vectors,
             zero=zero,
             weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
+            has_extremes=lowering.has_extremes,
             deform_inputs=deform_inputs,
         )
 
@@ -128,9 +151,14 @@ class Layer:
         return self.node.input(1).is_constant and (zero is None or zero.is_constant)
 
     @property
+    def has_byte_weights(self) -> bool:
+        """Whether its float weights are bytes in the file, which conv.wgsl can keep."""
+        return not self.integer and self.node.input(1).quantized is not None
+
+    @property
     def is_thin(self) -> bool:
         """Whether its groups have too few channels for a tile, as those of a depthwise layer."""
-        return self.groups > 1 and (self.outputs < 8 or self.channels < 4) and not self.deform_inputs
+        return is_thin(self.groups, self.outputs, self.channels) and not self.deform_inputs
 
     def epilogue(
         self, lowering: Lowering, tree: Tree, last: Node, inputs: Sequence[Tensor], groups: int
@@ -148,16 +176,15 @@ class Layer:
         )
 
     def weights(self) -> np.ndarray:
-        """The weights ``[groups, kh, kw, C, N]``; those of integers as int32, less their zero point."""
+        """The float weights ``[groups, kh, kw, C, N]``."""
         w = self.node.constant(1)
         assert w is not None
+        return self.by_tap(w)
+
+    def by_tap(self, w: np.ndarray) -> np.ndarray:
+        """An array in the shape of the node's weights as ``[groups, kh, kw, C, N]``."""
         if self.node.op == "MatMul":
             return w.reshape(1, 1, 1, *w.shape)
-        if self.integer:
-            zero = self.node.constant(3)
-            w = w.astype(np.int32)
-            if zero is not None:
-                w = w - zero.astype(np.int32).reshape(-1, *(1,) * (w.ndim - 1))
         if w.ndim == 3:
             w = w[:, :, None]
         return w.reshape(self.groups, self.outputs, *w.shape[1:]).transpose(0, 3, 4, 2, 1)

@@ -12,12 +12,15 @@ import numpy as np
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, halves, weight_scales
-from engine.gpu.kernels.convolution.tiled import Loader, load_layout
+from engine.gpu.kernels.convolution.tiled import Loader, load_layout, loads_rows
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import Dispatch, Operand
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
+
+NORMALIZED_SCALE = 1.0
+"""ACTIVATION_SCALE of what is not normalised yet: residuals may be large, and are as good as their deviation needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,14 @@ class MatrixTile:
         """Subgroups of a workgroup."""
         return (self.bm // self.sm) * (self.bn // self.sn) * self.across_k
 
-    def workgroup_bytes(self, units: MatrixUnits, *, split: bool) -> int:
-        """Bytes of workgroup memory: operands, or a row of sums where that is more; rows have gaps."""
+    def workgroup_bytes(self, units: MatrixUnits, *, split: bool, normalized: bool = False) -> int:
+        """Bytes of workgroup memory: operands, or a row of sums where that is more; rows have gaps. Statistics of rows
+        stand beside them where x is ``normalized``."""
         weights = self.bk * (self.bn // 8 + 1) if self.weights_in_workgroup else 0
         operands = (2 if split else 1) * (self.bm * (self.bk // 8 + 1) + weights)
-        return 16 * max(operands, self.subgroups * units.m * (self.sn // 4 + 2))
+        sums = (2 if split else 1) * self.subgroups * units.m * (self.sn // 4 + 2)
+        statistics = 8 * self.bm if normalized else 0
+        return 16 * max(operands, sums) + statistics
 
     def fits(self, caps: Caps, *, split: bool) -> bool:
         """Whether a device has matrix units whose fragments fill the tile, and room for it."""
@@ -69,6 +75,17 @@ class MatrixTile:
             and self.workgroup_bytes(units, split=split) <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
+    def normalizes(self, layer: Layer, caps: Caps) -> bool:
+        """Whether the kernel can compute a LayerNormalization of the layer's input: it loads whole rows as they lie."""
+        units = caps.matrix_units
+        return (
+            units is not None
+            and layer.node.op == "MatMul"
+            and loads_rows(layer, self.bk)
+            and self.workgroup_bytes(units, split=layer.x.dtype == "f32", normalized=True)
+            <= caps.limits["max-compute-workgroup-storage-size"]
+        )
+
     def padded(self, layer: Layer) -> tuple[int, int]:
         """The extents of a layer's weights along k and n in whole tiles."""
         k, n = layer.window.taps * layer.channels, layer.outputs
@@ -81,11 +98,13 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     assert units is not None
     x = load_layout(layer, lowering)
     split = x.dtype == "f32"
-    w, unscale = _weights(layer, lowering, tile, units, split=split)
+    weights = _Weights(layer, lowering, tile, units, split=split)
+    w, factors = weights.tensor(), weights.factors()
     k_padded, n_padded = tile.padded(layer)
     loader = Loader.of(layer, x, tile.bk, wide=not split)
     reads = [*loader.reads, Operand("w", w, None, 8)]
-    reads += [] if unscale is None else [Operand("unscale", unscale, None, 4)]
+    normalization = layer.normalization
+    reads += [] if factors is None else [Operand("unscale" if normalization is None else "factors", factors, None, 4)]
     epilogue, y, target = layer.epilogue(
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
     )
@@ -93,7 +112,9 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     if split:
         # where the low parts begin, in items
         scale["w_low"] = w.size // 16
-        scale["scale"] = int(np.float32(ACTIVATION_SCALE).view(np.int32))
+        scale["scale"] = int(np.float32(weights.activation_scale).view(np.int32))
+    if normalization is not None:
+        scale["epsilon"] = int(np.float32(normalization.epsilon).view(np.int32))
     lowering.dispatch(
         Dispatch(
             kernel="conv_matrix",
@@ -103,6 +124,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 **epilogue.params,
                 "matrix": asdict(units),
                 "split": split,
+                "normalized": normalization is not None,
                 "even": layer.channels % 8 == 0,
             },
             reads=[*reads, *epilogue.reads],
@@ -125,40 +147,99 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
         lowering.copy(y, target)
 
 
-def _weights(
-    layer: Layer, lowering: Lowering, tile: MatrixTile, units: MatrixUnits, *, split: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Weights ``[parts, groups, K, N]`` in float16, padded with zeros to whole tiles, or their fragments, ``[parts,
-    groups, N / units.n, K / units.k, units.k, units.n]``; for split operands also what the sums of each output channel
-    are multiplied by, ``[groups, N]``."""
-    k, n = layer.window.taps * layer.channels, layer.outputs
-    k_padded, n_padded = tile.padded(layer)
-    parts = 2 if split else 1
-    shape: tuple[int, ...] = (parts, layer.groups, k_padded, n_padded)
-    if not tile.weights_in_workgroup:
-        shape = (parts, layer.groups, n_padded // units.n, k_padded // units.k, units.k, units.n)
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The weights of a layer as a tile reads them, and what its sums are multiplied by."""
 
-    def padded() -> np.ndarray:
-        weights = np.zeros((layer.groups, k_padded, n_padded), layer.node.input(1).dtype)
-        weights[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
+    layer: Layer
+    lowering: Lowering
+    tile: MatrixTile
+    units: MatrixUnits
+    split: bool
+
+    @property
+    def activation_scale(self) -> float:
+        """What activations are multiplied by before they are split."""
+        if not self.split:
+            return 1.0
+        return ACTIVATION_SCALE if self.layer.normalization is None else NORMALIZED_SCALE
+
+    @property
+    def _is_scaled(self) -> bool:
+        """Whether each output channel has a scale of its own: scaled by a LayerNormalization, they could be small."""
+        return self.split or self.layer.normalization is not None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        k_padded, n_padded = self.tile.padded(self.layer)
+        parts, groups, units = 2 if self.split else 1, self.layer.groups, self.units
+        if self.tile.weights_in_workgroup:
+            return parts, groups, k_padded, n_padded
+        return parts, groups, n_padded // units.n, k_padded // units.k, units.k, units.n
+
+    @property
+    def _form(self) -> str:
+        normalization = self.layer.normalization
+        start = "" if normalization is None else f"{normalization.key}, "
+        return f"{start}{'split, ' if self.split else ''}{'x'.join(map(str, self._shape))}"
+
+    def tensor(self) -> Tensor:
+        """Weights ``[parts, groups, K, N]`` in float16, padded with zeros to whole tiles, or their fragments, ``[parts,
+        groups, N / units.n, K / units.k, units.k, units.n]``."""
+        kind = TensorType(np.dtype(np.float16), self._shape)
+        return self.lowering.derived_constant(
+            self.layer.node.input(1), self._form, self._packed, dtype="f16", kind=kind
+        )
+
+    def factors(self) -> Tensor | None:
+        """What the sums of each output channel are multiplied by, float32 ``[groups, N]``, where that is not 1.
+
+        For a normalised input ``[3, N]``: that, the sum of the channel's weights, and what is added at the end.
+        """
+        if not self._is_scaled:
+            return None
+        layer, n_padded = self.layer, self.tile.padded(self.layer)[1]
+        count = layer.groups if layer.normalization is None else 3
+        kind = TensorType(np.dtype(np.float32), (count, n_padded))
+        compute = self._unscales if layer.normalization is None else self._normalizing
+        return self.lowering.derived_constant(
+            layer.node.input(1), f"factors {self._form}", compute, dtype="f32", kind=kind
+        )
+
+    def _padded(self) -> np.ndarray:
+        """float ``[groups, K, N]``"""
+        layer, k = self.layer, self.layer.window.taps * self.layer.channels
+        k_padded, n_padded = self.tile.padded(layer)
+        values = layer.weights().reshape(layer.groups, k, layer.outputs)
+        if layer.normalization is not None:
+            values = layer.normalization.scaled(values[0])[None]
+        weights = np.zeros((layer.groups, k_padded, n_padded), values.dtype)
+        weights[:, :k, : layer.outputs] = values
         return weights
 
-    def packed() -> np.ndarray:
-        weights = padded()
-        halved = halves(weights * weight_scales(weights[:, None])[:, None]) if split else [weights.astype(np.float16)]
-        if tile.weights_in_workgroup:
-            return np.stack(halved)
-        by_fragment = np.stack(halved).reshape(parts, layer.groups, shape[3], units.k, shape[2], units.n)
+    def _parts(self) -> list[np.ndarray]:
+        """float16 ``[groups, K, N]``, scaled: one array, or the high and the low part."""
+        weights = self._padded()
+        if self._is_scaled:
+            weights = weights * weight_scales(weights[:, None])[:, None]
+        return list(halves(weights)) if self.split else [weights.astype(np.float16)]
+
+    def _packed(self) -> np.ndarray:
+        parts, shape, units = np.stack(self._parts()), self._shape, self.units
+        if self.tile.weights_in_workgroup:
+            return parts
+        by_fragment = parts.reshape(*shape[:2], shape[3], units.k, shape[2], units.n)
         return np.ascontiguousarray(by_fragment.transpose(0, 1, 4, 2, 3, 5))
 
-    form = f"{'split, ' if split else ''}{'x'.join(map(str, shape))}"
-    kind = TensorType(np.dtype(np.float16), shape)
-    w = lowering.derived_constant(layer.node.input(1), form, packed, dtype="f16", kind=kind)
-    if not split:
-        return w, None
+    def _unscales(self) -> np.ndarray:
+        return (1 / (weight_scales(self._padded()[:, None]) * np.float32(self.activation_scale))).astype(np.float32)
 
-    def unscales() -> np.ndarray:
-        return (1 / (weight_scales(padded()[:, None]) * np.float32(ACTIVATION_SCALE))).astype(np.float32)
-
-    scale_kind = TensorType(np.dtype(np.float32), (layer.groups, n_padded))
-    return w, lowering.derived_constant(layer.node.input(1), f"unscale {form}", unscales, dtype="f32", kind=scale_kind)
+    def _normalizing(self) -> np.ndarray:
+        normalization, layer = self.layer.normalization, self.layer
+        assert normalization is not None
+        unscale = self._unscales()[0]
+        # of the weights as they are multiplied: what they are rounded by must not leave a mean behind
+        sums = np.sum([part[0].sum(0, dtype=np.float64) for part in self._parts()], axis=0)
+        shift = np.zeros_like(unscale)
+        shift[: layer.outputs] = normalization.shift(layer.weights().reshape(layer.channels, layer.outputs))
+        return np.stack([unscale, (sums * unscale * self.activation_scale).astype(np.float32), shift])

@@ -18,11 +18,14 @@ LEAST_OUTPUTS = 17
 
 @dataclass(frozen=True, slots=True)
 class MatrixPreference:
-    """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``."""
+    """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``, with
+    ``summands`` in each sum at the least; or of them only those whose taps are ``moved`` by offsets."""
 
     tile: MatrixTile
     workgroups: int = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
+    moved: bool = False
+    summands: int = 1
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether operands are of one float type, channels come in fours, and a device's matrix units hold the tile."""
@@ -39,8 +42,10 @@ class MatrixPreference:
         workgroups = -(-layer.pixels // self.tile.bm) * blocks * layer.groups
         return (
             layer.x.dtype in self.dtypes
+            and (bool(layer.deform_inputs) or not self.moved)
             and layer.outputs >= LEAST_OUTPUTS
             and workgroups >= self.workgroups
+            and layer.window.taps * layer.channels >= self.summands
             and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
         )
 
@@ -49,10 +54,14 @@ SMALLEST_WIDTH = 32
 """The width of a tile that takes layers however much of it is empty."""
 
 MATRICES = (
-    MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 132, ("f32",)),
-    MatrixPreference(MatrixTile(32, 128, 64, 32, 32, weights_in_workgroup=False), 132, ("f32",)),
-    MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",)),
-    MatrixPreference(MatrixTile(128, 64, 32, 64, 64), 264, ("f16",)),
+    # a load between four pixels is dear: as many channels as can share it
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 64), 512, ("f16",), moved=True),
+    MatrixPreference(MatrixTile(64, 256, 32, 64, 32, weights_in_workgroup=False), 512, ("f32",), moved=True),
+    # the larger a tile the fewer times rows and columns are loaded, where there are many steps for its longer epilogue
+    MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",), summands=768),
+    MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 264, ("f16",)),
+    MatrixPreference(MatrixTile(64, 128, 32, 64, 32, weights_in_workgroup=False), 264, ("f32",)),
+    MatrixPreference(MatrixTile(64, 96, 64, 32, 48), 192, ("f16",)),
     MatrixPreference(MatrixTile(64, 64, 64, 32, 32), 132, ("f16",)),
     MatrixPreference(MatrixTile(64, 64, 32, 32, 32), 132, ("f32",)),
     MatrixPreference(MatrixTile(128, 32, 32, 32, 32), 132),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution import conv_direct
+from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.matrix import emit_matrix
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
@@ -18,12 +18,31 @@ from engine.gpu.kernels.convolution.tiled import (
     NARROW,
     SCALAR,
     TALL,
+    TEAMS,
     WIDE,
     emit_tiled,
     takes_tiles,
 )
 from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.tile import Tile
+
+MAX_TEAM_CHANNELS = 128
+"""Input channels up to which teams of a workgroup are enough to share the k axis of a 3x3 layer."""
+
+MAX_TEAM_SUMS = 1 << 18
+"""Outputs of a layer up to which larger tiles leave a large GPU idle."""
+
+
+def _takes_teams(layer: Layer, caps: Caps) -> bool:
+    """Channels in fours: with two loads of four channels one by one, SwiftShader's compiler does not come to an end."""
+    return layer.x_vec == 4 and not layer.deform_inputs and takes_tiles(layer, caps)
+
+
+def _suits_teams(layer: Layer) -> bool:
+    """Few sums over several taps, of products enough for all teams, and not so many that they must be cut further."""
+    sums, products = layer.pixels * layer.outputs * layer.groups, layer.window.taps * layer.channels
+    few = sums <= MAX_TEAM_SUMS and layer.channels <= MAX_TEAM_CHANNELS
+    return few and layer.window.taps > 1 and products >= TEAMS.k_parts * TEAMS.bk and not layer.is_thin
 
 
 def _is_large(layer: Layer, tile: Tile) -> bool:
@@ -32,7 +51,7 @@ def _is_large(layer: Layer, tile: Tile) -> bool:
 
 
 def _takes_one_invocation_an_element(layer: Layer, _: Caps) -> bool:
-    return not layer.deform_inputs and layer.node.op != "MatMul"
+    return not layer.deform_inputs and layer.node.op != "MatMul" and layer.x.dtype != "u8"
 
 
 def key(layer: Layer) -> str:
@@ -50,12 +69,41 @@ def key(layer: Layer) -> str:
         "out": "x".join(map(str, window.out)),
     }
     kind = "deformable " if layer.deform_inputs else ""
-    return f"{kind}{x.dtype} {layer.weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
+    weight_type = "bytes" if layer.has_byte_weights else layer.weight_type
+    return f"{kind}{x.dtype} {weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
 
 
 CONVOLUTION: Table[Layer] = Table(
     "convolution",
     (
+        Implementation(
+            "few-inputs",
+            "Up to four input channels: a product along so short an axis is all loads, which squares of pixels share.",
+            supports=few_channels.supports_inputs,
+            suits=lambda layer: layer.outputs >= 16,
+            emit=few_channels.emit_inputs,
+        ),
+        Implementation(
+            "few-outputs",
+            "Up to eight output channels: a tile would multiply zeros, so invocations share the channels of a pixel.",
+            supports=few_channels.supports_outputs,
+            suits=lambda layer: layer.outputs <= 4,
+            emit=few_channels.emit_outputs,
+        ),
+        Implementation(
+            "winograd-4x4-split",
+            "As winograd-4x4, on matrix units: two parts of a float32 are multiplied faster than the number itself.",
+            supports=partial(winograd.supports_split, 6),
+            suits=winograd.suits_large_tiles,
+            emit=partial(winograd.emit_split, size=6),
+        ),
+        Implementation(
+            "winograd-2x2-split",
+            "As winograd-2x2, for a few tiles, on matrix units.",
+            supports=partial(winograd.supports_split, 4),
+            suits=winograd.suits_small_tiles,
+            emit=partial(winograd.emit_split, size=4),
+        ),
         *(
             Implementation(
                 patch.name,
@@ -73,8 +121,23 @@ CONVOLUTION: Table[Layer] = Table(
                 supports=matrix.supports,
                 suits=matrix.suits,
                 emit=partial(emit_matrix, tile=matrix.tile),
+                normalizes=matrix.tile.normalizes,
             )
             for matrix in MATRICES
+        ),
+        Implementation(
+            "winograd-4x4",
+            "3x3 with many channels and pixels: a quarter of the multiplications is worth two transforms.",
+            supports=partial(winograd.supports, 6),
+            suits=winograd.suits_large_tiles,
+            emit=partial(winograd.emit, size=6),
+        ),
+        Implementation(
+            "winograd-2x2",
+            "The same for a few tiles, with less than half the weights.",
+            supports=partial(winograd.supports, 4),
+            suits=winograd.suits_small_tiles,
+            emit=partial(winograd.emit, size=4),
         ),
         Implementation(
             "tiled-deformable",
@@ -89,6 +152,13 @@ CONVOLUTION: Table[Layer] = Table(
             supports=takes_tiles,
             suits=lambda layer: layer.x_vec == 1 and not layer.is_thin,
             emit=partial(emit_tiled, tile=SCALAR),
+        ),
+        Implementation(
+            "tiled-teams",
+            "Few tiles: four teams of a workgroup share the sums of one, which no second kernel must add.",
+            supports=_takes_teams,
+            suits=_suits_teams,
+            emit=partial(emit_tiled, tile=TEAMS),
         ),
         Implementation(
             "tiled-tall",

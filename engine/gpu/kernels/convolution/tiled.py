@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.caps import Caps
+from engine.gpu.kernels.convolution.byte_weights import ByteWeights
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
@@ -33,6 +34,20 @@ DEFORMABLE = Tile(bm=64, bn=128, bk=16, tm=8, tn=8)
 """For DeformConv, where each load reads four pixels: as many channels as can share a load."""
 
 
+@dataclass(frozen=True, slots=True)
+class TeamTile(Tile):
+    """A tile that ``k_parts`` teams of invocations share, each with a part of the k axis and 4 (bm + bn) bk bytes.
+
+    Its bn is 2 bk at the most, so that the sums of half of the teams fit the memory of the left operands.
+    """
+
+    k_parts: int
+
+
+TEAMS = TeamTile(bm=16, bn=32, bk=16, tm=4, tn=4, k_parts=4)
+"""For layers with too few tiles to fill a GPU."""
+
+
 BUSY_WORKGROUPS = 1024
 """Workgroups that keep a large GPU busy; where there are fewer, the k axis is split."""
 
@@ -50,27 +65,19 @@ def splits_for(tiles: int, steps: int) -> int:
 def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile: Tile) -> None:
     """Add the dispatches of a tiled kernel, with the element-wise chain up to ``last`` in its epilogue."""
     x = load_layout(layer, lowering)
+    k_parts = tile.k_parts if isinstance(tile, TeamTile) else 1
     k, n = layer.window.taps * layer.channels, layer.outputs
-    steps, n_padded = -(-k // tile.bk), -(-n // tile.bn) * tile.bn
+    steps, n_padded = -(-k // (tile.bk * k_parts)) * k_parts, -(-n // tile.bn) * tile.bn
 
-    dtype = np.dtype(np.int32) if layer.integer else layer.node.input(1).dtype
-    packed_type = TensorType(dtype, (layer.groups, steps * tile.bk, n_padded))
-
-    def pack_weights() -> np.ndarray:
-        padded = np.zeros(packed_type.shape, dtype)
-        padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
-        return padded
-
-    form = f"packed for {tile.bk} x {tile.bn}"
-    w = lowering.derived_constant(layer.node.input(1), form, pack_weights, dtype=layer.weight_type, kind=packed_type)
-    inputs = [x, w, *([] if layer.zero is None else [layer.zero]), *layer.deform_inputs.values()]
+    weights = _weights(layer, lowering, k_padded=steps * tile.bk, n_padded=n_padded)
+    weight_params, weight_uniforms = _weight_params(weights)
+    loader = Loader.of(layer, x, tile.bk)
+    reads = [*loader.reads, *weights, *([] if layer.zero is None else [Operand("x_zero", layer.zero)])]
+    inputs = [operand.tensor for operand in reads]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.pixels
     tiles = -(-pixels // tile.bm) * (n_padded // tile.bn) * layer.groups
-    splits = splits_for(tiles, steps)
-    loader = Loader.of(layer, x, tile.bk)
-    reads = [*loader.reads, Operand("w", w, None, 4)]
-    reads += [Operand("x_zero", layer.zero)] if layer.zero is not None else []
+    splits = 1 if k_parts > 1 else splits_for(tiles, steps)
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
     no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
@@ -83,12 +90,13 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
             **loader.params,
             "partial": splits > 1,
             "has_zero": layer.zero is not None,
+            **weight_params,
         },
         reads=reads if splits > 1 else [*reads, *epilogue.reads],
         writes=epilogue.writes,
         rows=pixels,
         grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups * splits),
-        uniforms={"n": n, "n_padded": n_padded, "steps": steps, **loader.uniforms}
+        uniforms={"n": n, "n_padded": n_padded, "steps": steps, **loader.uniforms, **weight_uniforms}
         | ({"groups": layer.groups, "splits": splits} if splits > 1 else epilogue.uniforms),
         flops=flops,
     )
@@ -108,6 +116,39 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         lowering.dispatch(conv)
     if target is not None:
         lowering.copy(y, target)
+
+
+def _weights(layer: Layer, lowering: Lowering, *, k_padded: int, n_padded: int) -> list[Operand]:
+    """The weights in whole tiles, the rest zero: bytes where they are such in the file, else as float ``[groups, K,
+    N]``."""
+    in_bytes = ByteWeights.of(layer)
+    if in_bytes is not None:
+        return in_bytes.operands(layer, lowering, k_padded=k_padded, n_padded=n_padded)
+    k, n = layer.window.taps * layer.channels, layer.outputs
+    kind = TensorType(layer.node.input(1).dtype, (layer.groups, k_padded, n_padded))
+
+    def pack() -> np.ndarray:
+        padded = np.zeros(kind.shape, kind.dtype)
+        padded[:, :k, :n] = layer.weights().reshape(layer.groups, k, n)
+        return padded
+
+    form = f"packed for {k_padded} x {n_padded}"
+    w = lowering.derived_constant(layer.node.input(1), form, pack, dtype=layer.weight_type, kind=kind)
+    return [Operand("w", w, None, 4)]
+
+
+def _weight_params(weights: list[Operand]) -> tuple[dict[str, object], dict[str, int]]:
+    """Parameters and uniforms of conv.wgsl: whether weights are bytes, and what the loader has for their columns."""
+    w, *columns = weights
+    names = {operand.name for operand in columns}
+    # scales, and behind them zero points
+    has_both = any(operand.tensor.shape[0] == 2 for operand in columns if operand.name == "w_scale")
+    params: dict[str, object] = {
+        "bytes": w.tensor.dtype == "u32",
+        "w_scales": "w_scale" in names,
+        "w_zeros": has_both or "w_zero" in names,
+    }
+    return params, {"w_zero_row": columns[0].tensor.strides[0] // 4} if has_both else {}
 
 
 def _sum_dispatch(
@@ -182,6 +223,7 @@ class Loader:
             reads.append(Operand(operand, tensor, affine_span(tensor, pixel, (tensor.shape[1],), (channel,))))
         params: dict[str, object] = {
             "x_vec": x_vec,
+            "x_bytes": x.dtype == "u8",
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
@@ -197,6 +239,13 @@ def _matrix_stride(layer: Layer, x: Tensor, bk: int) -> int | None:
     window, stride = layer.window, pixel_stride(x)
     moves = window.taps > 1 or {*window.strides} != {1} or any((*window.begin, *window.end)) or layer.deform_inputs
     return None if moves or layer.channels % bk or stride is None or stride % 4 else stride
+
+
+def loads_rows(layer: Layer, bk: int) -> bool:
+    """Whether a kernel loads the input of a layer as a matrix, as it lies, in steps of ``bk``."""
+    x = layer.x
+    lies_well = layer.x_vec == 4 and x.strides[1] == 1 and x.offset % 4 == 0
+    return lies_well and _matrix_stride(layer, x, bk) is not None
 
 
 def _geometry(layer: Layer, x: Tensor, x_vec: int) -> dict[str, int]:

@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from engine.compiled.model import ALIGNMENT
+from engine.gpu.kernels.convolution.layer import loads_bytes
 from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.chain import Tree, axis_params, collapse_axes, fits_vec4, item_strides
@@ -19,8 +20,8 @@ from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, af
 from engine.gpu.program.expressions import conversion
 from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.rules import expression
-from engine.gpu.program.tensor import ITEM_BYTES, Tensor, span_of
-from engine.graph.ir import Node
+from engine.gpu.program.tensor import ITEM_BYTES, Tensor, channels_last, span_of
+from engine.graph.ir import Node, Value
 from engine.ops.quantize import per_tensor
 from engine.ops.types import normalize_axis
 
@@ -93,11 +94,24 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
             uniforms={"parts": extremes.shape[0]},
         )
     )
-    y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
+    if _stays_packed(node.output, x, lowering):
+        y = lowering.scratch(x.shape, "u8", node.output.name, channels_last(x.rank))
+        lowering.alias(node, y)
+    else:
+        y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
     value = conversion("(round(divided(a0, a1)) + F(a2))", single, byte)
     lowering.elementwise(
         Tree(result=value), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
     )
+
+
+def _stays_packed(value: Value, x: Tensor, lowering: Lowering) -> bool:
+    """Whether ``value``, made of x, is stored as bytes: every reader loads four channels a word, and so x lies."""
+    readers = lowering.consumers.get(value, ())
+    if not readers or value in lowering.graph.outputs or not all(loads_bytes(node, value) for node in readers):
+        return False
+    others = [axis for axis in range(x.rank) if axis != 1 and x.shape[axis] > 1]
+    return x.strides[1] == 1 and x.offset % 4 == 0 and all(x.strides[axis] % 4 == 0 for axis in others)
 
 
 def _small_output(node: Node, lowering: Lowering, index: int, dtype: str) -> Tensor:

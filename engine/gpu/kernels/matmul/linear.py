@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution.conv import emit_layer
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.convolution.normalized import Normalization, waiting_normalization
+from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.lowering.epilogue import pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -45,8 +46,24 @@ def fills_tiles(node: Node) -> bool:
 
 
 def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    """Add the product with the element-wise chain up to ``last`` in its epilogue."""
-    x = lowering.input(node, 0)
+    """Add the product with the element-wise chain up to ``last`` in its epilogue.
+
+    A LayerNormalization that waits for it becomes part of it where the row can compute it.
+    """
+    normalization = waiting_normalization(node.input(0), lowering)
+    layer = _layer(node, lowering, normalization)
+    row = lowering.choose(CONVOLUTION, layer)
+    if normalization is not None:
+        if row.normalizes(layer, lowering.caps):
+            lowering.pop_waiting(node.input(0))
+        else:
+            layer = _layer(node, lowering, None)
+    row.emit(layer, lowering, tree, last)
+
+
+def _layer(node: Node, lowering: Lowering, normalization: Normalization | None) -> Layer:
+    """The product as a convolution of its left operand, or of what ``normalization`` makes that of."""
+    x = lowering.input(node, 0) if normalization is None else lowering.tensor(normalization.x)
     *rows, channels = x.shape
     by_pixel = x.transpose((0, x.rank - 1, *range(1, x.rank - 1)))
     if pixel_stride(by_pixel) is None:
@@ -57,7 +74,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     column = Tensor(x.slot, x.dtype, (1, channels, count, 1), strides=(0, x.strides[-1], stride, 0), offset=x.offset)
     window = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), begin=(0, 0), end=(0, 0), out=(count, 1))
     outputs = node.input(1).shape[1]
-    layer = Layer(
+    return Layer(
         node=node,
         x=column,
         window=window,
@@ -68,7 +85,8 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
         channel_vectors={},
         zero=None,
         weight_type=lowering.weight_storage(node.input(1)),
+        has_extremes=lowering.has_extremes,
         deform_inputs={},
         channel_axis=len(node.output.shape) - 1,
+        normalization=normalization,
     )
-    emit_layer(layer, lowering, tree, last)

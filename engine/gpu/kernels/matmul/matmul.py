@@ -8,8 +8,16 @@ import numpy as np
 
 from engine.caps import Caps
 from engine.gpu.kernels.matmul.linear import emit_linear, fills_tiles, takes_linear
-from engine.gpu.kernels.product.packed import PackedColumns, can_pack_bytes, pack_bnb4, pack_bytes, pack_nbits
-from engine.gpu.kernels.product.product import multiply
+from engine.gpu.kernels.product.packed import (
+    PackedColumns,
+    can_pack_bytes,
+    can_pack_quantized,
+    pack_bnb4,
+    pack_bytes,
+    pack_nbits,
+    pack_quantized,
+)
+from engine.gpu.kernels.product.product import MAX_FLAT_EXTENT, multiply
 from engine.gpu.kernels.product.requantize import SINGLE, factor, less_zero_point, parameter, requantization
 from engine.gpu.lowering.fusion import fusible
 from engine.gpu.lowering.lowering import Emit, Lowering, lowers
@@ -18,7 +26,7 @@ from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.expressions import literal
 from engine.gpu.program.tensor import Shape, Tensor
-from engine.graph.ir import Node
+from engine.graph.ir import Node, Value
 from engine.ops.integer_products import INT32
 from engine.ops.matmul_nbits import MICROSOFT
 
@@ -111,15 +119,34 @@ def _emit_matmul(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None
 
 
 def _emit_gemm(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    a, b, c = lowering.factor(node, 0), lowering.factor(node, 1), lowering.optional(node, 2)
-    alpha, beta, dtype = node.attr("alpha", 1.0), node.attr("beta", 1.0), node.output.dtype
+    a, b = lowering.factor(node, 0), lowering.factor(node, 1)
     a = a.transpose((1, 0)) if node.attr("transA", 0) else a
     b = b.transpose((1, 0)) if node.attr("transB", 0) else b
+    reads, prelude = _gemm_epilogue(node, lowering, tree)
+    _product(lowering, last, (a, b), node.output.dtype, tree=tree, reads=reads, prelude=(prelude,))
+
+
+def _gemm_epilogue(node: Node, lowering: Lowering, tree: Tree) -> tuple[list[ChainInput], str]:
+    """What follows on the sums of a Gemm: what it reads, and the WGSL of ``root``."""
+    c, alpha, beta = lowering.optional(node, 2), node.attr("alpha", 1.0), node.attr("beta", 1.0)
     root, reads = "raw" if alpha == 1 else f"{literal(alpha)} * raw", _leaves(lowering, tree)
     if c is not None:
-        reads.append(("bias", c, dtype))
+        reads.append(("bias", c, node.output.dtype))
         root += " + bias" if beta == 1 else f" + {literal(beta)} * bias"
-    _product(lowering, last, (a, b), dtype, tree=tree, reads=reads, prelude=(f"let root = {root};",))
+    return reads, f"let root = {root};"
+
+
+def _emit_quantized(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    a, reads, prelude = lowering.factor(node, 0), _leaves(lowering, tree), "let root = raw;"
+    if node.op == "Gemm":
+        a = a.transpose((1, 0)) if node.attr("transA", 0) else a
+        reads, prelude = _gemm_epilogue(node, lowering, tree)
+    parts = pack_quantized(lowering, node, node.input(1), _is_transposed(node))
+    _packed_product(lowering, last, a, parts=parts, dtype=node.output.dtype, tree=tree, reads=reads, prelude=prelude)
+
+
+def _is_transposed(node: Node) -> bool:
+    return node.op == "Gemm" and bool(node.attr("transB", 0))
 
 
 def _emit_integers(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
@@ -128,15 +155,19 @@ def _emit_integers(node: Node, lowering: Lowering, tree: Tree, last: Node) -> No
     _product(lowering, last, operands, INT32, tree=tree, reads=_leaves(lowering, tree))
 
 
-def _emit_bytes(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
-    a, a_zero = node.input(0), node.optional_input(2)
+def _less_loader_zero(lowering: Lowering, a: Value, a_zero: Value | None) -> tuple[Tensor, Tensor | None]:
+    """The left operand, and its zero point where the loader subtracts it; one for each row is subtracted before."""
     loader_zero = None if a_zero is None or a_zero.type.size != 1 else lowering.tensor(a_zero)
-    a_matrix = less_zero_point(lowering, a, None if loader_zero else a_zero, -2)
+    return less_zero_point(lowering, a, None if loader_zero else a_zero, -2), loader_zero
+
+
+def _emit_bytes(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
+    a_matrix, loader_zero = _less_loader_zero(lowering, node.input(0), node.optional_input(2))
     _packed_product(
         lowering,
         last,
         a_matrix,
-        parts=pack_bytes(lowering, node),
+        parts=pack_bytes(lowering, node, node.input(1), node.optional_input(3)),
         dtype=INT32,
         tree=tree,
         reads=_leaves(lowering, tree),
@@ -164,14 +195,27 @@ def _key(node: Node) -> str:
     return f"{node.op} {node.input(0).dtype.name} a{shapes[0]} {constant}b{shapes[1]} y{shapes[2]}"
 
 
-_PACKED: dict[str, Emit] = {"MatMulInteger": _emit_bytes, "MatMulNBits": _emit_nbits, "MatMulBnb4": _emit_bnb4}
+_PACKED: dict[str, Emit] = {
+    "MatMul": _emit_quantized,
+    "Gemm": _emit_quantized,
+    "MatMulInteger": _emit_bytes,
+    "MatMulNBits": _emit_nbits,
+    "MatMulBnb4": _emit_bnb4,
+}
 _STRIDED: dict[str, Emit] = {"MatMul": _emit_matmul, "Gemm": _emit_gemm, "MatMulInteger": _emit_integers}
 
 
 def _takes_packed(node: Node, _: Caps) -> bool:
     if node.op == "MatMulInteger":
         return can_pack_bytes(node.input(1), node.optional_input(3))
+    if node.op in ("MatMul", "Gemm"):
+        return can_pack_quantized(node.input(1), _is_transposed(node))
     return node.op in _PACKED
+
+
+def _is_worth_packing(node: Node) -> bool:
+    """Whether the weights are such in the file, or have so many columns that the product is not computed transposed."""
+    return node.op not in ("MatMul", "Gemm") or node.output.shape[-1] > MAX_FLAT_EXTENT
 
 
 MATMUL: Table[Node] = Table(
@@ -188,6 +232,7 @@ MATMUL: Table[Node] = Table(
             "packed",
             "Weights of 4 and 8 bits stay packed in memory, and are widened by the loader.",
             supports=_takes_packed,
+            suits=_is_worth_packing,
             emit=lambda node, lowering, tree, last: _PACKED[node.op](node, lowering, tree, last),
         ),
         Implementation(
@@ -213,8 +258,8 @@ def refuse_gemm(node: Node, _: Caps, __: bool) -> str | None:
     return "backend 'webgpu' has no alpha and beta for integers" if scaled and node.output.dtype.kind != "f" else None
 
 
-@fusible("MatMul", reads=2)
-@fusible("Gemm", reads=3)
+@fusible("MatMul", reads=3)
+@fusible("Gemm", reads=4)
 @fusible("MatMulInteger", reads=4)
 @fusible("MatMulNBits", reads=4, domain=MICROSOFT)
 @fusible("MatMulBnb4", reads=3, domain=MICROSOFT)
@@ -227,8 +272,14 @@ def emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
 def lower_qlinear_matmul(node: Node, lowering: Lowering) -> None:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.used_inputs()
     ranks = len(a.shape), len(b.shape), len(node.output.shape)
-    operands = less_zero_point(lowering, a, a_zero, -2), less_zero_point(lowering, b, b_zero, -1)
     scale = factor(lowering, [(a_scale, -2, ranks[0]), (b_scale, -1, ranks[1])], (y_scale, -2, ranks[2]))
     zero = parameter(lowering, y_zero, -2, ranks[2])
     reads: list[ChainInput] = [("factor", scale, SINGLE), ("y_zero", zero, y_zero.dtype)]
-    _product(lowering, node, operands, INT32, tree=Tree(result=requantization(node)), reads=reads)
+    tree = Tree(result=requantization(node))
+    if can_pack_bytes(b, b_zero):
+        parts = pack_bytes(lowering, node, b, b_zero)
+        a_matrix, loader_zero = _less_loader_zero(lowering, a, a_zero)
+        _packed_product(lowering, node, a_matrix, parts=parts, dtype=INT32, tree=tree, reads=reads, a_zero=loader_zero)
+        return
+    operands = less_zero_point(lowering, a, a_zero, -2), less_zero_point(lowering, b, b_zero, -1)
+    _product(lowering, node, operands, INT32, tree=tree, reads=reads)

@@ -12,6 +12,7 @@ from math import gcd
 
 import numpy as np
 
+from engine.gpu.kernels.product.requantize import channel_vector
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, Value
@@ -26,9 +27,10 @@ class PackedColumns:
 
     ``words`` ``[K, columns / codes in a word]`` u32 hold the codes of successive columns, the lowest bits first, of
     type ``codes``: "u4", "u8" or "i8". An element is its code, or ``levels[code]``, less a zero point, times a scale.
-    Floats have one scale for each ``block`` of K: ``scales`` is ``[blocks, 1 or 2, n]``, with n rounded up to a
-    multiple of 4. Its second row, if there is one, holds the zero points; otherwise ``zero`` is one zero point for
-    all. Integers have no scales; their ``zero`` is one number, or an i32 ``[n]``, n rounded up to a multiple of 4.
+    Floats have one scale for each ``block`` of K, or one for all of it: ``scales`` is ``[blocks, 1 or 2, n]``, with n
+    rounded up to a multiple of 4. Its second row, if there is one, holds the zero points; otherwise ``zero`` is one
+    zero point for all. Integers have no scales; their ``zero`` is one number, or an i32 ``[n]``, n rounded up to a
+    multiple of 4.
     """
 
     words: Tensor
@@ -104,21 +106,56 @@ def can_pack_bytes(b: Value, zero: Value | None) -> bool:
     return is_constant and b.dtype.itemsize == 1 and len(b.shape) == 2
 
 
-def pack_bytes(lowering: Lowering, node: Node) -> list[PackedColumns]:
-    """The integers of a MatMulInteger's B ``[K, N]``, with a zero point for all of them or for each column."""
-    b, zero_point = _constant(node, 1), node.constant(3)
-    points = np.zeros((), np.int32) if zero_point is None else place(zero_point, -1, 2).astype(np.int32).reshape(-1)
-    name = node.input(1).name
+def pack_bytes(lowering: Lowering, node: Node, b: Value, zero_point: Value | None) -> list[PackedColumns]:
+    """The integers of B ``[K, N]`` of a product, with a zero point for all of them or for each column."""
+    assert b.data is not None
+    integers, points = b.data, np.zeros(1, np.int32)
+    if zero_point is not None and zero_point.data is not None:
+        points = place(zero_point.data, -1, 2).astype(np.int32).reshape(-1)
 
     def pack(first: int, last: int) -> PackedColumns:
-        words = _words(lowering, b[:, first:last].view(np.uint8), 8, name)
-        code_type = "i8" if b.dtype == np.int8 else "u8"
+        words, codes = _byte_words(lowering, integers[:, first:last], b.name)
         if points.size == 1:
-            return PackedColumns(words, first, last - first, code_type, zero=int(points.item()))
-        zero = lowering.constant(np.pad(points[first:last], (0, -(last - first) % 4)), f"{name}:zero points")
-        return PackedColumns(words, first, last - first, code_type, zero=zero)
+            return PackedColumns(words, first, last - first, codes, zero=int(points.item()))
+        zero = lowering.constant(np.pad(points[first:last], (0, -(last - first) % 4)), f"{b.name}:zero points")
+        return PackedColumns(words, first, last - first, codes, zero=zero)
 
-    return _parts(lowering, node, len(b) * 8, pack)
+    return _parts(lowering, node, len(integers) * 8, pack, key=(b, zero_point))
+
+
+def can_pack_quantized(b: Value, transposed: bool) -> bool:
+    """Whether ``b`` is one matrix of floats that came from bytes, with one scale for all of it or for each column."""
+    if b.quantized is None or len(b.shape) != 2:
+        return False
+    parameters = b.quantized.scale, b.quantized.zero
+    return all(channel_vector(parameter, 0 if transposed else 1, b.shape) is not None for parameter in parameters)
+
+
+def pack_quantized(lowering: Lowering, node: Node, b: Value, transposed: bool) -> list[PackedColumns]:
+    """The bytes that the floats of B ``[K, N]`` came from, with a scale and a zero point for each column.
+
+    ``transposed`` says that b is ``[N, K]``.
+    """
+    assert b.quantized is not None
+    integers = b.quantized.integers.T if transposed else b.quantized.integers
+    vectors = [
+        channel_vector(parameter, 0 if transposed else 1, b.shape)
+        for parameter in (b.quantized.scale, b.quantized.zero)
+    ]
+    scale, zero = (vector for vector in vectors if vector is not None)
+    rows = [scale, zero] if zero.any() else [scale]
+
+    def pack(first: int, last: int) -> PackedColumns:
+        words, codes = _byte_words(lowering, integers[:, first:last], b.name)
+        table = np.stack([row[first:last] for row in rows])[None]
+        return PackedColumns(words, first, last - first, codes, scales=_scales(lowering, table, b.name))
+
+    return _parts(lowering, node, len(integers) * 8, pack, key=(b, transposed))
+
+
+def _byte_words(lowering: Lowering, integers: np.ndarray, name: str) -> tuple[Tensor, str]:
+    """8-bit integers ``[K, n]`` as words of successive columns, and their type."""
+    return _words(lowering, integers.view(np.uint8), 8, name), "i8" if integers.dtype == np.int8 else "u8"
 
 
 def _constant(node: Node, index: int) -> np.ndarray:
@@ -128,14 +165,19 @@ def _constant(node: Node, index: int) -> np.ndarray:
 
 
 def _parts(
-    lowering: Lowering, node: Node, column_bits: int, pack: Callable[[int, int], PackedColumns]
+    lowering: Lowering,
+    node: Node,
+    column_bits: int,
+    pack: Callable[[int, int], PackedColumns],
+    key: tuple[object, ...] = (),
 ) -> list[PackedColumns]:
-    """The packed columns of each part, memoised for all nodes that read the same constants."""
+    """The packed columns of each part, memoised for all nodes that read the same constants: those of ``key``, or all
+    inputs but the first."""
     n, eight_column_bytes = node.output.shape[-1], column_bits + 7
     # whole words, and room for the bytes before the first one that align a binding
     max_columns = max(1, (lowering.binding_limit - 256) // eight_column_bytes) * 8
     return lowering.memoise(
-        ("packed", node.op, *node.inputs[1:]),
+        ("packed", node.op, *(key or node.inputs[1:])),
         lambda: [pack(first, min(first + max_columns, n)) for first in range(0, n, max_columns)],
     )
 

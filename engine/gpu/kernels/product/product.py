@@ -256,8 +256,8 @@ class _PackedOperand:
     def uniforms(self) -> dict[str, int]:
         """The strides of the scales in items, or the zero point of b."""
         if self.b.scales is not None:
-            _, rows, columns = self.b.scales.shape
-            return {"scales_k": rows * columns // 4, "scales_row": columns // 4}
+            blocks, rows, columns = self.b.scales.shape
+            return {"scales_k": rows * columns // 4 if blocks > 1 else 0, "scales_row": columns // 4}
         return {} if isinstance(self.b.zero, Tensor) else {"b_zero": self.b.zero}
 
     @property

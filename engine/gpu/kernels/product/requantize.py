@@ -25,6 +25,15 @@ def parameter(lowering: Lowering, value: Value, axis: int, rank: int) -> Tensor:
     return lowering.reshape(lowering.tensor(value), parameter_shape(value.shape, axis, rank))
 
 
+def channel_vector(parameter: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A scale or zero point that broadcasts to ``shape``, one for each position of ``axis``; None where it varies
+    along another axis."""
+    aligned = parameter.reshape((1,) * (len(shape) - parameter.ndim) + parameter.shape)
+    if any(extent != 1 for other, extent in enumerate(aligned.shape) if other != axis):
+        return None
+    return np.broadcast_to(aligned.reshape(-1), (shape[axis],))
+
+
 def less_zero_point(lowering: Lowering, x: Value, zero: Value | None, axis: int) -> Tensor:
     """``x`` less its zero point, or less a vector of them along ``axis``: int32, in the order of x."""
     if x.data is not None and (zero is None or zero.data is not None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.gpu.kernels.convolution.normalized import wait_for_product
 from engine.gpu.kernels.reduction.row_reduction import RowLayout, Statistic, normalize
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.chain import Tree
@@ -96,6 +97,11 @@ def _standardize(
 
 @lowers("LayerNormalization")
 def lower_layer_normalization(node: Node, lowering: Lowering) -> None:
+    if not wait_for_product(node, lowering, _emit_layer_normalization):
+        _emit_layer_normalization(node, lowering)
+
+
+def _emit_layer_normalization(node: Node, lowering: Lowering) -> None:
     x, scale, b = lowering.input(node, 0), lowering.input(node, 1), lowering.optional(node, 2)
     y = lowering.output(node, order=x.order(), reads=[x, scale, *([] if b is None else [b])])
     _standardize(node, lowering, x, y, axes=trailing(node, x.shape), scale=scale, b=b)

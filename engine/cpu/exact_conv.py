@@ -1,0 +1,153 @@
+"""Convolutions of integers, by float32 arithmetic that is exact: strip by strip, from any source into any sink."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.cpu.conv import winograd_is_faster
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.exact_winograd import EXACT, ExactWinograd
+from engine.cpu.im2col import Columns
+from engine.cpu.threads import Pool, Range
+from engine.cpu.winograd import ROWS
+from engine.ops.window import Window
+
+FARTHEST = 255
+"""The largest distance of an 8-bit integer from its zero point."""
+
+
+class Source(Protocol):
+    """What makes integers of an input, a strip at a time."""
+
+    @property
+    def padding(self) -> float | None:
+        """What becomes 0, the distance of padding; None where nothing is sure to."""
+
+    def widen(self, lines: np.ndarray) -> None:
+        """Turn elements of the input, as float32, into their distances from the zero point, in place."""
+
+
+class Sink(Protocol):
+    """What takes the sums; ``dtype`` is int32, or float32 for those that it rounds."""
+
+    dtype: np.dtype[Any]
+
+    def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
+        """Store what becomes of ``sums`` ``[M, n]``, which it may overwrite, in ``target`` of that shape.
+
+        ``scratch`` is what the epilogue needs.
+        """
+
+
+class ExactConvolution:
+    """Sums of distances of inputs and of weights from their zero points, of one image.
+
+    ``w`` are the latter, float32 ``[M, C, kh, kw]``, ``width`` is that of the input, ``epilogue`` what a sink does to
+    the sums. A strip is widened, summed and stored while it is in the cache.
+    """
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
+        self.window = window
+        self.direct = Direct(w, epilogue, window, width)
+        self.winograd: ExactWinograd | None = None
+        self.scratch, self.nanoseconds = self.direct.scratch, self.direct.nanoseconds
+        if winograd_is_faster(window, w.shape, 1):
+            self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
+            self.scratch, self.nanoseconds = max(self.scratch, self.winograd.scratch), self.winograd.nanoseconds
+
+    def run(self, x: np.ndarray, y: np.ndarray, pool: Pool, source: Source, sink: Sink) -> None:
+        """``x`` ``[C, H, W]`` → ``y`` ``[M, *out]``."""
+        winograd, height = self.winograd, self.window.out[0]
+
+        def direct_strip(worker: int, strip: Range) -> None:
+            self.direct.strip(x, y, strip, pool.scratch(worker), source, sink)
+
+        padding = source.padding
+        if winograd is None or padding is None:
+            pool.each(direct_strip, pool.ranges(height, self.nanoseconds, self.direct.rows))
+            return
+
+        def winograd_strip(worker: int, strip: Range) -> None:
+            scratch = pool.scratch(worker)
+            padded = winograd.padded(x, strip, scratch, padding)
+            source.widen(padded)
+            tiles = winograd.sums(padded, strip, scratch)
+            rows = strip[0] * ROWS, min(strip[1] * ROWS, height)
+            if tiles is None:
+                for first in range(*rows, self.direct.rows):
+                    direct_strip(worker, (first, min(first + self.direct.rows, rows[1])))
+                return
+            target = y[:, slice(*rows)]
+            pixels = winograd.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
+            sink.store(pixels, target, scratch)
+
+        pool.each(winograd_strip, pool.ranges(winograd.tile_rows, self.nanoseconds, winograd.rows))
+
+
+class Direct:
+    """The products of gathered columns and weights, for inputs ``width`` wide.
+
+    The channels are cut into runs whose sums cannot reach 2^24: within a run the float32 product is exact. Several
+    runs are added as int32.
+    """
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
+        self.runs = exact_runs(w)
+        self.weights = [w[:, run].reshape(len(w), -1).copy() for run in self.runs]
+        longest = max(run.stop - run.start for run in self.runs)
+        self.columns = Columns(window, longest, len(w))
+        self.rows, self.outputs = self.columns.rows, len(w)
+        lines = (self.rows - 1) * window.strides[0] + window.extents[0]
+        self.lines = longest * lines * width
+        sums = self.outputs * self.rows * window.out[1]
+        self.scratch = self.lines + self.columns.elements + (2 + epilogue.registers) * sums
+        self.nanoseconds = window.out[0] * window.out[1] * w[0].size * (len(w) * 2 / 100 + 0.1)
+
+    def strip(
+        self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray, source: Source, sink: Sink
+    ) -> None:
+        """The output rows of a strip."""
+        window = self.columns.window
+        top, bottom = window.input_rows(*strip, x.shape[1])
+        target = y.reshape(len(y), -1)[:, strip[0] * window.out[1] : strip[1] * window.out[1]]
+        rest = scratch[self.lines + self.columns.elements :]
+        sums = rest[: target.size].reshape(target.shape)
+        total = rest[target.size : 2 * target.size].view(np.int32).reshape(target.shape)
+        rest = rest[2 * target.size :]
+        for run, weight in zip(self.runs, self.weights, strict=True):
+            part = x[run, top:bottom]
+            lines = scratch[: part.size].reshape(part.shape)
+            np.copyto(lines, part)
+            source.widen(lines)
+            np.matmul(weight, self.columns.gather(lines, strip, scratch[self.lines :], top), out=sums)
+            if len(self.runs) == 1:
+                sink.store(sums, target, rest)
+                return
+            if run.start == 0:
+                np.copyto(total, sums, casting="unsafe")
+            else:
+                np.add(total, sums, out=total, casting="unsafe")
+        if sink.dtype == total.dtype:
+            sink.store(total, target, rest)
+        else:
+            np.copyto(sums, total)
+            sink.store(sums, target, rest)
+
+
+def largest_sums(w: np.ndarray) -> np.ndarray:
+    """The largest possible sum over a window, ``[M, C]`` float64, for inputs up to 255 from their zero point."""
+    return np.abs(w).sum(axis=(2, 3), dtype=np.float64) * FARTHEST
+
+
+def exact_runs(w: np.ndarray) -> list[slice]:
+    """Input channels of ``w`` ``[M, C, kh, kw]`` in runs whose largest possible sum stays below 2^24."""
+    largest = largest_sums(w)
+    runs, start, sums = [], 0, np.zeros(len(w))
+    for channel in range(w.shape[1]):
+        if channel > start and (sums + largest[:, channel]).max() >= EXACT:
+            runs.append(slice(start, channel))
+            start, sums = channel, np.zeros(len(w))
+        sums = sums + largest[:, channel]
+    return [*runs, slice(start, w.shape[1])]

@@ -1,0 +1,110 @@
+"""Winograd F(4x2, 3x3) over integers, exactly: scaled transforms, sums that are known not to round, and one rounding.
+
+With G4's rows times 4, 6, 6, 24, 24, 1 and G2 times 2 the transformed weights are integers, as the inputs are. float32
+then holds each sum of ``product`` exactly as long as it stays below 2^24. The largest possible sum is far beyond that,
+but by Cauchy and Schwarz no part of a sum is larger than the norm of the weights times that of the inputs, over the
+channels. Norms of weights are known at load; those of the inputs are one more pass over ``v``, and small in practice.
+Where they are not, the channels are cut into runs. These are added in ``half``, where most of a product has cancelled.
+
+The outputs come out of A4^T, with the scales in it, as integers but for rounding. Seven roundings, a coefficient's
+among them, change a sum by at most 7 x 2^-24 of what its terms come to. Where that is below 1/2, the nearest integer is
+the exact sum; elsewhere A4^T is multiplied in float64.
+
+A strip whose inputs are too large for all that is left to the definition.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.threads import Range
+from engine.cpu.winograd import A4, G2, G4, TAPS, Tiling, transform_weights
+
+EXACT = 1 << 24
+"""float32 holds every integer up to this size: sums that stay below it are exact in any order."""
+
+LARGEST_TERMS = EXACT // 15
+"""Terms of an output that come to no more are summed in float32: seven roundings take less than 1/2 from them."""
+
+MARGIN = 1 + 2**-9
+"""Above what float32 rounds a norm down by: half a unit of the last place for each of up to 2^14 channels."""
+
+LAST = EXACT * 5 // 8
+"""How large the last two column taps may be, to leave room for ``half``."""
+
+FEWEST_CHANNELS = 32
+"""Channels of a run."""
+
+PIECE = 1 << 13
+"""Columns of ``half`` that are multiplied together in float64."""
+
+_SCALES = np.array([4, 6, 6, 24, 24, 1])
+_G4, _G2 = np.rint(G4 * _SCALES[:, None]), G2 * 2
+_A4 = A4.astype(np.float64) / (2 * _SCALES)
+
+
+class ExactWinograd(Tiling):
+    """The transforms of a convolution with integer weights ``w`` ``[M, C, 3, 3]``, float32, of at most 255.
+
+    ``v`` of a strip is multiplied in the first of ``cuts`` whose runs are exact. Each run has a bound for its weights.
+    """
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        super().__init__(transform_weights(w, _G4, _G2), epilogue, begin, out)
+        squares = np.square(self.u, dtype=np.float64)
+        self.cuts: list[list[tuple[slice, np.ndarray]]] = []
+        parts = 1
+        while parts == 1 or self.channels >= parts * FEWEST_CHANNELS:
+            edges = pairwise(self.channels * part // parts for part in range(parts + 1))
+            runs = [slice(*edge) for edge in edges]
+            self.cuts.append([(run, np.sqrt(squares[..., run].sum(2).max(1)) * MARGIN) for run in runs])
+            parts *= 2
+        self._total_at = self.scratch
+        self.scratch += TAPS // 2 * self.outputs * self.rows * self.step if len(self.cuts) > 1 else 0
+
+    def sums(self, padded: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray | None:
+        """The sums of a strip ``[2, 4, M, S]``, from ``padded`` with integers of at most 255; None where they round."""
+        v = self.transform_inputs(padded, strip, scratch)
+        product = self.product(strip, scratch)
+        half = part = product[: TAPS // 2].reshape(2, 6, -1)
+        runs = self._exact_runs(v)
+        if len(runs) > 1:
+            half = scratch[self._total_at :][: part.size].reshape(part.shape)
+            half[...] = 0
+        bound = 0.0
+        for run, last in runs:
+            np.matmul(self.u[..., run], v[:, run], out=product)
+            self.add_columns(product)
+            terms = np.maximum(part.max(2), -part.min(2)).max(0)
+            # the last two column taps are added last: had the sum of the others rounded, this one would be larger
+            bound += float(terms.max())
+            if bound >= EXACT or terms.max() >= EXACT - last:
+                return None
+            if half is not part:
+                np.add(half, part, out=half)
+                terms = np.maximum(half.max(2), -half.min(2)).max(0)
+        return self._outputs(half, terms, self.tiles(strip, scratch)) if runs else None
+
+    def _exact_runs(self, v: np.ndarray) -> list[tuple[slice, float]]:
+        """The runs of channels whose products are exact, none where there are none; of each, how large the last two
+        column taps may be."""
+        for runs in self.cuts:
+            bounds = [norms * np.sqrt(np.einsum("tcs,tcs->ts", v[:, run], v[:, run]).max(1)) for run, norms in runs]
+            last = [float(bound[TAPS // 2 :].max()) for bound in bounds]
+            if max(bound.max() for bound in bounds) < EXACT and max(last) <= LAST:
+                return [(run, most) for (run, _), most in zip(runs, last, strict=True)]
+        return []
+
+    def _outputs(self, half: np.ndarray, terms: np.ndarray, tiles: np.ndarray) -> np.ndarray:
+        """``tiles`` ``[2, 4, M, S]`` of exact ``half``, whose row taps are no larger than ``terms`` ``[6]``."""
+        flat = tiles.reshape(2, 4, -1)
+        if (np.abs(_A4) @ terms).max() <= LARGEST_TERMS:
+            np.matmul(_A4.astype(np.float32), half, out=flat)
+            return np.rint(tiles, out=tiles)
+        for first in range(0, half.shape[2], PIECE):
+            piece = _A4 @ half[..., first : first + PIECE].astype(np.float64)
+            np.copyto(flat[..., first : first + PIECE], np.rint(piece, out=piece), casting="same_kind")
+        return tiles

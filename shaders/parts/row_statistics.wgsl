@@ -1,0 +1,74 @@
+{# Mean and standard deviation of each row of a tile, which a product takes of x while it loads it (kernels/convolution/
+   normalized.py). An invocation has a share of the channels of each row that it loads: their sum and sum of squares, less the
+   mean of the first eight, so that a mean far from zero cancels nothing. The shares are joined at the end, one after another,
+   by the distances of their means.
+
+   `a_loads` rows an invocation, `eights` invocations a row; `next` are the loads (`halves`, `x_vec`, `split`). #}
+{% macro declarations() %}
+// mean and inverse deviation of each row of the tile
+var<workgroup> statistics: array<vec2<f32>, {{ bm }}>;
+
+// The mean and the sum of squared distances from it of what two shares have: `before` shares are joined in `all`.
+fn joined(all: vec2<f32>, share: vec2<f32>, before: f32, elements: f32) -> vec2<f32> {
+  let distance = share.x - all.x;
+  let part = 1.0 / (before + 1.0);
+  return vec2<f32>(all.x + distance * part, all.y + share.y + distance * distance * before * part * elements);
+}
+{% endmacro %}
+
+{# the four elements of x that a load has in half `half` of its eight #}
+{% macro four(l, half) -%}
+{% if split -%}
+next{{ l }}_{{ half }}
+{%- elif x_vec == 8 -%}
+vec4<f32>(unpack2x16float(next{{ l }}[{{ half * 2 }}]), unpack2x16float(next{{ l }}[{{ half * 2 + 1 }}]))
+{%- else -%}
+vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}_{{ half }}.y))
+{%- endif %}
+{%- endmacro %}
+
+{# behind the first loads #}
+{% macro begin() %}
+{% for l in range(a_loads) %}
+  let near{{ l }} = dot({{ four(l, 0) }} + {{ four(l, 1) }}, vec4<f32>(0.125));
+  var sum{{ l }} = 0.0;
+  var squares{{ l }} = 0.0;
+{% endfor %}
+{% endmacro %}
+
+{# where a load is stored #}
+{% macro add(l) %}
+      let first_four = {{ four(l, 0) }} - near{{ l }};
+      let second_four = {{ four(l, 1) }} - near{{ l }};
+      sum{{ l }} += dot(first_four + second_four, vec4<f32>(1.0));
+      squares{{ l }} += dot(first_four, first_four) + dot(second_four, second_four);
+{% endmacro %}
+
+{# behind the last step #}
+{% macro end() %}
+  let share_elements = f32(params.steps * 8);
+  for (var turn = 0; turn < {{ eights }}; turn += 1) {
+    workgroupBarrier();
+    if (load_item == turn) {
+{% for l in range(a_loads) %}
+      {
+        let row = load_m + {{ l * a_step }};
+        let distance = sum{{ l }} / share_elements;
+        let own = vec2<f32>(near{{ l }} + distance, squares{{ l }} - sum{{ l }} * distance);
+        var all = joined(select(statistics[row], vec2<f32>(), turn == 0), own, f32(turn), share_elements);
+        if (turn == {{ eights - 1 }}) {
+          all.y = 1.0 / sqrt(all.y / f32(params.channels) + bitcast<f32>(params.epsilon));
+        }
+        statistics[row] = all;
+      }
+{% endfor %}
+    }
+  }
+{% endmacro %}
+
+{# what the sums `four` of row `row` of the tile, from channel n on, become #}
+{% macro apply(row) %}
+      let of_row = statistics[{{ row }}];
+      let factors_at = params.base_factors + n / 4;
+      four = (four * factors[factors_at] - of_row.x * factors[factors_at + params.n_padded / 4]) * of_row.y + factors[factors_at + params.n_padded / 2];
+{% endmacro %}

@@ -1,0 +1,134 @@
+"""Winograd convolutions: against the reference, dilated, in ranges of tiles, with small bindings, and which layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.gpu.kernels.convolution import winograd
+from tests.engine.gpu.gpu import compare, device, run
+from tests.engine.gpu.plans import EMULATED
+from tests.engine.models import load_graph, model, node
+
+STEPS = ["winograd_input", "winograd_product", "winograd_output"]
+TOLERANCE = {4: {"rtol": 2e-6, "atol": 1e-5}, 6: {"rtol": 2e-6, "atol": 1e-4}}
+NAMES = {4: "winograd-2x2", 6: "winograd-4x4"}
+
+
+def convolution(x: list[int], outputs: int, *, dilation: int = 1, pads: int | None = None) -> onnx.ModelProto:
+    """A 3x3 convolution between element-wise nodes that make its input and output channels-last."""
+    w = np.random.default_rng(0).standard_normal((outputs, x[1], 3, 3)).astype(np.float32)
+    pads = dilation if pads is None else pads
+    nodes = [
+        node("Conv", "x w b", "c", pads=[pads] * 4, dilations=[dilation] * 2),
+        node("Relu", "c", "r"),
+        node("Add", "r s", "y"),
+    ]
+    weights = {"w": w, "b": w[:, 0, 0, 0].copy(), "s": np.float32([0.5])}
+    return model(nodes, {"x": x}, "y", weights)
+
+
+@pytest.mark.parametrize("size", [4, 6])
+@pytest.mark.parametrize(
+    ("x", "outputs", "options"),
+    [
+        ([2, 20, 13, 18], 10, {}),
+        ([1, 4, 9, 33], 36, {"pads": 0}),
+        ([1, 16, 19, 10], 68, {"dilation": 2}),
+        ([2, 8, 7, 5], 8, {"dilation": 3, "pads": 4}),
+    ],
+)
+def test_agrees_with_the_reference(size: int, x: list[int], outputs: int, options: dict[str, int]) -> None:
+    compare(
+        convolution(x, outputs, **options),
+        choices={"convolution": NAMES[size]},
+        kernels=["elementwise", *STEPS, "elementwise"],
+        **TOLERANCE[size],
+    )
+
+
+@pytest.mark.parametrize(("workspace", "binding"), [(1 << 19, 128 << 20), (64 << 20, 400 << 10)])
+def test_tiles_are_cut_into_ranges(monkeypatch: pytest.MonkeyPatch, workspace: int, binding: int) -> None:
+    """Into three, one of which goes on in the next image: by the workspace, and by bindings that hold no more."""
+    monkeypatch.setattr(winograd, "WORKSPACE_BYTES", workspace)
+    compare(
+        convolution([2, 16, 50, 21], 20),
+        choices={"convolution": "winograd-4x4"},
+        limits={"max-storage-buffer-binding-size": binding},
+        kernels=["elementwise", *STEPS * 3, "elementwise"],
+        **TOLERANCE[6],
+    )
+
+
+def test_reads_and_writes_parts_of_one_concat() -> None:
+    """A layer whose input is one part of a Concat, and its output the other."""
+    w = np.random.default_rng(0).standard_normal((24, 16, 3, 3)).astype(np.float32)
+    nodes = [
+        node("Relu", "x", "a"),
+        node("Conv", "a w", "c", pads=[1] * 4),
+        node("Relu", "c", "b"),
+        node("Concat", "a b", "ab", axis=1),
+        node("MaxPool", "ab", "y", kernel_shape=[2, 2]),
+    ]
+    proto = model(nodes, {"x": [1, 16, 14, 9]}, "y", {"w": w})
+    compare(proto, choices={"convolution": "winograd-4x4"}, **TOLERANCE[6])
+
+
+def test_what_is_no_number_reaches_its_tiles_alone() -> None:
+    proto = convolution([1, 8, 16, 16], 8)
+    x = np.ones((1, 8, 16, 16), np.float32)
+    x[0, 3, 5, 6] = np.nan
+    (y,), _ = run(load_graph(proto), [x], choices={"convolution": "winograd-4x4"})
+    assert np.isnan(y[0, :, 4:7, 5:8]).all()
+    # Relu keeps NaN: the tile of rows and columns 4 to 7, and no other, for none else reads the pixel
+    assert not np.isnan(np.delete(np.delete(y, np.s_[4:8], 2), np.s_[4:8], 3)).any()
+
+
+@pytest.fixture(name="split_rows")
+def _split_rows() -> None:
+    """Skip where the emulation of matrix units does not run."""
+    gpu = device()
+    if not gpu.f16:
+        pytest.skip(f"{gpu.adapter} has no shader-f16: WINOGRAD CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")
+
+
+SPLIT_TILES = {
+    "straight from memory": winograd.UnitsTile(32, 32, 16, 16, 32),
+    "both by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, True, True),
+    "by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, left_in_workgroup=True),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT_TILES)
+@pytest.mark.usefixtures("split_rows")
+def test_split_products_are_as_good_as_float32(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Channels of every size, each with a scale of its own, and an edge of tiles, against sums of float64."""
+    monkeypatch.setattr(winograd, "UNITS_MIDDLE", SPLIT_TILES[name])
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 36, 11, 18)).astype(np.float32)
+    w = (random.standard_normal((20, 36, 3, 3)) * np.exp2(random.integers(-30, 9, (20, 1, 1, 1)))).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.float64), (3, 3), axis=(1, 2))
+    expected = np.einsum("chwyx,ocyx->ohw", windows, w.astype(np.float64))
+    for size, bound in ((4, 2e-6), (6, 1e-5)):
+        y = split(x, w, size)
+        assert (np.abs(y[0] - expected).max((1, 2)) / np.abs(expected).max((1, 2))).max() < bound
+
+
+@pytest.mark.usefixtures("split_rows")
+def test_inputs_beyond_what_halves_hold_are_nan_in_their_tile() -> None:
+    x = np.ones((1, 16, 10, 10), np.float32)
+    x[0, 3, 1, 1] = 60000
+    y = split(x, np.ones((4, 16, 3, 3), np.float32), 6)
+    assert np.isnan(y[0, :, :4, :4]).any()
+    assert not np.isnan(y[0, :, 4:, 4:]).any()
+
+
+def split(x: np.ndarray, w: np.ndarray, size: int) -> np.ndarray:
+    """The convolution of ``x`` [1, C, H, W] by split products, without padding."""
+    nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
+    proto = model(nodes, {"x": list(x.shape)}, "y", {"w": w})
+    choices = {"convolution": f"{NAMES[size]}-split"}
+    (y,), kernels = run(load_graph(proto), [x], matrix_units=EMULATED, choices=choices)
+    assert "winograd_product_matrix" in kernels
+    return y
