@@ -201,6 +201,7 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
         (512, 32, False, "winograd-4x4-split"),
         (128, 256, False, "winograd-4x4-split"),
         (32, 512, False, "winograd-2x2-split"),
+        (512, 8, False, "patch-16x16x16-16-411-weights"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:

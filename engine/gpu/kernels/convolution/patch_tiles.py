@@ -57,6 +57,7 @@ PREFERENCES = (
         _weights(PatchTile(8, 16, 32, 16, 2, 2)), workgroups=128, least_outputs=17, most_outputs=32, dtypes=("f16",)
     ),
     Preference(_weights(PatchTile(8, 16, 32, 16, 2, 2)), workgroups=64, least_outputs=17, dtypes=("f32",)),
+    Preference(PatchTile(8, 16, 16, 32, 4), workgroups=64, most_outputs=32, dtypes=("f32",)),
     Preference(_weights(PatchTile(4, 16, 16, 32, 2, 1, 2)), most_outputs=32, dtypes=("f16",)),
     # more
     Preference(_weights(PatchTile(16, 16, 64, 16, 4, 2)), workgroups=128, least_outputs=33, dtypes=("f16",)),
