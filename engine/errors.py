@@ -11,6 +11,7 @@ The tree of classes::
         InputError
         BackendError
             DeviceLostError
+            SplitOverflowError (engine.overflow)
             TooLargeError
 """
 

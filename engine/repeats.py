@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from engine.session import Session
+from typing import Generic, Protocol, TypeVar
 
 
-class Repeats:
+class Closable(Protocol):
+    """A session, as far as it is of interest here."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+Session = TypeVar("Session", bound=Closable)
+
+
+class Repeats(Generic[Session]):
     """A session that is opened for the first run that needs it; any thread may ask."""
 
     def __init__(self, open_session: Callable[[], Session]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from engine.backend import BackendChoice, begin_opening, resolve
-from engine.caps import Precision
-from engine.compiled.model import CompiledModel, GpuPlan, GraphCounts, TensorPlace
+from engine import opening
+from engine.backend import begin_opening, resolve
+from engine.compiled.model import CompiledModel, TensorPlace
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.executor import Executor as Executor
@@ -31,7 +31,6 @@ Result = TypeVar("Result")
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
-    from engine.gpu.lowering.table import Decision
     from engine.graph.ir import Graph, Value
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
@@ -81,7 +80,7 @@ class Session:
         strict: Callable[[], Session] | None = None,
     ) -> None:
         if isinstance(model, CompiledModel):
-            _check_options(model, backend, precision)
+            opening.check_options(model, backend, precision)
             if input_shapes or outputs is not None or input_values:
                 raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
             backend = model.backend
@@ -108,10 +107,12 @@ class Session:
                     pass_target=None if self._choice.backend == "reference" else self.pass_target,
                 )
                 counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
-                source, tuning = _compiled(read.graph, self._choice, precision, outputs=read.outputs, counts=counts)
+                source, tuning = opening.compiled(
+                    read.graph, self._choice, precision, outputs=read.outputs, counts=counts
+                )
                 del read  # with weights that no kernel takes as they are
             try:
-                self._executor, device = _executor(source, self._choice, in_flight)
+                self._executor, device = opening.executor(source, self._choice, in_flight)
             except Exception:
                 if isinstance(model, CompiledModel):
                     verification.wait()  # damaged weights may be refused in any words
@@ -147,7 +148,7 @@ class Session:
             activation_buffer_bytes=self._executor.activation_bytes,
             scratch_bytes=self._executor.scratch_bytes,
             passes=dict(counts.passes),
-            matrix_units=isinstance(source, CompiledModel) and _uses_matrix_units(source),
+            matrix_units=isinstance(source, CompiledModel) and opening.uses_matrix_units(source),
             software=self._choice.adapter is not None and self._choice.adapter.software,
             tuning=tuning,
         )
@@ -296,12 +297,14 @@ class Session:
             from engine.gpu.lowering.storage import parameters
 
             outside += parameters(whole)
-        return _executor(_compiled(part, self._choice, self._precision, outside=outside)[0], self._choice)[0]
+        return opening.executor(
+            opening.compiled(part, self._choice, self._precision, outside=outside)[0], self._choice
+        )[0]
 
     @property
     def pass_target(self) -> Target:
         """The session's backend, as passes ask it what it runs."""
-        return _pass_target(self._choice, self._precision)
+        return opening.pass_target(self._choice, self._precision)
 
     def _arrays(
         self, inputs: Mapping[str, np.ndarray], allow_nan: bool, others: Collection[str] = ()
@@ -364,87 +367,6 @@ def _image_result(session: Session, *arguments: Any, **options: Any) -> ImageRes
 
 def _closed_error() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
-
-
-def _check_options(model: CompiledModel, backend: str, precision: str) -> None:
-    """Raise BackendError where a compiled model is asked to be what it is not; the defaults ask for nothing."""
-    if backend not in ("auto", model.backend):
-        raise BackendError(
-            f"the model is compiled for backend '{model.backend}', not for '{backend}'; compile it again"
-        )
-    fitting = {"f32": ("f32", "f32-split", "f16"), "f32-strict": ("f32",)}.get(precision, (precision,))
-    if model.precision not in fitting:
-        raise BackendError(f"the model is compiled in '{model.precision}', not in '{precision}'; compile it again")
-
-
-def _compiled(
-    graph: Graph,
-    choice: BackendChoice,
-    precision: str,
-    *,
-    outside: Collection[Value] | None = None,
-    outputs: Sequence[Value] | None = None,
-    counts: GraphCounts | None = None,
-) -> tuple[CompiledModel | Graph, str]:
-    """The graph compiled for its backend, for "reference" the graph itself; and on what the choice of kernels rests."""
-    if choice.backend == "reference":
-        return graph, ""
-    if choice.adapter is None:
-        from engine.cpu.compiled import compile_numpy
-
-        return compile_numpy(graph, outputs=outputs, counts=counts), ""
-    from engine.gpu.device.capabilities import session_caps
-    from engine.gpu.plan.compile_graph import compile_graph
-    from engine.tuning.choices import choices_of
-
-    choices = choices_of(choice.adapter, precision)
-    decisions: list[Decision] = []
-    model = compile_graph(
-        graph,
-        session_caps(choice.adapter, precision),
-        precision=cast(Precision, precision),
-        outside=outside,
-        preferences=choices.rows,
-        decisions=decisions,
-        outputs=outputs,
-        counts=counts,
-    )
-    return model, choices.describe({decision.key for decision in decisions if decision.alternatives})
-
-
-def _pass_target(choice: BackendChoice, precision: str) -> Target:
-    """The backend as passes see it."""
-    if choice.adapter is None:
-        from engine.graph.target import ANY
-
-        return ANY
-    from engine.gpu.device.capabilities import caps_of
-    from engine.gpu.plan.target import WebgpuTarget
-
-    return WebgpuTarget(caps_of(choice.adapter, matrix_units=False), precision == "f16")
-
-
-def _executor(source: CompiledModel | Graph, choice: BackendChoice, in_flight: int = 1) -> tuple[Executor, str]:
-    """What runs the model, and the name of what it runs on."""
-    if isinstance(source, CompiledModel) and choice.adapter is not None:
-        from engine.gpu.device.device import open_device
-        from engine.gpu.run.executor import GpuExecutor
-
-        return GpuExecutor(source, open_device(choice.adapter), in_flight=in_flight), str(choice.adapter)
-    from engine.cpu import blas
-
-    if isinstance(source, CompiledModel):
-        from engine.cpu.compiled import open_numpy
-
-        executor = open_numpy(source)
-        return executor, blas.describe(executor.pool.threads)
-    from engine.cpu.interpreter import ReferenceExecutor
-
-    return ReferenceExecutor(source), blas.describe(1)
-
-
-def _uses_matrix_units(model: CompiledModel) -> bool:
-    return isinstance(model.plan, GpuPlan) and model.plan.needs.subgroup_lanes > 0
 
 
 def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:

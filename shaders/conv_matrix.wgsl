@@ -9,8 +9,11 @@
 {% if split %}
 //
 // Operands are f32, cut into two f16 (parts/split.wgsl), of which three products are added: low · low is below the rounding
-// of high · high. Matrix units cut off what a sum has no bits for, each time that they add to it, so high · low and
-// low · high have sums of their own. `unscale` undoes the scales of x and of each channel of w.
+// of high · high. `unscale` undoes the scales of x and of each channel of w.
+{% if low_apart %}
+// Matrix units cut off what a sum has no bits for, each time that they add to it: here, where they do so often, high · low and
+// low · high have sums of their own.
+{% endif %}
 {% endif %}
 //
 {% if normalized %}
@@ -38,8 +41,8 @@
 {% set a_row = eights + 1 %}
 {% set b_row = bn // 8 + 1 %}
 {% set parts = ['high', 'low'] if split else ['high'] %}
-{% set products = [('high', 'high', 'c'), ('high', 'low', 'd'), ('low', 'high', 'd')] if split else [('high', 'high', 'c')] %}
-{% set kinds = ['c', 'd'] if split else ['c'] %}
+{% set kinds = ['c', 'd'] if low_apart else ['c'] %}
+{% set products = [('high', 'high', 'c')] + ([('high', 'low', kinds[-1]), ('low', 'high', kinds[-1])] if split else []) %}
 {% set a_low = bm * a_row %}
 {% set b_low = bk * b_row %}
 {% set b_at = a_low * (parts | length) %}
@@ -68,7 +71,7 @@
 {% import "parts/row_statistics.wgsl" as row_statistics with context %}
 {% block declarations %}
 
-// first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if split }}[subgroup][m][fours of n]
+// first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if low_apart }}[subgroup][m][fours of n]
 var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 
 {{ units.functions(operands=['memory'] + ([] if weights_in_workgroup else ['w']), sums=['memory'], words=['memory', 'w']) }}

@@ -16,7 +16,7 @@
 {% endif %}
 //
 // x: channels side by side. w: [{{ 'high or low part, ' if split }}group, n / {{ outputs }}, channel / {{ block }}, tap, channel % {{ block }} / {{ matrix.k }}, n % {{ outputs }} / {{ matrix.n }}]
-// fragments of {{ matrix.k }} x {{ matrix.n }}, {{ 'their columns' if turned else 'their rows' }} one behind the other. Rows of a dispatch are lines of tiles,
+// fragments of {{ matrix.k }} x {{ matrix.n }}, their columns one behind the other. Rows of a dispatch are lines of tiles,
 // image after image. The rows of a tile lie a dilation apart, so that their taps share rows of the patch: {{ spread }} tiles are the
 // {{ height * spread }} rows of a line.
 // The host guarantees: count lines lie within every binding; subgroups have {{ matrix.lanes }} invocations, side by side in the
@@ -42,11 +42,11 @@
 {% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
 {% set low = pixels * pixel %}
 {% set weights_at = low * (parts | length) %}
-{% set weights_row = (matrix.k if turned else matrix.n) // 8 %}
-{% set weights_gap = 1 if gap else 0 %}
-{% set operands_size = weights_at + (weights // weights_row * (weights_row + weights_gap) * (parts | length) if weights_in_workgroup else 0) %}
+{% set weights_row = matrix.k // 8 %}
+{% set operands_size = weights_at + (weights // weights_row * (weights_row + 1) * (parts | length) if weights_in_workgroup else 0) %}
 {% set fours = columns * matrix.n // 4 %}
 {% set sums_row = fours + 2 %}
+{% set sharers = across_channels * lanes %}
 {% set row_size = subgroups * matrix.m * sums_row %}
 {# rows of fragments that leave at a time #}
 {% set together = [[operands_size // row_size, 1] | max, rows] | min %}
@@ -56,7 +56,7 @@
 {# elements of x of an item of workgroup memory come in one load, or in two of four #}
 {% set halves = [''] if x_vec == 8 else ['_0', '_1'] %}
 {% set Item = 'vec4<f32>' if split else 'vec2<u32>' if x_vec == 4 else 'vec4<u32>' %}
-{% set right_fragment = fragment // weights_row * (weights_row + weights_gap) if weights_in_workgroup else fragment %}
+{% set right_fragment = fragment // weights_row * (weights_row + 1) if weights_in_workgroup else fragment %}
 {% set right_step = outputs // matrix.n * right_fragment %}
 {% set right_tap = block // matrix.k * right_step %}
 {% set right_low = taps * right_tap %}
@@ -65,7 +65,7 @@
 {% set integer = false %}
 {% set vec = 4 if vector else 1 %}
 {# pixels of a line that an invocation has where the output is pooled, too: an even number #}
-{% set pixels_each = [matrix.m * fours // (across_channels * lanes), 2] | max %}
+{% set pixels_each = [matrix.m * fours // sharers, 2] | max %}
 {% block declarations %}
 
 // first the patch, [{{ 'high or low part, ' if split }}row][column][eights of channels]{{ ', and behind it weights' if weights_in_workgroup }}; then sums, [row of fragments][subgroup][pixel][fours]
@@ -127,9 +127,9 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% for j in range(columns) %}
 {% for part in parts %}
 {% if weights_in_workgroup %}
-      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %s * %d + %d' % (tap, right_tap, step * right_step + j * right_fragment + (right_low if part == 'low' else 0)), weights_row + weights_gap, words=true, turned=turned) }};
+      let right_{{ part }}{{ j }} = {{ units.load_right('memory', 'own_right + %s * %d + %d' % (tap, right_tap, step * right_step + j * right_fragment + (right_low if part == 'low' else 0)), weights_row + 1, words=true, turned=true) }};
 {% else %}
-      let right_{{ part }}{{ j }} = {{ units.load_right('w', 'right_at + %s * %d + %d%s' % (tap, right_tap, step * right_step + j * right_fragment, ' + params.w_low' if part == 'low' else ''), weights_row, words=true, turned=turned) }};
+      let right_{{ part }}{{ j }} = {{ units.load_right('w', 'right_at + %s * %d + %d%s' % (tap, right_tap, step * right_step + j * right_fragment, ' + params.w_low' if part == 'low' else ''), weights_row, words=true, turned=true) }};
 {% endif %}
 {% endfor %}
 {% endfor %}
@@ -222,7 +222,7 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endif %}
     {
       let item = local + {{ l * invocations }};
-      memory[{{ weights_at + (right_low if part == 'low' else 0) }} + item / {{ weights_row }} * {{ weights_row + weights_gap }} + item % {{ weights_row }}] = next_{{ part }}{{ l }};
+      memory[{{ weights_at + (right_low if part == 'low' else 0) }} + item / {{ weights_row }} * {{ weights_row + 1 }} + item % {{ weights_row }}] = next_{{ part }}{{ l }};
     }
 {% endfor %}
 {% endfor %}
@@ -247,19 +247,18 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
     }
   }
 
-  // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours
+  // rows of fragments, {{ together }} at a time; the subgroups that share their pixels and channels share them out by fours:
+  // each invocation has the same channels of all its pixels
   let own_sums = subgroup / {{ across_channels }} * {{ across_channels * matrix.m * sums_row }};
-  let share = local % {{ across_channels * lanes }};
-  let first_n = tile_n + own_column * {{ matrix.n }};
+  let share = local % {{ sharers }};
+  let n = tile_n + own_column * {{ matrix.n }} + share % {{ fours }} * 4;
 {% if pooled %}
   // an invocation has the same pixels side by side of each line: the largest of a pair waits for the line below
   let first_pixel = share / {{ fours }} * {{ pixels_each }};
-  let n = first_n + share % {{ fours }} * 4;
 {% for pair in range(pixels_each // 2) %}
   var pair{{ pair }} = F();
 {% endfor %}
 {% endif %}
-  let hoisted_n = first_n + share % {{ fours }} * 4;
 {% for first in range(0, rows, together) %}
   workgroupBarrier();
 {% for i in range(first, [first + together, rows] | min) %}
@@ -291,33 +290,22 @@ fn sums_at(at: i32, group: i32, n: i32) -> vec4<f32> {
 {% endfor %}
   }
 {% else %}
-{% if hoist %}
-{% for turn in range(([together, rows - first] | min) * matrix.m * fours // (across_channels * lanes)) %}
+{% set items = ([together, rows - first] | min) * matrix.m * fours %}
+{% for turn in range((items + sharers - 1) // sharers) %}
+{% if (turn + 1) * sharers > items %}
+  if (share < {{ items - turn * sharers }})
+{% endif %}
   {
-    let pixel = {{ turn * across_channels * lanes // fours % matrix.m }} + share / {{ fours }};
-{% set row_fixed = matrix.m * fours % (across_channels * lanes) == 0 %}
-    let row = {{ first + turn * across_channels * lanes // (matrix.m * fours) }}{{ '' if row_fixed else ' + pixel / %d' % matrix.m }};
-    let column = pixel{{ '' if row_fixed else ' %% %d' % matrix.m }};
-    let y_row = tile_y + (own_m + row) / {{ fragments_a_line }} * {{ spread }};
-    let y_column = tile_x + (own_m + row) % {{ fragments_a_line }} * {{ matrix.m }} + column;
-    if (y_row < params.out_height && y_column < params.out_width) {
-      store((image * params.out_height + y_row) * params.out_width + y_column, group, hoisted_n, sums_at(own_sums + (row - {{ first }}) * {{ row_size }} + column * {{ sums_row }} + share % {{ fours }}, group, hoisted_n));
-    }
-  }
-{% endfor %}
-{% else %}
-  for (var item = share; item < {{ ([together, rows - first] | min) * matrix.m * fours }}; item += {{ across_channels * lanes }}) {
-    let pixel = item / {{ fours }} % {{ matrix.m }};
-    let row = item / {{ fours * matrix.m }};
+    let place = share / {{ fours }} + {{ turn * sharers // fours }};
+    let row = place / {{ matrix.m }};
     let y_row = tile_y + (own_m + {{ first }} + row) / {{ fragments_a_line }} * {{ spread }};
-    let y_column = tile_x + (own_m + {{ first }} + row) % {{ fragments_a_line }} * {{ matrix.m }} + pixel;
+    let y_column = tile_x + (own_m + {{ first }} + row) % {{ fragments_a_line }} * {{ matrix.m }} + place % {{ matrix.m }};
     if (y_row < params.out_height && y_column < params.out_width) {
-      let n = first_n + item % {{ fours }} * 4;
-      let at = own_sums + row * {{ row_size }} + pixel * {{ sums_row }} + item % {{ fours }};
+      let at = own_sums + row * {{ row_size }} + place % {{ matrix.m }} * {{ sums_row }} + share % {{ fours }};
       store((image * params.out_height + y_row) * params.out_width + y_column, group, n, sums_at(at, group, n));
     }
   }
-{% endif %}
+{% endfor %}
 {% endif %}
 {% endfor %}
 {% endblock %}

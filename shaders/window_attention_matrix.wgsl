@@ -6,14 +6,9 @@
 // Each workgroup computes {{ queries }} queries of one head of one window, each subgroup {{ matrix.m }} of them. The scores of all {{ keys }} keys stay in
 // fragments, and go through workgroup memory {{ columns }} at a time, where {{ lanes_a_row }} invocations have a row between them, and keep it. Weights,
 // at most 1, come back as f16, over the keys and queries, which nobody reads any more; what they sum to divides the result.
-{% if split %}
 //
-// Tensors are f32, cut into two f16 (parts/split.wgsl), and so are weights, {{ weight_scale }} at most: three products of each two. Values take
-// the memory of keys. Scores and bias are {{ score_scale }} times what they are, values {{ value_scale }} times.
-{% endif %}
-//
-// Layouts are those of window_attention.wgsl, but for {{ '' if split else 'x, in eights, and ' }}bias: [heads, queries, keys] up to whole workgroups and fragments,
-// of f32, and below all scores behind the last key.
+// Layouts are those of window_attention.wgsl, but for x, of f16 in eights, and bias: [heads, queries, keys] up to whole
+// workgroups and fragments, of f32, and below all scores behind the last key.
 // The host guarantees: every tensor lies whole within its bindings; subgroups have {{ matrix.lanes }} invocations, side by side in the
 // workgroup; fragments fill heads, keys and the columns that go through memory at a time.
 {% extends "bases/kernel.wgsl" %}
@@ -26,16 +21,9 @@
 {% set row = eights + 1 - eights % 2 %}
 {% set weights_row = keys // 8 + 1 - keys // 8 % 2 %}
 {% set sums_row = [columns, size] | max // 4 + 1 %}
-{% set key_low = keys * row %}
-{% set queries_at = key_low * (2 if split else 1) %}
-{% set query_low = queries * row %}
-{% set weights_at = queries_at if split else 0 %}
-{% set weights_low = queries * weights_row %}
-{% set values_at = 0 if split else [queries_at + query_low, weights_low] | max %}
-{% set sums_at = queries_at + 2 * query_low if split else values_at + keys * row %}
-{% set size_of_memory = [sums_at + queries * sums_row, weights_at + 2 * weights_low if split else 0] | max %}
-{% set parts = ['high', 'low'] if split else ['high'] %}
-{% set products = [('high', 'high'), ('high', 'low'), ('low', 'high')] if split else [('high', 'high')] %}
+{% set queries_at = keys * row %}
+{% set values_at = [(keys + queries) * row, queries * weights_row] | max %}
+{% set sums_at = values_at + keys * row %}
 {# eights of a row of columns that an invocation has #}
 {% set shares = columns // 8 // lanes_a_row %}
 {# what an invocation loads: eights of keys and values, and of queries #}
@@ -46,7 +34,7 @@
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
 // keys and queries, [place][channel], then weights, [query][key]; values, [key][channel]; sums: [query][key or channel]
-var<workgroup> memory: array<vec4<u32>, {{ size_of_memory }}>;
+var<workgroup> memory: array<vec4<u32>, {{ sums_at + queries * sums_row }}>;
 // the largest score that each invocation has, and what its weights sum to
 var<workgroup> of_row: array<vec2<f32>, {{ invocations }}>;
 
@@ -56,53 +44,25 @@ var<workgroup> of_row: array<vec2<f32>, {{ invocations }}>;
 fn words(four: vec4<f16>) -> vec2<u32> {
   return {{ units.words('four') }};
 }
-
-{% if split %}
-
-{% include "parts/split.wgsl" %}
-
-// Eight numbers, as halves.
-fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
-  let first_high = high_part(first);
-  let second_high = high_part(second);
-  memory[at] = vec4<u32>(words(vec4<f16>(first_high)), words(vec4<f16>(second_high)));
-  memory[at + low] = vec4<u32>(words(vec4<f16>(first - first_high)), words(vec4<f16>(second - second_high)));
-}
-{% endif %}
 {% endblock %}
 {# the eight of each of this invocation's places from channel `first_channel` of the projections on, into registers. No
    branch, which would wait for each load: what is off the grid reads token 0, and counts as padding. #}
 {% macro load_places(name, first_channel, places, count) %}
-{% for half in range(2 if split else 1) %}
-{% set channel = '%s + own_channel%s' % (first_channel, ' + 4' if half else '') %}
+{% set channel = '%s + own_channel' % first_channel %}
 {% if has_padding %}
-{% if split %}
-  let {{ name }}_padding{{ half }} = vec4<f32>(padding[params.base_padding + ({{ channel }}) / 4]);
-{% else %}
-  let {{ name }}_padding{{ half }} = vec4<u32>(words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4])), words(vec4<f16>(padding[params.base_padding + ({{ channel }}) / 4 + 1])));
-{% endif %}
+{% set four = 'vec4<f16>(padding[params.base_padding + (%s) / 4%s])' %}
+  let {{ name }}_padding = vec4<u32>(words({{ four % (channel, '') }}), words({{ four % (channel, ' + 1') }}));
 {% endif %}
 {% for l in range(count) %}
 {% set loaded = 'load(image, max(%s_token%d, 0), %s)' % (places, l, channel) %}
-  let {{ name }}{{ l }}_{{ half }} = {{ 'select(%s_padding%d, %s, %s_token%d >= 0)' % (name, half, loaded, places, l) if has_padding else loaded }};
-{% endfor %}
+  let {{ name }}{{ l }} = {{ 'select(%s_padding, %s, %s_token%d >= 0)' % (name, loaded, places, l) if has_padding else loaded }};
 {% endfor %}
 {% endmacro %}
 {# from registers to the memory; zeros behind the last place, as no number times the weight 0 may be NaN #}
 {% macro keep_places(name, begin) %}
 {% for l in range(key_loads) %}
-{% set at = '%d + key_place%d * %d + own_eight' % (begin, l, row) %}
-{% set inside = 'key_place%d < %d' % (l, area) %}
-{% if split %}
-{% for half in range(2) %}
-{% set held = 'held_by_halves(%s%d_%d)' % (name, l, half) %}
-  let {{ name }}_held{{ l }}_{{ half }} = {{ 'select(vec4<f32>(), %s, %s)' % (held, inside) if area < keys else held }};
-{% endfor %}
-  keep({{ at }}, {{ key_low }}, {{ name }}_held{{ l }}_0, {{ name }}_held{{ l }}_1);
-{% else %}
-{% set item = '%s%d_0' % (name, l) %}
-  memory[{{ at }}] = {{ 'select(vec4<u32>(), %s, %s)' % (item, inside) if area < keys else item }};
-{% endif %}
+{% set item = '%s%d' % (name, l) %}
+  memory[{{ begin }} + key_place{{ l }} * {{ row }} + own_eight] = {{ 'select(vec4<u32>(), %s, key_place%d < %d)' % (item, l, area) if area < keys else item }};
 {% endfor %}
 {% endmacro %}
 {% block main %}
@@ -122,9 +82,7 @@ fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
   let query_token{{ l }} = token_at(down, across, min(first_query + query_place{{ l }}, {{ area - 1 }}));
 {% endfor %}
 {{ load_places('key', 'params.channels', 'key', key_loads) }}
-{% if not split %}
 {{ load_places('value', '2 * params.channels', 'key', key_loads) }}
-{% endif %}
 {{ load_places('query', '0', 'query', query_loads) }}
   let own_row = local / {{ lanes }} * {{ matrix.m }};
   let bias_at = params.base_bias + (head * {{ blocks * queries }} + first_query + own_row) * {{ keys }};
@@ -132,35 +90,21 @@ fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
   var score{{ j }} = {{ units.load_sums('bias', 'bias_at + %d' % (j * matrix.n), keys) }};
 {% endfor %}
 {{ keep_places('key', 0) }}
-{% if not split %}
 {{ keep_places('value', values_at) }}
-{% endif %}
 {% for l in range(query_loads) %}
-{% set at = '%d + query_place%d * %d + own_eight' % (queries_at, l, row) %}
-{% if split %}
-  keep({{ at }}, {{ query_low }}, held_by_halves(query{{ l }}_0 * {{ scale }}), held_by_halves(query{{ l }}_1 * {{ scale }}));
-{% else %}
 {% for e in range(4) %}
-  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('query%d_0.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
+  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('query%d.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
 {% endfor %}
-  memory[{{ at }}] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
-{% endif %}
+  memory[{{ queries_at }} + query_place{{ l }} * {{ row }} + own_eight] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
 {% endfor %}
   workgroupBarrier();
 
 {% for kk in range(size // matrix.k) %}
-{% for part in parts %}
-  let left_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8 + (query_low if part == 'low' else 0), row), row, words=true) }};
-{% endfor %}
+  let left{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8, row), row, words=true) }};
 {% endfor %}
 {% for j in range(keys // matrix.n) %}
 {% for kk in range(size // matrix.k) %}
-{% for part in parts %}
-  let right_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8 + (key_low if part == 'low' else 0)), row, words=true, turned=true) }};
-{% endfor %}
-{% for left, right in products %}
-  score{{ j }} = {{ units.multiply_accumulate('left_%s%d' % (left, kk), 'right_%s%d_%d' % (right, j, kk), 'score%d' % j) }};
-{% endfor %}
+  score{{ j }} = {{ units.multiply_accumulate('left%d' % kk, units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8), row, words=true, turned=true), 'score%d' % j) }};
 {% endfor %}
 {% endfor %}
 
@@ -179,7 +123,7 @@ fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
   workgroupBarrier();
 {% for i in range(shares) %}
 {% for half in range(2) %}
-  var s{{ round }}_{{ i }}_{{ half }} = bitcast<vec4<f32>>(memory[own_sums + {{ i * lanes_a_row * 2 + half }}]){{ ' / %s' % score_scale if split }};
+  var s{{ round }}_{{ i }}_{{ half }} = bitcast<vec4<f32>>(memory[own_sums + {{ i * lanes_a_row * 2 + half }}]);
 {% endfor %}
 {% endfor %}
 {% endfor %}
@@ -211,50 +155,30 @@ fn keep(at: i32, low: i32, first: vec4<f32>, second: vec4<f32>) {
 {% endfor %}
 
   four = vec4<f32>();
-  let own_weights = {{ weights_at }} + own_query * {{ weights_row }} + own_share;
+  let own_weights = own_query * {{ weights_row }} + own_share;
 {% for round in range(keys // columns) %}
 {% for i in range(shares) %}
   {
 {% for half in range(2) %}
-{% set weight = 'exp(s%d_%d_%d - largest)' % (round, i, half) %}
-    let weights{{ half }} = {{ '%s * %s' % (weight, weight_scale) if split else 'vec4<f16>(%s)' % weight }};
+    let weights{{ half }} = vec4<f16>(exp(s{{ round }}_{{ i }}_{{ half }} - largest));
     four += vec4<f32>(weights{{ half }});
 {% endfor %}
-{% set at = 'own_weights + %d' % (round * columns // 8 + i * lanes_a_row) %}
-{% if split %}
-    keep({{ at }}, {{ weights_low }}, weights0, weights1);
-{% else %}
-    memory[{{ at }}] = vec4<u32>(words(weights0), words(weights1));
-{% endif %}
+    memory[own_weights + {{ round * columns // 8 + i * lanes_a_row }}] = vec4<u32>(words(weights0), words(weights1));
   }
 {% endfor %}
 {% endfor %}
-  of_row[local].y = {{ '%s * (four.x + four.y + four.z + four.w)' % value_scale if split else 'four.x + four.y + four.z + four.w' }};
-{% if split %}
-{{ load_places('value', '2 * params.channels', 'key', key_loads) }}
-{{ keep_places('value', values_at) }}
-{% endif %}
+  of_row[local].y = four.x + four.y + four.z + four.w;
   workgroupBarrier();
 
 {% for j in range(size // matrix.n) %}
   var sum{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% for kk in range(keys // matrix.k) %}
-{% for part in parts %}
-  let weights_{{ part }}{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (weights_at + kk * matrix.k // 8 + (weights_low if part == 'low' else 0), weights_row), weights_row, words=true) }};
-{% endfor %}
+  let weights{{ kk }} = {{ units.load_left('memory', 'own_row * %d + %d' % (weights_row, kk * matrix.k // 8), weights_row, words=true) }};
 {% for j in range(size // matrix.n) %}
-{% for part in parts %}
-  let value_{{ part }}{{ j }}_{{ kk }} = {{ units.load_right('memory', '%d' % (values_at + kk * matrix.k * row + j * matrix.n // 8 + (key_low if part == 'low' else 0)), row, words=true) }};
-{% endfor %}
-{% for left, right in products %}
-  sum{{ j }} = {{ units.multiply_accumulate('weights_%s%d' % (left, kk), 'value_%s%d_%d' % (right, j, kk), 'sum%d' % j) }};
+  sum{{ j }} = {{ units.multiply_accumulate('weights%d' % kk, units.load_right('memory', '%d' % (values_at + kk * matrix.k * row + j * matrix.n // 8), row, words=true), 'sum%d' % j) }};
 {% endfor %}
 {% endfor %}
-{% endfor %}
-{% if split %}
-  workgroupBarrier();
-{% endif %}
 {% for j in range(size // matrix.n) %}
   {{ units.store('memory', '%d + own_row * %d' % (sums_at + j * matrix.n // 4, sums_row), 'sum%d' % j, sums_row, words=true) }};
 {% endfor %}

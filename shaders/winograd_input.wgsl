@@ -2,13 +2,13 @@
 //
 //   y = B^T d B   of the {{ size }}x{{ size }} pixels d under each tile of {{ size - 2 }}x{{ size - 2 }} outputs, for each channel
 //
-// x is [N, C, H, W] by strides, channels side by side; beyond its edges it is zero. y is [{{ 'high or low part, ' if parts == 2 }}position of the transform,
+// x is [N, C, H, W] by strides, channels side by side; beyond its edges it is zero. y is [{{ 'high or low part, ' if split }}position of the transform,
 // k / {{ bk }}, tile, k % {{ bk }}], where k are the channels up to a multiple of {{ bk }}, the rest zero: what a workgroup of the product
 // loads lies side by side. One invocation for {{ vec }} channels of a tile.
-{% if parts == 2 %}
+{% if split %}
 //
-// A number is cut into two of f16, whose sum has 22 bits of it: the high part has the first 11, the low part is what is left. It
-// is scaled by a power of two first. Beyond what the high part holds it becomes NaN, which reaches every output of the tile.
+// A number is cut into two of f16, whose sum has 22 bits of it: the high part has the first 11, the low part is what is left.
+// Beyond what the high part holds it becomes NaN, which reaches every output of the tile.
 {% endif %}
 //
 // The host guarantees: the tiles of count rows lie within the workspace y, and the pixels under them within x's binding.
@@ -48,7 +48,7 @@
 {% for j in range(size) %}
 {{ input_transform(size, 'v{0}_' ~ j, 't{0}_' ~ j) -}}
 {% for i in range(size) %}
-{% if parts %}
+{% if split %}
   put(at + {{ i * size + j }} * params.position_items, v{{ i }}_{{ j }});
 {% else %}
   y[at + {{ i * size + j }} * params.position_items] = v{{ i }}_{{ j }};
@@ -57,20 +57,15 @@
 {% endfor %}
 {% endblock %}
 {% block store %}
-{% if parts %}
+{% if split %}
 fn put(at: i32, value: {{ F }}) {
-  let scaled = value * bitcast<f32>(params.scale);
-{% if parts == 2 %}
   // from bits that compilers cannot see through: they refuse a constant that is NaN
   let nan = bitcast<f32>(0x7fc00000u | (u32(params.first) & 0u));
-  let held = select(scaled, {{ F }}(nan), abs(scaled) > {{ F }}(65504.0));
+  let held = select(value, {{ F }}(nan), abs(value) > {{ F }}(65504.0));
   // by its bits: compilers make nothing of a number less itself as f16 and back
   let high = bitcast<{{ F }}>(bitcast<{{ F | replace('f32', 'u32') }}>(held) & {{ F | replace('f32', 'u32') }}(0xffffe000u));
   y[at] = {{ H }}(high);
   y[at + params.y_low] = {{ H }}(held - high);
-{% else %}
-  y[at] = {{ H }}(scaled);
-{% endif %}
 }
 {% endif %}
 {% endblock %}

@@ -134,8 +134,10 @@ def kernel_report(
             pass_target=WebgpuTarget(target_caps, half),
         )
         choices = Choices() if found is None else choices_of(found, precision)
-        compiled = compile_graph(read.graph, caps, precision=precision, preferences=choices.rows)
-        lowering = Lowering(read.graph, caps, half=half, preferences=choices.rows)
+        # what every browser gets is downloaded
+        compact = found is None
+        compiled = compile_graph(read.graph, caps, precision=precision, preferences=choices.rows, compact=compact)
+        lowering = Lowering(read.graph, caps, half=half, preferences=choices.rows, compact=compact)
         lowering.run()
         seconds, unmeasured = None, "not measured"
         if measure and found is not None:

@@ -99,7 +99,7 @@ def read_record(text: str) -> Record:
     except (ValueError, RecursionError) as error:
         raise InputError("the record is no JSON") from error
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise InputError("the file is no record of a tuning; `nss-wgpu tune --record FILE` writes one")
+        raise InputError("the file is no record of a tuning")
     if document.get("format") != FORMAT:
         raise InputError(f"the record has format {document.get('format')!r}; this version reads {FORMAT}")
     try:

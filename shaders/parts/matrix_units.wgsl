@@ -2,7 +2,8 @@
    (lanes), what a fragment is (left m x k, right k x n, both of f16; sums m x n of f32), and how WGSL is spelled: `dawn` for
    Dawn's subgroup matrices, `wgpu` for naga's cooperative matrices. Arrays are of scalars, or of vec4<u32> (`words`), whose
    items have the bits of eight f16 or four f32, so that stores of 16 bytes fill them; naga loads fragments from arrays of
-   scalars alone, so that the probe refuses its units. Offsets and strides are counted in items. Matrices are row-major, but for right operands that are `turned`.
+   scalars alone, so that the probe refuses its units. Offsets and strides are counted in items. Matrices are row-major, but
+   for right operands that are `turned`.
 
    The third spelling, `emulated`, is for tests alone: plain WGSL, in which a fragment of an operand is a place in an array, and
    each invocation reads what its own sums need when it multiplies. No value crosses between invocations, so that a kernel
@@ -169,16 +170,7 @@ store_sums_{{ array }}(({{ offset }}){{ ' * 4' if words }}, {{ sums }}, {{ strid
 {%- endif %}
 {%- endmacro %}
 
-{# the two f16 of a word; naga does not take the bits as they are #}
-{% macro pair(word) -%}
-{% if matrix.spelling == 'dawn' -%}
-bitcast<vec2<f16>>({{ word }})
-{%- else -%}
-vec2<f16>(unpack2x16float({{ word }}))
-{%- endif %}
-{%- endmacro %}
-
-{# the bits of four f16 as two words #}
+{# the bits of four f16 as two words; naga does not take them as they are #}
 {% macro words(four) -%}
 {% if matrix.spelling == 'dawn' -%}
 bitcast<vec2<u32>>({{ four }})

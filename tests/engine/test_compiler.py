@@ -269,7 +269,7 @@ def test_a_compiled_model_is_what_it_is(options: dict[str, Any], error: type[Exc
     ("options", "error", "message"),
     [
         ({"precision": "f16"}, BackendError, "precision 'f16' needs the feature shader-f16, which these caps lack"),
-        ({"precision": "int8"}, BackendError, "precision 'int8' is unknown; choose one of f32, f16"),
+        ({"precision": "int8"}, BackendError, "precision 'int8' is unknown; choose one of f32, f32-strict, f16"),
         ({"backend": "cuda"}, BackendError, "backend 'cuda' compiles no models"),
         ({"caps": Caps(limits={"max-buffer-size": 4096})}, TooLargeError, "largest buffer has 4096"),
     ],

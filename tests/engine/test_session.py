@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto
 
 import engine
-from engine import BackendError, EngineError, InputError, ModelFile, Session, UnsupportedError
-from engine import session as session_module
+from engine import BackendError, EngineError, InputError, ModelFile, Session, UnsupportedError, opening
 from engine.graph.load import load
 from engine.kernel_time import KernelTime
 from engine.session import Executor
@@ -86,7 +85,10 @@ def test_auto_is_numpy() -> None:
             {"backend": "numpy", "precision": "f16"},
             "precision 'f16' is not available: the CPU computes in f32; use 'f32'",
         ),
-        ({"backend": "reference", "precision": "int8"}, "precision 'int8' is unknown; choose one of f32, f16"),
+        (
+            {"backend": "reference", "precision": "int8"},
+            "precision 'int8' is unknown; choose one of f32, f32-strict, f16",
+        ),
         ({"backend": "numpy", "adapter": "0"}, "an adapter is for backend 'webgpu'; 'numpy' runs on the processor"),
     ],
 )
@@ -238,7 +240,7 @@ def test_what_a_session_runs_is_known_by_what_it_offers(backend: str, monkeypatc
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(session_module, "_executor", lambda *_: (Other(), "another device"))
+    monkeypatch.setattr(opening, "executor", lambda *_: (Other(), "another device"))
     with Session(SMALL, backend=backend, adapter=adapter) as session:
         info = session.info
         assert info.device == "another device"

@@ -26,6 +26,7 @@ def compile_graph(
     choices: Mapping[str, str] | None = None,
     preferences: Mapping[str, str] | None = None,
     decisions: list[Decision[Any]] | None = None,
+    compact: bool = False,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
     origin: ModelOrigin | None = None,
@@ -36,8 +37,9 @@ def compile_graph(
     ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
     a part of another one. ``choices`` names implementations by tuning key or by family, and ``preferences`` by tuning
     key those that are passed over where a table lacks them, or they do not support the layer
-    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``outputs`` have the names of the
-    outputs, where the passes have changed these. The weights of the result hold the graph's arrays; nothing else of it
+    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``compact``
+    keeps off rows whose weights take more bytes than the layer's. ``outputs`` have the names of the outputs, where the
+    passes have changed these. The weights of the result hold the graph's arrays; nothing else of it
     holds the graph.
 
     Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
@@ -49,7 +51,9 @@ def compile_graph(
     if precision == "f32-strict":
         caps = replace(caps, matrix_units=None)
     check(graph, caps, half=half)
-    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices, preferences=preferences)
+    lowering = Lowering(
+        graph, caps, half=half, outside=outside, choices=choices, preferences=preferences, compact=compact
+    )
     inputs, results = lowering.run()
     if decisions is not None:
         decisions += lowering.decisions

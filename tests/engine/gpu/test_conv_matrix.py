@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from engine.caps import MatrixUnits
+from engine.gpu.kernels.convolution import matrix
 from engine.gpu.kernels.convolution.matrix import MatrixTile
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.table import CONVOLUTION
@@ -147,8 +148,10 @@ def check(
     np.testing.assert_array_equal(y, expected.astype(np.float16).astype(np.float32) if half else expected)
 
 
-def test_split_operands() -> None:
+@pytest.mark.parametrize("longest_sum", [matrix.LONGEST_SUM, 32])
+def test_split_operands(monkeypatch: pytest.MonkeyPatch, longest_sum: int) -> None:
     """Numbers of 24 bits come out as sums of f32 would; one beyond what the high part holds becomes NaN."""
+    monkeypatch.setattr(matrix, "LONGEST_SUM", longest_sum)
     gpu = device()
     if not gpu.f16:
         pytest.skip(f"{gpu.adapter} has no shader-f16: CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")
@@ -167,9 +170,10 @@ def test_split_operands() -> None:
 
 def test_the_words_of_wgpu() -> None:
     """Its adapters refuse matrix units as yet: what naga's WGSL is written in is held here, and NOT RUN."""
-    source = render("matrix_probe", matrix={"lanes": 32, "m": 16, "n": 8, "k": 4, "spelling": "wgpu"}, result="f32")
+    source = render("matrix_probe", matrix={"lanes": 32, "m": 16, "n": 8, "k": 8, "spelling": "wgpu"}, result="f32")
     assert "enable wgpu_cooperative_matrix;" in source
-    assert "let left = coopLoadT<coop_mat4x16<f16, A>>(&a[0], u32(4));" in source
-    assert "let right = coopLoadT<coop_mat8x4<f16, B>>(&b[0], u32(8));" in source
+    assert "let left = coopLoadT<coop_mat8x16<f16, A>>(&a[0], u32(8));" in source
+    assert "let right = coopLoadT<coop_mat8x8<f16, B>>(&b[0], u32(8));" in source
     assert "var sums: coop_mat8x16<f32, C>;" in source
-    assert "coopStoreT(sums, &c[0], u32(8));" in source
+    assert "let right_words = coopLoad<coop_mat8x8<f16, B>>(&memory[16], u32(1));" in source
+    assert "coopStoreT(sums, &memory[24], u32(2));" in source

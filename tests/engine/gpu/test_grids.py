@@ -223,7 +223,7 @@ def test_a_row_that_is_too_long_is_refused_by_name() -> None:
     refused(graph, r"^'x:copy' \(kernel elementwise\) needs", max_compute_workgroups_per_dimension=1)
 
 
-@pytest.mark.parametrize(("outputs", "channels", "groups"), [(64 * 65535 + 1, 1, 1), (8 * 65536, 4 * 65536, 65536)])
+@pytest.mark.parametrize(("outputs", "channels", "groups"), [(64 * 65535 + 1, 5, 1), (8 * 65536, 4 * 65536, 65536)])
 def test_more_channels_or_groups_than_a_grid_has_take_one_invocation_each(
     outputs: int, channels: int, groups: int
 ) -> None:

@@ -259,7 +259,7 @@ def test_strides_of_empty_tensors() -> None:
 
 
 def test_what_convolutions_read_is_copied_as_channels_last() -> None:
-    weights = {"w": np.random.default_rng(0).standard_normal((4, 12, 3, 3)).astype(np.float32)}
+    weights = {"w": np.random.default_rng(0).standard_normal((8, 12, 3, 3)).astype(np.float32)}
     shapes = {"cut": np.array([3, 2, 5, 2, 7]), "joined": np.array([1, 12, 5, 7])}
     nodes = [
         node("Reshape", "x cut", "c"),

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from engine.caps import Caps, MatrixUnits
+from engine.gpu.kernels.convolution import matrix
 from engine.gpu.lowering.lowering import Lowering
 from engine.tuning.cases import cases_of
 from tests.engine.gpu.gpu import device, run
@@ -18,8 +19,15 @@ from tests.engine.models import load_graph, model, node
 ROOM = {"max-compute-workgroup-storage-size": 32768}
 ROOMY = {name.replace("-", "_"): size for name, size in ROOM.items()}
 WEIGHTS_IN_WORKGROUP = "matrix-32x32x64-32x32-4-weights"
-BY_FRAGMENT = "matrix-32x128x64-32x32"
+BY_FRAGMENT = "matrix-64x128x32-64x32"
 CHANNELS = 128
+
+
+@pytest.fixture(autouse=True)
+def _any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have layers be normalised by their products however small they are."""
+    monkeypatch.setattr(matrix, "LONG_ROW", 0)
+    monkeypatch.setattr(matrix, "MANY_ELEMENTS", 0)
 
 
 def network(random: np.random.Generator, rows: int, outputs: int, **attributes: Any) -> onnx.ModelProto:
@@ -67,8 +75,9 @@ def products(
     return y, kernels
 
 
-@pytest.mark.parametrize("half", [True, False])
-@pytest.mark.parametrize("tile", [WEIGHTS_IN_WORKGROUP, BY_FRAGMENT])
+@pytest.mark.parametrize(
+    ("tile", "half"), [(WEIGHTS_IN_WORKGROUP, True), (WEIGHTS_IN_WORKGROUP, False), (BY_FRAGMENT, True)]
+)
 def test_it_is_as_good_as_one_behind_the_other(tile: str, half: bool) -> None:
     random = np.random.default_rng(3)
     proto, x = network(random, 37, 40), residuals(random, 37)
@@ -143,3 +152,11 @@ def test_the_product_is_a_case_without_it() -> None:
     )
     assert case.row.startswith("matrix-")
     assert [each.op for each in case.graph.nodes] == ["MatMul"]
+
+
+def test_a_report_says_whose_it_is() -> None:
+    lowering = Lowering(load_graph(small(chain=1)), Caps(SIZES | ROOM, matrix_units=EMULATED))
+    lowering.run()
+    assert {node.op: owner.op for node, owner in lowering.joined.items()} == dict.fromkeys(
+        ["LayerNormalization", "Add", "Neg"], "MatMul"
+    )

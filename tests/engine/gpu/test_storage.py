@@ -75,11 +75,11 @@ def test_scales_of_dynamic_quantisation_are_parameters() -> None:
 
 
 def test_a_bias_stays_float32_however_long_and_weights_are_float16_however_few() -> None:
-    constants = {"w": np.ones((2048, 4, 1, 1), np.float32), "b": np.ones(2048, np.float32)}
-    types = operand_types([node("Conv", "x0 w b", "y")], {"x": [1, 4, 40, 40]}, "conv", **constants)
+    constants = {"w": np.ones((2048, 8, 1, 1), np.float32), "b": np.ones(2048, np.float32)}
+    types = operand_types([node("Conv", "x0 w b", "y")], {"x": [1, 8, 40, 40]}, "conv", **constants)
     assert (types["x"], types["w"], types["x_bias"]) == ("f16", "f16", "f32")
-    small = {"w": np.ones((4, 4, 1, 1), np.float32)}
-    assert operand_types([node("Conv", "x0 w", "y")], {"x": [1, 4, 4, 4]}, "conv", **small)["w"] == "f16"
+    small = {"w": np.ones((8, 8, 1, 1), np.float32)}
+    assert operand_types([node("Conv", "x0 w", "y")], {"x": [1, 8, 4, 4]}, "conv", **small)["w"] == "f16"
     added = {"b": np.ones((1, 2048), np.float32)}
     assert operand_types([node("Add", "x0 b", "y")], {"x": [4, 2048]}, "elementwise", **added)["x_a1"] == "f32"
 

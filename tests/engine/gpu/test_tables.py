@@ -12,7 +12,7 @@ from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
-from engine.gpu.kernels.convolution.patch_tiles import PATCHES
+from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
 from tests.engine.gpu.gpu import compare
@@ -20,7 +20,7 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (each.tile for each in (*MATRICES, *PATCHES))} | {
+ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*(each.tile for each in MATRICES), *PATCH_TILES)} | {
     ("convolution", name) for name in ("winograd-4x4-split", "winograd-2x2-split")
 }
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
@@ -190,13 +190,17 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
     ("side", "outputs", "half", "expected"),
     [
         (512, 64, True, "patch-16x16x64-16-421-weights"),
-        (512, 32, True, "patch-4x16x32-32-112"),
+        (512, 32, True, "patch-16x16x32-16-421-weights"),
         (512, 16, True, "patch-16x16x16-16-411-weights"),
-        (128, 64, True, "patch-4x16x64-64-122"),
-        (64, 64, True, "patch-4x16x32-64-114"),
-        (16, 512, True, "patch-2x16x16-64-114"),
-        (512, 64, False, "winograd-4x4-split"),
-        (512, 8, False, "patch-8x16x16-32-411"),
+        (128, 64, True, "patch-8x16x64-16-221-weights"),
+        (64, 64, True, "patch-4x16x32-32-222-weights"),
+        (32, 512, True, "patch-4x16x32-64-114"),
+        (16, 512, True, "patch-4x16x32-32-222-weights"),
+        (16, 64, True, "patch-4x16x16-64-214-weights"),
+        (512, 64, False, "patch-8x16x64-16-221"),
+        (512, 32, False, "winograd-4x4-split"),
+        (128, 256, False, "winograd-4x4-split"),
+        (32, 256, False, "winograd-2x2-split"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:

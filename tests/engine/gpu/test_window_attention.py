@@ -86,24 +86,16 @@ def test_half_storage(grid: WindowGrid) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "mask_value", "half"),
-    [
-        (WindowGrid(13, 16, 8, 4), -100.0, True),
-        (WindowGrid(14, 14, 7, 0), -100.0, True),
-        (WindowGrid(9, 8, 5, 2), -np.inf, True),
-        (WindowGrid(9, 8, 5, 2), -100.0, False),
-    ],
+    ("grid", "mask_value"),
+    [(WindowGrid(13, 16, 8, 4), -100.0), (WindowGrid(14, 14, 7, 0), -100.0), (WindowGrid(9, 8, 5, 2), -np.inf)],
     ids=str,
 )
-def test_matrix_units(grid: WindowGrid, mask_value: float, half: bool) -> None:
-    """Windows that fill fragments and such that do not, padding, and rolls; float16 and split float32."""
+def test_matrix_units(grid: WindowGrid, mask_value: float) -> None:
+    """Windows that fill fragments and such that do not, padding, and rolls."""
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: ATTENTION ON MATRIX UNITS IS NOT RUN")
     graph = attention(grid, heads=2, size=32, mask_value=mask_value)
-    if half:
-        compare(between_others(graph), tolerance=4e-3, half=True, matrix_units=EMULATED)
-    else:
-        compare(graph, matrix_units=EMULATED)
+    compare(between_others(graph), tolerance=4e-3, half=True, matrix_units=EMULATED)
 
 
 @pytest.mark.parametrize("loud", [30.0, 1e3])

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from engine.gpu.kernels.convolution import winograd
+from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
 from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import interpret, load_graph, model, node
@@ -48,10 +49,10 @@ def test_agrees_with_the_reference(size: int, x: list[int], outputs: int, option
     )
 
 
-@pytest.mark.parametrize(("workspace", "binding"), [(1 << 19, 128 << 20), (64 << 20, 400 << 10)])
+@pytest.mark.parametrize(("workspace", "binding"), [(1 << 17, 128 << 20), (12 << 20, 400 << 10)])
 def test_tiles_are_cut_into_ranges(monkeypatch: pytest.MonkeyPatch, workspace: int, binding: int) -> None:
     """Into three, one of which goes on in the next image: by the workspace, and by bindings that hold no more."""
-    monkeypatch.setattr(winograd, "WORKSPACE_BYTES", workspace)
+    monkeypatch.setattr(winograd, "LEAST_WORKSPACE", workspace)
     compare(
         convolution([2, 16, 50, 21], 20),
         choices={"convolution": "winograd-4x4"},
@@ -80,7 +81,7 @@ def test_a_max_pool_is_written_by_the_last_step(
     monkeypatch: pytest.MonkeyPatch, shape: list[int], outputs: int, ceil: int
 ) -> None:
     """In ranges of tiles; squares over the edges count, or do not."""
-    monkeypatch.setattr(winograd, "WORKSPACE_BYTES", 1 << 17)
+    monkeypatch.setattr(winograd, "LEAST_WORKSPACE", 1 << 14)
     w = np.random.default_rng(0).standard_normal((outputs, shape[1], 3, 3)).astype(np.float32)
     nodes = [
         node("Neg", "x", "z"),
@@ -125,6 +126,15 @@ def test_what_is_no_number_reaches_its_tiles_alone() -> None:
     assert not np.isnan(np.delete(np.delete(y, np.s_[4:8], 2), np.s_[4:8], 3)).any()
 
 
+def test_a_model_that_is_downloaded_keeps_its_weights_small() -> None:
+    proto = convolution([1, 64, 64, 64], 64)
+    plain, compact = (Lowering(load_graph(proto), compact=compact) for compact in (False, True))
+    plain.run()
+    compact.run()
+    assert "winograd_product" in [dispatch.kernel for dispatch in plain.dispatches]
+    assert [dispatch.kernel for dispatch in compact.dispatches] == ["elementwise", "conv", "elementwise"]
+
+
 @pytest.fixture(name="split_rows")
 def _split_rows() -> None:
     """Skip where the emulation of matrix units does not run."""
@@ -133,18 +143,10 @@ def _split_rows() -> None:
         pytest.skip(f"{gpu.adapter} has no shader-f16: WINOGRAD CONVOLUTIONS ON MATRIX UNITS ARE NOT RUN")
 
 
-SPLIT_TILES = {
-    "straight from memory": winograd.UnitsTile(32, 32, 16, 16, 32),
-    "both by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, True, True),
-    "by workgroup memory": winograd.UnitsTile(32, 32, 32, 32, 16, left_in_workgroup=True),
-}
-
-
-@pytest.mark.parametrize("name", SPLIT_TILES)
 @pytest.mark.usefixtures("split_rows")
-def test_split_products_are_as_good_as_float32(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_split_products_are_as_good_as_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels of every size, each with a scale of its own, and an edge of tiles, against sums of float64."""
-    monkeypatch.setattr(winograd, "UNITS_MIDDLE", SPLIT_TILES[name])
+    monkeypatch.setattr(winograd, "UNITS_MIDDLE", winograd.UnitsTile(32, 32, 32, 16, 32))
     random = np.random.default_rng(0)
     x = random.standard_normal((1, 36, 11, 18)).astype(np.float32)
     w = (random.standard_normal((20, 36, 3, 3)) * np.exp2(random.integers(-30, 9, (20, 1, 1, 1)))).astype(np.float32)

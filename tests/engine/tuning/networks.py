@@ -28,8 +28,8 @@ def network() -> onnx.ModelProto:
         node("MatMul", "t m", "p"),
         node("MatMul", "p q", "y"),
     ]
-    constants = {"w0": weights(20, 3, 3, 3), "b": weights(20), "w1": weights(20, 20, 3, 3), "m": weights(20, 24)}
-    return model(nodes, {"x": [1, 3, 9, 11], "q": [1, 9, 24, 5]}, "y", constants)
+    constants = {"w0": weights(20, 5, 3, 3), "b": weights(20), "w1": weights(20, 20, 3, 3), "m": weights(20, 24)}
+    return model(nodes, {"x": [1, 5, 9, 11], "q": [1, 9, 24, 5]}, "y", constants)
 
 
 def skip_where_nothing_can_be_tuned() -> None:

@@ -31,7 +31,7 @@ def test_each_distinct_layer_is_a_case() -> None:
     found = layers()
     assert [(case.family, case.node.op, case.row, case.count) for case in found.values()] == [
         ("convolution", "FusedConv", "tiled-scalar", 1),
-        ("convolution", "Conv", "tiled-middle", 2),
+        ("convolution", "Conv", "tiled-teams", 2),
         ("matmul", "MatMul", "linear", 1),
         ("convolution", "MatMul", "tiled-middle", 1),
         ("matmul", "MatMul", "strided", 1),
@@ -64,8 +64,8 @@ def test_a_row_is_timed() -> None:
     assert timing.seconds > 0
     assert timing.is_right
     assert (timing.row, timing.kernels, timing.dispatches) == ("direct", ("conv_direct",), 1)
-    # 99 pixels, 20 channels, 27 products and as many additions each
-    assert timing.flops == 99 * 20 * 27 * 2
+    # 99 pixels, 20 channels, 45 products and as many additions each
+    assert timing.flops == 99 * 20 * 45 * 2
 
 
 def test_wrong_results_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +83,7 @@ def test_wrong_results_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_row_that_does_not_support_the_layer_is_refused() -> None:
     case, row = next(iter(layers().values())), CONVOLUTION.rows[0].name
+    assert row not in case.rows
     with pytest.raises(UnsupportedError, match=f"'{row}' does not support"):
         case.compile(row)
 
@@ -99,10 +100,10 @@ def test_a_decision_says_what_else_there_was() -> None:
     lowering = decisions(network())
     first, second = lowering.decisions[0], lowering.decisions[2]
     assert first.node.op == "FusedConv"
-    *on_matrix_units, last = first.passed_over.items()
+    *others, last = first.passed_over.items()
     assert last == ("tiled-deformable", "is not meant for such a layer")
-    assert {name.split("-")[0] for name, _ in on_matrix_units} == {"patch", "matrix"}
-    assert {reason for _, reason in on_matrix_units} == {"does not support the layer"}
+    assert {name.split("-")[0] for name, _ in others} == {"few", "winograd", "patch", "matrix"}
+    assert {reason for _, reason in others} == {"does not support the layer"}
     assert first.alternatives[-2:] == ["tiled-narrow", "direct"]
     assert not first.forced
     # the chain's last node is an Add, and the layer the convolution under it

@@ -24,20 +24,20 @@ from tests.engine.tuning.networks import skip_where_nothing_can_be_tuned
 RANDOM = np.random.default_rng(3)
 
 WEIGHTS = {
-    "w": RANDOM.standard_normal((24, 8, 3, 3)).astype(np.float32) / 8,
-    "v": RANDOM.standard_normal((4, 24, 1, 1)).astype(np.float32) / 5,
+    "w": RANDOM.standard_normal((24, 8, 3, 1)).astype(np.float32) / 8,
+    "v": RANDOM.standard_normal((12, 24, 1, 1)).astype(np.float32) / 5,
 }
 
 NODES = [
-    node("Conv", "x w", "a", name="first", pads=[1] * 4),
+    node("Conv", "x w", "a", name="first", pads=[1, 0, 1, 0]),
     node("Relu", "a", "b"),
     node("Conv", "b v", "c", name="second"),
     node("Sigmoid", "c", "y"),
 ]
 
 MODEL = model(NODES, {"x": [1, 8, 16, 16]}, "y", WEIGHTS).SerializeToString()
-FIRST = "convolution f32 f32 n1 c8 m24 g1 in16x16 k3x3 s1x1 d1x1 out16x16"
-SECOND = "convolution f32 f32 n1 c24 m4 g1 in16x16 k1x1 s1x1 d1x1 out16x16"
+FIRST = "convolution f32 f32 n1 c8 m24 g1 in16x16 k3x1 s1x1 d1x1 out16x16"
+SECOND = "convolution f32 f32 n1 c24 m12 g1 in16x16 k1x1 s1x1 d1x1 out16x16"
 INPUT = {"x": RANDOM.standard_normal((1, 8, 16, 16)).astype(np.float32)}
 
 

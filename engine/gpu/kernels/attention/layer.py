@@ -13,8 +13,6 @@ from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 from engine.ops.window_attention import WindowGrid
 
-NO_UNIFORMS: Mapping[str, int] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Attention:
@@ -59,10 +57,9 @@ def dispatch(
     blocks: int,
     x_vec: int,
     geometry: Mapping[str, object],
-    uniforms: Mapping[str, int] = NO_UNIFORMS,
 ) -> None:
     """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups, from ``x_vec`` channels a
-    load; ``geometry`` are template parameters, and ``uniforms`` numbers of its own."""
+    load; ``geometry`` are template parameters of its own."""
     node, grid, x, y, heads = attention.node, attention.grid, attention.x, attention.y, attention.heads
     numbers = Numbers()
     mask_value = float(node.attributes["mask_value"])
@@ -77,7 +74,7 @@ def dispatch(
             params={
                 "window": grid.window,
                 "size": attention.size,
-                "scale": numbers.scalar("factor", node.attributes["scale"]),
+                "scale": numbers.scalar("scale", node.attributes["scale"]),
                 # no score is near this number, and with infinity a difference of two would be NaN
                 "mask_value": numbers.scalar("mask_value", max(-1e30, mask_value)) if mask_value else "",
                 "has_padding": attention.padding is not None,
@@ -97,7 +94,6 @@ def dispatch(
             grid=workgroups,
             uniforms={
                 **numbers.uniforms,
-                **uniforms,
                 "height": grid.height,
                 "width": grid.width,
                 "padded_height": grid.down * grid.window,

@@ -1,4 +1,4 @@
-"""Host of window_attention_matrix.wgsl: the attention of a Swin block on matrix units."""
+"""Host of window_attention_matrix.wgsl: the attention of a Swin block on matrix units, in float16."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.attention.layer import Attention, dispatch
-from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.tensor import ITEM_BYTES
 from engine.graph.ir import TensorType
@@ -19,9 +18,6 @@ MAX_SUBGROUPS = 4
 
 MAX_COLUMNS = 48
 """Columns of scores that go through workgroup memory at a time, at the most."""
-
-WEIGHT_SCALE = 1024.0
-"""What weights, at most 1, are multiplied by before they are split: so low parts of small ones stay normal float16."""
 
 BELOW_ALL_SCORES = -1e30
 """The bias of keys behind the last one."""
@@ -65,16 +61,12 @@ class Geometry:
     def workgroup_bytes(self, attention: Attention, units: MatrixUnits) -> int:
         """Bytes of workgroup memory: operands, values, sums, two numbers for each invocation, and regions.
 
-        Rows have an odd number of items of 16 bytes. In split operands values lie where keys were, and sums where
-        weights will be.
+        Rows have an odd number of items of 16 bytes.
         """
         row, weights_row = attention.size // 8 | 1, self.keys // 8 | 1
         operands, weights = (self.keys + self.queries) * row, self.queries * weights_row
         sums = self.queries * (max(self.columns, attention.size) // 4 + 1)
-        if attention.x.dtype == "f32":
-            items = max(2 * operands + sums, 2 * (self.keys * row + weights))
-        else:
-            items = max(operands, weights) + self.keys * row + sums
+        items = max(operands, weights) + self.keys * row + sums
         return 16 * items + 8 * self.queries // units.m * units.lanes + 4 * attention.grid.area
 
     def bias_shape(self, attention: Attention) -> tuple[int, int, int]:
@@ -83,12 +75,12 @@ class Geometry:
 
 
 def takes_matrix_units(attention: Attention, caps: Caps) -> bool:
-    """Whether tensors are of one float type, the bias is constant, fragments fill a head, and a workgroup has room."""
+    """Whether tensors are float16, the bias is constant, fragments fill a head, and a workgroup has room."""
     geometry = Geometry.of(attention, caps)
     return (
         geometry is not None
         and attention.x.offset % 8 == 0
-        and attention.x.dtype == attention.y.dtype in ("f16", "f32")
+        and attention.x.dtype == attention.y.dtype == "f16"
         and attention.node.input(1).is_constant
         and prod(geometry.bias_shape(attention)) * ITEM_BYTES["f32"] <= caps.binding_limit
     )
@@ -103,36 +95,19 @@ def emit_matrix(attention: Attention, lowering: Lowering) -> None:
     assert data is not None
     shape = geometry.bias_shape(attention)
 
-    split = attention.x.dtype == "f32"
-    score_scale = ACTIVATION_SCALE**2 if split else 1.0
-
     def padded() -> np.ndarray:
         bias = np.zeros(shape, np.float32)
         bias[:, :, data.shape[2] :] = BELOW_ALL_SCORES
-        bias[:, : data.shape[1], : data.shape[2]] = data * np.float32(score_scale)
+        bias[:, : data.shape[1], : data.shape[2]] = data
         return bias
 
     kind = TensorType(np.dtype(np.float32), shape)
-    bias = lowering.derived_constant(value, f"{score_scale:g}, padded to {shape}", padded, dtype="f32", kind=kind)
+    bias = lowering.derived_constant(value, f"padded to {shape}", padded, dtype="f32", kind=kind)
     parameters = asdict(geometry)
     blocks = parameters.pop("blocks")
     parameters |= {
         "matrix": asdict(units),
         "invocations": geometry.queries // units.m * units.lanes,
         "lanes_a_row": units.lanes // units.m,
-        "split": split,
-        "score_scale": score_scale,
-        "value_scale": ACTIVATION_SCALE,
-        "weight_scale": WEIGHT_SCALE,
     }
-    uniforms = {"scale": int(np.float32(ACTIVATION_SCALE).view(np.int32))} if split else {}
-    dispatch(
-        "window_attention_matrix",
-        attention,
-        lowering,
-        bias,
-        blocks=blocks,
-        x_vec=4 if split else 8,
-        geometry=parameters,
-        uniforms=uniforms,
-    )
+    dispatch("window_attention_matrix", attention, lowering, bias, blocks=blocks, x_vec=8, geometry=parameters)

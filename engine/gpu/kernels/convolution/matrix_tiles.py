@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.caps import Caps
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.matrix import MatrixTile
+from engine.gpu.kernels.convolution.matrix import LONGEST_SUM, MatrixTile
 from engine.gpu.kernels.convolution.tiled import takes_tiles
 
 LARGEST_WASTE = 1.25
@@ -19,13 +19,14 @@ LEAST_OUTPUTS = 17
 @dataclass(frozen=True, slots=True)
 class MatrixPreference:
     """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``, with
-    ``summands`` in each sum at the least; or of them only those whose taps are ``moved`` by offsets."""
+    ``summands`` to ``most_summands`` in each sum; or of them only those whose taps are ``moved`` by offsets."""
 
     tile: MatrixTile
     workgroups: int = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
     moved: bool = False
     summands: int = 1
+    most_summands: int | None = None
 
     def supports(self, layer: Layer, caps: Caps) -> bool:
         """Whether operands are of one float type, channels come in fours, and a device's matrix units hold the tile."""
@@ -39,13 +40,14 @@ class MatrixPreference:
     def suits(self, layer: Layer) -> bool:
         """Whether the layer is among them, and not too much of the tiles is empty."""
         blocks = -(-layer.outputs // self.tile.bn)
+        summands = layer.window.taps * layer.channels
         workgroups = -(-layer.pixels // self.tile.bm) * blocks * layer.groups
         return (
             layer.x.dtype in self.dtypes
             and (bool(layer.deform_inputs) or not self.moved)
             and layer.outputs >= LEAST_OUTPUTS
             and workgroups >= self.workgroups
-            and layer.window.taps * layer.channels >= self.summands
+            and self.summands <= summands <= (self.most_summands or summands)
             and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
         )
 
@@ -60,9 +62,12 @@ MATRICES = (
     # the larger a tile the fewer times rows and columns are loaded, where there are many steps for its longer epilogue
     MatrixPreference(MatrixTile(128, 128, 32, 64, 64), 528, ("f16",), summands=768),
     MatrixPreference(MatrixTile(64, 128, 64, 64, 32, weights_in_workgroup=False), 264, ("f16",)),
-    MatrixPreference(MatrixTile(64, 128, 32, 64, 32, weights_in_workgroup=False), 264, ("f32",)),
+    MatrixPreference(
+        MatrixTile(64, 128, 32, 64, 32, weights_in_workgroup=False), 264, ("f32",), most_summands=LONGEST_SUM
+    ),
     MatrixPreference(MatrixTile(64, 96, 64, 32, 48), 192, ("f16",)),
     MatrixPreference(MatrixTile(64, 64, 64, 32, 32), 132, ("f16",)),
+    # with twice the sums of long ones a subgroup has half the tile
     MatrixPreference(MatrixTile(64, 64, 32, 32, 32), 132, ("f32",)),
     MatrixPreference(MatrixTile(128, 32, 32, 32, 32), 132),
     MatrixPreference(MatrixTile(64, 32, 64, 32, 16), 132),

@@ -30,9 +30,6 @@ The low part of a number is then normal float16 down to 2⁻⁶, and what an act
 LARGEST_WEIGHT = 1024.0
 """The weights of an output channel are scaled by a power of two to between half of this and this."""
 
-MAX_BUFFERS = 8
-"""Tensors that a dispatch binds on every adapter."""
-
 GAP = 8
 """Elements between rows of workgroup memory, so that they begin in different banks."""
 
@@ -54,17 +51,13 @@ class PatchTile:
     across_outputs: int = 1
     across_channels: int = 1
     weights_in_workgroup: bool = False
-    turned: bool = True
-    hoist: bool = False
-    gap: bool = True
 
     @property
     def name(self) -> str:
         """The name of its row: "patch-16x16x64" are pixels and channels, and what else tells it from others."""
         subgroups = f"{self.across_pixels}{self.across_outputs}{self.across_channels}"
         weights = "-weights" if self.weights_in_workgroup else ""
-        lab = "-rows" * (not self.turned) + "-hoist" * self.hoist + "-nogap" * (not self.gap)
-        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}{lab}"
+        return f"patch-{self.height}x{self.width}x{self.outputs}-{self.block}-{subgroups}{weights}"
 
     def spread(self, window: Window) -> int:
         """How far apart the rows of the tile lie: a dilation apart, so that their taps share rows of the patch."""
@@ -81,8 +74,7 @@ class PatchTile:
         parts = 2 if split else 1
         operands = prod(self.patch(window)) * (self.block + GAP)
         if self.weights_in_workgroup:
-            row = units.k if self.turned else units.n
-            operands += window.taps * self.block * self.outputs // row * (row + GAP * self.gap)
+            operands += window.taps * self.block * self.outputs // units.k * (units.k + GAP)
         across = self.across_pixels * self.across_channels
         sums = across * units.m * (self.outputs + self.across_outputs * GAP)
         return max(2 * parts * operands, 4 * sums)
@@ -110,6 +102,7 @@ class PatchTile:
             all(extent > 0 and extent % part == 0 for extent, part in wholes)
             and self.block % 8 == 0
             and invocations % (self.block // 8) == 0
+            and self.across_channels * units.lanes % (self.outputs // self.across_outputs // 4) == 0
             and layer.groups <= caps.limits["max-compute-workgroups-per-dimension"]
             and invocations <= caps.limits["max-compute-invocations-per-workgroup"]
             and self.workgroup_bytes(layer.window, units, split=layer.x.dtype == "f32")
@@ -155,20 +148,16 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """The first pixel of a line of tiles."""
         return line // lines * plane + min(line % lines * line_height, out_height) * out_width
 
-    pools = spread == 1 and tile.pools(units) and epilogue.params["vector"]
-    pooling = pooling_reader(last.output, lowering) if pools else None
-    if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
-        pooling = None
+    pools = spread == 1 and tile.pools(units)
+    pooling = pooling_reader(last.output, lowering, epilogue, len(reads)) if pools else None
 
     def by_line(span: Span | None) -> Span | None:
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, line_height, lines))
-    if pooling is not None:
-        lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = pooled_output(
-        pooling, lowering, epilogue, lines=lines, height=tile.height
+        pooling, layer.node, lowering, epilogue, lines=lines, height=tile.height
     )
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]
@@ -244,8 +233,7 @@ def _weights(
     blocks, n_tiles = -(-layer.channels // tile.block), -(-layer.outputs // tile.outputs)
     value, taps = layer.node.input(1), layer.window.taps
     k, n = tile.block // units.k, tile.outputs // units.n
-    fragment = (units.n, units.k) if tile.turned else (units.k, units.n)
-    shape = (2 if split else 1, layer.groups, n_tiles, blocks, taps, k, n, *fragment)
+    shape = (2 if split else 1, layer.groups, n_tiles, blocks, taps, k, n, units.n, units.k)
 
     def padded() -> np.ndarray:
         """[groups, taps, channels, outputs]"""
@@ -261,10 +249,9 @@ def _weights(
         else:
             weights = weights[None].astype(np.float16)
         fragments = weights.reshape(*shape[:2], taps, blocks, k, units.k, n_tiles, n, units.n)
-        order = (0, 1, 6, 3, 2, 4, 7, 8, 5) if tile.turned else (0, 1, 6, 3, 2, 4, 7, 5, 8)
-        return np.ascontiguousarray(fragments.transpose(order))
+        return np.ascontiguousarray(fragments.transpose(0, 1, 6, 3, 2, 4, 7, 8, 5))
 
-    form = f"fragments {'turned ' if tile.turned else ''}{'split ' if split else ''}{shape}"
+    form = f"fragments {'split ' if split else ''}{shape}"
     kind = TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
     if not split:

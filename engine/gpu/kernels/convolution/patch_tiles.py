@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from engine.gpu.kernels.convolution.layer import Layer
@@ -40,16 +40,37 @@ class Preference:
         )
 
 
-PATCHES = (
-    # up to 32 output channels
-    Preference(PatchTile(16, 16, 16, 16, 4, weights_in_workgroup=True), 256, most_outputs=16),
-    Preference(PatchTile(4, 16, 32, 32, 1, 1, 2), 256, least_outputs=17, most_outputs=32),
+def _weights(tile: PatchTile) -> PatchTile:
+    """The tile with weights that go by way of workgroup memory."""
+    return replace(tile, weights_in_workgroup=True)
+
+
+PREFERENCES = (
+    Preference(PatchTile(8, 16, 64, 16, 2, 2), workgroups=512, least_outputs=33, dtypes=("f32",)),
+    # up to 32 output channels; all tiles can write the max-pool of their output, too
+    Preference(_weights(PatchTile(16, 16, 16, 16, 4)), workgroups=256, most_outputs=16, dtypes=("f16",)),
+    Preference(
+        _weights(PatchTile(16, 16, 32, 16, 4, 2)), workgroups=256, least_outputs=17, most_outputs=32, dtypes=("f16",)
+    ),
+    Preference(
+        _weights(PatchTile(8, 16, 32, 16, 2, 2)), workgroups=128, least_outputs=17, most_outputs=32, dtypes=("f16",)
+    ),
+    Preference(_weights(PatchTile(8, 16, 32, 16, 2, 2)), workgroups=64, least_outputs=17, dtypes=("f32",)),
+    Preference(_weights(PatchTile(4, 16, 16, 32, 2, 1, 2)), most_outputs=32, dtypes=("f16",)),
     # more
-    Preference(PatchTile(16, 16, 64, 16, 4, 2, weights_in_workgroup=True), 128, least_outputs=33, dtypes=("f16",)),
-    Preference(PatchTile(16, 16, 64, 16, 4, 2), 256, least_outputs=33, dtypes=("f32",)),
-    Preference(PatchTile(4, 16, 64, 64, 1, 2, 2), 256, least_outputs=33),
-    Preference(PatchTile(4, 16, 32, 64, 1, 1, 4), 128, least_outputs=33),
-    Preference(PatchTile(2, 16, 32, 128, 1, 1, 8), least_outputs=33, channels=256),
+    Preference(_weights(PatchTile(16, 16, 64, 16, 4, 2)), workgroups=128, least_outputs=33, dtypes=("f16",)),
+    Preference(_weights(PatchTile(8, 16, 64, 16, 2, 2)), workgroups=128, least_outputs=33, dtypes=("f16",)),
+    Preference(PatchTile(4, 16, 32, 64, 1, 1, 4), workgroups=256, least_outputs=33),
+    Preference(_weights(PatchTile(4, 16, 32, 32, 2, 2, 2)), workgroups=64, least_outputs=33, dtypes=("f16",)),
+    Preference(_weights(PatchTile(4, 16, 16, 64, 2, 1, 4)), least_outputs=33, dtypes=("f16",)),
+    # any
     Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
+
+PATCH_TILES = tuple(dict.fromkeys(preference.tile for preference in PREFERENCES))
+
+
+def suits(tile: PatchTile, layer: Layer) -> bool:
+    """Whether the tile is for layers like this one."""
+    return any(preference.suits(layer) for preference in PREFERENCES if preference.tile == tile)

@@ -10,7 +10,7 @@ from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.matrix import emit_matrix
 from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
-from engine.gpu.kernels.convolution.patch_tiles import PATCHES
+from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES, suits
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
@@ -94,25 +94,25 @@ CONVOLUTION: Table[Layer] = Table(
             "winograd-4x4-split",
             "As winograd-4x4, on matrix units: two parts of a float32 are multiplied faster than the number itself.",
             supports=partial(winograd.supports_split, 6),
-            suits=winograd.suits_large_tiles,
+            suits=winograd.suits_large_split_tiles,
             emit=partial(winograd.emit_split, size=6),
         ),
         Implementation(
             "winograd-2x2-split",
             "As winograd-2x2, for a few tiles, on matrix units.",
             supports=partial(winograd.supports_split, 4),
-            suits=winograd.suits_small_tiles,
+            suits=winograd.suits_small_split_tiles,
             emit=partial(winograd.emit_split, size=4),
         ),
         *(
             Implementation(
-                patch.tile.name,
+                patch.name,
                 "Matrix units, and pixels that are loaded once for all taps of the window.",
-                supports=patch.tile.supports,
-                suits=patch.suits,
-                emit=partial(emit_patch, tile=patch.tile),
+                supports=patch.supports,
+                suits=partial(suits, patch),
+                emit=partial(emit_patch, tile=patch),
             )
-            for patch in PATCHES
+            for patch in PATCH_TILES
         ),
         *(
             Implementation(

@@ -16,25 +16,22 @@ largest output over 512 channels, where the definition's sums have 1.5e-6, and 0
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from math import sqrt
-
-import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.patch import MAX_BUFFERS, halves, weight_scales
 from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.kernels.convolution.winograd_weights import packed_weights, split_fragments
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, linear_grid
 from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
-from engine.graph.ir import Node, TensorType
+from engine.graph.ir import Node
 
-WORKSPACE_BYTES = 48 << 20
-"""Bytes of transformed inputs and products of one range of tiles, where a row of tiles needs no more. More are faster,
-128 MiB by a tenth of IS-Net, but add to what is alive in its largest layers. Half as many where tensors are float16."""
+LEAST_WORKSPACE, MOST_WORKSPACE = 12 << 20, 32 << 20
+"""Elements of transformed inputs and products of one range of tiles: fewer make dispatches that leave a GPU idle, and
+more gain nothing. A row of tiles may need more."""
 
 WIDE = Tile(bm=64, bn=64, bk=16, tm=8, tn=8)
 TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
@@ -43,78 +40,34 @@ TALL = Tile(bm=128, bn=64, bk=16, tm=8, tn=8)
 MIDDLE = Tile(bm=64, bn=32, bk=16, tm=8, tn=4)
 """For up to 32 output channels."""
 
-_ROOT = sqrt(2)
-_G = {
-    4: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
-    6: np.array(
-        [
-            [1, 0, 0],
-            [-2 / 3, -_ROOT / 3, -1 / 3],
-            [-2 / 3, _ROOT / 3, -1 / 3],
-            [1 / 6, _ROOT / 6, 1 / 3],
-            [1 / 6, -_ROOT / 6, 1 / 3],
-            [0, 0, 1],
-        ]
-    ),
-}
-"""The transform of weights along one axis, by the pixels of a tile; the others are in parts/winograd.wgsl."""
-
 
 @dataclass(frozen=True, slots=True)
 class UnitsTile:
-    """Tiles and channels of a workgroup's product on matrix units, step along k, tiles and channels of a subgroup, and
-    which operands go through workgroup memory: none, the left one, or both."""
+    """Tiles and channels of a workgroup's product on matrix units, step along k, tiles and channels of a subgroup."""
 
     bm: int
     bn: int
     bk: int
     sm: int
     sn: int
-    left_in_workgroup: bool = False
-    right_in_workgroup: bool = False
 
-    def fits(self, caps: Caps, *, split: bool) -> bool:
-        """Whether a device has matrix units whose fragments fill the tile, and room for it."""
-        units, parts = caps.matrix_units, 2 if split else 1
-        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k:
+    def fits(self, caps: Caps) -> bool:
+        """Whether a device has matrix units whose fragments fill the tile, and room for both parts of x."""
+        units = caps.matrix_units
+        if units is None or self.sm % units.m or self.sn % units.n or self.bk % units.k or units.k % 8:
             return False
         invocations = self.bm // self.sm * (self.bn // self.sn) * units.lanes
-        rows = ((self.bm * self.bk // units.k, units.k), (self.bn * self.bk // units.n, units.n))
-        held = [operand for operand, is_held in zip(rows, self._held, strict=True) if is_held]
+        nbytes = 4 * self.bm * self.bk // units.k * (units.k + 8)
         return (
             invocations <= caps.limits["max-compute-invocations-per-workgroup"]
-            and all(row % 8 == 0 and parts * count * row // 8 % invocations == 0 for count, row in held)
-            and sum(2 * parts * count * (row + 8) for count, row in held)
-            <= caps.limits["max-compute-workgroup-storage-size"]
+            and self.bm * self.bk // 4 % invocations == 0
+            and nbytes <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
-    @property
-    def _held(self) -> tuple[bool, bool]:
-        return self.left_in_workgroup, self.right_in_workgroup
 
-
-UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=16, sm=64, sn=16, left_in_workgroup=True)
-UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32, left_in_workgroup=True)
+UNITS_WIDE = UnitsTile(bm=64, bn=64, bk=16, sm=64, sn=16)
+UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32)
 """For up to 32 output channels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """How a layer is computed: the pixels under a tile on either axis, the tile of the product, channels of an
-    invocation of winograd_input, the bound of the workspace in bytes, and what inputs are scaled by on matrix units."""
-
-    size: int
-    tile: Tile | UnitsTile
-    vec: int = 1
-    workspace_bytes: int | None = None
-    scale: float = 1.0
-
-
-def transform_weights(w: np.ndarray, size: int) -> np.ndarray:
-    """``G g G^T`` of weights ``[M, C, 3, 3]`` as float32 ``[size * size, C, M]``."""
-    both = np.kron(_G[size], _G[size]).astype(np.float32)
-    taps = w.astype(np.float32, copy=False).transpose(2, 3, 1, 0)
-    return (both @ taps.reshape(9, -1)).reshape(size * size, *taps.shape[2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +108,7 @@ def supports(size: int, layer: Layer, caps: Caps) -> bool:
 def supports_split(size: int, layer: Layer, caps: Caps) -> bool:
     """The same in float32 on a device with matrix units whose fragments fill the tile."""
     tile = _units_tile(layer)
-    if not _is_plain(layer) or layer.x.dtype != "f32" or not tile.fits(caps, split=True):
+    if not _is_plain(layer) or layer.x.dtype != "f32" or not tile.fits(caps):
         return False
     return _has_room(size, layer, caps, tile) and not layer.has_extremes()
 
@@ -186,10 +139,10 @@ def suits_large_tiles(layer: Layer) -> bool:
     """Tiles of 4x4 outputs: enough products for their transforms, and 64 x 64 pixels, for fewer do not fill a GPU.
 
     Their weights are four times the layer's: with few pixels and many channels tiles of 2x2 are as fast. Weights that
-    are bytes in the file would take sixteen times as much.
+    are bytes in the file would take sixteen times as much, and those of a file that is downloaded are to stay small.
     """
     products = layer.channels * layer.outputs
-    if layer.has_byte_weights:
+    if layer.has_byte_weights or layer.compact:
         return False
     return layer.pixels >= 4096 and products >= 1024 and layer.pixels * products >= 1 << 24 and _fills(layer, 6)
 
@@ -199,6 +152,7 @@ def suits_small_tiles(layer: Layer) -> bool:
     outputs = layer.outputs
     return (
         not layer.has_byte_weights
+        and not layer.compact
         and layer.pixels >= 1024
         and outputs >= max(128, layer.channels // 4)
         and _fills(layer, 4)
@@ -209,6 +163,33 @@ def _fills(layer: Layer, size: int) -> bool:
     """Whether no third of the outputs of its tiles lies beyond the picture."""
     tiling = Tiling.of(layer, size)
     return tiling.rows * tiling.tiles_x * (size - 2) ** 2 * 2 <= layer.pixels * 3
+
+
+def suits_large_split_tiles(layer: Layer) -> bool:
+    """Of those the ones that patches are slower at: of many products a pixel, or with half a tile of channels."""
+    is_narrow = 16 < layer.outputs <= UNITS_MIDDLE.bn
+    return (is_narrow or layer.channels * layer.outputs > 8192) and suits_large_tiles(layer)
+
+
+def suits_small_split_tiles(layer: Layer) -> bool:
+    """Of those the ones that patches, where they are faster than large tiles, do not take."""
+    return suits_small_tiles(layer) and not suits_large_tiles(layer)
+
+
+def _workspace_bytes(layer: Layer, lowering: Lowering) -> int:
+    """The bound of a layer's workspace: what the graph's largest convolution, less a fifth, holds beyond this one.
+
+    So the layers that decide how much memory a run needs have small workspaces, and most others need no ranges.
+    """
+
+    def elements(node: Node) -> int:
+        return node.input(0).type.size + node.output.type.size
+
+    def largest() -> int:
+        return max(elements(node) for node in lowering.graph.nodes if node.op in ("Conv", "FusedConv"))
+
+    room = lowering.memoise(("largest convolution",), largest) * 4 // 5 - elements(layer.node)
+    return (2 if layer.x.dtype == "f16" else 4) * max(LEAST_WORKSPACE, min(MOST_WORKSPACE, room))
 
 
 def _tile(layer: Layer, size: int) -> Tile:
@@ -224,74 +205,64 @@ def _units_tile(layer: Layer) -> UnitsTile:
 
 def emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int) -> None:
     """Add the dispatches of a layer by tiles of ``size`` x ``size`` pixels, with the chain up to ``last``."""
-    emit_variant(layer, lowering, tree, last, variant=Variant(size, _tile(layer, size)))
+    _emit(layer, lowering, tree, last, size=size, tile=_tile(layer, size))
 
 
 def emit_split(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int) -> None:
     """``emit`` on matrix units."""
-    emit_variant(layer, lowering, tree, last, variant=Variant(size, _units_tile(layer), vec=2))
+    _emit(layer, lowering, tree, last, size=size, tile=_units_tile(layer))
 
 
-def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, variant: Variant) -> None:
-    """``emit`` with all that may be chosen."""
-    size, tile = variant.size, variant.tile
-    x, tiling = load_layout(layer, lowering), Tiling.of(layer, size)
+def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int, tile: Tile | UnitsTile) -> None:
+    x, tiling, positions, n = load_layout(layer, lowering), Tiling.of(layer, size), size * size, layer.outputs
     units = lowering.caps.matrix_units if isinstance(tile, UnitsTile) else None
-    positions, n = size * size, layer.outputs
     k_padded, n_padded = -(-layer.channels // tile.bk) * tile.bk, -(-n // tile.bn) * tile.bn
-    # parts of an operand on matrix units: what is f16 is one
-    parts = 0 if units is None else 1 if x.dtype == "f16" else 2
+    # channels of a block of x in the workspace, and of an invocation that writes it
     if units is None:
         assert isinstance(tile, Tile)
-        block, w, unscale = tile.bk, _weights(layer, lowering, size, tile), None
+        block, vec = tile.bk, 1
+        w, unscale = packed_weights(layer, lowering, size, tile), None
     else:
-        block = units.k
-        w, unscale = fragments(
-            layer, lowering, units, size=size, scale=variant.scale, parts=parts, padded=(k_padded, n_padded)
-        )
+        block, vec = units.k, 2
+        w, unscale = split_fragments(layer, lowering, size, units, (k_padded, n_padded))
 
-    workspace_bytes = variant.workspace_bytes or (WORKSPACE_BYTES // 2 if x.dtype == "f16" else WORKSPACE_BYTES)
-    limit = min(workspace_bytes // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded))
+    limit = min(
+        _workspace_bytes(layer, lowering) // (k_padded + n_padded), lowering.binding_limit // max(k_padded, n_padded)
+    )
     fitting = max(1, (limit // (4 * positions) // tile.bm * tile.bm) // tiling.tiles_x)
     ranges = -(-tiling.rows // fitting)
     rows = -(-tiling.rows // ranges)
     tiles, label = -(-rows * tiling.tiles_x // tile.bm) * tile.bm, last.output.name
     k_blocks = k_padded // block
-    v_shape = (*([parts] if parts else []), positions, k_blocks, tiles, block)
-    v = lowering.scratch(v_shape, "f16" if parts else "f32", f"{label}:winograd inputs")
+    v_shape = (*([] if units is None else [2]), positions, k_blocks, tiles, block)
+    v = lowering.scratch(v_shape, "f32" if units is None else "f16", f"{label}:winograd inputs")
     m = lowering.scratch((positions, tiles, n_padded), "f32", f"{label}:winograd products")
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
     products = [m] if unscale is None else [m, unscale]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=products, groups=1)
-    # an invocation has four squares of pixels that lie side by side; small tiles have one, and are for small layers,
-    # where a pass over the output costs less than a program more
-    pools = size == 6 and tiling.dilation == 1 and epilogue.params["vector"]
-    pooling = pooling_reader(last.output, lowering) if pools else None
-    if len(products) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
-        pooling = None
-    if pooling is not None:
-        lowering.joined[pooling] = layer.node
+    # small tiles, of one square of pixels, are for small layers: a pass over those costs less than a program more
+    pools = size == 6 and tiling.dilation == 1
+    pooling = pooling_reader(last.output, lowering, epilogue, len(products)) if pools else None
     pool_writes, pool_params, pool_uniforms = pooled_output(
-        pooling, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
+        pooling, layer.node, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
     )
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out
     share = 2 * layer.channels * n * 9 * out_height * out_width * tiling.images / tiling.rows
     input_uniforms = {
-        "row_items": tiling.tiles_x * k_padded // variant.vec,
+        "row_items": tiling.tiles_x * k_padded // vec,
         "k_blocks": k_blocks,
-        "channel_items": layer.channels // variant.vec,
+        "channel_items": layer.channels // vec,
         "tiles": tiles,
-        "position_items": k_padded * tiles // variant.vec,
+        "position_items": k_padded * tiles // vec,
         "pad_y": layer.window.begin[0],
         "pad_x": layer.window.begin[1],
         "height": x.shape[2],
         "width": x.shape[3],
-        "x_image": x.strides[0] // variant.vec,
-        "x_row": x.strides[2] // variant.vec,
-        "x_column": x.strides[3] // variant.vec,
-        **({"scale": int(np.float32(variant.scale).view(np.int32))} if parts else {}),
-        **({"y_low": v.strides[0] // variant.vec} if parts == 2 else {}),
+        "x_image": x.strides[0] // vec,
+        "x_row": x.strides[2] // vec,
+        "x_column": x.strides[3] // vec,
+        **({} if units is None else {"y_low": v.strides[0] // vec}),
     }
     for first in range(0, tiling.rows, rows):
         count = min(rows, tiling.rows - first)
@@ -299,11 +270,11 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
         lowering.dispatch(
             Dispatch(
                 kernel="winograd_input",
-                params={"size": size, "bk": block, "vec": variant.vec, "parts": parts, "invocations": INVOCATIONS},
-                reads=[Operand("x", x, _input_span(layer, x, tiling, first), variant.vec)],
-                writes=[Operand("y", v, None, variant.vec)],
+                params={"size": size, "bk": block, "vec": vec, "split": units is not None, "invocations": INVOCATIONS},
+                reads=[Operand("x", x, _input_span(layer, x, tiling, first), vec)],
+                writes=[Operand("y", v, None, vec)],
                 rows=count,
-                grid=linear_grid(tiling.tiles_x * k_padded // variant.vec),
+                grid=linear_grid(tiling.tiles_x * k_padded // vec),
                 uniforms=place | input_uniforms,
             )
         )
@@ -323,7 +294,7 @@ def emit_variant(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, va
                 kernel="winograd_output",
                 params={
                     "size": size,
-                    "scaled": bool(parts),
+                    "scaled": unscale is not None,
                     "invocations": INVOCATIONS,
                     **epilogue.params,
                     **pool_params,
@@ -368,17 +339,15 @@ def _product(
         reads = [Operand("x", v, None, 4), Operand("w", w, None, 4)]
         uniforms = {"tiles": tiles, "steps": k_blocks, "blocks_n": blocks_n}
     else:
-        assert isinstance(tile, UnitsTile)
-        split, x_vec = v.shape[0] == 2, 8 if tile.left_in_workgroup else 1
-        w_vec = 8 if tile.right_in_workgroup else 1
-        params = {**asdict(tile), "matrix": asdict(units), "split": split}
-        reads = [Operand("x", v, None, x_vec), Operand("w", w, None, w_vec)]
+        params = {**asdict(tile), "matrix": asdict(units)}
+        reads = [Operand("x", v, None, 8), Operand("w", w)]
         uniforms = {
             "tiles": tiles,
             "k_fragments": k_blocks,
             "n_fragments": n_padded // units.n,
             "n_padded": n_padded,
-            **({"x_low": v.strides[0] // x_vec, "w_low": w.strides[0] // w_vec} if split else {}),
+            "x_low": v.strides[0] // 8,
+            "w_low": w.strides[0],
         }
     return Dispatch(
         kernel="winograd_product" if units is None else "winograd_product_matrix",
@@ -390,60 +359,6 @@ def _product(
         uniforms=uniforms,
         flops=flops,
     )
-
-
-def _weights(layer: Layer, lowering: Lowering, size: int, tile: Tile) -> Tensor:
-    """Transformed weights, float32 ``[positions, steps, n / bn, bk, bn]``, padded with zeros."""
-    steps, blocks_n = -(-layer.channels // tile.bk), -(-layer.outputs // tile.bn)
-    shape = (size * size, steps, blocks_n, tile.bk, tile.bn)
-
-    def packed() -> np.ndarray:
-        padded = _transformed(layer, size, steps * tile.bk, blocks_n * tile.bn)
-        blocks = padded.reshape(size * size, steps, tile.bk, blocks_n, tile.bn)
-        return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
-
-    kind = TensorType(np.dtype(np.float32), shape)
-    return lowering.derived_constant(layer.node.input(1), f"winograd {shape}", packed, dtype="f32", kind=kind)
-
-
-def _transformed(layer: Layer, size: int, k_padded: int, n_padded: int) -> np.ndarray:
-    """Transformed weights, float32 ``[positions, k_padded, n_padded]``, padded with zeros."""
-    padded = np.zeros((size * size, k_padded, n_padded), np.float32)
-    w = layer.node.constant(1)
-    assert w is not None
-    padded[:, : layer.channels, : layer.outputs] = transform_weights(w, size)
-    return padded
-
-
-def fragments(
-    layer: Layer,
-    lowering: Lowering,
-    units: MatrixUnits,
-    *,
-    size: int,
-    scale: float,
-    parts: int,
-    padded: tuple[int, int],
-) -> tuple[Tensor, Tensor]:
-    """Transformed weights in fragments of float16, ``[parts, positions, k, n, units.k, units.n]``, and what the sums of
-    each channel are multiplied by where inputs are by ``scale``, float32 ``[n]``; k and n are ``padded`` with zeros."""
-    positions, value = size * size, layer.node.input(1)
-    shape = (parts, positions, padded[0] // units.k, padded[1] // units.n, units.k, units.n)
-
-    def packed() -> np.ndarray:
-        w = _transformed(layer, size, *padded)
-        w *= weight_scales(w[None])[0]
-        blocks = np.stack(halves(w)[:parts]).reshape(*shape[:3], units.k, shape[3], units.n)
-        return np.ascontiguousarray(blocks.transpose(0, 1, 2, 4, 3, 5))
-
-    def unscales() -> np.ndarray:
-        w = _transformed(layer, size, *padded)
-        return (1 / (weight_scales(w[None])[0] * np.float32(scale))).astype(np.float32)
-
-    form, kind = f"winograd fragments {shape}", TensorType(np.dtype(np.float16), shape)
-    w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
-    kind = TensorType(np.dtype(np.float32), (padded[1],))
-    return w, lowering.derived_constant(value, f"unscale {scale} {form}", unscales, dtype="f32", kind=kind)
 
 
 def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:
