@@ -152,3 +152,11 @@ def test_the_product_is_a_case_without_it() -> None:
     )
     assert case.row.startswith("matrix-")
     assert [each.op for each in case.graph.nodes] == ["MatMul"]
+
+
+def test_a_report_says_whose_it_is() -> None:
+    lowering = Lowering(load_graph(small(chain=1)), Caps(SIZES | ROOM, matrix_units=EMULATED))
+    lowering.run()
+    assert {node.op: owner.op for node, owner in lowering.joined.items()} == dict.fromkeys(
+        ["LayerNormalization", "Add", "Neg"], "MatMul"
+    )

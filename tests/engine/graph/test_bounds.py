@@ -166,7 +166,7 @@ def test_activations_that_this_machine_cannot_hold(backend: str, monkeypatch: py
     nodes = [node("Relu", "x", "a"), node("Exp", "x", "b"), node("Sum", "a b x", "y")]
     data = model(nodes, {"x": x}, "y").SerializeToString()
     Session(data, backend=backend).close()
-    monkeypatch.setattr(bounds, "machine_memory", lambda: 100 << 20)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 70 << 20)
     with pytest.raises(TooLargeError, match=r"^a run of the model .* takes [\d,]+ bytes, and this machine has"):
         Session(data, backend=backend)
 

@@ -30,9 +30,6 @@ The low part of a number is then normal float16 down to 2⁻⁶, and what an act
 LARGEST_WEIGHT = 1024.0
 """The weights of an output channel are scaled by a power of two to between half of this and this."""
 
-MAX_BUFFERS = 8
-"""Tensors that a dispatch binds on every adapter."""
-
 GAP = 8
 """Elements between rows of workgroup memory, so that they begin in different banks."""
 
@@ -151,20 +148,16 @@ def emit_patch(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
         """The first pixel of a line of tiles."""
         return line // lines * plane + min(line % lines * line_height, out_height) * out_width
 
-    pools = spread == 1 and tile.pools(units) and epilogue.params["vector"]
-    pooling = pooling_reader(last.output, lowering) if pools else None
-    if len(reads) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
-        pooling = None
+    pools = spread == 1 and tile.pools(units)
+    pooling = pooling_reader(last.output, lowering, epilogue, len(reads)) if pools else None
 
     def by_line(span: Span | None) -> Span | None:
         """A span by pixels as one by lines of tiles."""
         return span and (lambda first, last: span(pixel(first), pixel(last)))
 
     reads[0] = replace(reads[0], span=_line_span(layer, x, line_height, lines))
-    if pooling is not None:
-        lowering.joined[pooling] = layer.node
     pool_writes, pool_params, pool_uniforms = pooled_output(
-        pooling, lowering, epilogue, lines=lines, height=tile.height
+        pooling, layer.node, lowering, epilogue, lines=lines, height=tile.height
     )
     patch_height, patch_width = tile.patch(window)
     n_tiles, blocks = w.shape[2:4]

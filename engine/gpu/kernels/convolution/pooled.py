@@ -15,13 +15,21 @@ from engine.gpu.program.tensor import channels_last
 from engine.graph.ir import Node, Value
 from engine.ops.pool import pool_window
 
+MAX_BUFFERS = 8
+"""Tensors that a dispatch binds on every adapter."""
 
-def pooling_reader(value: Value, lowering: Lowering) -> Node | None:
+
+def pooling_reader(value: Value, lowering: Lowering, epilogue: Epilogue, reads: int) -> Node | None:
     """The MaxPool of 2x2 pixels that reads ``value``, ``[N, C, H, W]``, where a kernel can write its output too.
+
+    The kernel reads ``reads`` tensors beside those of its epilogue, which has four channels at a time.
 
     A window may reach over the far edges, as with ceil_mode: it begins on the picture. None where indices are read, or
     where a Concat joins the output, which may have other strides.
     """
+    bound = reads + len(epilogue.reads) + len(epilogue.writes) + 1
+    if not epilogue.params["vector"] or bound > MAX_BUFFERS:
+        return None
     for node in lowering.consumers.get(value, ()):
         if node.op != "MaxPool" or node.domain or len(value.shape) != 4 or value.dtype.kind != "f":
             continue
@@ -34,15 +42,16 @@ def pooling_reader(value: Value, lowering: Lowering) -> Node | None:
 
 
 def pooled_output(
-    pooling: Node | None, lowering: Lowering, epilogue: Epilogue, *, lines: int, height: int
+    pooling: Node | None, node: Node, lowering: Lowering, epilogue: Epilogue, *, lines: int, height: int
 ) -> tuple[list[Operand], dict[str, Any], dict[str, int]]:
-    """What a dispatch writes, and the parameters and uniforms that it gets, to write the output of ``pooling``, too.
+    """What the dispatch of ``node`` writes, and its parameters and uniforms, to write the output of ``pooling``, too.
 
     Rows of the dispatch are lines of tiles, ``lines`` an image, each ``height`` pixels high: an even number.
     """
     if pooling is None:
         return [], {"pooled": ""}, {}
     y = lowering.output(pooling, order=channels_last(4))
+    lowering.joined[pooling] = node
     _, channels, pooled_height, width = y.shape
 
     def begin(line: int) -> int:

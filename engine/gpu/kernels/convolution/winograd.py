@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.patch import MAX_BUFFERS
 from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
 from engine.gpu.kernels.convolution.winograd_tiling import Tiling, by_rows, from_row, input_span
@@ -213,16 +212,11 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
     # no dispatch reads pixels and writes outputs, so that both may be parts of one Concat
     products = [m] if unscale is None else [m, unscale]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=products, groups=1)
-    # an invocation has four squares of pixels that lie side by side; small tiles have one, and are for small layers,
-    # where a pass over the output costs less than a program more
-    pools = size == 6 and tiling.dilation == 1 and epilogue.params["vector"]
-    pooling = pooling_reader(last.output, lowering) if pools else None
-    if len(products) + len(epilogue.reads) + len(epilogue.writes) + 1 > MAX_BUFFERS:
-        pooling = None
-    if pooling is not None:
-        lowering.joined[pooling] = layer.node
+    # small tiles, of one square of pixels, are for small layers: a pass over those costs less than a program more
+    pools = size == 6 and tiling.dilation == 1
+    pooling = pooling_reader(last.output, lowering, epilogue, len(products)) if pools else None
     pool_writes, pool_params, pool_uniforms = pooled_output(
-        pooling, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
+        pooling, layer.node, lowering, epilogue, lines=tiling.tiles_y, height=size - 2
     )
     geometry = {"tiles_x": tiling.tiles_x, "tiles_y": tiling.tiles_y, "dilation": tiling.dilation}
     out_height, out_width = layer.window.out

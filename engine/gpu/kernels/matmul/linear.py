@@ -55,7 +55,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
     row = lowering.choose(CONVOLUTION, layer)
     if normalization is not None:
         if row.normalizes(layer, lowering.caps):
-            lowering.pop_waiting(node.input(0))
+            lowering.joined[lowering.pop_waiting(node.input(0))] = node
         else:
             layer = _layer(node, lowering, None)
     row.emit(layer, lowering, tree, last)
