@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
@@ -55,13 +56,25 @@ class ConvKernel(KernelBase):
         self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
             self.algorithm = Depthwise(w.data, self.epilogue, window, images)
-        elif _kn2row_is_faster(window, w.shape, group, x.shape[3]):
-            self.algorithm = Kn2row(w.data, self.epilogue, window, x.shape[3])
-        elif not direct and winograd_is_faster(window, w.shape, group) and _winograd_is_exact(w.data):
-            self.algorithm = Winograd(w.data, self.epilogue, window.begin, window.out)
         else:
-            self.algorithm = ColumnProduct(w.data, self.epilogue, window, group, images)
+            self.algorithm = self._fastest(w.data, window, x.shape, group, direct=direct)
         self.scratch = self.algorithm.scratch
+
+    def _fastest(
+        self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool
+    ) -> Winograd | Kn2row | ColumnProduct:
+        """The algorithm that takes the least time, of those that take the layer."""
+        costs = {"columns": columns_ns(window, w.shape)}
+        if window.strides == (1, 1) and group == 1:
+            costs["kn2row"] = kn2row_ns(window, w.shape, x[3])
+        if not direct and winograd_takes(window, w.shape, group) and _winograd_is_exact(w):
+            costs["winograd"] = winograd_ns(window, w.shape)
+        match min(costs, key=costs.__getitem__):
+            case "kn2row":
+                return Kn2row(w, self.epilogue, window, x[3])
+            case "winograd":
+                return Winograd(w, self.epilogue, window.begin, window.out)
+        return ColumnProduct(w, self.epilogue, window, group, x[0])
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         y = present(outputs, 0)
@@ -73,17 +86,35 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
     return group > 1 and w[0] == group and w[1] == 1
 
 
-def winograd_is_faster(window: Window, w: tuple[int, ...], group: int) -> bool:
-    """Measured on 2 cores with AVX-512; see docs/numbers.md for the figures."""
+def winograd_takes(window: Window, w: tuple[int, ...], group: int) -> bool:
+    """Whether a layer of weights ``w`` is one of Winograd's, and its transforms are worth their memory."""
     plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin) >= 0
-    fits = plain and window.kernel == (3, 3)
-    # the transforms cost each channel a fixed sum, the multiplications they save grow with the channels opposite
-    enough_channels = w[1] >= 32 and w[0] >= 32
     # the transformed weights, 24/9 of the others, are made at load and read whole, however few tiles use them
-    enough_tiles = window.out[0] * window.out[1] >= 32 * 32
+    enough_tiles = window.out[0] * window.out[1] >= min(max(20 * 20, w[0] * w[1] // 16), 32 * 32)
     # a strip is at least one row of tiles, whatever its width
-    fits_scratch = winograd.row_bytes(w[1] + w[0], window.out[1]) <= 4 * winograd.STRIP_BYTES
-    return fits and enough_channels and enough_tiles and fits_scratch
+    fits_scratch = winograd.row_bytes(w[1] + w[0], window.out[1]) <= 8 * winograd.STRIP_BYTES
+    return plain and window.kernel == (3, 3) and enough_tiles and fits_scratch
+
+
+def winograd_ns(window: Window, w: tuple[int, ...]) -> float:
+    """What Winograd takes for an output pixel on one core: products and transforms, each about as fast on any core
+    beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md."""
+    tiles = -(-window.out[0] // winograd.ROWS) * winograd.ROWS / window.out[0]
+    return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0])
+
+
+def kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
+    """As above: every strip multiplies the rows again that its neighbours share with it."""
+    if window.taps == 1:
+        return inf  # the columns are the input itself
+    rows = min(max(1, kn2row.strip_rows(window, w[0], width)), window.out[0])
+    halo = 1 + (window.extents[0] - 1) / rows
+    return w[0] * window.taps * (halo * w[1] * 2 / 100 + 1.5) + 0.7 * halo * w[1]
+
+
+def columns_ns(window: Window, w: tuple[int, ...]) -> float:
+    """As above: the columns are copied twice, by the gathering and by BLAS."""
+    return w[1] * window.taps * (w[0] * 2 / 100 + 1)
 
 
 def _winograd_is_exact(w: np.ndarray) -> bool:
@@ -97,16 +128,6 @@ def _winograd_is_exact(w: np.ndarray) -> bool:
         return False
     largest = np.abs(w.reshape(len(w), -1)).max(1, initial=0)
     return bool(((largest == 0) | (largest >= SMALLEST_WEIGHT)).all())
-
-
-def _kn2row_is_faster(window: Window, w: tuple[int, ...], group: int, width: int) -> bool:
-    """Measured as above."""
-    fits = window.strides == (1, 1) and window.taps > 1 and group == 1
-    # it moves as many numbers a pixel as there are outputs, where the others move the inputs
-    few_outputs = w[0] <= 16 and w[0] * 4 <= w[1]
-    # every strip multiplies the rows again that its neighbours share with it
-    short_halo = kn2row.strip_rows(window, w[0], width) >= 2 * (window.extents[0] - 1)
-    return fits and few_outputs and short_halo
 
 
 class ColumnProduct:

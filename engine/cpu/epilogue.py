@@ -24,6 +24,7 @@ class Epilogue:
 
     def __init__(self, step: Node, bias: int = 2) -> None:
         conv, *followers = step.attributes["nodes"] if is_chain(step) else [step]
+        self.convolution = conv
         by_output = conv.constant(bias)
         self.bias = None if by_output is None else by_output.astype(np.float32).reshape(-1, 1)
         self._first = activated_from(conv)

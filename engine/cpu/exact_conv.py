@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.cpu.conv import winograd_is_faster
+from engine.cpu import kn2row
+from engine.cpu.conv import columns_ns, kn2row_ns, winograd_takes
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.exact_winograd import EXACT, ExactWinograd
+from engine.cpu.exact_winograd import EXACT, FEWEST_CHANNELS, ExactWinograd
 from engine.cpu.im2col import Columns
 from engine.cpu.threads import Pool, Range
 from engine.cpu.winograd import ROWS
@@ -50,10 +51,15 @@ class ExactConvolution:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
         self.window = window
-        self.direct = Direct(w, epilogue, window, width)
+        self.direct: Direct | ShiftedProducts
+        shifts = window.strides == (1, 1) and kn2row_ns(window, w.shape, width) < columns_ns(window, w.shape)
+        if shifts and len(exact_runs(w)) == 1:
+            self.direct = ShiftedProducts(w, epilogue, window, width)
+        else:
+            self.direct = Direct(w, epilogue, window, width)
         self.winograd: ExactWinograd | None = None
         self.scratch, self.nanoseconds = self.direct.scratch, self.direct.nanoseconds
-        if winograd_is_faster(window, w.shape, 1):
+        if winograd_takes(window, w.shape, 1) and min(w.shape[:2]) >= FEWEST_CHANNELS:
             self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
             self.scratch, self.nanoseconds = max(self.scratch, self.winograd.scratch), self.winograd.nanoseconds
 
@@ -134,6 +140,40 @@ class Direct:
         else:
             np.copyto(sums, total)
             sink.store(sums, target, rest)
+
+
+class ShiftedProducts:
+    """kn2row (engine/cpu/kn2row.py) of weights whose largest possible sum stays below 2^24: so does each part of it."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
+        self.w, self.window, self.outputs = kn2row.weights_by_tap(w), window, len(w)
+        halo = window.extents[0] - 1
+        self.rows = min(max(1, kn2row.strip_rows(window, len(w), width)), window.out[0])
+        self.lines = w.shape[1] * (self.rows + halo) * width
+        self.products = len(self.w) * (self.rows + halo) * width
+        sums = len(w) * self.rows * window.out[1]
+        self.scratch = self.lines + self.products + (1 + epilogue.registers) * sums
+        self.nanoseconds = window.out[0] * window.out[1] * kn2row_ns(window, w.shape, width)
+
+    def strip(
+        self, x: np.ndarray, y: np.ndarray, strip: Range, scratch: np.ndarray, source: Source, sink: Sink
+    ) -> None:
+        """The output rows of a strip."""
+        window = self.window
+        top, bottom = window.input_rows(*strip, x.shape[1])
+        part = x[:, top:bottom]
+        lines = scratch[: part.size].reshape(part.shape)
+        np.copyto(lines, part)
+        source.widen(lines)
+        count = (bottom - top) * x.shape[2]
+        product = scratch[self.lines :][: len(self.w) * count].reshape(len(self.w), count)
+        np.matmul(self.w, lines.reshape(len(x), count), out=product)
+        target, rest = y[:, strip[0] : strip[1]], scratch[self.lines + self.products :]
+        sums = rest[: target.size].reshape(target.shape)
+        sums[...] = 0
+        by_tap = product.reshape(*window.kernel, self.outputs, bottom - top, x.shape[2])
+        kn2row.add_shifted(by_tap, sums, window, strip, top)
+        sink.store(sums, target, rest[target.size :])
 
 
 def largest_sums(w: np.ndarray) -> np.ndarray:

@@ -25,11 +25,28 @@ def strip_rows(window: Window, outputs: int, width: int) -> int:
     return max(0, STRIP_BYTES // (4 * window.taps * outputs * width) - (window.extents[0] - 1))
 
 
+def weights_by_tap(w: np.ndarray) -> np.ndarray:
+    """Weights ``[M, C, kh, kw]`` as ``[kh kw M, C]`` float32."""
+    return np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
+
+
+def add_shifted(product: np.ndarray, target: np.ndarray, window: Window, strip: Range, top: int) -> None:
+    """Add each position's ``product`` ``[kh, kw, M, rows, W]``, of input rows from ``top`` on, to the strip's outputs.
+
+    ``target`` is ``[M, rows, columns]``.
+    """
+    row_ranges = window.tap_ranges(0, product.shape[3], first=strip[0], count=target.shape[1], top=top)
+    for ky, (rows, from_rows) in enumerate(row_ranges):
+        for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, product.shape[4])):
+            part = target[:, rows, columns]
+            np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
+
+
 class Kn2row:
     """A convolution of ``[C, H, W]`` with stride 1 and one group, any dilation and padding, in float32."""
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, width: int) -> None:
-        self.w = np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
+        self.w = weights_by_tap(w)
         self.epilogue, self.window = epilogue, window
         halo = window.extents[0] - 1
         self.rows = min(max(1, strip_rows(window, len(w), width)), window.out[0])
@@ -57,12 +74,7 @@ class Kn2row:
         width, count = x.shape[2], (bottom - top) * x.shape[2]
         product = scratch[: len(self.w) * count].reshape(len(self.w), count)
         np.matmul(self.w, x.reshape(len(x), -1)[:, top * width : bottom * width], out=product)
-        product = product.reshape(*self.window.kernel, len(y), bottom - top, width)
         target = y[:, strip[0] : strip[1]]
         target[...] = 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None]
-        row_ranges = self.window.tap_ranges(0, bottom - top, first=strip[0], count=target.shape[1], top=top)
-        for ky, (rows, from_rows) in enumerate(row_ranges):
-            for kx, (columns, from_columns) in enumerate(self.window.tap_ranges(1, width)):
-                part = target[:, rows, columns]
-                np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
+        add_shifted(product.reshape(*self.window.kernel, len(y), bottom - top, width), target, self.window, strip, top)
         self.epilogue.finish(target, target, [array[:, strip[0] : strip[1]] for array in given], scratch)

@@ -15,6 +15,8 @@ from engine.ops.registry import MISFITS, misfit
 CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ("", "Conv"): ("conv", "supports", "ConvKernel"),
     (INTERNAL_DOMAIN, "FusedConv"): ("conv", "supports", "ConvKernel"),
+    ("", "ConvTranspose"): ("conv_transpose", "supports", "ConvTransposeKernel"),
+    ("", "InstanceNormalization"): ("instance_norm", "supports", "InstanceNormKernel"),
     ("", "ConvInteger"): ("quantized", "supports_conv_integer", "ConvIntegerKernel"),
     (INTERNAL_DOMAIN, "DynamicQuantizeConv"): (
         "quantized",
@@ -50,7 +52,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
 OTHERS = ("elementwise", "supports", "elementwise_kernel")
 """The kernel of operators that are not among CHOICES."""
 
-DIRECT = {"ConcatKernel", "elementwise_kernel", "StridedCopyKernel", "MaxPoolKernel"}
+DIRECT = {"ConcatKernel", "ConvTransposeKernel", "elementwise_kernel", "StridedCopyKernel", "MaxPoolKernel"}
 """Kernels that form the same sums as the reference, if any; a ConvKernel does if it is told to."""
 
 

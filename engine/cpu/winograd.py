@@ -41,7 +41,7 @@ ROWS, COLUMNS = 4, 2
 
 TAPS = (ROWS + 2) * (COLUMNS + 2)
 
-STRIP_BYTES = 8 << 20
+STRIP_BYTES = 4 << 20
 """Transformed inputs and products of one strip: large enough for long runs, small enough for the shared cache."""
 
 STRIP_TILES = 128

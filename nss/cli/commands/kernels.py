@@ -120,7 +120,7 @@ def _row(entry: engine.NodeKernels, whole: float) -> list[str]:
 
 
 def _row_name(entry: engine.NodeKernels) -> str:
-    """The rows of a node, those of the parts of its layer last: "matmul linear, convolution matrix-wide"."""
+    """The rows of a node, those of the parts of its layer last: "matmul linear, convolution tiled-wide"."""
     return ", ".join(f"{row.family} {row.row}" for row in entry.rows)
 
 

@@ -34,8 +34,10 @@ def force(algorithm: str) -> Iterator[None]:
     """Within it every convolution that the algorithm can do is done by it."""
     kn2row, winograd = ALGORITHMS[algorithm]
     with (
-        mock.patch.object(conv, "_kn2row_is_faster", return_value=kn2row),
-        mock.patch.object(conv, "winograd_is_faster", return_value=winograd),
+        mock.patch.object(conv, "kn2row_ns", return_value=0 if kn2row else 2),
+        mock.patch.object(conv, "columns_ns", return_value=1),
+        mock.patch.object(conv, "winograd_ns", return_value=0),
+        mock.patch.object(conv, "winograd_takes", return_value=winograd),
         mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
         yield
@@ -127,7 +129,9 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
     ("options", "algorithm"),
     [
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3)}, "Winograd"),
-        ({"shape": (1, 64, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Kn2row"),
+        ({"shape": (1, 64, 40, 40), "outputs": 4, "kernel": (3, 3)}, "Kn2row"),
+        ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Winograd"),
+        ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Kn2row"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "strides": [2, 2]}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "dilations": [2, 2]}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "group": 2}, "ColumnProduct"),

@@ -247,6 +247,30 @@ def test_concat_of_constants_and_empty_tensors() -> None:
     compare(model([node("Concat", "w e x w e", "y", axis=0)], {"x": [3, 2]}, "y", constants), kernel="ConcatKernel")
 
 
+@pytest.mark.parametrize(
+    ("x", "outputs", "kernel"), [([1, 24, 20, 31], 24, (2, 2)), ([2, 3, 5, 7], 1, (3, 2)), ([1, 5, 9, 4], 3, (1, 4))]
+)
+@pytest.mark.parametrize("tail", [(), ("BatchNormalization",), ("BatchNormalization", "HardSwish")])
+def test_transposed_convolution(x: list[int], outputs: int, kernel: tuple[int, int], tail: tuple[str, ...]) -> None:
+    random = np.random.default_rng(0)
+    names = "sbmv"
+    constants = {name: random.uniform(0.5, 2, outputs).astype(np.float32) for name in names}
+    constants["w"] = random.standard_normal((x[1], outputs, *kernel)).astype(np.float32)
+    nodes = [node("ConvTranspose", "x w b", "0", strides=list(kernel))]
+    for index, op in enumerate(tail):
+        parameters = names if op == "BatchNormalization" else ""
+        nodes.append(node(op, " ".join([str(index), *parameters]), str(index + 1)))
+    proto = model(nodes, {"x": x}, str(len(tail)), constants)
+    compare(proto, rtol=1e-5, atol=1e-5, kernel="ConvTransposeKernel")
+
+
+@pytest.mark.parametrize("x", [[1, 5, 7, 9], [3, 5, 33, 34], [2, 3, 11], [1, 2, 300, 300]], ids=str)
+def test_instance_normalization(x: list[int]) -> None:
+    constants = {name: np.linspace(0.5, 2, x[1], dtype=np.float32) for name in "sb"}
+    proto = model([node("InstanceNormalization", "x s b", "y")], {"x": x}, "y", constants)
+    compare(proto, rtol=1e-5, atol=1e-5, kernel="InstanceNormKernel")
+
+
 def test_every_kernel_has_a_test() -> None:
     graph = load_graph(model([node("Relu", "x", "y")], {"x": [2]}, "y"))
     assert type(lower(graph.nodes[0])).__name__ in ELEMENTWISE

@@ -60,7 +60,13 @@ CASES: dict[str, Callable[[int], Graph]] = {
     ),
     "conv in fours": lambda n: graph_of(node("Conv", "x w", "y"), {"x": [1, 4, n, n]}, weights(40, 4, 1, 1)),
     "conv in parts": lambda n: graph_of(
-        node("Conv", "x w", "y", pads=[1, 1, 1, 1]), {"x": [1, 32, n, n]}, weights(64, 32, 3, 3)
+        node("Conv", "x w", "y", pads=[1, 1, 1, 1]), {"x": [1, 31, n, n]}, weights(64, 31, 3, 3)
+    ),
+    "conv of few outputs": lambda n: graph_of(
+        node("Conv", "x w", "y", pads=[1, 1, 1, 1]), {"x": [1, 16, n, n]}, weights(2, 16, 3, 3)
+    ),
+    "conv by transformed tiles": lambda n: graph_of(
+        node("Conv", "x w", "y", pads=[1, 1, 1, 1]), {"x": [1, 16, n, n - 1]}, weights(128, 16, 3, 3)
     ),
     "depthwise conv": lambda n: graph_of(node("Conv", "x w", "y", group=4), {"x": [1, 4, n, n]}, weights(4, 1, 3, 3)),
     "conv transpose": lambda n: graph_of(
@@ -136,7 +142,7 @@ ONE_WORKGROUP = {"dynamic quantization", "largest of all"}
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
-    most = 3
+    most = 16 if case == "conv by transformed tiles" else 3  # which has one along z for each pixel of a tile
     graph = CASES[case](40)
     inputs = feeds(graph)
     expected = interpret(graph, inputs)
@@ -154,11 +160,14 @@ def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
+ON_MATRIX_UNITS = {"conv_matrix", "conv_patch", "window_attention_matrix", "winograd_product_matrix"}
+
+
 def test_no_kernel_is_without_a_case() -> None:
     kernel_names = {kernel for case in CASES for kernel in plan_of(CASES[case](40)).kernels}
     assert shaders.__file__ is not None
     every = {file.stem for file in Path(shaders.__file__).parent.glob("*.wgsl")}
-    assert every - kernel_names == {"conv_matrix", "conv_patch", "matrix_probe", "subgroup_probe"}
+    assert every - kernel_names == ON_MATRIX_UNITS | {"matrix_probe", "subgroup_probe"}
 
 
 def plan_of(graph: Graph, *, matrix_units: MatrixUnits | None = None, **limits: int) -> PlanCase:

@@ -81,7 +81,7 @@ def test_a_max_pool_is_written_by_the_last_step(
     monkeypatch: pytest.MonkeyPatch, shape: list[int], outputs: int, ceil: int
 ) -> None:
     """In ranges of tiles; squares over the edges count, or do not."""
-    monkeypatch.setattr(winograd, "LEAST_WORKSPACE", 1 << 14)
+    monkeypatch.setattr(winograd, "LEAST_WORKSPACE", 1 << 15)
     w = np.random.default_rng(0).standard_normal((outputs, shape[1], 3, 3)).astype(np.float32)
     nodes = [
         node("Neg", "x", "z"),

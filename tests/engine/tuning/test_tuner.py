@@ -210,7 +210,7 @@ def test_what_the_time_does_not_suffice_for_is_left() -> None:
     "stored",
     [
         {FIRST: "no such row"},
-        {FIRST: "matrix-wide"},
+        {FIRST: "matrix-64x64x64-32x32-weights"},
         {"no such family f32": "direct"},
         {FIRST: "columns", SECOND: "linear"},
     ],

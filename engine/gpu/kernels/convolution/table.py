@@ -70,7 +70,9 @@ def key(layer: Layer) -> str:
     }
     kind = "deformable " if layer.deform_inputs else ""
     weight_type = "bytes" if layer.has_byte_weights else layer.weight_type
-    return f"{kind}{x.dtype} {weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
+    # a layer that is tuned reads an input, which is never stored as bytes
+    x_type = "u32" if x.dtype == "u8" else x.dtype
+    return f"{kind}{x_type} {weight_type} " + " ".join(f"{name}{number}" for name, number in numbers.items())
 
 
 CONVOLUTION: Table[Layer] = Table(

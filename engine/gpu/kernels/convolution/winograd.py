@@ -15,16 +15,17 @@ largest output over 512 channels, where the definition's sums have 1.5e-6, and 0
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
 from engine.gpu.kernels.convolution.tiled import load_layout
+from engine.gpu.kernels.convolution.winograd_tiling import Tiling, by_rows, from_row, input_span
 from engine.gpu.kernels.convolution.winograd_weights import packed_weights, split_fragments
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
-from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, linear_grid
+from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, linear_grid
 from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node
@@ -70,36 +71,6 @@ UNITS_MIDDLE = UnitsTile(bm=64, bn=32, bk=32, sm=32, sn=32)
 """For up to 32 output channels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """The tiles of a layer: rows of tiles of all images, tiles of a row, and of one image the rows of tiles."""
-
-    size: int
-    dilation: int
-    images: int
-    tiles_y: int
-    tiles_x: int
-
-    @staticmethod
-    def of(layer: Layer, size: int) -> Tiling:
-        dilation, outputs = layer.window.dilations[0], size - 2
-        tiles_y, tiles_x = (dilation * -(-extent // (dilation * outputs)) for extent in layer.window.out)
-        return Tiling(size, dilation, layer.x.shape[0], tiles_y, tiles_x)
-
-    @property
-    def rows(self) -> int:
-        return self.images * self.tiles_y
-
-    def out_rows(self, first: int, last: int) -> tuple[int, int, int, int]:
-        """The images [a, b) of the rows [first, last) of tiles, and of one image the output rows [c, d)."""
-        band = self.dilation * (self.size - 2)
-        image, end = first // self.tiles_y, -(-last // self.tiles_y)
-        if end - image != 1:
-            return image, end, 0, self.tiles_y * (self.size - 2)
-        row, last_row = first - image * self.tiles_y, last - 1 - image * self.tiles_y
-        return image, end, row // self.dilation * band, (last_row // self.dilation + 1) * band
-
-
 def supports(size: int, layer: Layer, caps: Caps) -> bool:
     """3x3 with stride 1 and one dilation, constant weights without extremes, channels in fours, one group."""
     return _is_plain(layer) and _has_room(size, layer, caps, _tile(layer, size)) and not layer.has_extremes()
@@ -129,10 +100,11 @@ def _is_plain(layer: Layer) -> bool:
 
 
 def _has_room(size: int, layer: Layer, caps: Caps, tile: Tile | UnitsTile) -> bool:
-    """Whether a binding holds the weights, and one the workspace of a row of tiles."""
+    """Whether a binding holds the weights, one the workspace of a row of tiles, and a grid the product of one."""
     k, n = -(-layer.channels // tile.bk) * tile.bk, -(-layer.outputs // tile.bn) * tile.bn
     row = 4 * size * size * (Tiling.of(layer, size).tiles_x + tile.bm) * max(k, n)
-    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit
+    fits_grid = max(size * size, n // tile.bn) <= caps.limits["max-compute-workgroups-per-dimension"]
+    return 4 * size * size * k * n <= caps.binding_limit and row <= caps.binding_limit and fits_grid
 
 
 def suits_large_tiles(layer: Layer) -> bool:
@@ -166,14 +138,14 @@ def _fills(layer: Layer, size: int) -> bool:
 
 
 def suits_large_split_tiles(layer: Layer) -> bool:
-    """Of those the ones that patches are slower at: of many products a pixel, or with half a tile of channels."""
-    is_narrow = 16 < layer.outputs <= UNITS_MIDDLE.bn
+    """Of those the ones that patches are slower at: of many products a pixel, or large with half a tile of channels."""
+    is_narrow = 16 < layer.outputs <= UNITS_MIDDLE.bn and layer.channels >= 64 and layer.pixels >= 1 << 16
     return (is_narrow or layer.channels * layer.outputs > 8192) and suits_large_tiles(layer)
 
 
 def suits_small_split_tiles(layer: Layer) -> bool:
-    """Of those the ones that patches, where they are faster than large tiles, do not take."""
-    return suits_small_tiles(layer) and not suits_large_tiles(layer)
+    """Of those the ones that patches are slower at, and that are not for large tiles."""
+    return layer.channels * layer.outputs > 1 << 14 and suits_small_tiles(layer) and not suits_large_tiles(layer)
 
 
 def _workspace_bytes(layer: Layer, lowering: Lowering) -> int:
@@ -271,7 +243,7 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
             Dispatch(
                 kernel="winograd_input",
                 params={"size": size, "bk": block, "vec": vec, "split": units is not None, "invocations": INVOCATIONS},
-                reads=[Operand("x", x, _input_span(layer, x, tiling, first), vec)],
+                reads=[Operand("x", x, input_span(layer, x, tiling, first), vec)],
                 writes=[Operand("y", v, None, vec)],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * k_padded // vec),
@@ -302,11 +274,11 @@ def _emit(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, size: int
                 reads=[
                     Operand("x", m, None, 4),
                     *([] if unscale is None else [Operand("unscale", unscale, None, 4)]),
-                    *(_by_rows(read, layer, tiling, first) for read in epilogue.reads),
+                    *(by_rows(read, layer, tiling, first) for read in epilogue.reads),
                 ],
                 writes=[
-                    *(_by_rows(write, layer, tiling, first) for write in epilogue.writes),
-                    *(_from_row(write, first) for write in pool_writes),
+                    *(by_rows(write, layer, tiling, first) for write in epilogue.writes),
+                    *(from_row(write, first) for write in pool_writes),
                 ],
                 rows=count,
                 grid=linear_grid(tiling.tiles_x * -(-n // 4)),
@@ -359,42 +331,3 @@ def _product(
         uniforms=uniforms,
         flops=flops,
     )
-
-
-def _input_span(layer: Layer, x: Tensor, tiling: Tiling, first_row: int) -> Span:
-    """The span of x by rows of tiles from ``first_row`` on: the pixels under them in one image, or whole images."""
-    window = layer.window
-
-    def span(first: int, last: int) -> tuple[int, int]:
-        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
-        part = x.slice(0, image, end - image)
-        if end - image == 1:
-            top, bottom = window.input_rows(top, max(top + 1, min(bottom, window.out[0])), x.shape[2])
-            part = part.slice(2, min(top, x.shape[2] - 1), max(1, bottom - top))
-        return part.span()
-
-    return span
-
-
-def _from_row(operand: Operand, first_row: int) -> Operand:
-    """An operand whose span counts rows of tiles, by those from ``first_row`` on."""
-    span = operand.span
-    return operand if span is None else replace(operand, span=lambda a, b: span(first_row + a, first_row + b))
-
-
-def _by_rows(operand: Operand, layer: Layer, tiling: Tiling, first_row: int) -> Operand:
-    """An operand of the epilogue, whose span counts pixels, by rows of tiles from ``first_row`` on."""
-    height, width = layer.window.out
-    pixel_span = operand.span
-    if pixel_span is None:
-        return operand
-
-    def span(first: int, last: int) -> tuple[int, int]:
-        image, end, top, bottom = tiling.out_rows(first_row + first, first_row + last)
-        if end - image == 1:
-            return pixel_span(
-                (image * height + min(top, height - 1)) * width, (image * height + min(bottom, height)) * width
-            )
-        return pixel_span(image * height * width, end * height * width)
-
-    return replace(operand, span=span)

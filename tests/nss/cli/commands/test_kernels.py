@@ -33,7 +33,7 @@ def test_what_a_browser_would_get(run: Run) -> None:
     assert lines[2].split() == ["OP", "NODE", "SHAPE", "ROW", "KERNELS", "GFLOP", "MB"]
     assert [line.split()[:2] for line in lines[3:5]] == [["FusedConv", "first"], ["FusedConv", "second"]]
     assert "convolution tiled-scalar, 1 layers: Channels that are no multiple of four" in out
-    assert "  not matrix-wide: does not support the layer\n" in out
+    assert "  not matrix-128x128x32-64x64-weights: does not support the layer\n" in out
     assert lines[-1] == "not measured"
 
 
