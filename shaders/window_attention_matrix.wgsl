@@ -93,7 +93,7 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {{ keep_places('value', values_at) }}
 {% for l in range(query_loads) %}
 {% for e in range(4) %}
-  let pair{{ l }}_{{ e }} = vec2<f32>({{ units.pair('query%d.%s' % (l, 'xyzw'[e])) }}) * {{ scale }};
+  let pair{{ l }}_{{ e }} = unpack2x16float(query{{ l }}.{{ 'xyzw'[e] }}) * {{ scale }};
 {% endfor %}
   memory[{{ queries_at }} + query_place{{ l }} * {{ row }} + own_eight] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
 {% endfor %}

@@ -170,7 +170,16 @@ store_sums_{{ array }}(({{ offset }}){{ ' * 4' if words }}, {{ sums }}, {{ strid
 {%- endif %}
 {%- endmacro %}
 
-{# the bits of four f16 as two words; naga does not take them as they are #}
+{# the two f16 of a word; naga does not take the bits as they are #}
+{% macro pair(word) -%}
+{% if matrix.spelling == 'dawn' -%}
+bitcast<vec2<f16>>({{ word }})
+{%- else -%}
+vec2<f16>(unpack2x16float({{ word }}))
+{%- endif %}
+{%- endmacro %}
+
+{# the bits of four f16 as two words #}
 {% macro words(four) -%}
 {% if matrix.spelling == 'dawn' -%}
 bitcast<vec2<u32>>({{ four }})

@@ -79,10 +79,10 @@ def test_dispatches_on_matrix_units(swin: Swin) -> None:
     if "shader-f16" not in swin[2].data.needs.features:
         pytest.skip("float32 is for test_dispatches")
     plan = plan_case(swin[0], **ON_UNITS)
-    # 102 of 112 normalisations are computed by the products behind them
-    assert plan.kernels.count("row_reduction") <= 10 + 10
+    # the normalisations of long rows are computed by the products behind them; of others a kernel of its own is faster
+    assert plan.kernels.count("row_reduction") <= 77
     assert "conv_sum" not in plan.kernels
-    assert len(plan.kernels) <= 387
+    assert len(plan.kernels) <= 444
     assert_sound(plan)
 
 

@@ -200,7 +200,7 @@ def test_which_tile_a_product_on_matrix_units_gets(rows: int, outputs: int, half
         (512, 64, False, "patch-8x16x64-16-221"),
         (512, 32, False, "winograd-4x4-split"),
         (128, 256, False, "winograd-4x4-split"),
-        (32, 256, False, "winograd-2x2-split"),
+        (32, 512, False, "winograd-2x2-split"),
     ],
 )
 def test_which_patch_a_convolution_on_matrix_units_gets(side: int, outputs: int, half: bool, expected: str) -> None:

@@ -47,6 +47,7 @@ def _weights(tile: PatchTile) -> PatchTile:
 
 PREFERENCES = (
     Preference(PatchTile(8, 16, 64, 16, 2, 2), workgroups=512, least_outputs=33, dtypes=("f32",)),
+    Preference(_weights(PatchTile(16, 16, 16, 16, 4)), workgroups=64, most_outputs=16, dtypes=("f32",)),
     # up to 32 output channels; all tiles can write the max-pool of their output, too
     Preference(_weights(PatchTile(16, 16, 16, 16, 4)), workgroups=256, most_outputs=16, dtypes=("f16",)),
     Preference(

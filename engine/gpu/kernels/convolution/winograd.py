@@ -139,14 +139,14 @@ def _fills(layer: Layer, size: int) -> bool:
 
 
 def suits_large_split_tiles(layer: Layer) -> bool:
-    """Of those the ones that patches are slower at: of many products a pixel, or with half a tile of channels."""
-    is_narrow = 16 < layer.outputs <= UNITS_MIDDLE.bn
+    """Of those the ones that patches are slower at: of many products a pixel, or large with half a tile of channels."""
+    is_narrow = 16 < layer.outputs <= UNITS_MIDDLE.bn and layer.channels >= 64 and layer.pixels >= 1 << 16
     return (is_narrow or layer.channels * layer.outputs > 8192) and suits_large_tiles(layer)
 
 
 def suits_small_split_tiles(layer: Layer) -> bool:
-    """Of those the ones that patches, where they are faster than large tiles, do not take."""
-    return suits_small_tiles(layer) and not suits_large_tiles(layer)
+    """Of those the ones that patches are slower at, and that are not for large tiles."""
+    return layer.channels * layer.outputs > 1 << 14 and suits_small_tiles(layer) and not suits_large_tiles(layer)
 
 
 def _workspace_bytes(layer: Layer, lowering: Lowering) -> int:
