@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-GUIDE = ("docs/kernels.md", "docs/gpu_kernels.md")
+GUIDE = ("docs/kernels.md", "docs/gpu_kernels.md", "docs/kernel_rows.md")
 """Its pages, in the order in which they are followed."""
 
 
