@@ -92,7 +92,7 @@ class Lowering:
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
         choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
-        compact: weights are to take no more bytes than the layer's own, as in a file that is downloaded.
+        compact: what is downloaded and compiled is to be little: no weights larger than a layer's own, few programs.
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         concats: the outputs of Concats, which producers of their parts write views of.
         dispatches: the dispatches so far, in the order in which they run.

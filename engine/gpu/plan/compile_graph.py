@@ -37,10 +37,10 @@ def compile_graph(
     ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
     a part of another one. ``choices`` names implementations by tuning key or by family, and ``preferences`` by tuning
     key those that are passed over where a table lacks them, or they do not support the layer
-    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``compact``
-    keeps off rows whose weights take more bytes than the layer's. ``outputs`` have the names of the outputs, where the
-    passes have changed these. The weights of the result hold the graph's arrays; nothing else of it
-    holds the graph.
+    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``compact`` keeps off rows whose
+    weights take more bytes than the layer's, and rows for a few layers. ``outputs`` have the names of the outputs,
+    where the passes have changed these. The weights of the result hold the graph's arrays; nothing else of it holds the
+    graph.
 
     Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
     and TooLargeError, which names the tensor or the node, where they are too small.

@@ -58,7 +58,8 @@ test('what is no header of this version', async () => {
 test('a byte anywhere that is another', async () => {
   for (const at of [11, 76, 77, 200, TEXT.length - 2]) {
     const bytes = new TextEncoder().encode(TEXT);
-    bytes[at] ^= 1;
+    // the first of them is a digit of the hash, and stays one
+    bytes[at] = at === 11 ? '01'.charCodeAt(Number(bytes[at] === 0x30)) : bytes[at] ^ 1;
     await refused(bytes, at === 76 ? 'format' : 'damaged', at === 76 ? /no compiled/ : /SHA-256/);
   }
   await refused(new TextEncoder().encode(TEXT.slice(0, -1)), 'damaged', /SHA-256/);

@@ -79,7 +79,7 @@ class Layer:
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
     compact: bool = False
-    """Whether packed weights are to take no more bytes than the layer's own."""
+    """Whether packed weights are to take no more bytes than the layer's own, and few kernels are wanted."""
     normalization: Normalization | None = None
     """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 

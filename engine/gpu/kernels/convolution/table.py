@@ -41,7 +41,7 @@ def _takes_teams(layer: Layer, caps: Caps) -> bool:
 def _suits_teams(layer: Layer) -> bool:
     """Few sums over several taps, of products enough for all teams, and not so many that they must be cut further."""
     sums, products = layer.pixels * layer.outputs * layer.groups, layer.window.taps * layer.channels
-    few = sums <= MAX_TEAM_SUMS and layer.channels <= MAX_TEAM_CHANNELS
+    few = sums <= MAX_TEAM_SUMS and layer.channels <= MAX_TEAM_CHANNELS and not layer.compact
     return few and layer.window.taps > 1 and products >= TEAMS.k_parts * TEAMS.bk and not layer.is_thin
 
 
@@ -82,14 +82,14 @@ CONVOLUTION: Table[Layer] = Table(
             "few-inputs",
             "Up to four input channels: a product along so short an axis is all loads, which squares of pixels share.",
             supports=few_channels.supports_inputs,
-            suits=lambda layer: layer.outputs >= 16,
+            suits=lambda layer: layer.outputs >= 16 and not layer.compact,
             emit=few_channels.emit_inputs,
         ),
         Implementation(
             "few-outputs",
             "Up to eight output channels: a tile would multiply zeros, so invocations share the channels of a pixel.",
             supports=few_channels.supports_outputs,
-            suits=lambda layer: layer.outputs <= 4,
+            suits=lambda layer: layer.outputs <= 4 and not layer.compact,
             emit=few_channels.emit_outputs,
         ),
         Implementation(

@@ -25,7 +25,7 @@ def test_it_prints_each_model_with_its_licence_and_origin(command: Command, fold
     assert outcome.err == []
     head, line, last = outcome.out
     assert head.split() == ["MODEL", "SIZE", "WEIGHTS", "INPUT", "LICENCE", "COMMERCIAL", "USE", "ORIGIN"]
-    assert line.split()[:2] == ["u2netp", "6.6"]
+    assert line.split()[:2] == ["u2netp", "5.2"]
     assert {"f32", "320x320", "Apache-2.0", "yes"} <= set(line.split())
     assert "https://github.com/xuebinqin/U-2-Net" in line
     assert last.startswith(f"{folder / 'site'}: ")
