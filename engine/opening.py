@@ -45,7 +45,7 @@ def compiled(
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts), ""
-    from engine.gpu.device.capabilities import session_caps
+    from engine.gpu.device.capabilities import compiles_slowly, session_caps
     from engine.gpu.plan.compile_graph import compile_graph
     from engine.tuning.choices import choices_of
 
@@ -58,6 +58,7 @@ def compiled(
         outside=outside,
         preferences=choices.rows,
         decisions=decisions,
+        compact=compiles_slowly(choice.adapter),
         outputs=outputs,
         counts=counts,
     )

@@ -12,6 +12,11 @@ def session_caps(adapter: Adapter, precision: str) -> Caps:
     return caps_of(adapter, matrix_units=precision != "f32-strict")
 
 
+def compiles_slowly(adapter: Adapter) -> bool:
+    """Whether an adapter takes seconds for each kernel, so that few of them are worth more than fast ones."""
+    return adapter.software and adapter.name.startswith("SwiftShader")
+
+
 def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
     """What kernels may use on a device of that adapter.
 
