@@ -47,14 +47,17 @@ class Caps:
     """The capabilities of a WebGPU device.
 
     ``limits`` have WebGPU's kebab-case names; those that are left out are the least that WebGPU guarantees.
-    ``features`` have WebGPU's names ("shader-f16", "timestamp-query", "subgroups"). ``matrix_units`` are
-    those that a probe proved, or None, and ``subgroup`` is the range of subgroup sizes, or None.
+    ``features`` have WebGPU's names ("shader-f16", "timestamp-query", "subgroups"). ``matrix_units`` are those that a
+    probe proved, or None, and ``subgroup`` is the range of subgroup sizes, or None. ``compact`` is for where a plan is
+    downloaded, or each kernel takes seconds to compile: none whose weights take more bytes than the layer's own, and
+    few different ones, however fast.
     """
 
     limits: Mapping[str, int] = field(default_factory=lambda: PORTABLE_LIMITS)
     features: tuple[str, ...] = ()
     matrix_units: MatrixUnits | None = None
     subgroup: tuple[int, int] | None = None
+    compact: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "limits", {**PORTABLE_LIMITS, **self.limits})

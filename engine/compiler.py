@@ -31,17 +31,14 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
     backend: Literal["webgpu", "numpy"] = "webgpu",
     origin: ModelOrigin | None = None,
     metadata: Mapping[str, Any] | None = None,
-    compact: bool = False,
 ) -> CompiledModel:
     """Compile ``model`` for devices that have ``caps``, by default what every browser has. No device is opened.
 
     ``model``, ``input_shapes``, ``outputs`` and ``input_values`` are as Session takes them. ``precision`` is what
     ``engine.caps.Precision`` says; "f16" needs the feature shader-f16 among ``caps``. ``origin`` says which model it
-    is, and ``metadata`` is JSON of the caller's. ``compact`` is for a model that is downloaded, and compiled each time
-    that a page is opened: on webgpu no kernel is chosen whose weights take more bytes than the layer's, and few
-    different ones, however fast. The result holds the weights as they lie in the model's file, which stays mapped, and
-    what the passes made of them; they are packed each time that they are asked for. The same arguments give the same
-    plan and weights, byte by byte, in every process.
+    is, and ``metadata`` is JSON of the caller's. The result holds the weights as they lie in the model's file, which
+    stays mapped, and what the passes made of them; they are packed each time that they are asked for. The same
+    arguments give the same plan and weights, byte by byte, in every process.
 
     Raises BackendError where there is no such backend or ``caps`` lack the precision, TooLargeError where ``caps`` are
     too small for the model, UnsupportedError for operators without a kernel, and what ``engine.graph.load.load`` does.
@@ -74,7 +71,6 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
             counts=read.counts,
             origin=origin,
             metadata=metadata,
-            compact=compact,
         )
 
 

@@ -13,7 +13,6 @@ from engine.executor import Executor
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
-    from engine.gpu.lowering.table import Decision
     from engine.graph.ir import Graph, Value
     from engine.graph.target import Target
 
@@ -45,24 +44,21 @@ def compiled(
         from engine.cpu.compiled import compile_numpy
 
         return compile_numpy(graph, outputs=outputs, counts=counts), ""
-    from engine.gpu.device.capabilities import compiles_slowly, session_caps
-    from engine.gpu.plan.compile_graph import compile_graph
+    from engine.gpu.device.capabilities import session_caps
+    from engine.gpu.plan.compile_graph import compile_and_explain
     from engine.tuning.choices import choices_of
 
     choices = choices_of(choice.adapter, precision)
-    decisions: list[Decision] = []
-    model = compile_graph(
+    model, lowering = compile_and_explain(
         graph,
         session_caps(choice.adapter, precision),
         precision=cast(Precision, precision),
         outside=outside,
         preferences=choices.rows,
-        decisions=decisions,
-        compact=compiles_slowly(choice.adapter),
         outputs=outputs,
         counts=counts,
     )
-    return model, choices.describe({decision.key for decision in decisions if decision.alternatives})
+    return model, choices.describe({decision.key for decision in lowering.decisions if decision.alternatives})
 
 
 def pass_target(choice: BackendChoice, precision: str) -> Target:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.backend import resolve
-from engine.caps import PORTABLE, Precision
+from engine.backend import BackendChoice, resolve
+from engine.caps import Caps, Precision
 from engine.compiled.model import Command, CompiledModel, GpuPlan
 from engine.compiler import read_graph
 from engine.errors import BackendError
-from engine.gpu.device.capabilities import caps_of, session_caps
+from engine.gpu.device.capabilities import session_caps
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import Decision
-from engine.gpu.plan.compile_graph import compile_graph
+from engine.gpu.plan.compile_graph import compile_and_explain
 from engine.gpu.plan.target import WebgpuTarget
 from engine.graph.ir import Graph, Node
 from engine.graph.model_file import ModelFile
+from engine.graph.target import Target
+from engine.opening import pass_target
 from engine.parity import deviates
 from engine.session_info import TensorInfo
 from engine.tuning.choices import Choices, choices_of
@@ -110,7 +112,7 @@ def kernel_report(
     Args:
         model: as Session takes it; ``input_shapes``, ``outputs`` and ``input_values`` likewise.
         adapter: as for Session; None is the one that a session gets, or where there is none what ``portable`` says.
-        precision: "f32" or "f16".
+        precision: as for Session.
         portable: plan for what every browser has, and not for an adapter.
         measure: also run the model on random input, and time each kernel.
 
@@ -120,25 +122,22 @@ def kernel_report(
     found = None if portable else _adapter(adapter, precision, needed=measure)
     if found is None and measure:
         raise BackendError("kernels are timed on an adapter: leave 'portable' out")
-    half = precision == "f16"
-    caps = replace(PORTABLE, features=("shader-f16",)) if half else PORTABLE
-    target_caps = caps
-    if found is not None:
-        caps, target_caps = session_caps(found, precision), caps_of(found, matrix_units=False)
+    if found is None:  # what every browser gets is downloaded
+        caps = Caps(features=("shader-f16",) if precision == "f16" else (), compact=True)
+        target: Target = WebgpuTarget(caps, precision == "f16")
+    else:
+        caps = session_caps(found, precision)
+        target = pass_target(BackendChoice("webgpu", "asked for", found), precision)
     with np.errstate(all="ignore"):
         read = read_graph(
             model,
             input_shapes=input_shapes,
             outputs=outputs,
             input_values=input_values,
-            pass_target=WebgpuTarget(target_caps, half),
+            pass_target=target,
         )
         choices = Choices() if found is None else choices_of(found, precision)
-        # what every browser gets is downloaded
-        compact = found is None
-        compiled = compile_graph(read.graph, caps, precision=precision, preferences=choices.rows, compact=compact)
-        lowering = Lowering(read.graph, caps, half=half, preferences=choices.rows, compact=compact)
-        lowering.run()
+        compiled, lowering = compile_and_explain(read.graph, caps, precision=precision, preferences=choices.rows)
         seconds, unmeasured = None, "not measured"
         if measure and found is not None:
             if found.timestamps:

@@ -63,7 +63,7 @@ class TuningReport:
 
     Attributes:
         device: the adapter, as a session calls it.
-        precision: of the numbers, "f32" or "f16".
+        precision: of the numbers, as for Session.
         layers: those of which the table has several rows to offer, the dearest first, as far as the time went.
         left: the tuning keys that the time did not suffice for.
         seconds_before, seconds_after: of the whole model by the GPU's own clock, without the choices that were found

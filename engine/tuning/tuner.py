@@ -24,12 +24,12 @@ from engine.compiler import ReadGraph, read_graph
 from engine.errors import BackendError, TooLargeError
 from engine.gpu.device import memory
 from engine.gpu.device.adapters import Adapter
-from engine.gpu.device.capabilities import caps_of, session_caps
+from engine.gpu.device.capabilities import session_caps
 from engine.gpu.device.device import open_device
 from engine.gpu.plan.compile_graph import compile_graph
-from engine.gpu.plan.target import WebgpuTarget
 from engine.gpu.run.executor import GpuExecutor
 from engine.graph.model_file import ModelFile
+from engine.opening import pass_target
 from engine.parity import RTOL, deviates, difference
 from engine.session_info import TensorInfo
 from engine.tuning import store
@@ -86,7 +86,8 @@ def tune(
     Raises BackendError where there is no such adapter, or it has no timestamps, and what opening a session raises.
     """
     start = time.monotonic()
-    adapter_ = resolve("webgpu", precision, adapter).adapter
+    choice = resolve("webgpu", precision, adapter)
+    adapter_ = choice.adapter
     assert adapter_ is not None
     if not adapter_.timestamps:
         raise BackendError(f"{adapter_} has no timestamp queries: it cannot say what each kernel takes")
@@ -96,7 +97,7 @@ def tune(
             input_shapes=input_shapes,
             outputs=outputs,
             input_values=input_values,
-            pass_target=WebgpuTarget(caps_of(adapter_, matrix_units=False), precision == "f16"),
+            pass_target=pass_target(choice, precision),
         )
         with closing(ModelTuner(adapter_, cast(Precision, precision), read)) as tuner:
             return tuner.run(start, start + seconds, progress or (lambda *_: None))

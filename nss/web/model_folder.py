@@ -69,7 +69,7 @@ def write_model(
             **bindings(file, resolved_interface.interface),
             origin=engine.ModelOrigin(name=model.spec.name, sha256=model.sha256, licence=model.spec.licence),
             metadata={"interface": as_json(interface), "notices": list(notices), "title": model.spec.title},
-            compact=True,
+            caps=engine.Caps(compact=True),
         )
     if weights is None:
         weights = "f32" if sum(compiled.plan.constant_sizes) <= SMALL else "f16"

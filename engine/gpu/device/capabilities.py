@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.caps import Caps
 from engine.gpu.device.adapters import Adapter
 from engine.gpu.device.probe import matrix_units_of
@@ -9,12 +11,9 @@ from engine.gpu.device.probe import matrix_units_of
 
 def session_caps(adapter: Adapter, precision: str) -> Caps:
     """What kernels of a session in that precision use on a device of that adapter."""
-    return caps_of(adapter, matrix_units=precision != "f32-strict")
-
-
-def compiles_slowly(adapter: Adapter) -> bool:
-    """Whether an adapter takes seconds for each kernel, so that few of them are worth more than fast ones."""
-    return adapter.software and adapter.name.startswith("SwiftShader")
+    # of a compiler that takes seconds for each kernel, few of them are worth more than fast ones
+    compact = adapter.software and adapter.name.startswith("SwiftShader")
+    return replace(caps_of(adapter, matrix_units=precision != "f32-strict"), compact=compact)
 
 
 def caps_of(adapter: Adapter, *, matrix_units: bool = True) -> Caps:

@@ -92,7 +92,6 @@ class Lowering:
         caps: what the device can do. Operands larger than one of its bindings are processed in ranges of rows.
         half: activations and the weights of products are stored as float16 (engine/gpu/lowering/storage.py).
         choices, preferences: implementations that are forced, or preferred (engine/gpu/lowering/table.py).
-        compact: what is downloaded and compiled is to be little: no weights larger than a layer's own, few programs.
         outside: values that the host writes and reads as float32; default: the graph's inputs and outputs.
         concats: the outputs of Concats, which producers of their parts write views of.
         dispatches: the dispatches so far, in the order in which they run.
@@ -110,10 +109,9 @@ class Lowering:
         outside: Collection[Value] | None = None,
         choices: Mapping[str, str] | None = None,
         preferences: Mapping[str, str] | None = None,
-        compact: bool = False,
     ) -> None:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
-        self.choices, self.preferences, self.compact = dict(choices or {}), dict(preferences or {}), compact
+        self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []

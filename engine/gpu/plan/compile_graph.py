@@ -12,7 +12,6 @@ from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.missing_kernels import check
-from engine.gpu.lowering.table import Decision
 from engine.gpu.plan.plan import make_plan
 from engine.graph.ir import Graph, Value
 
@@ -25,8 +24,6 @@ def compile_graph(
     outside: Collection[Value] | None = None,
     choices: Mapping[str, str] | None = None,
     preferences: Mapping[str, str] | None = None,
-    decisions: list[Decision[Any]] | None = None,
-    compact: bool = False,
     outputs: Sequence[Value] | None = None,
     counts: GraphCounts | None = None,
     origin: ModelOrigin | None = None,
@@ -37,30 +34,52 @@ def compile_graph(
     ``outside`` are the values that stay float32 in half precision: the graph's inputs and outputs, unless the graph is
     a part of another one. ``choices`` names implementations by tuning key or by family, and ``preferences`` by tuning
     key those that are passed over where a table lacks them, or they do not support the layer
-    (engine/gpu/lowering/table.py); which rows were taken is added to ``decisions``. ``compact`` keeps off rows whose
-    weights take more bytes than the layer's, and rows for a few layers. ``outputs`` have the names of the outputs,
-    where the passes have changed these. The weights of the result hold the graph's arrays; nothing else of it holds the
-    graph.
+    (engine/gpu/lowering/table.py). ``outputs`` have the names of the outputs, where the passes have changed these. The
+    weights of the result hold the graph's arrays; nothing else of it holds the graph.
 
     Raises UnsupportedError that lists all operators without a kernel, BackendError where ``caps`` lack the precision,
     and TooLargeError, which names the tensor or the node, where they are too small.
     """
+    return compile_and_explain(
+        graph,
+        caps,
+        precision=precision,
+        outside=outside,
+        choices=choices,
+        preferences=preferences,
+        outputs=outputs,
+        counts=counts,
+        origin=origin,
+        metadata=metadata,
+    )[0]
+
+
+def compile_and_explain(
+    graph: Graph,
+    caps: Caps,
+    *,
+    precision: Precision,
+    outside: Collection[Value] | None = None,
+    choices: Mapping[str, str] | None = None,
+    preferences: Mapping[str, str] | None = None,
+    outputs: Sequence[Value] | None = None,
+    counts: GraphCounts | None = None,
+    origin: ModelOrigin | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> tuple[CompiledModel, Lowering]:
+    """What ``compile_graph`` gives, and the lowering that it is of, which knows why each node got its kernel."""
     if precision == "f16" and not caps.f16:
         raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
     half = precision == "f16"
     if precision == "f32-strict":
         caps = replace(caps, matrix_units=None)
     check(graph, caps, half=half)
-    lowering = Lowering(
-        graph, caps, half=half, outside=outside, choices=choices, preferences=preferences, compact=compact
-    )
+    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices, preferences=preferences)
     inputs, results = lowering.run()
-    if decisions is not None:
-        decisions += lowering.decisions
     plan = make_plan(lowering.dispatches, inputs, results, limits=caps.limits, model_name=graph.name or "the model")
     is_split = any(dispatch.params.get("split") for dispatch in lowering.dispatches)
     nodes = len(graph.nodes)
-    return CompiledModel(
+    model = CompiledModel(
         backend="webgpu",
         precision="f16" if half else "f32-split" if is_split else "f32",
         inputs=tuple(map(plan.place, graph.inputs, inputs)),
@@ -73,3 +92,4 @@ def compile_graph(
         origin=origin or ModelOrigin(name=graph.name),
         metadata=metadata or {},
     )
+    return model, lowering

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,12 @@ from engine.gpu.device import adapters as adapters_module
 from engine.gpu.device import choice as choice_module
 from engine.gpu.device.adapters import LIMITS, adapter_list, adapters, card_count, forget_lists, fresh_handle
 from engine.gpu.device.base import PythonApi
+from engine.gpu.device.capabilities import session_caps
 from engine.gpu.device.choice import choose, no_adapter
 from engine.gpu.device.implementations import IMPLEMENTATIONS
 from engine.gpu.device.listing import devices
 from engine.session import Session
+from tests.engine.gpu.cards import FAKE
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, SMALL
 
@@ -258,3 +261,12 @@ def test_an_adapter_by_its_number() -> None:
         Session(SMALL, backend="webgpu", adapter=99)
     with pytest.raises(BackendError, match="no adapter is '-1'; the adapters are 0: "):
         Session(SMALL, backend="webgpu", adapter=-1)
+
+
+def test_plans_for_a_compiler_that_takes_seconds_have_few_kernels() -> None:
+    slow = replace(FAKE, name="SwiftShader Device (Subzero)")
+    assert [session_caps(adapter, "f32").compact for adapter in (slow, FAKE, replace(slow, kind="discrete"))] == [
+        True,
+        False,
+        False,
+    ]

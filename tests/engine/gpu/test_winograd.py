@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.caps import Caps
 from engine.gpu.kernels.convolution import winograd
 from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
@@ -128,7 +129,7 @@ def test_what_is_no_number_reaches_its_tiles_alone() -> None:
 
 def test_a_model_that_is_downloaded_keeps_its_weights_small() -> None:
     proto = convolution([1, 64, 64, 64], 64)
-    plain, compact = (Lowering(load_graph(proto), compact=compact) for compact in (False, True))
+    plain, compact = (Lowering(load_graph(proto), Caps(compact=compact)) for compact in (False, True))
     plain.run()
     compact.run()
     assert "winograd_product" in [dispatch.kernel for dispatch in plain.dispatches]

@@ -79,7 +79,7 @@ class Layer:
     """``offset`` and ``mask`` of a DeformConv, which move and weigh the taps pixel by pixel."""
     channel_axis: int = 1
     compact: bool = False
-    """Whether packed weights are to take no more bytes than the layer's own, and few kernels are wanted."""
+    """As ``Caps`` has it."""
     normalization: Normalization | None = None
     """The LayerNormalization that the kernel computes of ``x``, which is then what that reads."""
 
@@ -128,7 +128,7 @@ class Layer:
             zero=zero,
             weight_type="i32" if integer else lowering.weight_storage(node.input(1)),
             has_extremes=lowering.has_extremes,
-            compact=lowering.compact,
+            compact=lowering.caps.compact,
             deform_inputs=deform_inputs,
         )
 
