@@ -41,14 +41,9 @@ var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s }}>;
   var w_at = params.base_w + (position * params.steps * params.blocks_n + block_n) * {{ bk * n4s }} + local;
   let w_step = params.blocks_n * {{ bk * n4s }};
 
-  // this invocation's part of the result: tiles 4 m4, 4 (m4 + {{ rows }}), … and columns 4 n4, 4 (n4 + {{ columns }}), …
-  let own_m4 = local / {{ columns }};
-  let own_n4 = local % {{ columns }};
-{% for i in range(tm) %}
-{% for j in range(tn4) %}
-  var c{{ i }}_{{ j }} = {{ S }}();
-{% endfor %}
-{% endfor %}
+{% with turned = true %}
+{% include "parts/tile_begin.wgsl" %}
+{% endwith %}
 {% with item = S %}
 {% include "parts/tile_ahead.wgsl" %}
 {% endwith %}
@@ -69,7 +64,7 @@ var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s }}>;
 {% for k in range(bk) %}
       {
 {% for i in range(tm // 4) %}
-        let a{{ i }} = tile_a[{{ k * a_stride + i * rows }} + own_m4];
+        let a{{ i }} = tile_a[{{ k * a_stride + i * rows }} + own_m];
 {% endfor %}
 {% for j in range(tn4) %}
         let b{{ j }} = tile_b[{{ k * n4s + j * columns }} + own_n4];
@@ -100,7 +95,7 @@ var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s }}>;
 
 {% for i in range(tm) %}
   {
-    let m = tile_m + (own_m4 + {{ i // 4 * rows }}) * 4 + {{ i % 4 }};
+    let m = tile_m + (own_m + {{ i // 4 * rows }}) * 4 + {{ i % 4 }};
     let at = params.base_y + (position * params.tiles + m) * (params.blocks_n * {{ n4s }}) + block_n * {{ n4s }} + own_n4;
 {% for j in range(tn4) %}
     y[at + {{ j * columns }}] = c{{ i }}_{{ j }};

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
+from engine.cpu.kernel import run_strips
 from engine.cpu.threads import Pool, Range
 from engine.ops.window import Window
 
@@ -60,12 +61,7 @@ class Kn2row:
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.window.out[0], self.nanoseconds, self.rows)
-
-        def part(worker: int, item: tuple[int, Range]) -> None:
-            n, strip = item
-            self._strip(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
-
-        pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+        run_strips(self._strip, x, y, given=given, strips=strips, pool=pool)
 
     def _strip(
         self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
