@@ -24,7 +24,9 @@ class Pending(Protocol[Value]):
 
 
 class Ready(Generic[Output]):
-    """A run that is over."""
+    """A run that is over, and was computed once."""
+
+    repeated = False
 
     def __init__(self, value: Output) -> None:
         self._value = value

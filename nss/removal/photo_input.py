@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal, Protocol, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from nss.masks.refine import Refinement
 from nss.notices import logged
 from nss.photos.image_io import Photo
 from nss.removal import gpu_stages, preprocess
+from nss.removal.sessions import Handle
 
 ImageBackend = Literal["auto", "numpy", "webgpu"]
 """Where photos become inputs and masks levels: "auto" on the GPU that the network runs on, where it is one, for photos
@@ -77,14 +78,6 @@ class Outputs(dict[str, np.ndarray]):
     places: Mapping[str, str] = PLACES
 
 
-class Run(Protocol):
-    """A run of the network."""
-
-    def result(self) -> Mapping[str, np.ndarray]:
-        """Wait for its outputs, by name."""
-        ...
-
-
 class PhotoInput:
     """A photo, and what is wanted of its mask. Any thread may use it."""
 
@@ -131,7 +124,7 @@ class PhotoInput:
                 self._array = preprocess.prepare(photo.rgb, self._interface, photo.alpha, photo.name)
             return self._array
 
-    def submit(self, session: engine.Session, name: str) -> Run | None:
+    def submit(self, session: engine.Session, name: str) -> Handle | None:
         """Begin a run with the photo as the input ``name``, as far as the GPU takes it; None where it takes nothing."""
         if not takes_photos(session, self._backend):
             return None
@@ -165,7 +158,7 @@ class PhotoInput:
 
     def _begun(
         self, session: engine.Session, name: str, pixels: engine.PixelInput | None, mask: engine.MaskOutput | None
-    ) -> Run | None:
+    ) -> Handle | None:
         try:
             value = self._reshaped(session) if pixels is None else pixels
             handle = session.submit_image({name: value}, mask)

@@ -22,7 +22,10 @@ Outputs = Mapping[str, np.ndarray]
 
 
 class Handle(Protocol):
-    """A run that the engine was given."""
+    """A run that the engine was given. ``repeated``, once there are outputs: as `Flight` has it."""
+
+    @property
+    def repeated(self) -> bool: ...
 
     def result(self) -> Outputs:
         """Wait for its outputs, by name."""
@@ -51,7 +54,7 @@ class Flight:
             if self._handle is not None:
                 try:
                     self._outputs = self._handle.result()
-                    self.repeated = getattr(self._handle, "repeated", False)
+                    self.repeated = self._handle.repeated
                 except Exception as error:
                     self._error = error
                 self._handle = None

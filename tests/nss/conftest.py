@@ -48,7 +48,7 @@ class BrightnessSession:
 
     def submit(self, inputs: dict[str, np.ndarray]) -> SimpleNamespace:
         outputs = self.run(inputs)
-        return SimpleNamespace(result=lambda: outputs)
+        return SimpleNamespace(result=lambda: outputs, repeated=False)
 
 
 @pytest.fixture(autouse=True)

@@ -133,7 +133,7 @@ class TwoCards:
                         raise engine.DeviceLostError("reading back: the device is lost")
                     return handle.result()
 
-                return SimpleNamespace(result=result)
+                return SimpleNamespace(result=result, repeated=False)
 
             def close(self) -> None:
                 cards.open.discard(id(self))

@@ -13,6 +13,7 @@ from onnx import NodeProto, TensorProto
 
 import nss
 from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
+from nss.pipeline.lanes import Ready
 from nss.removal.remover import Remover
 from tests.engine.gpu.gpu import device
 from tests.engine.models import model, node
@@ -296,3 +297,14 @@ def test_what_float16_does_not_hold_is_that_photos_failure_and_names_f32(folder:
         pytest.raises(ImageError, match="beyond 65,504, where float16 ends; use precision 'f32'"),
     ):
         remover.remove(PHOTO)
+
+
+def test_a_run_that_was_repeated_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, inputs, config = FORMS["NCHW"]
+    path = save_model(folder, nodes, inputs)
+    with Remover(path, backend="numpy", quiet=True, model_config={**UNIT, **config}) as remover:
+        assert not any("computed twice" in note for note in remover.remove(PHOTO).notes)
+        monkeypatch.setattr(Ready, "repeated", True)
+        cutout = remover.remove(PHOTO)
+    assert any("precision 'f32-strict'" in note for note in cutout.notes)
+    assert cutout.info.precision == "f32"
