@@ -1,13 +1,13 @@
 """The GPU's time for whole networks, with PyTorch on the same card in the same run, and how exact each result is.
 
     python tools/gpu_peers.py isnet.onnx swin_l.onnx [--only dawn|wgpu] [--precision f32,f16] [--runs N]
-                              [--peers none|graph|compile] [--json FILE]
+                              [--peers none|graph] [--json FILE]
 
 For each model, implementation and precision: the GPU's own time of a run by timestamps, the dispatches, and the largest
-difference from PyTorch's float64 as a share of the output's spread. Then what a network must bear: black,
-white, noise and inputs that drive activations beyond float16 give no NaN, and a second run the same bits. Peers run the
-same graph by PyTorch, operator by operator: float32, TF32 and float16 channels-last, each as a CUDA graph, and by
-torch.compile. The exit status is 1 when a result is out of bounds.
+difference from PyTorch's float64 as a share of the output's spread. Then what a network must bear: black, white, noise
+and inputs that drive activations beyond float16 give no NaN, and a second run the same bits. Peers run the same graph
+by PyTorch, operator by operator: float32, TF32 and float16 channels-last, each as a CUDA graph. The exit status is 1
+when a result is out of bounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,7 +40,7 @@ def main() -> int:
     parser.add_argument("--only", choices=["wgpu", "dawn"])
     parser.add_argument("--precision", default="f16,f32,f32-strict")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--peers", choices=["none", "graph", "compile"], default="graph")
+    parser.add_argument("--peers", choices=["none", "graph"], default="graph")
     parser.add_argument("--json", type=Path, help="write every figure there")
     arguments = parser.parse_args()
     cards = [a for a in adapters() if not a.software and arguments.only in (None, a.implementation)]
@@ -128,7 +127,6 @@ def _baits(x: np.ndarray) -> dict[str, np.ndarray]:
 def _peers(graph: Any, x: np.ndarray, arguments: argparse.Namespace) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """PyTorch's float64 result, and the times of its other forms."""
     import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
 
     from tools.torch_graph import TorchGraph, cuda_graph, milliseconds
 
@@ -149,11 +147,6 @@ def _peers(graph: Any, x: np.ndarray, arguments: argparse.Namespace) -> tuple[np
         with torch.no_grad():
             replay = cuda_graph(module, [given])
             rows.append({"what": f"PyTorch {name}, graph", "ms": median(milliseconds(replay, 10, WARM_SECONDS))})
-            if arguments.peers == "compile" and name == "f16":
-                # traced to PyTorch's own operators first: a thousand Python calls are beyond its compiler
-                compiled = torch.compile(make_fx(module)(given), mode="reduce-overhead")
-                times = milliseconds(partial(compiled, given), 10, WARM_SECONDS)
-                rows.append({"what": f"PyTorch {name}, compiled", "ms": median(times)})
         torch.cuda.empty_cache()
     return expected, rows
 

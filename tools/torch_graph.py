@@ -6,6 +6,7 @@ Only the operators of IS-Net, U²-Net and BiRefNet are here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -149,8 +150,6 @@ OPERATORS: dict[str, Operator] = {
 
 def milliseconds(run: Callable[[], object], runs: int, warm_seconds: float) -> list[float]:
     """The times of ``runs`` calls by CUDA's events, after a warm-up that brings the clock up."""
-    import time
-
     begin = time.perf_counter()
     while time.perf_counter() - begin < warm_seconds:
         run()
