@@ -121,6 +121,14 @@ def test_a_device_is_lost_while_threads_run(own: Device, how: str) -> None:
     assert open_device(device().adapter) is not own
 
 
+def test_mapped_memory_of_a_lost_device_is_refused(own: Device) -> None:
+    """wgpu ends the process of whoever asks for it, once a poll of the lost device has destroyed the buffer."""
+    buffer = own.buffer(16, "MAP_WRITE|COPY_SRC", "inputs", mapped=True)
+    own.handle.destroy()
+    with pytest.raises(DeviceLostError, match="the device is lost"):
+        own.mapped(buffer, "WRITE", 16)
+
+
 def test_a_device_that_was_destroyed_unnoticed_is_not_handed_out(own: Device) -> None:
     own.handle.destroy()
     with on_gpu() as session:
