@@ -9,6 +9,7 @@ import pytest
 
 from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import interpret, load_graph, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 8e-6, "atol": 8e-6}
@@ -188,3 +189,21 @@ def test_half_storage() -> None:
     compare(
         nodes, shapes, constants=constants, outputs="y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3}
     )
+
+
+@pytest.mark.parametrize("kernel", ["conv_matrix", "conv", "deform_columns"])
+def test_nan_among_the_offsets_is_kept_beside_matrix_units(kernel: str) -> None:
+    """There it tells that split operands overflowed; infinity is outside, as ever."""
+    groups = 2 if kernel == "deform_columns" else 1
+    deform, shapes, constants, _ = layer(outputs=20, offset_group=groups)
+    shapes["offset"][1] *= groups
+    shapes["mask"][1] *= groups
+    inputs = arrays(shapes)
+    inputs[1][0, 3, 2, 4], inputs[1][0, 4, 5, 6] = np.nan, np.inf
+    proto = model([deform], shapes, "c", constants=constants, opset=19)
+    choices = {"convolution": "tiled-narrow"} if kernel == "conv" else None
+    (y,), kernels = run(load_graph(proto), inputs, choices=choices, matrix_units=EMULATED)
+    assert kernel in kernels
+    lost = np.isnan(y)
+    assert lost[:, :, 2, 4].all()
+    assert lost.sum() == 20

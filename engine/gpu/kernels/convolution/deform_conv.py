@@ -86,6 +86,7 @@ def _lower_by_columns(node: Node, lowering: Lowering) -> None:
                     window=window,
                     first=first,
                     count=count,
+                    keeps_nan=lowering.keeps_nan,
                 )
             )
             target = _image_matrices(_window_slice(y, image, first, count), groups)
@@ -126,14 +127,21 @@ def _weights(node: Node, lowering: Lowering, groups: int) -> Tensor:
 
 
 def _columns(
-    node: Node, x: Tensor, deform_inputs: list[Tensor], columns: Tensor, window: Window, first: int, count: int
+    node: Node,
+    x: Tensor,
+    deform_inputs: list[Tensor],
+    columns: Tensor,
+    window: Window,
+    first: int,
+    count: int,
+    keeps_nan: bool,
 ) -> Dispatch:
     offset, *mask = deform_inputs
     groups, positions, inner = columns.shape
     return Dispatch(
         kernel="deform_columns",
         params={
-            **sampler(x.shape[2:], x.strides[2:]),
+            **sampler(x.shape[2:], x.strides[2:], keeps_nan=keeps_nan),
             "out": window.out,
             "kernel": window.kernel,
             "strides": window.strides,
