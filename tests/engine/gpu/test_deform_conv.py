@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.caps import Caps
+from engine.compiled.model import GpuPlan
 from engine.gpu.lowering.lowering import Lowering
-from tests.engine.gpu.gpu import device, run
+from engine.gpu.plan.compile_graph import compile_graph
+from tests.engine.gpu.gpu import device, kernels_of, run
 from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import interpret, load_graph, model, node
 
@@ -189,6 +192,17 @@ def test_half_storage() -> None:
     compare(
         nodes, shapes, constants=constants, outputs="y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3}
     )
+
+
+def test_a_chain_leaves_room_for_what_matrix_units_read() -> None:
+    """Of eight tensors that any adapter binds, split operands take one more for the scales of their sums."""
+    deform, shapes, constants, shape = layer(outputs=24)
+    nodes = [deform, node("Add", "c other", "a"), node("Mul", "a another", "y")]
+    proto = model(nodes, {**shapes, "other": shape, "another": shape}, "y", constants=constants, opset=19)
+    caps = Caps({"max-compute-workgroup-storage-size": 32768}, ("shader-f16",), EMULATED)
+    plan = compile_graph(load_graph(proto), caps).plan
+    assert isinstance(plan, GpuPlan)
+    assert "conv_matrix" in kernels_of(plan)
 
 
 @pytest.mark.parametrize("kernel", ["conv_matrix", "conv", "deform_columns"])

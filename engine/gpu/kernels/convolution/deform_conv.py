@@ -49,7 +49,8 @@ def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
 
 
 def _lower_by_moved_taps(node: Node, lowering: Lowering) -> None:
-    lower_product(node, lowering, _emit, reads=5)
+    # on matrix units it reads the scales of its sums, too
+    lower_product(node, lowering, _emit, reads=len(list(node.used_inputs())) + 1)
 
 
 def _lower_by_columns(node: Node, lowering: Lowering) -> None:
