@@ -71,7 +71,7 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
 
     weights = _weights(layer, lowering, k_padded=steps * tile.bk, n_padded=n_padded)
     weight_params, weight_uniforms = _weight_params(weights)
-    loader = Loader.of(layer, x, tile.bk)
+    loader = Loader.of(layer, x, tile.bk, keeps_nan=lowering.keeps_nan)
     reads = [*loader.reads, *weights, *([] if layer.zero is None else [Operand("x_zero", layer.zero)])]
     inputs = [operand.tensor for operand in reads]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
@@ -205,10 +205,11 @@ class Loader:
     params: dict[str, object]
 
     @staticmethod
-    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False) -> Loader:
+    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False, keeps_nan: bool = False) -> Loader:
         """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k.
 
         Rows of a matrix may be loaded in items of eight where they are ``wide``, other pixels in fours at the most.
+        ``keeps_nan`` is ``Lowering.keeps_nan``.
         """
         x_pixel, x_vec = _matrix_stride(layer, x, bk), layer.x_vec
         if x_pixel is None:
@@ -227,6 +228,7 @@ class Loader:
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
+            "keeps_nan": keeps_nan and bool(layer.deform_inputs),
         }
         return Loader(reads, uniforms, params)
 
