@@ -296,10 +296,12 @@ def test_a_signal_leaves_whole_files_only(
     assert len(listing(photos)) == count
 
 
-def test_a_reader_that_stops_reading_is_no_traceback(tmp_path: Path) -> None:
+def test_a_reader_that_stops_reading_is_no_traceback(tmp_path: Path, small: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for number in range(3):
-        (tmp_path / f"{number}.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
-    process = run("remove", tmp_path, cwd=tmp_path)
+        (photos / f"{number}.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
+    process = run("remove", photos, "--model", small, "--backend", "numpy", cwd=tmp_path)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
