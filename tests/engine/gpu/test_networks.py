@@ -43,7 +43,7 @@ def test_u2netp_on_a_photo() -> None:
         (expected,) = onnxruntime_session(network).run([session.outputs[0].name], {session.inputs[0].name: x})
         assert session.info.backend == "webgpu"
         assert session.info.device == str(device().adapter)
-    # measured: 1.8e-5 on lavapipe
+    # measured: 4.6e-5 on lavapipe, most of it ONNX Runtime's own rounding
     np.testing.assert_allclose(mask, expected, rtol=0, atol=1.8e-4)
     assert mask.max() > 0.9
 
