@@ -12,7 +12,7 @@ from engine import BackendError, DeviceLostError, Session
 from engine.gpu.device.device import Device, open_device
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, RNG, RUNS, SMALL, THREADS, on_gpu, own_device, together
-from tests.engine.models import U2NETP
+from tests.engine.models import U2NETP, with_image_side
 
 
 @pytest.fixture(name="own")
@@ -49,10 +49,14 @@ def test_the_processor(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "runs", [1, pytest.param(RUNS, marks=pytest.mark.long(reason="160 runs of U²-Netp; 8 are run in any case"))]
+    ("runs", "side"),
+    [
+        (1, 160),
+        pytest.param(RUNS, 320, marks=pytest.mark.long(reason="160 runs of U²-Netp; 8 of 160² are run in any case")),
+    ],
 )
-def test_u2netp_on_numpy(runs: int) -> None:
-    with Session(U2NETP, backend="numpy") as session:
+def test_u2netp_on_numpy(runs: int, side: int) -> None:
+    with Session(with_image_side(U2NETP, side), backend="numpy") as session:
         (info,) = session.inputs
         check_many_runs([session], RNG.random((2, *info.shape), np.float32), info.name, runs)
 
