@@ -1,0 +1,1 @@
+"""Many machines: photos of any storage, handed to Ray."""
