@@ -119,9 +119,9 @@ def layout(nodes: Sequence[Mapping[str, float]], *, backend: str, require_gpu: b
         return Slots(gpus, {"num_cpus": 0, "num_gpus": 1}, sum(cores), {"num_cpus": 1}, gpu=True)
     each = min(cores)
     actors = sum(count // each for count in cores)
-    around = each * (1 - ACTOR_SHARE) / (2 * each + 4)
+    around = each * (1 - ACTOR_SHARE) / (2 * each + 2)
     task = {"num_cpus": max(0.001, round(around, 3))}
-    return Slots(actors, {"num_cpus": round(each * ACTOR_SHARE, 3)}, actors * (each + 1), task, gpu=False)
+    return Slots(actors, {"num_cpus": round(each * ACTOR_SHARE, 3)}, actors * each, task, gpu=False)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ a block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,12 @@ from nss.ray.stages import Network, Outcome, PhotoWork, finish_photos, load_phot
 ROUNDS = 6
 """How often photos are given in: a photo that ends workers is set aside in the third round."""
 
+RESTARTS = 8
+"""How often each process of the network is started again in a round."""
+
+NO_PROGRESS_S = 900
+"""How long a round may go without anything being done, until it is given up: where all that runs a network is gone."""
+
 LARGEST_BLOCK = 16
 """Photos that are given in together: what goes down with a worker is done once more."""
 
@@ -37,6 +44,10 @@ MOST_CAUSES = 10
 
 Tell = Callable[[PhotoJob, "Result | Exception | None"], object]
 """Hears of each photo once: its result without the file, what went wrong, or None where it is skipped."""
+
+
+class ClusterError(NssError):
+    """Ray itself has failed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class ClusterRun:
         run = manifest.new_run()
         manifest.write_claim(self.plan.target, run, self.plan.claim)
         rows: dict[int, Row] = {}
-        with quiet_logs() as failures:
+        with _data_context(), quiet_logs() as failures:
             for attempt in range(ROUNDS):
                 left = [job for job in self.plan.jobs if job.index not in rows]
                 if not left:
@@ -83,7 +94,7 @@ class ClusterRun:
                     left = [replace(job, replace=True) for job in left]
                 size = _block_size(len(left), layout) if attempt == 0 else 1
                 blocks = [list(left[start : start + size]) for start in range(0, len(left), size)]
-                for outcome, index in _outcomes(blocks, layout, carried, work, self.plan.target, run):
+                for outcome, index in _outcomes(blocks, layout, carried, work, self.plan.target, run, failures):
                     if index not in rows:  # a block may come twice where one was lost
                         rows[index] = outcome.row
                         tell(self.plan.jobs[index], _told(outcome.result))
@@ -120,20 +131,25 @@ class ClusterRun:
 
 
 def _outcomes(
-    blocks: list[list[PhotoJob]], layout: Slots, carried: CarriedModel, work: PhotoWork, target: str, run: str
+    blocks: list[list[PhotoJob]],
+    layout: Slots,
+    carried: CarriedModel,
+    work: PhotoWork,
+    target: str,
+    run: str,
+    failures: list[BaseException],
 ) -> Iterator[tuple[Outcome, int]]:
     """What comes of the photos, as it does: not of those that go down with a worker."""
     import pickle
 
     import ray.data
-    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     count = sum(map(len, blocks))
-    tasks = {"compute": TaskPoolStrategy(size=layout.tasks), "batch_format": "pyarrow", "max_retries": 2}
-    actors = ActorPoolStrategy(min_size=1, max_size=layout.actors, initial_size=layout.actors)
-    context = DataContext.get_current()
-    before = context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start
-    context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start = -1, False, False
+    most = len(blocks)
+    tasks = {"compute": TaskPoolStrategy(size=min(most, layout.tasks)), "batch_format": "pyarrow", "max_retries": 2}
+    size = min(most, layout.actors)
+    actors = ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
     try:
         dataset = (
             ray.data.from_arrow([rows_of(block) for block in blocks])
@@ -144,8 +160,8 @@ def _outcomes(
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=actors,
-                # a restart may wait for a machine that never comes back, and what waits for the actor with it
-                max_restarts=0,
+                # what it was at is left for the next round: a restart may wait for a machine that never comes back
+                max_restarts=RESTARTS,
                 max_task_retries=0,
                 **layout.actor,
             )
@@ -155,18 +171,42 @@ def _outcomes(
                 record_photos,
                 fn_kwargs={"target": target, "run": run},
                 batch_size=max(1, min(LARGEST_PART, count // 64)),
-                **{**tasks, "num_cpus": 0.001},
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=max(1, layout.tasks // 16)),
+                num_cpus=0.001,
+                max_retries=2,
             )
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for index, outcome in zip(batch["index"].to_pylist(), batch["outcome"], strict=True):
                 yield pickle.loads(outcome.as_buffer()), index
-    except NssError:
-        raise
     except Exception as error:
-        raise _own(error) from error
+        if isinstance(own := _own(error), ClusterError):
+            failures.append(error)  # the round is over, as it would be with its last photo
+        else:
+            raise own from error
+
+
+@contextmanager
+def _data_context() -> Iterator[None]:
+    """Ray Data's settings for the block: lost blocks are no error, and nothing is displayed."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    values = {
+        "max_errored_blocks": -1,
+        "execution_no_progress_timeout_s": NO_PROGRESS_S,
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+    }
+    before = {name: getattr(context, name) for name in values if hasattr(context, name)}
+    try:
+        for name in before:
+            setattr(context, name, values[name])
+        yield
     finally:
-        context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start = before
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 def _block_size(count: int, layout: Slots) -> int:
@@ -189,4 +229,4 @@ def _own(error: BaseException) -> NssError:
             return own
         behind = cause or getattr(behind, "__cause__", None)
     text = str(error).strip().splitlines()
-    return NssError(f"Ray's cluster has failed: {one_line(text[-1]) if text else type(error).__name__}")
+    return ClusterError(f"Ray's cluster has failed: {one_line(text[-1]) if text else type(error).__name__}")
