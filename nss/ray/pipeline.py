@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nss.batch.stages import HostWork, Result
-from nss.errors import ImageError, NssError, one_line
+from nss.errors import ImageError, NssError
 from nss.models.local_models import ResolvedModel
 from nss.ray import manifest
 from nss.ray.attempts import Witnesses
 from nss.ray.carried_model import CarriedModel, OpenedModel, open_once
-from nss.ray.connection import Slots, quiet_logs, slots
+from nss.ray.connection import Slots, last_line, quiet_logs, slots
 from nss.ray.jobs import PhotoJob
 from nss.ray.manifest import Exists, Row
 from nss.ray.planning import ClusterPlan
-from nss.ray.stages import Network, Outcome, PhotoWork, finish_photos, load_photos, record_photos, rows_of
+from nss.ray.stages import Network, Outcome, PhotoWork, finish_photos, items_of, load_photos, record_photos
 
 ROUNDS = 6
 """How often photos are given in: a photo that ends workers is set aside in the third round."""
@@ -93,8 +93,7 @@ class ClusterRun:
                     # what has its name is from a worker that did not come to its row, perhaps of another GPU
                     left = [replace(job, replace=True) for job in left]
                 size = _block_size(len(left), layout) if attempt == 0 else 1
-                blocks = [list(left[start : start + size]) for start in range(0, len(left), size)]
-                for outcome, index in _outcomes(blocks, layout, carried, work, self.plan.target, run, failures):
+                for outcome, index in _outcomes(left, size, layout, carried, work, self.plan.target, run, failures):
                     if index not in rows:  # a block may come twice where one was lost
                         rows[index] = outcome.row
                         tell(self.plan.jobs[index], _told(outcome.result))
@@ -117,12 +116,12 @@ class ClusterRun:
             opened = replace(opened, compiled=None)
         return carried, opened
 
-    def _give_up(self, rows: dict[int, Row], failures: list[BaseException], tell: Tell, run: str) -> None:
+    def _give_up(self, rows: dict[int, Row], failures: list[str], tell: Tell, run: str) -> None:
         """Let the photos fail that have not come out of any round, and say so in the manifest."""
         lost = [job for job in self.plan.jobs if job.index not in rows]
         if not lost:
             return
-        why = f": {one_line(_own(failures[-1]))}" if failures else ""
+        why = f": {failures[-1]}" if failures else ""
         for job in lost:
             error = ImageError(f"{job.name}: lost with its workers in {ROUNDS} attempts{why}")
             rows[job.index] = Row(job.input, job.output_below, self.plan.settings, error=str(error))
@@ -131,13 +130,14 @@ class ClusterRun:
 
 
 def _outcomes(
-    blocks: list[list[PhotoJob]],
+    jobs: list[PhotoJob],
+    size: int,
     layout: Slots,
     carried: CarriedModel,
     work: PhotoWork,
     target: str,
     run: str,
-    failures: list[BaseException],
+    failures: list[str],
 ) -> Iterator[tuple[Outcome, int]]:
     """What comes of the photos, as it does: not of those that go down with a worker."""
     import pickle
@@ -145,14 +145,13 @@ def _outcomes(
     import ray.data
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    count = sum(map(len, blocks))
-    most = len(blocks)
+    most = -(-len(jobs) // size)
     tasks = {"compute": TaskPoolStrategy(size=min(most, layout.tasks)), "batch_format": "pyarrow", "max_retries": 2}
-    size = min(most, layout.actors)
-    actors = ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
+    networks = min(most, layout.actors)
+    actors = ActorPoolStrategy(min_size=1, max_size=networks, initial_size=networks)
     try:
         dataset = (
-            ray.data.from_arrow([rows_of(block) for block in blocks])
+            ray.data.from_items(items_of(jobs), override_num_blocks=most)
             .map_batches(load_photos, fn_kwargs={"work": work}, batch_size=None, **layout.task, **tasks)
             .map_batches(
                 Network,
@@ -170,7 +169,7 @@ def _outcomes(
             .map_batches(
                 record_photos,
                 fn_kwargs={"target": target, "run": run},
-                batch_size=max(1, min(LARGEST_PART, count // 64)),
+                batch_size=max(1, min(LARGEST_PART, len(jobs) // 64)),
                 batch_format="pyarrow",
                 compute=TaskPoolStrategy(size=max(1, layout.tasks // 16)),
                 num_cpus=0.001,
@@ -182,7 +181,7 @@ def _outcomes(
                 yield pickle.loads(outcome.as_buffer()), index
     except Exception as error:
         if isinstance(own := _own(error), ClusterError):
-            failures.append(error)  # the round is over, as it would be with its last photo
+            failures.append(str(own))  # the round is over, as it would be with its last photo
         else:
             raise own from error
 
@@ -228,5 +227,4 @@ def _own(error: BaseException) -> NssError:
         if isinstance(own := cause or behind, NssError):
             return own
         behind = cause or getattr(behind, "__cause__", None)
-    text = str(error).strip().splitlines()
-    return ClusterError(f"Ray's cluster has failed: {one_line(text[-1]) if text else type(error).__name__}")
+    return ClusterError(f"Ray's cluster has failed: {last_line(error)}")

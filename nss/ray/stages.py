@@ -139,11 +139,9 @@ class PhotoWork:
         return Outcome(failed.error, row)
 
 
-def rows_of(jobs: list[PhotoJob]) -> pa.Table:
-    """A block of photos that nothing has been done for."""
-    import pyarrow as pa
-
-    return pa.table({"index": [job.index for job in jobs], "job": _binary([_packed(job) for job in jobs])})
+def items_of(jobs: list[PhotoJob]) -> list[dict[str, Any]]:
+    """Rows of photos that nothing has been done for."""
+    return [{"index": job.index, "job": _packed(job)} for job in jobs]
 
 
 def load_photos(block: Table, *, work: PhotoWork) -> Iterator[Table]:
