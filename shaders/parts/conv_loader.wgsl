@@ -27,7 +27,7 @@ fn corner(p: Pixel, row: i32, column: i32, channel: i32, weight: f32) -> vec4<f3
   return select(vec4<f32>(), vec4<f32>(x[at]) * weight, inside);
 }
 
-fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> vec4<f32> {
+fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> {{ S }} {
   // behind the last tap the weights are zero, and any tap will do
   let tap = min(tap_y, params.kernel_y - 1) * params.kernel_x + tap_x;
   let offset_at = params.base_offset + p.m * params.offset_pixel + 2 * tap * params.offset_channel;
@@ -49,7 +49,13 @@ fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> vec4<f32> {
     let part = select(1.0 - down, down, step_y == 1) * select(1.0 - right, right, step_x == 1);
     sum += corner(p, row + step_y, column + step_x, channel, part * weight);
   }
+{% if not integer %}
   return sum;
+{% elif vec == 4 %}
+  return quantized(sum) - zero_point;
+{% else %}
+  return vec4<i32>(quantized(sum.x), quantized(sum.y), quantized(sum.z), quantized(sum.w)) - zero_point;
+{% endif %}
 }
 {% elif x_vec == 4 %}
 

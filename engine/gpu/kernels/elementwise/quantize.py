@@ -28,6 +28,9 @@ from engine.ops.types import normalize_axis
 MAX_PARTS = 1024
 """Workgroups that find the extremes of a tensor, at the most: enough for any GPU, and few enough for one to join."""
 
+AS_BYTE = conversion("(round(divided(a0, a1)) + F(a2))", np.dtype(np.float32), np.dtype(np.uint8))
+"""The byte that DynamicQuantizeLinear makes of a0 by the scale a1 and the zero point a2."""
+
 MIN_PART_ITEMS = 8 * INVOCATIONS
 """Items of a workgroup at the least, unless the tensor has fewer or bindings are smaller than on any adapter."""
 
@@ -83,25 +86,32 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
     x, byte, single = lowering.input(node, 0), np.dtype(np.uint8), np.dtype(np.float32)
     extremes = _extremes(lowering, x)
     scale, zero = (_small_output(node, lowering, index, dtype) for index, dtype in ((1, "f32"), (2, "u32")))
-    lowering.dispatch(
-        Dispatch(
-            kernel="quantization",
-            params={"invocations": INVOCATIONS},
-            reads=[Operand("extremes", extremes)],
-            writes=[Operand("scale", scale), Operand("zero", zero)],
-            rows=1,
-            grid=lambda _: 1,
-            uniforms={"parts": extremes.shape[0]},
-        )
-    )
+    quantization(lowering, extremes, scale, zero)
     if _stays_packed(node.output, x, lowering):
         y = lowering.scratch(x.shape, "u8", node.output.name, channels_last(x.rank))
         lowering.alias(node, y)
     else:
         y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
-    value = conversion("(round(divided(a0, a1)) + F(a2))", single, byte)
     lowering.elementwise(
-        Tree(result=value), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
+        Tree(result=AS_BYTE), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
+    )
+
+
+def quantization(lowering: Lowering, extremes: Tensor, scale: Tensor, zero: Tensor | None = None) -> None:
+    """Add what finds the scale and the zero point of a tensor from its extremes ``[parts, 2]``.
+
+    Without ``zero`` both are floats, one behind the other in ``scale``.
+    """
+    lowering.dispatch(
+        Dispatch(
+            kernel="quantization",
+            params={"invocations": INVOCATIONS, "joined": zero is None},
+            reads=[Operand("extremes", extremes)],
+            writes=[Operand("scale", scale), *([] if zero is None else [Operand("zero", zero)])],
+            rows=1,
+            grid=lambda _: 1,
+            uniforms={"parts": extremes.shape[0]},
+        )
     )
 
 
