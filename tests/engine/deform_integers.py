@@ -14,7 +14,7 @@ from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
 from engine.ops import infer
 
 
-def deform_integers(
+def deform_graph(
     *,
     channels: int = 8,
     outputs: int = 20,
@@ -25,8 +25,8 @@ def deform_integers(
     unsigned: bool = False,
     zero: Any = None,
     **attributes: Any,
-) -> tuple[Graph, list[np.ndarray]]:
-    """The graph from x, offsets and mask to the scale, the zero point and the scaled sums, and inputs for it."""
+) -> Graph:
+    """The graph from x, offsets and mask to the scale, the zero point and the scaled sums."""
     random = np.random.default_rng(outputs)
     attributes = {"pads": tuple(k // 2 for k in kernel) * 2, "kernel_shape": kernel, **attributes}
     w = random.integers(0, 256, (outputs, channels, *kernel)).astype(np.uint8)
@@ -36,12 +36,8 @@ def deform_integers(
         for size, k, stride in zip(extent, kernel, attributes.get("strides", (1, 1)), strict=True)
     ]
     taps = kernel[0] * kernel[1]
-    arrays = [
-        random.integers(-9, 15, (count, *extent, channels)).astype(np.float32),
-        random.integers(-14, 15, (count, *out, 2 * taps)).astype(np.float32) / 4,
-        2.0 ** random.integers(-2, 2, (count, *out, taps)).astype(np.float32),
-    ][: 2 + mask]
-    inputs = [Value(f"input{index}", TensorType(array.dtype, array.shape)) for index, array in enumerate(arrays)]
+    shapes = [(count, *extent, channels), (count, *out, 2 * taps), (count, *out, taps)][: 2 + mask]
+    inputs = [Value(f"input{index}", TensorType(np.dtype(np.float32), shape)) for index, shape in enumerate(shapes)]
     graph = Graph(inputs, [], [])
 
     def add(op: str, operands: list[Value | None], domain: str = "", version: int = 13, **values: Any) -> Value:
@@ -57,7 +53,15 @@ def deform_integers(
     sums = add("DeformConvInteger", [x, Value.constant("w", w), parameters, points, *moves], **own)
     scale = add("Gather", [parameters, Value.constant("first", np.array(0))])
     graph.outputs = [parameters, add("Mul", [add("Cast", [sums], to=1), scale])]
-    return graph, arrays
+    return graph
+
+
+def deform_integers(**of: Any) -> tuple[Graph, list[np.ndarray]]:
+    """``deform_graph`` and inputs for it."""
+    graph, random = deform_graph(**of), np.random.default_rng(3)
+    x, offset, *mask = (value.shape for value in graph.inputs)
+    arrays = [random.integers(-9, 15, x).astype(np.float32), random.integers(-14, 15, offset).astype(np.float32) / 4]
+    return graph, [*arrays, *(2.0 ** random.integers(-2, 2, shape).astype(np.float32) for shape in mask)]
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -68,4 +72,4 @@ CASES: dict[str, dict[str, Any]] = {
     "zero points": {"unsigned": True, "zero": np.arange(20) * 9, "dilations": (1, 1)},
     "long sums": {"channels": 512, "outputs": 4, "extent": (3, 3)},
 }
-"""Arguments of ``deform_integers``."""
+"""Arguments of ``deform_graph``."""

@@ -12,7 +12,7 @@ from engine.gpu.kernels.convolution.deform_conv import takes_moved_taps
 from engine.gpu.kernels.convolution.layer import Layer, evenly_spaced
 from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.kernels.convolution.tiled import Loader, load_layout
-from engine.gpu.kernels.elementwise.quantize import MAX_PARTS, quantization
+from engine.gpu.kernels.product.dynamic_quantization import MAX_PARTS, quantization
 from engine.gpu.lowering.fusion import lower_product
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.lowering.refusals import refuses

@@ -14,7 +14,7 @@ import numpy as np
 from engine.caps import Caps
 from engine.gpu.kernels.convolution.byte_weights import ByteWeights
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
-from engine.gpu.kernels.elementwise.quantize import AS_BYTE
+from engine.gpu.kernels.product.dynamic_quantization import AS_BYTE
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree

@@ -14,22 +14,16 @@ import numpy as np
 from engine.compiled.model import ALIGNMENT
 from engine.gpu.kernels.convolution.layer import loads_bytes
 from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
+from engine.gpu.kernels.product.dynamic_quantization import AS_BYTE, MAX_PARTS, quantization
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.chain import Tree, axis_params, collapse_axes, fits_vec4, item_strides
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
-from engine.gpu.program.expressions import conversion
 from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor, channels_last, span_of
 from engine.graph.ir import Node, Value
 from engine.ops.quantize import per_tensor
 from engine.ops.types import normalize_axis
-
-MAX_PARTS = 1024
-"""Workgroups that find the extremes of a tensor, at the most: enough for any GPU, and few enough for one to join."""
-
-AS_BYTE = conversion("(round(divided(a0, a1)) + F(a2))", np.dtype(np.float32), np.dtype(np.uint8))
-"""The byte that DynamicQuantizeLinear makes of a0 by the scale a1 and the zero point a2."""
 
 MIN_PART_ITEMS = 8 * INVOCATIONS
 """Items of a workgroup at the least, unless the tensor has fewer or bindings are smaller than on any adapter."""
@@ -94,24 +88,6 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
         y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
     lowering.elementwise(
         Tree(result=AS_BYTE), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
-    )
-
-
-def quantization(lowering: Lowering, extremes: Tensor, scale: Tensor, zero: Tensor | None = None) -> None:
-    """Add what finds the scale and the zero point of a tensor from its extremes ``[parts, 2]``.
-
-    Without ``zero`` both are floats, one behind the other in ``scale``.
-    """
-    lowering.dispatch(
-        Dispatch(
-            kernel="quantization",
-            params={"invocations": INVOCATIONS, "joined": zero is None},
-            reads=[Operand("extremes", extremes)],
-            writes=[Operand("scale", scale), *([] if zero is None else [Operand("zero", zero)])],
-            rows=1,
-            grid=lambda _: 1,
-            uniforms={"parts": extremes.shape[0]},
-        )
     )
 
 
