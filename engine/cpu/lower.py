@@ -25,6 +25,12 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ),
     ("", "DynamicQuantizeLinear"): ("quantized", "", "DynamicQuantizeKernel"),
     ("", "DeformConv"): ("deform_conv", "supports", "DeformConvKernel"),
+    (INTERNAL_DOMAIN, "DeformQuantization"): (
+        "deform_integers",
+        "supports_quantization",
+        "DeformQuantizationKernel",
+    ),
+    (INTERNAL_DOMAIN, "DeformConvInteger"): ("deform_integers", "supports_integers", "DeformConvIntegerKernel"),
     ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),
     ("", "Resize"): ("resize", "supports", "ResizeKernel"),
     ("", "Upsample"): ("resize", "supports", "ResizeKernel"),

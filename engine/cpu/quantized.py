@@ -33,16 +33,17 @@ def measure(x: np.ndarray, pool: Pool) -> Levels:
     # about half a nanosecond for each element
     pool.each(look, pool.ranges(flat.size, flat.size / 2))
     # by NumPy: Python's own lose a NaN
-    return Levels(np.min(limits), np.max(limits))
+    low, high = np.min(limits), np.max(limits)
+    return Levels(*dynamic_parameters(low, high), finite=bool(np.isfinite(high - low)))
 
 
 class Levels:
-    """The 256 levels of DynamicQuantizeLinear between two limits."""
+    """The 256 levels of DynamicQuantizeLinear, by scale and zero point, of numbers that all are ``finite`` or not."""
 
-    def __init__(self, low: np.float32, high: np.float32) -> None:
-        self.scale, self.zero = dynamic_parameters(low, high)
+    def __init__(self, scale: np.ndarray, zero: np.ndarray, *, finite: bool) -> None:
+        self.scale, self.zero = scale, zero
         # or there are infinities and NaN to turn into integers
-        self.padding = 0.0 if np.isfinite(high - low) and self.scale > 0 else None
+        self.padding = 0.0 if finite and scale > 0 else None
         self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
 
     def widen(self, lines: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def fuse_dynamic_quantization(graph: Graph, target: Target = ANY) -> int:
 
 
 def _fuse(matcher: Matcher, conv: Node) -> bool:
-    quantize = _quantization(matcher, conv)
+    quantize = quantization(matcher, conv)
     cast = matcher.reader(conv.output, "Cast")
     scaled = None if cast is None else matcher.reader(cast.output, "Mul")
     if quantize is None or cast is None or scaled is None or scaled.output.dtype != np.float32:
@@ -60,8 +60,8 @@ def _fuse(matcher: Matcher, conv: Node) -> bool:
     return matcher.replace(last, [fused], [node for node in others if node is not last])
 
 
-def _quantization(matcher: Matcher, conv: Node) -> Node | None:
-    """The DynamicQuantizeLinear of the convolution's input and zero point, if nothing else but a Mul reads it."""
+def quantization(matcher: Matcher, conv: Node) -> Node | None:
+    """The DynamicQuantizeLinear of a ConvInteger's input and zero point, if nothing else but one node reads it."""
     quantize = matcher.producers.get(conv.input(0))
     if quantize is None or quantize.op != "DynamicQuantizeLinear" or quantize.domain or None in quantize.outputs:
         return None

@@ -31,7 +31,8 @@ COLUMN_BYTES = 32 << 20
 """Bytes of the columns at the most, unless one position of the first axis takes more."""
 
 
-def _takes_moved_taps(node: Node, caps: Caps) -> bool:
+def takes_moved_taps(node: Node, caps: Caps) -> bool:
+    """Whether conv.wgsl computes a DeformConv, or what a quantised file has in its place."""
     x, w = node.input(0), node.input(1)
     return (
         w.is_constant
@@ -175,7 +176,7 @@ DEFORMABLE_CONVOLUTION: Table[Node] = Table(
         Implementation(
             "moved-taps",
             "A convolution whose loader reads between pixels writes no columns, and takes an epilogue.",
-            supports=_takes_moved_taps,
+            supports=takes_moved_taps,
             emit=_lower_by_moved_taps,
         ),
         Implementation(
