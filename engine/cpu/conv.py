@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from engine.cpu import kn2row, winograd
+from engine.cpu import kn2row, toeplitz, winograd
 from engine.cpu.chain import is_chain
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
@@ -15,6 +15,7 @@ from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.threads import Pool, Range
+from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
 from engine.graph.bounds import is_extreme
 from engine.graph.ir import INTERNAL_DOMAIN, Node
@@ -52,10 +53,13 @@ class ConvKernel(KernelBase):
         x, w = node.input(0), node.input(1)
         assert w.data is not None
         window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step)
-        group, images = node.attr("group", 1), x.shape[0]
-        self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
+        group = node.attr("group", 1)
+        self.algorithm: Depthwise | Toeplitz | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
-            self.algorithm = Depthwise(w.data, self.epilogue, window, images)
+            if toeplitz.takes(window) and not direct:
+                self.algorithm = Toeplitz(w.data, self.epilogue, window, x.shape)
+            else:
+                self.algorithm = Depthwise(w.data, self.epilogue, window, x.shape[0])
         else:
             self.algorithm = self._fastest(w.data, window, x.shape, group, direct=direct)
         self.scratch = self.algorithm.scratch
