@@ -28,6 +28,12 @@ def libraries() -> str:
     return ", ".join(" ".join(filter(None, part)) for part in parts)
 
 
+def multiplies_in_place() -> bool:
+    """Whether small matrices are multiplied where they lie: OpenBLAS's kernels for AVX-512 do, others pack them first,
+    which takes a few times as long as the product."""
+    return any(info.get("architecture") in ("SkylakeX", "Cooperlake", "SapphireRapids") for info in _libraries())
+
+
 def _libraries() -> Sequence[dict[str, Any]]:
     """NumPy's, where it brings its own: other packages, such as SciPy, bring others into the process. Else all."""
     return own_libraries() or _loaded()
