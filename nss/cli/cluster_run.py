@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from nss.cli.option_groups import BatchOptions, MaskSource
 from nss.cli.option_words import in_options
@@ -115,7 +116,7 @@ class ClusterCutouts:
             composition=self.composition,
             encoding=self.encoding,
             fail_empty=self.batch.fail_empty,
-            exists=self.batch.exists,  # type: ignore[arg-type] - "rename" is refused
+            exists="fail" if self.batch.exists == "rename" else self.batch.exists,  # which has been refused
             allow_fetch=not self.batch.dry_run,
             quiet=self.batch.quiet,
             notify=notify,
@@ -129,7 +130,7 @@ class ClusterCutouts:
         report = self._report
         total = len(plan.jobs) + report.skipped + report.failed
         try:
-            with _native_lines_dropped(), Progress(total, quiet=self.batch.quiet) as progress:
+            with _foreign_lines_dropped(), Progress(total, quiet=self.batch.quiet) as progress:
                 if plan.jobs:
                     with connection.connected(self.address):
                         if not self.batch.quiet:
@@ -178,22 +179,37 @@ class _Teller:
 
 
 @contextmanager
-def _native_lines_dropped() -> Iterator[None]:
-    """Descriptor 2 to nowhere for the block, where Python's standard error is on another: Ray's own code writes to it.
+def _foreign_lines_dropped() -> Iterator[None]:
+    """What Ray says by itself kept off both streams for the block.
 
-    See `nss.cli.terminal.standard_streams`.
+    It prints to standard output from a thread of its own, and its native code writes to descriptor 2, which is not
+    Python's standard error (see `nss.cli.terminal.standard_streams`).
     """
-    number = None
-    with suppress(OSError, ValueError, AttributeError):
-        number = sys.stderr.fileno()
-    if number in (None, 2):
-        yield
-        return
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    output = sys.stdout
+    sys.stdout = cast(TextIO, _OfThisThread(output))
+    kept = nowhere = None
     try:
-        os.dup2(nowhere, 2)
+        with suppress(OSError, ValueError):
+            if sys.stderr.fileno() != 2:
+                kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        sys.stdout = output
+        if kept is not None and nowhere is not None:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
+class _OfThisThread:
+    """A stream for the thread that makes it; what others write is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text) if threading.get_ident() == self._thread else len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

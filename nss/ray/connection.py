@@ -119,20 +119,23 @@ def layout(nodes: Sequence[Mapping[str, float]], *, backend: str, require_gpu: b
         return Slots(gpus, {"num_cpus": 0, "num_gpus": 1}, sum(cores), {"num_cpus": 1}, gpu=True)
     each = min(cores)
     actors = sum(count // each for count in cores)
-    around = each * (1 - ACTOR_SHARE) / (2 * each + 4)
+    around = each * (1 - ACTOR_SHARE) / (2 * each + 2)
     task = {"num_cpus": max(0.001, round(around, 3))}
-    return Slots(actors, {"num_cpus": round(each * ACTOR_SHARE, 3)}, actors * (each + 1), task, gpu=False)
+    return Slots(actors, {"num_cpus": round(each * ACTOR_SHARE, 3)}, actors * each, task, gpu=False)
 
 
 @contextmanager
-def quiet_logs() -> Iterator[list[BaseException]]:
-    """Ray Data's lines kept from the terminal for the block; the errors among them, for whoever gives up."""
-    failures: list[BaseException] = []
+def quiet_logs() -> Iterator[list[str]]:
+    """Ray Data's lines kept from the terminal for the block; the errors among them, for whoever gives up.
+
+    As text: the errors themselves would keep the actors of their run, and what these have claimed.
+    """
+    failures: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.exc_info and record.exc_info[1] is not None:
-                failures.append(record.exc_info[1])
+                failures.append(last_line(record.exc_info[1]))
                 del failures[:-8]
 
     logger = logging.getLogger("ray.data")
@@ -144,6 +147,12 @@ def quiet_logs() -> Iterator[list[BaseException]]:
             yield failures
     finally:
         logger.handlers, logger.propagate, logger.level = before
+
+
+def last_line(error: BaseException) -> str:
+    """What an error of Ray's says, without the traces that come before it."""
+    lines = str(error).strip().splitlines()
+    return one_line(lines[-1]) if lines else type(error).__name__
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -8,23 +8,30 @@ a block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nss.batch.stages import HostWork, Result
-from nss.errors import ImageError, NssError, one_line
+from nss.errors import ImageError, NssError
 from nss.models.local_models import ResolvedModel
 from nss.ray import manifest
 from nss.ray.attempts import Witnesses
 from nss.ray.carried_model import CarriedModel, OpenedModel, open_once
-from nss.ray.connection import Slots, quiet_logs, slots
+from nss.ray.connection import Slots, last_line, quiet_logs, slots
 from nss.ray.jobs import PhotoJob
 from nss.ray.manifest import Exists, Row
 from nss.ray.planning import ClusterPlan
-from nss.ray.stages import Network, Outcome, PhotoWork, finish_photos, load_photos, record_photos, rows_of
+from nss.ray.stages import Network, Outcome, PhotoWork, finish_photos, items_of, load_photos, record_photos
 
 ROUNDS = 6
 """How often photos are given in: a photo that ends workers is set aside in the third round."""
+
+RESTARTS = 8
+"""How often each process of the network is started again in a round."""
+
+NO_PROGRESS_S = 900
+"""How long a round may go without anything being done, until it is given up: where all that runs a network is gone."""
 
 LARGEST_BLOCK = 16
 """Photos that are given in together: what goes down with a worker is done once more."""
@@ -37,6 +44,10 @@ MOST_CAUSES = 10
 
 Tell = Callable[[PhotoJob, "Result | Exception | None"], object]
 """Hears of each photo once: its result without the file, what went wrong, or None where it is skipped."""
+
+
+class ClusterError(NssError):
+    """Ray itself has failed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class ClusterRun:
         run = manifest.new_run()
         manifest.write_claim(self.plan.target, run, self.plan.claim)
         rows: dict[int, Row] = {}
-        with quiet_logs() as failures:
+        with _data_context(), quiet_logs() as failures:
             for attempt in range(ROUNDS):
                 left = [job for job in self.plan.jobs if job.index not in rows]
                 if not left:
@@ -82,8 +93,7 @@ class ClusterRun:
                     # what has its name is from a worker that did not come to its row, perhaps of another GPU
                     left = [replace(job, replace=True) for job in left]
                 size = _block_size(len(left), layout) if attempt == 0 else 1
-                blocks = [list(left[start : start + size]) for start in range(0, len(left), size)]
-                for outcome, index in _outcomes(blocks, layout, carried, work, self.plan.target, run):
+                for outcome, index in _outcomes(left, size, layout, carried, work, self.plan.target, run, failures):
                     if index not in rows:  # a block may come twice where one was lost
                         rows[index] = outcome.row
                         tell(self.plan.jobs[index], _told(outcome.result))
@@ -106,12 +116,12 @@ class ClusterRun:
             opened = replace(opened, compiled=None)
         return carried, opened
 
-    def _give_up(self, rows: dict[int, Row], failures: list[BaseException], tell: Tell, run: str) -> None:
+    def _give_up(self, rows: dict[int, Row], failures: list[str], tell: Tell, run: str) -> None:
         """Let the photos fail that have not come out of any round, and say so in the manifest."""
         lost = [job for job in self.plan.jobs if job.index not in rows]
         if not lost:
             return
-        why = f": {one_line(_own(failures[-1]))}" if failures else ""
+        why = f": {failures[-1]}" if failures else ""
         for job in lost:
             error = ImageError(f"{job.name}: lost with its workers in {ROUNDS} attempts{why}")
             rows[job.index] = Row(job.input, job.output_below, self.plan.settings, error=str(error))
@@ -120,23 +130,28 @@ class ClusterRun:
 
 
 def _outcomes(
-    blocks: list[list[PhotoJob]], layout: Slots, carried: CarriedModel, work: PhotoWork, target: str, run: str
+    jobs: list[PhotoJob],
+    size: int,
+    layout: Slots,
+    carried: CarriedModel,
+    work: PhotoWork,
+    target: str,
+    run: str,
+    failures: list[str],
 ) -> Iterator[tuple[Outcome, int]]:
     """What comes of the photos, as it does: not of those that go down with a worker."""
     import pickle
 
     import ray.data
-    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    count = sum(map(len, blocks))
-    tasks = {"compute": TaskPoolStrategy(size=layout.tasks), "batch_format": "pyarrow", "max_retries": 2}
-    actors = ActorPoolStrategy(min_size=1, max_size=layout.actors, initial_size=layout.actors)
-    context = DataContext.get_current()
-    before = context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start
-    context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start = -1, False, False
+    most = -(-len(jobs) // size)
+    tasks = {"compute": TaskPoolStrategy(size=min(most, layout.tasks)), "batch_format": "pyarrow", "max_retries": 2}
+    networks = min(most, layout.actors)
+    actors = ActorPoolStrategy(min_size=1, max_size=networks, initial_size=networks)
     try:
         dataset = (
-            ray.data.from_arrow([rows_of(block) for block in blocks])
+            ray.data.from_items(items_of(jobs), override_num_blocks=most)
             .map_batches(load_photos, fn_kwargs={"work": work}, batch_size=None, **layout.task, **tasks)
             .map_batches(
                 Network,
@@ -144,8 +159,8 @@ def _outcomes(
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=actors,
-                # a restart may wait for a machine that never comes back, and what waits for the actor with it
-                max_restarts=0,
+                # what it was at is left for the next round: a restart may wait for a machine that never comes back
+                max_restarts=RESTARTS,
                 max_task_retries=0,
                 **layout.actor,
             )
@@ -154,19 +169,43 @@ def _outcomes(
             .map_batches(
                 record_photos,
                 fn_kwargs={"target": target, "run": run},
-                batch_size=max(1, min(LARGEST_PART, count // 64)),
-                **{**tasks, "num_cpus": 0.001},
+                batch_size=max(1, min(LARGEST_PART, len(jobs) // 64)),
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=max(1, layout.tasks // 16)),
+                num_cpus=0.001,
+                max_retries=2,
             )
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for index, outcome in zip(batch["index"].to_pylist(), batch["outcome"], strict=True):
                 yield pickle.loads(outcome.as_buffer()), index
-    except NssError:
-        raise
     except Exception as error:
-        raise _own(error) from error
+        if isinstance(own := _own(error), ClusterError):
+            failures.append(str(own))  # the round is over, as it would be with its last photo
+        else:
+            raise own from error
+
+
+@contextmanager
+def _data_context() -> Iterator[None]:
+    """Ray Data's settings for the block: lost blocks are no error, and nothing is displayed."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    values = {
+        "max_errored_blocks": -1,
+        "execution_no_progress_timeout_s": NO_PROGRESS_S,
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+    }
+    before = {name: getattr(context, name) for name in values if hasattr(context, name)}
+    try:
+        for name in before:
+            setattr(context, name, values[name])
+        yield
     finally:
-        context.max_errored_blocks, context.enable_progress_bars, context.print_on_execution_start = before
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 def _block_size(count: int, layout: Slots) -> int:
@@ -188,5 +227,4 @@ def _own(error: BaseException) -> NssError:
         if isinstance(own := cause or behind, NssError):
             return own
         behind = cause or getattr(behind, "__cause__", None)
-    text = str(error).strip().splitlines()
-    return NssError(f"Ray's cluster has failed: {one_line(text[-1]) if text else type(error).__name__}")
+    return ClusterError(f"Ray's cluster has failed: {last_line(error)}")

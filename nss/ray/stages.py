@@ -12,8 +12,7 @@ import pickle
 import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ import numpy as np
 
 import engine
 from nss.batch.stages import HostWork, Result
-from nss.errors import NssError
 from nss.files.output_file import ExistsError
-from nss.photos import codec_messages
+from nss.photos import codec_messages, image_io
 from nss.photos.image_io import Photo
 from nss.pipeline.lanes import Pending
 from nss.ray import manifest, storage
@@ -40,6 +38,18 @@ if TYPE_CHECKING:
 
 Table = Any
 """`pyarrow.Table`."""
+
+
+@dataclass(frozen=True, eq=False)
+class AddressedPhoto(Photo):
+    """A photo whose bytes came from an address, which is what a message calls it."""
+
+    address: str = ""
+
+    @property
+    def name(self) -> str:
+        """See `nss.photos.image_io.Photo`."""
+        return self.address
 
 
 @dataclass(frozen=True)
@@ -91,11 +101,12 @@ class PhotoWork:
         assert host.stages is not None
         with stage(times, "read"):
             data = storage.read(job.input)
-        with codec_messages.capture(lambda _, text: said.append(text)):
-            bits, refinement = host.level_bits, host.refinement
-            prepared = host.stages.prepare(data, job.name, refinement=refinement, mask_bits=bits)
-        photo = replace(prepared.photo, notes=(*prepared.photo.notes, *said))
-        return replace(prepared, photo=photo, times={**times, **prepared.times})
+        with stage(times, "decode"), codec_messages.capture(lambda _, text: said.append(text)):
+            decoded = image_io.load(data, job.name, max_pixels=host.max_pixels)
+        values = {field.name: getattr(decoded, field.name) for field in fields(decoded)}
+        photo = AddressedPhoto(**{**values, "notes": (*decoded.notes, *said)}, address=job.input)
+        prepared = host.stages.prepare(photo, refinement=host.refinement, mask_bits=host.level_bits)
+        return replace(prepared, times={**times, **prepared.times, "decode": times["decode"]})
 
     def finish(self, job: PhotoJob, inferred: InferredMask, attempts: Attempts) -> Outcome:
         """Compose, encode, verify and write. Raises NssError."""
@@ -128,11 +139,9 @@ class PhotoWork:
         return Outcome(failed.error, row)
 
 
-def rows_of(jobs: list[PhotoJob]) -> pa.Table:
-    """A block of photos that nothing has been done for."""
-    import pyarrow as pa
-
-    return pa.table({"index": [job.index for job in jobs], "job": _binary([_packed(job) for job in jobs])})
+def items_of(jobs: list[PhotoJob]) -> list[dict[str, Any]]:
+    """Rows of photos that nothing has been done for."""
+    return [{"index": job.index, "job": _packed(job)} for job in jobs]
 
 
 def load_photos(block: Table, *, work: PhotoWork) -> Iterator[Table]:
@@ -145,7 +154,7 @@ def load_photos(block: Table, *, work: PhotoWork) -> Iterator[Table]:
                 prepared = work.load(job, watch.begin(job.index))
                 photo, state = _packed(prepared.photo), _packed(_without_pixels(prepared))
             except Exception as error:
-                state = _packed(Failed.at(_named(error, job)))
+                state = _packed(Failed.at(error))
             watch.end(job.index)
             yield _row(row, photo, state)
 
@@ -180,7 +189,7 @@ class Network:
                     pending = self._remover.submit(prepared if pixels is None else replace(prepared, photo=pixels))
                 except Exception as error:
                     watch.end(job.index)
-                    yield _row(row, b"", _packed(Failed.at(_named(error, job))))
+                    yield _row(row, b"", _packed(Failed.at(error)))
                     continue
                 in_flight.append((row, job, pending))
                 while room == 0 and in_flight:
@@ -190,15 +199,14 @@ class Network:
 
     def _result(self, row: dict[str, Any], job: PhotoJob, pending: Pending[InferredMask], watch: Watch) -> Table:
         try:
-            inferred = pending.result()
+            inferred = replace(pending.result(), photo=None)  # type: ignore[arg-type]
         except Exception as error:
             if isinstance(error.__cause__, engine.BackendError):
                 os._exit(1)  # its GPU is gone for this process: Ray starts another one, and the photo is done there
-            state, photo = Failed.at(_named(error, job)), b""
-        else:
-            state, photo = replace(inferred, photo=None), row["photo"]  # type: ignore[arg-type]
+            watch.end(job.index)
+            return _row(row, b"", _packed(Failed.at(error)))
         watch.end(job.index)
-        return _row(row, photo, _packed(state))
+        return _row(row, row["photo"], _packed(inferred))
 
 
 def finish_photos(block: Table, *, work: PhotoWork) -> Iterator[Table]:
@@ -217,7 +225,7 @@ def finish_photos(block: Table, *, work: PhotoWork) -> Iterator[Table]:
                     inferred = replace(state, photo=pickle.loads(row["photo"].as_buffer()))
                     outcome = work.finish(job, inferred, watch.begin(job.index))
                 except Exception as error:
-                    outcome = work.failed(job, Failed.at(_named(error, job)))
+                    outcome = work.failed(job, Failed.at(error))
                 watch.end(job.index)
             yield pa.table({"index": [job.index], "outcome": _binary([_packed(outcome)])})
 
@@ -236,8 +244,7 @@ def _without_pixels(prepared: PreparedPhoto) -> PreparedPhoto:
     """What the network needs of a photo: its size and its name, and no memory."""
     photo = prepared.photo
     alpha = None if photo.alpha is None else _Uniform(photo.size)
-    light = Photo(_Uniform((*photo.size, 3)), alpha, None, photo.path, photo.format, ())  # type: ignore[arg-type]
-    return replace(prepared, photo=light)
+    return replace(prepared, photo=replace(photo, rgb=_Uniform((*photo.size, 3)), alpha=alpha, icc=None, exif=None))
 
 
 class _Uniform(np.ndarray):
@@ -249,16 +256,6 @@ class _Uniform(np.ndarray):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Uniform, (self.shape,)
-
-
-def _named(error: Exception, job: PhotoJob) -> Exception:
-    """An error that says of which photo, as of a file that has a path: the library has seen bytes alone."""
-    text = str(error)
-    beginning, end, rest = text.partition(" image>: ")
-    if isinstance(error, NssError) and end and beginning.startswith("<"):
-        with suppress(TypeError):
-            return type(error)(f"{job.name}: {rest}").with_traceback(error.__traceback__)
-    return error
 
 
 @lru_cache
