@@ -33,6 +33,9 @@ from nss.removal.run_options import RunOptions
 Files = Mapping[str, Any]
 """References to the content of files, uint8, by their names below a folder."""
 
+Facts = Mapping[str, Any]
+"""Of an `engine.Place`."""
+
 
 @dataclass(frozen=True)
 class CarriedModel:
@@ -44,7 +47,7 @@ class CarriedModel:
         files: the file and what belongs to it, below a folder.
         name: of the file, below that folder.
         options: what :class:`nss.Remover` takes beside the model and the device.
-        compiled: the key of what was compiled, and its files; None as long as there is nothing.
+        compiled: what was compiled, and for which `engine.Place`; None as long as there is nothing.
     """
 
     model: ResolvedModel
@@ -52,7 +55,7 @@ class CarriedModel:
     files: Files
     name: str
     options: Mapping[str, Any]
-    compiled: tuple[str, Files] | None = None
+    compiled: tuple[Facts, Files] | None = None
 
     @classmethod
     def of(cls, model: ResolvedModel, options: Mapping[str, Any]) -> CarriedModel:
@@ -84,9 +87,9 @@ class CarriedModel:
             options["backend"] = "numpy"
         return options
 
-    def with_compiled(self, key: str, files: Files) -> CarriedModel:
-        """The same with what was compiled."""
-        return replace(self, compiled=(key, files))
+    def with_compiled(self, facts: Facts, files: Files) -> CarriedModel:
+        """The same with what was compiled for a place with these facts."""
+        return replace(self, compiled=(facts, files))
 
     def _here(self) -> ResolvedModel:
         with suppress(OSError):
@@ -98,14 +101,14 @@ class CarriedModel:
 
     def _keep_compiled(self, model: ResolvedModel, options: Mapping[str, Any]) -> None:
         assert self.compiled is not None
-        key, files = self.compiled
-        cache = compiled.cache()
-        if cache is None or compiled_key(model, options) != key or cache.get(key) is not None:
+        facts, files = self.compiled
+        cache, here = compiled.cache(), _key(model, options)
+        if cache is None or here is None or here[1] != facts or cache.get(here[0]) is not None:
             return
         with tempfile.TemporaryDirectory(prefix="nss-compiled-") as folder, suppress(engine.EngineError, OSError):
             _write_folder(files, Path(folder) / "model")
             # of this cluster's own making, as its code is
-            cache.put(key, engine.load_compiled(Path(folder) / "model", trust=True))
+            cache.put(here[0], engine.load_compiled(Path(folder) / "model", trust=True))
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,11 @@ class OpenedModel:
 
     Attributes:
         stages: what goes on around the network.
-        compiled: the key of what was compiled, and its files' content; None where nothing is kept.
+        compiled: what was compiled, as `CarriedModel` has it, with the files' content; None where nothing is kept.
     """
 
     stages: HostStages
-    compiled: tuple[str, dict[str, np.ndarray]] | None
+    compiled: tuple[Facts, dict[str, np.ndarray]] | None
 
 
 def open_once(carried: CarriedModel, *, gpu: bool) -> OpenedModel:
@@ -134,25 +137,29 @@ def open_once(carried: CarriedModel, *, gpu: bool) -> OpenedModel:
     return OpenedModel(stages, _compiled_files(remover.model, carried.options_here(gpu=gpu)))
 
 
-def compiled_key(model: ResolvedModel, options: Mapping[str, Any]) -> str | None:
-    """The key of what is compiled for these options of a Remover; None where nothing is kept."""
+def _key(model: ResolvedModel, options: Mapping[str, Any]) -> tuple[str, Facts] | None:
+    """The key of what is compiled here for these options of a Remover, and for which place; None where nothing is kept.
+
+    The key says where the file lies, too, and so is another one on another machine.
+    """
     with suppress(engine.EngineError, OSError):
         run = RunOptions(options["backend"], options["device"], options["precision"], options["require_gpu"])
         config: ModelConfig | None = options["model_config"]
-        return compiled.key(model, read_config(config), shape=None, place=run.place())
+        place = run.place()
+        return compiled.key(model, read_config(config), shape=None, place=place), dict(place.facts)
     return None
 
 
-def _compiled_files(model: ResolvedModel, options: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]] | None:
+def _compiled_files(model: ResolvedModel, options: Mapping[str, Any]) -> tuple[Facts, dict[str, np.ndarray]] | None:
     cache = compiled.cache() if options["cache"] else None
-    key = compiled_key(model, options)
-    found = cache.get(key) if cache is not None and key is not None else None
-    if key is None or found is None:
+    here = _key(model, options)
+    found = cache.get(here[0]) if cache is not None and here is not None else None
+    if here is None or found is None:
         return None
     with tempfile.TemporaryDirectory(prefix="nss-compiled-") as folder:
         engine.save_compiled(found, Path(folder) / "model")
         files = sorted((Path(folder) / "model").iterdir())
-        return key, {path.name: np.fromfile(path, np.uint8) for path in files}
+        return here[1], {path.name: np.fromfile(path, np.uint8) for path in files}
 
 
 def card_for(gpu: str, cards: Sequence[int]) -> int:

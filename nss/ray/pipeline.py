@@ -111,8 +111,8 @@ class ClusterRun:
         except Exception as error:
             raise _own(error) from error
         if opened.compiled is not None:
-            key, files = opened.compiled
-            carried = carried.with_compiled(key, {name: ray.put(content) for name, content in files.items()})
+            facts, files = opened.compiled
+            carried = carried.with_compiled(facts, {name: ray.put(content) for name, content in files.items()})
             opened = replace(opened, compiled=None)
         return carried, opened
 
