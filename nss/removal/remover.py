@@ -43,8 +43,8 @@ from nss.timing import stage
 class Remover:
     """A loaded model that cuts the foreground out of images; any number of threads may share one.
 
-    A context manager; ``close`` frees what it holds. A forked child may go on with a Remover of its parent where that
-    runs on NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
+    A context manager; ``close`` frees what it holds. A forked child may go on with its parent's where that runs on
+    NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
 
     Attributes:
         model: which model it is and where it lies.
@@ -120,7 +120,7 @@ class Remover:
         leave_out = going_on_without(say) if device == adapters.ALL and others else None
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
-            if model == "auto" and model_variant is None:
+            if str(model) == "auto" and model_variant is None:
                 self.model, self._network = open_auto(
                     options, user_description, use_cache=cache, quiet=quiet, notify=say
                 )

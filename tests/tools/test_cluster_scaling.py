@@ -41,15 +41,15 @@ def test_the_closed_form_is_what_a_run_by_events_gives(costs: PhotoCosts, cluste
     rate, held_by = throughput(costs, cluster)
     assert held_by == limit
     simulated = simulate(costs, cluster, 3000)
-    assert 0.92 * rate < simulated < 1.04 * rate
+    assert 0.98 * rate < simulated < 1.02 * rate
 
 
-def test_what_holds_two_at_once_costs_no_more_than_a_fifth() -> None:
-    balanced = replace(COSTS, infer_s=0.05)
-    limits = rates(balanced, CLUSTER)
-    assert abs(limits["GPUs"] / limits["workers"] - 1) < 0.1
-    rate, _ = throughput(balanced, CLUSTER)
-    assert 0.8 * rate < simulate(balanced, CLUSTER, 3000) < 1.01 * rate
+def test_what_holds_two_at_once_costs_little() -> None:
+    balanced, cluster = replace(COSTS, infer_s=0.0511), replace(CLUSTER, gpus=1)
+    limits = rates(balanced, cluster)
+    assert abs(limits["GPUs"] / limits["workers"] - 1) < 0.03
+    rate, _ = throughput(balanced, cluster)
+    assert 0.95 * rate < simulate(balanced, cluster, 3000) < rate
 
 
 def test_a_table_and_its_plot(
