@@ -256,7 +256,7 @@ def _may_pass(error: Exception) -> bool:
     """Whether the same request may succeed later: connections, overloaded servers, time-outs."""
     if isinstance(error, (UsageError, ImportError, TypeError, ValueError, *_PERMANENT)) or _is_taken(error):
         return False
-    status = getattr(error, "status", getattr(error, "code", None))  # aiohttp's and gcsfs' names for it
+    status = error.status if hasattr(error, "status") else getattr(error, "code", None)  # aiohttp's; gcsfs'
     if isinstance(status, int) and 400 <= status < 500:
         return status in _TRY_AGAIN
     return not (isinstance(error, OSError) and error.errno in _PERMANENT_NUMBERS)
