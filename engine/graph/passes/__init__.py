@@ -27,6 +27,7 @@ from engine.graph.passes.fuse_patch_merging import fuse_patch_merging
 from engine.graph.passes.fuse_patches import fuse_patches
 from engine.graph.passes.fuse_window_attention import fuse_window_attention
 from engine.graph.passes.merge_offset_convolutions import merge_offset_convolutions
+from engine.graph.passes.order_nodes import order_nodes
 from engine.graph.passes.share_constants import share_constants
 from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from engine.graph.passes.widen_f16 import widen_f16
@@ -63,6 +64,7 @@ ORDER: tuple[Pass, ...] = (
     merge_offset_convolutions,  # with the activation of the masks
     fuse_dynamic_quantization,
     remove_dead_code,
+    order_nodes,  # of what is left
     share_constants,  # last: fusions make constants anew
 )
 

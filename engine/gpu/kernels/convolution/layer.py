@@ -157,7 +157,8 @@ class Layer:
     @property
     def has_byte_weights(self) -> bool:
         """Whether its float weights are bytes in the file, which conv.wgsl can keep."""
-        return not self.integer and self.node.input(1).quantized is not None
+        source = self.node.input(1).quantized
+        return not self.integer and source is not None and not source.block
 
     @property
     def is_thin(self) -> bool:
