@@ -26,6 +26,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ("", "DynamicQuantizeLinear"): ("quantized", "", "DynamicQuantizeKernel"),
     ("", "DeformConv"): ("deform_conv", "supports", "DeformConvKernel"),
     ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),
+    ("", "GlobalAveragePool"): ("pool", "is_float", "GlobalAveragePoolKernel"),
     ("", "Resize"): ("resize", "supports", "ResizeKernel"),
     ("", "Upsample"): ("resize", "supports", "ResizeKernel"),
     ("", "MatMul"): ("matmul", "supports", "MatMulKernel"),
