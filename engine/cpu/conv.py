@@ -208,9 +208,8 @@ class ColumnProduct:
             return
         sums = scratch[: target.size].reshape(target.shape)
         np.matmul(w, columns, out=sums.reshape(*sums.shape[:2], -1))
-        if self.epilogue.chain is None:
-            np.add(sums, bias, out=target)
-            return
         if bias is not None:
-            np.add(sums, bias, out=sums)
+            np.add(sums, bias, out=target if self.epilogue.chain is None else sums)
+        if self.epilogue.chain is None:
+            return
         self.epilogue.finish(sums, target, given, scratch[target.size :])

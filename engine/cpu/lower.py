@@ -32,6 +32,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str, str]] = {
     ),
     (INTERNAL_DOMAIN, "DeformConvInteger"): ("deform_integers", "supports_integers", "DeformConvIntegerKernel"),
     ("", "MaxPool"): ("pool", "supports", "MaxPoolKernel"),
+    ("", "GlobalAveragePool"): ("pool", "is_float", "GlobalAveragePoolKernel"),
     ("", "Resize"): ("resize", "supports", "ResizeKernel"),
     ("", "Upsample"): ("resize", "supports", "ResizeKernel"),
     ("", "MatMul"): ("matmul", "supports", "MatMulKernel"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
-from engine.graph.passes.fold_bias import by_channel
+from engine.graph.passes.fold_affine import by_channel
 from engine.graph.passes.fuse_activation import ACTIVATIONS, with_activation
 from engine.graph.passes.match import Matcher, other_operand
 from engine.graph.target import ANY, Target

@@ -23,7 +23,7 @@ FUSED = {
     "fuse_patches": 4,
     "fuse_deform_conv": 20,
     "fuse_window_attention": 48,
-    "fold_bias": 20,
+    "fold_affine": 20,
     "fold_batch_norm": 20,
     "fold_mask_scale": 20,
     "merge_offset_convolutions": 25,

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from engine.graph.ir import Graph
+from engine.graph.passes.fold_affine import fold_affine
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
-from engine.graph.passes.fold_bias import fold_bias
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
 from tests.engine.graph.passes.check import rewrite
 from tests.engine.models import model as small_model
@@ -74,7 +74,7 @@ def test_the_operator_itself_is_left_alone() -> None:
 @pytest.mark.parametrize("kernel", [1, 3, 7])
 def test_bias_and_norm_go_into_the_weights(kernel: int) -> None:
     def all_three(graph: Graph) -> int:
-        return fuse_deform_conv(graph) + fold_bias(graph) + fold_batch_norm(graph)
+        return fuse_deform_conv(graph) + fold_affine(graph) + fold_batch_norm(graph)
 
     graph = rewrite(expansion("opset17", 6, kernel), all_three, 3, **TOLERANCE)
     conv = deformable(graph)
