@@ -4,7 +4,7 @@ Addresses are opened by fsspec, with credentials, region and endpoint from where
 (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``GOOGLE_APPLICATION_CREDENTIALS``). Local files are written by
 `nss.files.output_file`, as those of a batch are.
 
-What is transient is tried again, ``ATTEMPTS`` times in all, and here alone: the packages are told not to.
+What is transient is tried again, ``ATTEMPTS`` times in all: s3fs is told not to, and gcsfs has a bound of its own.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def _opened(scheme: str, _process: int) -> Any:
         raise UsageError(
             f"{scheme}:// is opened by {package}, which is not installed: pip install {package}"
         ) from error
-    if scheme in ("s3", "gs"):
+    if scheme == "s3":
         store.retries = 1
     return store
 
@@ -256,7 +256,7 @@ def _may_pass(error: Exception) -> bool:
     """Whether the same request may succeed later: connections, overloaded servers, time-outs."""
     if isinstance(error, (UsageError, ImportError, TypeError, ValueError, *_PERMANENT)) or _is_taken(error):
         return False
-    status = getattr(error, "status", None)  # aiohttp's, and gcsfs'
+    status = error.status if hasattr(error, "status") else getattr(error, "code", None)  # aiohttp's; gcsfs'
     if isinstance(status, int) and 400 <= status < 500:
         return status in _TRY_AGAIN
     return not (isinstance(error, OSError) and error.errno in _PERMANENT_NUMBERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_what_does_not_pass_is_not_tried_again(store: MemoryStore) -> None:
     with pytest.raises(ImageError, match=r"^memory://bucket/a: cannot be written: Access Denied$"):
         storage.put("memory://bucket/a", b"one")
     assert store.requests == ["put"]
+    for status, attempts in ((404, 1), (401, 1), (429, 5), (503, 5)):
+        store.requests.clear()
+        error = type("HttpError", (Exception,), {"code" if status == 401 else "status": status})
+        store.before = partial(_fail, error)
+        with pytest.raises(ImageError):
+            storage.read("memory://bucket/a")
+        assert len(store.requests) == attempts
+
+
+def _fail(error: type[Exception], *_: str) -> None:
+    raise error
 
 
 def test_a_put_whose_answer_is_lost_finds_its_own_object(store: MemoryStore) -> None:
