@@ -20,7 +20,7 @@ MOST_LISTED = 6
 
 
 def resolve(
-    model: str | os.PathLike[str] | ResolvedModel,
+    model: str | os.PathLike[str],
     *,
     variant: str | None = None,
     backend: str = "auto",
@@ -33,7 +33,7 @@ def resolve(
 
     model: a catalogue name in any case, with or without its vendor, "fast", "best", "auto", the path of an ONNX file,
     or a repository on the Hugging Face hub, ``owner/name[@revision][:file]``. A file that exists wins over a name.
-    What has been found before is given back.
+    A ResolvedModel is given back.
     "auto" is what `nss.models.auto` chooses among the models already on this machine; it fetches nothing and ends at
     the built-in one.
     variant: which of a repository's files, a key of `nss.models.references.VARIANTS`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,9 @@ from nss.errors import GpuUnavailableError, NssError, UsageError, one_line
 
 ACTOR_SHARE = 0.9
 """Of a machine's cores without a GPU, what its network claims: the rest lets what is around it be placed there."""
+
+CONNECT_S = 10
+"""How long a cluster may take to answer at all."""
 
 
 def check_installed() -> None:
@@ -52,8 +56,9 @@ def connect(address: str | None = None) -> bool:
     if address is None and not os.environ.get("RAY_ADDRESS"):
         options["include_dashboard"] = False
     try:
+        _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise UsageError(f"no cluster of Ray at {where}: {_first_sentence(error)}") from error
     if threading.current_thread() is threading.main_thread():
@@ -149,6 +154,13 @@ def quiet_logs() -> Iterator[list[str]]:
         logger.handlers, logger.propagate, logger.level = before
 
 
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nobody listens at an address, for which Ray would wait minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+
+
 def last_line(error: BaseException) -> str:
     """What an error of Ray's says, without the traces that come before it."""
     lines = str(error).strip().splitlines()
@@ -156,4 +168,5 @@ def last_line(error: BaseException) -> str:
 
 
 def _first_sentence(error: BaseException) -> str:
-    return one_line(error).partition(". ")[0].rstrip(".")
+    text = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    return text.partition(". ")[0].rstrip(".")

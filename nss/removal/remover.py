@@ -20,7 +20,7 @@ from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
 from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.refine import Refinement
-from nss.models import local_models, resolve, run_times
+from nss.models import resolve, run_times
 from nss.models.adapter_memory import remember_adapters
 from nss.notices import Notices, Notify
 from nss.photos.image_io import Photo
@@ -43,8 +43,8 @@ from nss.timing import stage
 class Remover:
     """A loaded model that cuts the foreground out of images; any number of threads may share one.
 
-    A context manager; ``close`` frees what it holds. A forked child may go on with its parent's where that runs on
-    NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
+    A context manager; ``close`` frees what it holds. A forked child may go on with a Remover of its parent where that
+    runs on NumPy; on the GPU it gets an ImageError: make the Remover after the fork, or start processes by spawn.
 
     Attributes:
         model: which model it is and where it lies.
@@ -55,7 +55,7 @@ class Remover:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | local_models.ResolvedModel = "auto",
+        model: str | os.PathLike[str] = "auto",
         *,
         model_variant: str | None = None,
         backend: str = "auto",
@@ -74,8 +74,8 @@ class Remover:
         """Find and open the model.
 
         Args:
-            model: a name of the catalogue, a ResolvedModel, the path of an ONNX file, a repository on the Hugging Face
-                hub (``"owner/name[@revision][:file]"``), or ``"auto"``: the best model already here.
+            model: a name of the catalogue, the path of an ONNX file, a repository on the Hugging Face hub
+                (``"owner/name[@revision][:file]"``), or ``"auto"``: the best model already here.
             model_variant: which of a repository's files: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"uint8"``, ``"q8"``,
                 ``"q4"``, ``"q4f16"`` or ``"bnb4"``.
             backend: ``"auto"`` (the GPU where there is one, else the processor), ``"webgpu"``, ``"numpy"``, or
@@ -107,7 +107,7 @@ class Remover:
                 models, and none is chosen; or ``model_config`` says what cannot be.
             GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
-        if not isinstance(model, (str, os.PathLike, local_models.ResolvedModel)):
+        if not isinstance(model, (str, os.PathLike)):
             raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
         self._image_backend = photo_input.image_backend(image_backend)
         user_description = read_config(model_config)
@@ -120,7 +120,7 @@ class Remover:
         leave_out = going_on_without(say) if device == adapters.ALL and others else None
         timing: dict[str, float] = {}
         with stage(timing, "load_model"):
-            if str(model) == "auto" and model_variant is None:
+            if os.fspath(model) == "auto" and model_variant is None:
                 self.model, self._network = open_auto(
                     options, user_description, use_cache=cache, quiet=quiet, notify=say
                 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,16 @@ def test_the_card_that_ray_gives(gpu: str, cards: list[int], card: int) -> None:
 def test_a_card_that_cannot_be_told_is_an_error(gpu: str, cards: list[int]) -> None:
     with pytest.raises(GpuUnavailableError, match=f"^Ray gives GPU {gpu}, and this machine shows"):
         card_for(gpu, cards)
+
+
+def test_nobody_at_an_address_is_said_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="a cluster is Ray's: pip install 'nss-wgpu[ray]'")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        for each in (address, f"ray://{address}"):
+            with pytest.raises(UsageError, match=f"^no cluster of Ray at {each}: .*refused"):
+                nss.ray.remove(tmp_path, tmp_path / "out", address=each)
 
 
 def test_the_extra_is_named_where_ray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
