@@ -27,6 +27,7 @@ from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
 from engine.graph.passes.fuse_patch_merging import fuse_patch_merging
 from engine.graph.passes.fuse_patches import fuse_patches
 from engine.graph.passes.fuse_window_attention import fuse_window_attention
+from engine.graph.passes.gather_one_hot import gather_one_hot
 from engine.graph.passes.merge_offset_convolutions import merge_offset_convolutions
 from engine.graph.passes.order_nodes import order_nodes
 from engine.graph.passes.share_constants import share_constants
@@ -56,6 +57,7 @@ ORDER: tuple[Pass, ...] = (
     fold_batch_norm,
     fold_mask_scale,
     fuse_layer_norm,
+    gather_one_hot,
     fuse_gelu,
     fuse_hard_swish,  # before the activations go into convolutions
     broadcast_resize,
