@@ -28,6 +28,13 @@ def libraries() -> str:
     return ", ".join(" ".join(filter(None, part)) for part in parts)
 
 
+@cache
+def has_small_products() -> bool:
+    """Whether the BLAS has kernels of its own for small matrices, as OpenBLAS has for processors with AVX-512."""
+    kernels = {info.get("architecture") for info in _libraries() if info["internal_api"] == "openblas"}
+    return bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"}
+
+
 def _libraries() -> Sequence[dict[str, Any]]:
     """NumPy's, where it brings its own: other packages, such as SciPy, bring others into the process. Else all."""
     return own_libraries() or _loaded()

@@ -37,22 +37,26 @@ def measure(x: np.ndarray, pool: Pool) -> Levels:
 
 
 class Levels:
-    """The 256 levels of DynamicQuantizeLinear between two limits."""
+    """The 256 levels of DynamicQuantizeLinear between two limits, for numbers within them."""
 
     def __init__(self, low: np.float32, high: np.float32) -> None:
         self.scale, self.zero = dynamic_parameters(low, high)
         # or there are infinities and NaN to turn into integers
-        self.padding = 0.0 if np.isfinite(high - low) and self.scale > 0 else None
+        self._finite = bool(np.isfinite(high - low) and self.scale > 0)
         self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
+        # rounding is monotonic: if the limits need no clipping, nothing between them does
+        inside = self._finite and self._begin <= np.rint(low / self.scale) and np.rint(high / self.scale) <= self._end
+        self._clips = not inside
 
-    def widen(self, lines: np.ndarray) -> None:
-        """Turn float32 elements into the distances of their levels from the zero point, in place."""
-        if self.padding is None:
-            lines[...] = requantize(lines / self.scale, self.zero, self.zero.dtype) - np.float32(self.zero)
+    def widen(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Store in ``out`` the distances of the levels of float32 ``x`` from the zero point; ``out`` may be ``x``."""
+        if not self._finite:
+            out[...] = requantize(x / self.scale, self.zero, self.zero.dtype) - np.float32(self.zero)
             return
-        np.divide(lines, self.scale, out=lines)
-        np.rint(lines, out=lines)
-        np.clip(lines, self._begin, self._end, out=lines)
+        np.divide(x, self.scale, out=out)
+        np.rint(out, out=out)
+        if self._clips:
+            np.clip(out, self._begin, self._end, out=out)
 
 
 class DynamicQuantizeKernel(KernelBase):
@@ -74,8 +78,8 @@ class DynamicQuantizeKernel(KernelBase):
         def quantize(_: int, part: tuple[int, int]) -> None:
             for first in range(*part, PART):
                 piece = slice(first, min(first + PART, part[1]))
-                distances = x[piece].copy()
-                levels.widen(distances)
+                distances = np.empty_like(x[piece])
+                levels.widen(x[piece], distances)
                 distances += np.float32(levels.zero)
                 np.copyto(y[piece], distances, casting="unsafe")
 
@@ -87,11 +91,12 @@ class Distances:
     """8-bit integers, already widened, less their zero point."""
 
     def __init__(self, zero: np.ndarray | None) -> None:
-        self.padding = 0.0 if zero is None else float(zero.reshape(-1)[0])
+        self._zero = np.float32(0 if zero is None else zero.reshape(-1)[0])
 
-    def widen(self, lines: np.ndarray) -> None:
-        """Subtract the zero point, in place."""
-        lines -= np.float32(self.padding)
+    def widen(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Subtract the zero point."""
+        np.copyto(out, x)
+        out -= self._zero
 
 
 class Integers:
@@ -100,8 +105,9 @@ class Integers:
     dtype = np.dtype(np.int32)
 
     def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:  # noqa: ARG002 (a Sink)
-        """As int32."""
-        np.copyto(target, sums, casting="unsafe")
+        """As they are, which is whole numbers."""
+        if target is not sums:
+            np.copyto(target, sums, casting="unsafe")
 
 
 class Dequantized:
@@ -114,10 +120,8 @@ class Dequantized:
 
     def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
         """As float32."""
-        by_channel = (-1, *(1,) * (sums.ndim - 1))
-        np.multiply(sums, self.factor.reshape(by_channel), out=sums)
-        if self.epilogue.bias is not None:
-            np.add(sums, self.epilogue.bias.reshape(by_channel), out=sums)
+        np.multiply(sums, self.factor, out=sums)
+        self.epilogue.add_bias(sums)
         self.epilogue.finish(sums, target, (), scratch)
 
 
