@@ -21,7 +21,7 @@ from math import prod
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.products import multiply
+from engine.cpu.products import multiply, transform
 from engine.cpu.threads import Range
 from engine.cpu.winograd import A4, G2, G4, TAPS, Tiling, transform_weights
 
@@ -111,7 +111,7 @@ class ExactWinograd(Tiling):
         """``tiles`` ``[2, 4, M, S]`` of exact ``half``, whose row taps are no larger than ``terms`` ``[6]``."""
         flat = tiles.reshape(2, 4, -1)
         if (np.abs(_A4) @ terms).max() <= LARGEST_TERMS:
-            multiply(_A4.astype(np.float32), half, flat)
+            transform(_A4.astype(np.float32), half, flat)
             return np.rint(tiles, out=tiles)
         for first in range(0, half.shape[2], PIECE):
             piece = _A4 @ half[..., first : first + PIECE].astype(np.float64)

@@ -40,6 +40,17 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         np.matmul(a, b[..., end:], out=out[..., end:])
 
 
+def transform(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """As ``multiply``, for ``a`` of a few rows and columns: without small products a row at a time.
+
+    A packed product would pass over ``out`` three times more than it multiplies.
+    """
+    if blas.has_small_products():
+        multiply(a, b, out)
+    else:
+        np.matmul(a[..., None, :], b[..., None, :, :], out=out[..., None, :])
+
+
 def _pieces(m: int, k: int, n: int) -> tuple[int, int] | None:
     """Rows and columns of small products; None where the whole is one already, or is not worth to be cut."""
     if m * k * n <= SMALL:

@@ -35,7 +35,7 @@ import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.kernel import run_strips
-from engine.cpu.products import multiply
+from engine.cpu.products import multiply, transform
 from engine.cpu.threads import Pool, Range
 
 ROWS, COLUMNS = 4, 2
@@ -147,7 +147,7 @@ class Tiling:
             source = x[:, tiles.start * ROWS - self.begin[0] + taps.start - top :]
             shape = self.channels, len(tiles), len(taps), width
             under = np.lib.stride_tricks.as_strided(source, shape, (plane, ROWS * line, line, item))
-            np.matmul(_B4[:, taps.start : taps.stop], under, out=target.transpose(1, 2, 0, 3))
+            transform(_B4[:, taps.start : taps.stop], under, target.transpose(1, 2, 0, 3))
         return rows
 
     def _inner_taps(self, strip: Range, top: int, height: int) -> Iterator[tuple[range, range]]:
@@ -222,7 +222,7 @@ class Winograd(Tiling):
         multiply(self.u, v, product)
         # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
         self.epilogue.add_bias(product[7])
-        multiply(A4, self.add_columns(product), tiles.reshape(2, 4, -1))
+        transform(A4, self.add_columns(product), tiles.reshape(2, 4, -1))
         if not given:
             tiles = tiles.reshape(2, 4, self.outputs, -1, self.step)
             self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch))
