@@ -88,7 +88,8 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
 
 def winograd_takes(window: Window, w: tuple[int, ...], group: int) -> bool:
     """Whether a layer of weights ``w`` is one of Winograd's, and its transforms are worth their memory."""
-    plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin + window.end) >= 0
+    padded = min(window.begin + window.end) >= 0
+    plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and padded
     # the transformed weights, 24/9 of the others, are made at load and read whole, however few tiles use them
     enough_tiles = window.out[0] * window.out[1] >= min(max(20 * 20, w[0] * w[1] // 16), 32 * 32)
     # a strip is at least one row of tiles, whatever its width

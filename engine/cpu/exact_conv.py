@@ -23,7 +23,7 @@ class Source(Protocol):
     """What makes integers of an input, a strip at a time."""
 
     def widen(self, x: np.ndarray, out: np.ndarray) -> None:
-        """Store in ``out``, float32, the distances of ``x`` from the zero point: of the input, so of padding they are 0."""
+        """Store in ``out``, float32, the distances of ``x`` from the zero point; padding has the distance 0."""
 
 
 class Sink(Protocol):
@@ -167,7 +167,8 @@ class ShiftedProducts:
         sums[...] = 0
         by_tap = product.reshape(*window.kernel, self.outputs, bottom - top, x.shape[2])
         kn2row.add_shifted(by_tap, sums, window, strip, top)
-        sink.store(*(each.reshape(self.outputs, -1) for each in (sums, target)), rest[target.size :])
+        flat = self.outputs, target.shape[1] * target.shape[2]
+        sink.store(sums.reshape(flat), target.reshape(flat), rest[target.size :])
 
 
 def largest_sums(w: np.ndarray) -> np.ndarray:

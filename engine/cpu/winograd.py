@@ -195,7 +195,8 @@ class Tiling:
             by_row = tiles[j].reshape(ROWS, len(y), -1, self.step)[..., : -(-(y.shape[2] - j) // COLUMNS)]
             np.copyto(rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3), casting="unsafe")
             if more:
-                np.copyto(y[:, last - more : last, j::COLUMNS], by_row[:more, :, whole].swapaxes(0, 1), casting="unsafe")
+                others = by_row[:more, :, whole].swapaxes(0, 1)
+                np.copyto(y[:, last - more : last, j::COLUMNS], others, casting="unsafe")
 
     def _halves(self, strip: Range, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two regions of scratch."""
