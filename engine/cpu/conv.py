@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from engine.cpu import kn2row, toeplitz, winograd
+from engine.cpu import blas, kn2row, toeplitz, winograd
 from engine.cpu.chain import is_chain
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
@@ -92,7 +92,8 @@ def _is_depthwise(w: tuple[int, ...], group: int) -> bool:
 
 def winograd_takes(window: Window, w: tuple[int, ...], group: int) -> bool:
     """Whether a layer of weights ``w`` is one of Winograd's, and its transforms are worth their memory."""
-    plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and min(window.begin) >= 0
+    padded = min(window.begin + window.end) >= 0
+    plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1 and padded
     # the transformed weights, 24/9 of the others, are made at load and read whole, however few tiles use them
     enough_tiles = window.out[0] * window.out[1] >= min(max(20 * 20, w[0] * w[1] // 16), 32 * 32)
     # a strip is at least one row of tiles, whatever its width
@@ -102,9 +103,11 @@ def winograd_takes(window: Window, w: tuple[int, ...], group: int) -> bool:
 
 def winograd_ns(window: Window, w: tuple[int, ...]) -> float:
     """What Winograd takes for an output pixel on one core: products and transforms, each about as fast on any core
-    beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md."""
+    beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md; packed products pass over what they
+    read and write once more, and the transforms take longer."""
     tiles = -(-window.out[0] // winograd.ROWS) * winograd.ROWS / window.out[0]
-    return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0])
+    packing = 0 if blas.has_small_products() else 1.9 * w[1] + 0.4 * w[0]
+    return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0] + packing)
 
 
 def kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
@@ -113,7 +116,7 @@ def kn2row_ns(window: Window, w: tuple[int, ...], width: int) -> float:
         return inf  # the columns are the input itself
     rows = min(max(1, kn2row.strip_rows(window, w[0], width)), window.out[0])
     halo = 1 + (window.extents[0] - 1) / rows
-    return w[0] * window.taps * (halo * w[1] * 2 / 100 + 1.5) + 0.7 * halo * w[1]
+    return w[0] * window.taps * (halo * w[1] * 2 / 100 + 1.2) + 0.7 * halo * w[1]
 
 
 def columns_ns(window: Window, w: tuple[int, ...]) -> float:

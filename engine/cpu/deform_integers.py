@@ -77,7 +77,7 @@ class DeformConvIntegerKernel(KernelBase):
         def multiply(image: int, strip: Range, columns: np.ndarray, scratch: np.ndarray) -> None:
             target = y[image].reshape(len(self.w), -1)[:, slice(*strip)]
             sums = scratch[: target.size].reshape(target.shape)
-            levels.widen(columns)
+            levels.widen(columns, columns)
             first = 0
             for end in self.ends:
                 np.matmul(self.w[:, first:end], columns[:, first:end].T, out=sums)

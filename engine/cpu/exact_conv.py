@@ -22,12 +22,8 @@ FARTHEST = 255
 class Source(Protocol):
     """What makes integers of an input, a strip at a time."""
 
-    @property
-    def padding(self) -> float | None:
-        """What becomes 0, the distance of padding; None where nothing is sure to."""
-
-    def widen(self, lines: np.ndarray) -> None:
-        """Turn elements of the input, as float32, into their distances from the zero point, in place."""
+    def widen(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Store in ``out``, float32, the distances of ``x`` from the zero point; padding has the distance 0."""
 
 
 class Sink(Protocol):
@@ -36,7 +32,7 @@ class Sink(Protocol):
     dtype: np.dtype[Any]
 
     def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
-        """Store what becomes of ``sums`` ``[M, n]``, which it may overwrite, in ``target`` of that shape.
+        """Store what becomes of ``sums`` ``[..., M, n]``, which it may overwrite, in ``target``, which may be it.
 
         ``scratch`` is what the epilogue needs.
         """
@@ -70,24 +66,24 @@ class ExactConvolution:
         def direct_strip(worker: int, strip: Range) -> None:
             self.direct.strip(x, y, strip, pool.scratch(worker), source, sink)
 
-        padding = source.padding
-        if winograd is None or padding is None:
+        if winograd is None:
             pool.each(direct_strip, pool.ranges(height, self.nanoseconds, self.direct.rows))
             return
 
         def winograd_strip(worker: int, strip: Range) -> None:
             scratch = pool.scratch(worker)
-            padded = winograd.padded(x, strip, scratch, padding)
-            source.widen(padded)
-            tiles = winograd.sums(padded, strip, scratch)
             rows = strip[0] * ROWS, min(strip[1] * ROWS, height)
+            top, bottom = self.window.input_rows(*rows, x.shape[1])
+            part = x[:, top:bottom]
+            lines = winograd.lines(strip, part.shape, scratch)
+            source.widen(part, lines)
+            tiles = winograd.sums(lines, strip, scratch, top)
             if tiles is None:
                 for first in range(*rows, self.direct.rows):
                     direct_strip(worker, (first, min(first + self.direct.rows, rows[1])))
                 return
-            target = y[:, slice(*rows)]
-            pixels = winograd.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
-            sink.store(pixels, target, scratch)
+            sink.store(tiles, tiles, winograd.rest(strip, scratch))
+            winograd.store(tiles, strip, y)
 
         pool.each(winograd_strip, pool.ranges(winograd.tile_rows, self.nanoseconds, winograd.rows))
 
@@ -125,8 +121,7 @@ class Direct:
         for run, weight in zip(self.runs, self.weights, strict=True):
             part = x[run, top:bottom]
             lines = scratch[: part.size].reshape(part.shape)
-            np.copyto(lines, part)
-            source.widen(lines)
+            source.widen(part, lines)
             np.matmul(weight, self.columns.gather(lines, strip, scratch[self.lines :], top), out=sums)
             if len(self.runs) == 1:
                 sink.store(sums, target, rest)
@@ -163,8 +158,7 @@ class ShiftedProducts:
         top, bottom = window.input_rows(*strip, x.shape[1])
         part = x[:, top:bottom]
         lines = scratch[: part.size].reshape(part.shape)
-        np.copyto(lines, part)
-        source.widen(lines)
+        source.widen(part, lines)
         count = (bottom - top) * x.shape[2]
         product = scratch[self.lines :][: len(self.w) * count].reshape(len(self.w), count)
         np.matmul(self.w, lines.reshape(len(x), count), out=product)
@@ -173,7 +167,8 @@ class ShiftedProducts:
         sums[...] = 0
         by_tap = product.reshape(*window.kernel, self.outputs, bottom - top, x.shape[2])
         kn2row.add_shifted(by_tap, sums, window, strip, top)
-        sink.store(sums, target, rest[target.size :])
+        flat = self.outputs, target.shape[1] * target.shape[2]
+        sink.store(sums.reshape(flat), target.reshape(flat), rest[target.size :])
 
 
 def largest_sums(w: np.ndarray) -> np.ndarray:

@@ -16,10 +16,12 @@ A strip whose inputs are too large for all that is left to the definition.
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
+from engine.cpu.products import multiply, transform
 from engine.cpu.threads import Range
 from engine.cpu.winograd import A4, G2, G4, TAPS, Tiling, transform_weights
 
@@ -65,9 +67,16 @@ class ExactWinograd(Tiling):
         self._total_at = self.scratch
         self.scratch += TAPS // 2 * self.outputs * self.rows * self.step if len(self.cuts) > 1 else 0
 
-    def sums(self, padded: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray | None:
-        """The sums of a strip ``[2, 4, M, S]``, from ``padded`` with integers of at most 255; None where they round."""
-        v = self.transform_inputs(padded, strip, scratch)
+    def lines(self, strip: Range, shape: tuple[int, ...], scratch: np.ndarray) -> np.ndarray:
+        """Where the rows of the input under a strip may lie, as ``sums`` reads them."""
+        return self.rest(strip, scratch)[: prod(shape)].reshape(shape)
+
+    def sums(self, lines: np.ndarray, strip: Range, scratch: np.ndarray, top: int) -> np.ndarray | None:
+        """The sums of a strip ``[2, 4, M, S]``, of integers of at most 255, or None where they round.
+
+        ``lines`` are the rows of the input from ``top`` on.
+        """
+        v = self.transform_inputs(lines, strip, scratch, top)
         product = self.product(strip, scratch)
         half = part = product[: TAPS // 2].reshape(2, 6, -1)
         runs = self._exact_runs(v)
@@ -76,7 +85,7 @@ class ExactWinograd(Tiling):
             half[...] = 0
         bound = 0.0
         for run, last in runs:
-            np.matmul(self.u[..., run], v[:, run], out=product)
+            multiply(self.u[..., run], v[:, run], product)
             self.add_columns(product)
             terms = np.maximum(part.max(2), -part.min(2)).max(0)
             # the last two column taps are added last: had the sum of the others rounded, this one would be larger
@@ -102,7 +111,7 @@ class ExactWinograd(Tiling):
         """``tiles`` ``[2, 4, M, S]`` of exact ``half``, whose row taps are no larger than ``terms`` ``[6]``."""
         flat = tiles.reshape(2, 4, -1)
         if (np.abs(_A4) @ terms).max() <= LARGEST_TERMS:
-            np.matmul(_A4.astype(np.float32), half, out=flat)
+            transform(_A4.astype(np.float32), half, flat)
             return np.rint(tiles, out=tiles)
         for first in range(0, half.shape[2], PIECE):
             piece = _A4 @ half[..., first : first + PIECE].astype(np.float64)

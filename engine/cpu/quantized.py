@@ -34,26 +34,42 @@ def measure(x: np.ndarray, pool: Pool) -> Levels:
     pool.each(look, pool.ranges(flat.size, flat.size / 2))
     # by NumPy: Python's own lose a NaN
     low, high = np.min(limits), np.max(limits)
-    return Levels(*dynamic_parameters(low, high), finite=bool(np.isfinite(high - low)))
+    return Levels(*dynamic_parameters(low, high), finite=bool(np.isfinite(high - low)), limits=(low, high))
 
 
 class Levels:
-    """The 256 levels of DynamicQuantizeLinear, by scale and zero point, of numbers that all are ``finite`` or not."""
+    """The 256 levels of DynamicQuantizeLinear, by scale and zero point, of numbers that all are ``finite`` or not.
 
-    def __init__(self, scale: np.ndarray, zero: np.ndarray, *, finite: bool) -> None:
+    ``limits`` are the least and the largest of them, where they are known.
+    """
+
+    def __init__(
+        self,
+        scale: np.ndarray,
+        zero: np.ndarray,
+        *,
+        finite: bool,
+        limits: tuple[np.float32, np.float32] | None = None,
+    ) -> None:
         self.scale, self.zero = scale, zero
         # or there are infinities and NaN to turn into integers
-        self.padding = 0.0 if finite and scale > 0 else None
+        self._finite = finite and bool(scale > 0)
         self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
+        self._clips = True
+        if self._finite and limits is not None:
+            # rounding is monotonic: if the limits need no clipping, nothing between them does
+            low, high = (np.rint(limit / self.scale) for limit in limits)
+            self._clips = bool(low < self._begin or high > self._end)
 
-    def widen(self, lines: np.ndarray) -> None:
-        """Turn float32 elements into the distances of their levels from the zero point, in place."""
-        if self.padding is None:
-            lines[...] = requantize(lines / self.scale, self.zero, self.zero.dtype) - np.float32(self.zero)
+    def widen(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Store in ``out`` the distances of the levels of float32 ``x`` from the zero point; ``out`` may be ``x``."""
+        if not self._finite:
+            out[...] = requantize(x / self.scale, self.zero, self.zero.dtype) - np.float32(self.zero)
             return
-        np.divide(lines, self.scale, out=lines)
-        np.rint(lines, out=lines)
-        np.clip(lines, self._begin, self._end, out=lines)
+        np.divide(x, self.scale, out=out)
+        np.rint(out, out=out)
+        if self._clips:
+            np.clip(out, self._begin, self._end, out=out)
 
 
 class DynamicQuantizeKernel(KernelBase):
@@ -75,8 +91,8 @@ class DynamicQuantizeKernel(KernelBase):
         def quantize(_: int, part: tuple[int, int]) -> None:
             for first in range(*part, PART):
                 piece = slice(first, min(first + PART, part[1]))
-                distances = x[piece].copy()
-                levels.widen(distances)
+                distances = np.empty_like(x[piece])
+                levels.widen(x[piece], distances)
                 distances += np.float32(levels.zero)
                 np.copyto(y[piece], distances, casting="unsafe")
 
@@ -88,11 +104,12 @@ class Distances:
     """8-bit integers, already widened, less their zero point."""
 
     def __init__(self, zero: np.ndarray | None) -> None:
-        self.padding = 0.0 if zero is None else float(zero.reshape(-1)[0])
+        self._zero = np.float32(0 if zero is None else zero.reshape(-1)[0])
 
-    def widen(self, lines: np.ndarray) -> None:
-        """Subtract the zero point, in place."""
-        lines -= np.float32(self.padding)
+    def widen(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Subtract the zero point."""
+        np.copyto(out, x)
+        out -= self._zero
 
 
 class Integers:
@@ -101,8 +118,9 @@ class Integers:
     dtype = np.dtype(np.int32)
 
     def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:  # noqa: ARG002 (a Sink)
-        """As int32."""
-        np.copyto(target, sums, casting="unsafe")
+        """As they are, which is whole numbers."""
+        if target is not sums:
+            np.copyto(target, sums, casting="unsafe")
 
 
 class Dequantized:
@@ -115,10 +133,8 @@ class Dequantized:
 
     def store(self, sums: np.ndarray, target: np.ndarray, scratch: np.ndarray) -> None:
         """As float32."""
-        by_channel = (-1, *(1,) * (sums.ndim - 1))
-        np.multiply(sums, self.factor.reshape(by_channel), out=sums)
-        if self.epilogue.bias is not None:
-            np.add(sums, self.epilogue.bias.reshape(by_channel), out=sums)
+        np.multiply(sums, self.factor, out=sums)
+        self.epilogue.add_bias(sums)
         self.epilogue.finish(sums, target, (), scratch)
 
 

@@ -29,7 +29,7 @@ def takes(window: Window) -> bool:
 
     They read mostly padding where a plane has few rows, and copy each phase of the rows apart where a stride goes down.
     """
-    return blas.multiplies_in_place() or window.strides[0] > 1 or window.out[0] < 2 * ROWS
+    return blas.has_small_products() or window.strides[0] > 1 or window.out[0] < 2 * ROWS
 
 
 class Toeplitz:
@@ -61,7 +61,7 @@ class Toeplitz:
             self.max_planes = min(self.planes, max(1, fit // (plane + height * sums)))
         self.scratch = self.max_planes * max(plane, epilogue.registers * self.block_rows * width)
         # 0.25 ns for each number that is copied before
-        multiply = self.w.shape[2] * (0.04 if blas.multiplies_in_place() else 0.2)
+        multiply = self.w.shape[2] * (0.04 if blas.has_small_products() else 0.2)
         copy = 0.25 * window.kernel[1] * self._lines_of(height) / height
         self.nanoseconds = self.planes * height * width * (multiply + copy + epilogue.nanoseconds)
 

@@ -5,36 +5,37 @@ it; over all tiles and channels the element-wise product in brackets is 24 matri
 half of the multiplications, F(2, 3) across columns a third of the rest by additions alone. Square F(4x4) tiles would
 save more and were slower below 256 channels: what they gain in products they lose in transforms and larger weights.
 
-The transforms are passes over memory, and what decides their speed is how few they are and how long the runs. The
-input is laid out by phase: plane (i, j) holds the padded pixels (4r + i, 2t + j) of every channel, for the six rows of
-a tile. Across rows the transform is then one product of a 6x6 matrix with six long lines. Across columns, taps 2 and 3
-of a tile are phases 0 and 1 of the tile to its right, the same planes one element further on, and four additions do
-it. The price is a column of junk tiles at the end of each row, never written out.
+The transforms are passes over memory, and what decides their speed is how few they are and how long the runs. Across
+rows the transform is a product of a 6x6 matrix with the six rows of the input under a row of tiles, where they lie;
+of tiles on the padding, with the rows and the taps that are not. The results are taken apart by column phase. Across
+columns, taps 2 and 3 of a tile are phases 0 and 1 of the tile to its right, the same planes one element further on, and
+four additions do it. The price is a column of junk tiles at the end of each row, never written out.
 
 Layouts, for a strip of R tile rows and T tile columns, with C inputs, M outputs and S = R (T + 1):
-  padded   [C, 4R + 2, 2 (T + 1)]    the input rows under the strip
-  phases   [6, 2, C, S]              row tap, column phase
-  left     [6, 2, C, S]              after B4^T over rows
+  rows     [6, C, R, 2 (T + 1)]      row tap, after B4^T over rows; padded columns
+  left     [6, 2, C, S]              the same by column phase
   v        [4, 6, C, S]              column tap, row tap: after B2^T over columns
   u        [24, M, C]                the weights, transformed at load
   product  [4, 6, M, S]              u v
   half     [2, 6, M, S]              output column, row tap: after A2^T over columns, in place
   tiles    [2, 4, M, S]              output column, output row: after A4^T over rows
-  block    [M, R, 4, T + 1, 2]       the strip of the output, and one tile more in each row
 
-Two regions of scratch are enough, since each stage reads what the one before wrote. The error is about 3e-6 of the
+Two regions of scratch are enough, since each stage reads what the one before wrote. What stands behind the sums is
+computed in the tiles, while they are one run of memory, unless it reads other images. The error is about 3e-6 of the
 largest output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from math import prod
 
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.kernel import run_strips
+from engine.cpu.products import multiply, transform
 from engine.cpu.threads import Pool, Range
 
 ROWS, COLUMNS = 4, 2
@@ -106,41 +107,21 @@ class Tiling:
     def _regions(self, rows: int) -> tuple[int, int]:
         """Elements of the two regions of scratch for a strip of that many tile rows."""
         c, m, s = self.channels, self.outputs, rows * self.step
-        padded = c * (ROWS * rows + 2) * COLUMNS * self.step
-        blocks = max(1, self.epilogue.registers)
-        return max(24 * c * s, blocks * ROWS * COLUMNS * m * s), max(padded, 12 * c * s + 1, 24 * m * s)
+        lines = c * (ROWS * rows + 2) * COLUMNS * self.step
+        block = ROWS * COLUMNS * m * s
+        registers = self.epilogue.registers
+        return max(24 * c * s, max(1, registers) * block), max(lines, 12 * c * s + 1, 24 * m * s, registers * block)
 
-    def padded(self, x: np.ndarray, strip: Range, scratch: np.ndarray, padding: float = 0) -> np.ndarray:
-        """``padded``: the rows of ``x`` under a strip with their padding.
+    def transform_inputs(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
+        """``v`` of a strip, ``[24, C, S]``; ``top`` is the input row that row 0 of ``x`` is.
 
-        One pass over long rows, before the phases are taken apart: reading ``x`` itself by phase would touch each of
-        its rows twice, the second time long after it has left the cache.
+        ``x`` may lie in the second region.
         """
-        _, second = self._halves(strip, scratch)
-        padded = _view(second, self.channels, ROWS * (strip[1] - strip[0]) + 2, COLUMNS * self.step)
-        first, left = strip[0] * ROWS - self.begin[0], self.begin[1]
-        above = min(max(0, -first), padded.shape[1])
-        below = max(above, min(padded.shape[1], x.shape[1] - first))
-        right = left + x.shape[2]
-        padded[:, :above] = padding
-        padded[:, below:] = padding
-        padded[:, above:below, :left] = padding
-        padded[:, above:below, right:] = padding
-        padded[:, above:below, left:right] = x[:, first + above : first + below, : padded.shape[2] - left]
-        return padded
-
-    def transform_inputs(self, padded: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray:
-        """``v`` of a strip, ``[24, C, S]``."""
-        c, step, rows = self.channels, self.step, strip[1] - strip[0]
-        s = rows * step
+        c, s = self.channels, (strip[1] - strip[0]) * self.step
         first, second = self._halves(strip, scratch)
-        phases = _view(first, 6, 2, c, rows, step)
-        plane, line, item = padded.strides
-        overlapping = (line, item, plane, ROWS * line, COLUMNS * item)
-        np.copyto(phases, np.lib.stride_tricks.as_strided(padded, phases.shape, overlapping))
-
+        rows = self._transform_rows(x, strip, first, top)
         left = _view(second, 6, 2, c * s)
-        np.matmul(_B4, phases.reshape(6, -1), out=left.reshape(6, -1))
+        np.copyto(left, rows.reshape(6, c * s, 2).swapaxes(1, 2))
         second[left.size] = 0  # what the last junk tile takes in from beyond the end
         right = np.lib.stride_tricks.as_strided(second[1:], left.shape, left.strides)
         v = _view(first, 4, 6, c * s)
@@ -149,6 +130,39 @@ class Tiling:
         np.subtract(right[:, 0], left[:, 1], out=v[2])
         np.subtract(left[:, 1], right[:, 1], out=v[3])
         return v.reshape(TAPS, c, s)
+
+    def _transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int) -> np.ndarray:
+        """``rows`` of a strip, in ``region``: the product of B4 and the six rows under each tile, where they lie."""
+        rows = _view(region, 6, self.channels, strip[1] - strip[0], COLUMNS * self.step)
+        begin = self.begin[1]
+        width = min(x.shape[2], rows.shape[3] - begin)
+        rows[..., :begin] = 0
+        rows[..., begin + width :] = 0
+        plane, line, item = x.strides
+        for tiles, taps in self._inner_taps(strip, top, x.shape[1]):
+            target = rows[:, :, tiles.start - strip[0] : tiles.stop - strip[0], begin : begin + width]
+            if not taps:
+                target[...] = 0
+                continue
+            source = x[:, tiles.start * ROWS - self.begin[0] + taps.start - top :]
+            shape = self.channels, len(tiles), len(taps), width
+            under = np.lib.stride_tricks.as_strided(source, shape, (plane, ROWS * line, line, item))
+            transform(_B4[:, taps.start : taps.stop], under, target.transpose(1, 2, 0, 3))
+        return rows
+
+    def _inner_taps(self, strip: Range, top: int, height: int) -> Iterator[tuple[range, range]]:
+        """Runs of tile rows that have the same row taps on the ``height`` input rows from ``top`` on, and these taps.
+
+        The others are on padding.
+        """
+
+        def taps(tile: int) -> range:
+            above = top + self.begin[0] - tile * ROWS
+            return range(max(0, above), max(0, above, min(6, above + height)))
+
+        for inner, tiles in groupby(range(*strip), taps):
+            first, *others = tiles
+            yield range(first, first + 1 + len(others)), inner
 
     def product(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
         """Where ``product`` lies, ``[24, M, S]``."""
@@ -166,16 +180,23 @@ class Tiling:
 
     def tiles(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
         """Where ``tiles`` lie, ``[2, 4, M, S]``."""
-        return _view(scratch, 2, 4, self.outputs, (strip[1] - strip[0]) * self.step)
+        return _view(scratch, COLUMNS, ROWS, self.outputs, (strip[1] - strip[0]) * self.step)
 
-    def pixels(self, tiles: np.ndarray, strip: Range, scratch: np.ndarray) -> np.ndarray:
-        """``block`` as rows of pixels, ``[M, 4R, 2 (T + 1)]``."""
-        m, step, rows = self.outputs, self.step, strip[1] - strip[0]
-        _, second = self._halves(strip, scratch)
-        block = _view(second, m, rows, ROWS, step, COLUMNS)
+    def rest(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """What of the scratch is free once there are ``tiles``."""
+        return self._halves(strip, scratch)[1]
+
+    def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray) -> None:
+        """Put ``tiles`` where they belong in ``y`` ``[M, H, W]``, as its type."""
+        first, last = strip[0] * ROWS, min(strip[1] * ROWS, y.shape[1])
+        whole, more = divmod(last - first, ROWS)
+        rows = y[:, first : last - more].reshape(len(y), whole, ROWS, y.shape[2])
         for j in range(COLUMNS):
-            np.copyto(block[..., j], tiles[j].reshape(4, m, rows, step).transpose(1, 2, 0, 3))
-        return block.reshape(m, ROWS * rows, COLUMNS * step)
+            by_row = tiles[j].reshape(ROWS, len(y), -1, self.step)[..., : -(-(y.shape[2] - j) // COLUMNS)]
+            np.copyto(rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3), casting="unsafe")
+            if more:
+                others = by_row[:more, :, whole].swapaxes(0, 1)
+                np.copyto(y[:, last - more : last, j::COLUMNS], others, casting="unsafe")
 
     def _halves(self, strip: Range, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two regions of scratch."""
@@ -197,17 +218,21 @@ class Winograd(Tiling):
     def _strip(
         self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
     ) -> None:
-        v = self.transform_inputs(self.padded(x, strip, scratch), strip, scratch)
+        v = self.transform_inputs(x, strip, scratch)
         product, tiles = self.product(strip, scratch), self.tiles(strip, scratch)
-        np.matmul(self.u, v, out=product)
+        multiply(self.u, v, product)
         # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
         self.epilogue.add_bias(product[7])
-        np.matmul(A4, self.add_columns(product), out=tiles.reshape(2, 4, -1))
+        transform(A4, self.add_columns(product), tiles.reshape(2, 4, -1))
+        if not given:
+            tiles = tiles.reshape(2, 4, self.outputs, -1, self.step)
+            self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch))
+            self.store(tiles, strip, y)
+            return
         lines = slice(strip[0] * ROWS, strip[1] * ROWS)
         target = y[:, lines]
-        pixels = self.pixels(tiles, strip, scratch)[:, : target.shape[1], : target.shape[2]]
-        # the pixels are in the second region, what the chain needs is the first
-        self.epilogue.finish(pixels, target, [array[:, lines] for array in given], scratch)
+        self.store(tiles, strip, y)
+        self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch)
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Deformable convolutions of quantised files on NumPy: the integers of the reference."""
+"""DeformQuantization and DeformConvInteger on NumPy, of quantised files: the integers of the reference."""
 
 from __future__ import annotations
 
