@@ -7,6 +7,7 @@ a block.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,6 +91,7 @@ class ClusterRun:
                 if not left:
                     break
                 if attempt:
+                    gc.collect()  # the actors of the round before, whose cores this one needs
                     # what has its name is from a worker that did not come to its row, perhaps of another GPU
                     left = [replace(job, replace=True) for job in left]
                 size = _block_size(len(left), layout) if attempt == 0 else 1
