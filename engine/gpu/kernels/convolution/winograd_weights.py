@@ -55,10 +55,8 @@ def packed_weights(layer: Layer, lowering: Lowering, size: int, tile: Tile) -> T
         return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
 
     value, kind = layer.node.input(1), TensorType(np.dtype(np.float32), shape)
-    halves_fit = (
-        size == 4 and layer.weight_type == "f16" and lowering.memoise((value, "small"), lambda: _is_small(value))
-    )
-    dtype = "f16" if halves_fit else "f32"
+    in_half = size == 4 and layer.weight_type == "f16"
+    dtype = "f16" if in_half and lowering.memoise((value, "small"), lambda: _is_small(value)) else "f32"
     return lowering.derived_constant(value, f"winograd {shape}", packed, dtype=dtype, kind=kind)
 
 
