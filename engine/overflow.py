@@ -2,7 +2,8 @@
 
 In precision "f16" float16 ends at 65,504. In "f32" products on matrix units take each float32 as the sum of two
 float16, scaled by a power of two: what is beyond their end becomes NaN where it is loaded, and so reaches an output, or
-does not count. Such a run is computed once more in "f32-strict".
+does not count. Such a run is computed once more in "f32-strict". Models in which NaN might be dropped on the way do not
+run so (engine/gpu/lowering/split_operands.py).
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@
 //
 // Each tap of each pixel is moved by an offset, y before x, {{ 'and weighed by a mask, ' if has_mask }}which lie by pixel and tap. x is then read between four
 // pixels. Offsets may be anything: what they lead outside of x reads zeros.
+{% if integer %}
+// What is read becomes a byte, by a scale and a zero point behind it, as DynamicQuantizeLinear makes it, less the zero point.
+{% endif %}
 {% endif %}
 //
 // Layouts: x  by strides, channels side by side{{ '' if x_vec == 4 else ' or not' }}{{ ', four bytes of them in a word' if x_bytes }}; w  [group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest
@@ -43,12 +46,21 @@ fn unsigned_bytes(word: u32) -> vec4<u32> {
   return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
 }
 {% endif %}
-{% if not dense %}
-{% include "parts/conv_loader.wgsl" %}
-{% endif %}
 {% if integer %}
 
 var<private> zero_point: vec4<i32>;
+{% if deformable %}
+var<private> scale_of_x: f32;
+
+fn quantized(a0: F) -> I {
+  let a1 = F(scale_of_x);
+  let a2 = f32(zero_point.x);
+  return I({{ quantized }});
+}
+{% endif %}
+{% endif %}
+{% if not dense %}
+{% include "parts/conv_loader.wgsl" %}
 {% endif %}
 {% if bytes %}
 
@@ -62,7 +74,12 @@ fn signed_bytes(word: u32) -> vec4<i32> {
 {% endblock %}
 {% block main %}
 {% if integer %}
+{% if deformable %}
+  scale_of_x = x_quantization[params.base_x_quantization];
+  zero_point = vec4<i32>(i32(x_quantization[params.base_x_quantization + 1]));
+{% else %}
   zero_point = vec4<i32>({{ 'i32(x_zero[params.base_x_zero])' if has_zero else '0' }});
+{% endif %}
 {% endif %}
 {% include "parts/conv_begin.wgsl" %}
 {% if w_zeros or w_scales %}

@@ -2,7 +2,10 @@
 //
 //   scale = (max - min) / 255, or 1 where all is 0 or NaN is among it;  zero = saturate(round(-min / scale))
 //
-// extremes  [parts, 2]: min <= 0 and max >= 0 of each part of the tensor (extremes.wgsl). One workgroup.
+// extremes  [parts, 2]: min <= 0 and max >= 0 of each part of the tensor (extremes.wgsl). One workgroup.{% if joined %}
+
+// The zero point is a float behind the scale.
+{% endif %}
 {% extends "bases/kernel.wgsl" %}
 {% set vec = 1 %}
 {% set functions = ["is_nan", "is_inf", "ordered", "larger", "smaller", "divided"] %}
@@ -28,6 +31,11 @@ var<workgroup> largest: array<f32, {{ invocations }}>;
     scale[params.base_scale] = step;
     // an infinite range, or one too small for a scale, makes NaN
     let units = divided(-least[0], step);
-    zero[params.base_zero] = select(u32(clamp(round(units), 0.0, 255.0)), 0u, is_nan(units));
+    let point = select(u32(clamp(round(units), 0.0, 255.0)), 0u, is_nan(units));
+{% if joined %}
+    scale[params.base_scale + 1] = f32(point);
+{% else %}
+    zero[params.base_zero] = point;
+{% endif %}
   }
 {% endblock %}

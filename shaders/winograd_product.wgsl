@@ -55,7 +55,7 @@ var<workgroup> tile_b: array<{{ S }}, {{ bk * n4s }}>;
       a_next{{ l }} = x[x_at + {{ l * invocations }}];
 {% endfor %}
 {% for l in range(b_loads) %}
-      b_next{{ l }} = w[w_at + {{ l * invocations }}];
+      b_next{{ l }} = {{ S }}(w[w_at + {{ l * invocations }}]);
 {% endfor %}
       x_at += x_step;
       w_at += w_step;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -18,10 +19,12 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
 
 WHOLE_FILES = (
     "tests/test_models.py",
+    "tests/test_python_docs.py",
     "tests/engine/gpu/test_birefnet_plan.py",
     "tests/nss/compat/test_rembg.py",  # which compiles what rembg imports
+    "tests/tools/test_fuzz.py",
 )
-"""Files whose tests share fixtures that take seconds and a gigabyte: one worker has all of each, from the start."""
+"""Files whose tests share fixtures that take seconds, or are long: one worker has all of each, from the start."""
 
 NODE_TESTS = "tests/engine/test_conformance.py"
 """Where the tests of one name, on several backends, begin with what the first of them finds out."""
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker := item.get_closest_marker("long"):
             reason = f"{marker.kwargs['reason']}: NOT TESTED HERE, `pytest --long` and `.ci/run long` run it"
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Take what has been collected out of later collections of garbage: each would go through it, for half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too

@@ -36,7 +36,7 @@ def test_every_requirement_has_a_lower_bound(room: str) -> None:
     extras = [name for r in requirements if r not in others for name in r[len("nss-wgpu[") : -1].split(",")]
     assert others or extras
     assert set(extras) <= EXTRAS.keys()
-    assert [r for r in others if not re.fullmatch(r"[\w.-]+>=[\d.]+(; .*)?", r)] == []
+    assert [r for r in others if not re.fullmatch(r"[\w.-]+(\[\w+\])?>=[\d.]+(; .*)?", r)] == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_deflates_fast_is_asked_for_where_it_has_a_wheel(system: str, machi
 def test_what_is_imported_is_declared() -> None:
     distributions = packages_distributions()
     everywhere = {*names(PROJECT["dependencies"]), *names(EXTRAS["heic"])}
-    serve = {*everywhere, *names(EXTRAS["serve"])}
+    rooms = {room: {*everywhere, *names(EXTRAS[room])} for room in ("serve", "ray")}
     missing = set()
     for package in ("engine", "shaders", "nss"):
         for path in (ROOT / package).rglob("*.py"):
@@ -96,7 +96,7 @@ def test_what_is_imported_is_declared() -> None:
                 if top in sys.stdlib_module_names or top in ("engine", "shaders", "nss"):
                     continue
                 providers = {d.lower().replace("_", "-") for d in distributions.get(top, [top])}
-                declared = serve if path.is_relative_to(ROOT / "nss" / "serve") else everywhere
+                declared = rooms.get(path.relative_to(ROOT).parts[1], everywhere)
                 if not {BUNDLED_BY.get(d, d) for d in providers} & declared:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
     assert missing == set()

@@ -8,7 +8,9 @@
 --memory     peak resident memory of a process that loads a network and runs it twice
 --command    the command nss-wgpu, from the start of its process to the end
 --others     any other ONNX files on noise, each with the shape of its one input where the file leaves it open
-             (det.onnx=1x3x640x640): time, difference of the first outputs, and the geometric mean of the ratios
+             (det.onnx=1x3x640x640): time, difference of the first outputs, and the geometric mean of the ratios.
+             What a last Sigmoid makes is compared before it: on noise a detector finds nothing, and its largest output
+             may be 1e-4, of which the sigmoid makes every rounding of a large negative number a large share
 
 Without any of these, networks and layers. The two engines run in the same process, in turn, on all cores of it; times
 are medians. Memory is measured in a process of its own for each engine and network. The exit status is 1 when a
@@ -36,6 +38,7 @@ from statistics import geometric_mean
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tree is measured, not an installed copy of it
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from engine import ModelFile, Session
@@ -144,19 +147,32 @@ class Other:
         return rng.integers(0, 256, shape).astype(dtype)
 
 
+def before_sigmoid(path: Path) -> bytes | None:
+    """The model with what its last Sigmoid reads as its first output; None where no Sigmoid makes that."""
+    model = onnx.load(path)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    last = made_by.get(model.graph.output[0].name)
+    if last is None or last.op_type != "Sigmoid":
+        return None
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=last.input[0]))  # its type is inferred
+    return model.SerializeToString()
+
+
 def other_records(others: Sequence[Other], runs: int) -> Iterator[Record]:
     """One record for each file, and one with the geometric mean of their ratios."""
     ratios = []
     for other in others:
-        result = duel(other.path, other.input(), runs)
-        record = result.record()
-        relative = float(result.difference.max()) / result.scale
+        result = compared = duel(other.path, other.input(), runs)
+        if (logits := before_sigmoid(other.path)) is not None:
+            compared = duel(logits, other.input(), 1)
+        relative = float(compared.difference.max()) / compared.scale
         ratios.append(result.ours.median / result.theirs.median)
         yield {
             "case": other.path.stem,
-            **record,
+            **result.record(),
             "largest_difference": relative,
-            "mean_difference": float(result.difference.mean()) / result.scale,
+            "mean_difference": float(compared.difference.mean()) / compared.scale,
             "within_limits": relative <= OTHER_LIMIT,
         }
     if ratios:

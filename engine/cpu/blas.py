@@ -28,11 +28,10 @@ def libraries() -> str:
     return ", ".join(" ".join(filter(None, part)) for part in parts)
 
 
-@cache
-def has_small_products() -> bool:
-    """Whether the BLAS has kernels of its own for small matrices, as OpenBLAS has for processors with AVX-512."""
-    kernels = {info.get("architecture") for info in _libraries() if info["internal_api"] == "openblas"}
-    return bool(kernels) and kernels <= {"SkylakeX", "Cooperlake", "SapphireRapids"}
+def multiplies_in_place() -> bool:
+    """Whether small matrices are multiplied where they lie: OpenBLAS's kernels for AVX-512 do, others pack them first,
+    which takes a few times as long as the product."""
+    return any(info.get("architecture") in ("SkylakeX", "Cooperlake", "SapphireRapids") for info in _libraries())
 
 
 def _libraries() -> Sequence[dict[str, Any]]:

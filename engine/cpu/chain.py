@@ -134,8 +134,10 @@ def _hard_sigmoid(to: _Builder, node: Node, operands: Sequence[Operand]) -> Oper
     return _affine_clip(to, operands[0], node.attr("alpha", 0.2), node.attr("beta", 0.5))
 
 
-def _hard_swish(to: _Builder, _: Node, operands: Sequence[Operand]) -> Operand:
-    return to.call(np.multiply, _affine_clip(to, operands[0], 1 / 6, 0.5), operands[0])
+def _hard_swish(to: _Builder, node: Node, operands: Sequence[Operand]) -> Operand:
+    factor = node.attr(FACTOR, 1.0) / 6
+    gate = to.call(clip, to.call(np.add, operands[0], 3), 0, 6)
+    return to.call(np.multiply, to.call(np.multiply, gate, factor), operands[0])
 
 
 def _power(to: _Builder, _: Node, operands: Sequence[Operand]) -> Operand:
@@ -208,7 +210,7 @@ class Chain:
         self.given: list[Value] = []
         to = _Builder()
         values: dict[Value, Operand] = {} if root is None else {root: Operand(made=-1)}
-        for node in _with_swish(nodes):
+        for node in _with_factors(_with_swish(nodes)):
             operands = [self._operand(value, values) for value in _operands_of(node)]
             values[node.output] = (
                 EXPANSIONS[node.op](to, node, operands) if takes(node) else to.call(_reference(node), *operands)
@@ -264,6 +266,22 @@ def _with_swish(nodes: Sequence[Node]) -> list[Node]:
     return result
 
 
+def _with_factors(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes, with a number behind a HardSwish as a factor of it, which multiplies by one number in any case."""
+    result: list[Node] = []
+    for node in nodes:
+        last = result[-1] if result else None
+        if node.op == "Mul" and not node.domain and last is not None and last.op == "HardSwish":
+            numbers = [value.data for value in node.used_inputs() if value.data is not None and value.data.size == 1]
+            readers = [other for other in nodes if last.output in other.inputs]
+            if numbers and readers == [node] and node.output.shape == last.output.shape:
+                factor = last.attr(FACTOR, 1.0) * float(numbers[0].item())
+                result[-1] = Node(last.op, last.inputs, node.outputs, {FACTOR: factor}, version=14, name=last.name)
+                continue
+        result.append(node)
+    return result
+
+
 def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Slot]], int]:
     """Where each call reads and writes, and how many registers that takes.
 
@@ -294,6 +312,10 @@ def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Sl
         places[step] = place
         placed.append((call.compute, slots, place))
     return placed, count
+
+
+FACTOR = "factor"
+"""The attribute of a HardSwish within a chain that its result is multiplied by."""
 
 
 def is_chain(node: Node) -> bool:

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from engine.cpu import blas, kn2row, winograd
+from engine.cpu import blas, kn2row, toeplitz, winograd
 from engine.cpu.chain import is_chain
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
@@ -15,6 +15,7 @@ from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.threads import Pool, Range
+from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
 from engine.graph.bounds import is_extreme
 from engine.graph.ir import INTERNAL_DOMAIN, Node
@@ -52,10 +53,13 @@ class ConvKernel(KernelBase):
         x, w = node.input(0), node.input(1)
         assert w.data is not None
         window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step)
-        group, images = node.attr("group", 1), x.shape[0]
-        self.algorithm: Depthwise | Winograd | Kn2row | ColumnProduct
+        group = node.attr("group", 1)
+        self.algorithm: Depthwise | Toeplitz | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
-            self.algorithm = Depthwise(w.data, self.epilogue, window, images)
+            if toeplitz.takes(window) and not direct:
+                self.algorithm = Toeplitz(w.data, self.epilogue, window, x.shape)
+            else:
+                self.algorithm = Depthwise(w.data, self.epilogue, window, x.shape[0])
         else:
             self.algorithm = self._fastest(w.data, window, x.shape, group, direct=direct)
         self.scratch = self.algorithm.scratch
@@ -102,7 +106,7 @@ def winograd_ns(window: Window, w: tuple[int, ...]) -> float:
     beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md; packed products pass over what they
     read and write once more, and the transforms take longer."""
     tiles = -(-window.out[0] // winograd.ROWS) * winograd.ROWS / window.out[0]
-    packing = 0 if blas.has_small_products() else 1.9 * w[1] + 0.4 * w[0]
+    packing = 0 if blas.multiplies_in_place() else 1.9 * w[1] + 0.4 * w[0]
     return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0] + packing)
 
 
@@ -141,16 +145,18 @@ class ColumnProduct:
         # a 1x1 convolution without stride or padding multiplies the input itself, without columns
         self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
         channels, w = w.shape[1], w.reshape(len(w), -1)
-        self.bias_in_product = False
-        if epilogue.bias is not None and not self.direct:
-            w, self.bias_in_product = np.hstack([w, epilogue.bias]), True
+        in_product = epilogue.bias is not None and not self.direct
+        if epilogue.bias is not None and in_product:
+            w = np.hstack([w, epilogue.bias])
+        self.bias = None if epilogue.bias is None or in_product else epilogue.bias[:, :, None]
         # aligned: a weight in a mapped file begins at any byte, and each product would copy it
         self.w = np.require(w.reshape(group, len(w) // group, -1), np.float32, ["C", "A"])
-        self.columns = Columns(window, channels, self.w.shape[1], ones=self.bias_in_product)
+        self.columns = Columns(window, channels, self.w.shape[1], ones=in_product)
         height, width = window.out
         self.images = min(images, max(1, self.columns.rows_that_fit // height))
         columns = 0 if self.direct else self.columns.elements
-        self.scratch = self.images * max(columns, epilogue.registers * self.w.shape[1] * self.columns.rows * width)
+        sums = self.w.shape[1] * self.columns.rows * width
+        self.scratch = self.images * (columns + (1 + epilogue.registers) * sums)
         # 100 GFLOP/s in the products, 0.1 ns for each number that is copied into the columns
         each = self.w.shape[2] * (self.w.shape[1] * 2 / 100 + 0.1 * (not self.direct))
         self.nanoseconds = height * width * group * (each + self.w.shape[1] * (epilogue.nanoseconds + 0.1))
@@ -159,7 +165,6 @@ class ColumnProduct:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         (height, width), group = self.columns.window.out, len(self.w)
         channels, outputs = x.shape[1] // group, y.shape[1] // group
-        flat = y.reshape(*y.shape[:2], -1)
 
         def multiply(worker: int, part: tuple[Range, Range]) -> None:
             images, rows = (slice(*each) for each in part)
@@ -167,16 +172,13 @@ class ColumnProduct:
             for g in range(group):
                 source, outs = x[images, g * channels : (g + 1) * channels], slice(g * outputs, (g + 1) * outputs)
                 if self.direct:
-                    columns = source.reshape(*source.shape[:2], -1)[..., pixels]
+                    columns, taken = source.reshape(*source.shape[:2], -1)[..., pixels], 0
                 else:
                     columns = self.columns.gather(source, part[1], scratch)
-                sums = flat[images, outs, pixels]
-                np.matmul(self.w[g], columns, out=sums)
-                if not self.bias_in_product:
-                    self.epilogue.add_bias(sums, outs)
+                    taken = columns.size
                 block = images, outs, rows
-                target = y[block]
-                self.epilogue.finish(target, target, [array[block] for array in given], scratch)
+                bias = None if self.bias is None else self.bias[outs]
+                self._finish(self.w[g], columns, bias, y[block], [array[block] for array in given], scratch[taken:])
 
         if self.columns.rows < height:
             strips = pool.ranges(height, self.nanoseconds, self.columns.rows)
@@ -189,3 +191,28 @@ class ColumnProduct:
                 multiply,
                 [((n, n + 1), strip) for n in range(len(x)) for strip in pool.ranges(height, self.nanoseconds)],
             )
+
+    def _finish(
+        self,
+        w: np.ndarray,
+        columns: np.ndarray,
+        bias: np.ndarray | None,
+        target: np.ndarray,
+        given: Sequence[np.ndarray],
+        scratch: np.ndarray,
+    ) -> None:
+        """``target`` ``[n, M, rows, W]`` = what follows the product of a group's weights ``w`` and ``columns``.
+
+        Sums that something follows lie in scratch: rows of a strip of the output lie apart, and calls that pass over
+        such rows take two to three times as long.
+        """
+        if bias is None and self.epilogue.chain is None:
+            np.matmul(w, columns, out=target.reshape(*target.shape[:2], -1))
+            return
+        sums = scratch[: target.size].reshape(target.shape)
+        np.matmul(w, columns, out=sums.reshape(*sums.shape[:2], -1))
+        if bias is not None:
+            np.add(sums, bias, out=target if self.epilogue.chain is None else sums)
+        if self.epilogue.chain is None:
+            return
+        self.epilogue.finish(sums, target, given, scratch[target.size :])

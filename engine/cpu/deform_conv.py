@@ -7,6 +7,7 @@ diagonal of blocks, are one small product each: BLAS takes a third less time for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine.cpu.strided_copy import SKEW, skewed_copy
 from engine.cpu.threads import Pool, Range
 from engine.graph.ir import Node
 from engine.ops.conv import conv_window
+from engine.ops.window import Window
 
 STRIP_BYTES = 1 << 23
 """Columns of one strip, which the product reads from the shared cache; it arranges all weights anew for each."""
@@ -35,6 +37,9 @@ BORDER = 2
 LARGEST = 1 << 24
 """Pixels that float32 can count."""
 
+Take = Callable[[int, Range, np.ndarray, np.ndarray], None]
+"""What takes the columns ``[positions, taps C]`` of a strip of an image, which it may overwrite, and scratch."""
+
 
 def supports(node: Node) -> bool:
     """Whether all is float32 with two spatial axes, the weights known at load, and one offset for all channels."""
@@ -45,19 +50,15 @@ def supports(node: Node) -> bool:
     return plain and constant and fits and all(value.dtype == np.float32 for value in node.used_inputs())
 
 
-class DeformConvKernel(KernelBase):
-    """A convolution in two dimensions whose taps are moved, image by image."""
+class DeformColumns:
+    """The columns of inputs of shape ``x``, strip by strip: the input under each moved tap of some positions.
 
-    prepacked: tuple[int, ...] = (1, 3)
+    ``outputs`` are those of the product that reads them, for which ``elements`` more of scratch are left each position.
+    """
 
-    def __init__(self, node: Node) -> None:
-        x, w, bias = node.input(0), node.constant(1), node.constant(3)
-        assert w is not None
-        self.window = window = conv_window(node, x.shape, w.shape)
-        self.size, self.channels, self.taps = x.shape[2:], w.shape[1], window.taps
-        # [M, taps C], as the columns have it
-        self.w = np.require(w.reshape(*w.shape[:2], -1).swapaxes(1, 2).reshape(len(w), -1), requirements=["C", "A"])
-        self.bias = None if bias is None else bias.reshape(-1, 1)
+    def __init__(self, x: tuple[int, ...], window: Window, outputs: int, elements: int = 0) -> None:
+        self.window = window
+        self.size, self.channels, self.taps = x[2:], x[1], window.taps
         self.tap_at = np.indices(window.kernel).reshape(2, -1, 1) * np.reshape(window.dilations, (2, 1, 1))
         self.positions, line = window.out[0] * window.out[1], self.taps * self.channels
         self.strip = _round_to_pairs(min(self.positions, max(1, STRIP_BYTES // (4 * line)), LONGEST))
@@ -65,9 +66,10 @@ class DeformConvKernel(KernelBase):
         self.pairs_at_once = min(self.strip // PAIR, pairs)
         row = self.channels * (self.size[1] + SKEW)
         self.rows_at_once = max(1, CORNER_BYTES // (4 * row))
-        self.scratch = max(self._parts(self.strip)[-1], self.rows_at_once * row)
+        self.own = max(self._parts(self.strip)[-1], self.rows_at_once * row)
+        self.scratch = self.own + self.strip * elements
         # 90 GFLOP/s in the product, and 1 ns for each number of the columns
-        self.nanoseconds = self.positions * line * (len(w) * 2 / 90 + 1)
+        self.nanoseconds = self.positions * line * (outputs * 2 / 90 + 1)
 
     def _parts(self, count: int) -> list[int]:
         """Ends in scratch of the indices, weights, columns, and corners or coordinates of ``count`` positions."""
@@ -76,35 +78,32 @@ class DeformConvKernel(KernelBase):
         corners = 4 * PAIR * min(self.pairs_at_once, count // PAIR) * self.taps * self.channels
         return list(accumulate([indices, 4 * PAIR * samples, samples * self.channels, max(corners, 4 * samples)]))
 
-    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
-        x, offset, y = present(inputs, 0), present(inputs, 2), present(outputs, 0)
-        masks = inputs[4] if len(inputs) > 4 else None
+    def each(self, x: np.ndarray, offset: np.ndarray, masks: np.ndarray | None, pool: Pool, take: Take) -> None:
+        """Hand the columns of each strip of each image to ``take``, in the threads of ``pool``."""
         height, width = self.size
         canvas = np.zeros((height + BORDER, width + BORDER, self.channels), np.float32)
         inner, pixels = canvas[1 : height + 1, 1 : width + 1], canvas.reshape(-1, self.channels)
         for image in range(len(x)):
-            planes, target = x[image].transpose(1, 2, 0), y[image].reshape(len(self.w), -1)
+            planes = x[image].transpose(1, 2, 0)
             offsets = offset[image].reshape(self.taps, 2, -1).swapaxes(0, 1)
             mask = None if masks is None else masks[image].reshape(self.taps, -1)
 
             def copy_rows(worker: int, rows: Range, planes: np.ndarray = planes) -> None:
                 np.copyto(inner[slice(*rows)], skewed_copy(planes[slice(*rows)], pool.scratch(worker)))
 
-            def multiply(
+            def take_strip(
                 worker: int,
                 strip: Range,
+                image: int = image,
                 offsets: np.ndarray = offsets,
                 mask: np.ndarray | None = mask,
-                target: np.ndarray = target,
             ) -> None:
-                sums = target[:, slice(*strip)]
-                columns = self._columns(pixels, offsets=offsets, mask=mask, strip=strip, scratch=pool.scratch(worker))
-                np.matmul(self.w, columns.T, out=sums)
-                if self.bias is not None:
-                    np.add(sums, self.bias, out=sums)
+                scratch = pool.scratch(worker)
+                columns = self._columns(pixels, offsets=offsets, mask=mask, strip=strip, scratch=scratch)
+                take(image, strip, columns, scratch[self.own :])
 
             pool.each(copy_rows, pool.ranges(height, planes.size, self.rows_at_once))
-            pool.each(multiply, pool.ranges(self.positions, self.nanoseconds, self.strip))
+            pool.each(take_strip, pool.ranges(self.positions, self.nanoseconds, self.strip))
 
     def _columns(
         self, pixels: np.ndarray, offsets: np.ndarray, mask: np.ndarray | None, strip: Range, scratch: np.ndarray
@@ -173,6 +172,36 @@ class DeformConvKernel(KernelBase):
         for corner, weight in enumerate((top, x, y, bottom_right)):
             for place in range(PAIR):
                 weights[:, :, place, 4 * place + corner] = _by_pair(weight)[..., place]
+
+
+class DeformConvKernel(KernelBase):
+    """A convolution in two dimensions whose taps are moved, image by image."""
+
+    prepacked: tuple[int, ...] = (1, 3)
+
+    def __init__(self, node: Node) -> None:
+        x, w, bias = node.input(0), node.constant(1), node.constant(3)
+        assert w is not None
+        self.w, self.bias = by_column(w), None if bias is None else bias.reshape(-1, 1)
+        self.columns = DeformColumns(x.shape, conv_window(node, x.shape, w.shape), len(w))
+        self.scratch = self.columns.scratch
+
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        y = present(outputs, 0)
+
+        def multiply(image: int, strip: Range, columns: np.ndarray, _: np.ndarray) -> None:
+            sums = y[image].reshape(len(self.w), -1)[:, slice(*strip)]
+            np.matmul(self.w, columns.T, out=sums)
+            if self.bias is not None:
+                np.add(sums, self.bias, out=sums)
+
+        masks = inputs[4] if len(inputs) > 4 else None
+        self.columns.each(present(inputs, 0), present(inputs, 2), masks, pool, multiply)
+
+
+def by_column(w: np.ndarray) -> np.ndarray:
+    """Weights ``[M, C, *kernel]`` as ``[M, taps C]``, as the columns have it."""
+    return np.require(w.reshape(*w.shape[:2], -1).swapaxes(1, 2).reshape(len(w), -1), requirements=["C", "A"])
 
 
 def _by_pair(numbers: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ ALIGNED_COLUMNS = 16
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """``a`` ``[..., M, K]`` times ``b`` ``[..., K, N]`` into ``out`` ``[..., M, N]``, float32."""
     (m, k), n = a.shape[-2:], b.shape[-1]
-    cut = _pieces(m, k, n) if blas.has_small_products() else None
+    cut = _pieces(m, k, n) if blas.multiplies_in_place() else None
     if cut is None:
         np.matmul(a, b, out=out)
         return
@@ -45,7 +45,7 @@ def transform(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
     A packed product would pass over ``out`` three times more than it multiplies.
     """
-    if blas.has_small_products():
+    if blas.multiplies_in_place():
         multiply(a, b, out)
     else:
         np.matmul(a[..., None, :], b[..., None, :, :], out=out[..., None, :])

@@ -33,20 +33,33 @@ def measure(x: np.ndarray, pool: Pool) -> Levels:
     # about half a nanosecond for each element
     pool.each(look, pool.ranges(flat.size, flat.size / 2))
     # by NumPy: Python's own lose a NaN
-    return Levels(np.min(limits), np.max(limits))
+    low, high = np.min(limits), np.max(limits)
+    return Levels(*dynamic_parameters(low, high), finite=bool(np.isfinite(high - low)), limits=(low, high))
 
 
 class Levels:
-    """The 256 levels of DynamicQuantizeLinear between two limits, for numbers within them."""
+    """The 256 levels of DynamicQuantizeLinear, by scale and zero point, of numbers that all are ``finite`` or not.
 
-    def __init__(self, low: np.float32, high: np.float32) -> None:
-        self.scale, self.zero = dynamic_parameters(low, high)
+    ``limits`` are those that the numbers lie within, where they are known.
+    """
+
+    def __init__(
+        self,
+        scale: np.ndarray,
+        zero: np.ndarray,
+        *,
+        finite: bool,
+        limits: tuple[np.float32, np.float32] | None = None,
+    ) -> None:
+        self.scale, self.zero = scale, zero
         # or there are infinities and NaN to turn into integers
-        self._finite = bool(np.isfinite(high - low) and self.scale > 0)
-        self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
-        # rounding is monotonic: if the limits need no clipping, nothing between them does
-        inside = self._finite and self._begin <= np.rint(low / self.scale) and np.rint(high / self.scale) <= self._end
-        self._clips = not inside
+        self._finite = bool(finite and scale > 0)
+        self._begin, self._end = np.float32(0) - zero, np.float32(255) - zero
+        self._clips = True
+        if self._finite and limits is not None:
+            # rounding is monotonic: if the limits need no clipping, nothing between them does
+            low, high = (np.rint(limit / scale) for limit in limits)
+            self._clips = not (self._begin <= low and high <= self._end)
 
     def widen(self, x: np.ndarray, out: np.ndarray) -> None:
         """Store in ``out`` the distances of the levels of float32 ``x`` from the zero point; ``out`` may be ``x``."""

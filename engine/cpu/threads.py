@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import threadpoolctl
@@ -25,6 +25,7 @@ from engine.forks import in_child, numerics
 
 Item = TypeVar("Item")
 Range = tuple[int, int]
+Job = Callable[[], None]
 
 WAKE_NS = 50_000
 """What it costs to hand work to another thread and hear that it is done."""
@@ -132,9 +133,23 @@ class Pool:
 
     def _start_workers(self) -> None:
         self._process = os.getpid()
-        self._others = ThreadPoolExecutor(self.threads - 1, "engine-cpu") if self.threads > 1 else None
         self._queue: list[Any] = []
         self._busy = [threading.Lock() for _ in range(self.threads)]
+        self._inboxes: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in self._busy[1:]]
+        self._workers: list[threading.Thread] = []
+        self._stop = finalize(self, _stop, self._inboxes)
+
+    def _inboxes_of_workers(self) -> Sequence[SimpleQueue[Job | None]]:
+        """Where each worker but the caller takes its jobs from; they begin with the first one."""
+        if not self._workers:
+            self._workers = [
+                # those that are idle hold nobody back who leaves without closing
+                threading.Thread(target=_serve, args=(inbox,), name=f"engine-cpu_{number}", daemon=True)
+                for number, inbox in enumerate(self._inboxes)
+            ]
+            for worker in self._workers:
+                worker.start()
+        return self._inboxes
 
     def reserve(self, elements: int) -> None:
         """Make every worker's scratch at least that many float32 elements long."""
@@ -170,17 +185,18 @@ class Pool:
         the workers have in hand then ends behind its back, and ``settle`` waits for it.
         """
         queue = list(items)[::-1]
-        if len(queue) == 1 or self._others is None:
+        if len(queue) == 1 or self.threads == 1:
             # the caller's own: what an interrupted call left behind has nothing of its scratch
             while queue:
                 work(0, queue.pop())
             return
         self.settle()
         self._queue = queue
+        busy = self._busy
+        errors: list[BaseException] = []
 
         def drain(worker: int) -> None:
-            # infinities and NaN are results; the state is each thread's own
-            with self._busy[worker], np.errstate(all="ignore"):
+            with busy[worker]:
                 while queue:
                     try:
                         item = queue.pop()
@@ -188,29 +204,52 @@ class Pool:
                         return
                     work(worker, item)
 
-        futures: list[Future[None]] = []
+        def help_out(worker: int) -> None:
+            try:
+                drain(worker)
+            except BaseException as error:
+                errors.append(error)
+
         try:
-            if self._others:
-                for worker in range(1, min(self.threads, len(queue))):
-                    futures.append(self._others.submit(drain, worker))
+            for worker, inbox in enumerate(self._inboxes_of_workers()[: len(queue) - 1], 1):
+                inbox.put(partial(help_out, worker))
             drain(0)
         finally:
             queue.clear()
-        errors = [future.exception() for future in futures]
+        # a worker that is not busy by now has nothing left to begin with, and nobody waits for it
+        self._wait()
         for error in errors:
-            if error is not None:
-                raise error
+            raise error
 
     def settle(self) -> None:
         """Wait until no worker is at anything that an interrupted ``each`` left behind; a forked child gets its own."""
         if self._process != os.getpid():
             self._start_workers()
         self._queue.clear()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until no worker is busy."""
         for busy in self._busy:
             with busy:
                 pass
 
     def close(self) -> None:
         """Stop the workers; those of a forked child's parent are none of its own."""
-        if self._others and self._process == os.getpid():
-            self._others.shutdown(wait=True)
+        self._stop()
+        if self._process == os.getpid():
+            for worker in self._workers:
+                worker.join()
+
+
+def _serve(inbox: SimpleQueue[Job | None]) -> None:
+    """A worker's life: one job after the other, until there is None."""
+    with np.errstate(all="ignore"):  # infinities and NaN are results; the state is each thread's own
+        while (job := inbox.get()) is not None:
+            job()
+            del job  # it holds the pool
+
+
+def _stop(inboxes: Iterable[SimpleQueue[Job | None]]) -> None:
+    for inbox in inboxes:
+        inbox.put(None)

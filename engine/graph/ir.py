@@ -46,11 +46,15 @@ class Quantized:
     """What a float32 constant was dequantised from: ``data`` is (integers - zero) scale, rounded once.
 
     ``integers`` are int8 or uint8, of the constant's shape. ``scale`` (float32) and ``zero`` (int32) broadcast to it.
+    Those of a matrix may be in blocks along ``axis``: with a ``block`` other than 0 both have one entry for so many
+    positions there, of which the last block may have fewer.
     """
 
     integers: np.ndarray
     scale: np.ndarray
     zero: np.ndarray
+    block: int = 0
+    axis: int = 0
 
 
 @dataclass(eq=False, slots=True)

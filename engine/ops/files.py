@@ -20,6 +20,7 @@ FILES = {
     "conv_transpose": "ConvTranspose",
     "cumulative": "CumProd CumSum",
     "deform_conv": "DeformConv",
+    "deform_conv_integer": "DeformConvInteger DeformQuantization",
     "depth_space": "DepthToSpace SpaceToDepth",
     "diagonal": "EyeLike Trilu",
     "dropout": "Dropout",

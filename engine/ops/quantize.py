@@ -111,13 +111,18 @@ class DequantizeLinear:
 def quantized(node: Node) -> Quantized | None:
     """What the constant output of a DequantizeLinear comes from; None where it is not float32 made of bytes.
 
-    Blocks along an axis are None, too, and so is a scale that is no number: a zero times it is none.
+    Blocks of other tensors than matrices are None, too, and so is a scale that is no number: a zero times it is none.
     """
     x, scale, zero = (node.constant(index) for index in range(3))
     if x is None or scale is None or scale.dtype != np.float32 or node.output.dtype != np.float32:
         return None
-    if x.dtype.itemsize != 1 or node.attr("block_size", 0) or not np.isfinite(scale).all():
+    if x.dtype.itemsize != 1 or not np.isfinite(scale).all():
         return None
+    block = node.attr("block_size", 0)
+    if block and not per_tensor(node):
+        points = np.broadcast_to(np.int32(0) if zero is None else zero.astype(np.int32), scale.shape)
+        axis = normalize_axis(node.attr("axis", 1), x.ndim)
+        return Quantized(x, scale, points, block, axis) if x.ndim == scale.ndim == 2 else None
     points = np.zeros((), np.int32) if zero is None else broadcast_parameter(node, zero, x.shape).astype(np.int32)
     return Quantized(x, broadcast_parameter(node, scale, x.shape), points)
 

@@ -18,6 +18,7 @@ from engine.compiled.model import CompiledModel
 from engine.compiler import read_graph
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.lowering.split_operands import allowed_caps
 from engine.gpu.lowering.table import Decision
 from engine.gpu.plan.compile_graph import compile_graph
 from engine.gpu.plan.target import WebgpuTarget
@@ -129,6 +130,7 @@ def cases_of(graph: Graph, caps: Caps, precision: Precision = "f32") -> list[Cas
     """``cases`` of a graph that the passes have gone over."""
     half = precision == "f16"
     check(graph, caps, half=half)
+    caps = allowed_caps(graph, caps, precision)
     lowering = Lowering(graph, caps, half=half)
     lowering.run()
     by_key: dict[str, list[Decision[object]]] = {}

@@ -7,13 +7,12 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any
 
-from engine.compiled.model import GpuPlan
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError, UnsupportedError
 from engine.gpu.device.device import Device
 from engine.tuning.cases import Case
 from engine.tuning.race import race, slow, winner
-from engine.tuning.report import TunedLayer
-from engine.tuning.timing import Timing, Trial
+from engine.tuning.report import Rejection, TunedLayer
+from engine.tuning.timing import Timing, Trial, compile_ahead
 
 WAKE_SECONDS = 0.05
 """Seconds of work before the first sample of a layer."""
@@ -39,17 +38,14 @@ class Contest:
         self._first: dict[str, float] = {}
         self._timings: dict[str, Timing] = {}
         self._right: set[str] = set()
-        self._rejected: dict[str, str] = {}
+        self._rejected: dict[str, Rejection] = {}
         self._oracle: Future[Any] | None = None
 
     def prepare(self, threads: Executor) -> None:
         """Begin to compile every row, and to compute what the oracle has."""
         for row in self.case.rows:
             with suppress(EngineError):  # which the row's own turn will find
-                plan = self.case.compile(row).plan
-                assert isinstance(plan, GpuPlan)
-                for program in plan.programs:
-                    self._device.compile(program, trusted=True)
+                compile_ahead(self._device, self.case, row)
         self._oracle = threads.submit(self.case.oracle, SEED)
 
     def result(self, last: float) -> TunedLayer | None:
@@ -134,7 +130,7 @@ class Contest:
                 self._reject(row, "failed")
         return self._trials.get(row)
 
-    def _reject(self, row: str, why: str) -> None:
+    def _reject(self, row: str, why: Rejection) -> None:
         self._rejected[row] = why
         self._first.pop(row, None)
         self._timings.pop(row, None)

@@ -110,7 +110,7 @@ def read_record(text: str) -> Record:
             precision=_text(document["precision"]),
             layers=tuple(map(_recorded_layer, document["layers"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the record is damaged: {error!r}") from error
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from engine.tuning.timing import Timing
 
-REJECTIONS = {
-    "wrong": "the result is over the tolerance",
-    "unsupported": "it does not support the layer after all",
-    "no room": "the adapter has no memory for it",
-    "failed": "the adapter failed",
-}
-"""Why a row was left out, by the word for it."""
+Rejection = Literal["wrong", "unsupported", "no room", "failed"]
+"""Why a row was left out: its result is over the tolerance, it does not support the layer after all, the adapter has no
+memory for it, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class TunedLayer:
         before: the row that they have without a tuning: the default that comes with the package, or else the table's.
         after: the row that was the fastest, or ``before`` where the gain was none worth having.
         timings: of each row that was measured; those that were dropped early by one sample, and without an error.
-        rejected: the rows that were left out, and the word of ``REJECTIONS`` for why.
+        rejected: the rows that were left out, and why.
     """
 
     key: str
@@ -38,7 +35,7 @@ class TunedLayer:
     before: str
     after: str
     timings: Mapping[str, Timing]
-    rejected: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, Rejection] = field(default_factory=dict)
 
     @property
     def seconds_before(self) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 
@@ -20,14 +19,8 @@ PASS_SECONDS = 1e-3
 MOST_REPEATS = 64
 """Runs of a layer in one measurement at the most."""
 
-WAKE_SECONDS = 0.1
-"""Seconds of work after which the clock of a GPU that was idle stands."""
-
 STANDS = 0.03
 """Two measurements that differ by less than this part are the same figure."""
-
-SAMPLES = 5
-"""Measurements of which the median counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class Trial:
         self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(*samples, 1e-9))))
         return samples
 
-    def wake(self, seconds: float = WAKE_SECONDS) -> float:
+    def wake(self, seconds: float) -> float:
         """Measure until that much work was done and the figure stands. Returns the last measurement.
 
         It takes five times as long at the most.
@@ -145,14 +138,12 @@ def _error(result: np.ndarray, expected: np.ndarray) -> float:
     return largest / magnitude if 0 < magnitude < np.inf and largest < np.inf else difference(result, expected).relative
 
 
-def time_case(
-    device: Device, case: Case, row: str, *, samples: int = SAMPLES, wake: float = WAKE_SECONDS, seed: int = 0
-) -> Timing:
-    """Check a case with a row on the device, and time it: the median of ``samples`` once the clock stands.
+def compile_ahead(device: Device, case: Case, row: str) -> None:
+    """Begin to compile the programs of a case with a row, which threads do while another one is measured.
 
-    ``seed`` is that of the inputs. Raises what ``Trial`` raises.
+    Raises what ``case.compile`` raises.
     """
-    with Trial(device, case, row) as trial:
-        trial.check(seed)
-        trial.wake(wake)
-        return trial.timing(median(trial.samples(samples)))
+    plan = case.compile(row).plan
+    assert isinstance(plan, GpuPlan)
+    for program in plan.programs:
+        device.compile(program, trusted=True)

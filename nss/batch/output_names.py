@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from nss.batch.path_keys import fold
+
+K = TypeVar("K")
 
 LONGEST = 255
 """The longest name that is made: bytes, on Windows UTF-16 units. No common file system takes more, some take less."""
@@ -81,6 +87,31 @@ def stems(photo: Path, folder: Path) -> list[str]:
     whole = [photo.name, photo.stem]
     limit = name_limit(folder)
     return whole + [shorten(stem, limit) for stem in whole if _length(stem) + RESERVE > limit]
+
+
+def that_keep_extensions(photos: Mapping[K, str], output: Callable[[K, bool], tuple[Hashable, str]]) -> list[K]:
+    """Which photos keep their extension: those that would get one output for their stem alone.
+
+    Args:
+        photos: the file names, by any key.
+        output: what is equal where one output is meant, and its name, for the key of a photo, named after its stem, or
+            where it is True after the whole file name.
+    """
+    found: dict[K, None] = {}
+    while True:
+        by_output: dict[Hashable, list[tuple[K, str]]] = {}
+        for key in photos:
+            identity, name = output(key, key in found)
+            by_output.setdefault(identity, []).append((key, name))
+        before = len(found)
+        for group in by_output.values():
+            if len(group) == 1:
+                continue
+            names = {fold(photos[key]) for key, _ in group}
+            if len(names) > 1 and len({fold(name) for _, name in group}) == 1:  # else they are links to one file
+                found.update((key, None) for key, _ in group)
+        if len(found) == before:
+            return list(found)
 
 
 def _length(name: str) -> int:

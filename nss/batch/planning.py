@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from nss.batch import output_names
 from nss.batch.inputs import STANDARD, IgnoredFiles, InputImage, earlier_stem, expand_patterns, find
 from nss.batch.output_names import OutputName
-from nss.batch.path_keys import PathKeys, fold
+from nss.batch.path_keys import PathKeys
 from nss.batch.sidecars import SUFFIX as SIDECAR_SUFFIX
 from nss.batch.sidecars import path_for
 from nss.errors import ImageError, NssError, UsageError
@@ -298,27 +298,24 @@ def _number(jobs: dict[str, Job], keys: PathKeys, sidecar: bool) -> None:
 
 def _keep_extensions(jobs: dict[str, Job], keys: PathKeys, notify: Callable[[str], object] | None) -> None:
     """Let photos that would get one output for their stem alone, ``IMG_1.heic`` and ``IMG_1.jpg``, keep their names."""
-    with_extension: dict[str, None] = {}
-    while True:
-        by_target: dict[str, list[str]] = {}
-        for key, job in jobs.items():
-            if job.target is not None:
-                by_target.setdefault(keys.of(job.target), []).append(key)
-        before = len(with_extension)
-        for group in by_target.values():
-            targets = {fold(target.name) for key in group if (target := jobs[key].target)}
-            names = {fold(source.name) for key in group if (source := jobs[key].source)}
-            if len(targets) == 1 and len(names) > 1:  # several targets are links to one file
-                with_extension.update(dict.fromkeys(group))
-        for key in list(with_extension)[before:]:
-            job = jobs[key]
-            assert job.source is not None
-            assert job.output_name is not None
-            jobs[key] = _with_name(job, replace(job.output_name, stem=job.source.name))
-        if len(with_extension) == before:
-            break
+    named = {key: job for key, job in jobs.items() if job.source is not None and job.target is not None}
+
+    def with_name(key: str, whole: bool) -> Job:
+        job = named[key]
+        assert job.source is not None
+        assert job.output_name is not None
+        return _with_name(job, replace(job.output_name, stem=job.source.name)) if whole else job
+
+    def output(key: str, whole: bool) -> tuple[str, str]:
+        target = with_name(key, whole).target
+        assert target is not None
+        return keys.of(target), target.name
+
+    sources = {key: job.source.name for key, job in named.items() if job.source is not None}
+    with_extension = output_names.that_keep_extensions(sources, output)
+    jobs.update({key: with_name(key, True) for key in with_extension})
     if with_extension and notify:
-        first = jobs[next(iter(with_extension))]
+        first = jobs[with_extension[0]]
         notify(
             f"{len(with_extension)} photos have the stem of another one, and keep their extension: {first.target_name}"
         )

@@ -25,6 +25,12 @@ class Hidden(StrEnum):
     ZERO = "zero"
 
 
+class Where(StrEnum):
+    """What shares the work out, where it is not this process."""
+
+    RAY = "ray"
+
+
 class WhenExists(StrEnum):
     """What becomes of an output that exists, in the words of ``nss.batch.planning.Exists``."""
 
@@ -208,5 +214,23 @@ VerboseOption = Annotated[
         "--verbose",
         "-v",
         help="Say which files a search passes over, and what ran where and how long for each image.",
+    ),
+]
+OnOption = Annotated[
+    Where | None,
+    _option(
+        BATCH,
+        "--on",
+        help="Hand the work to a cluster of Ray: IN and -o may be s3:// and gs:// too, and a run that was broken off "
+        "goes on where it was.",
+    ),
+]
+RayAddressOption = Annotated[
+    str | None,
+    _option(
+        BATCH,
+        "--ray-address",
+        metavar="ADDRESS",
+        help="The cluster for --on ray: auto, HOST:PORT or ray://HOST:PORT.  [default: RAY_ADDRESS, or this machine]",
     ),
 ]

@@ -40,7 +40,7 @@ class Report:
         self.skipped += 1
         self.json(job, None, None, skipped=True)
         if not (self.as_json or self.quiet):
-            self._line(f"{job.name} skipped: {job.target} exists")
+            self._line(f"{job.name} skipped: {job.target_name} exists")
 
     def plan(self, job: Job) -> None:
         """What would be done."""
@@ -112,11 +112,11 @@ class Report:
         if not self.as_json:
             return
         info = result.info if result else None
-        target = result.output if result and isinstance(result.output, Path) else job.target
-        is_output = (result is not None or planned) and target is not None
+        target = str(result.output) if result and isinstance(result.output, Path) else job.target_name
+        is_output = (result is not None or planned) and not job.to_standard_output
         line: dict[str, Any] = {
             "input": job.name,
-            "output": str(target) if is_output else None,
+            "output": target if is_output else None,
             "width": result.width if result else None,
             "height": result.height if result else None,
             "box": list(result.box) if result else None,

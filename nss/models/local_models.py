@@ -13,6 +13,7 @@ up, verifies and fetches that commit, whatever the branch does, until ``nss-wgpu
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,8 +28,8 @@ Origin = Literal["builtin", "file", "cache", "rembg"]
 
 
 @dataclass(frozen=True)
-class ResolvedModel:
-    """A model that is on this machine."""
+class ResolvedModel(os.PathLike[str]):
+    """A model that is on this machine. In the place of its path it is not looked for again (`nss.models.resolve`)."""
 
     spec: ModelSpec
     path: Path
@@ -38,6 +39,9 @@ class ResolvedModel:
     """The name or path in the request."""
     content: bytes | None = field(default=None, repr=False)
     """The file's bytes where it cannot be read again, as a pipe cannot; else None."""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @cached_property
     def sha256(self) -> str:

@@ -33,6 +33,7 @@ def resolve(
 
     model: a catalogue name in any case, with or without its vendor, "fast", "best", "auto", the path of an ONNX file,
     or a repository on the Hugging Face hub, ``owner/name[@revision][:file]``. A file that exists wins over a name.
+    A ResolvedModel is given back.
     "auto" is what `nss.models.auto` chooses among the models already on this machine; it fetches nothing and ends at
     the built-in one.
     variant: which of a repository's files, a key of `nss.models.references.VARIANTS`.
@@ -43,6 +44,8 @@ def resolve(
     Raises ModelUnavailableError: unknown name, missing file, wrong size or hash, or a refused or failed download;
     UsageError: a variant of what has none, or a repository with several files and no choice.
     """
+    if isinstance(model, ResolvedModel):
+        return model
     requested = os.fspath(model)
     if requested == "auto" and variant is None:
         return auto.resolve(backend=backend, device=device, quiet=quiet, notify=notify)

@@ -1,5 +1,6 @@
 {# Where row m of a convolution's column matrix lies in x, and its load, by the uniforms of conv.wgsl: four values of k (x_vec 4:
-   four channels of one tap; else each by itself) as S, zeros where the window hangs over an edge. #}
+   four channels of one tap; else each by itself) as S, zeros where the window hangs over an edge. A tap that NaN moves is
+   outside, too, or where the host `keeps_nan`, NaN. #}
 struct Pixel {
   origin: i32,
   row: i32,
@@ -27,7 +28,7 @@ fn corner(p: Pixel, row: i32, column: i32, channel: i32, weight: f32) -> vec4<f3
   return select(vec4<f32>(), vec4<f32>(x[at]) * weight, inside);
 }
 
-fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> vec4<f32> {
+fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> {{ S }} {
   // behind the last tap the weights are zero, and any tap will do
   let tap = min(tap_y, params.kernel_y - 1) * params.kernel_x + tap_x;
   let offset_at = params.base_offset + p.m * params.offset_pixel + 2 * tap * params.offset_channel;
@@ -49,7 +50,16 @@ fn load_x(p: Pixel, tap_y: i32, tap_x: i32, channel: i32) -> vec4<f32> {
     let part = select(1.0 - down, down, step_y == 1) * select(1.0 - right, right, step_x == 1);
     sum += corner(p, row + step_y, column + step_x, channel, part * weight);
   }
+{% if integer and vec == 4 %}
+  return quantized(sum) - zero_point;
+{% elif integer %}
+  return vec4<i32>(quantized(sum.x), quantized(sum.y), quantized(sum.z), quantized(sum.w)) - zero_point;
+{% elif keeps_nan %}
+  let lost = (vec2<u32>(bitcast<u32>(at_y), bitcast<u32>(at_x)) & vec2<u32>(0x7fffffffu)) > vec2<u32>(0x7f800000u);
+  return select(sum, vec4<f32>(at_y + at_x), any(lost));
+{% else %}
   return sum;
+{% endif %}
 }
 {% elif x_vec == 4 %}
 

@@ -1,6 +1,7 @@
 {# x at a fractional position: the filter `mode` over axes of `extents`, whose elements lie `steps` apart, from element
    `origin` on. Outside stand zeros, the border, or the reflection at the outermost elements' centres (`align`) or
-   edges; it is applied to each tap. Indices are clamped, so that none leaves x whatever the position. #}
+   edges; it is applied to each tap. Indices are clamped, so that none leaves x whatever the position. Where the host
+   `keeps_nan`, x at NaN is NaN. #}
 struct Tap {
   index: i32,
   weight: f32,
@@ -60,6 +61,11 @@ fn sample(origin: i32{% for axis in range(extents | length) %}, at{{ axis }}: f3
 {% if mode != 'nearest' %}
 {% for extent in extents %}
   }
+{% endfor %}
+{% endif %}
+{% if keeps_nan %}
+{% for extent in extents %}
+  sum = select(sum, at{{ loop.index0 }}, (bitcast<u32>(at{{ loop.index0 }}) & 0x7fffffffu) > 0x7f800000u);
 {% endfor %}
 {% endif %}
   return sum;

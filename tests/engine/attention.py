@@ -42,6 +42,17 @@ def attention(
     return Graph([x], [y], [node])
 
 
+def between_others(graph: Graph) -> Graph:
+    """The graph between a Neg in front and one behind: in half precision, inputs and outputs of a graph are float32."""
+    (attention_node,) = graph.nodes
+    x, y = Value("before", graph.inputs[0].type), Value("after", graph.outputs[0].type)
+    first, last = (
+        Node("Neg", [x], [attention_node.inputs[0]], version=17),
+        Node("Neg", [graph.outputs[0]], [y], version=17),
+    )
+    return Graph([x], [y], [first, attention_node, last])
+
+
 def swin_blocks(
     form: str, side: int, *shifts: int, window: int = 3, heads: int = 2, channels: int = 8
 ) -> onnx.ModelProto:

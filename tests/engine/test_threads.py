@@ -12,7 +12,7 @@ from engine import BackendError, DeviceLostError, Session
 from engine.gpu.device.device import Device, open_device
 from tests.engine.gpu.gpu import device
 from tests.engine.in_threads import IMAGES, RNG, RUNS, SMALL, THREADS, on_gpu, own_device, together
-from tests.engine.models import U2NETP
+from tests.engine.models import U2NETP, with_image_side
 
 
 @pytest.fixture(name="own")
@@ -49,10 +49,14 @@ def test_the_processor(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "runs", [1, pytest.param(RUNS, marks=pytest.mark.long(reason="160 runs of U²-Netp; 8 are run in any case"))]
+    ("runs", "side"),
+    [
+        (1, 160),
+        pytest.param(RUNS, 320, marks=pytest.mark.long(reason="160 runs of U²-Netp; 8 of 160² are run in any case")),
+    ],
 )
-def test_u2netp_on_numpy(runs: int) -> None:
-    with Session(U2NETP, backend="numpy") as session:
+def test_u2netp_on_numpy(runs: int, side: int) -> None:
+    with Session(with_image_side(U2NETP, side), backend="numpy") as session:
         (info,) = session.inputs
         check_many_runs([session], RNG.random((2, *info.shape), np.float32), info.name, runs)
 
@@ -119,6 +123,14 @@ def test_a_device_is_lost_while_threads_run(own: Device, how: str) -> None:
     with on_gpu() as another:  # which gets a new device
         assert np.array_equal(another.run({"x": IMAGES[0]})["y"], expected)
     assert open_device(device().adapter) is not own
+
+
+def test_mapped_memory_of_a_lost_device_is_refused(own: Device) -> None:
+    """wgpu ends the process of whoever asks for it, once a poll of the lost device has destroyed the buffer."""
+    buffer = own.buffer(16, "MAP_WRITE|COPY_SRC", "inputs", mapped=True)
+    own.handle.destroy()
+    with pytest.raises(DeviceLostError, match="the device is lost"):
+        own.mapped(buffer, "WRITE", 16)
 
 
 def test_a_device_that_was_destroyed_unnoticed_is_not_handed_out(own: Device) -> None:

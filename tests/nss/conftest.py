@@ -71,11 +71,16 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[BrightnessSession]:
-    """Replace the engine by ``BrightnessSession``, and keep this machine's own models out of sight."""
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep this machine's own models out of sight, and fetch none."""
     monkeypatch.setenv("NSS_MODEL_DIR", str(tmp_path / "no models"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, no_models: None) -> type[BrightnessSession]:  # noqa: ARG001
+    """Replace the engine by ``BrightnessSession``, and keep this machine's own models out of sight."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which commands move
     monkeypatch.setattr(BrightnessSession, "opened", [])
     monkeypatch.setitem(vars(engine), "Session", BrightnessSession)
@@ -128,6 +133,22 @@ class Outcome:
 def command(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run ``nss-wgpu`` with these arguments in this process, on ``BrightnessSession``."""
     request.getfixturevalue("network")
+    return in_this_process(capsys)
+
+
+@pytest.fixture
+def command_on_the_engine(
+    no_models: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Outcome]:
+    """Run ``nss-wgpu`` with these arguments in this process, as it is."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which commands move
+    return in_this_process(capsys)
+
+
+def in_this_process(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The command, as a function of its arguments."""
     from nss.cli.main import main
 
     def run(*arguments: object) -> Outcome:

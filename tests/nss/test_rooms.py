@@ -12,7 +12,7 @@ NSS = ROOT / "nss"
 ROOMS = (
     *("errors", "sizes", "timing", "notices", "pipes", "early_signals", "stop_signals"),
     *("arrays", "photos", "masks", "files", "cutouts", "interfaces", "models"),
-    *("pipeline", "removal", "web", "evaluation", "workers", "batch", "serve", "compat", "cli"),
+    *("pipeline", "removal", "web", "evaluation", "workers", "batch", "ray", "serve", "compat", "cli"),
 )
 """From the top down: a room, or a file that is none's, imports only what stands before it, and itself."""
 

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from tests.engine.models import model, node
 from tests.project import ROOT
 from tools import bench, timing
 from tools.fixtures import NETWORKS
@@ -76,6 +78,51 @@ def test_a_layer_is_measured_and_compared() -> None:
     text = bench.report("layers", [record])
     assert "GFLOP/s" in text
     assert SMALL.name in text
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """A file whose height is open, and whose outputs are sigmoids of numbers around -8."""
+    proto = model(
+        [node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("Sigmoid", "c", "y")],
+        {"x": [1, 2, 6, 6]},
+        "y",
+        {"w": np.full((1, 2, 3, 3), 0.1, np.float32), "b": np.array([-8], np.float32)},
+    )
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(proto, tmp_path / "detector.onnx")
+    return tmp_path / "detector.onnx"
+
+
+def test_other_files_are_measured_in_the_shape_that_is_given(
+    detector: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.Other.parse(f"{detector}=1x2x9x6").input().shape == (1, 2, 9, 6)
+    assert bench.main(["--others", f"{detector}=1x2x9x6", str(detector), "--json"]) == 0
+    *cases, mean = json.loads(capsys.readouterr().out)["others"]
+    assert [record["case"] for record in cases] == ["detector", "detector"]
+    assert mean["ratio"] == pytest.approx(np.sqrt(cases[0]["ratio"] * cases[1]["ratio"]))
+
+
+@pytest.mark.parametrize(("wrong_by", "status"), [(1e-4, 0), (2e-3, 1)])
+def test_sigmoids_are_compared_before_they_are_taken(
+    detector: Path, monkeypatch: pytest.MonkeyPatch, wrong_by: float, status: int
+) -> None:
+    """An error of 1e-4 in a number of -8 is a share of 1.2e-5 of it, and of 1e-4 of its sigmoid."""
+    run = bench.Session.run
+
+    def deviate(session: bench.Session, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        error = {"y": lambda y: y * np.float32(1 + wrong_by), "c": lambda c: c + np.float32(wrong_by)}
+        return {name: error[name](array) for name, array in run(session, inputs).items()}
+
+    monkeypatch.setattr(bench.Session, "run", deviate)
+    monkeypatch.setattr(bench, "OTHER_LIMIT", 2e-5)
+    assert bench.main(["--others", str(detector), "--json"]) == status
+
+
+def test_what_no_sigmoid_makes_is_compared_as_it_is(tmp_path: Path) -> None:
+    onnx.save(model([node("Relu", "x", "y")], {"x": [1, 3]}, "y"), tmp_path / "relu.onnx")
+    assert bench.before_sigmoid(tmp_path / "relu.onnx") is None
 
 
 @pytest.mark.parametrize("limit", [None, -1.0])

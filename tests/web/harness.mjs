@@ -47,7 +47,7 @@ export async function serve(folders, { headers = {}, answer } = {}) {
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
     requests,
-    close: () => { server.closeAllConnections(); return new Promise(done => server.close(done)); },
+    close: () => new Promise(done => { server.close(done).closeAllConnections(); }), // which no new one follows
   };
 }
 
@@ -86,7 +86,7 @@ async function forget(page) {
   await page.close();
 }
 
-/** Start Chromium, without one word to a network beyond loopback. */
+/** Start Chromium, without one word to a network beyond loopback, where all names under `.test` lead. */
 export async function start({ flags = [], webgpu = true } = {}) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'nss-chromium-'));
   const browser = await puppeteer.launch({
@@ -96,7 +96,8 @@ export async function start({ flags = [], webgpu = true } = {}) {
     protocolTimeout: 600_000,
     args: [
       '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-      '--disable-sync', '--disable-dev-shm-usage', ...(webgpu ? ['--enable-unsafe-webgpu'] : []), ...flags,
+      '--disable-sync', '--disable-dev-shm-usage', '--host-resolver-rules=MAP *.test 127.0.0.1',
+      ...(webgpu ? ['--enable-unsafe-webgpu'] : []), ...flags,
     ],
   });
   const close = browser.close.bind(browser);

@@ -5,6 +5,7 @@ Pillow resamples; the rest is the definition of an interface, written once more.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from tools.forms.net import LUMA
 FILTERS = {"bilinear-antialias": Image.Resampling.BILINEAR, "bicubic-antialias": Image.Resampling.BICUBIC}
 
 
+@functools.cache
 def photo() -> np.ndarray:
     """The photo, uint8 90x132x3: a part of the astronaut, no form's size or shape."""
     with Image.open(PHOTO) as image:

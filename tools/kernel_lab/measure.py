@@ -16,13 +16,16 @@ from engine.errors import EngineError
 from engine.gpu.device.device import Device
 from engine.graph.model_file import ModelFile
 from engine.tuning.cases import Case, cases
-from engine.tuning.timing import SAMPLES, Timing, Trial
+from engine.tuning.timing import Timing, Trial, compile_ahead
 
 SLOW = 1.5
 """A row that takes this many times as long as the best one so far is measured once."""
 
 LONG_SECONDS = 0.2
 """A row that takes longer than this, as on a software adapter, is measured once."""
+
+SAMPLES = 5
+"""Measurements of which the median counts."""
 
 ROW_WAKE_SECONDS = 0.02
 """Seconds of work before a row is measured: the clock of the GPU is awake from the rows before it."""
@@ -88,7 +91,9 @@ def measure(
     end = time.perf_counter() + seconds
     for layer, following in zip_longest(layers, layers[1:]):
         if following is not None:
-            _compile_ahead(device, following.case, rows)
+            for name in following.case.rows:
+                if rows is None or name in rows:
+                    compile_ahead(device, following.case, name)
         seed, results = secrets.randbits(32), list[Result]()
         names = [layer.case.row, *(row for row in layer.case.rows if row != layer.case.row)]
         for name in names:
@@ -101,16 +106,6 @@ def measure(
         layer.case.forget()
         if results:
             yield layer, results
-
-
-def _compile_ahead(device: Device, case: Case, rows: Collection[str] | None) -> None:
-    """Begin to compile the programs of a layer, which threads do while another one is measured."""
-    for name in case.rows:
-        if rows is None or name in rows:
-            plan = case.compile(name).plan
-            assert isinstance(plan, GpuPlan)
-            for program in plan.programs:
-                device.compile(program, trusted=program.trusted)
 
 
 def _result(device: Device, case: Case, row: str, seed: int, best: float) -> Result:

@@ -249,8 +249,12 @@ class Device:
         return self.implementation.map(buffer, mode, nbytes)
 
     def mapped(self, buffer: Any, mode: MapMode, nbytes: int) -> np.ndarray:
-        """The first bytes of a mapped buffer, uint8: the memory itself, to be used without the lock until ``unmap``."""
-        return self.implementation.mapped(buffer, mode, nbytes)
+        """The first bytes of a mapped buffer, uint8: the memory itself, to be used without the lock until ``unmap``.
+
+        Raises DeviceLostError where the device is lost, also to callers without the lock.
+        """
+        with self._translated("reading mapped memory"):
+            return self.implementation.mapped(buffer, mode, nbytes)
 
     def unmap(self, buffer: Any, written: np.ndarray | None = None) -> None:
         """Give a mapped buffer back to the device; ``written`` is what ``mapped`` gave to write into."""

@@ -4,7 +4,7 @@ Importing the package registers them all.
 """
 
 from engine.gpu.kernels.attention import window_attention
-from engine.gpu.kernels.convolution import col2im, conv, conv_transpose, deform_conv, qlinear_conv
+from engine.gpu.kernels.convolution import col2im, conv, conv_transpose, deform_conv, deform_integers, qlinear_conv
 from engine.gpu.kernels.elementwise import elementwise, quantize
 from engine.gpu.kernels.indexing import diagonal, gather, scatter
 from engine.gpu.kernels.layout import concat, pad, rearrange, views
@@ -20,6 +20,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "deform_conv",
+    "deform_integers",
     "diagonal",
     "einsum",
     "elementwise",

@@ -98,6 +98,8 @@ class Lowering:
         nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
         joined: for each node that another one's kernels compute so far, that one.
         decisions: which rows of tables were taken so far, in order.
+        keeps_nan: whether what is read at a place that is NaN must be NaN, not what stands outside: float32 on matrix
+            units may have left it there, and is computed again only where NaN reaches an output.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Lowering:
         self.graph, self.caps, self.half, self.binding_limit = graph, caps, half, caps.binding_limit
         self.choices, self.preferences = dict(choices or {}), dict(preferences or {})
         check_choices(self.choices)
+        self.keeps_nan = not half and caps.matrix_units is not None
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []
         self.joined: dict[Node, Node] = {}

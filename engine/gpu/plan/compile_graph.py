@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from engine.caps import PORTABLE, Caps, Precision
@@ -12,6 +11,7 @@ from engine.errors import BackendError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.missing_kernels import check
+from engine.gpu.lowering.split_operands import allowed_caps
 from engine.gpu.plan.plan import make_plan
 from engine.graph.ir import Graph, Value
 
@@ -71,8 +71,7 @@ def compile_and_explain(
     if precision == "f16" and not caps.f16:
         raise BackendError("precision 'f16' needs the feature shader-f16, which these caps lack; use 'f32'")
     half = precision == "f16"
-    if precision == "f32-strict":
-        caps = replace(caps, matrix_units=None)
+    caps = allowed_caps(graph, caps, precision)
     check(graph, caps, half=half)
     lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices, preferences=preferences)
     inputs, results = lowering.run()

@@ -14,19 +14,22 @@ from engine.graph.passes.commute_resize import commute_resize
 from engine.graph.passes.compose_convolutions import compose_convolutions
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.drop_identities import drop_identities
+from engine.graph.passes.fold_affine import fold_affine
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
-from engine.graph.passes.fold_bias import fold_bias
 from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
 from engine.graph.passes.fold_mask_scale import fold_mask_scale
 from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
 from engine.graph.passes.fuse_dynamic_quantization import fuse_dynamic_quantization
 from engine.graph.passes.fuse_gelu import fuse_gelu
+from engine.graph.passes.fuse_hard_swish import fuse_hard_swish
 from engine.graph.passes.fuse_layer_norm import fuse_layer_norm
 from engine.graph.passes.fuse_patch_merging import fuse_patch_merging
 from engine.graph.passes.fuse_patches import fuse_patches
 from engine.graph.passes.fuse_window_attention import fuse_window_attention
+from engine.graph.passes.gather_one_hot import gather_one_hot
 from engine.graph.passes.merge_offset_convolutions import merge_offset_convolutions
+from engine.graph.passes.order_nodes import order_nodes
 from engine.graph.passes.share_constants import share_constants
 from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from engine.graph.passes.widen_f16 import widen_f16
@@ -50,11 +53,13 @@ ORDER: tuple[Pass, ...] = (
     fuse_deform_conv,
     fuse_window_attention,
     fold_large_sums,  # behind the attention, which takes them apart
-    fold_bias,  # with the batch norm behind it, an exporter's sum of a convolution and zeros
+    fold_affine,  # with the batch norm behind it, an exporter's sum of a convolution and zeros
     fold_batch_norm,
     fold_mask_scale,
     fuse_layer_norm,
+    gather_one_hot,
     fuse_gelu,
+    fuse_hard_swish,  # before the activations go into convolutions
     broadcast_resize,
     split_concat_convolution,  # makes neighbours of a Resize or a Conv and the 1x1 Conv behind a Concat of it
     commute_resize,
@@ -63,6 +68,7 @@ ORDER: tuple[Pass, ...] = (
     merge_offset_convolutions,  # with the activation of the masks
     fuse_dynamic_quantization,
     remove_dead_code,
+    order_nodes,  # of what is left
     share_constants,  # last: fusions make constants anew
 )
 

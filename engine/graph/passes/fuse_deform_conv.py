@@ -1,5 +1,8 @@
 """Make one DeformConv of the GatherND expansion that deform_conv2d_onnx_exporter writes.
 
+A quantised file has a DynamicQuantizeLinear and a ConvInteger where the expansion ends in a Conv. Its bytes hang on the
+extremes of all columns: one node finds the scale and zero point of these, and another one multiplies.
+
 The expansion adds the offsets to a constant grid of positions on the padded input, picks the four corners around each
 position, weighs them, scales the sum by the mask, and lays the taps out for a convolution whose kernel is its stride.
 Of the grid only where it starts and how it steps matters: DeformConv computes positions itself, in float32.
@@ -10,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from engine.graph.ir import Graph, Node, Value
+from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
 from engine.graph.passes.dead_code import remove_dead_code
+from engine.graph.passes.fuse_dynamic_quantization import quantization
 from engine.graph.passes.match import Matcher, is_close, new_node, with_scalar
 from engine.graph.rearrangement import RELABELLINGS
 from engine.graph.target import ANY, Target
 
 DEFORM_CONV_SINCE = 19
+
+GATHER_VERSION = 13
 
 
 def fuse_deform_conv(graph: Graph, target: Target = ANY) -> int:
@@ -27,9 +34,13 @@ def fuse_deform_conv(graph: Graph, target: Target = ANY) -> int:
     matcher = Matcher(graph, target)
     count = 0
     for node in list(graph.nodes):
-        expansion = _Expansion.ending_in(node, matcher)
-        if expansion is not None:
+        quantize = quantization(matcher, node) if node.op == "ConvInteger" and not node.domain else None
+        columns = quantize.input(0) if quantize is not None else node.inputs[0] if node.op == "Conv" else None
+        expansion = None if columns is None else _Expansion.ending_in(node, columns, matcher)
+        if expansion is not None and quantize is None:
             count += matcher.replace(node, [expansion.node(node)])
+        elif expansion is not None and quantize is not None:
+            count += expansion.replace_integers(node, quantize, matcher)
     matcher.finish()
     remove_dead_code(graph)
     return count
@@ -61,18 +72,18 @@ class _Expansion:
     end: tuple[int, int]
 
     @staticmethod
-    def ending_in(conv: Node, matcher: Matcher) -> _Expansion | None:
-        """The expansion whose last node is the convolution ``conv``."""
-        if conv.op != "Conv" or conv.domain or len(conv.output.shape) != 4 or not conv.input(1).is_constant:
+    def ending_in(conv: Node, columns: Value, matcher: Matcher) -> _Expansion | None:
+        """The expansion whose last node is the convolution ``conv``, of ``columns`` or of their bytes."""
+        if conv.domain or len(conv.output.shape) != 4 or not conv.input(1).is_constant:
             return None
         kernel = conv.input(1).shape[2], conv.input(1).shape[3]
         plain = tuple(conv.attr("strides", (1, 1))) == kernel and not any(conv.attr("pads", ()))
         if not plain or conv.attr("group", 1) != 1 or set(conv.attr("dilations", (1,))) != {1}:
             return None
-        count, channels, *_ = conv.input(0).shape
+        count, channels, *_ = columns.shape
         height, width = conv.output.shape[2:]
         taps = kernel[0] * kernel[1]
-        layout = _unreshaped(conv.input(0), matcher)
+        layout = _unreshaped(columns, matcher)
         transpose = matcher.producer(layout, "Transpose")
         if count != 1 or transpose is None or tuple(transpose.attr("perm", ())) != (0, 1, 4, 2, 5, 3):
             return None
@@ -107,7 +118,7 @@ class _Expansion:
                     weights=conv.input(1),
                     offset=offset_of,
                     mask=mask,
-                    bias=conv.optional_input(2),
+                    bias=conv.optional_input(2) if conv.op == "Conv" else None,
                     kernel=kernel,
                     strides=strides,
                     dilations=dilations,
@@ -116,9 +127,10 @@ class _Expansion:
                 )
         return None
 
-    def node(self, conv: Node) -> Node:
-        """The operator that takes the place of ``conv``."""
-        attributes = {
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of a DeformConv."""
+        return {
             "kernel_shape": self.kernel,
             "strides": self.strides,
             "dilations": self.dilations,
@@ -126,10 +138,29 @@ class _Expansion:
             "group": 1,
             "offset_group": 1,
         }
+
+    def node(self, conv: Node) -> Node:
+        """The operator that takes the place of ``conv``."""
         inputs = [self.x, self.weights, self.offset, self.bias, self.mask]
         return new_node(
-            "DeformConv", inputs, conv.name, attributes=attributes, version=DEFORM_CONV_SINCE, output=conv.output
+            "DeformConv", inputs, conv.name, attributes=self.attributes, version=DEFORM_CONV_SINCE, output=conv.output
         )
+
+    def replace_integers(self, conv: Node, quantize: Node, matcher: Matcher) -> bool:
+        """Replace a ConvInteger and the DynamicQuantizeLinear before it. Returns whether the target takes the nodes."""
+        common: dict[str, Any] = {"attributes": self.attributes, "version": 1, "domain": INTERNAL_DOMAIN}
+        name, w_zero = f"{conv.name}:quantization", conv.optional_input(3)
+        parameters = new_node("DeformQuantization", [self.x, self.offset, self.mask], name, **common)
+        factors = [self.x, self.weights, parameters.output, w_zero, self.offset, self.mask]
+        product = new_node("DeformConvInteger", factors, conv.name, output=conv.output, **common)
+        # what scales the sums reads the scale
+        first = Value.constant(f"{conv.name}:first", np.array(0))
+        scale = new_node(
+            "Gather", [parameters.output, first], quantize.name, version=GATHER_VERSION, output=quantize.outputs[1]
+        )
+        if not matcher.target.supports(product):
+            return False
+        return matcher.replace(quantize, [parameters, scale]) and matcher.replace(conv, [product])
 
 
 def _unreshaped(value: Value, matcher: Matcher) -> Value:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, Value
-from engine.graph.passes.fold_bias import by_channel
+from engine.graph.passes.fold_affine import by_channel
 from engine.graph.passes.fuse_activation import ACTIVATIONS, with_activation
 from engine.graph.passes.match import Matcher, other_operand
 from engine.graph.target import ANY, Target
@@ -28,7 +28,7 @@ def fuse_dynamic_quantization(graph: Graph, target: Target = ANY) -> int:
 
 
 def _fuse(matcher: Matcher, conv: Node) -> bool:
-    quantize = _quantization(matcher, conv)
+    quantize = quantization(matcher, conv)
     cast = matcher.reader(conv.output, "Cast")
     scaled = None if cast is None else matcher.reader(cast.output, "Mul")
     if quantize is None or cast is None or scaled is None or scaled.output.dtype != np.float32:
@@ -60,8 +60,8 @@ def _fuse(matcher: Matcher, conv: Node) -> bool:
     return matcher.replace(last, [fused], [node for node in others if node is not last])
 
 
-def _quantization(matcher: Matcher, conv: Node) -> Node | None:
-    """The DynamicQuantizeLinear of the convolution's input and zero point, if nothing else but a Mul reads it."""
+def quantization(matcher: Matcher, conv: Node) -> Node | None:
+    """The DynamicQuantizeLinear of a ConvInteger's input and zero point, if nothing else but one node reads it."""
     quantize = matcher.producers.get(conv.input(0))
     if quantize is None or quantize.op != "DynamicQuantizeLinear" or quantize.domain or None in quantize.outputs:
         return None

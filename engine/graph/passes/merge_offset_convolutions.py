@@ -68,7 +68,7 @@ def _activation(node: Node) -> list[Any]:
 
 
 def _key(node: Node) -> Hashable:
-    """What members of a group have in common: the input, the window, the type, and whether there is a bias."""
+    """What members of a group have in common: the input, the window, and the type."""
     attributes = {name: value for name, value in node.attributes.items() if name not in ACTIVATION}
     w = node.input(1)
     return node.input(0), w.shape[1:], w.dtype.name, repr(sorted(attributes.items())), node.output.shape[2:]

@@ -46,6 +46,8 @@ def remove(
             "[default: <stem>.cutout.png beside IN]",
         ),
     ] = None,
+    on: options.OnOption = None,
+    ray_address: options.RayAddressOption = None,
     source: MaskSource,
     refinement: Refinement,
     composition: Composition,
@@ -64,6 +66,22 @@ def remove(
     from nss.pipeline.photo_bytes import finishing_bytes
 
     source = source.described(model_config)
+    if on is not None:
+        from nss.cli.cluster_run import ClusterCutouts
+
+        cutouts = ClusterCutouts(
+            inputs=inputs,
+            output=output,
+            address=ray_address,
+            source=source,
+            refinement=refinement,
+            composition=composition,
+            encoding=encoding.encoding(None),
+            batch=batch,
+        )
+        raise typer.Exit(cutouts.status())
+    if ray_address is not None:
+        raise UsageError("--ray-address is the cluster's of --on ray; give that too")
     suffix = (".mask" if composition.mask_only else ".cutout") + encoding.suffix
     plan = batch.plan(inputs, output, suffix=suffix)
     file_encoding = encoding.encoding(plan[0].explicit_target if len(plan) == 1 else None)

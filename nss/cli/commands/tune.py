@@ -61,13 +61,14 @@ def tune(
 
     if model is None and not forget:
         raise UsageError("a MODEL is missing; with --forget alone what is kept of the adapter is forgotten")
+    if model is None and (as_json or record is not None):
+        raise UsageError(f"{'--json' if record is None else '--record'} is of a tuning: name the MODEL to tune")
     remember_adapters()
     if forget:
         with opening(Path()):
             name, count = engine.forget_tuning(device)
-        notify(
-            f"{name}: the choices for {count} kinds of layers are forgotten" if count else f"{name}: nothing was kept"
-        )
+        kinds = "1 kind" if count == 1 else f"{count} kinds"
+        notify(f"{name}: the choices for {kinds} of layers are forgotten" if count else f"{name}: nothing was kept")
     if model is None:
         return
     from nss.models import resolve

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cpu import conv
+from engine.cpu import conv, toeplitz
 from engine.cpu.conv import ConvKernel
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
+from engine.cpu.toeplitz import Toeplitz
 from engine.graph.passes import optimize
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, feeds, interpret, load_graph, model, node
@@ -226,12 +227,30 @@ def test_random_depthwise_convolutions(data: st.DataObject) -> None:
     )
     graph = load_graph(proto)
     optimize(graph)
-    assert isinstance(ConvKernel(graph.nodes[0]).algorithm, Depthwise)
-    # measured: 1e-6
-    compare(proto, rtol=0, atol=1e-5)
+    for takes, algorithm in ((False, Depthwise), (True, Toeplitz)):
+        with mock.patch.object(toeplitz, "takes", return_value=takes):
+            assert isinstance(ConvKernel(graph.nodes[0]).algorithm, algorithm)
+            # measured: 1e-6
+            compare(proto, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 8, 11])
+def test_depthwise_rows_in_blocks_of_a_plane(height: int) -> None:
+    proto = convolution((2, 3, height, 9), 3, (3, 3), group=3, activation="Sigmoid", pads=[1, 1, 1, 1])
+    with (
+        mock.patch.object(toeplitz, "takes", return_value=True),
+        mock.patch.object(toeplitz, "STRIP_BYTES", 1 << 10),
+    ):
+        compare(proto, rtol=0, atol=1e-5)
+
+
+def test_extreme_weights_of_a_depthwise_convolution_meet_no_zeros() -> None:
+    (layer,) = load_graph(convolution((1, 4, 9, 9), 4, (3, 3), group=4)).nodes
+    with mock.patch.object(toeplitz, "takes", return_value=True):
+        assert isinstance(ConvKernel(layer, direct=True).algorithm, Depthwise)
 
 
 def test_channels_that_share_their_input_are_not_depthwise() -> None:
     for shape, outputs, group in [((1, 4, 9, 9), 8, 4), ((1, 4, 9, 9), 4, 2), ((1, 1, 9, 9), 1, 1)]:
         (layer,) = load_graph(convolution(shape, outputs, (3, 3), group=group)).nodes
-        assert not isinstance(ConvKernel(layer).algorithm, Depthwise)
+        assert not isinstance(ConvKernel(layer).algorithm, Depthwise | Toeplitz)

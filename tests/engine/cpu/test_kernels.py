@@ -135,6 +135,12 @@ def test_max_pool(data: st.DataObject) -> None:
     compare(proto, kernel="MaxPoolKernel")
 
 
+@pytest.mark.parametrize("shape", [[2, 3, 5, 7], [1, 70, 40], [3, 4, 1, 1], [2, 3, 4, 5, 6]])
+def test_global_average_pool(shape: list[int]) -> None:
+    proto = model([node("GlobalAveragePool", "x", "y")], {"x": shape}, "y")
+    compare(proto, rtol=2e-6, kernel="GlobalAveragePoolKernel")
+
+
 def test_max_pool_with_indices_runs_by_the_reference() -> None:
     proto = model([node("MaxPool", "x", "y i", kernel_shape=[2, 2])], {"x": [1, 2, 6, 5]}, "y i")
     compare(proto, kernel="ReferenceKernel")

@@ -20,7 +20,7 @@ def _integers(rng: np.random.Generator, *shape: int) -> np.ndarray:
 @pytest.mark.parametrize("compute", [multiply, transform])
 @pytest.mark.parametrize(("stack", "m", "k", "n"), SHAPES)
 def test_pieces(monkeypatch: pytest.MonkeyPatch, compute, small: bool, stack: int, m: int, k: int, n: int) -> None:
-    monkeypatch.setattr(blas, "has_small_products", lambda: small)
+    monkeypatch.setattr(blas, "multiplies_in_place", lambda: small)
     rng = np.random.default_rng(m)
     a, b = _integers(rng, m, k + 1)[:, 1:], _integers(rng, stack, k, n + 3)[..., 2:-1]
     out = np.full((stack, m, n + 1), 7, np.float32)

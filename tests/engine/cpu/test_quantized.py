@@ -18,7 +18,7 @@ from engine.cpu.lower import lower
 from engine.cpu.quantized import ConvIntegerKernel, Levels
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
 from engine.ops import infer
-from engine.ops.quantize import requantize
+from engine.ops.quantize import dynamic_parameters, requantize
 from tests.engine.cpu.kernels import THREADS, compare, compare_graph, small_strips
 from tests.engine.models import execute, interpret, load_graph, model, node
 
@@ -190,7 +190,7 @@ def test_winograd_sums_are_exact(channels: int, weights: float, pixels: float, r
 @pytest.mark.parametrize(("low", "high"), [(0, 3.7), (-1.5, 253.5), (-2.5, 252.5), (-7.3, 0), (-1e-30, 1e-30), (-3, 8)])
 def test_levels_are_clipped_where_the_limits_need_it(low: float, high: float) -> None:
     limits = np.float32(low), np.float32(high)
-    levels = Levels(*limits)
+    levels = Levels(*dynamic_parameters(*limits), finite=True, limits=limits)
     x = np.linspace(*limits, 4001, dtype=np.float32).clip(*limits)
     expected = requantize(x / levels.scale, levels.zero, np.dtype(np.uint8)).astype(np.float32) - levels.zero
     distances = np.empty_like(x)

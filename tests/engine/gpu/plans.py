@@ -89,12 +89,13 @@ def plan_case(
     half: bool = False,
     matrix_units: MatrixUnits | None = None,
     outside: Sequence[None] | None = None,
+    choices: Mapping[str, str] | None = None,
     **limits: int,
 ) -> PlanCase:
     """The plan of a graph; ``limits`` have underscores, and are beside or instead of SIZES."""
     bounds = SIZES | {name.replace("_", "-"): limit for name, limit in limits.items()}
     caps = Caps(bounds, matrix_units=matrix_units)
-    lowering = Lowering(graph, caps, half=half, outside=outside)
+    lowering = Lowering(graph, caps, half=half, outside=outside, choices=choices)
     inputs, outputs = lowering.run()
     return PlanCase(
         make_plan(lowering.dispatches, inputs, outputs, caps.limits), lowering.dispatches, inputs, outputs, bounds

@@ -23,7 +23,7 @@ FUSED = {
     "fuse_patches": 4,
     "fuse_deform_conv": 20,
     "fuse_window_attention": 48,
-    "fold_bias": 20,
+    "fold_affine": 20,
     "fold_batch_norm": 20,
     "fold_mask_scale": 20,
     "merge_offset_convolutions": 25,
@@ -33,6 +33,7 @@ FUSED = {
     "broadcast_resize": 5,
 }
 
+Optimized = tuple[Graph, dict[str, int]]
 Swin = tuple[Graph, dict[str, int], PlanCase]
 
 
@@ -46,10 +47,16 @@ def hollow() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module", params=["f32", "f16"])
-def swin(hollow: Path, request: pytest.FixtureRequest) -> Swin:
+@pytest.fixture(scope="module")
+def optimized(hollow: Path) -> Optimized:
+    """The graph, which is the same for both precisions, and how often each pass fired."""
     graph = load(hollow, input_shapes={"pixel_values": [1, 3, SIDE, SIDE]})
-    rewrites = optimize(graph)
+    return graph, optimize(graph)
+
+
+@pytest.fixture(scope="module", params=["f32", "f16"])
+def swin(optimized: Optimized, request: pytest.FixtureRequest) -> Swin:
+    graph, rewrites = optimized
     check(graph, half=request.param == "f16")
     return graph, rewrites, plan_case(graph, half=request.param == "f16")
 

@@ -117,6 +117,26 @@ def test_floats_are_what_their_float32_gives_bit_by_bit(name: str) -> None:
     np.testing.assert_allclose(packed, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize(("op", "rows"), [("MatMul", 20), ("MatMul", 3), ("Gemm", 20)])
+def test_blocks_of_a_column_stay_bytes(op: str, rows: int, points: bool) -> None:
+    """Of 24 positions, and one of 16 at the end."""
+    random, transposed = np.random.default_rng(3), op == "Gemm"
+    w = integers(64, 40, dtype=np.uint8 if points else np.int8)
+    constants: dict[str, Any] = {"s": random.uniform(0.001, 0.02, (3, 40)).astype(np.float32)}
+    if points:
+        constants["z"] = random.integers(0, 256, (3, 40)).astype(np.uint8)
+    constants = {name: array.T.copy() if transposed else array for name, array in {"q": w, **constants}.items()}
+    nodes = [
+        node("DequantizeLinear", "q s z" if points else "q s", "w", axis=int(transposed), block_size=24),
+        node(op, "x w", "p", **({"transB": 1} if transposed else {})),
+        node("Relu", "p", "y"),
+    ]
+    proto = model(nodes, {"x": [rows, 64]}, "y", constants, opset=21)
+    compare(proto, kernels=["matmul"], rtol=1e-5, atol=2e-5)
+    assert weight_bytes(load_graph(proto)) == w.nbytes + (1 + points) * 3 * 40 * 4
+
+
 def test_columns_beyond_a_binding_are_cut() -> None:
     proto = quantised("MatMul", [3, 64], integers(64, 150), "channels")
     compare(proto, kernels=["matmul"] * 3, limits={"max-storage-buffer-binding-size": 4352}, rtol=1e-5, atol=2e-5)

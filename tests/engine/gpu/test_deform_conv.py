@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.caps import Caps
+from engine.compiled.model import GpuPlan
 from engine.gpu.lowering.lowering import Lowering
-from tests.engine.gpu.gpu import device, run
+from engine.gpu.plan.compile_graph import compile_graph
+from tests.engine.gpu.gpu import device, kernels_of, run
+from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import interpret, load_graph, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 8e-6, "atol": 8e-6}
@@ -188,3 +192,32 @@ def test_half_storage() -> None:
     compare(
         nodes, shapes, constants=constants, outputs="y", inputs=inputs, half=True, close={"rtol": 2e-3, "atol": 2e-3}
     )
+
+
+def test_a_chain_leaves_room_for_what_matrix_units_read() -> None:
+    """Of eight tensors that any adapter binds, split operands take one more for the scales of their sums."""
+    deform, shapes, constants, shape = layer(outputs=24)
+    nodes = [deform, node("Add", "c other", "a"), node("Mul", "a another", "y")]
+    proto = model(nodes, {**shapes, "other": shape, "another": shape}, "y", constants=constants, opset=19)
+    caps = Caps({"max-compute-workgroup-storage-size": 32768}, ("shader-f16",), EMULATED)
+    plan = compile_graph(load_graph(proto), caps).plan
+    assert isinstance(plan, GpuPlan)
+    assert "conv_matrix" in kernels_of(plan)
+
+
+@pytest.mark.parametrize("kernel", ["conv_matrix", "conv", "deform_columns"])
+def test_nan_among_the_offsets_is_kept_beside_matrix_units(kernel: str) -> None:
+    """There it tells that split operands overflowed; infinity is outside, as ever."""
+    groups = 2 if kernel == "deform_columns" else 1
+    deform, shapes, constants, _ = layer(outputs=20, offset_group=groups)
+    shapes["offset"][1] *= groups
+    shapes["mask"][1] *= groups
+    inputs = arrays(shapes)
+    inputs[1][0, 3, 2, 4], inputs[1][0, 4, 5, 6] = np.nan, np.inf
+    proto = model([deform], shapes, "c", constants=constants, opset=19)
+    choices = {"convolution": "tiled-narrow"} if kernel == "conv" else None
+    (y,), kernels = run(load_graph(proto), inputs, choices=choices, matrix_units=EMULATED)
+    assert kernel in kernels
+    lost = np.isnan(y)
+    assert lost[:, :, 2, 4].all()
+    assert lost.sum() == 20

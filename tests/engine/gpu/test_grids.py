@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from onnx import NodeProto
 
 import shaders
-from engine.caps import PORTABLE_LIMITS, MatrixUnits
+from engine.caps import PORTABLE_LIMITS
 from engine.errors import TooLargeError
 from engine.gpu.program.dispatch import fold_grid
 from engine.graph import bounds
 from engine.graph.ir import Graph
 from engine.ops.window_attention import WindowGrid
-from tests.engine.attention import attention
+from tests.engine.attention import attention, between_others
+from tests.engine.deform_integers import deform_graph
 from tests.engine.gpu.gpu import compare, device, executor_of
 from tests.engine.gpu.plans import EMULATED, PER_DIMENSION, PlanCase, assert_rows_are_covered, plan_case
 from tests.engine.models import Spec, feeds, interpret, load_graph, model, node
@@ -134,6 +135,7 @@ CASES: dict[str, Callable[[int], Graph]] = {
         {"b": np.zeros(8, np.int64)},
     ),
     "window attention": lambda n: attention(WindowGrid(n, n, 4, 2), size=4),
+    "deform conv of integers": lambda n: deform_graph(channels=4, kernel=(1, 1), extent=(n, n)),
 }
 
 ONE_WORKGROUP = {"dynamic quantization", "largest of all"}
@@ -160,19 +162,76 @@ def test_a_grid_that_is_too_long_is_folded_or_cut(case: str) -> None:
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
-ON_MATRIX_UNITS = {"conv_matrix", "conv_patch", "window_attention_matrix", "winograd_product_matrix"}
+def half_conv(n: int, kernel: int) -> Graph:
+    """A convolution between others: in half precision inputs and outputs of a graph are float32."""
+    pads = [kernel // 2] * 4
+    nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c", pads=pads), node("Neg", "c", "y")]
+    return graph_of(nodes, {"x": [1, 64, n, n]}, weights(64, 64, kernel, kernel))
+
+
+ON_MATRIX_UNITS: dict[str, tuple[Callable[[int], Graph], bool, str]] = {
+    "conv_matrix": (lambda n: half_conv(n, 1), True, ""),
+    "conv_patch": (lambda n: half_conv(n, 3), True, ""),
+    "window_attention_matrix": (
+        lambda n: between_others(attention(WindowGrid(n, n, 4, 2), heads=1, size=16)),
+        True,
+        "",
+    ),
+    "winograd_product_matrix": (CASES["conv by transformed tiles"], False, "winograd-4x4-split"),
+}
+"""For each kernel on matrix units a case, whether it is in half precision, and the row of convolutions it takes."""
+
+
+@pytest.mark.parametrize("kernel", ON_MATRIX_UNITS)
+def test_a_grid_on_matrix_units_is_folded_or_cut(kernel: str) -> None:
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: MATRIX UNITS ARE NOT EMULATED")
+    case, half, row = ON_MATRIX_UNITS[kernel]
+    most = 36 if row else 5
+    graph, choices = case(20), {"convolution": row} if row else {}
+    inputs = [array.astype(np.float16).astype(np.float32) for array in feeds(graph)]
+    (expected,) = interpret(graph, inputs)
+    limits = {PER_DIMENSION: most}
+    executor = executor_of(graph, half=half, limits=limits, choices=choices, matrix_units=EMULATED)
+    try:
+        (result,) = executor.run(inputs)
+        grids = [
+            command.grid
+            for command in executor.plan.commands
+            if executor.plan.programs[command.program].kernel == kernel
+        ]
+    finally:
+        executor.close()
+    assert grids
+    assert max(max(grid) for grid in grids) <= most
+    if not row:  # winograd's rows are of tiles, of which few are left
+        assert len(grids) > 1 or grids[0][1] > 1
+    tolerance = 4e-3 if half else 2e-5
+    np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("side", [2048, 4096])
+@pytest.mark.parametrize("kernel", ON_MATRIX_UNITS)
+def test_large_pictures_on_matrix_units_are_planned_within_the_limits(kernel: str, side: int) -> None:
+    case, half, row = ON_MATRIX_UNITS[kernel]
+    choices = {"convolution": row} if row else {}
+    limits = ROOMY | {"max_compute_workgroups_per_dimension": 1000}
+    plan = plan_case(case(side), half=half, matrix_units=EMULATED, choices=choices, **limits)
+    assert_rows_are_covered(plan)
+    own = [commands for dispatch, commands in plan.by_dispatch() if dispatch.kernel == kernel]
+    assert own
+    assert all(len(commands) > 1 or commands[0].grid[1] > 1 for commands in own)
 
 
 def test_no_kernel_is_without_a_case() -> None:
     kernel_names = {kernel for case in CASES for kernel in plan_of(CASES[case](40)).kernels}
     assert shaders.__file__ is not None
     every = {file.stem for file in Path(shaders.__file__).parent.glob("*.wgsl")}
-    assert every - kernel_names == ON_MATRIX_UNITS | {"matrix_probe", "subgroup_probe"}
+    assert every - kernel_names == ON_MATRIX_UNITS.keys() | {"matrix_probe", "subgroup_probe"}
 
 
-def plan_of(graph: Graph, *, matrix_units: MatrixUnits | None = None, **limits: int) -> PlanCase:
-    half = matrix_units is not None
-    return plan_case(graph, half=half, matrix_units=matrix_units, outside=(), **(ROOMY | limits))
+def plan_of(graph: Graph, **limits: int) -> PlanCase:
+    return plan_case(graph, outside=(), **(ROOMY | limits))
 
 
 @pytest.mark.parametrize("side", [2048, 4096])
@@ -193,13 +252,6 @@ def test_pictures_of_another_size_run_the_same_programs(case: str) -> None:
         for side in (2048, 4096)
     )
     assert small == large
-
-
-def test_convolutions_on_matrix_units_are_planned_within_the_limits() -> None:
-    nodes = [node("Neg", "x", "z"), node("Conv", "z w", "c"), node("Neg", "c", "y")]
-    plan = plan_of(graph_of(nodes, {"x": [1, 64, 4096, 4096]}, weights(64, 64, 1, 1)), matrix_units=EMULATED)
-    assert "conv_matrix" in plan.kernels
-    assert_rows_are_covered(plan)
 
 
 @pytest.mark.parametrize("case", ["conv 1x1", "conv 3x3"])

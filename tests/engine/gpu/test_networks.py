@@ -19,6 +19,7 @@ from nss.removal import preprocess
 from tests.engine.gpu.gpu import device, run
 from tests.engine.models import U2NETP, execute, with_image_side
 from tests.project import ROOT
+from tools.fixtures import onnxruntime_session
 
 PHOTO = ROOT / "examples" / "astronaut.png"
 
@@ -37,23 +38,22 @@ def test_u2netp_on_a_photo() -> None:
     interface = replace(complete(CATALOGUE["u2netp"].interface), size=FixedSize(160, 160))
     x = preprocess.prepare(image_io.load(PHOTO).rgb, interface)
     network = with_image_side(U2NETP, 160)
-    with Session(network, backend="reference") as oracle:
-        (expected,) = oracle.run({oracle.inputs[0].name: x}).values()
     with Session(network, backend="webgpu", adapter=str(device().adapter.index)) as session:
         (mask,) = session.run({session.inputs[0].name: x}).values()
+        (expected,) = onnxruntime_session(network).run([session.outputs[0].name], {session.inputs[0].name: x})
         assert session.info.backend == "webgpu"
         assert session.info.device == str(device().adapter)
-    # measured: 1.8e-5 on lavapipe
+    # measured: 4.6e-5 on lavapipe, most of it ONNX Runtime's own rounding
     np.testing.assert_allclose(mask, expected, rtol=0, atol=1.8e-4)
     assert mask.max() > 0.9
 
 
 def test_small_bindings_change_nothing() -> None:
-    proto = with_image_side(U2NETP, 160)
+    proto = with_image_side(U2NETP, 96)
     graph = load(proto)
     x = np.random.default_rng(1).random(graph.inputs[0].shape, np.float32)
     (whole,), kernels = run(graph, [x])
-    (in_ranges,), ranges = run(load(proto), [x], limits={"max-storage-buffer-binding-size": 1 << 20})
+    (in_ranges,), ranges = run(load(proto), [x], limits={"max-storage-buffer-binding-size": 3 << 17})
     assert len(ranges) > 1.5 * len(kernels)
     np.testing.assert_allclose(in_ranges, whole, rtol=0, atol=1e-6)
     plain = load(proto)
@@ -83,17 +83,17 @@ def test_runs_are_identical_and_leave_no_memory() -> None:
     with open_session() as session:
         inputs = [feeds(session, seed) for seed in range(2)]
         first = [next(iter(session.run(one).values())) for one in inputs]
-        for index in range(6):
+        for index in range(4):
             session.run(inputs[index % 2])
         growths = []
         for _ in range(3):
             before = resident()
-            for index in range(8):
+            for index in range(4):
                 (mask,) = session.run(inputs[index % 2]).values()
                 np.testing.assert_array_equal(mask, first[index % 2])
             growths.append(resident() - before)
         # what runs leave grows each time; what other tests of this process left behind may do so once
-        assert min(growths) < 1 << 18, growths
+        assert min(growths) < 1 << 17, growths
 
 
 @pytest.mark.long(reason="opens 20 sessions; that runs leave no memory is tested in any case")

@@ -22,7 +22,7 @@ from engine.graph.load import load
 from engine.graph.passes import (
     ORDER,
     broadcast_resize,
-    fold_bias,
+    fold_affine,
     fuse_activation,
     fuse_deform_conv,
     fuse_gelu,
@@ -129,7 +129,7 @@ MAKERS = {
     fuse_patches,
     fuse_deform_conv,
     fuse_window_attention,
-    fold_bias,
+    fold_affine,
     fuse_layer_norm,
     fuse_gelu,
     broadcast_resize,

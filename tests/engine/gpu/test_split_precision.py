@@ -70,6 +70,39 @@ def test_a_run_that_overflows_is_computed_once_more_and_no_other() -> None:
         np.testing.assert_array_equal(split.run(picture(TOO_LARGE))["y"], strict.run(picture(TOO_LARGE))["y"])
 
 
+HIDING = {
+    "ArgMax": [node("ArgMax", "c", "y", axis=1)],
+    "a comparison": [node("Greater", "c zero", "m"), node("Where", "m c zero", "y")],
+    "a quantisation": [node("QuantizeLinear", "c scale", "q"), node("DequantizeLinear", "q scale", "y")],
+    "Hardmax": [node("Hardmax", "c", "y", axis=1)],
+    "ThresholdedRelu": [node("ThresholdedRelu", "c", "y")],
+}
+"""What may give a number where it reads NaN."""
+
+
+def followed_by(nodes: list[onnx.NodeProto]) -> bytes:
+    weights = {"w": np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)}
+    constants = {"zero": np.zeros((), np.float32), "scale": np.ones((), np.float32)}
+    used = {name: array for name, array in constants.items() if any(name in each.input for each in nodes)}
+    convolution = node("Conv", "x w", "c", pads=[1] * 4)
+    return model([convolution, *nodes], {"x": [1, 16, 16, 16]}, "y", weights | used).SerializeToString()
+
+
+@pytest.mark.parametrize("case", HIDING)
+def test_a_model_that_would_hide_an_overflow_keeps_off_matrix_units(case: str) -> None:
+    with session(followed_by(HIDING[case])) as checked:
+        assert checked.info.precision == "f32"
+        if case == "ArgMax":
+            (run,) = checked.run(picture(TOO_LARGE)).values()
+            (expected,) = engine.Session(followed_by(HIDING[case]), backend="numpy").run(picture(TOO_LARGE)).values()
+            np.testing.assert_array_equal(run, expected)
+
+
+def test_indices_that_nobody_reads_hide_nothing() -> None:
+    with session(followed_by([node("MaxPool", "c", "y indices", kernel_shape=[2, 2])])) as pooled:
+        assert pooled.info.precision == "f32-split"
+
+
 def test_nan_of_the_inputs_is_no_overflow() -> None:
     with session(network().SerializeToString()) as split:
         handle = split.submit(picture(np.nan), allow_nan=True)

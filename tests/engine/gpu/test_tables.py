@@ -227,6 +227,17 @@ def test_which_row_a_product_gets(proto: onnx.ModelProto, family: str, expected:
     assert chosen(proto)[family] == expected
 
 
+def test_products_of_transposed_squares_have_keys_of_their_own() -> None:
+    keys = set()
+    for transposed in (0, 1):
+        product = node("Gemm", "a b", "p", transB=transposed)
+        proto = model([product, node("Relu", "p", "y")], {"a": [8, 8], "b": [8, 8]}, "y")
+        lowering = Recorder(load_graph(proto))
+        lowering.run()
+        keys.add(lowering.keys["matmul"])
+    assert keys == {"matmul Gemm float32 a8x8 b8x8 y8x8", "matmul Gemm float32 a8x8 b8x8 transposed y8x8"}
+
+
 def test_a_key_forces_one_layer_and_a_family_what_it_can() -> None:
     proto = conv(3, 64)
     lowering = Recorder(load_graph(proto))

@@ -12,7 +12,7 @@ from engine.errors import UnsupportedError
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
-from tests.engine.attention import attention
+from tests.engine.attention import attention, between_others
 from tests.engine.gpu.gpu import device, run
 from tests.engine.gpu.plans import EMULATED
 from tests.engine.models import feeds, interpret
@@ -20,17 +20,6 @@ from tests.engine.window_grids import GRIDS
 
 CLOSE = 5e-6
 """Measured: 6.5e-7 on lavapipe."""
-
-
-def between_others(graph: Graph) -> Graph:
-    """The graph between a Neg in front and one behind: in half precision, inputs and outputs of a graph are float32."""
-    (attention_node,) = graph.nodes
-    x, y = Value("before", graph.inputs[0].type), Value("after", graph.outputs[0].type)
-    first, last = (
-        Node("Neg", [x], [attention_node.inputs[0]], version=17),
-        Node("Neg", [graph.outputs[0]], [y], version=17),
-    )
-    return Graph([x], [y], [first, attention_node, last])
 
 
 def compare(

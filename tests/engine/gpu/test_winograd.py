@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from engine.caps import Caps
 from engine.gpu.kernels.convolution import winograd
 from engine.gpu.lowering.lowering import Lowering
 from tests.engine.gpu.gpu import compare, device, run
 from tests.engine.gpu.plans import EMULATED
-from tests.engine.models import interpret, load_graph, model, node
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 STEPS = ["winograd_input", "winograd_product", "winograd_output"]
 TOLERANCE = {4: {"rtol": 2e-6, "atol": 1e-5}, 6: {"rtol": 2e-6, "atol": 1e-4}}
@@ -175,3 +176,25 @@ def split(x: np.ndarray, w: np.ndarray, size: int) -> np.ndarray:
     (y,), kernels = run(load_graph(proto), [x], matrix_units=EMULATED, choices=choices)
     assert "winograd_product_matrix" in kernels
     return y
+
+
+@pytest.mark.parametrize("largest", [3.0, 4e4])
+def test_weights_of_small_tiles_are_float16_in_half_precision(largest: float) -> None:
+    """Unless their transforms do not fit: three times the error of float16 weights that are summed by definition."""
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
+    proto = convolution([1, 64, 20, 20], 32)
+    w = numpy_helper.to_array(proto.graph.initializer[0]) * np.float32(1e-3)
+    w[0, 0, 0, 0] = largest
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(w, "w"))
+    graph = load_graph(proto)
+    inputs = [array.astype(np.float16).astype(np.float32) for array in feeds(graph)]
+    (expected,) = interpret(graph, inputs)
+    (y,), kernels = run(load_graph(proto), inputs, half=True, choices={"convolution": NAMES[4]})
+    assert "winograd_product" in kernels
+    lowering = Lowering(load_graph(proto), half=True, choices={"convolution": NAMES[4]})
+    lowering.run()
+    (product,) = (each for each in lowering.dispatches if each.kernel == "winograd_product")
+    assert product.reads[1].tensor.dtype == ("f16" if largest < 1e4 else "f32")
+    others = slice(1, None)  # the outputs that the largest weight is not in
+    np.testing.assert_allclose(y[:, others], expected[:, others], rtol=1e-3, atol=1e-3)

@@ -16,7 +16,7 @@ from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.target import WebgpuTarget
 from engine.graph.passes import optimize
 from engine.tuning.cases import Case, cases
-from engine.tuning.timing import Trial, time_case
+from engine.tuning.timing import Trial
 from tests.engine.gpu.gpu import device
 from tests.engine.models import load_graph
 from tests.engine.tuning.networks import network
@@ -60,7 +60,9 @@ def test_a_row_is_timed() -> None:
     if not gpu.timestamps:
         pytest.skip("the adapter has no timestamps")
     case = next(iter(layers().values()))
-    timing = time_case(gpu, case, "direct", samples=1, wake=0)
+    with Trial(gpu, case, "direct") as trial:
+        trial.check()
+        timing = trial.timing(trial.sample())
     assert timing.seconds > 0
     assert timing.is_right
     assert (timing.row, timing.kernels, timing.dispatches) == ("direct", ("conv_direct",), 1)

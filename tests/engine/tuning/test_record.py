@@ -47,6 +47,7 @@ def test_a_record_is_read() -> None:
         ({"layers": [{"key": "k", "table": "a b", "rows": []}]}, "a layer has no key or no row"),
         ({"layers": [{"key": "k", "table": "a", "rows": [{"row": "a", "seconds": -1}]}]}, "a row took no time"),
         ({"layers": [{"key": "k", "table": "a", "rows": [{"row": "a", "seconds": "x"}]}]}, "the record is damaged"),
+        ({"layers": [{"key": "k", "table": "a", "rows": [{"row": "a", "seconds": 10**400}]}]}, "the record is damaged"),
     ],
 )
 def test_a_damaged_record_is_refused_in_a_line(change: dict[str, Any], said: str) -> None:

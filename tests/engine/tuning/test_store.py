@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ def test_another_version_of_the_engine_tunes_anew(folder: Path, monkeypatch: pyt
     keep(CARD, "f32", {OTHER: "direct"})
     assert stored(CARD, "f32") == ({OTHER: "direct"}, "")
     assert len(read(folder)) == 1  # what the old one kept is of no use any more
+
+
+@pytest.mark.skipif(store.fcntl is None, reason="this system locks no folders")
+def test_of_those_that_write_at_once_each_keeps_what_the_others_have(folder: Path) -> None:
+    keys = [KEY.replace("c3", f"c{channels}") for channels in range(40)]
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(lambda key: keep(CARD, "f32", {key: "direct"}), keys))
+    assert stored(CARD, "f32") == (dict.fromkeys(keys, "direct"), "")
+    assert [path.name for path in folder.iterdir()] == [FILE]
 
 
 def _entry(**changes: Any) -> list[dict[str, Any]]:

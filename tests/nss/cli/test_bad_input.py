@@ -237,7 +237,9 @@ KINDS = ["missing", "no ONNX", "empty", "truncated", "directory", "unknown name"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: Listing) -> None:
+def test_a_model_that_is_none(
+    command_on_the_engine: Command, photo: Path, tmp_path: Path, kind: str, listing: Listing
+) -> None:
     model = tmp_path / "model.onnx"
     if kind == "no ONNX":
         model.write_bytes(b"these are not the bytes you are looking for")
@@ -254,11 +256,9 @@ def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: L
         sizes = {"s": np.array([1, 1, side, side])}
         model.write_bytes(onnx_model(nodes, {"x": [1, 3, 64, 64]}, "y", sizes).SerializeToString())
     name = "u2net-extra-fine" if kind == "unknown name" else model
-    process = run("remove", photo, "--model", name, cwd=tmp_path)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 3
-    assert out == ""
-    (line,) = err.splitlines()
+    outcome = command_on_the_engine("remove", photo, "--model", name)
+    assert (outcome.status, outcome.out) == (3, [])
+    (line,) = outcome.err
     assert line.startswith("nss-wgpu: ")
     assert str(name) in line
     assert listing(photo.parent) == ["photo.png"]
@@ -268,13 +268,16 @@ def test_a_model_that_is_none(photo: Path, tmp_path: Path, kind: str, listing: L
     ("name", "status", "word"),
     [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIGHUP", 129, "terminated")],
 )
-def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name: str, status: int, word: str) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
+def test_a_signal_leaves_whole_files_only(
+    tmp_path: Path, listing: Listing, small: Path, name: str, status: int, word: str
+) -> None:
+    photos, out, count = tmp_path / "photos", tmp_path / "out", 99
     photos.mkdir()
     out.mkdir()
-    for number in range(40):
-        (photos / f"{number:02}.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
-    process = run("remove", photos, "-o", out, cwd=tmp_path)
+    (photos / "00.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
+    for number in range(1, count):
+        (photos / f"{number:02}.png").hardlink_to(photos / "00.png")
+    process = run("remove", photos, "-o", out, "--model", small, "--backend", "numpy", cwd=tmp_path)
     assert process.stdout is not None
     first = process.stdout.readline()
     assert "00.png -> " in first
@@ -284,19 +287,21 @@ def test_a_signal_leaves_whole_files_only(tmp_path: Path, listing: Listing, name
     (line,) = err.splitlines()
     assert line.startswith(f"nss-wgpu: {word}: ")
     names = listing(out)
-    assert 1 <= len(names) < 40
-    rest = f"run it again with --exists skip for the other {40 - len(names)}"
-    assert line == f"nss-wgpu: {word}: {len(names)} of 40 images written; {rest}"
+    assert 1 <= len(names) < count
+    rest = f"run it again with --exists skip for the other {count - len(names)}"
+    assert line == f"nss-wgpu: {word}: {len(names)} of {count} images written; {rest}"
     for file in names:
         assert file.endswith(".cutout.png")
         Image.open(out / file).load()
-    assert len(listing(photos)) == 40
+    assert len(listing(photos)) == count
 
 
-def test_a_reader_that_stops_reading_is_no_traceback(tmp_path: Path) -> None:
+def test_a_reader_that_stops_reading_is_no_traceback(tmp_path: Path, small: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for number in range(3):
-        (tmp_path / f"{number}.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
-    process = run("remove", tmp_path, cwd=tmp_path)
+        (photos / f"{number}.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
+    process = run("remove", photos, "--model", small, "--backend", "numpy", cwd=tmp_path)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -331,11 +336,34 @@ def test_a_missing_stream_is_none_to_write_to(photo: Path, monkeypatch: pytest.M
         ("x" * 300, {}, f"no model file {'x' * 300}: File name too long; pass an ONNX file"),
         ("auto", {"NSS_MODEL_DIR": "~nosuchuser/x"}, "NSS_MODEL_DIR=~nosuchuser/x: there is no such home directory"),
         ("auto", {"NSS_MODEL_DIR": "x" * 300}, "cannot look for "),
+    ],
+)
+def test_a_model_that_cannot_be_looked_for(
+    command_on_the_engine: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    photo: Path,
+    listing: Listing,
+    model: str,
+    environment: dict[str, str],
+    message: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    outcome = command_on_the_engine("remove", photo, "--model", model)
+    assert (outcome.status, outcome.out) == (3, [])
+    (line,) = outcome.err
+    assert line.startswith(f"nss-wgpu: {message}")
+    assert listing(photo.parent) == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "message"),
+    [
         ("rmbg-1.4", {"HF_HUB_ETAG_TIMEOUT": "abc"}, "HF_HUB_ETAG_TIMEOUT=abc is no number of seconds"),
         ("rmbg-1.4", {"HF_HUB_ETAG_TIMEOUT": "0.5"}, "huggingface_hub cannot make sense of its settings ("),
     ],
 )
-def test_a_wrong_setting_is_named(
+def test_a_wrong_setting_of_another_library_is_named(
     photo: Path, model: str, environment: dict[str, str], message: str, listing: Listing
 ) -> None:
     process = run("remove", photo, "--model", model, cwd=photo.parent, environment=environment)

@@ -88,17 +88,19 @@ def test_a_jpeg_cut_off_at_any_byte_is_no_other_error(rgb: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("format_", "width", "height", "mode", "options"),
     [
-        flat("PNG", 6000, 5000),
-        flat("JPEG", 4000, 3000),
-        flat("WEBP", 4000, 3000, lossless=True),
-        flat("TIFF", 6000, 5000, "1", compression="group4"),
-        flat("GIF", 4000, 3000, "P"),
+        pytest.param("PNG", 6000, 5000, "RGB", {}, id="PNG"),
+        pytest.param("JPEG", 4000, 3000, "RGB", {}, id="JPEG"),
+        pytest.param("WEBP", 4000, 3000, "RGB", {"lossless": True}, id="WebP"),
+        pytest.param("TIFF", 6000, 5000, "1", {"compression": "group4"}, id="fax"),
+        pytest.param("GIF", 4000, 3000, "P", {}, id="GIF"),
     ],
-    ids=["PNG", "JPEG", "WebP", "fax", "GIF"],
 )
-def test_flat_pictures_of_a_usual_size_are_not_worth_a_word(data: bytes) -> None:
+def test_flat_pictures_of_a_usual_size_are_not_worth_a_word(
+    format_: str, width: int, height: int, mode: str, options: dict[str, Any]
+) -> None:
+    data = flat(format_, width, height, mode, **options)
     with Image.open(io.BytesIO(data)) as image:
         assert sparse_note(*image.size, len(data)) is None
 

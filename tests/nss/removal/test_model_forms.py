@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -40,11 +41,18 @@ def cases(*, guesses_size: bool) -> pytest.MarkDecorator:
     )
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The photo of the forms, as a file."""
-    Image.fromarray(truth.photo()).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
+    path = tmp_path_factory.mktemp("forms") / "photo.png"
+    Image.fromarray(truth.photo()).save(path)
+    return path
+
+
+@functools.cache
+def true_mask(name: str) -> np.ndarray:
+    """What a form must give for the photo."""
+    return truth.mask(FORMS[name], truth.photo())
 
 
 def place(backend: str) -> dict[str, Any]:
@@ -61,14 +69,14 @@ def place(backend: str) -> dict[str, Any]:
 def test_a_model_is_right_or_a_line_names_what_makes_it_so(
     form: Form, backend: str, tmp_path: Path, photo: Path
 ) -> None:
-    path, expected = form.write(tmp_path / form.name), truth.mask(form, truth.photo())
+    path, expected = form.write(tmp_path / form.name), true_mask(form.name)
     verdict = judge(form, path, photo, expected, whole=False, **place(backend))
     assert verdict.fault is None, "\n".join([verdict.fault, str(verdict.alone), *verdict.alone.lines])
 
 
 @cases(guesses_size=True)
 def test_a_model_whose_interface_is_given_is_right(form: Form, backend: str, tmp_path: Path, photo: Path) -> None:
-    path, expected = form.write(tmp_path / form.name), truth.mask(form, truth.photo())
+    path, expected = form.write(tmp_path / form.name), true_mask(form.name)
     result = run(path, photo, expected, config=form.interface, bound=bound_of(form), **place(backend))
     assert result.right, "\n".join([str(result), *result.lines])
 
@@ -78,7 +86,7 @@ def test_the_command_names_options_with_which_it_is_right(
     name: str, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     form, out = FORMS[name], tmp_path / "out.png"
-    path, expected = form.write(tmp_path / name), truth.mask(form, truth.photo())
+    path, expected = form.write(tmp_path / name), true_mask(name)
     keys: set[str] = set()
     for _ in range(3):
         options = [text for key in sorted(keys) for text in option(key, form.interface[key])]
@@ -109,7 +117,7 @@ def option(key: str, value: Any) -> list[str]:
 @every_form
 def test_a_form_is_small_and_depends_on_its_preparation(form: Form) -> None:
     # a mask that a slip before the network leaves as it is would prove nothing
-    expected = truth.mask(form, truth.photo())
+    expected = true_mask(form.name)
     assert 0.1 < expected.mean() < 0.5
     assert expected.max() > 0.95 > 0.05 > expected.min()
     assert macs(form.model()) < 2e6

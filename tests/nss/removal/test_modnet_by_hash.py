@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def photo(request: pytest.FixtureRequest) -> Path:
     return EXAMPLES / request.param
 
 
+@cache
 def expected(photo: Path) -> np.ndarray:
     """The mask of ONNX Runtime, with the pre-processing that MODNet was trained with."""
     with Image.open(photo) as image:

@@ -9,12 +9,10 @@ import { WEB, choose, photo, stage, states } from './pages.mjs';
 const FOLDER = process.env.NSS_FOLDER;
 let browser, gpu, server, fake;
 before(async () => {
-  [server, fake, browser, gpu] = await Promise.all([
-    serve({ '/': WEB }), stage(),
-    launch({ webgpu: false, flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] }), launch(),
-  ]);
+  [server, fake, gpu] = await Promise.all([serve({ '/': WEB }), stage(), launch()]);
+  ({ browser } = fake);
 });
-after(() => Promise.all([browser.close(), gpu.close(), fake.close()]).then(() => server.close()));
+after(() => Promise.all([gpu.close(), fake.close(), server.close()]));
 
 async function notice(page, code) {
   await page.waitForSelector(`#notice[data-code="${code}"]:not([hidden])`);

@@ -60,7 +60,7 @@ const pointer = name => page.evaluate(async which => {
   return found ? found.text() : null;
 }, name);
 
-test('after the first visit it opens without network, and its policy comes with it', async () => {
+test('after the first visit it opens without network, with its policy, and says that no model was kept', async () => {
   down = true;
   await page.reload();
   await begin();
@@ -71,19 +71,14 @@ test('after the first visit it opens without network, and its policy comes with 
   });
   assert.equal(policy, await page.$eval('meta[http-equiv="Content-Security-Policy"]', each => each.content),
     'the policy of sw.mjs and that of index.html differ');
-});
-
-test('without network a model that was not kept says so, and the page goes on', async () => {
-  down = true;
-  await page.reload();
-  await begin();
+  // A model that was not kept says so, and the page goes on.
   await (await page.$('#files')).uploadFile(process.env.NSS_SMALL_PHOTO);
   await page.waitForFunction(() => document.querySelector('.queue li')?.dataset.state === 'failed');
   assert.match(await page.$eval('.queue .message', each => each.textContent), /model\.json/);
   assert.equal(await page.$eval('.queue .message', each => /[a-z]\.$/.test(each.textContent)), true);
 });
 
-test('a model is kept when the visitor agrees, is there without network, and is removed when asked', async () => {
+test('a model is kept when the visitor agrees, is there without network, and is removed when asked, or is refused', async () => {
   await begin();
   const kept = () => page.evaluate(async () => {
     const requests = await (await caches.open('nss-models')).keys();
@@ -104,13 +99,10 @@ test('a model is kept when the visitor agrees, is there without network, and is 
   await page.click('.keep button');
   await page.waitForFunction(() => /^There is room/.test(document.querySelector('.keep .hint').textContent));
   assert.deepEqual(await kept(), []);
-});
-
-test('a model file that is not the one that the site names is not kept', async () => {
-  await begin();
+  // A file that is not the one that the site names is not kept.
+  down = false;
   const { files } = JSON.parse(fs.readFileSync(path.join(site, 'site.json'), 'utf8')).models[0];
   fs.writeFileSync(path.join(site, files.find(each => each.path.endsWith('.bin')).path), 'not this');
-  await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
   await page.click('#keep');
   await reads(page, '.keep .hint', /is not the file that the site names/);
   assert.equal(await page.$eval('#keep', each => each.checked), false);

@@ -15,6 +15,7 @@ await start({ backend: new FakeBackend() });`;
 /** Serve web/ with the fake backend in the place of the worker. */
 export async function serveFake() {
   return serve({ '/': WEB, '/test/': HERE }, {
+    headers: { 'cache-control': 'max-age=600' }, // half of what a page takes to start is fifty requests for its modules
     answer: (request, response) => {
       if (request.url !== '/page/main.mjs') return false;
       response.writeHead(200, { 'content-type': 'text/javascript' });
@@ -27,17 +28,25 @@ export async function serveFake() {
 /** A browser and a server for a file of tests. */
 export async function stage(options = { webgpu: false }) {
   const [server, browser] = await Promise.all([serveFake(), launch(options)]);
+  const idle = [], closes = [];
+  /** A tab, which is kept for the next page when this one is closed: to make one takes as long as to start the page. */
+  const tab = async () => {
+    const page = await browser.newPage(), close = page.close.bind(page);
+    closes.push(() => { page.close = close; });
+    page.close = async () => { idle.push(page); };
+    page.setDefaultTimeout(PATIENCE);
+    page.on('console', message => {
+      if (['error', 'warn'].includes(message.type())) page.messages.push(message.text());
+    });
+    page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
+    return page;
+  };
   return {
     server, browser,
     /** A page that has started. */
     open: async (search = '', { width = 1400, height = 900, scheme = 'light' } = {}) => {
-      const page = await browser.newPage();
-      page.setDefaultTimeout(PATIENCE);
+      const page = idle.pop() ?? await tab();
       page.messages = [];
-      page.on('console', message => {
-        if (['error', 'warn'].includes(message.type())) page.messages.push(message.text());
-      });
-      page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
       await page.setViewport({ width, height });
       await page.emulateMediaFeatures([
         { name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' },
@@ -46,7 +55,11 @@ export async function stage(options = { webgpu: false }) {
       await page.waitForFunction(() => !document.getElementById('not-started'));
       return page;
     },
-    close: async () => { await browser.close(); await server.close(); },
+    close: async () => {
+      for (const each of closes) each();
+      await browser.close();
+      await server.close();
+    },
   };
 }
 

@@ -8,27 +8,34 @@ import { WEB, choose, photo, reads, saved, states, text } from './pages.mjs';
 import { StandIn } from './stand_in.mjs';
 
 const { NSS_FOLDER: FOLDER } = process.env;
-let browser, context, server, page;
-before(async () => { browser = await launch({ webgpu: false }); });
+let browser, server, page;
+let port = 0;
+before(async () => {
+  browser = await launch({ webgpu: false });
+  page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.on('console', message => { if (message.type() === 'error') page.messages.push(message.text()); });
+  page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
+  await page.setViewport({ width: 1400, height: 900 });
+});
 after(() => browser.close());
 
+// Each test has a server of its own at the one address, whose modules the browser has, and a page that remembers nothing.
 beforeEach(async () => {
-  server = await new StandIn(WEB).start();
-  context = await browser.createBrowserContext();
+  server = new StandIn(WEB);
+  server.port = port;
+  await server.start();
+  ({ port } = server);
 });
 afterEach(async () => {
-  await context.close();
+  if (page.url() !== 'about:blank') await page.evaluate(() => { localStorage.clear(); sessionStorage.clear(); });
+  await page.goto('about:blank');
   await server.stop().catch(() => undefined);
 });
 
 /** Open the page by an address. */
 async function arrive(fragment = '#token=right', prepare = async () => {}) {
-  page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
   page.messages = [];
-  page.on('console', message => { if (message.type() === 'error') page.messages.push(message.text()); });
-  page.on('pageerror', error => page.messages.push(`pageerror: ${error}`));
-  await page.setViewport({ width: 1400, height: 900 });
   await prepare(page);
   await page.goto(server.url + fragment);
   return page;
@@ -75,9 +82,7 @@ test('what is saved is made here, of the photo and the server’s mask', async (
   await open();
   const session = await browser.target().createCDPSession();
   const downloads = path.join(FOLDER, 'served');
-  await session.send('Browser.setDownloadBehavior', {
-    behavior: 'allow', downloadPath: downloads, browserContextId: context.id,
-  });
+  await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
   await choose(page, ...photos('cat.png'));
   await states(page, 'done');
   await page.waitForSelector('#save button[data-format="png"]');
@@ -188,9 +193,8 @@ test('a photo that is too large to be kept is cut all the same', async () => {
 });
 
 test('over plain http, from another computer, the page works and names the server', async () => {
-  const remote = await launch({ webgpu: false, flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] });
+  const other = await browser.newPage();
   try {
-    const other = await remote.newPage();
     other.setDefaultTimeout(PATIENCE);
     await other.goto(`${server.url.replace('127.0.0.1', 'photos.test')}#token=right`);
     await other.waitForSelector('#columns:not([hidden])');
@@ -205,7 +209,7 @@ test('over plain http, from another computer, the page works and names the serve
     await other.waitForSelector('#notice[data-code="insecure"]:not([hidden])');
     assert.equal(await other.$eval('#place-computer', each => each.checked), true);
   } finally {
-    await remote.close();
+    await other.close();
   }
 });
 

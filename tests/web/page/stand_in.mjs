@@ -54,9 +54,8 @@ export class StandIn {
   }
 
   async stop() {
-    this.server.closeAllConnections();
     this.#readers.clear();
-    await new Promise(done => this.server.close(done));
+    await new Promise(done => { this.server.close(done).closeAllConnections(); }); // which no new one follows
   }
 
   /** As a server does that was started anew: it knows no jobs, and another token unless it is told the old one. */
@@ -91,7 +90,8 @@ export class StandIn {
     const file = folder && path.join(folder, name);
     if (!file || !fs.existsSync(file)) return json(response, 404, {});
     response.writeHead(200, {
-      'content-type': TYPES[path.extname(file)] ?? 'application/octet-stream', 'cache-control': 'no-cache',
+      'content-type': TYPES[path.extname(file)] ?? 'application/octet-stream',
+      'cache-control': name.endsWith('.mjs') ? 'max-age=600' : 'no-cache',
       'content-security-policy': POLICY, 'x-content-type-options': 'nosniff',
     });
     response.end(fs.readFileSync(file));

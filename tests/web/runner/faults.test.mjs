@@ -19,7 +19,7 @@ before(async () => {
         return Boolean(status);
       },
     });
-  browser = await launch({ flags: ['--host-resolver-rules=MAP photos.test 127.0.0.1'] });
+  browser = await launch();
   page = await visit(browser, server.url);
   await page.evaluate(async () => {
     const { open, RunnerError } = await import('/runner/index.mjs');

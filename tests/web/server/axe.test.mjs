@@ -24,37 +24,34 @@ async function violations(page) {
   });
 }
 
-for (const scheme of ['light', 'dark']) {
-  for (const width of [360, 1400]) {
-    test(`${scheme}, ${width} pixels wide`, async () => {
-      const page = await browser.newPage();
-      page.setDefaultTimeout(60_000);
-      await page.setViewport({ width, height: 900 });
-      await page.emulateMediaFeatures([
-        { name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' },
-      ]);
-      const check = async name => {
-        await page.screenshot({ path: path.join(FOLDER, `${name}-${scheme}-${width}.png`), fullPage: true });
-        assert.deepEqual(await violations(page), [], name);
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it scrolls sideways');
-      };
-      await page.goto(serving.url);
-      await page.waitForSelector('#notice[data-code="token"]:not([hidden])');
-      await check('no token');
-      await page.goto(serving.address);
-      await page.waitForSelector('#columns:not([hidden])');
-      await page.click('#model summary');
-      await check('empty');
-      await choose(page, PHOTO, path.join(FOLDER, 'none.png'));
-      await page.waitForFunction(() => (
-        [...document.querySelectorAll('.queue li')].map(row => row.dataset.state).join() === 'done,failed'));
-      await page.waitForFunction(() => document.querySelector('#save .about').textContent);
-      await check('result');
-      await page.evaluate(() => {
-        [...document.querySelectorAll('#photos .actions button')].find(each => each.textContent === 'Remove all').click();
-      });
-      await until(async () => !(await serving.jobs()).length);
-      await page.close();
+for (const [scheme, width] of /** @type {const} */ ([['light', 1400], ['dark', 360]])) {
+  test(`${scheme}, ${width} pixels wide`, async () => {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(60_000);
+    await page.setViewport({ width, height: 900 });
+    await page.emulateMediaFeatures([
+      { name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' },
+    ]);
+    const check = async name => {
+      assert.deepEqual(await violations(page), [], name);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it scrolls sideways');
+    };
+    await page.goto(serving.url);
+    await page.waitForSelector('#notice[data-code="token"]:not([hidden])');
+    await check('no token');
+    await page.goto(serving.address);
+    await page.waitForSelector('#columns:not([hidden])');
+    await page.click('#model summary');
+    await check('empty');
+    await choose(page, PHOTO, path.join(FOLDER, 'none.png'));
+    await page.waitForFunction(() => (
+      [...document.querySelectorAll('.queue li')].map(row => row.dataset.state).join() === 'done,failed'));
+    await page.waitForFunction(() => document.querySelector('#save .about').textContent);
+    await check('result');
+    await page.evaluate(() => {
+      [...document.querySelectorAll('#photos .actions button')].find(each => each.textContent === 'Remove all').click();
     });
-  }
+    await until(async () => !(await serving.jobs()).length);
+    await page.close();
+  });
 }

@@ -11,8 +11,7 @@ let serving, other, browser, requests;
 before(async () => {
   serving = await Serving.start({ models: [MODEL] });
   [other, browser] = await Promise.all([
-    serve({ '/': FOLDER }),
-    launch({ webgpu: false, flags: ['--host-resolver-rules=MAP *.test 127.0.0.1'] }),
+    serve({ '/': FOLDER }), launch({ webgpu: false }),
   ]);
   // The visitor has the page open, and its token.
   const page = await browser.newPage();

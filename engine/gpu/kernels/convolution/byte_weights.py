@@ -39,7 +39,7 @@ class ByteWeights:
     def of(layer: Layer) -> ByteWeights | None:
         """The integers behind the constant weights of a layer; None where there are none that a loader can widen."""
         value, source = layer.node.input(1), _source(layer)
-        if source is None or layer.deform_inputs:
+        if source is None or source.block or (layer.deform_inputs and not layer.integer):
             return None
         axis = 1 if layer.node.op == "MatMul" else 0
         zero, scale = (channel_vector(parameter, axis, value.shape) for parameter in (source.zero, source.scale))

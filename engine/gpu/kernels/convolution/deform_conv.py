@@ -31,7 +31,8 @@ COLUMN_BYTES = 32 << 20
 """Bytes of the columns at the most, unless one position of the first axis takes more."""
 
 
-def _takes_moved_taps(node: Node, caps: Caps) -> bool:
+def takes_moved_taps(node: Node, caps: Caps) -> bool:
+    """Whether conv.wgsl computes a DeformConv, or what a quantised file has in its place."""
     x, w = node.input(0), node.input(1)
     return (
         w.is_constant
@@ -49,7 +50,8 @@ def _emit(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
 
 
 def _lower_by_moved_taps(node: Node, lowering: Lowering) -> None:
-    lower_product(node, lowering, _emit, reads=5)
+    # on matrix units it reads the scales of its sums, too
+    lower_product(node, lowering, _emit, reads=len(list(node.used_inputs())) + 1)
 
 
 def _lower_by_columns(node: Node, lowering: Lowering) -> None:
@@ -86,6 +88,7 @@ def _lower_by_columns(node: Node, lowering: Lowering) -> None:
                     window=window,
                     first=first,
                     count=count,
+                    keeps_nan=lowering.keeps_nan,
                 )
             )
             target = _image_matrices(_window_slice(y, image, first, count), groups)
@@ -126,14 +129,21 @@ def _weights(node: Node, lowering: Lowering, groups: int) -> Tensor:
 
 
 def _columns(
-    node: Node, x: Tensor, deform_inputs: list[Tensor], columns: Tensor, window: Window, first: int, count: int
+    node: Node,
+    x: Tensor,
+    deform_inputs: list[Tensor],
+    columns: Tensor,
+    window: Window,
+    first: int,
+    count: int,
+    keeps_nan: bool,
 ) -> Dispatch:
     offset, *mask = deform_inputs
     groups, positions, inner = columns.shape
     return Dispatch(
         kernel="deform_columns",
         params={
-            **sampler(x.shape[2:], x.strides[2:]),
+            **sampler(x.shape[2:], x.strides[2:], keeps_nan=keeps_nan),
             "out": window.out,
             "kernel": window.kernel,
             "strides": window.strides,
@@ -166,7 +176,7 @@ DEFORMABLE_CONVOLUTION: Table[Node] = Table(
         Implementation(
             "moved-taps",
             "A convolution whose loader reads between pixels writes no columns, and takes an epilogue.",
-            supports=_takes_moved_taps,
+            supports=takes_moved_taps,
             emit=_lower_by_moved_taps,
         ),
         Implementation(

@@ -71,6 +71,7 @@ class Layer:
     prelude: tuple[str, ...]
     channel_vectors: dict[str, tuple[Tensor, np.dtype[Any]]]
     zero: Tensor | None
+    """The zero point of integers; of those that a deformable layer makes itself, their scale and zero point."""
     weight_type: str
     """The storage type of constant weights."""
     has_extremes: Callable[[], bool]
@@ -85,9 +86,9 @@ class Layer:
 
     @staticmethod
     def of(node: Node, lowering: Lowering) -> Layer:
-        """The layer of a Conv, FusedConv, ConvInteger or DeformConv node."""
+        """The layer of a Conv, FusedConv, ConvInteger, DeformConv or DeformConvInteger node."""
         x, window = lowering.input(node, 0), conv_window(node, node.input(0).shape, node.input(1).shape)
-        integer, deformable = node.op == "ConvInteger", node.op == "DeformConv"
+        integer, deformable = node.op in ("ConvInteger", "DeformConvInteger"), node.op.startswith("Deform")
         channel_vectors: dict[str, tuple[Tensor, np.dtype[Any]]] = {}
         prelude, root = [], "raw"
         bias = None if integer else node.optional_input(3 if deformable else 2)
@@ -97,7 +98,7 @@ class Layer:
             channel_vectors["bias"] = column, bias.dtype
             prelude.append("let biased = raw + bias;")
             root = "biased"
-        if node.domain == INTERNAL_DOMAIN:
+        if node.op == "FusedConv" and node.domain == INTERNAL_DOMAIN:
             sums, root = root, expression(activation_of(node), [root])
             first = activated_from(node)
             if first:
@@ -109,10 +110,10 @@ class Layer:
                 root = f"select({sums}, {root}, activated)"
         prelude.append(f"let root = {root};")
         zero = lowering.optional(node, 2) if integer else None
-        indices = (("offset", 2), ("mask", 4)) if deformable else ()
-        optional_inputs = [(name, lowering.optional(node, index)) for name, index in indices]
+        indices = (("offset", 4), ("mask", 5)) if integer else (("offset", 2), ("mask", 4))
+        optional_inputs = [(name, lowering.optional(node, index)) for name, index in indices if deformable]
         deform_inputs = {
-            name: _evenly_spaced(tensor, lowering) for name, tensor in optional_inputs if tensor is not None
+            name: evenly_spaced(tensor, lowering) for name, tensor in optional_inputs if tensor is not None
         }
         groups = node.attr("group", 1)
         outputs = node.output.shape[1] // groups
@@ -156,7 +157,8 @@ class Layer:
     @property
     def has_byte_weights(self) -> bool:
         """Whether its float weights are bytes in the file, which conv.wgsl can keep."""
-        return not self.integer and self.node.input(1).quantized is not None
+        source = self.node.input(1).quantized
+        return not self.integer and source is not None and not source.block
 
     @property
     def is_thin(self) -> bool:
@@ -193,6 +195,6 @@ class Layer:
         return w.reshape(self.groups, self.outputs, *w.shape[1:]).transpose(0, 3, 4, 2, 1)
 
 
-def _evenly_spaced(tensor: Tensor, lowering: Lowering) -> Tensor:
+def evenly_spaced(tensor: Tensor, lowering: Lowering) -> Tensor:
     """``tensor`` ``[N, C, *spatial]`` if its pixels are evenly spaced, else a copy of which they are."""
     return tensor if pixel_stride(tensor) is not None else lowering.dense_copy(tensor, channels_last(tensor.rank))

@@ -116,7 +116,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     weights = _Weights(layer, lowering, tile, units, split=split)
     w, factors = weights.tensor(), weights.factors()
     k_padded, n_padded = tile.padded(layer)
-    loader = Loader.of(layer, x, tile.bk, wide=not split)
+    loader = Loader.of(layer, x, tile.bk, wide=not split, keeps_nan=lowering.keeps_nan)
     reads = [*loader.reads, Operand("w", w, None, 8)]
     normalization = layer.normalization
     reads += [] if factors is None else [Operand("unscale" if normalization is None else "factors", factors, None, 4)]

@@ -14,10 +14,12 @@ import numpy as np
 from engine.caps import Caps
 from engine.gpu.kernels.convolution.byte_weights import ByteWeights
 from engine.gpu.kernels.convolution.layer import Layer, fits_tiles
+from engine.gpu.kernels.product.dynamic_quantization import AS_BYTE
 from engine.gpu.lowering.epilogue import Epilogue, pixel_stride
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span, linear_grid
+from engine.gpu.program.expressions import functions_in
 from engine.gpu.program.tensor import Tensor, channels_last
 from engine.gpu.program.tile import Tile
 from engine.graph.ir import Node, TensorType
@@ -71,8 +73,8 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
 
     weights = _weights(layer, lowering, k_padded=steps * tile.bk, n_padded=n_padded)
     weight_params, weight_uniforms = _weight_params(weights)
-    loader = Loader.of(layer, x, tile.bk)
-    reads = [*loader.reads, *weights, *([] if layer.zero is None else [Operand("x_zero", layer.zero)])]
+    loader = Loader.of(layer, x, tile.bk, keeps_nan=lowering.keeps_nan)
+    reads = [*loader.reads, *weights, *_zero_point(layer)]
     inputs = [operand.tensor for operand in reads]
     epilogue, y, target = layer.epilogue(lowering, tree, last, inputs=inputs, groups=layer.groups)
     pixels = layer.pixels
@@ -81,13 +83,17 @@ def emit_tiled(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, tile
     # multiplications and additions of the direct algorithm
     flops = 2 * pixels * n * k * layer.groups
     no_epilogue: dict[str, Any] = {"vector": False, "lines": (), "result": "", "functions": (), "targets": ()}
+    epilogue_params = no_epilogue if splits > 1 else epilogue.params
+    quantized = AS_BYTE if layer.integer and layer.deform_inputs else ""
     conv = Dispatch(
         kernel="conv",
         params={
             "integer": layer.integer,
             **asdict(tile),
-            **(no_epilogue if splits > 1 else epilogue.params),
+            **epilogue_params,
             **loader.params,
+            "quantized": quantized,
+            "functions": list(dict.fromkeys([*functions_in([quantized]), *epilogue_params["functions"]])),
             "partial": splits > 1,
             "has_zero": layer.zero is not None,
             **weight_params,
@@ -135,6 +141,13 @@ def _weights(layer: Layer, lowering: Lowering, *, k_padded: int, n_padded: int) 
     form = f"packed for {k_padded} x {n_padded}"
     w = lowering.derived_constant(layer.node.input(1), form, pack, dtype=layer.weight_type, kind=kind)
     return [Operand("w", w, None, 4)]
+
+
+def _zero_point(layer: Layer) -> list[Operand]:
+    """The zero point of the input; behind a scale, where the loader makes bytes of what lies under moved taps."""
+    if layer.zero is None:
+        return []
+    return [Operand("x_quantization" if layer.deform_inputs else "x_zero", layer.zero)]
 
 
 def _weight_params(weights: list[Operand]) -> tuple[dict[str, object], dict[str, int]]:
@@ -205,10 +218,11 @@ class Loader:
     params: dict[str, object]
 
     @staticmethod
-    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False) -> Loader:
+    def of(layer: Layer, x: Tensor, bk: int, *, wide: bool = False, keeps_nan: bool = False) -> Loader:
         """The loader of a layer whose input lies as ``load_layout`` says, in steps of ``bk`` along k.
 
         Rows of a matrix may be loaded in items of eight where they are ``wide``, other pixels in fours at the most.
+        ``keeps_nan`` is ``Lowering.keeps_nan``.
         """
         x_pixel, x_vec = _matrix_stride(layer, x, bk), layer.x_vec
         if x_pixel is None:
@@ -227,6 +241,7 @@ class Loader:
             "dense": x_pixel is not None,
             "deformable": bool(layer.deform_inputs),
             "has_mask": "mask" in layer.deform_inputs,
+            "keeps_nan": keeps_nan and bool(layer.deform_inputs),
         }
         return Loader(reads, uniforms, params)
 

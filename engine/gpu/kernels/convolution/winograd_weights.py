@@ -10,9 +10,10 @@ from engine.caps import MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.patch import halves, weight_scales
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.storage import LARGEST_HALF
 from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
-from engine.graph.ir import TensorType
+from engine.graph.ir import TensorType, Value
 
 _ROOT = sqrt(2)
 _G = {
@@ -39,7 +40,12 @@ def transform_weights(w: np.ndarray, size: int) -> np.ndarray:
 
 
 def packed_weights(layer: Layer, lowering: Lowering, size: int, tile: Tile) -> Tensor:
-    """Transformed weights, float32 ``[positions, steps, n / bn, bk, bn]``, padded with zeros."""
+    """Transformed weights ``[positions, steps, n / bn, bk, bn]``, padded with zeros: in half precision float16 where
+    tiles are small, else float32.
+
+    The transform back enlarges what a rounding of them leaves: of a layer's outputs the error is 1.7 times that of
+    float16 weights summed by definition with tiles of 2x2, and 5.4 times with tiles of 4x4.
+    """
     steps, blocks_n = -(-layer.channels // tile.bk), -(-layer.outputs // tile.bn)
     shape = (size * size, steps, blocks_n, tile.bk, tile.bn)
 
@@ -48,8 +54,18 @@ def packed_weights(layer: Layer, lowering: Lowering, size: int, tile: Tile) -> T
         blocks = padded.reshape(size * size, steps, tile.bk, blocks_n, tile.bn)
         return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2, 4))
 
-    kind = TensorType(np.dtype(np.float32), shape)
-    return lowering.derived_constant(layer.node.input(1), f"winograd {shape}", packed, dtype="f32", kind=kind)
+    value, kind = layer.node.input(1), TensorType(np.dtype(np.float32), shape)
+    halves_fit = (
+        size == 4 and layer.weight_type == "f16" and lowering.memoise((value, "small"), lambda: _is_small(value))
+    )
+    dtype = "f16" if halves_fit else "f32"
+    return lowering.derived_constant(value, f"winograd {shape}", packed, dtype=dtype, kind=kind)
+
+
+def _is_small(weights: Value) -> bool:
+    """Whether float16 holds the transformed weights of small tiles, which are 9/4 of the largest weight at the most."""
+    assert weights.data is not None
+    return bool(np.abs(weights.data).max(initial=0) <= LARGEST_HALF * 4 / 9)
 
 
 def _transformed(layer: Layer, size: int, k_padded: int, n_padded: int) -> np.ndarray:

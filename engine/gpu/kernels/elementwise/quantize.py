@@ -14,19 +14,16 @@ import numpy as np
 from engine.compiled.model import ALIGNMENT
 from engine.gpu.kernels.convolution.layer import loads_bytes
 from engine.gpu.kernels.elementwise.elementwise import lower_elementwise
+from engine.gpu.kernels.product.dynamic_quantization import AS_BYTE, MAX_PARTS, quantization
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.chain import Tree, axis_params, collapse_axes, fits_vec4, item_strides
 from engine.gpu.program.dispatch import INVOCATIONS, Dispatch, Operand, Span, affine_span
-from engine.gpu.program.expressions import conversion
 from engine.gpu.program.numbers import Numbers
 from engine.gpu.program.rules import expression
 from engine.gpu.program.tensor import ITEM_BYTES, Tensor, channels_last, span_of
 from engine.graph.ir import Node, Value
 from engine.ops.quantize import per_tensor
 from engine.ops.types import normalize_axis
-
-MAX_PARTS = 1024
-"""Workgroups that find the extremes of a tensor, at the most: enough for any GPU, and few enough for one to join."""
 
 MIN_PART_ITEMS = 8 * INVOCATIONS
 """Items of a workgroup at the least, unless the tensor has fewer or bindings are smaller than on any adapter."""
@@ -83,25 +80,14 @@ def lower_dynamic_quantize(node: Node, lowering: Lowering) -> None:
     x, byte, single = lowering.input(node, 0), np.dtype(np.uint8), np.dtype(np.float32)
     extremes = _extremes(lowering, x)
     scale, zero = (_small_output(node, lowering, index, dtype) for index, dtype in ((1, "f32"), (2, "u32")))
-    lowering.dispatch(
-        Dispatch(
-            kernel="quantization",
-            params={"invocations": INVOCATIONS},
-            reads=[Operand("extremes", extremes)],
-            writes=[Operand("scale", scale), Operand("zero", zero)],
-            rows=1,
-            grid=lambda _: 1,
-            uniforms={"parts": extremes.shape[0]},
-        )
-    )
+    quantization(lowering, extremes, scale, zero)
     if _stays_packed(node.output, x, lowering):
         y = lowering.scratch(x.shape, "u8", node.output.name, channels_last(x.rank))
         lowering.alias(node, y)
     else:
         y = lowering.output(node, order=x.order(), reads=[x, scale, zero])
-    value = conversion("(round(divided(a0, a1)) + F(a2))", single, byte)
     lowering.elementwise(
-        Tree(result=value), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
+        Tree(result=AS_BYTE), [("a0", x, single), ("a1", scale, single), ("a2", zero, byte)], y, dtype=byte
     )
 
 

@@ -29,6 +29,9 @@ def takes_linear(node: Node, caps: Caps) -> bool:
     x, w = node.input(0), node.input(1)
     if node.op != "MatMul" or not w.is_constant or len(w.shape) != 2 or len(x.shape) < 2:
         return False
+    # without matrix units, which are worth the room, bytes in blocks stay such: matmul.wgsl widens them
+    if w.quantized is not None and w.quantized.block and caps.matrix_units is None:
+        return False
     packed_size = prod(
         -(-extent // multiple) * multiple for extent, multiple in zip(w.shape, TILE_MULTIPLES, strict=False)
     )

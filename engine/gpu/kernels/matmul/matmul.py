@@ -190,9 +190,11 @@ def _emit_bnb4(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
 
 
 def _key(node: Node) -> str:
-    shapes = ["x".join(map(str, value.shape)) for value in (node.input(0), node.input(1), node.output)]
+    a, b, y = ("x".join(map(str, value.shape)) for value in (node.input(0), node.input(1), node.output))
     constant = "constant " if node.input(1).is_constant else ""
-    return f"{node.op} {node.input(0).dtype.name} a{shapes[0]} {constant}b{shapes[1]} y{shapes[2]}"
+    # of square matrices the shapes do not say whether one is transposed
+    a_order, b_order = (" transposed" if node.attr(name, 0) else "" for name in ("transA", "transB"))
+    return f"{node.op} {node.input(0).dtype.name} a{a}{a_order} {constant}b{b}{b_order} y{y}"
 
 
 _PACKED: dict[str, Emit] = {

@@ -15,7 +15,7 @@ import numpy as np
 from engine.gpu.kernels.product.requantize import channel_vector
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.tensor import Tensor
-from engine.graph.ir import Node, Value
+from engine.graph.ir import Node, Quantized, Value
 from engine.ops.integer_products import place
 from engine.ops.matmul_bnb4 import LEVELS, codes
 from engine.ops.matmul_nbits import blocks_of, unpack, zero_points
@@ -124,33 +124,43 @@ def pack_bytes(lowering: Lowering, node: Node, b: Value, zero_point: Value | Non
 
 
 def can_pack_quantized(b: Value, transposed: bool) -> bool:
-    """Whether ``b`` is one matrix of floats that came from bytes, with one scale for all of it or for each column."""
+    """Whether ``b`` is one matrix of floats that came from bytes, with one scale for all of it, for each column, or for
+    each block of a column."""
     if b.quantized is None or len(b.shape) != 2:
         return False
+    if b.quantized.block:
+        return b.quantized.axis == int(transposed)
     parameters = b.quantized.scale, b.quantized.zero
     return all(channel_vector(parameter, 0 if transposed else 1, b.shape) is not None for parameter in parameters)
 
 
 def pack_quantized(lowering: Lowering, node: Node, b: Value, transposed: bool) -> list[PackedColumns]:
-    """The bytes that the floats of B ``[K, N]`` came from, with a scale and a zero point for each column.
+    """The bytes that the floats of B ``[K, N]`` came from, with scales and zero points of columns or their blocks.
 
     ``transposed`` says that b is ``[N, K]``.
     """
-    assert b.quantized is not None
-    integers = b.quantized.integers.T if transposed else b.quantized.integers
-    vectors = [
-        channel_vector(parameter, 0 if transposed else 1, b.shape)
-        for parameter in (b.quantized.scale, b.quantized.zero)
-    ]
-    scale, zero = (vector for vector in vectors if vector is not None)
+    source = b.quantized
+    assert source is not None
+    integers = source.integers.T if transposed else source.integers
+    scale, zero = (_by_block(parameter, source, transposed, b.shape) for parameter in (source.scale, source.zero))
     rows = [scale, zero] if zero.any() else [scale]
+    block = source.block or 1
 
     def pack(first: int, last: int) -> PackedColumns:
         words, codes = _byte_words(lowering, integers[:, first:last], b.name)
-        table = np.stack([row[first:last] for row in rows])[None]
-        return PackedColumns(words, first, last - first, codes, scales=_scales(lowering, table, b.name))
+        scales = _scales(lowering, np.stack([row[:, first:last] for row in rows], 1), b.name)
+        return PackedColumns(words, first, last - first, codes, block=block, scales=scales)
 
     return _parts(lowering, node, len(integers) * 8, pack, key=(b, transposed))
+
+
+def _by_block(parameter: np.ndarray, source: Quantized, transposed: bool, shape: tuple[int, ...]) -> np.ndarray:
+    """A scale or zero point of a matrix as ``[blocks of a column, N]``."""
+    if source.block:
+        return parameter.T if transposed else parameter
+    vector = channel_vector(parameter, 0 if transposed else 1, shape)
+    assert vector is not None
+    return vector[None]
 
 
 def _byte_words(lowering: Lowering, integers: np.ndarray, name: str) -> tuple[Tensor, str]:

@@ -19,10 +19,11 @@ def sampler(
     mode: str = "linear",
     padding: str = "zeros",
     align: bool = True,
+    keeps_nan: bool = False,
 ) -> dict[str, Any]:
     """The template parameters of ``parts/sample.wgsl``: the extents of the sampled axes of x, and their strides.
 
-    Both are numbers or WGSL.
+    Both are numbers or WGSL. ``keeps_nan`` is ``Lowering.keeps_nan``.
     """
     return {
         "extents": extents,
@@ -32,6 +33,7 @@ def sampler(
         "align": align,
         "support": SUPPORT.get(mode, 0),
         "cubic_a": CUBIC_A,
+        "keeps_nan": keeps_nan,
     }
 
 
@@ -49,7 +51,14 @@ def lower_grid_sample(node: Node, lowering: Lowering) -> None:
         elements.dispatch(
             "grid_sample",
             params={
-                **sampler(extents, steps, mode=MODES.get(mode, mode), padding=padding, align=align),
+                **sampler(
+                    extents,
+                    steps,
+                    mode=MODES.get(mode, mode),
+                    padding=padding,
+                    align=align,
+                    keeps_nan=lowering.keeps_nan,
+                ),
                 # the grid holds the last axis first
                 "points": [elements.value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
                 "origin": elements.numbers.index("x", x.strides[:2], [image, channel]),

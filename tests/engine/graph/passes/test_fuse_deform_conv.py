@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from engine.graph.ir import Graph
+from engine.graph.passes.fold_affine import fold_affine
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
-from engine.graph.passes.fold_bias import fold_bias
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
 from tests.engine.graph.passes.check import rewrite
 from tests.engine.models import model as small_model
@@ -74,7 +74,7 @@ def test_the_operator_itself_is_left_alone() -> None:
 @pytest.mark.parametrize("kernel", [1, 3, 7])
 def test_bias_and_norm_go_into_the_weights(kernel: int) -> None:
     def all_three(graph: Graph) -> int:
-        return fuse_deform_conv(graph) + fold_bias(graph) + fold_batch_norm(graph)
+        return fuse_deform_conv(graph) + fold_affine(graph) + fold_batch_norm(graph)
 
     graph = rewrite(expansion("opset17", 6, kernel), all_three, 3, **TOLERANCE)
     conv = deformable(graph)
@@ -301,3 +301,43 @@ def test_what_is_read_elsewhere_is_still_made(name: str, as_output: bool) -> Non
     proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name if as_output else "extra"))
     graph = rewrite(proto, fuse_deform_conv, 1, **TOLERANCE)
     assert deformable(graph)
+
+
+def quantised(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The expansion as a quantised file has it: the columns as bytes, and their sums scaled."""
+    *_, conv = by_op(proto, "Conv")
+    (w,) = (tensor for tensor in proto.graph.initializer if tensor.name == conv.input[1])
+    scale = np.abs(numpy_helper.to_array(w)).max() / 127
+    integers = np.rint(numpy_helper.to_array(w) / scale).astype(np.int8)
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in (("w8", integers), ("ws", scale.astype(np.float32)))
+    )
+    attributes = {"kernel_shape": w.dims[2:], "strides": w.dims[2:]}
+    tail = [
+        node("DynamicQuantizeLinear", conv.input[0], "q s z"),
+        node("Mul", "s ws", "sw"),
+        node("ConvInteger", "q w8 z", "i", **attributes),
+        node("Cast", "i", "f", to=onnx.TensorProto.FLOAT),
+        node("Mul", "f sw", conv.output[0]),
+    ]
+    nodes = list(proto.graph.node)
+    at = nodes.index(conv)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*nodes[:at], *tail, *nodes[at + 1 :]])
+    return proto
+
+
+@pytest.mark.parametrize(("side", "kernel"), [(6, 1), (5, 3), (5, 7)])
+def test_fuses_what_is_quantised_behind_it(side: int, kernel: int) -> None:
+    """Offsets are whole numbers, so that both forms sample the same numbers."""
+    proto = quantised(expansion("opset14", side, kernel, far=0.0))
+    graph = rewrite(proto, fuse_deform_conv, 1, **TOLERANCE)
+    quantization, product = (node for node in graph.nodes if node.op.startswith("Deform"))
+    assert product.inputs[2] is quantization.output
+    assert not {"GatherND", "DynamicQuantizeLinear", "ConvInteger"} & set(graph.histogram())
+
+
+def test_bytes_that_others_read_stay() -> None:
+    proto = quantised(expansion("opset14", 5, 3))
+    proto.graph.output.append(onnx.helper.make_empty_tensor_value_info("q"))
+    rewrite(proto, fuse_deform_conv, 0)

@@ -101,6 +101,10 @@ def test_what_cannot_be_done_is_one_line(
     status, _, err = run("tune")
     assert (status, len(err)) == (2, 1)
     assert "a MODEL is missing" in err[0]
+    for option in (["--json"], ["--record", tmp_path / "record.json"]):
+        status, _, err = run("tune", "--forget", *option)
+        assert (status, len(err)) == (2, 1)
+        assert f"{option[0]} is of a tuning: name the MODEL to tune" in err[0]
     status, _, err = run("tune", small, "--record", small)
     assert (status, len(err)) == (2, 1)
     (tmp_path / "file").touch()

@@ -1,0 +1,139 @@
+"""Depthwise convolution as products of small Toeplitz matrices, a few output rows of a plane at a time.
+
+The rows are ``[rows, lines * kw]`` times the input lines under them: the matrix holds the weights of each row, shifted
+by what its window is shifted, and zeros. The lines are copied ``kw`` times, shifted and padded, a line's copies beside
+each other, so that the lines under the next rows are a view of the same copies, and one call of matmul computes a block
+of planes. Where all rows of a plane fit into one matrix, lines of padding are left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.cpu import blas
+from engine.cpu.epilogue import Epilogue
+from engine.cpu.threads import Pool, Range
+from engine.ops.window import Window
+
+STRIP_BYTES = 3 << 20
+"""Copies and sums of one block. Blocks that stay in the second-level cache make calls so short that threads collide."""
+
+ROWS = 4
+"""Output rows of one matrix: more multiply more zeros, fewer read each line more often."""
+
+
+def takes(window: Window) -> bool:
+    """Whether this is faster than passes for each tap: by products of few zeros, or where those read padding or twice.
+
+    They read mostly padding where a plane has few rows, and copy each phase of the rows apart where a stride goes down.
+    """
+    return blas.multiplies_in_place() or window.strides[0] > 1 or window.out[0] < 2 * ROWS
+
+
+class Toeplitz:
+    """A convolution of ``[C, H, W]`` with ``[C, 1, kh, kw]`` in C groups, any stride, dilation and padding, float32."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, x: tuple[int, ...]) -> None:
+        self.epilogue, self.window, self.planes = epilogue, window, x[0] * x[1]
+        self.bias = None if epilogue.bias is None else np.tile(epilogue.bias, (x[0], 1))
+        height, width = window.out
+        self.rows = min(height, max(ROWS, window.dilations[0]))
+        if height < 2 * self.rows:
+            self.rows = height
+        # what the rows of one matrix read, from the first line on; padding is left out where there is one matrix
+        self.lines = (self.rows - 1) * window.strides[0] + window.extents[0]
+        self.skipped = 0
+        if self.rows == height:
+            self.skipped = min(max(0, window.begin[0]), self.lines - 1)
+            self.lines = max(1, min(self.lines, x[2] + window.begin[0]) - self.skipped)
+        self.w = np.tile(self._matrices(w[:, 0].astype(np.float32)), (x[0], 1, 1))
+        self.columns = list(window.tap_ranges(1, x[3]))
+
+        # a block is some planes, or some rows of one
+        line, sums = window.kernel[1] * width, (1 + epilogue.registers) * width
+        each, fit = window.strides[0] * line + sums, STRIP_BYTES // 4
+        self.block_rows = min(height, max(1, (fit - self.lines * line) // (each * self.rows)) * self.rows)
+        plane = self._lines_of(self.block_rows) * line
+        self.max_planes = 1
+        if self.block_rows == height:
+            self.max_planes = min(self.planes, max(1, fit // (plane + height * sums)))
+        self.scratch = self.max_planes * max(plane, epilogue.registers * self.block_rows * width)
+        # 0.25 ns for each number that is copied before
+        multiply = self.w.shape[2] * (0.04 if blas.multiplies_in_place() else 0.2)
+        copy = 0.25 * window.kernel[1] * self._lines_of(height) / height
+        self.nanoseconds = self.planes * height * width * (multiply + copy + epilogue.nanoseconds)
+
+    def _matrices(self, w: np.ndarray) -> np.ndarray:
+        """The Toeplitz matrices ``[C, rows, lines * kw]`` of ``w`` ``[C, kh, kw]``."""
+        channels, taps, across = w.shape
+        matrices = np.zeros((channels, self.rows, self.lines, across), np.float32)
+        for row in range(self.rows):
+            for tap in range(taps):
+                line = row * self.window.strides[0] + tap * self.window.dilations[0] - self.skipped
+                if 0 <= line < self.lines:
+                    matrices[:, row, line] = w[:, tap]
+        return matrices.reshape(channels, self.rows, -1)
+
+    def _lines_of(self, rows: int) -> int:
+        """Lines that so many output rows read."""
+        return (rows - self.rows) * self.window.strides[0] + self.lines
+
+    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
+        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, C, *out]``; ``given`` as the epilogue has it."""
+        x, y, *given = (array.reshape(-1, *array.shape[2:]) for array in (x, y, *given))
+
+        def part(worker: int, block: tuple[Range, Range]) -> None:
+            planes, rows = (slice(*each) for each in block)
+            target, scratch = y[planes, rows], pool.scratch(worker)
+            self._multiply(self._gather(x[planes], block[1], scratch), self.w[planes], target)
+            if self.bias is not None:
+                np.add(target, self.bias[planes, :, None], out=target)
+            self.epilogue.finish(target, target, [array[planes, rows] for array in given], scratch)
+
+        height = self.window.out[0]
+        if self.block_rows == height:
+            planes = pool.ranges(self.planes, self.nanoseconds, self.max_planes)
+            pool.each(part, [(each, (0, height)) for each in planes])
+        else:
+            starts = range(0, height, self.block_rows)
+            strips = [(start, min(start + self.block_rows, height)) for start in starts]
+            pool.each(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
+
+    def _gather(self, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
+        """The lines under some output rows of ``x`` ``[C, H, W]``, in scratch: ``[C, lines, kw, columns]``."""
+        window, height = self.window, x.shape[1]
+        count, (across, width) = self._lines_of(rows[1] - rows[0]), (window.kernel[1], window.out[1])
+        copies = scratch[: len(x) * count * across * width].reshape(len(x), count, across, width)
+        first = rows[0] * window.strides[0] - window.begin[0] + self.skipped
+        above = min(count, max(0, -first))
+        below = max(above, min(count, height - first))
+        if above:
+            copies[:, :above] = 0
+        if below < count:
+            copies[:, below:] = 0
+        if below > above:
+            for kx, (columns, from_columns) in enumerate(self.columns):
+                inside = copies[:, above:below, kx]
+                if columns.start:
+                    inside[..., : columns.start] = 0
+                if columns.stop < width:
+                    inside[..., columns.stop :] = 0
+                if columns.stop > columns.start:
+                    inside[..., columns] = x[:, first + above : first + below, from_columns]
+        return copies
+
+    def _multiply(self, copies: np.ndarray, w: np.ndarray, target: np.ndarray) -> None:
+        """``target`` ``[C, rows, columns]`` = the matrices ``w`` times the lines under each of their rows."""
+        planes, height, width = target.shape
+        count, rest = divmod(height, self.rows)
+        plane, line, tap, item = copies.strides
+        step = self.rows * self.window.strides[0]
+        if count:
+            shape, strides = (planes, count, w.shape[2], width), (plane, step * line, tap, item)
+            lines = np.ndarray(shape, np.float32, copies, strides=strides)
+            np.matmul(w[:, None], lines, out=target[:, : height - rest].reshape(planes, count, self.rows, width))
+        if rest:
+            lines = copies[:, count * step :].reshape(planes, -1, width)
+            np.matmul(w[:, :rest, : lines.shape[1]], lines, out=target[:, height - rest :])
