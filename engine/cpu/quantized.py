@@ -40,7 +40,7 @@ def measure(x: np.ndarray, pool: Pool) -> Levels:
 class Levels:
     """The 256 levels of DynamicQuantizeLinear, by scale and zero point, of numbers that all are ``finite`` or not.
 
-    ``limits`` are the least and the largest of them, where they are known.
+    ``limits`` are those that the numbers lie within, where they are known.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Levels:
     ) -> None:
         self.scale, self.zero = scale, zero
         # or there are infinities and NaN to turn into integers
-        self._finite = finite and bool(scale > 0)
-        self._begin, self._end = np.float32(0) - self.zero, np.float32(255) - self.zero
+        self._finite = bool(finite and scale > 0)
+        self._begin, self._end = np.float32(0) - zero, np.float32(255) - zero
         self._clips = True
         if self._finite and limits is not None:
             # rounding is monotonic: if the limits need no clipping, nothing between them does
-            low, high = (np.rint(limit / self.scale) for limit in limits)
-            self._clips = bool(low < self._begin or high > self._end)
+            low, high = (np.rint(limit / scale) for limit in limits)
+            self._clips = not (self._begin <= low and high <= self._end)
 
     def widen(self, x: np.ndarray, out: np.ndarray) -> None:
         """Store in ``out`` the distances of the levels of float32 ``x`` from the zero point; ``out`` may be ``x``."""
