@@ -263,6 +263,8 @@ REFUSED = {
     "no-cache": _START,
     "jobs": _START,
     "memory": _START,
+    "on": f"it is about many photos on many machines; {_MANY}",
+    "ray-address": f"it is about many photos on many machines; {_MANY}",
     "recursive": f"it is about folders; {_MANY}",
     "all-files": f"it is about folders; {_MANY}",
     "parents": f"it is about folders; {_ANSWER}",

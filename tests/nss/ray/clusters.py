@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,6 @@ def local_cluster(folder: Path, nodes: int) -> Iterator[Any]:
         patch.setenv("NSS_CACHE_DIR", str(folder / "cache"))
         patch.setenv("NSS_STATE_DIR", str(folder / "state"))
         patch.delenv("NSS_CACHE_SIZE", raising=False)
-        terminated = signal.getsignal(signal.SIGTERM)
         head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
@@ -40,7 +38,6 @@ def local_cluster(folder: Path, nodes: int) -> Iterator[Any]:
             yield cluster
         finally:
             cluster.shutdown()
-            signal.signal(signal.SIGTERM, terminated)  # the process has other tests to do
 
 
 def workers(node: Any, title: str) -> list[int]:
