@@ -42,6 +42,7 @@ for (const [scheme, width] of /** @type {const} */ ([['light', 1400], ['dark', 3
     await page.goto(serving.address);
     await page.waitForSelector('#columns:not([hidden])');
     await page.click('#model summary');
+    assert.match(await page.$eval('label[for=model-u2netp]', each => each.textContent), /^U²-Netp/);
     await check('empty');
     await choose(page, PHOTO, path.join(FOLDER, 'none.png'));
     await page.waitForFunction(() => (

@@ -9,10 +9,11 @@ import { Visitor } from '../whole/visitor.mjs';
 import { Serving } from './serving.mjs';
 
 const { NSS_FOLDER: FOLDER, NSS_MODEL: MODEL, NSS_PHOTO: PHOTO, NSS_SITE: SITE } = process.env;
+const SERVED = { models: [MODEL], options: JSON.parse(process.env.NSS_INTERFACE) };
 let serving, visitor, page;
 
 before(async () => {
-  serving = await Serving.start({ models: [MODEL] });
+  serving = await Serving.start(SERVED);
   visitor = await Visitor.at(serving.address, { downloads: path.join(FOLDER, 'downloads') });
   ({ page } = visitor);
   await page.waitForSelector('#columns:not([hidden])');
@@ -62,7 +63,7 @@ test('a static site that had this address before leaves it to the server', async
     await first.waitForFunction(() => /opens without network/.test(document.getElementById('offline').textContent));
     site.closeAllConnections();
     await new Promise(done => site.close(done));
-    serving = await Serving.start({ models: [MODEL], port: serving.port });
+    serving = await Serving.start({ ...SERVED, port: serving.port });
     await first.goto('about:blank');
     await first.goto(serving.address);
     await first.waitForSelector('#columns:not([hidden]) #place-computer');

@@ -17,50 +17,47 @@ afterEach(async () => { await visitor?.leave(); await serving?.stop(); });
 after(() => fs.rmSync(path.join(FOLDER, 'token'), { force: true }));
 
 const notice = code => visitor.page.waitForSelector(`#notice[data-code="${code}"]:not([hidden])`);
-
-test('with an old token the page asks for the printed address', async () => {
-  serving = await Serving.start({ models: [MODEL] });
-  visitor = await Visitor.at(`${serving.url}#token=${'x'.repeat(43)}`, OPTIONS);
-  await notice('token');
-  assert.match((await visitor.notice()).text, /Open the address that nss-wgpu serve printed/);
-  await visitor.page.goto(serving.address);
-  await visitor.page.waitForSelector('#columns:not([hidden])');
-  assert.equal(await visitor.notice(), null);
-});
+/** Wait until all of so many photos are at the server, and the first is done. */
+const begun = count => until(async () => (
+  (await serving.jobs()).length === count && (await visitor.rows()).some(row => row.state === 'done')));
 
 test('stopped in mid-batch it finishes what runs; started again with the same token the rest goes on', async () => {
-  serving = await Serving.start({ models: ['u2netp'], token: TOKEN });
+  serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], token: TOKEN });
   assert.equal(serving.token, TOKEN);
   visitor = await Visitor.at(serving.address, OPTIONS);
   await visitor.page.waitForSelector('#columns:not([hidden])');
   await visitor.drop(...batch.slice(0, 6));
-  await until(async () => (await visitor.rows()).some(row => row.state === 'done'));
+  await begun(6);
   assert.equal(await serving.stop(), 0, serving.said);
   await notice('unreachable');
   const open = (await visitor.rows()).filter(row => row.state !== 'done');
   assert.ok(open.length, 'it was over already');
   assert.ok(open.every(row => row.state === 'waiting' || row.state === 'working'), JSON.stringify(open));
-  serving = await Serving.start({ models: ['u2netp'], token: TOKEN, port: serving.port });
+  serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], token: TOKEN, port: serving.port });
   const rows = await visitor.through();
   assert.deepEqual(rows.map(row => row.state), Array(6).fill('done'));
   assert.equal(await visitor.notice(), null);
   assert.equal((await serving.jobs()).length, open.length);
 });
 
-test('started again with another token the new address goes on with the same photos', async () => {
-  serving = await Serving.start({ models: ['u2netp'] });
-  visitor = await Visitor.at(serving.address, OPTIONS);
+test('with an old token the page asks for the printed address, and goes on with the same photos there', async () => {
+  serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'] });
+  visitor = await Visitor.at(`${serving.url}#token=${'x'.repeat(43)}`, OPTIONS);
+  await notice('token');
+  assert.match((await visitor.notice()).text, /Open the address that nss-wgpu serve printed/);
+  await visitor.page.goto(serving.address);
   await visitor.page.waitForSelector('#columns:not([hidden])');
+  assert.equal(await visitor.notice(), null);
   await visitor.drop(...batch.slice(0, 5));
-  await until(async () => (await visitor.rows()).some(row => row.state === 'done'));
+  await begun(5);
   const old = serving;
   await serving.stop();
   await notice('unreachable');
-  serving = await Serving.start({ models: ['u2netp'], port: serving.port });
+  serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], port: serving.port });
   assert.notEqual(serving.token, old.token);
   await notice('token');
   await visitor.page.goto(serving.address);
   const rows = await visitor.through();
-  assert.deepEqual(rows.map(row => row.state), Array(5).fill('done'));
+  assert.deepEqual(rows.map(row => row.state), Array(5).fill('done'), JSON.stringify(rows));
   assert.equal(await visitor.notice(), null);
 });

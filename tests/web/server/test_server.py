@@ -24,7 +24,7 @@ def workplace(folder: Path) -> Path:
     return folder if os.environ.get("NSS_TEST_COMMAND") else ROOT
 
 
-def serve(run_node: Node, command: list[str], folder: Path, name: str, **variables: Path) -> None:
+def serve(run_node: Node, command: list[str], folder: Path, name: str, **variables: str | Path) -> None:
     """Run a file of tests with what it needs to start the server."""
     (folder / "downloads").mkdir(exist_ok=True)
     variables = {"NSS_FOLDER": folder, "NSS_CWD": workplace(folder), **variables}
@@ -40,16 +40,27 @@ def extra(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     require("nss-wgpu[serve] where the command is" if "[serve]" in done.stderr else None)
 
 
-@pytest.fixture
-def model(shared_folder: Path) -> Path:
-    """A U²-Netp for 64 pixels a side."""
+def u2netp(folder: Path, side: int) -> Path:
+    """A U²-Netp for so many pixels a side."""
     require(lacks("harness.mjs"))
     from tests.web.models import write_small_u2netp  # with onnx and ONNX Runtime, for which other tests need not wait
 
-    with once(shared_folder, "served") as (path, is_first):
+    with once(folder, f"served-{side}") as (path, is_first):
         if is_first:
-            write_small_u2netp(path.with_suffix(".onnx"))
+            write_small_u2netp(path.with_suffix(".onnx"), side)
     return path.with_suffix(".onnx")
+
+
+@pytest.fixture
+def model(shared_folder: Path) -> Path:
+    """A model that is quick."""
+    return u2netp(shared_folder, 64)
+
+
+@pytest.fixture
+def slow(shared_folder: Path) -> Path:
+    """A model that takes long enough for a batch to be met in its middle: a quarter of a second a photo."""
+    return u2netp(shared_folder, 160)
 
 
 def batch_of(folder: Path, count: int) -> Path:
@@ -69,14 +80,14 @@ def remove(command: list[str], *arguments: str | Path, folder: Path) -> None:
     subprocess.run(done, cwd=workplace(folder), check=True, timeout=200)
 
 
-def test_from_drop_to_download(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
-    photo, batch = turned_jpeg(tmp_path / "cat.jpg"), batch_of(tmp_path / "batch", 20)
-    serve(run_node, command, tmp_path, "visit", NSS_MODEL=model, NSS_PHOTO=photo, NSS_BATCH=batch)
+def test_from_drop_to_download(run_node: Node, model: Path, slow: Path, tmp_path: Path, command: list[str]) -> None:
+    photo, batch = turned_jpeg(tmp_path / "cat.jpg"), batch_of(tmp_path / "batch", 10)
+    serve(run_node, command, tmp_path, "visit", NSS_MODEL=model, NSS_SLOW=slow, NSS_PHOTO=photo, NSS_BATCH=batch)
 
-    expected = tmp_path / "expected.png"
-    remove(command, photo, "--model", model, "-o", expected, folder=tmp_path)
+    expected = tmp_path / "cutouts"
+    remove(command, photo, batch, "--model", model, "-o", f"{expected}/", folder=tmp_path)
     png = Image.open(tmp_path / "saved.png.png")
-    assert_same(png, Image.open(expected))
+    assert_same(png, Image.open(expected / "cat.cutout.png"))
     assert np.asarray(png)[..., 3].max() > 200  # there is a subject
     assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.webp.webp")), np.asarray(png))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "saved.mask.png")), np.asarray(png)[..., 3])
@@ -85,27 +96,39 @@ def test_from_drop_to_download(run_node: Node, model: Path, tmp_path: Path, comm
     remove(command, photo, "--model", model, "-o", edges, *options, folder=tmp_path)
     assert_same(Image.open(tmp_path / "edges.png"), Image.open(edges))
 
-    remove(command, batch, "--model", model, "-o", f"{tmp_path}/cutouts/", folder=tmp_path)
     with zipfile.ZipFile(tmp_path / "downloads/cutouts.zip") as archive:
         assert archive.testzip() is None
-        assert sorted(archive.namelist()) == sorted(path.name for path in (tmp_path / "cutouts").iterdir())
+        assert sorted([*archive.namelist(), "cat.cutout.png"]) == sorted(path.name for path in expected.iterdir())
         for name in archive.namelist():
             with archive.open(name) as file:
-                assert_same(Image.open(file), Image.open(tmp_path / "cutouts" / name))
+                assert_same(Image.open(file), Image.open(expected / name))
 
     fourth = sorted(batch.iterdir())[3]
-    remove(command, fourth, "--model", "u2netp", "-o", tmp_path / "fourth.png", folder=tmp_path)
+    remove(command, fourth, "--model", slow, "-o", tmp_path / "fourth.png", folder=tmp_path)
     assert_same(Image.open(tmp_path / "reloaded.png"), Image.open(tmp_path / "fourth.png"))
 
 
-def test_a_server_that_is_stopped_and_started(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:
-    serve(run_node, command, tmp_path, "restart", NSS_MODEL=model, NSS_BATCH=batch_of(tmp_path / "batch", 6))
+def test_a_server_that_is_stopped_and_started(run_node: Node, slow: Path, tmp_path: Path, command: list[str]) -> None:
+    serve(run_node, command, tmp_path, "restart", NSS_MODEL=slow, NSS_BATCH=batch_of(tmp_path / "batch", 6))
 
 
-def test_this_browser(run_node: Node, model: Path, site: Path, tmp_path: Path, command: list[str]) -> None:
-    photo = turned_jpeg(tmp_path / "cat.jpg")
-    serve(run_node, command, tmp_path, "browser", NSS_MODEL=model, NSS_PHOTO=photo, NSS_SITE=site)
-    assert_same(Image.open(tmp_path / "by_browser.png"), Image.open(tmp_path / "by_computer.png"))
+def test_this_browser(run_node: Node, site: Path, tmp_path: Path, command: list[str]) -> None:
+    from tests.web.models import RED_INTERFACE, write_red_network
+
+    photo, model = turned_jpeg(tmp_path / "cat.jpg"), write_red_network(tmp_path / "red.onnx")
+    serve(
+        run_node,
+        command,
+        tmp_path,
+        "browser",
+        NSS_MODEL=model,
+        NSS_INTERFACE=json.dumps(RED_INTERFACE),
+        NSS_PHOTO=photo,
+        NSS_SITE=site,
+    )
+    by_browser = Image.open(tmp_path / "by_browser.png")
+    assert_same(by_browser, Image.open(tmp_path / "by_computer.png"))
+    assert np.ptp(np.asarray(by_browser)[..., 3]) > 100
 
 
 def test_pages_of_other_origins(run_node: Node, model: Path, tmp_path: Path, command: list[str]) -> None:

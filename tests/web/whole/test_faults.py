@@ -9,29 +9,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 
-from tests.engine.models import model, node
 from tests.project import ROOT
 from tests.web.conftest import Node, lacks, require
+from tests.web.models import RED_INTERFACE, write_red_network
 
 HERE = Path(__file__).parent
-
-
-def red_network() -> onnx.ModelProto:
-    """A network whose mask is what is red: the sigmoid of sixteen times red less blue, from two convolutions."""
-    first = np.zeros((16, 3, 1, 1), np.float32)
-    first[:, 0], first[:, 2] = 1, -1
-    second = np.zeros((1, 16, 3, 3), np.float32)
-    second[0, :, 1, 1] = 1
-    return model(
-        [node("Conv", "x first", "a"), node("Conv", "a second", "b", pads=[1, 1, 1, 1]), node("Sigmoid", "b", "y")],
-        {"x": [1, 3, 64, 64]},
-        "y",
-        {"first": first, "second": second},
-    )
 
 
 def split_photo(width: int, height: int) -> Image.Image:
@@ -59,9 +44,8 @@ def red_site(tmp_path_factory: pytest.TempPathFactory, command: list[str]) -> Pa
     """A site of the network that finds what is red."""
     require(lacks("harness.mjs"))
     folder = tmp_path_factory.mktemp("faults")
-    onnx.save(red_network(), folder / "red.onnx")
-    interface = "--model-size 64x64 --model-scale 1/255 --model-mean 0 --model-std 1 --model-activation none"
-    arguments = [*command, "export-web", folder / "red.onnx", "-o", folder / "site", "--quiet", *interface.split()]
+    model = write_red_network(folder / "red.onnx")
+    arguments = [*command, "export-web", model, "-o", folder / "site", "--quiet", *RED_INTERFACE]
     subprocess.run(arguments, cwd=folder if os.environ.get("NSS_TEST_COMMAND") else ROOT, check=True, timeout=200)
     return folder / "site"
 
