@@ -83,6 +83,8 @@ def s3_server() -> Iterator[S3Server]:
     thread.start()
     try:
         connection = HTTPConnection(host, port)
+        connection.request("POST", "/moto-api/reset")  # its buckets are those of the process
+        assert connection.getresponse().read()
         connection.request("PUT", "/bucket", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=test/s3/"})
         assert connection.getresponse().status == 200
         connection.close()
