@@ -110,7 +110,8 @@ export class ServerBackend {
     for (;;) {
       id ??= await this.#sending.take(signal, () => once(() => this.#send(blob, { name, model, signal, onProgress })));
       onJob(id);
-      const ended = await this.jobs.ended(id, { signal, onChange: each => report(each, onProgress) });
+      const waited = id;
+      const ended = await once(() => this.jobs.ended(waited, { signal, onChange: each => report(each, onProgress) }));
       if (ended?.state === 'failed') throw new Error(ended.problem?.detail ?? `${name}: it failed on the server`);
       const from = id;
       const taken = ended && await this.#taking.take(signal, async () => {
@@ -160,7 +161,8 @@ export class ServerBackend {
   }
 
   /**
-   * Makes a request again when the server is back, if it was not there.
+   * Makes a request again when the server is back, if it was not there, and with the token of now, if it was refused for
+   * one that is old: the visitor has opened the new address meanwhile.
    * @param {string} name
    * @param {AbortSignal} signal
    * @param {Report} onProgress
@@ -170,10 +172,13 @@ export class ServerBackend {
     /** @template Value @param {() => Promise<Value>} work @returns {Promise<Value>} */
     return async work => {
       for (;;) {
+        const sent = token();
         try {
           return await work();
         } catch (error) {
-          if (/** @type {{code?: string}} */ (error).code !== 'unreachable') throw error;
+          const { code } = /** @type {{code?: string}} */ (error);
+          if (code === 'token' && token() !== sent) continue;
+          if (code !== 'unreachable') throw error;
           breaks += 1;
           if (breaks > BREAKS) {
             const what = `the connection to ${this.calls.server} broke ${breaks} times`;

@@ -279,6 +279,20 @@ test('a server that comes back with another token: the new address goes on with 
   assert.equal(await page.$eval('#notice', each => each.hidden), true);
 });
 
+test('an old token that is refused when the new one is there is no failure: the photo is sent again', async () => {
+  await open();
+  let refuse;
+  server.late = new Promise(done => { refuse = done; });
+  server.token = 'new';
+  await choose(page, ...photos('a.png'));
+  await until(() => posted().length === 1);
+  await page.goto(`${server.url}#token=new`);
+  await until(() => page.evaluate(() => Object.values(sessionStorage).includes('new')));
+  refuse();
+  await states(page, 'done');
+  assert.equal(posted().length, 2);
+});
+
 test('this browser cannot be chosen without a graphics card, and the page says why', async () => {
   await open();
   await page.click('#model summary');

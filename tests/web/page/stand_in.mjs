@@ -28,6 +28,8 @@ export class StandIn {
   keeps = true;
   /** A status that every request to the interface gets. @type {number|null} */
   refusal = null;
+  /** What the refusal of a token waits for. */
+  late = Promise.resolve();
   limits = { body_bytes: 1 << 20, pixels: 1e6, queue: 8, keep_seconds: 3600, keep_count: 256 };
   /** What `browser/` holds: a folder of a site. @type {string|null} */
   browser = null;
@@ -102,6 +104,7 @@ export class StandIn {
     const body = await bytes(request);
     if (this.refusal) return problem(response, this.refusal, 'the server has its reasons; open the printed address');
     if (request.headers.authorization !== `Bearer ${this.token}`) {
+      await this.late;
       return problem(response, 401, 'the token is missing or wrong; open the address that was printed');
     }
     const [what, id, part] = url.pathname.slice('/api/v1/'.length).split('/');

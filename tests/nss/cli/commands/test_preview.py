@@ -43,7 +43,7 @@ def panels(path: Path, count: int) -> list[np.ndarray]:
 
 
 def test_it_takes_what_remove_takes_but_for_what_no_sheet_shows() -> None:
-    assert options("remove") - options("preview") == ONLY_REMOVE
+    assert options("remove") - options("preview") == ONLY_REMOVE | {"--on", "--ray-address"}
     assert options("preview") - options("remove") == {"--size"}
     assert hidden_options("preview") - hidden_options("remove") == ONLY_REMOVE
     assert all(reason.startswith("a sheet ") for reason in NOT_ON_A_SHEET.values())
