@@ -55,6 +55,8 @@ def connect(address: str | None = None) -> bool:
     terminated = signal.getsignal(signal.SIGTERM)
     if address is None and not os.environ.get("RAY_ADDRESS"):
         options["include_dashboard"] = False
+        # or Ray ends workers that rest for a second, and starts others, a second of a core each, all through the run
+        os.environ.setdefault("RAY_kill_idle_workers_interval_ms", "0")
     try:
         _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, **options)
