@@ -21,6 +21,7 @@ WHOLE_FILES = (
     "tests/test_models.py",
     "tests/test_python_docs.py",
     "tests/engine/gpu/test_birefnet_plan.py",
+    "tests/nss/ray/test_cluster.py",
     "tests/nss/compat/test_rembg.py",  # which compiles what rembg imports
     "tests/tools/test_fuzz.py",
 )

@@ -39,6 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
             storage._opened.cache_clear()
 
 
+@pytest.mark.long(reason="a cluster without S3 is in test_cluster.py, and S3 without a cluster in test_s3.py")
 def test_photos_of_a_bucket_become_cutouts_in_it_whatever_fails(
     tmp_path: Path, server: S3Server, capfd: pytest.CaptureFixture[str]
 ) -> None:

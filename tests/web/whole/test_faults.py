@@ -74,6 +74,7 @@ def run_faults(run_node: Node, site: Path, folder: Path, large: tuple[int, int])
     assert (left, right) == ((230, 40, 20, 255), (20, 40, 230, 0))
 
 
+@pytest.mark.long(reason="half a minute; words are in page/notices.test.mjs, most faults in runner/faults.test.mjs")
 def test_faults(run_node: Node, red_site: Path, tmp_path: Path) -> None:
     run_faults(run_node, red_site, tmp_path, (3000, 2000))
 
