@@ -35,10 +35,5 @@ var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
   least[local_index] = low;
   largest[local_index] = high;
 {% include "parts/extremes.wgsl" %}
-  if (local_index == 0u) {
-{% for e in range(4) %}
-    y[params.base_y + (p * 4 + {{ e }}) * 2] = least[0].{{ 'xyzw'[e] }};
-    y[params.base_y + (p * 4 + {{ e }}) * 2 + 1] = largest[0].{{ 'xyzw'[e] }};
-{% endfor %}
-  }
+{% include "parts/extremes_store.wgsl" %}
 {% endblock %}

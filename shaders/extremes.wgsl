@@ -30,10 +30,5 @@ var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
   least[local_index] = low;
   largest[local_index] = high;
 {% include "parts/extremes.wgsl" %}
-  if (local_index == 0u) {
-{% for e in range(vec) %}
-    y[params.base_y + (p * {{ vec }} + {{ e }}) * 2] = least[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
-    y[params.base_y + (p * {{ vec }} + {{ e }}) * 2 + 1] = largest[0]{{ '.' ~ 'xyzw'[e] if vec == 4 }};
-{% endfor %}
-  }
+{% include "parts/extremes_store.wgsl" %}
 {% endblock %}

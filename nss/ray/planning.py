@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,13 +33,6 @@ class ClusterPlan:
     done: list[PhotoJob]
     failed: list[PhotoJob]
     claim: Sequence[str]
-
-    @property
-    def all_jobs(self) -> Iterator[PhotoJob]:
-        """All photos."""
-        yield from self.failed
-        yield from self.done
-        yield from self.jobs
 
 
 def plan(
