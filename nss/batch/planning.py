@@ -203,6 +203,8 @@ def _input_error(path: Path | None, output: str | None) -> ImageError | None:
     """Why there is nothing to be done for an input."""
     if path is not None and not os.path.lexists(path):
         scheme, colon, rest = str(path).partition(":")
+        if colon and scheme.lower() in ("s3", "gs"):
+            return ImageError(f"{scheme}:/{rest}: is an address; `nss-wgpu remove --on ray` reads it")
         if colon and scheme.lower() in ("http", "https", "ftp"):
             return ImageError(
                 f"{scheme}:/{rest}: is an address, and nothing is fetched; save the photo, and name its file"
@@ -219,6 +221,8 @@ def _output_directory(images: Sequence[InputImage], output: str | None, parents:
         return None
     if output == "":
         raise UsageError("-o is empty; give a file or a directory, or leave it out")
+    if "://" in output:
+        raise UsageError(f"-o {output} is an address, to which `nss-wgpu remove --on ray` writes; give a path")
     several = len(images) > 1 or (images[0].path is not None and os.path.isdir(images[0].path))  # noqa: PTH112
     if output == STANDARD:
         if several:

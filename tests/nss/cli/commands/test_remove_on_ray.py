@@ -41,6 +41,31 @@ def test_an_address_without_a_cluster(photo: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "nss-wgpu: --ray-address is the cluster's of --on ray; give that too\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (["s3://shop/a.jpg"], 1, "s3://shop/a.jpg: is an address; `nss-wgpu remove --on ray` reads it"),
+        (
+            ["photo.jpg", "-o", "s3://shop/"],
+            2,
+            "-o s3://shop/ is an address, to which `nss-wgpu remove --on ray` writes; give a path",
+        ),
+    ],
+)
+def test_an_address_without_on_ray_is_no_path(
+    words: list[str],
+    status: int,
+    line: str,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    assert main(["remove", *words]) == status
+    assert capsys.readouterr().err.splitlines()[0] == f"nss-wgpu: {line}"
+    assert list(photo.parent.iterdir()) == [photo]
+
+
 def test_a_plan_needs_no_cluster(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_model(tmp_path / "m.onnx", probability())
     out = tmp_path / "out"
