@@ -124,6 +124,7 @@ def _say(error: Exception) -> int:
             message = one_line(format_message())
         except Exception:  # typer before 0.16 with a later click
             message = one_line(error)
+        message = message.replace("Value error, ", "", 1)  # pydantic's word, in typer from 0.29 on
         complain(f"{message.rstrip('.')}. See `{command} --help`.")
         return 2
     complain(describe(error))

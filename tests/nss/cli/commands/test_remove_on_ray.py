@@ -36,6 +36,12 @@ def test_what_means_nothing_on_a_cluster(
     assert capsys.readouterr().err.splitlines() == [f"nss-wgpu: {line}"]
 
 
+def test_no_other_kind_of_cluster_is_known(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["remove", str(photo), "--on", "spark"]) == 2
+    told = capsys.readouterr().err
+    assert told == "nss-wgpu: Invalid value for '--on': 'spark' is not one of 'ray'. See `nss-wgpu remove --help`.\n"
+
+
 def test_an_address_without_a_cluster(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["remove", str(photo), "--ray-address", "auto"]) == 2
     assert capsys.readouterr().err == "nss-wgpu: --ray-address is the cluster's of --on ray; give that too\n"
