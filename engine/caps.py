@@ -32,7 +32,8 @@ class MatrixUnits:
     """Matrix units that multiply float16 with float32 sums, a fragment at a time: ``m`` x ``k`` by ``k`` x ``n``.
 
     ``lanes`` are the invocations of a subgroup, which holds a fragment together. ``spelling`` says in which words
-    WGSL has them: "dawn", "wgpu", or "emulated", which is plain WGSL, needs no units, and is for tests alone.
+    WGSL has them: "dawn", "wgpu", or "emulated", which is plain WGSL, needs no units, and is for tests alone. Units
+    that ``truncates`` is true of cut off what a sum has no bits for, where others round.
     """
 
     lanes: int
@@ -40,6 +41,7 @@ class MatrixUnits:
     n: int
     k: int
     spelling: str
+    truncates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ proof is a product of two matrices that do not commute.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,16 @@ def matrix_units_of(adapter: Adapter) -> MatrixUnits | None:
         entry = memory.matrix_units(_name(adapter)) if key not in _results else None
         if entry == NONE:
             return None
-        numbers = [(entry or {}).get(name, 0) for name in ("lanes", "m", "n", "k")]
-        if all(type(number) is int and 0 < number <= 128 for number in numbers):
-            lanes, m, n, k = numbers
+        entry = entry or {}
+        numbers, truncates = [entry.get(name, 0) for name in SHAPE], entry.get("truncates")
+        if all(type(number) is int and 0 < number <= 128 for number in numbers) and isinstance(truncates, bool):
             spelling = IMPLEMENTATIONS[adapter.implementation].matrix_spelling
-            return MatrixUnits(lanes, m=m, n=n, k=k, spelling=spelling)
+            return MatrixUnits(**dict(zip(SHAPE, numbers, strict=True)), spelling=spelling, truncates=truncates)
         return probe_matrix_units(adapter).units
 
+
+SHAPE = ("lanes", "m", "n", "k")
+"""The numbers that are remembered of matrix units."""
 
 NONE: dict[str, Any] = {"lanes": 0}
 """What is remembered of matrix units that no kernel here can use."""
@@ -81,7 +84,7 @@ def _note(adapter: Adapter, verdict: Verdict) -> None:
     """Remember a product; a device that was refused may be given another time."""
     if verdict.tried:
         units = verdict.units
-        noted = {"lanes": units.lanes, "m": units.m, "n": units.n, "k": units.k} if units else NONE
+        noted = {name: getattr(units, name) for name in (*SHAPE, "truncates")} if units else NONE
         memory.note_matrix_units(_name(adapter), noted)
 
 
@@ -115,6 +118,8 @@ def try_matrix_units(adapter: Adapter) -> Verdict:
                 if works or config is configs[-1]:
                     break
             usable = works and result == "f32" and lanes > 0
+            if usable:
+                units = replace(units, truncates=_truncates(device, units))
             reason = f"a product of {matrix_shape(config)} came out {'right' if works else 'wrong'}"
             return Verdict(works, reason, units if usable else None, tried=True)
         finally:
@@ -158,12 +163,26 @@ def operands(m: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_right(device: Any, units: MatrixUnits, result: str) -> bool:
     """Whether a product of float16 comes out right, with sums of type ``result``."""
-    m, n = units.m, units.n
-    a, b = operands(m, n, units.k)
+    a, b = operands(units.m, units.n, units.k)
+    product = _product(device, units, a, b, result)
+    return np.array_equal(product.astype(np.float32), 2 * (a.astype(np.float32) @ b.astype(np.float32)))
+
+
+def _truncates(device: Any, units: MatrixUnits) -> bool:
+    """Whether sums of float32 lose what they have no bits for: 1 and 7/4 of its last bit, twice, are then one bit of
+    the result short."""
+    a, b = np.zeros((units.m, units.k), np.float16), np.zeros((units.k, units.n), np.float16)
+    a[:, 0] = b[0] = 1
+    a[:, 1], b[1] = 2.0**-12, 1.75 * 2.0**-11
+    return bool((_product(device, units, a, b, "f32") < 2 + 2.0**-21).all())
+
+
+def _product(device: Any, units: MatrixUnits, a: np.ndarray, b: np.ndarray, result: str) -> np.ndarray:
+    """2·A·B on the device, ``[m, n]`` of type ``result``."""
     dtype = np.dtype(np.float16 if result == "f16" else np.float32)
     source = render("matrix_probe", matrix=asdict(units), result=result)
-    product = _run_kernel(device, source, (a, b), m * n * dtype.itemsize).view(dtype).reshape(m, n)
-    return np.array_equal(product.astype(np.float32), 2 * (a.astype(np.float32) @ b.astype(np.float32)))
+    product = _run_kernel(device, source, (a, b), units.m * units.n * dtype.itemsize)
+    return product.view(dtype).reshape(units.m, units.n)
 
 
 def _run_kernel(device: Any, source: str, inputs: Sequence[np.ndarray], nbytes: int) -> np.ndarray:

@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "probes"),
     [
-        (Verdict(True, "right", MatrixUnits(32, m=16, n=8, k=4, spelling="dawn"), tried=True), 1),
+        (Verdict(True, "right", MatrixUnits(32, m=16, n=8, k=4, spelling="dawn", truncates=True), tried=True), 1),
         (Verdict(False, "wrong", tried=True), 1),
         (Verdict(False, "refused"), 2),
     ],

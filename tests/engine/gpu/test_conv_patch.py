@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from engine.gpu.kernels.convolution import table
-from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, PatchTile, emit_patch, halves, weight_scales
+from engine.gpu.kernels.convolution.patch import PatchTile, emit_patch
+from engine.gpu.kernels.convolution.split import ACTIVATION_SCALE
 from engine.gpu.lowering.table import Implementation
 from tests.engine.gpu.gpu import device, run
 from tests.engine.gpu.layers import integers
@@ -139,15 +140,6 @@ def test_activations_beyond_what_halves_hold_are_nan_where_they_count(force: Any
     assert np.isnan(y[0, :, 0, 0]).all()
     assert np.isnan(y).sum() == 4
     assert y[0, 0, 2, 9] == 9 * 16 - 1 + 65504 / ACTIVATION_SCALE
-
-
-def test_weights_are_scaled_by_powers_of_two_and_halved() -> None:
-    weights = np.array([0.1, -3000, 0, np.inf, 2e-38, 1024], np.float32).reshape(1, 1, 1, 6)
-    scales = weight_scales(weights)
-    assert (np.log2(scales) % 1 == 0).all()
-    np.testing.assert_array_equal(scales[0], [2.0**13, 2.0**-2, 1, 1, 2.0**100, 1])
-    high, low = halves(np.float32([1 / 3, 1000.1]))
-    np.testing.assert_allclose(high.astype(np.float64) + low, np.float32([1 / 3, 1000.1]), rtol=2.0**-21)
 
 
 POOLED = {

@@ -95,8 +95,10 @@ def test_the_largest_fragment_that_computes_is_taken(
     monkeypatch.setattr(implementation, "open_device", lambda *_: SimpleNamespace(destroy=lambda: None))
     monkeypatch.setattr(probe, "_subgroup_lanes", lambda _: 32)
     monkeypatch.setattr(probe, "_is_right", lambda _, units, __: (units.m, units.n, units.k) in right)
+    monkeypatch.setattr(probe, "_truncates", lambda *_: True)
     verdict = try_matrix_units(replace(CARD, matrix_shapes=("some",)))
     units = verdict.units
+    assert units is None or units.truncates
     assert (units and (units.lanes, units.m, units.n, units.k)) == (expected and (32, *expected))
     assert verdict.tried
 
@@ -107,3 +109,20 @@ def test_the_kernel_of_the_probe_computes() -> None:
         pytest.skip(f"{gpu.adapter} has no shader-f16: THE PROBE OF MATRIX UNITS IS NOT RUN")
     for units in (EMULATED, replace(EMULATED, m=8, n=16, k=8)):
         assert probe._is_right(gpu.handle, units, "f32")
+        assert not probe._truncates(gpu.handle, units)
+
+
+@pytest.mark.parametrize("truncates", [True, False])
+def test_sums_that_lose_what_they_have_no_bits_for_are_known(monkeypatch: pytest.MonkeyPatch, truncates: bool) -> None:
+    def fused(_: object, __: str, inputs: tuple[np.ndarray, np.ndarray], ___: int) -> np.ndarray:
+        a, b = (array.astype(np.float64) for array in inputs)
+        sums = np.zeros((a.shape[0], b.shape[1]))
+        for _turn in range(2):
+            exact = sums + a @ b
+            sums = exact.astype(np.float32).astype(np.float64)
+            if truncates:
+                sums = np.where(sums > exact, np.nextafter(sums.astype(np.float32), np.float32(0)), sums)
+        return sums.astype(np.float32).reshape(-1).view(np.uint8)
+
+    monkeypatch.setattr(probe, "_run_kernel", fused)
+    assert probe._truncates(None, UNITS) is truncates

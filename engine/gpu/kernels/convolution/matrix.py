@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.patch import ACTIVATION_SCALE, halves, weight_scales
+from engine.gpu.kernels.convolution.split import ACTIVATION_SCALE, PRODUCTS, halves, split_unscales, weight_scales
 from engine.gpu.kernels.convolution.tiled import Loader, load_layout, loads_rows
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -139,7 +139,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 **epilogue.params,
                 "matrix": asdict(units),
                 "split": split,
-                "low_apart": split and layer.window.taps * layer.channels > LONGEST_SUM,
+                "low_apart": weights.low_apart,
                 "normalized": normalization is not None,
                 "even": layer.channels % 8 == 0,
             },
@@ -179,6 +179,15 @@ class _Weights:
         if not self.split:
             return 1.0
         return ACTIVATION_SCALE if self.layer.normalization is None else NORMALIZED_SCALE
+
+    @property
+    def low_apart(self) -> bool:
+        """Whether the products of low parts have sums of their own."""
+        return self.split and self._summands > LONGEST_SUM
+
+    @property
+    def _summands(self) -> int:
+        return self.layer.window.taps * self.layer.channels
 
     @property
     def _is_scaled(self) -> bool:
@@ -224,7 +233,7 @@ class _Weights:
 
     def _padded(self) -> np.ndarray:
         """float ``[groups, K, N]``"""
-        layer, k = self.layer, self.layer.window.taps * self.layer.channels
+        layer, k = self.layer, self._summands
         k_padded, n_padded = self.tile.padded(layer)
         values = layer.weights().reshape(layer.groups, k, layer.outputs)
         if layer.normalization is not None:
@@ -248,7 +257,9 @@ class _Weights:
         return np.ascontiguousarray(by_fragment.transpose(0, 1, 4, 2, 3, 5))
 
     def _unscales(self) -> np.ndarray:
-        return (1 / (weight_scales(self._padded()[:, None]) * np.float32(self.activation_scale))).astype(np.float32)
+        products = 0 if not self.split else 1 if self.low_apart else PRODUCTS
+        additions = products * self._summands / self.units.k / self.tile.across_k
+        return split_unscales(self._padded()[:, None], self.units, scale=self.activation_scale, additions=additions)
 
     def _normalizing(self) -> np.ndarray:
         normalization, layer = self.layer.normalization, self.layer
@@ -258,4 +269,5 @@ class _Weights:
         sums = np.sum([part[0].sum(0, dtype=np.float64) for part in self._parts()], axis=0)
         shift = np.zeros_like(unscale)
         shift[: layer.outputs] = normalization.shift(layer.weights().reshape(layer.channels, layer.outputs))
-        return np.stack([unscale, (sums * unscale * self.activation_scale).astype(np.float32), shift])
+        sums /= weight_scales(self._padded()[:, None])[0]
+        return np.stack([unscale, sums.astype(np.float32), shift])

@@ -13,6 +13,7 @@ import numpy as np
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.pooled import pooled_output, pooling_reader
+from engine.gpu.kernels.convolution.split import ACTIVATION_SCALE, PRODUCTS, halves, split_unscales, weight_scales
 from engine.gpu.kernels.convolution.tiled import load_layout
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.program.chain import Tree
@@ -20,15 +21,6 @@ from engine.gpu.program.dispatch import Dispatch, Operand, Span
 from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, TensorType
 from engine.ops.window import Window
-
-ACTIVATION_SCALE = 8.0
-"""What activations are multiplied by before they are split: a power of two.
-
-The low part of a number is then normal float16 down to 2⁻⁶, and what an activation may be ends at 65504 / 8.
-"""
-
-LARGEST_WEIGHT = 1024.0
-"""The weights of an output channel are scaled by a power of two to between half of this and this."""
 
 GAP = 8
 """Elements between rows of workgroup memory, so that they begin in different banks."""
@@ -258,26 +250,12 @@ def _weights(
         return w, None
 
     def unscales() -> np.ndarray:
-        return (1 / (weight_scales(padded()) * np.float32(ACTIVATION_SCALE))).astype(np.float32)
+        weights = padded()
+        additions = PRODUCTS * taps * layer.channels / units.k / tile.across_channels
+        return split_unscales(weights, units, scale=ACTIVATION_SCALE, additions=additions)
 
     scale_kind = TensorType(np.dtype(np.float32), (layer.groups, n_tiles * tile.outputs))
     return w, lowering.derived_constant(value, f"unscale {form}", unscales, dtype="f32", kind=scale_kind)
-
-
-def weight_scales(weights: np.ndarray) -> np.ndarray:
-    """Powers of two, float32 ``[groups, outputs]``, that bring the weights ``[groups, taps, channels, outputs]`` of
-    each output channel to between half of LARGEST_WEIGHT and that; 1 where they are zeros or not finite."""
-    largest = np.abs(weights).max((1, 2))
-    usable = np.isfinite(largest) & (largest > np.finfo(np.float32).tiny)
-    exponents = np.floor(np.log2(np.float64(LARGEST_WEIGHT) / np.where(usable, largest, LARGEST_WEIGHT)))
-    return np.exp2(np.minimum(exponents, 100)).astype(np.float32)
-
-
-def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 as a high and a low part, float16, whose sum is the number to 22 bits."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        high = values.astype(np.float16)
-        return high, (values - high.astype(np.float32)).astype(np.float16)
 
 
 def _line_span(layer: Layer, x: Tensor, line_height: int, lines: int) -> Span:

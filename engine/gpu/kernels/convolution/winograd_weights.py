@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.caps import MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
-from engine.gpu.kernels.convolution.patch import halves, weight_scales
+from engine.gpu.kernels.convolution.split import PRODUCTS, halves, split_unscales, weight_scales
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.storage import LARGEST_HALF
 from engine.gpu.program.tensor import Tensor
@@ -88,7 +88,8 @@ def split_fragments(
         return np.ascontiguousarray(blocks.transpose(0, 1, 2, 4, 3, 5))
 
     def unscales() -> np.ndarray:
-        return 1 / weight_scales(_transformed(layer, size, *padded)[None])[0]
+        w = _transformed(layer, size, *padded)[None]
+        return split_unscales(w, units, scale=1.0, additions=PRODUCTS * layer.channels / units.k)[0]
 
     form, kind = f"winograd fragments {shape}", TensorType(np.dtype(np.float16), shape)
     w = lowering.derived_constant(value, form, packed, dtype="f16", kind=kind)
