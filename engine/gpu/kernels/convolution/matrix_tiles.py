@@ -19,10 +19,11 @@ LEAST_OUTPUTS = 17
 @dataclass(frozen=True, slots=True)
 class MatrixPreference:
     """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``, with
-    ``summands`` to ``most_summands`` in each sum; or of them only those whose taps are ``moved`` by offsets."""
+    ``summands`` to ``most_summands`` in each sum; or of them only those whose taps are ``moved`` by offsets. Without a
+    number of workgroups it is for none, and a tuning may choose it."""
 
     tile: MatrixTile
-    workgroups: int = 1
+    workgroups: int | None = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
     moved: bool = False
     summands: int = 1
@@ -46,6 +47,7 @@ class MatrixPreference:
             layer.x.dtype in self.dtypes
             and (bool(layer.deform_inputs) or not self.moved)
             and layer.outputs >= LEAST_OUTPUTS
+            and self.workgroups is not None
             and workgroups >= self.workgroups
             and self.summands <= summands <= (self.most_summands or summands)
             and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
@@ -72,5 +74,16 @@ MATRICES = (
     MatrixPreference(MatrixTile(128, 32, 32, 32, 32), 132),
     MatrixPreference(MatrixTile(64, 32, 64, 32, 16), 132),
     MatrixPreference(MatrixTile(32, 32, 64, 32, 32, across_k=4)),
+    # within a few percent of those above, and ahead of them here and there
+    MatrixPreference(MatrixTile(128, 128, 32, 128, 32, weights_in_workgroup=False), None),
+    MatrixPreference(MatrixTile(96, 128, 32, 96, 32, weights_in_workgroup=False), None, ("f32",)),
+    MatrixPreference(MatrixTile(96, 128, 64, 96, 32, weights_in_workgroup=False), None, ("f16",)),
+    MatrixPreference(MatrixTile(64, 192, 32, 64, 32, weights_in_workgroup=False), None, ("f32",)),
+    MatrixPreference(MatrixTile(64, 192, 64, 64, 48, weights_in_workgroup=False), None, ("f16",)),
+    MatrixPreference(MatrixTile(128, 128, 16, 32, 32), None, ("f32",)),
+    MatrixPreference(MatrixTile(64, 128, 32, 32, 32), None, ("f32",)),
+    MatrixPreference(MatrixTile(32, 64, 64, 32, 16, weights_in_workgroup=False), None, ("f32",)),
+    MatrixPreference(MatrixTile(64, 128, 64, 32, 64), None, ("f16",)),
+    MatrixPreference(MatrixTile(64, 64, 128, 32, 32), None, ("f16",)),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
