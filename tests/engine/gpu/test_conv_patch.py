@@ -63,6 +63,13 @@ CASES = {
         (3, 3),
         {"pads": [2, 1, 0, 3], "dilations": [2, 1]},
     ),
+    "a number of subgroups that is no power of two": (
+        PatchTile(2, 16, 80, 16, across_outputs=5),
+        (1, 16, 3, 18),
+        75,
+        (3, 3),
+        {"pads": [1] * 4},
+    ),
     "channels": (
         PatchTile(2, 16, 32, 32, across_channels=2),
         (1, 72, 6, 7),

@@ -15,10 +15,11 @@ LARGEST_PATCH = 4.0
 @dataclass(frozen=True, slots=True)
 class Preference:
     """The layers that a tile is for: of ``least_outputs`` to ``most_outputs`` output channels and ``channels`` input
-    channels a group at the least, which it cuts into ``workgroups`` at the least, in one of the types ``dtypes``."""
+    channels a group at the least, which it cuts into ``workgroups`` at the least, in one of the types ``dtypes``.
+    Without a number of workgroups it is for none, and a tuning may choose it."""
 
     tile: PatchTile
-    workgroups: int = 1
+    workgroups: int | None = 1
     least_outputs: int = 1
     most_outputs: int | None = None
     channels: int = 1
@@ -35,6 +36,7 @@ class Preference:
             and window.taps > 1
             and self.least_outputs <= layer.outputs <= most_outputs
             and layer.channels >= self.channels
+            and self.workgroups is not None
             and workgroups >= self.workgroups
             and prod(tile.patch(window)) <= LARGEST_PATCH * prod(window.strides) * tile.height * tile.width
         )
@@ -67,6 +69,12 @@ PREFERENCES = (
     Preference(_weights(PatchTile(4, 16, 16, 64, 2, 1, 4)), least_outputs=33, dtypes=("f16",)),
     # any
     Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
+    # for windows whose weights fill workgroup memory, and for numbers of outputs that leave half of a tile empty
+    Preference(PatchTile(16, 16, 64, 16, 4, 2), None),
+    Preference(PatchTile(16, 16, 32, 16, 4, 2), None),
+    Preference(PatchTile(8, 16, 160, 16, 2, 5), None),
+    Preference(PatchTile(16, 16, 160, 16, 4, 5), None),
+    Preference(PatchTile(8, 16, 32, 16, 2, 2), None),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
 
