@@ -16,7 +16,7 @@ import pytest
 from engine.caps import MatrixUnits
 from engine.gpu.kernels.convolution import matrix
 from engine.gpu.kernels.convolution.matrix import MatrixTile
-from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
+from engine.gpu.kernels.convolution.matrix_tiles import MATRIX_TILES
 from engine.gpu.kernels.convolution.table import CONVOLUTION
 from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
@@ -101,7 +101,7 @@ def test_software_adapters_have_none() -> None:
     assert gpu.caps.matrix_units is None
 
 
-TILES = {matrix.tile.name: matrix.tile for matrix in MATRICES}
+TILES = {tile.name: tile for tile in MATRIX_TILES}
 SHARED = TILES["matrix-32x32x64-32x32-4-weights"]
 SQUARE = TILES["matrix-64x64x32-32x32-weights"]
 BY_FRAGMENT = TILES["matrix-64x128x64-64x32"]

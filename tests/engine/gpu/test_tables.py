@@ -11,7 +11,7 @@ import pytest
 from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
-from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
+from engine.gpu.kernels.convolution.matrix_tiles import MATRIX_TILES
 from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
@@ -20,7 +20,7 @@ from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
 
-ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*(each.tile for each in MATRICES), *PATCH_TILES)} | {
+ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*MATRIX_TILES, *PATCH_TILES)} | {
     ("convolution", name) for name in ("winograd-4x4-split", "winograd-2x2-split")
 }
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
@@ -246,9 +246,9 @@ def test_a_key_forces_one_layer_and_a_family_what_it_can() -> None:
     assert key == "convolution f32 f32 n2 c3 m64 g1 in9x11 k3x3 s1x1 d1x1 out9x11"
     assert chosen(proto, choices={key: "tiled-narrow"})["convolution"] == "tiled-narrow"
     # no matrix units here: the family goes on without, the key does not
-    assert chosen(proto, choices={"convolution": MATRICES[0].tile.name})["convolution"] == "few-inputs"
-    with pytest.raises(UnsupportedError, match=f"implementation '{MATRICES[0].tile.name}' does not support '{key}'"):
-        chosen(proto, choices={key: MATRICES[0].tile.name})
+    assert chosen(proto, choices={"convolution": MATRIX_TILES[0].name})["convolution"] == "few-inputs"
+    with pytest.raises(UnsupportedError, match=f"implementation '{MATRIX_TILES[0].name}' does not support '{key}'"):
+        chosen(proto, choices={key: MATRIX_TILES[0].name})
 
 
 def test_a_choice_that_does_not_exist_is_refused() -> None:

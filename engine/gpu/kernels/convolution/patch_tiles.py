@@ -15,7 +15,7 @@ LARGEST_PATCH = 4.0
 @dataclass(frozen=True, slots=True)
 class Preference:
     """The layers that a tile is for: of ``least_outputs`` to ``most_outputs`` output channels and ``channels`` input
-    channels a group at the least, which it cuts into ``workgroups`` at the least, in one of the types ``dtypes``.
+    channels a group and ``taps`` at the least, which it cuts into ``workgroups`` at the least, in one of ``dtypes``.
     Without a number of workgroups it is for none, and a tuning may choose it."""
 
     tile: PatchTile
@@ -24,6 +24,7 @@ class Preference:
     most_outputs: int | None = None
     channels: int = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
+    taps: int = 2
 
     def suits(self, layer: Layer) -> bool:
         """Whether the layer is among them, has several taps, and its dilation makes no halo that costs too much."""
@@ -33,7 +34,7 @@ class Preference:
         most_outputs = self.most_outputs or layer.outputs
         return (
             layer.x.dtype in self.dtypes
-            and window.taps > 1
+            and window.taps >= self.taps
             and self.least_outputs <= layer.outputs <= most_outputs
             and layer.channels >= self.channels
             and self.workgroups is not None
@@ -48,7 +49,10 @@ def _weights(tile: PatchTile) -> PatchTile:
 
 
 PREFERENCES = (
+    # offsets and masks of a deformable convolution, 147 for 7x7 taps: in tiles of 64 a quarter would be empty
+    Preference(PatchTile(8, 16, 160, 16, 2, 5), workgroups=128, least_outputs=129, most_outputs=160, dtypes=("f32",)),
     Preference(PatchTile(8, 16, 64, 16, 2, 2), workgroups=512, least_outputs=33, dtypes=("f32",)),
+    Preference(PatchTile(8, 16, 64, 16, 2, 2), workgroups=128, least_outputs=33, dtypes=("f16",), taps=25),
     Preference(_weights(PatchTile(16, 16, 16, 16, 4)), workgroups=64, most_outputs=16, dtypes=("f32",)),
     # up to 32 output channels; all tiles can write the max-pool of their output, too
     Preference(_weights(PatchTile(16, 16, 16, 16, 4)), workgroups=256, most_outputs=16, dtypes=("f16",)),
@@ -69,10 +73,9 @@ PREFERENCES = (
     Preference(_weights(PatchTile(4, 16, 16, 64, 2, 1, 4)), least_outputs=33, dtypes=("f16",)),
     # any
     Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
-    # for windows whose weights fill workgroup memory, and for numbers of outputs that leave half of a tile empty
+    # for windows whose weights workgroup memory cannot hold, and for outputs that leave half of a tile empty
     Preference(PatchTile(16, 16, 64, 16, 4, 2), None),
     Preference(PatchTile(16, 16, 32, 16, 4, 2), None),
-    Preference(PatchTile(8, 16, 160, 16, 2, 5), None),
     Preference(PatchTile(16, 16, 160, 16, 4, 5), None),
     Preference(PatchTile(8, 16, 32, 16, 2, 2), None),
 )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from engine.caps import Caps
-from engine.gpu.kernels.convolution import conv_direct, few_channels, winograd
+from engine.gpu.kernels.convolution import conv_direct, few_channels, matrix_tiles, patch_tiles, winograd
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.matrix import emit_matrix
-from engine.gpu.kernels.convolution.matrix_tiles import MATRICES
 from engine.gpu.kernels.convolution.patch import emit_patch
-from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES, suits
 from engine.gpu.kernels.convolution.tiled import (
     BUSY_WORKGROUPS,
     DEFORMABLE,
@@ -111,21 +109,21 @@ CONVOLUTION: Table[Layer] = Table(
                 patch.name,
                 "Matrix units, and pixels that are loaded once for all taps of the window.",
                 supports=patch.supports,
-                suits=partial(suits, patch),
+                suits=partial(patch_tiles.suits, patch),
                 emit=partial(emit_patch, tile=patch),
             )
-            for patch in PATCH_TILES
+            for patch in patch_tiles.PATCH_TILES
         ),
         *(
             Implementation(
-                matrix.tile.name,
+                matrix.name,
                 "Matrix units multiply many times faster than shaders do: the largest tile that keeps them busy.",
-                supports=matrix.supports,
-                suits=matrix.suits,
-                emit=partial(emit_matrix, tile=matrix.tile),
-                normalizes=matrix.tile.normalizes,
+                supports=partial(matrix_tiles.supports, matrix),
+                suits=partial(matrix_tiles.suits, matrix),
+                emit=partial(emit_matrix, tile=matrix),
+                normalizes=matrix.normalizes,
             )
-            for matrix in MATRICES
+            for matrix in matrix_tiles.MATRIX_TILES
         ),
         Implementation(
             "winograd-4x4",
