@@ -18,9 +18,12 @@
 //
 {% if normalized %}
 //
-// x is normalised by rows, each less its mean over its standard deviation, which are taken while it is loaded
+// x is normalised by rows, each less its mean over its standard deviation, which are {{ 'made of its moments' if x_moments else 'taken while it is loaded' }}
 // (parts/row_statistics.wgsl): (Σ x · w - mean · Σ w) / deviation + shift. `factors` are, for each channel, what undoes the scale
 // of w, Σ w, and shift.
+{% endif %}
+{% if moment_lanes %}
+// Moments of what is stored of each row are written beside it (parts/row_moments.wgsl).
 {% endif %}
 {% if weights_in_workgroup %}
 // w: [{{ 'high or low part, ' if split }}group, K up to a multiple of {{ bk }}, N up to a multiple of {{ bn }}], the rest zero.
@@ -68,6 +71,7 @@
 {% set integer = false %}
 {% set partial = false %}
 {% set vec = 4 if vector else 1 %}
+{% import "parts/row_moments.wgsl" as row_moments with context %}
 {% import "parts/row_statistics.wgsl" as row_statistics with context %}
 {% block declarations %}
 
@@ -83,6 +87,12 @@ var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 {% endif %}
 {% if normalized %}
 {{ row_statistics.declarations() }}
+{% endif %}
+{% if x_moments or moment_lanes %}
+{{ row_moments.functions() }}
+{% endif %}
+{% if moment_lanes %}
+{{ units.exchange_memory('vec2<f32>', invocations) }}
 {% endif %}
 
 fn words(four: vec4<f16>) -> vec2<u32> {
@@ -269,23 +279,30 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 {% endfor %}
   workgroupBarrier();
-  for (var item = share; item < {{ count * matrix.m * fours }}; item += {{ across_k * lanes }}) {
+  for (var turn = 0; turn < {{ count * matrix.m * fours }}; turn += {{ across_k * lanes }}) {
+    let item = turn + share;
     let row = item / {{ fours }};
     let m = tile_m + own_m + {{ first * matrix.m }} + row;
-    if (m <= last_m) {
+    let n = tile_n + own_n + item % {{ fours }} * 4;
+{% if moment_lanes %}
+    var kept = vec4<f32>();
+{% endif %}
+    if (m <= last_m{{ ' && item < %d' % (count * matrix.m * fours) if count * matrix.m * fours % (across_k * lanes) }}) {
       let at = own_sums + row / {{ matrix.m }} * {{ row_size }} + row % {{ matrix.m }} * {{ sums_row }} + item % {{ fours }};
       var four = bitcast<vec4<f32>>(memory[at]);
 {% for other in range(1, across_k * (kinds | length)) %}
       four += bitcast<vec4<f32>>(memory[at + {{ other % across_k * matrix.m * sums_row + other // across_k * plane }}]);
 {% endfor %}
-      let n = tile_n + own_n + item % {{ fours }} * 4;
 {% if normalized %}
 {{ row_statistics.apply('own_m + %d + row' % (first * matrix.m)) }}
 {% elif split %}
       four *= unscale[params.base_unscale + (group * params.n_padded + n) / 4];
 {% endif %}
-      store(m, group, n, four);
+      {{ 'kept = vec4<f32>(store(m, group, n, four))' if moment_lanes else 'store(m, group, n, four)' }};
     }
+{% if moment_lanes %}
+{{ row_moments.write('kept') }}
+{% endif %}
   }
 {% endfor %}
 {% endblock %}

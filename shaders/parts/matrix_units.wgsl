@@ -6,8 +6,8 @@
    for right operands that are `turned`.
 
    The third spelling, `emulated`, is for tests alone: plain WGSL, in which a fragment of an operand is a place in an array, and
-   each invocation reads what its own sums need when it multiplies. No value crosses between invocations, so that a kernel
-   computes the same without matrix units, slowly.
+   each invocation reads what its own sums need when it multiplies. No value crosses between invocations but by `exchange`,
+   through workgroup memory, so that a kernel computes the same without matrix units, slowly.
 
    All invocations of a subgroup call these together. An array that operands were loaded from is not written again before they
    are multiplied, and what is stored is read by others behind a barrier only. #}
@@ -187,3 +187,22 @@ bitcast<vec2<u32>>({{ four }})
 vec2<u32>(pack2x16float(vec2<f32>({{ four }}.xy)), pack2x16float(vec2<f32>({{ four }}.zw)))
 {%- endif %}
 {%- endmacro %}
+
+{# what `exchange` needs for values of `type` in a workgroup of so many invocations #}
+{% macro exchange_memory(type, invocations) %}
+{% if matrix.spelling != 'dawn' %}
+var<workgroup> exchanged: array<{{ type }}, {{ invocations }}>;
+{% endif %}
+{% endmacro %}
+
+{# statements: `name` is `value` of the invocation whose lane is this one's xor `mask` #}
+{% macro exchange(name, value, mask) %}
+{% if matrix.spelling == 'dawn' %}
+        let {{ name }} = subgroupShuffleXor({{ value }}, {{ mask }}u);
+{% else %}
+        workgroupBarrier();
+        exchanged[local_index] = {{ value }};
+        workgroupBarrier();
+        let {{ name }} = exchanged[local_index ^ {{ mask }}u];
+{% endif %}
+{% endmacro %}

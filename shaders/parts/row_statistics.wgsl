@@ -1,12 +1,15 @@
-{# Mean and standard deviation of each row of a tile, which a product takes of x while it loads it (kernels/convolution/
-   normalized.py). An invocation has a share of the channels of each row that it loads: their sum and sum of squares, less the
-   mean of the first eight, so that a mean far from zero cancels nothing. The shares are joined at the end, one after another,
-   by the distances of their means.
+{# Mean and standard deviation of each row of a tile, which a product needs of x (kernels/convolution/normalized.py).
+
+   With `x_moments` they are made of the moments of shares of each row (parts/row_moments.wgsl). Else they are taken while x is
+   loaded: an invocation has a share of the channels of each row that it loads: their sum and sum of squares, less the mean of
+   the first eight, so that a mean far from zero cancels nothing. The shares are joined at the end, one after another, by the
+   distances of their means.
 
    `a_loads` rows an invocation, `eights` invocations a row; `next` are the loads (`halves`, `x_vec`, `split`). #}
 {% macro declarations() %}
 // mean and inverse deviation of each row of the tile
 var<workgroup> statistics: array<vec2<f32>, {{ bm }}>;
+{% if not x_moments %}
 
 // The mean and the sum of squared distances from it of what two shares have: `before` shares are joined in `all`.
 fn joined(all: vec2<f32>, share: vec2<f32>, before: f32, elements: f32) -> vec2<f32> {
@@ -14,6 +17,7 @@ fn joined(all: vec2<f32>, share: vec2<f32>, before: f32, elements: f32) -> vec2<
   let part = 1.0 / (before + 1.0);
   return vec2<f32>(all.x + distance * part, all.y + share.y + distance * distance * before * part * elements);
 }
+{% endif %}
 {% endmacro %}
 
 {# the four elements of x that a load has in half `half` of its eight #}
@@ -29,23 +33,48 @@ vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}
 
 {# behind the first loads #}
 {% macro begin() %}
+{% if x_moments %}
+  for (var row = local; row < {{ bm }}; row += {{ invocations }}) {
+    let first_share = params.base_x_moments + moments_at(min(tile_m + row, last_m), params.x_shares);
+    let end = first_share + params.x_shares * {{ row_moments.block }};
+    // distances from the first mean, so that a mean far from zero keeps its digits
+    let near = x_moments[first_share].x;
+    var distance = 0.0;
+    for (var at = first_share; at < end; at += {{ row_moments.block }}) {
+      distance += x_moments[at].x - near;
+    }
+    distance /= f32(params.x_shares);
+    let elements = f32(params.channels / params.x_shares);
+    var squares = 0.0;
+    for (var at = first_share; at < end; at += {{ row_moments.block }}) {
+      let share = x_moments[at];
+      let from_mean = share.x - near - distance;
+      squares += share.y + from_mean * from_mean * elements;
+    }
+    statistics[row] = vec2<f32>(near + distance, 1.0 / sqrt(squares / f32(params.channels) + bitcast<f32>(params.epsilon)));
+  }
+{% else %}
 {% for l in range(a_loads) %}
   let near{{ l }} = dot({{ four(l, 0) }} + {{ four(l, 1) }}, vec4<f32>(0.125));
   var sum{{ l }} = 0.0;
   var squares{{ l }} = 0.0;
 {% endfor %}
+{% endif %}
 {% endmacro %}
 
 {# where a load is stored #}
 {% macro add(l) %}
+{% if not x_moments %}
       let first_four = {{ four(l, 0) }} - near{{ l }};
       let second_four = {{ four(l, 1) }} - near{{ l }};
       sum{{ l }} += dot(first_four + second_four, vec4<f32>(1.0));
       squares{{ l }} += dot(first_four, first_four) + dot(second_four, second_four);
+{% endif %}
 {% endmacro %}
 
 {# behind the last step #}
 {% macro end() %}
+{% if not x_moments %}
   let share_elements = f32(params.steps * 8);
   for (var turn = 0; turn < {{ eights }}; turn += 1) {
     workgroupBarrier();
@@ -64,6 +93,7 @@ vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}
 {% endfor %}
     }
   }
+{% endif %}
 {% endmacro %}
 
 {# what the sums `four` of row `row` of the tile, from channel n on, become #}

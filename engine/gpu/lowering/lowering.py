@@ -97,6 +97,8 @@ class Lowering:
         dispatches: the dispatches so far, in the order in which they run.
         nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
         joined: for each node that another one's kernels compute so far, that one.
+        row_moments: for each value whose kernel wrote moments of its rows so far, those (kernels/convolution/
+            row_moments.py).
         decisions: which rows of tables were taken so far, in order.
         keeps_nan: whether what is read at a place that is NaN must be NaN, not what stands outside: float32 on matrix
             units may have left it there, and is computed again only where NaN reaches an output.
@@ -119,6 +121,7 @@ class Lowering:
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []
         self.joined: dict[Node, Node] = {}
+        self.row_moments: dict[Value, Tensor] = {}
         self.decisions: list[Decision[Any]] = []
         self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
+from engine.gpu.kernels.convolution.row_moments import moments_input, moments_output
 from engine.gpu.kernels.convolution.split import ACTIVATION_SCALE, PRODUCTS, halves, split_unscales, weight_scales
 from engine.gpu.kernels.convolution.tiled import Loader, load_layout, loads_rows
 from engine.gpu.lowering.lowering import Lowering
@@ -29,8 +30,9 @@ NORMALIZED_SCALE = 1.0
 
 LONG_ROW = 768
 MANY_ELEMENTS = 3 << 19
-"""Channels, and elements in all, from which a product in float16 normalises what it loads as fast as another kernel:
-each tile of channels takes the statistics anew. Below that layers of Swin-L took 10 to 60 µs longer on an H200."""
+"""Channels, and elements in all, from which a product in float16 that has no moments at hand normalises what it loads
+as fast as another kernel: each tile of channels takes the statistics anew. Below that layers of Swin-L took 10 to 60 µs
+longer on an H200."""
 
 
 def _is_large(layer: Layer) -> bool:
@@ -92,14 +94,21 @@ class MatrixTile:
     def normalizes(self, layer: Layer, caps: Caps) -> bool:
         """Whether the kernel can compute a LayerNormalization of the layer's input: it loads whole rows as they lie."""
         units = caps.matrix_units
+        has_moments = layer.normalization is not None and layer.normalization.moments is not None
         return (
             units is not None
             and layer.node.op == "MatMul"
             and loads_rows(layer, self.bk)
-            and (layer.x.dtype == "f32" or _is_large(layer))
+            and (has_moments or layer.x.dtype == "f32" or _is_large(layer))
             and self.workgroup_bytes(units, split=layer.x.dtype == "f32", normalized=True)
             <= caps.limits["max-compute-workgroup-storage-size"]
         )
+
+    def moment_lanes(self, units: MatrixUnits) -> int:
+        """Invocations side by side that have the sums of one row, four channels each, and may join their moments: a
+        power of two. 0 where a subgroup's sums leave some invocations of the last turn without any."""
+        fours = self.sn // 4
+        return fours & -fours if units.m * fours % (self.across_k * units.lanes) == 0 else 0
 
     def padded(self, layer: Layer) -> tuple[int, int]:
         """The extents of a layer's weights along k and n in whole tiles."""
@@ -120,8 +129,13 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     reads = [*loader.reads, Operand("w", w, None, 8)]
     normalization = layer.normalization
     reads += [] if factors is None else [Operand("unscale" if normalization is None else "factors", factors, None, 4)]
+    moments_reads, moments_uniforms = moments_input(None if normalization is None else normalization.moments)
+    reads += moments_reads
     epilogue, y, target = layer.epilogue(
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
+    )
+    moments_writes, moments_params = moments_output(
+        layer, lowering, last, epilogue, lanes=tile.moment_lanes(units), reads=len(reads)
     )
     scale: dict[str, int] = {}
     if split:
@@ -141,10 +155,12 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 "split": split,
                 "low_apart": weights.low_apart,
                 "normalized": normalization is not None,
+                "x_moments": bool(moments_reads),
+                **moments_params,
                 "even": layer.channels % 8 == 0,
             },
             reads=[*reads, *epilogue.reads],
-            writes=epilogue.writes,
+            writes=[*epilogue.writes, *moments_writes],
             rows=layer.pixels,
             grid=lambda rows: (-(-rows // tile.bm), n_padded // tile.bn, layer.groups),
             uniforms={
@@ -152,6 +168,7 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
                 "n_padded": n_padded,
                 "steps": k_padded // tile.bk,
                 **loader.uniforms,
+                **moments_uniforms,
                 **scale,
                 **epilogue.uniforms,
             },

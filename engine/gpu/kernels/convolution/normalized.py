@@ -1,8 +1,8 @@
 """A LayerNormalization that the product behind it computes.
 
-y = (x · v - mean · Σ v) · inverse + b · w, where v = scale · w and ``inverse`` is 1 over the deviation. The kernel
-takes the statistics of a row while it loads it, so that the normalised row is never written: ``scale`` goes into the
-weights, and ``b`` times the weights is added to the sums.
+y = (x · v - mean · Σ v) · inverse + b · w, where v = scale · w and ``inverse`` is 1 over the deviation. The normalised
+row is never written: ``scale`` goes into the weights, and ``b`` times the weights is added to the sums. The kernel that
+writes x has written moments of its rows (row_moments.py), or this one takes the statistics of a row while it loads it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.gpu.lowering.lowering import Kernel, Lowering, Waiting
+from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, Value
 from engine.ops.normalization import EPSILON, trailing
+
+LEAVES_BESIDE_MOMENTS = 3
+"""Tensors that an epilogue reads at the most beside moments, x, weights and their factors, of eight that are bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """A LayerNormalization over the last axis, whose ``scale`` and ``b`` are constant."""
+    """A LayerNormalization over the last axis, whose ``scale`` and ``b`` are constant; ``moments`` of its rows, where
+    they are at hand."""
 
     node: Node
+    moments: Tensor | None = None
 
     @property
     def x(self) -> Value:
@@ -51,16 +57,20 @@ class Normalization:
         return (b.astype(np.float64) @ weights.astype(np.float64)).astype(np.float32)
 
 
-def waiting_normalization(value: Value, lowering: Lowering) -> Normalization | None:
-    """The LayerNormalization that computes ``value`` where it waits for its reader, else None."""
+def waiting_normalization(value: Value, lowering: Lowering, leaves: int) -> Normalization | None:
+    """The LayerNormalization that computes ``value`` where it waits for its reader, else None.
+
+    It has moments where the reader, whose epilogue reads ``leaves`` tensors, has a binding for them.
+    """
     waiting = lowering.waiting(value)
-    is_waiting = waiting is not None and waiting.node.op == "LayerNormalization"
-    return Normalization(waiting.node) if waiting is not None and is_waiting else None
+    if waiting is None or waiting.node.op != "LayerNormalization":
+        return None
+    moments = lowering.row_moments.get(waiting.node.input(0)) if leaves <= LEAVES_BESIDE_MOMENTS else None
+    return Normalization(waiting.node, moments)
 
 
-def wait_for_product(node: Node, lowering: Lowering, lower: Kernel) -> bool:
-    """Defer a LayerNormalization that a product on matrix units alone reads, and may compute; ``lower`` is its own
-    kernel. Returns whether it waits."""
+def product_behind(node: Node, lowering: Lowering) -> Node | None:
+    """The product that may compute the LayerNormalization ``node``: it alone reads it, times a constant matrix."""
     parameters = list(node.used_inputs())[1:]
     if (
         lowering.caps.matrix_units is None
@@ -69,10 +79,16 @@ def wait_for_product(node: Node, lowering: Lowering, lower: Kernel) -> bool:
         or len(trailing(node, node.input(0).shape)) != 1
         or not all(value.is_constant and len(value.shape) == 1 for value in parameters)
     ):
-        return False
+        return None
     (reader,) = lowering.consumers[node.output]
     multiplies = reader.op == "MatMul" and not reader.domain and reader.input(0) is node.output
-    if multiplies and reader.input(1).is_constant:
+    return reader if multiplies and reader.input(1).is_constant else None
+
+
+def wait_for_product(node: Node, lowering: Lowering, lower: Kernel) -> bool:
+    """Defer a LayerNormalization that a product on matrix units alone reads, and may compute; ``lower`` is its own
+    kernel. Returns whether it waits."""
+    waits = product_behind(node, lowering) is not None
+    if waits:
         lowering.defer(Waiting(node, lower))
-        return True
-    return False
+    return waits

@@ -53,7 +53,7 @@ def emit_linear(node: Node, lowering: Lowering, tree: Tree, last: Node) -> None:
 
     A LayerNormalization that waits for it becomes part of it where the row can compute it.
     """
-    normalization = waiting_normalization(node.input(0), lowering)
+    normalization = waiting_normalization(node.input(0), lowering, len(tree.leaves))
     layer = _layer(node, lowering, normalization)
     row = lowering.choose(CONVOLUTION, layer)
     if normalization is not None:

@@ -1,0 +1,175 @@
+"""Moments of rows that a product writes for the LayerNormalization behind it, on emulated matrix units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.caps import MatrixUnits
+from tests.engine.gpu.gpu import device, run
+from tests.engine.gpu.plans import EMULATED, PlanCase, assert_sound, plan_case
+from tests.engine.models import load_graph, model, node
+
+ROOM = {"max-compute-workgroup-storage-size": 32768}
+WEIGHTS_IN_WORKGROUP = "matrix-32x32x64-32x32-4-weights"
+BY_FRAGMENT = "matrix-64x128x32-64x32"
+NARROW = "matrix-64x32x64-32x16-weights"
+TWELVE_FOURS = "matrix-64x96x64-32x48-weights"
+"""Twelve invocations have a row of a subgroup's sums, so that a share is 16 channels, of four."""
+
+
+def network(rows: int, channels: int, outputs: int) -> onnx.ModelProto:
+    """A residual x + r by way of a product, normalised, times weights; a product reads no input, which is float32."""
+    random = np.random.default_rng(channels)
+    weights = {
+        "eye": -np.eye(channels, dtype=np.float32),
+        "g": (random.standard_normal(channels) * np.exp2(random.integers(-4, 4, channels))).astype(np.float32),
+        "b": random.standard_normal(channels).astype(np.float32),
+        "w": (random.standard_normal((channels, outputs)) / 16).astype(np.float32),
+    }
+    nodes = [
+        node("Neg", "x", "h"),
+        node("MatMul", "h eye", "p"),
+        node("Add", "p r", "z"),
+        node("LayerNormalization", "z g b", "n", epsilon=1e-3),
+        node("MatMul", "n w", "s"),
+        node("Neg", "s", "y"),
+    ]
+    return model(nodes, {"x": [1, rows, channels], "r": [1, rows, channels]}, "y", weights)
+
+
+def exact(proto: onnx.ModelProto, z: np.ndarray) -> np.ndarray:
+    """The result for the residual ``z``, in float64."""
+    weights = {each.name: onnx.numpy_helper.to_array(each).astype(np.float64) for each in proto.graph.initializer}
+    z = z.astype(np.float64)
+    z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-3)
+    return -((z * weights["g"] + weights["b"]) @ weights["w"])
+
+
+def on_units(
+    proto: onnx.ModelProto, inputs: list[np.ndarray], tile: str, *, half: bool, **limits: int
+) -> tuple[np.ndarray, list[str]]:
+    """The result with that tile, and the kernels that computed it."""
+    if not device().f16:
+        pytest.skip("the adapter has no float16: PRODUCTS ON MATRIX UNITS ARE NOT RUN")
+    bounds = ROOM | {name.replace("_", "-"): limit for name, limit in limits.items()}
+    choices = {"convolution": tile}
+    (y,), kernels = run(load_graph(proto), inputs, half=half, limits=bounds, matrix_units=EMULATED, choices=choices)
+    return y, kernels
+
+
+@pytest.mark.parametrize(
+    ("tile", "channels", "half"),
+    [
+        (WEIGHTS_IN_WORKGROUP, 128, True),
+        (WEIGHTS_IN_WORKGROUP, 128, False),
+        (NARROW, 128, True),
+        pytest.param(TWELVE_FOURS, 192, True, marks=pytest.mark.long(reason="its kernel takes seconds to compile")),
+        pytest.param(BY_FRAGMENT, 160, False, marks=pytest.mark.long(reason="its kernel takes 20 s to compile")),
+    ],
+)
+def test_rows_of_every_mean_and_deviation(tile: str, channels: int, half: bool) -> None:
+    random = np.random.default_rng(5)
+    proto = network(67, channels, 48)
+    x, r = (random.standard_normal((1, 67, channels)).astype(np.float32) for _ in range(2))
+    x *= np.exp2(random.integers(-4, 5, (1, 67, 1))).astype(np.float32)
+    # parts of x may be exact, so that only what is added is rounded when it is stored
+    x = x.astype(np.float16).astype(np.float32)
+    r[0, 1] += 1000
+    r[0, 2, 9] = 30000
+    x[0, 3], r[0, 3] = 0, 7
+    r[0, 4, 100] = np.nan
+    r[0, 65, 3] = 70000
+    y, kernels = on_units(proto, [x, r], tile, half=half)
+    assert kernels == ["elementwise", "conv_matrix", "conv_matrix"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = exact(proto, (x + r).astype(np.float16 if half else np.float32))
+    # what float16 does not hold; float32 in split operands is then computed again
+    lost = [4, 65]
+    assert np.isnan(y[0, lost]).all()
+    error = np.abs(y - expected).max((0, 2)) / np.nanmax(np.abs(expected))
+    bound = np.full(67, 5e-4 if half else 2e-6)
+    # a mean a thousand times the deviation leaves what float32 has of it; of a row of one number nothing is left
+    bound[[1, 2, 3]] = 1e-3, 1e-3, 5e-4
+    np.testing.assert_array_less(np.delete(error, lost), np.delete(bound, lost))
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_ranges_of_rows(half: bool) -> None:
+    """Ranges that begin within a block of rows, whose moments lie side by side."""
+    random = np.random.default_rng(6)
+    proto, rows = network(300, 128, 64), 300
+    x, r = (random.standard_normal((1, rows, 128)).astype(np.float16).astype(np.float32) for _ in range(2))
+    y, kernels = on_units(proto, [x, r], BY_FRAGMENT, half=half, max_storage_buffer_binding_size=66000)
+    assert kernels.count("conv_matrix") > 4
+    expected = exact(proto, x + r)
+    assert np.abs(y - expected).max() < (1e-3 if half else 2e-6) * np.abs(expected).max()
+
+
+def plan_of(
+    behind: str, *, channels: int = 128, leaves: int = 0, before: int = 0, units: MatrixUnits | None = EMULATED
+) -> PlanCase:
+    """A plan in float16 of a product, of which ``before`` inputs are the residual, normalised.
+
+    ``behind`` says what reads the normalised rows: "product", with a chain of ``leaves`` inputs behind it, "products"
+    two of them, and "sum" none.
+    """
+    nodes = [node("MatMul", "x eye", "z0")]
+    nodes += [node("Add", f"z{index} q{index}", f"z{index + 1}") for index in range(before)]
+    nodes += [node("Neg", f"z{before}", "z"), node("LayerNormalization", "z g", "n")]
+    products = {"product": ["s0"], "products": ["s0", "t"], "sum": []}[behind]
+    nodes += [node("MatMul", "n w", product) for product in products]
+    nodes += [node("Add", f"s{index} r{index}", f"s{index + 1}") for index in range(leaves)]
+    last = {"product": f"s{leaves}", "products": "s0 t", "sum": "n z"}[behind]
+    nodes.append(node("Add", last, "y") if " " in last else node("Neg", last, "y"))
+    shapes = {f"q{index}": [1, 32, channels] for index in range(before)} | {f"r{i}": [1, 32, 64] for i in range(leaves)}
+    weights = {"eye": np.eye(64, channels), "g": np.ones(channels), "w": np.ones((channels, 64))}
+    proto = model(
+        nodes, {"x": [1, 32, 64], **shapes}, "y", {name: each.astype(np.float32) for name, each in weights.items()}
+    )
+    plan = plan_case(
+        load_graph(proto), half=True, matrix_units=units, outside=(), max_compute_workgroup_storage_size=32768
+    )
+    assert_sound(plan)
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("behind", "other", "written", "read"),
+    [
+        ("product", {}, 1, 1),
+        ("product", {"leaves": 3}, 1, 1),
+        ("product", {"leaves": 4}, 1, 0),
+        ("product", {"before": 4}, 1, 1),
+        ("product", {"before": 5}, 0, 0),
+        ("product", {"channels": 112}, 0, 0),
+        ("products", {}, 0, 0),
+        ("sum", {}, 0, 0),
+        ("product", {"units": None}, 0, 0),
+    ],
+)
+def test_who_writes_and_reads_them(behind: str, other: dict[str, Any], written: int, read: int) -> None:
+    plan = plan_of(behind, **other)
+    names = [operand.name for dispatch in plan.dispatches for operand in dispatch.operands]
+    assert (names.count("y_moments"), names.count("x_moments")) == (written, read)
+    # what has none at hand, or another reader, has a kernel of its own: so short a row does not pay else
+    assert plan.kernels.count("row_reduction") == 1 - read
+
+
+def test_one_residual_for_two_normalisations() -> None:
+    nodes = [
+        node("MatMul", "x eye", "p"),
+        node("Add", "p r", "z"),
+        *(node("LayerNormalization", "z g", f"n{index}") for index in range(2)),
+        *(node("MatMul", f"n{index} eye", f"s{index}") for index in range(2)),
+        node("Concat", "s0 s1", "y", axis=2),
+    ]
+    weights = {"eye": np.eye(64, dtype=np.float32), "g": np.ones(64, np.float32)}
+    graph = load_graph(model(nodes, {"x": [1, 40, 64], "r": [1, 40, 64]}, "y", weights))
+    plan = plan_case(graph, half=True, matrix_units=EMULATED, outside=(), max_compute_workgroup_storage_size=32768)
+    names = [operand.name for dispatch in plan.dispatches for operand in dispatch.operands]
+    assert (names.count("y_moments"), names.count("x_moments")) == (1, 2)
+    assert_sound(plan)
