@@ -89,10 +89,7 @@ var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
 {{ row_statistics.declarations() }}
 {% endif %}
 {% if x_moments or moment_lanes %}
-{{ row_moments.functions() }}
-{% endif %}
-{% if moment_lanes %}
-{{ units.exchange_memory('vec2<f32>', invocations) }}
+{{ row_moments.declarations() }}
 {% endif %}
 
 fn words(four: vec4<f16>) -> vec2<u32> {
@@ -301,10 +298,13 @@ fn words(four: vec4<f16>) -> vec2<u32> {
       {{ 'kept = vec4<f32>(store(m, group, n, four))' if moment_lanes else 'store(m, group, n, four)' }};
     }
 {% if moment_lanes %}
-{{ row_moments.write('kept') }}
+{{ row_moments.add('kept', 'own_m + %d + row' % (first * matrix.m), 'own_n + item %% %d * 4' % fours) }}
 {% endif %}
   }
 {% endfor %}
+{% if moment_lanes %}
+{{ row_moments.store() }}
+{% endif %}
 {% endblock %}
 {% block store %}
 {% include "parts/conv_store.wgsl" %}

@@ -198,11 +198,11 @@ var<workgroup> exchanged: array<{{ type }}, {{ invocations }}>;
 {# statements: `name` is `value` of the invocation whose lane is this one's xor `mask` #}
 {% macro exchange(name, value, mask) %}
 {% if matrix.spelling == 'dawn' %}
-        let {{ name }} = subgroupShuffleXor({{ value }}, {{ mask }}u);
+      let {{ name }} = subgroupShuffleXor({{ value }}, {{ mask }}u);
 {% else %}
-        workgroupBarrier();
-        exchanged[local_index] = {{ value }};
-        workgroupBarrier();
-        let {{ name }} = exchanged[local_index ^ {{ mask }}u];
+      workgroupBarrier();
+      exchanged[local_index] = {{ value }};
+      workgroupBarrier();
+      let {{ name }} = exchanged[local_index ^ {{ mask }}u];
 {% endif %}
 {% endmacro %}

@@ -36,20 +36,23 @@ vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}
 {% if x_moments %}
   for (var row = local; row < {{ bm }}; row += {{ invocations }}) {
     let first_share = params.base_x_moments + moments_at(min(tile_m + row, last_m), params.x_shares);
-    let end = first_share + params.x_shares * {{ row_moments.block }};
     // distances from the first mean, so that a mean far from zero keeps its digits
     let near = x_moments[first_share].x;
     var distance = 0.0;
-    for (var at = first_share; at < end; at += {{ row_moments.block }}) {
-      distance += x_moments[at].x - near;
+    for (var share = 0; share < params.x_shares; share += {{ row_moments.ahead }}) {
+{{ row_moments.load() }}
+{% for i in range(row_moments.ahead) %}
+      distance += elements{{ i }} * (share{{ i }}.x - near);
+{% endfor %}
     }
-    distance /= f32(params.x_shares);
-    let elements = f32(params.channels / params.x_shares);
+    distance /= f32(params.channels);
     var squares = 0.0;
-    for (var at = first_share; at < end; at += {{ row_moments.block }}) {
-      let share = x_moments[at];
-      let from_mean = share.x - near - distance;
-      squares += share.y + from_mean * from_mean * elements;
+    for (var share = 0; share < params.x_shares; share += {{ row_moments.ahead }}) {
+{{ row_moments.load() }}
+{% for i in range(row_moments.ahead) %}
+      let from_mean{{ i }} = share{{ i }}.x - near - distance;
+      squares += select(share{{ i }}.y, 0.0, elements{{ i }} == 0.0) + elements{{ i }} * from_mean{{ i }} * from_mean{{ i }};
+{% endfor %}
     }
     statistics[row] = vec2<f32>(near + distance, 1.0 / sqrt(squares / f32(params.channels) + bitcast<f32>(params.epsilon)));
   }

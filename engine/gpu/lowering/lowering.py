@@ -71,6 +71,15 @@ def lowers(*ops: str, domain: str = "") -> Callable[[Kernel], Kernel]:
 
 
 @dataclass(frozen=True, slots=True)
+class RowMoments:
+    """Mean and sum of squared distances from it of each share of each row of a value, in the layout that kernels/
+    convolution/row_moments.py has. A share is so many ``channels``; the last one may have fewer."""
+
+    tensor: Tensor
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A node that waits for its reader, and how it is lowered.
 
@@ -97,8 +106,7 @@ class Lowering:
         dispatches: the dispatches so far, in the order in which they run.
         nodes: for each dispatch the node that it computes; of a product with a chain in its epilogue the product.
         joined: for each node that another one's kernels compute so far, that one.
-        row_moments: for each value whose kernel wrote moments of its rows so far, those (kernels/convolution/
-            row_moments.py).
+        row_moments: for each value whose kernel wrote moments of its rows so far, those.
         decisions: which rows of tables were taken so far, in order.
         keeps_nan: whether what is read at a place that is NaN must be NaN, not what stands outside: float32 on matrix
             units may have left it there, and is computed again only where NaN reaches an output.
@@ -121,7 +129,7 @@ class Lowering:
         self.dispatches: list[Dispatch] = []
         self.nodes: list[Node] = []
         self.joined: dict[Node, Node] = {}
-        self.row_moments: dict[Value, Tensor] = {}
+        self.row_moments: dict[Value, RowMoments] = {}
         self.decisions: list[Decision[Any]] = []
         self.node = self._product = Node("", [], [])
         self.consumers = graph.consumers()

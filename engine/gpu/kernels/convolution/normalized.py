@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.gpu.lowering.lowering import Kernel, Lowering, Waiting
-from engine.gpu.program.tensor import Tensor
+from engine.gpu.lowering.lowering import Kernel, Lowering, RowMoments, Waiting
 from engine.graph.ir import Node, Value
 from engine.ops.normalization import EPSILON, trailing
 
@@ -26,7 +25,7 @@ class Normalization:
     they are at hand."""
 
     node: Node
-    moments: Tensor | None = None
+    moments: RowMoments | None = None
 
     @property
     def x(self) -> Value:

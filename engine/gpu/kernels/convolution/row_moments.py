@@ -1,8 +1,8 @@
 """Moments of the rows of a product, written by its kernel for the product behind a LayerNormalization of it.
 
-They are mean and sum of squared distances from it of each share of a row's channels, float32 ``[blocks of BLOCK rows,
-shares, BLOCK, 2]``: rows lie side by side, as the invocations that read them do. They are of the numbers as they are
-stored, so that mean and row agree, and never a difference of squares, which would cancel.
+They are mean and sum of squared distances from it of each share of a row's channels, those of a tile: float32
+``[blocks of BLOCK rows, shares, BLOCK, 2]``. Rows lie side by side, as the invocations that write and read them do.
+The numbers are those that are stored, so that mean and row agree. No squares are subtracted, which would cancel.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.normalized import product_behind
 from engine.gpu.kernels.convolution.pooled import MAX_BUFFERS
 from engine.gpu.lowering.epilogue import Epilogue
-from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.lowering.lowering import Lowering, RowMoments
 from engine.gpu.program.dispatch import Operand, Span
-from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node
 
 BLOCK = 64
@@ -23,20 +22,20 @@ BLOCK = 64
 
 
 def moments_output(
-    layer: Layer, lowering: Lowering, last: Node, epilogue: Epilogue, *, lanes: int, reads: int
+    layer: Layer, lowering: Lowering, last: Node, epilogue: Epilogue, *, width: int, lanes: int, reads: int
 ) -> tuple[list[Operand], dict[str, Any]]:
     """What the dispatch of a layer writes, and its parameters, for moments of its rows: where a product takes a
     LayerNormalization of ``last``, the layer's output.
 
-    ``lanes`` is how many invocations have a share, four channels each; 0 where the kernel has none. It reads ``reads``
-    tensors beside those of its epilogue.
+    The dispatch has tiles of ``width`` channels, and ``lanes`` neighbouring invocations with four channels each of one
+    row; 0 where it cannot take moments. It reads ``reads`` tensors beside those of its epilogue.
     """
-    value, share = last.output, 4 * lanes
+    value = last.output
     bound = reads + len(epilogue.reads) + len(epilogue.writes) + 1
     if (
         not lanes
         or layer.node.op != "MatMul"
-        or layer.outputs % share
+        or layer.outputs % (4 * lanes)
         or not epilogue.params["vector"]
         or bound > MAX_BUFFERS
         or not any(
@@ -45,19 +44,20 @@ def moments_output(
         )
     ):
         return [], {"moment_lanes": 0}
-    shares, blocks = layer.outputs // share, -(-layer.pixels // BLOCK)
-    moments = lowering.scratch((blocks, shares, BLOCK, 2), "f32", f"{value.name}:moments")
-    lowering.row_moments[value] = moments
+    blocks, shares = -(-layer.pixels // BLOCK), -(-layer.outputs // width)
+    tensor = lowering.scratch((blocks, shares, BLOCK, 2), "f32", f"{value.name}:moments")
+    lowering.row_moments[value] = RowMoments(tensor, width)
     params = {"moment_lanes": lanes, "stored": f"vec4<{epilogue.writes[0].tensor.dtype}>"}
-    return [Operand("y_moments", moments, _span(shares), 2)], params
+    return [Operand("y_moments", tensor, _span(shares), 2)], params
 
 
-def moments_input(moments: Tensor | None) -> tuple[list[Operand], dict[str, int]]:
+def moments_input(moments: RowMoments | None) -> tuple[list[Operand], dict[str, int]]:
     """What a dispatch reads, and its uniforms, for ``moments`` of the rows of its input, where they are at hand."""
     if moments is None:
         return [], {}
-    shares = moments.shape[1]
-    return [Operand("x_moments", moments, _span(shares), 2)], {"x_shares": shares}
+    shares = moments.tensor.shape[1]
+    uniforms = {"x_shares": shares, "x_share": moments.channels}
+    return [Operand("x_moments", moments.tensor, _span(shares), 2)], uniforms
 
 
 def _span(shares: int) -> Span:
