@@ -53,6 +53,8 @@
 {% set rows = sm // matrix.m %}
 {% set columns = sn // matrix.n %}
 {% set fours = sn // 4 %}
+{# whether an invocation has the same channels of all rows that it stores #}
+{% set same_channels = across_k * lanes % fours == 0 %}
 {% set sums_row = fours + 2 %}
 {% set plane = subgroups * matrix.m * sums_row %}
 {% set row_size = plane * (kinds | length) %}
@@ -118,6 +120,15 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     next_{{ part }}{{ l }} = w[w_at + (local + {{ l * invocations }}) / {{ bn // 8 }} * w_row + (local + {{ l * invocations }}) % {{ bn // 8 }}{{ ' + params.w_low' if part == 'low' }}];
 {% endfor %}
 {% endfor %}
+{% endmacro %}
+{# channels that an item of sums begins with, and what its sums are multiplied by #}
+{% macro channels_of(item) %}
+  let n = tile_n + own_n + {{ item }} % {{ fours }} * 4;
+{% if normalized %}
+{{ row_statistics.factors() }}
+{% elif split %}
+  let factor = unscale[params.base_unscale + (group * params.n_padded + n) / 4];
+{% endif %}
 {% endmacro %}
 {% block main %}
   let local = i32(local_index);
@@ -265,6 +276,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
   // rows of fragments, {{ together }} at a time; the subgroups that have the same sums share them out by fours
   let own_sums = subgroup / {{ across_k }} * {{ across_k * matrix.m * sums_row }};
   let share = local % {{ across_k * lanes }};
+{% if same_channels %}
+{{ channels_of('share') }}
+{% endif %}
 {% for first in range(0, rows, together) %}
 {% set count = [together, rows - first] | min %}
   workgroupBarrier();
@@ -280,7 +294,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     let item = turn + share;
     let row = item / {{ fours }};
     let m = tile_m + own_m + {{ first * matrix.m }} + row;
-    let n = tile_n + own_n + item % {{ fours }} * 4;
+{% if not same_channels %}
+{{ channels_of('item') }}
+{% endif %}
 {% if moment_lanes %}
     var kept = vec4<f32>();
 {% endif %}
@@ -293,12 +309,12 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% if normalized %}
 {{ row_statistics.apply('own_m + %d + row' % (first * matrix.m)) }}
 {% elif split %}
-      four *= unscale[params.base_unscale + (group * params.n_padded + n) / 4];
+      four *= factor;
 {% endif %}
       {{ 'kept = vec4<f32>(store(m, group, n, four))' if moment_lanes else 'store(m, group, n, four)' }};
     }
 {% if moment_lanes %}
-{{ row_moments.add('kept', 'own_m + %d + row' % (first * matrix.m), 'own_n + item %% %d * 4' % fours) }}
+{{ row_moments.add('kept', 'own_m + %d + row' % (first * matrix.m), 'n - tile_n') }}
 {% endif %}
   }
 {% endfor %}

@@ -99,9 +99,16 @@ vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}
 {% endif %}
 {% endmacro %}
 
-{# what the sums `four` of row `row` of the tile, from channel n on, become #}
+{# what `apply` takes of the channels from n on #}
+{% macro factors() %}
+  let factors_at = params.base_factors + n / 4;
+  let factor = factors[factors_at];
+  let weights_sum = factors[factors_at + params.n_padded / 4];
+  let shift = factors[factors_at + params.n_padded / 2];
+{% endmacro %}
+
+{# what the sums `four` of row `row` of the tile become #}
 {% macro apply(row) %}
       let of_row = statistics[{{ row }}];
-      let factors_at = params.base_factors + n / 4;
-      four = (four * factors[factors_at] - of_row.x * factors[factors_at + params.n_padded / 4]) * of_row.y + factors[factors_at + params.n_padded / 2];
+      four = (four * factor - of_row.x * weights_sum) * of_row.y + shift;
 {% endmacro %}
