@@ -111,8 +111,9 @@ class MatrixTile:
         assert units is not None
         fours = self.sn // 4
         lanes = fours & -fours
-        parts = 8 * self.bm * (self.bn // (4 * lanes))
-        nbytes = self.workgroup_bytes(units, split=split, normalized=normalized) + parts
+        # parts of shares, and values on their way where there are no subgroups to exchange them
+        pairs = self.bm * (self.bn // (4 * lanes)) + (units.spelling != "dawn") * self.subgroups * units.lanes
+        nbytes = self.workgroup_bytes(units, split=split, normalized=normalized) + 8 * pairs
         has_room = nbytes <= caps.limits["max-compute-workgroup-storage-size"]
         return lanes if has_room and units.m * fours % (self.across_k * units.lanes) == 0 else 0
 
