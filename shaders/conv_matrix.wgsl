@@ -55,7 +55,7 @@
 {% set fours = sn // 4 %}
 {# whether an invocation has the same channels of all rows that it stores #}
 {% set same_channels = across_k * lanes % fours == 0 %}
-{% set sums_row = fours + 2 %}
+{% set sums_row = fours + [2, fours // moment_lanes if moment_lanes else 0] | max %}
 {% set plane = subgroups * matrix.m * sums_row %}
 {% set row_size = plane * (kinds | length) %}
 {# rows of fragments that leave at a time #}
@@ -289,6 +289,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 {% endfor %}
 {% endfor %}
+{% if moment_lanes and first %}
+{{ row_moments.store(first - together, together) }}
+{% endif %}
   workgroupBarrier();
   for (var turn = 0; turn < {{ count * matrix.m * fours }}; turn += {{ across_k * lanes }}) {
     let item = turn + share;
@@ -296,9 +299,6 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     let m = tile_m + own_m + {{ first * matrix.m }} + row;
 {% if not same_channels %}
 {{ channels_of('item') }}
-{% endif %}
-{% if moment_lanes %}
-    var kept = vec4<f32>();
 {% endif %}
     if (m <= last_m{{ ' && item < %d' % (count * matrix.m * fours) if count * matrix.m * fours % (across_k * lanes) }}) {
       let at = own_sums + row / {{ matrix.m }} * {{ row_size }} + row % {{ matrix.m }} * {{ sums_row }} + item % {{ fours }};
@@ -311,15 +311,17 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% elif split %}
       four *= factor;
 {% endif %}
-      {{ 'kept = vec4<f32>(store(m, group, n, four))' if moment_lanes else 'store(m, group, n, four)' }};
+      {{ 'memory[at] = moments_of_four(vec4<f32>(store(m, group, n, four)))' if moment_lanes else 'store(m, group, n, four)' }};
     }
-{% if moment_lanes %}
-{{ row_moments.add('kept', 'own_m + %d + row' % (first * matrix.m), 'n - tile_n') }}
-{% endif %}
   }
+{% if moment_lanes %}
+{{ row_moments.join(count) }}
+{% endif %}
 {% endfor %}
 {% if moment_lanes %}
-{{ row_moments.store() }}
+  workgroupBarrier();
+{% set first = (rows - 1) // together * together %}
+{{ row_moments.store(first, rows - first) }}
 {% endif %}
 {% endblock %}
 {% block store %}

@@ -1,14 +1,21 @@
 {# Moments of rows (kernels/convolution/row_moments.py): for each share of the channels of a row, those of a tile, their mean, and
    the sum of squared distances from it. They lie as [blocks of `block` rows][shares][rows of a block].
 
-   `moment_lanes` neighbouring invocations, a power of two, have four channels each of a row. They join what they have two by
-   two, so that sums keep their accuracy, and one of them leaves the result, a part, in workgroup memory. `parts` of these,
-   of equal size, are the share of a whole tile. #}
+   Each invocation leaves those of the four that it stores where its sums were. `moment_lanes` neighbours, a power of two, then
+   join what they have of a row two by two, so that sums keep their accuracy, and one of them leaves the result, a part, in the
+   gap behind the row of sums. All parts of a row are joined behind the next barrier. That takes no workgroup memory of its own,
+   which would have fewer workgroups run side by side, and loads of one turn need not wait for the exchanges of another. #}
 {% set block = 64 %}
 {# loads that are under way together #}
 {% set ahead = 4 %}
 {% set part = moment_lanes * 4 %}
-{% set parts = bn // part if moment_lanes else 0 %}
+{# of a subgroup's row of sums #}
+{% set parts = sn // part if moment_lanes else 0 %}
+{% set part_at = 'i / %d * %d + i %% %d' % (parts, across_k * matrix.m * sums_row, parts) if parts != 1 else 'i * %d' % (across_k * matrix.m * sums_row) %}
+{# where row `row` of the rows of sums that begin at `sums` lies #}
+{% macro row_at(sums, row) -%}
+{{ sums }} + ({{ row }}) / {{ matrix.m }} * {{ row_size }} + ({{ row }}) % {{ matrix.m }} * {{ sums_row }}
+{%- endmacro %}
 {% macro declarations() %}
 
 // Where the moments of the first share of row m lie; those of the next are {{ block }} further.
@@ -17,14 +24,16 @@ fn moments_at(m: i32, shares: i32) -> i32 {
 }
 {% if moment_lanes %}
 
-// moments of parts of the tile: [row][part]
-var<workgroup> part_moments: array<vec2<f32>, {{ bm * parts }}>;
 {{ units.exchange_memory('vec2<f32>', invocations) }}
 
-fn moments_of_four(four: vec4<f32>) -> vec2<f32> {
+fn moments_of_four(four: vec4<f32>) -> vec4<u32> {
   let mean = dot(four, vec4<f32>(0.25));
   let distances = four - mean;
-  return vec2<f32>(mean, dot(distances, distances));
+  return kept_moments(vec2<f32>(mean, dot(distances, distances)));
+}
+
+fn kept_moments(moments: vec2<f32>) -> vec4<u32> {
+  return vec4<u32>(bitcast<vec2<u32>>(moments), 0u, 0u);
 }
 
 // The moments of two sets of numbers of one size, `half` of that.
@@ -43,10 +52,12 @@ fn joined_moments(a: vec2<f32>, b: vec2<f32>, half: f32) -> vec2<f32> {
 {% endfor %}
 {% endmacro %}
 
-{# leaves the moments of the part that `four`, what is stored of row `row` of the tile from its channel `column` on, belongs to;
-   all invocations come here #}
-{% macro add(four, row, column) %}
-    var moments = moments_of_four({{ four }});
+{# leaves the moments of the parts of `count` rows of fragments; all invocations come here #}
+{% macro join(count) %}
+  for (var turn = 0; turn < {{ count * matrix.m * fours }}; turn += {{ across_k * lanes }}) {
+    let item = turn + share;
+    let row_at = {{ row_at('own_sums', 'item / %d' % fours) }};
+    var moments = bitcast<vec2<f32>>(memory[row_at + item % {{ fours }}].xy);
 {% for step in [1, 2, 4, 8, 16] if step < moment_lanes %}
     {
 {{ units.exchange('other', 'moments', step) }}
@@ -54,28 +65,33 @@ fn joined_moments(a: vec2<f32>, b: vec2<f32>, half: f32) -> vec2<f32> {
     }
 {% endfor %}
     if (item % {{ moment_lanes }} == 0) {
-      part_moments[({{ row }}) * {{ parts }} + ({{ column }}) / {{ part }}] = moments;
+      memory[row_at + {{ fours }} + item % {{ fours }} / {{ moment_lanes }}] = kept_moments(moments);
     }
+  }
 {% endmacro %}
 
-{# writes the moments of the tile's share of each row #}
-{% macro store() %}
-  workgroupBarrier();
-  let parts = min({{ parts }}, (params.n - tile_n) / {{ part }});
-  for (var row = local; row < min({{ bm }}, last_m + 1 - tile_m); row += {{ invocations }}) {
-    let near = part_moments[row * {{ parts }}].x;
-    var distance = 0.0;
-    for (var i = 1; i < parts; i += 1) {
-      distance += part_moments[row * {{ parts }} + i].x - near;
+{# writes the moments of the tile's share of each row of the `count` rows of fragments from `first` on of each subgroup #}
+{% macro store(first, count) %}
+  for (var item = local; item < {{ bm // sm * count * matrix.m }}; item += {{ invocations }}) {
+    let own_row = item % {{ count * matrix.m }};
+    let m = tile_m + item / {{ count * matrix.m }} * {{ sm }} + {{ first * matrix.m }} + own_row;
+    if (m <= last_m) {
+      let parts_at = {{ row_at('item / %d * %d' % (count * matrix.m, bn // sn * across_k * matrix.m * sums_row), 'own_row') }} + {{ fours }};
+      let parts = min({{ bn // sn * parts }}, (params.n - tile_n) / {{ part }});
+      let near = bitcast<f32>(memory[parts_at].x);
+      var distance = 0.0;
+      for (var i = 1; i < parts; i += 1) {
+        distance += bitcast<f32>(memory[parts_at + {{ part_at }}].x) - near;
+      }
+      distance /= f32(parts);
+      var squares = 0.0;
+      for (var i = 0; i < parts; i += 1) {
+        let of_part = bitcast<vec2<f32>>(memory[parts_at + {{ part_at }}].xy);
+        let from_mean = of_part.x - near - distance;
+        squares += of_part.y + from_mean * from_mean * {{ part }}.0;
+      }
+      let shares = (params.n + {{ bn - 1 }}) / {{ bn }};
+      y_moments[params.base_y_moments + moments_at(m, shares) + tile_n / {{ bn }} * {{ block }}] = vec2<f32>(near + distance, squares);
     }
-    distance /= f32(parts);
-    var squares = 0.0;
-    for (var i = 0; i < parts; i += 1) {
-      let of_part = part_moments[row * {{ parts }} + i];
-      let from_mean = of_part.x - near - distance;
-      squares += of_part.y + from_mean * from_mean * {{ part }}.0;
-    }
-    let shares = (params.n + {{ bn - 1 }}) / {{ bn }};
-    y_moments[params.base_y_moments + moments_at(tile_m + row, shares) + tile_n / {{ bn }} * {{ block }}] = vec2<f32>(near + distance, squares);
   }
 {% endmacro %}
