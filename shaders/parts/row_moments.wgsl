@@ -52,22 +52,40 @@ fn joined_moments(a: vec2<f32>, b: vec2<f32>, half: f32) -> vec2<f32> {
 {% endfor %}
 {% endmacro %}
 
-{# leaves the moments of the parts of `count` rows of fragments; all invocations come here #}
+{# leaves the moments of the parts of `count` rows of fragments; all invocations come here.
+   Those of `packed` turns are joined together: of two turns' an invocation keeps one's, and hands its neighbour the other's. #}
 {% macro join(count) %}
-  for (var turn = 0; turn < {{ count * matrix.m * fours }}; turn += {{ across_k * lanes }}) {
-    let item = turn + share;
-    let row_at = {{ row_at('own_sums', 'item / %d' % fours) }};
-    var moments = bitcast<vec2<f32>>(memory[row_at + item % {{ fours }}].xy);
+{% set turns = count * matrix.m * fours // (across_k * lanes) %}
+{% set packed = 8 if turns % 8 == 0 and moment_lanes >= 8 else 4 if turns % 4 == 0 and moment_lanes >= 4 else 2 if turns % 2 == 0 and moment_lanes >= 2 else 1 %}
+{% for from in range(0, turns, packed) %}
+  {
+{% for turn in range(packed) %}
+    let item{{ turn }} = {{ (from + turn) * across_k * lanes }} + share;
+    var moments{{ turn }} = bitcast<vec2<f32>>(memory[{{ row_at('own_sums', 'item%d / %d' % (turn, fours)) }} + item{{ turn }} % {{ fours }}].xy);
+{% endfor %}
 {% for step in [1, 2, 4, 8, 16] if step < moment_lanes %}
+{% if step < packed %}
+{% for turn in range(0, packed, 2 * step) %}
     {
-{{ units.exchange('other', 'moments', step) }}
-      moments = joined_moments(moments, other, {{ step * 2 }}.0);
+      let hands_first = (share & {{ step }}) != 0;
+      let handed = select(moments{{ turn + step }}, moments{{ turn }}, hands_first);
+{{ units.exchange('other', 'handed', step) }}
+      moments{{ turn }} = joined_moments(select(moments{{ turn }}, moments{{ turn + step }}, hands_first), other, {{ step * 2 }}.0);
     }
 {% endfor %}
-    if (item % {{ moment_lanes }} == 0) {
-      memory[row_at + {{ fours }} + item % {{ fours }} / {{ moment_lanes }}] = kept_moments(moments);
+{% else %}
+    {
+{{ units.exchange('other', 'moments0', step) }}
+      moments0 = joined_moments(moments0, other, {{ step * 2 }}.0);
+    }
+{% endif %}
+{% endfor %}
+    if (share % {{ moment_lanes }} < {{ packed }}) {
+      let item = {{ from * across_k * lanes }} + share % {{ packed }} * {{ across_k * lanes }} + share;
+      memory[{{ row_at('own_sums', 'item / %d' % fours) }} + {{ fours }} + item % {{ fours }} / {{ moment_lanes }}] = kept_moments(moments0);
     }
   }
+{% endfor %}
 {% endmacro %}
 
 {# writes the moments of the tile's share of each row of the `count` rows of fragments from `first` on of each subgroup #}
