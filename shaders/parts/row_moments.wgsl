@@ -7,7 +7,7 @@
    which would have fewer workgroups run side by side, and loads of one turn need not wait for the exchanges of another. #}
 {% set block = 64 %}
 {# loads that are under way together #}
-{% set ahead = 4 %}
+{% set ahead = 8 %}
 {% set part = moment_lanes * 4 %}
 {# of a subgroup's row of sums #}
 {% set parts = sn // part if moment_lanes else 0 %}
@@ -22,6 +22,14 @@
 fn moments_at(m: i32, shares: i32) -> i32 {
   return m / {{ block }} * shares * {{ block }} + m % {{ block }};
 }
+{% if x_moments %}
+
+// The sum of squared distances from near + distance of so many elements.
+fn squares_of(moments: vec2<f32>, near: f32, distance: f32, elements: f32) -> f32 {
+  let from_mean = moments.x - near - distance;
+  return select(0.0, moments.y + from_mean * from_mean * elements, elements > 0.0);
+}
+{% endif %}
 {% if moment_lanes %}
 
 {{ units.exchange_memory('vec2<f32>', invocations) }}
@@ -47,10 +55,20 @@ fn joined_moments(a: vec2<f32>, b: vec2<f32>, half: f32) -> vec2<f32> {
 {# the moments of shares of x, from `share` on, and how many channels each has: 0 behind the last #}
 {% macro load() %}
 {% for i in range(ahead) %}
-      let share{{ i }} = x_moments[first_share + min(share + {{ i }}, params.x_shares - 1) * {{ block }}];
-      let elements{{ i }} = f32(clamp(params.channels - (share + {{ i }}) * params.x_share, 0, params.x_share));
+    let share{{ i }} = x_moments[first_share + min(share + {{ i }}, params.x_shares - 1) * {{ block }}];
+    let elements{{ i }} = f32(clamp(params.channels - (share + {{ i }}) * params.x_share, 0, params.x_share));
 {% endfor %}
 {% endmacro %}
+
+{# the sum of their means' distances from `near`, one for each element #}
+{% macro distances() -%}
+{% for i in range(ahead) %}{{ ' + ' if i }}elements{{ i }} * (share{{ i }}.x - near){% endfor %}
+{%- endmacro %}
+
+{# the sum of squared distances from near + distance #}
+{% macro squares() -%}
+{% for i in range(ahead) %}{{ ' + ' if i }}squares_of(share{{ i }}, near, distance, elements{{ i }}){% endfor %}
+{%- endmacro %}
 
 {# leaves the moments of the parts of `count` rows of fragments; all invocations come here.
    Those of `packed` turns are joined together: of two turns' an invocation keeps one's, and hands its neighbour the other's. #}

@@ -36,25 +36,23 @@ vec4<f32>(unpack2x16float(next{{ l }}_{{ half }}.x), unpack2x16float(next{{ l }}
 {% if x_moments %}
   for (var row = local; row < {{ bm }}; row += {{ invocations }}) {
     let first_share = params.base_x_moments + moments_at(min(tile_m + row, last_m), params.x_shares);
-    // distances from the first mean, so that a mean far from zero keeps its digits
-    let near = x_moments[first_share].x;
-    var distance = 0.0;
-    for (var share = 0; share < params.x_shares; share += {{ row_moments.ahead }}) {
+    let share = 0;
 {{ row_moments.load() }}
-{% for i in range(row_moments.ahead) %}
-      distance += elements{{ i }} * (share{{ i }}.x - near);
-{% endfor %}
+    // distances from the first mean, so that a mean far from zero keeps its digits
+    let near = share0.x;
+    var distance = {{ row_moments.distances() }};
+    for (var share = {{ row_moments.ahead }}; share < params.x_shares; share += {{ row_moments.ahead }}) {
+{{ row_moments.load() }}
+      distance += {{ row_moments.distances() }};
     }
     distance /= f32(params.channels);
-    var squares = 0.0;
-    for (var share = 0; share < params.x_shares; share += {{ row_moments.ahead }}) {
+    let mean = near + distance;
+    var squares = {{ row_moments.squares() }};
+    for (var share = {{ row_moments.ahead }}; share < params.x_shares; share += {{ row_moments.ahead }}) {
 {{ row_moments.load() }}
-{% for i in range(row_moments.ahead) %}
-      let from_mean{{ i }} = share{{ i }}.x - near - distance;
-      squares += select(share{{ i }}.y, 0.0, elements{{ i }} == 0.0) + elements{{ i }} * from_mean{{ i }} * from_mean{{ i }};
-{% endfor %}
+      squares += {{ row_moments.squares() }};
     }
-    statistics[row] = vec2<f32>(near + distance, 1.0 / sqrt(squares / f32(params.channels) + bitcast<f32>(params.epsilon)));
+    statistics[row] = vec2<f32>(mean, 1.0 / sqrt(squares / f32(params.channels) + bitcast<f32>(params.epsilon)));
   }
 {% else %}
 {% for l in range(a_loads) %}
