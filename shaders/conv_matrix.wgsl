@@ -55,11 +55,14 @@
 {% set fours = sn // 4 %}
 {# whether an invocation has the same channels of all rows that it stores #}
 {% set same_channels = across_k * lanes % fours == 0 %}
-{% set sums_row = fours + [2, fours // moment_lanes if moment_lanes else 0] | max %}
+{% set sums_row = fours + 2 %}
 {% set plane = subgroups * matrix.m * sums_row %}
 {% set row_size = plane * (kinds | length) %}
 {# rows of fragments that leave at a time #}
 {% set together = [[operands_size // row_size, 1] | max, rows] | min %}
+{# behind them, moments of parts of rows #}
+{% set parts_begin = together * row_size %}
+{% set moment_parts = bn // (4 * moment_lanes) if moment_lanes else 0 %}
 {% set a_loads = bm * eights // invocations %}
 {% set a_step = invocations // eights %}
 {% set b_loads = bk * bn // 8 // invocations if weights_in_workgroup else 0 %}
@@ -78,7 +81,7 @@
 {% block declarations %}
 
 // first x, [{{ 'high or low part, ' if split }}m][eights of k]{{ ', and behind it w, [k][eights of n]' if weights_in_workgroup }}; then sums, [row of fragments]{{ '[high or low products]' if low_apart }}[subgroup][m][fours of n]
-var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size] | max }}>;
+var<workgroup> memory: array<vec4<u32>, {{ [operands_size, row_size, parts_begin + bm * moment_parts if moment_lanes else 0] | max }}>;
 
 {{ units.functions(operands=['memory'] + ([] if weights_in_workgroup else ['w']), sums=['memory'], words=['memory', 'w']) }}
 {% if split %}
@@ -289,9 +292,6 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 {% endfor %}
 {% endfor %}
-{% if moment_lanes and first %}
-{{ row_moments.store(first - together, together) }}
-{% endif %}
   workgroupBarrier();
   for (var turn = 0; turn < {{ count * matrix.m * fours }}; turn += {{ across_k * lanes }}) {
     let item = turn + share;
@@ -299,6 +299,9 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     let m = tile_m + own_m + {{ first * matrix.m }} + row;
 {% if not same_channels %}
 {{ channels_of('item') }}
+{% endif %}
+{% if moment_lanes %}
+    var kept = vec4<f32>();
 {% endif %}
     if (m <= last_m{{ ' && item < %d' % (count * matrix.m * fours) if count * matrix.m * fours % (across_k * lanes) }}) {
       let at = own_sums + row / {{ matrix.m }} * {{ row_size }} + row % {{ matrix.m }} * {{ sums_row }} + item % {{ fours }};
@@ -311,17 +314,15 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% elif split %}
       four *= factor;
 {% endif %}
-      {{ 'memory[at] = moments_of_four(vec4<f32>(store(m, group, n, four)))' if moment_lanes else 'store(m, group, n, four)' }};
+      {{ 'kept = vec4<f32>(store(m, group, n, four))' if moment_lanes else 'store(m, group, n, four)' }};
     }
-  }
 {% if moment_lanes %}
-{{ row_moments.join(count) }}
+{{ row_moments.add('kept', 'own_m + %d + row' % (first * matrix.m), 'n - tile_n') }}
 {% endif %}
+  }
 {% endfor %}
 {% if moment_lanes %}
-  workgroupBarrier();
-{% set first = (rows - 1) // together * together %}
-{{ row_moments.store(first, rows - first) }}
+{{ row_moments.store() }}
 {% endif %}
 {% endblock %}
 {% block store %}

@@ -72,8 +72,7 @@ class MatrixTile:
         stand beside them where x is ``normalized``."""
         weights = self.bk * (self.bn // 8 + 1) if self.weights_in_workgroup else 0
         operands = (2 if split else 1) * (self.bm * (self.bk // 8 + 1) + weights)
-        fours = self.sn // 4
-        sums = (2 if split else 1) * self.subgroups * units.m * (fours + max(2, fours // (fours & -fours)))
+        sums = (2 if split else 1) * self.subgroups * units.m * (self.sn // 4 + 2)
         statistics = 8 * self.bm if normalized else 0
         return 16 * max(operands, sums) + statistics
 
@@ -105,11 +104,17 @@ class MatrixTile:
             <= caps.limits["max-compute-workgroup-storage-size"]
         )
 
-    def moment_lanes(self, units: MatrixUnits) -> int:
+    def moment_lanes(self, caps: Caps, *, split: bool, normalized: bool) -> int:
         """Invocations side by side that have four channels each of one row's sums, and may join their moments: a power
-        of two. 0 where a subgroup's sums leave some invocations of the last turn without any."""
+        of two. 0 where there is no room for these, or some invocations have no sums in the last turn."""
+        units = caps.matrix_units
+        assert units is not None
         fours = self.sn // 4
-        return fours & -fours if units.m * fours % (self.across_k * units.lanes) == 0 else 0
+        lanes = fours & -fours
+        moments = 16 * self.bm * (self.bn // (4 * lanes))
+        nbytes = self.workgroup_bytes(units, split=split, normalized=normalized) + moments
+        has_room = nbytes <= caps.limits["max-compute-workgroup-storage-size"]
+        return lanes if has_room and units.m * fours % (self.across_k * units.lanes) == 0 else 0
 
     def padded(self, layer: Layer) -> tuple[int, int]:
         """The extents of a layer's weights along k and n in whole tiles."""
@@ -135,8 +140,9 @@ def emit_matrix(layer: Layer, lowering: Lowering, tree: Tree, last: Node, *, til
     epilogue, y, target = layer.epilogue(
         lowering, tree, last, inputs=[operand.tensor for operand in reads], groups=layer.groups
     )
+    lanes = tile.moment_lanes(lowering.caps, split=split, normalized=normalization is not None)
     moments_writes, moments_params = moments_output(
-        layer, lowering, last, epilogue, width=tile.bn, lanes=tile.moment_lanes(units), reads=len(reads)
+        layer, lowering, last, epilogue, width=tile.bn, lanes=lanes, reads=len(reads)
     )
     scale: dict[str, int] = {}
     if split:
