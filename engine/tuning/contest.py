@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any
 
+from engine.compiled.model import CompiledModel
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError, UnsupportedError
 from engine.gpu.device.device import Device
 from engine.tuning.cases import Case
@@ -34,6 +35,7 @@ class Contest:
     def __init__(self, device: Device, case: Case, before: str) -> None:
         self.case, self.before = case, before
         self._device = device
+        self._models: dict[str, CompiledModel] = {}
         self._trials: dict[str, Trial] = {}
         self._first: dict[str, float] = {}
         self._timings: dict[str, Timing] = {}
@@ -45,7 +47,7 @@ class Contest:
         """Begin to compile every row, and to compute what the oracle has."""
         for row in self.case.rows:
             with suppress(EngineError):  # which the row's own turn will find
-                compile_ahead(self._device, self.case, row)
+                self._models[row] = compile_ahead(self._device, self.case, row)
         self._oracle = threads.submit(self.case.oracle, SEED)
 
     def result(self, last: float) -> TunedLayer | None:
@@ -87,6 +89,7 @@ class Contest:
         for trial in self._trials.values():
             trial.close()
         self._trials.clear()
+        self._models.clear()
         self.case.forget()
 
     def _enter(self, row: str) -> None:
@@ -110,7 +113,8 @@ class Contest:
             return
         if self._oracle is not None:
             self._oracle.result()
-        if trial.check(SEED) <= self.case.tolerance:
+        trial.check(SEED)
+        if trial.is_right:
             self._right.add(row)
         else:
             self._reject(row, "wrong")
@@ -119,7 +123,7 @@ class Contest:
         """The row on the device; None where that is not possible, and the row is rejected."""
         if row not in self._trials:
             try:
-                self._trials[row] = Trial(self._device, self.case, row)
+                self._trials[row] = Trial(self._device, self.case, row, self._models.get(row))
             except DeviceLostError:
                 raise
             except UnsupportedError:

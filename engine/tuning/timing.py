@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.compiled.model import GpuPlan
+from engine.compiled.model import CompiledModel, GpuPlan
 from engine.gpu.device.device import Device
 from engine.gpu.run.executor import GpuExecutor
 from engine.parity import difference
@@ -51,13 +51,14 @@ class Timing:
 class Trial:
     """A case compiled with one of its rows, on a device: its result held to the oracle's, and its time.
 
-    ``error`` is None until ``check`` has run. Raises UnsupportedError where the row does not support the layer,
-    BackendError where the device fails or has no timestamps, TooLargeError where its memory is too small.
+    ``model`` is what ``compile_ahead`` gave. ``error`` is NaN until ``check`` has run. Raises UnsupportedError where
+    the row does not support the layer, BackendError where the device fails or has no timestamps, TooLargeError where
+    its memory is too small.
     """
 
-    def __init__(self, device: Device, case: Case, row: str) -> None:
+    def __init__(self, device: Device, case: Case, row: str, model: CompiledModel | None = None) -> None:
         self.case, self.row, self.error = case, row, float("nan")
-        self._executor = GpuExecutor(case.compile(row), device, in_flight=1)
+        self._executor = GpuExecutor(model or case.compile(row), device, in_flight=1)
         plan: GpuPlan = self._executor.plan
         self._commands = [index for index, command in enumerate(plan.commands) if command.node == NAME]
         commands = [plan.commands[index] for index in self._commands]
@@ -73,6 +74,11 @@ class Trial:
         results = self._executor.run(inputs)
         self.error = max((_error(result, array) for result, array in zip(results, expected, strict=True)), default=0.0)
         return self.error
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the last ``check`` was within the tolerance."""
+        return self.error <= self.case.tolerance
 
     def sample(self) -> float:
         """The seconds of the layer by one measurement, on the inputs of the last ``check``."""
@@ -138,12 +144,13 @@ def _error(result: np.ndarray, expected: np.ndarray) -> float:
     return largest / magnitude if 0 < magnitude < np.inf and largest < np.inf else difference(result, expected).relative
 
 
-def compile_ahead(device: Device, case: Case, row: str) -> None:
-    """Begin to compile the programs of a case with a row, which threads do while another one is measured.
+def compile_ahead(device: Device, case: Case, row: str) -> CompiledModel:
+    """A case compiled with a row; threads have begun to compile its programs, which they do while another is measured.
 
     Raises what ``case.compile`` raises.
     """
-    plan = case.compile(row).plan
-    assert isinstance(plan, GpuPlan)
-    for program in plan.programs:
+    model = case.compile(row)
+    assert isinstance(model.plan, GpuPlan)
+    for program in model.plan.programs:
         device.compile(program, trusted=True)
+    return model

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,10 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.engine.gpu.gpu import device
-from tests.engine.tuning.networks import network
+from tests.engine.tuning.networks import network, skip_where_nothing_can_be_tuned
 from tools.kernel_lab import __main__ as lab
 from tools.kernel_lab import roofline
 from tools.kernel_lab.records import read
+from tools.kernel_lab.turns import Turns
 
 
 def test_records_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +44,51 @@ def test_records_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert all(layer["right"] and layer["flops"] > 0 and layer["samples"] for layer in layers)
     assert first["flops_per_second"] == first["flops"] / first["seconds"]
     assert "small f32: 1 layers, " in capsys.readouterr().out
+
+
+@pytest.mark.long(reason="two processes open a device each: 5 s")
+def test_workers_measure_what_one_process_does(tmp_path: Path) -> None:
+    skip_where_nothing_can_be_tuned()
+    (tmp_path / "small.onnx").write_bytes(network().SerializeToString())
+    # equal layers of two networks are measured once
+    (tmp_path / "same.onnx").write_bytes(network().SerializeToString())
+    models = [str(tmp_path / name) for name in ("small.onnx", "same.onnx")]
+    out, index = tmp_path / "records.jsonl", str(device().adapter.index)
+    options = ["--adapter", index, "--families", "matmul", "--workers", "2", "--out", str(out)]
+    assert lab.main([*models, *options]) == 0
+    _, *layers = read([out])
+    rows = sorted((layer["key"].split()[-1], layer["row"], layer["own"]) for layer in layers)
+    assert rows == [
+        ("y1x9x11x24", "linear", True),
+        ("y1x9x11x24", "strided", False),
+        ("y1x9x11x5", "strided", True),
+    ]
+    assert all(layer["right"] and layer["models"] == {"small": 1, "same": 1} for layer in layers)
+
+
+def test_who_is_alone_waits_for_all_and_keeps_all_out() -> None:
+    turns, begun, leave = Turns(2), threading.Event(), threading.Event()
+
+    def stay(turn: AbstractContextManager[None]) -> None:
+        with turn:
+            begun.set()
+            leave.wait(5)
+
+    with ThreadPoolExecutor(2) as threads:
+        for first, second in ((turns.beside(), turns.alone()), (turns.alone(), turns.beside())):
+            inside = threads.submit(stay, first)
+            assert begun.wait(5)
+            begun.clear()
+            waiting = threads.submit(stay, second)
+            assert not begun.wait(0.05)
+            leave.set()
+            assert begun.wait(5)
+            wait([inside, waiting])
+            begun.clear()
+            leave.clear()
+        with turns.beside():  # two may be beside each other
+            leave.set()
+            threads.submit(stay, turns.beside()).result(5)
 
 
 def record(key: str, row: str, seconds: float, **values: Any) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Measure every distinct layer of some networks with every row of its family's table that supports it.
 
     python -m tools.kernel_lab MODEL... --adapter dawn --precision f16 --out records.jsonl [--seconds 60]
-        [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--append]
+        [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--append] [--workers 4]
 
 Each row runs on fresh random input, its result is held to the NumPy executor's, and the GPU's clock times it once it is
-awake: the median of several measurements, or a single one where a row is far slower than the best so far. Of a layer
-the table's own row comes first. Layers come by their work, the most first, so that little is lost where ``--seconds``
-end it; ``--shape`` is that of the first input where a model leaves it open.
+awake: the median of several measurements in turn with the other rows, or a single one where a row is far slower than
+the best. Layers that networks share are measured once. They come by their work, the most first, so that little is lost
+where ``--seconds`` end it; ``--shape`` is that of the first input where a model leaves it open. ``--workers`` processes
+prepare layers side by side, and measure in turn.
 
 ``--out`` gets one JSON object a line. The first one of a run has the adapter's ceilings, measured in the same run
 (``"kind": "ceilings"``), the others a layer and a row each (``"kind": "layer"``); ``tools/kernel_lab/records.py`` has
@@ -31,8 +32,12 @@ from engine.caps import Precision
 from engine.gpu.device.choice import choose
 from engine.gpu.device.device import open_device
 from tools.kernel_lab.ceilings import measure_ceilings
-from tools.kernel_lab.measure import Layer, Result, layers_of, measure
+from tools.kernel_lab.measure import Layer, Result, layers_of
 from tools.kernel_lab.records import ceilings_record, layer_record
+from tools.kernel_lab.workers import measure
+
+WORKERS = 4
+"""Processes that prepare layers and measure them in turn: more wait for each other."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if adapter is None:
         sys.exit("there is no such adapter")
     device, start = open_device(adapter), time.perf_counter()
+    workers = options.workers or (1 if adapter.software else WORKERS)
     precisions = [cast(Precision, name) for name in options.precision.split(",")]
     layers: list[Layer] = []
     files = [(path.stem, ModelFile.read(path)) for path in options.models]
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(ceilings_record(adapter, ceilings)), file=file, flush=True)
         totals: dict[tuple[str, str], list[float]] = {}
         left = options.seconds - (time.perf_counter() - start)
-        for layer, results in measure(device, layers, seconds=left, rows=options.rows):
+        for layer, results in measure(adapter, layers, seconds=left, rows=options.rows, workers=workers):
             for result in results:
                 print(json.dumps(layer_record(adapter, layer, result)), file=file, flush=True)
             _print(layer, results)
@@ -84,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--append", action="store_true", help="add to the file")
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--workers", type=int, help=f"processes; {WORKERS} by default, 1 on a software adapter")
     parser.add_argument("--shape", type=_numbers, default=(1, 3, 1024, 1024))
     parser.add_argument("--families", type=_names)
     parser.add_argument("--rows", type=_names)

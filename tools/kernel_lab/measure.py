@@ -6,29 +6,31 @@ import secrets
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from statistics import median
 
 from engine.caps import Caps, Precision
-from engine.compiled.model import GpuPlan
-from engine.errors import EngineError
+from engine.compiled.model import CompiledModel, GpuPlan
+from engine.errors import DeviceLostError, EngineError
 from engine.gpu.device.device import Device
 from engine.graph.model_file import ModelFile
 from engine.tuning.cases import Case, cases
+from engine.tuning.race import DROPPED, race
 from engine.tuning.timing import Timing, Trial, compile_ahead
-
-SLOW = 1.5
-"""A row that takes this many times as long as the best one so far is measured once."""
+from tools.kernel_lab.turns import Turns
 
 LONG_SECONDS = 0.2
 """A row that takes longer than this, as on a software adapter, is measured once."""
 
-SAMPLES = 5
-"""Measurements of which the median counts."""
+CLEAR = 4.0
+"""How many times the best a single cold run takes at the least to say that a row is slow."""
 
-ROW_WAKE_SECONDS = 0.02
-"""Seconds of work before a row is measured: the clock of the GPU is awake from the rows before it."""
+WAKE_SECONDS = 0.03
+"""Seconds of work before the rows of a layer are measured; the checks of their results came just before."""
+
+GROUP_BYTES = 2 << 30
+"""Rows of a layer that are on the device at once, and measured in turn, take no more than this together."""
 
 
 @dataclass(slots=True)
@@ -37,7 +39,6 @@ class Layer:
 
     case: Case
     models: dict[str, int]
-    flops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,10 @@ def layers_of(
     layers: dict[str, Layer] = {}
     for name, file in models:
         for case in cases(file, caps, precision, input_shapes=_bound(file, shape)):
-            if families is not None and case.family not in families:
-                continue
-            if case.key in layers:
-                layers[case.key].models[name] = layers[case.key].models.get(name, 0) + case.count
-            else:
-                plan = case.compile(case.row).plan
-                assert isinstance(plan, GpuPlan)
-                layers[case.key] = Layer(case, {name: case.count}, sum(command.flops for command in plan.commands))
-    return sorted(layers.values(), key=lambda layer: layer.flops * sum(layer.models.values()), reverse=True)
+            if families is None or case.family in families:
+                counts = layers.setdefault(case.key, Layer(case, {})).models
+                counts[name] = counts.get(name, 0) + case.count
+    return sorted(layers.values(), key=lambda layer: layer.case.flops * sum(layer.models.values()), reverse=True)
 
 
 def _bound(file: ModelFile, shape: Sequence[int]) -> dict[str, Sequence[int]] | None:
@@ -81,41 +77,96 @@ def _bound(file: ModelFile, shape: Sequence[int]) -> dict[str, Sequence[int]] | 
     return {name: shape} if is_open else None
 
 
-def measure(
-    device: Device, layers: Sequence[Layer], *, seconds: float, rows: Collection[str] | None = None
-) -> Iterator[tuple[Layer, list[Result]]]:
-    """Each layer with the results of its rows, until the seconds are over. ``rows`` names those that count.
+def measure_layer(
+    device: Device, case: Case, *, rows: Collection[str] | None = None, end: float = float("inf"), turns: Turns
+) -> list[Result]:
+    """The results of a layer's rows, the table's own first, as far as they were begun at ``end`` (time.monotonic).
 
-    A row that the device refuses is told on standard error, and left out.
+    ``rows`` names those that count. A row that the device refuses is told on standard error, and left out. Raises
+    DeviceLostError.
     """
-    end = time.perf_counter() + seconds
-    for layer, following in zip_longest(layers, layers[1:]):
-        if following is not None:
-            for name in following.case.rows:
-                if rows is None or name in rows:
-                    compile_ahead(device, following.case, name)
-        seed, results = secrets.randbits(32), list[Result]()
-        names = [layer.case.row, *(row for row in layer.case.rows if row != layer.case.row)]
-        for name in names:
-            if (rows is None or name in rows) and time.perf_counter() < end:
-                best = min((result.timing.seconds for result in results), default=float("inf"))
+    seed, results = secrets.randbits(32), list[Result]()
+    # what a software adapter takes is what the preparations of others leave it
+    with turns.beside() if device.adapter.software else nullcontext():
+        models = _models(device, case, [row for row in case.rows if rows is None or row in rows])
+        case.oracle(seed)
+        for model in models.values():
+            _wait(device, model)
+    for group in _groups(models):
+        with ExitStack() as trials:
+            checked: list[Trial] = []
+            for row in group:
                 try:
-                    results.append(_result(device, layer.case, name, seed, best))
+                    if time.monotonic() < end:
+                        with turns.beside():
+                            trial = trials.enter_context(Trial(device, case, row, models[row]))
+                            trial.check(seed)
+                        checked.append(trial)
+                except DeviceLostError:
+                    raise
                 except EngineError as error:
-                    print(f"{layer.case.key}, {name}: {error}", file=sys.stderr)
-        layer.case.forget()
-        if results:
-            yield layer, results
+                    print(f"{case.key}, {row}: {error}", file=sys.stderr)
+            best = min((result.timing.seconds for result in results if result.timing.is_right), default=float("inf"))
+            with turns.alone():
+                measured = _samples(checked, best, end)
+            results += [
+                Result(trial.timing(median(measured[trial.row])), seed, measured[trial.row]) for trial in checked
+            ]
+    case.forget()
+    return results
 
 
-def _result(device: Device, case: Case, row: str, seed: int, best: float) -> Result:
-    with Trial(device, case, row) as trial:
-        trial.check(seed)
-        # the first one says how often a measurement repeats the layer
-        samples = [trial.sample()]
-        if samples[0] <= LONG_SECONDS:
-            samples = [trial.sample()]
-        if samples[0] <= min(SLOW * best, LONG_SECONDS):
-            trial.wake(ROW_WAKE_SECONDS)
-            samples = trial.samples(SAMPLES)
-        return Result(trial.timing(median(samples)), seed, samples)
+def _models(device: Device, case: Case, rows: Collection[str]) -> dict[str, CompiledModel]:
+    """The layer with each row, the table's own first; threads have begun to compile the programs."""
+    models: dict[str, CompiledModel] = {}
+    for row in sorted(rows, key=lambda row: row != case.row):
+        try:
+            models[row] = compile_ahead(device, case, row)
+        except EngineError as error:
+            print(f"{case.key}, {row}: {error}", file=sys.stderr)
+    return models
+
+
+def _wait(device: Device, model: CompiledModel) -> None:
+    """Wait for a model's programs; what fails there fails again, and is told, when it is put on the device."""
+    assert isinstance(model.plan, GpuPlan)
+    for program in model.plan.programs:
+        device.compile(program, trusted=True).exception()
+
+
+def _groups(models: dict[str, CompiledModel]) -> Iterator[list[str]]:
+    """The rows in groups that the device holds at once."""
+    group, total = list[str](), 0
+    for row, model in models.items():
+        assert isinstance(model.plan, GpuPlan)
+        nbytes = sum(model.plan.buffers)
+        if group and total + nbytes > GROUP_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(row)
+        total += nbytes
+    if group:
+        yield group
+
+
+def _samples(trials: Sequence[Trial], best: float, end: float) -> dict[str, list[float]]:
+    """Measurements of each row: several in turn, but one of what is long, wrong or slow beside ``best`` and others."""
+    first: dict[str, float] = {}
+    for trial in trials:
+        seconds = trial.sample()
+        if seconds <= min(LONG_SECONDS, CLEAR * best):
+            seconds = trial.sample() if first else trial.wake(WAKE_SECONDS)
+        first[trial.row] = seconds
+        if trial.is_right:
+            best = min(best, seconds)
+    racing = {
+        trial.row: trial for trial in trials if trial.is_right and first[trial.row] <= min(LONG_SECONDS, DROPPED * best)
+    }
+    samples: dict[str, list[float]] = {row: [] for row in racing}
+
+    def sample(row: str) -> float:
+        samples[row].append(racing[row].sample())
+        return samples[row][-1]
+
+    race(racing, sample, may_go_on=lambda: time.monotonic() < end)
+    return {row: samples.get(row, [seconds]) for row, seconds in first.items()}
