@@ -1,13 +1,13 @@
 """Measure every distinct layer of some networks with every row of its family's table that supports it.
 
-    python -m tools.kernel_lab MODEL... --adapter dawn --precision f16 --out records.jsonl [--seconds 60]
-        [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--append] [--workers 4]
+    python -m tools.kernel_lab MODEL... --adapter dawn --precision f16 --out records.jsonl [--append | --resume]
+        [--seconds 60] [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--workers 4]
 
 Each row runs on fresh random input, its result is held to the NumPy executor's, and the GPU's clock times it once it is
 awake: the median of several measurements in turn with the other rows, or a single one where a row is far slower than
 the best. Layers that networks share are measured once. They come by their work, the most first, so that little is lost
-where ``--seconds`` end it; ``--shape`` is that of the first input where a model leaves it open. ``--workers`` processes
-prepare layers side by side, and measure in turn.
+where ``--seconds`` end it, and ``--resume`` goes on there; ``--shape`` is that of the first input where a model leaves
+it open. ``--workers`` processes prepare layers side by side, and measure in turn.
 
 ``--out`` gets one JSON object a line. The first one of a run has the adapter's ceilings, measured in the same run
 (``"kind": "ceilings"``), the others a layer and a row each (``"kind": "layer"``); ``tools/kernel_lab/records.py`` has
@@ -33,7 +33,7 @@ from engine.gpu.device.choice import choose
 from engine.gpu.device.device import open_device
 from tools.kernel_lab.ceilings import measure_ceilings
 from tools.kernel_lab.measure import Layer, Result, layers_of
-from tools.kernel_lab.records import ceilings_record, layer_record
+from tools.kernel_lab.records import ceilings_record, layer_record, measured, read
 from tools.kernel_lab.workers import measure
 
 WORKERS = 4
@@ -53,10 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = [(path.stem, ModelFile.read(path)) for path in options.models]
     for precision in precisions:
         layers += layers_of(files, device.caps, precision, shape=options.shape, families=options.families)
+    if options.resume and options.out.exists():
+        known = measured(read([options.out]), adapter)
+        layers = [layer for layer in layers if (layer.case.precision, layer.case.key) not in known]
     ceilings = measure_ceilings(device)
     print(f"{adapter}: {len(layers)} layers; " + ", ".join(f"{name} {rate:.3g}" for name, rate in ceilings.items()))
     wrong = 0
-    with options.out.open("a" if options.append else "w", encoding="utf-8") as file:
+    with options.out.open("a" if options.append or options.resume else "w", encoding="utf-8") as file:
         print(json.dumps(ceilings_record(adapter, ceilings)), file=file, flush=True)
         totals: dict[tuple[str, str], list[float]] = {}
         left = options.seconds - (time.perf_counter() - start)
@@ -89,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="f32", help="f32, f16, or both: f32,f16")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--append", action="store_true", help="add to the file")
+    parser.add_argument("--resume", action="store_true", help="add to the file the layers that it lacks")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--workers", type=int, help=f"processes; {WORKERS} by default, 1 on a software adapter")
     parser.add_argument("--shape", type=_numbers, default=(1, 3, 1024, 1024))

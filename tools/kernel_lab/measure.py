@@ -80,11 +80,13 @@ def _bound(file: ModelFile, shape: Sequence[int]) -> dict[str, Sequence[int]] | 
 def measure_layer(
     device: Device, case: Case, *, rows: Collection[str] | None = None, end: float = float("inf"), turns: Turns
 ) -> list[Result]:
-    """The results of a layer's rows, the table's own first, as far as they were begun at ``end`` (time.monotonic).
+    """The results of a layer's rows, the table's own first; none where ``end`` (time.monotonic) came before the last.
 
     ``rows`` names those that count. A row that the device refuses is told on standard error, and left out. Raises
     DeviceLostError.
     """
+    if time.monotonic() >= end:
+        return []
     seed, results = secrets.randbits(32), list[Result]()
     # what a software adapter takes is what the preparations of others leave it
     with turns.beside() if device.adapter.software else nullcontext():
@@ -96,12 +98,14 @@ def measure_layer(
         with ExitStack() as trials:
             checked: list[Trial] = []
             for row in group:
+                if time.monotonic() >= end:
+                    case.forget()
+                    return []
                 try:
-                    if time.monotonic() < end:
-                        with turns.beside():
-                            trial = trials.enter_context(Trial(device, case, row, models[row]))
-                            trial.check(seed)
-                        checked.append(trial)
+                    with turns.beside():
+                        trial = trials.enter_context(Trial(device, case, row, models[row]))
+                        trial.check(seed)
+                    checked.append(trial)
                 except DeviceLostError:
                     raise
                 except EngineError as error:

@@ -75,6 +75,16 @@ def layer_record(adapter: Adapter, layer: Layer, result: Result) -> dict[str, An
     }
 
 
+def measured(records: Iterable[Mapping[str, Any]], adapter: Adapter) -> set[tuple[str, str]]:
+    """The precision and the key of each layer that records have of an adapter, whatever its driver was then."""
+    names = adapter.name, adapter.implementation
+    return {
+        (record["precision"], record["key"])
+        for record in records
+        if record["kind"] == "layer" and (record["adapter"], record["implementation"]) == names
+    }
+
+
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """All records of some files, in order."""
     return [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines() if line.strip()]

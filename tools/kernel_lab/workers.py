@@ -38,8 +38,11 @@ def measure(
         place = adapter.implementation, adapter.position
         futures = {pool.submit(_in_worker, *place, layer.case, rows, end): layer for layer in layers}
         for future in as_completed(futures):
-            if results := future.result():
+            if not future.cancelled() and (results := future.result()):
                 yield futures[future], results
+            if time.monotonic() >= end:
+                for each in futures:
+                    each.cancel()
 
 
 def _begin(turns: Turns) -> None:
