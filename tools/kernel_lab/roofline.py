@@ -34,6 +34,9 @@ LARGEST = 26.0
 SMALLEST = 2.5
 """The least radius."""
 
+TOLD = 0.005
+"""The part of the time from which on a circle says which layer it is, where the pointer rests on it."""
+
 UNITS = ("f32", "f16", "matrix")
 """The ceilings of units, in the order of their names in the legend."""
 
@@ -53,6 +56,11 @@ class Point:
     nbytes: int
     seconds: float
     count: int
+
+    @property
+    def kind(self) -> str:
+        """What its colour says: the family, and the way that the row goes, whatever its tile."""
+        return f"{self.family} {self.row.partition('-')[0]}"
 
     @property
     def intensity(self) -> float:
@@ -132,7 +140,7 @@ def svg(points: Sequence[Point], ceilings: Mapping[str, float], title: str) -> s
     """The plot. ``ceilings`` has ``copy`` in bytes a second, and any of UNITS in operations a second."""
     axes = _Axes(points, ceilings)
     whole = sum(point.seconds * point.count for point in points)
-    rows = list(dict.fromkeys(f"{point.family} {point.row}" for point in points))
+    kinds = _kinds(points)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">',
         "<style>text { font: 12px sans-serif } path { fill: none } .roof { stroke-width: 1.5 }",
@@ -147,20 +155,28 @@ def svg(points: Sequence[Point], ceilings: Mapping[str, float], title: str) -> s
     for point in points:
         share = point.seconds * point.count / whole
         radius = max(SMALLEST, LARGEST * math.sqrt(share))
-        colour = min(rows.index(f"{point.family} {point.row}"), 5)
         tip = (
             f"{point.key}: {point.row}, {point.seconds * 1e6:.1f} µs, {point.count} of them, "
             f"{point.rate / 1e9:.0f} GFLOP/s, {100 * share:.1f} % of the time"
         )
+        title = f"<title>{escape(tip)}</title>" if share >= TOLD else ""
         parts.append(
-            f'<circle class="c{colour}" cx="{axes.left(point.intensity):.1f}" cy="{axes.top(point.rate):.1f}" '
-            f'r="{radius:.1f}"><title>{escape(tip)}</title></circle>'
+            f'<circle class="c{min(kinds.index(point.kind), 5)}" cx="{axes.left(point.intensity):.1f}" '
+            f'cy="{axes.top(point.rate):.1f}" r="{radius:.1f}">{title}</circle>'
         )
-    for index, row in enumerate(rows[:5] + (["others"] if len(rows) > 5 else [])):
-        y = HEIGHT - BOTTOM - 12 - 17 * (min(len(rows), 6) - 1 - index)
+    for index, kind in enumerate(kinds[:5] + (["others"] if len(kinds) > 5 else [])):
+        y = HEIGHT - BOTTOM - 12 - 17 * (min(len(kinds), 6) - 1 - index)
         parts.append(f'<circle class="c{index}" cx="{WIDTH - 190}" cy="{y - 4}" r="5"/>')
-        parts.append(f'<text x="{WIDTH - 180}" y="{y}">{escape(row)}</text>')
+        parts.append(f'<text x="{WIDTH - 180}" y="{y}">{escape(kind)}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _kinds(points: Sequence[Point]) -> list[str]:
+    """The kinds of points, those that take most first."""
+    seconds: dict[str, float] = {}
+    for point in points:
+        seconds[point.kind] = seconds.get(point.kind, 0.0) + point.seconds * point.count
+    return sorted(seconds, key=lambda kind: -seconds[kind])
 
 
 def _grid(axes: _Axes) -> list[str]:
@@ -193,7 +209,9 @@ def _roof(axes: _Axes, ceilings: Mapping[str, float]) -> list[str]:
     ]
     for unit, rate in units.items():
         y = axes.top(rate)
-        parts.append(f'<path class="roof" d="M{axes.left(rate / copy):.1f} {y:.1f}H{axes.left(right):.1f}"/>')
+        parts.append(
+            f'<path class="roof" d="M{axes.left(max(rate / copy, 10.0 ** axes.x[0])):.1f} {y:.1f}H{axes.left(right):.1f}"/>'
+        )
         name = {"f32": "f32", "f16": "f16", "matrix": "f16 on matrix units"}[unit]
         parts.append(
             f'<text x="{axes.left(right) - 4:.1f}" y="{y - 5:.1f}" text-anchor="end">{name}, '
