@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +69,19 @@ class Trial:
         self._repeats = 1
 
     def check(self, seed: int = 0) -> float:
-        """Run on fresh inputs, with NaN where the results will be. Returns the error, which ``error`` keeps."""
-        inputs, expected = self.case.oracle(seed)
+        """Hold the ``outputs`` on fresh inputs to the oracle's. Returns the error, which ``error`` keeps."""
+        return self.compare(seed, self.outputs(seed))
+
+    def outputs(self, seed: int) -> list[np.ndarray]:
+        """What the device has for the inputs of that seed, with NaN where the results will be."""
+        inputs, _ = self.case.oracle(seed)
         self._executor.fill_outputs(0xFF)
-        results = self._executor.run(inputs)
-        self.error = max((_error(result, array) for result, array in zip(results, expected, strict=True)), default=0.0)
+        return self._executor.run(inputs)
+
+    def compare(self, seed: int, outputs: Sequence[np.ndarray]) -> float:
+        """The error of ``outputs`` for that seed, which ``error`` keeps."""
+        _, expected = self.case.oracle(seed)
+        self.error = max((_error(result, array) for result, array in zip(outputs, expected, strict=True)), default=0.0)
         return self.error
 
     @property

@@ -208,10 +208,8 @@ def _roof(axes: _Axes, ceilings: Mapping[str, float]) -> list[str]:
         f'<text x="{axes.left(lowest) + 8:.1f}" y="{axes.top(lowest * copy) - 26:.1f}">{copy / 1e9:.0f} GB/s</text>',
     ]
     for unit, rate in units.items():
-        y = axes.top(rate)
-        parts.append(
-            f'<path class="roof" d="M{axes.left(max(rate / copy, 10.0 ** axes.x[0])):.1f} {y:.1f}H{axes.left(right):.1f}"/>'
-        )
+        y, first = axes.top(rate), max(rate / copy, 10.0 ** axes.x[0])
+        parts.append(f'<path class="roof" d="M{axes.left(first):.1f} {y:.1f}H{axes.left(right):.1f}"/>')
         name = {"f32": "f32", "f16": "f16", "matrix": "f16 on matrix units"}[unit]
         parts.append(
             f'<text x="{axes.left(right) - 4:.1f}" y="{y - 5:.1f}" text-anchor="end">{name}, '
