@@ -4,8 +4,8 @@
 
 A record is what ``nss-wgpu tune --record FILE`` writes, or ``tools/kernel_lab``. There is one file for
 each make of adapters and implementation of WebGPU. It names the layers for which another row than the table's first was
-faster by what is worth having, and says of which adapter, driver, version and day that is, and of which command. What a
-file had of layers that no record measured stays in it, if it is of the same adapter and driver.
+faster by what is worth having, and about as exact, and says of which adapter, driver, version and day that is, and of
+which command. What a file had of layers that no record measured stays in it, if it is of the same adapter and driver.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
+from engine.tuning.cases import TOLERANCE
 from engine.tuning.defaults import FOLDER, make_of
 from engine.tuning.race import winner
 from engine.tuning.record import KIND, Record, RecordedLayer, read_record
+
+EXACT_SHARE, EXACT_TIMES = 0.25, 2.0
+"""A row may have this part of its layer's tolerance as an error, or so many times that of the table's row: errors of
+layers add up, and nobody holds the whole of a network that has these rows to the one without."""
 
 FACTS = ("adapter", "driver", "implementation", "package")
 """What tells the adapters of the laboratory's records apart."""
@@ -67,18 +72,21 @@ def _of_laboratory(text: str) -> Iterator[Record]:
         if entry["kind"] == "layer":
             groups.setdefault(tuple(entry[word] for word in (*FACTS, "precision")), []).append(entry)
     for facts, entries in groups.items():
-        first, own = entries[0], {entry["key"]: entry["row"] for entry in entries if entry["own"]}
+        first = entries[0]
+        own = {entry["key"]: entry["row"] for entry in entries if entry["own"]}
         seconds: dict[str, dict[str, float]] = {key: {} for key in own}
+        errors: dict[str, dict[str, float]] = {key: {} for key in own}
         for entry in entries:
             if entry["right"] and entry["key"] in own:
                 seconds[entry["key"]][entry["row"]] = entry["seconds"]
+                errors[entry["key"]][entry["row"]] = entry["error"]
         adapter = dict(zip(FACTS, facts, strict=False))
         yield Record(
             adapter={**adapter, "name": adapter["adapter"], "make": (first["vendor"], first["model"])},
             engine=first["engine"],
             date=first["date"],
             precision=first["precision"],
-            layers=tuple(RecordedLayer(key, row, seconds[key]) for key, row in own.items()),
+            layers=tuple(RecordedLayer(key, row, seconds[key], errors[key]) for key, row in own.items()),
         )
 
 
@@ -109,9 +117,20 @@ def defaults(records: Sequence[Record], command: str, existing: dict[str, Any] |
         rows = choices.setdefault(record.precision, {})
         for layer in record.layers:
             rows.pop(layer.key, None)
-            if layer.seconds and (best := winner(layer.seconds, layer.table)) != layer.table:
+            seconds = _exact(layer, record.precision)
+            if seconds and (best := winner(seconds, layer.table)) != layer.table:
                 rows[layer.key] = best
     return {"origin": origin, "choices": choices}
+
+
+def _exact(layer: RecordedLayer, precision: str) -> dict[str, float]:
+    """The seconds of the table's row, and of those that are about as exact."""
+    most = max(EXACT_SHARE * TOLERANCE[precision], EXACT_TIMES * layer.errors.get(layer.table, 0.0))
+    return {
+        row: seconds
+        for row, seconds in layer.seconds.items()
+        if row == layer.table or layer.errors.get(row, float("inf")) <= most
+    }
 
 
 def _existing(path: Path) -> dict[str, Any] | None:

@@ -74,11 +74,15 @@ def _finite(number: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RecordedLayer:
-    """A kind of layer in a record: its key, the row that its table takes, and the seconds of all that were right."""
+    """A kind of layer in a record: its key, the row that its table takes, and the seconds of all that were right.
+
+    ``errors`` are those of the rows that were held to the oracle, as parts of the largest result.
+    """
 
     key: str
     table: str
     seconds: Mapping[str, float]
+    errors: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ def _recorded_layer(value: Any) -> RecordedLayer:
         raise ValueError("a layer has no key or no row")
     if not all(0 < number < float("inf") for number in seconds.values()):
         raise ValueError("a row took no time")
-    return RecordedLayer(value["key"], value["table"], seconds)
+    errors = {row["row"]: float(row["error"]) for row in value["rows"] if row.get("error") is not None}
+    return RecordedLayer(value["key"], value["table"], seconds, errors)
 
 
 def _text(value: Any) -> str:

@@ -89,13 +89,15 @@ def test_defaults_are_made_of_the_laboratorys_records(tmp_path: Path) -> None:
     facts = {"adapter": "NVIDIA H200", "vendor": 0x10DE, "model": 1, "driver": "580", "implementation": "dawn"}
     facts |= {"package": "wgpudawn 1", "engine": "0.1.0", "date": "2026-11-29"}
     layers = [
-        ("f32", FIRST, "tiled-scalar", 2.0, True),
-        ("f32", FIRST, "direct", 1.0, True),
-        ("f32", FIRST, "tiled-wide", 0.5, False),
-        ("f16", SECOND, "tiled-narrow", 2.0, True),
-        ("f16", SECOND, "direct", 1.99, True),
+        ("f32", FIRST, "tiled-scalar", 2.0, True, 1e-6),
+        ("f32", FIRST, "direct", 1.0, True, 7e-6),
+        ("f32", FIRST, "tiled-wide", 0.5, False, 1.0),
+        # faster, and right, and further off than choices that nobody looks at again may be
+        ("f32", FIRST, "winograd-4x4", 0.5, True, 8e-6),
+        ("f16", SECOND, "tiled-narrow", 2.0, True, 1e-4),
+        ("f16", SECOND, "direct", 1.99, True, 1e-4),
     ]
-    words = ("precision", "key", "row", "seconds", "right")
+    words = ("precision", "key", "row", "seconds", "right", "error")
     lines = [{"kind": "ceilings", **facts, "copy": 1e12}]
     for layer in layers:
         entry = {"kind": "layer", **facts, **dict(zip(words, layer, strict=True))}

@@ -13,8 +13,9 @@ import pytest
 import engine
 from engine.compiled.model import CompiledModel, GpuPlan
 from engine.gpu.device import memory
-from engine.tuning import store, tuner
+from engine.tuning import choices, store, tuner
 from engine.tuning.contest import Contest
+from engine.tuning.defaults import Defaults
 from engine.tuning.record import read_record
 from engine.tuning.timing import Trial
 from tests.engine.gpu.gpu import device
@@ -42,8 +43,9 @@ INPUT = {"x": RANDOM.standard_normal((1, 8, 16, 16)).astype(np.float32)}
 
 
 @pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Iterator[Path]:
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     skip_where_nothing_can_be_tuned()
+    monkeypatch.setattr(choices, "defaults_of", lambda _: Defaults())  # what comes with the package is not asked for
     memory.remember_adapters(tmp_path)
     yield tmp_path
     memory.remember_adapters(None)
