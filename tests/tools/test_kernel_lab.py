@@ -139,3 +139,30 @@ def test_the_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first["cx"] > second["cx"]
     assert first["cy"] < second["cy"]
     assert first["r"] > second["r"]
+
+
+def test_a_profile_is_drawn_by_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def kernel(op: str, node: str, name: str, flops: int) -> dict[str, Any]:
+        return {"op": op, "node": node, "kernel": name, "seconds": 1e-4, "flops": flops, "nbytes": 10**7}
+
+    kernels = [
+        kernel("Conv", "first", "winograd_input", 0),
+        kernel("Conv", "first", "winograd_product", 10**9),
+        kernel("Conv", "second", "winograd_input", 0),
+        kernel("Conv", "second", "winograd_product", 10**9),
+        kernel("Resize", "third", "resize", 10**7),
+        kernel("Copy", "fourth", "copy", 0),
+    ]
+    profile = {"model": "net", "precision": "f32", "kernels": kernels}
+    points = roofline.points_of_profile(profile)
+    assert [(point.key, point.kind, point.count) for point in points] == [
+        ("Conv first", "winograd_product", 2),
+        ("Resize third", "resize", 1),
+    ]
+    assert (points[0].seconds, points[0].flops, points[0].nbytes) == (2e-4, 10**9, 2 * 10**7)
+    (tmp_path / "profile.json").write_text(json.dumps(profile), encoding="utf-8")
+    (tmp_path / "records.jsonl").write_text(json.dumps(RECORDS[0]), encoding="utf-8")
+    arguments = [str(tmp_path / "records.jsonl"), "--profile", str(tmp_path / "profile.json")]
+    assert roofline.main([*arguments, "--out", str(tmp_path / "plot.svg")]) == 0
+    assert "net, f32, dawn, Card" in (tmp_path / "plot.svg").read_text("utf-8")
+    assert "2 layers, 0.500 ms" in capsys.readouterr().out

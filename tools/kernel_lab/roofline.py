@@ -1,6 +1,10 @@
 """Records of the kernel laboratory as a roofline: each layer's arithmetic intensity and rate under the adapter's roof.
 
     python -m tools.kernel_lab.roofline records.jsonl --model isnet --precision f16 --out docs/roofline.svg [--row best]
+    python -m tools.kernel_lab.roofline records.jsonl --profile isnet.json --out docs/roofline.svg
+
+The layers are those of the records, each run alone, or of a profile, which ``nss-wgpu bench MODEL --profile --json``
+prints: of the whole network, with all that is fused. The ceilings are the records'.
 
 A layer's place is its operations for each byte that it reads and writes at the least, and its operations a second, both
 on logarithmic axes. The slope of the roof is what the adapter copies, and its flat parts are what its units multiply
@@ -13,11 +17,13 @@ Also prints a table of the layers that take most.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +65,8 @@ class Point:
 
     @property
     def kind(self) -> str:
-        """What its colour says: the family, and the way that the row goes, whatever its tile."""
-        return f"{self.family} {self.row.partition('-')[0]}"
+        """What its colour says: the family, and the way that the row goes, whatever its tile; or the kernel."""
+        return f"{self.family} {self.row.partition('-')[0]}" if self.family else self.row
 
     @property
     def intensity(self) -> float:
@@ -99,6 +105,36 @@ def points_of(records: Sequence[Mapping[str, Any]], model: str, precision: str, 
                     count=row["models"][model],
                 )
             )
+    return sorted(points, key=lambda point: point.seconds * point.count, reverse=True)
+
+
+def points_of_profile(profile: Mapping[str, Any]) -> list[Point]:
+    """The layers of a profile, each all kernels of a node behind each other; equal ones together, by their mean.
+
+    A layer is named by its first node, and its row is the kernel that multiplies most. Those that multiply nothing have
+    no place.
+    """
+    layers: dict[tuple[str, int, int], list[tuple[str, float]]] = {}
+    for (op, node), group in groupby(profile["kernels"], key=lambda kernel: (kernel["op"], kernel["node"])):
+        kernels = list(group)
+        flops, nbytes = (sum(kernel[word] for kernel in kernels) for word in ("flops", "nbytes"))
+        main = max(kernels, key=lambda kernel: kernel["flops"])["kernel"]
+        layers.setdefault((main, flops, nbytes), []).append(
+            (f"{op} {node}", sum(kernel["seconds"] for kernel in kernels))
+        )
+    points = [
+        Point(
+            members[0][0],
+            "",
+            main,
+            flops=flops,
+            nbytes=nbytes,
+            seconds=sum(seconds for _, seconds in members) / len(members),
+            count=len(members),
+        )
+        for (main, flops, nbytes), members in layers.items()
+        if flops and nbytes
+    ]
     return sorted(points, key=lambda point: point.seconds * point.count, reverse=True)
 
 
@@ -205,7 +241,7 @@ def _roof(axes: _Axes, ceilings: Mapping[str, float]) -> list[str]:
     parts = [
         f'<path class="roof" d="M{axes.left(lowest):.1f} {axes.top(lowest * copy):.1f}'
         f'L{axes.left(ridge):.1f} {axes.top(ridge * copy):.1f}"/>',
-        f'<text x="{axes.left(lowest) + 8:.1f}" y="{axes.top(lowest * copy) - 26:.1f}">{copy / 1e9:.0f} GB/s</text>',
+        f'<text x="{axes.left(lowest) + 26:.1f}" y="{axes.top(lowest * copy) + 4:.1f}">{copy / 1e9:.0f} GB/s</text>',
     ]
     for unit, rate in units.items():
         y, first = axes.top(rate), max(rate / copy, 10.0 ** axes.x[0])
@@ -246,23 +282,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tools.kernel_lab.roofline")
     parser.add_argument("records", type=Path, nargs="+")
-    parser.add_argument("--model", required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model")
+    source.add_argument("--profile", type=Path)
     parser.add_argument("--precision", default="f32", choices=["f32", "f16"])
     parser.add_argument("--row", default="own", choices=["own", "best"])
     parser.add_argument("--title")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     records = read(options.records)
-    points = points_of(records, options.model, options.precision, best=options.row == "best")
     ceilings = [record for record in records if record["kind"] == "ceilings"]
+    if options.profile:
+        profile = json.loads(options.profile.read_text("utf-8"))
+        name, precision = profile["model"], profile["precision"].partition("-")[0]
+        points = points_of_profile(profile)
+    else:
+        name, precision = options.model, options.precision
+        points = points_of(records, name, precision, best=options.row == "best")
     if not points or not ceilings:
         sys.exit("no record of such layers, or no ceilings")
     last = ceilings[-1]
-    roof = {name: last[name] for name in ("copy", *UNITS) if last.get(name)}
+    roof = {unit: last[unit] for unit in ("copy", *UNITS) if last.get(unit)}
     # a network in float32 uses no units of float16
-    if options.precision == "f32" and not any("matrix" in point.row for point in points):
-        roof = {name: roof[name] for name in ("copy", "f32")}
-    title = options.title or f"{options.model}, {options.precision}, {last['implementation']}, {last['adapter']}"
+    if precision == "f32" and not any("matrix" in point.row or "split" in point.row for point in points):
+        roof = {unit: roof[unit] for unit in ("copy", "f32")}
+    title = options.title or f"{name}, {precision}, {last['implementation']}, {last['adapter']}"
     if options.out:
         options.out.write_text(svg(points, roof, title), encoding="utf-8")
     print(slowest(points, roof))
