@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError
+from engine.gpu import kernels  # noqa: F401 (registers the tables)
+from engine.gpu.lowering.table import check_choices
 from engine.tuning import defaults as shipped
 from engine.tuning.choices import choices_of
 from engine.tuning.defaults import FOLDER, defaults_of, load, make_of
@@ -129,3 +131,5 @@ def test_what_comes_with_the_package_is_whole() -> None:
         defaults = load(path)
         assert defaults.origin.keys() == {"adapter", "driver", "implementation", "engine", "date", "command"}, path
         assert all(map(is_rows, defaults.choices.values())), path
+        for rows in defaults.choices.values():
+            check_choices(rows)  # a row that was renamed would be passed over in silence
