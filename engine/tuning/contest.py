@@ -11,12 +11,12 @@ from engine.compiled.model import CompiledModel
 from engine.errors import BackendError, DeviceLostError, EngineError, TooLargeError, UnsupportedError
 from engine.gpu.device.device import Device
 from engine.tuning.cases import Case
-from engine.tuning.race import race, slow, winner
+from engine.tuning.race import first_sample, race, slow, winner
 from engine.tuning.report import Rejection, TunedLayer
 from engine.tuning.timing import Timing, Trial, compile_ahead
 
-WAKE_SECONDS = 0.05
-"""Seconds of work before the first sample of a layer."""
+WAKE_SECONDS = 0.15
+"""Seconds of work before the first sample of a layer, after which the clock of a large GPU stands."""
 
 WARM_SECONDS = 0.01
 """The same of the rows behind the first, for which the GPU is awake."""
@@ -97,7 +97,10 @@ class Contest:
         trial = self._trial(row)
         if trial is None:
             return
-        self._first[row] = trial.wake(WARM_SECONDS if self._first else WAKE_SECONDS)
+        seconds = trial.wake(WARM_SECONDS if self._first else WAKE_SECONDS)
+        if self._first and not self._device.adapter.software:
+            seconds = first_sample(row, self._first, lambda each: self._trials[each].sample())
+        self._first[row] = seconds
         self._timings[row] = trial.timing(self._first[row])
         for other in self._trials.keys() & slow(self._first):
             self._trials.pop(other).close()

@@ -150,7 +150,11 @@ def _error(result: np.ndarray, expected: np.ndarray) -> float:
     largest = max(-float(errors.min()), float(errors.max()))
     magnitude = max(-float(expected.min()), float(expected.max()))
     # the long way where one of them is NaN or infinite, and where all is 0
-    return largest / magnitude if 0 < magnitude < np.inf and largest < np.inf else difference(result, expected).relative
+    return (
+        abs(largest) / magnitude
+        if 0 < magnitude < np.inf and largest < np.inf
+        else difference(result, expected).relative
+    )
 
 
 def compile_ahead(device: Device, case: Case, row: str) -> CompiledModel:

@@ -1,7 +1,7 @@
 """Measure every distinct layer of some networks with every row of its family's table that supports it.
 
     python -m tools.kernel_lab MODEL... --adapter dawn --precision f16 --out records.jsonl [--append | --resume]
-        [--seconds 60] [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--workers 4]
+        [--seconds 60] [--shape 1,3,1024,1024] [--families convolution,matmul] [--rows tiled-wide,direct] [--workers 2]
 
 Each row runs on fresh random input, its result is held to the NumPy executor's, and the GPU's clock times it once it is
 awake: the median of several measurements in turn with the other rows, or a single one where a row is far slower than
@@ -36,8 +36,8 @@ from tools.kernel_lab.measure import Layer, Result, layers_of
 from tools.kernel_lab.records import ceilings_record, layer_record, measured, read
 from tools.kernel_lab.workers import measure
 
-WORKERS = 4
-"""Processes that prepare layers and measure them in turn: more wait for each other."""
+WORKERS = 2
+"""Processes that prepare layers and measure them in turn. Each compiles all programs, which takes most of the time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,20 +16,20 @@ from engine.errors import DeviceLostError, EngineError
 from engine.gpu.device.device import Device
 from engine.graph.model_file import ModelFile
 from engine.tuning.cases import Case, cases
-from engine.tuning.race import DROPPED, race
+from engine.tuning.race import DROPPED, first_sample, race
 from engine.tuning.timing import Timing, Trial, compile_ahead
 from tools.kernel_lab.turns import Turns
 
 LONG_SECONDS = 0.2
 """A row that takes longer than this, as on a software adapter, is measured once."""
 
-CLEAR = 4.0
-"""How many times the best a single cold run takes at the least to say that a row is slow."""
+CLEAR = 10.0
+"""How many times the best a single cold run takes at the least to say that a row is slow, whatever the clock is."""
 
-WAKE_SECONDS = 0.01
-"""Seconds of work before the rows of a layer are measured; the checks of their results came just before."""
+WAKE_SECONDS = 0.15
+"""Seconds of work before the rows of a layer are measured, after which the clock of a large GPU stands."""
 
-GROUP_BYTES = 2 << 30
+GROUP_BYTES = 8 << 30
 """Rows of a layer that are on the device at once, and measured in turn, take no more than this together."""
 
 
@@ -156,12 +156,16 @@ def _groups(models: dict[str, CompiledModel]) -> Iterator[list[str]]:
 
 def _samples(trials: Sequence[Trial], best: float, end: float) -> dict[str, list[float]]:
     """Measurements of each row: several in turn, but one of what is long, wrong or slow beside ``best`` and others."""
+    by_row = {trial.row: trial for trial in trials}
     first: dict[str, float] = {}
-    for trial in trials:
+    for row, trial in by_row.items():
+        # the first one says how often the others repeat the layer
         seconds = trial.sample()
         if seconds <= min(LONG_SECONDS, CLEAR * best):
-            seconds = trial.sample() if first else trial.wake(WAKE_SECONDS)
-        first[trial.row] = seconds
+            if not first:
+                trial.wake(WAKE_SECONDS)
+            seconds = first_sample(row, first, lambda each: by_row[each].sample())
+        first[row] = seconds
         if trial.is_right:
             best = min(best, seconds)
     racing = {

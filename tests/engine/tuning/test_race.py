@@ -6,12 +6,23 @@ from collections import Counter
 
 import pytest
 
-from engine.tuning.race import CLOSE_SAMPLES, SAMPLES, race, slow, winner
+from engine.tuning.race import CLOSE_SAMPLES, SAMPLES, first_sample, race, slow, winner
 
 
 def test_the_slow_are_dropped_by_their_first_sample() -> None:
     assert slow({"a": 1.0, "b": 1.49, "c": 1.51, "d": 9.0}) == {"c", "d"}
     assert slow({}) == set()
+
+
+def test_a_clock_that_falls_between_first_samples_drops_nobody() -> None:
+    clock, times = iter((1.0, 0.25, 0.25, 0.25, 0.5, 0.5, 0.5)), {"table": 1.0, "other": 0.9, "third": 2.0}
+    first: dict[str, float] = {}
+    for way in times:
+        first[way] = first_sample(way, first, lambda each: times[each] / next(clock))
+    assert first["table"] == 1.0
+    assert first["other"] == pytest.approx(0.9)
+    assert slow(first) == {"third"}
+    assert next(clock, None) is None
 
 
 def test_those_that_are_close_are_sampled_longer() -> None:
