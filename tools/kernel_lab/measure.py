@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import median
 
 from engine.caps import Caps, Precision
@@ -77,29 +78,41 @@ def _bound(file: ModelFile, shape: Sequence[int]) -> dict[str, Sequence[int]] | 
     return {name: shape} if is_open else None
 
 
-def measure_layer(
-    device: Device, case: Case, *, rows: Collection[str] | None = None, end: float = float("inf"), turns: Turns
-) -> list[Result]:
-    """The results of a layer's rows, the table's own first; none where ``end`` (time.monotonic) came before the last.
+def measure_layers(
+    device: Device, layers: Sequence[Case], *, rows: Collection[str] | None, end: float, turns: Turns
+) -> Iterator[list[Result]]:
+    """The results of each layer's rows, until ``end`` (time.monotonic); the kernels of the next one compile meanwhile.
 
     ``rows`` names those that count. A row that the device refuses is told on standard error, and left out. Raises
     DeviceLostError.
     """
-    if time.monotonic() >= end:
-        return []
-    seed, results = secrets.randbits(32), list[Result]()
-    # what a software adapter takes is what the preparations of others leave it
-    with turns.beside() if device.adapter.software else nullcontext():
-        models = _models(device, case, [row for row in case.rows if rows is None or row in rows])
-        case.oracle(seed)
-        for model in models.values():
-            _wait(device, model)
+    software = device.adapter.software
+    following: dict[str, CompiledModel] | None = None
+    for case, successor in zip_longest(layers, layers[1:]):
+        # what a software adapter takes is what the preparations of others leave it
+        with turns.beside() if software else nullcontext():
+            models = _models(device, case, rows) if following is None else following
+            following = None if software or successor is None else _models(device, successor, rows)
+            seed = secrets.randbits(32)
+            case.oracle(seed)
+            for model in models.values():
+                _wait(device, model)
+        yield _measure_layer(device, case, models, seed, end=end, turns=turns)
+        case.forget()
+        if time.monotonic() >= end:
+            return
+
+
+def _measure_layer(
+    device: Device, case: Case, models: Mapping[str, CompiledModel], seed: int, *, end: float, turns: Turns
+) -> list[Result]:
+    """The results of the rows, the table's own first; none where ``end`` came before the last had its turn."""
+    results = list[Result]()
     for group in _groups(models):
         with ExitStack() as trials:
             checked: list[Trial] = []
             for row in group:
                 if time.monotonic() >= end:
-                    case.forget()
                     return []
                 try:
                     with turns.beside():
@@ -117,18 +130,18 @@ def measure_layer(
             results += [
                 Result(trial.timing(median(measured[trial.row])), seed, measured[trial.row]) for trial in checked
             ]
-    case.forget()
     return results
 
 
-def _models(device: Device, case: Case, rows: Collection[str]) -> dict[str, CompiledModel]:
+def _models(device: Device, case: Case, rows: Collection[str] | None) -> dict[str, CompiledModel]:
     """The layer with each row, the table's own first; threads have begun to compile the programs."""
     models: dict[str, CompiledModel] = {}
-    for row in sorted(rows, key=lambda row: row != case.row):
-        try:
-            models[row] = compile_ahead(device, case, row)
-        except EngineError as error:
-            print(f"{case.key}, {row}: {error}", file=sys.stderr)
+    for row in sorted(case.rows, key=lambda row: row != case.row):
+        if rows is None or row in rows:
+            try:
+                models[row] = compile_ahead(device, case, row)
+            except EngineError as error:
+                print(f"{case.key}, {row}: {error}", file=sys.stderr)
     return models
 
 
@@ -139,7 +152,7 @@ def _wait(device: Device, model: CompiledModel) -> None:
         device.compile(program, trusted=True).exception()
 
 
-def _groups(models: dict[str, CompiledModel]) -> Iterator[list[str]]:
+def _groups(models: Mapping[str, CompiledModel]) -> Iterator[list[str]]:
     """The rows in groups that the device holds at once."""
     group, total = list[str](), 0
     for row, model in models.items():

@@ -15,8 +15,11 @@ import numpy as np
 from engine.gpu.device.adapters import Adapter, implementation_list
 from engine.gpu.device.device import open_device
 from engine.tuning.cases import Case
-from tools.kernel_lab.measure import Layer, Result, measure_layer
+from tools.kernel_lab.measure import Layer, Result, measure_layers
 from tools.kernel_lab.turns import CONTEXT, Turns
+
+SHARE = 4
+"""Layers that a process is given at once: the kernels of each compile while the one before it is measured."""
 
 _turns: list[Turns] = []
 """Those that this process was begun with."""
@@ -29,17 +32,25 @@ def measure(
     count."""
     end = time.monotonic() + seconds
     if workers == 1:
-        device, turns = open_device(adapter), Turns()
-        for layer in layers:
-            if results := measure_layer(device, layer.case, rows=rows, end=end, turns=turns):
-                yield layer, results
+        cases = [layer.case for layer in layers]
+        found = measure_layers(open_device(adapter), cases, rows=rows, end=end, turns=Turns())
+        # behind the last results there are no more layers
+        yield from ((layer, results) for layer, results in zip(layers, found, strict=False) if results)
         return
+    place = adapter.implementation, adapter.position
+    shares = [
+        layers[first + start :: workers][:SHARE]
+        for first in range(0, len(layers), workers * SHARE)
+        for start in range(workers)
+    ]
     with ProcessPoolExecutor(workers, CONTEXT, _begin, (Turns(workers),)) as pool:
-        place = adapter.implementation, adapter.position
-        futures = {pool.submit(_in_worker, *place, layer.case, rows, end): layer for layer in layers}
+        futures = {
+            pool.submit(_in_worker, *place, [layer.case for layer in share], rows, end): share for share in shares
+        }
         for future in as_completed(futures):
-            if not future.cancelled() and (results := future.result()):
-                yield futures[future], results
+            if not future.cancelled():
+                pairs = zip(futures[future], future.result(), strict=False)
+                yield from ((layer, results) for layer, results in pairs if results)
             if time.monotonic() >= end:
                 for each in futures:
                     each.cancel()
@@ -50,8 +61,8 @@ def _begin(turns: Turns) -> None:
 
 
 def _in_worker(
-    implementation: str, position: int, case: Case, rows: Collection[str] | None, end: float
-) -> list[Result]:
+    implementation: str, position: int, cases: Sequence[Case], rows: Collection[str] | None, end: float
+) -> list[list[Result]]:
     device = open_device(implementation_list(implementation).adapters[position])
     with np.errstate(all="ignore"):
-        return measure_layer(device, case, rows=rows, end=end, turns=_turns[0])
+        return list(measure_layers(device, cases, rows=rows, end=end, turns=_turns[0]))
