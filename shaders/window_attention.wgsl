@@ -13,26 +13,18 @@
 {% extends "bases/kernel.wgsl" %}
 {% set fours = size // 4 %}
 {% set keeps_tokens = true %}
+{% set keeps_regions = mask_value != '' %}
 {% set together = 4 %}
 {% set area = window * window %}
 {% block declarations %}
 var<workgroup> token_of: array<i32, {{ area }}>;
-{% if mask_value %}
+{% if keeps_regions %}
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
 // [key][k, v][channel / 4]
 var<workgroup> tile: array<vec4<f32>, {{ keys * 2 * fours }}>;
 
 {% include "parts/window.wgsl" %}
-
-// Four channels of the projections of a token, or of the padding. No branch, which would wait for each load.
-fn load_padded(image: i32, token: i32, channel: i32) -> vec4<f32> {
-{% if has_padding %}
-  return select(vec4<f32>(padding[params.base_padding + channel / 4]), load(image, max(token, 0), channel), token >= 0);
-{% else %}
-  return load(image, token, channel);
-{% endif %}
-}
 {% endblock %}
 {% block main %}
 {% include "parts/window_begin.wgsl" %}

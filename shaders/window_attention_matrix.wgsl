@@ -15,6 +15,7 @@
 {% import "parts/matrix_units.wgsl" as units with context %}
 {% set area = window * window %}
 {% set keeps_tokens = false %}
+{% set keeps_regions = mask_value != '' %}
 {% set lanes = matrix.lanes %}
 {# workgroup memory, in items of eight f16 or four f32; an odd number of items a row, so that rows begin in different banks #}
 {% set eights = size // 8 %}
@@ -30,7 +31,7 @@
 {% set key_loads = -(-keys * eights // invocations) %}
 {% set query_loads = -(-queries * eights // invocations) %}
 {% block declarations %}
-{% if mask_value %}
+{% if keeps_regions %}
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
 // keys and queries, [place][channel], then weights, [query][key]; values, [key][channel]; sums: [query][key or channel]

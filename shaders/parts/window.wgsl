@@ -34,3 +34,14 @@ fn load(image: i32, token: i32, channel: i32) -> {{ 'vec4<u32>' if x_vec == 8 el
 {% endif %}
 {% endfor %}
 }
+{% if x_vec == 4 %}
+
+// Four channels of the projections of a token, or where it is -1 of the padding. No branch, which would wait for each load.
+fn load_padded(image: i32, token: i32, channel: i32) -> vec4<f32> {
+{% if has_padding %}
+  return select(vec4<f32>(padding[params.base_padding + channel / 4]), load(image, max(token, 0), channel), token >= 0);
+{% else %}
+  return load(image, token, channel);
+{% endif %}
+}
+{% endif %}

@@ -11,12 +11,12 @@
   let window = row - image * params.windows;
   let down = window / params.across;
   let across = window - down * params.across;
-{% if keeps_tokens or mask_value %}
+{% if keeps_tokens or keeps_regions %}
   for (var place = local; place < {{ area }}; place += {{ invocations }}) {
 {% if keeps_tokens %}
     token_of[place] = token_at(down, across, place);
 {% endif %}
-{% if mask_value %}
+{% if keeps_regions %}
     region_of[place] = region_at(down, across, place);
 {% endif %}
   }

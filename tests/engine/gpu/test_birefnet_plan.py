@@ -67,7 +67,7 @@ def test_every_pattern_is_fused(swin: Swin) -> None:
     ops = Counter(node.op for node in graph.nodes)
     assert (ops["WindowAttention"], ops["DeformConv"], ops["LayerNormalization"]) == (48, 20, 112)
     assert not {"Softmax", "GatherND", "Erf", "Pad", "BatchNormalization", "Sqrt"} & set(ops)
-    assert plan.kernels.count("window_attention") == 48
+    assert plan.kernels.count("window_attention_tiled") == 48
 
 
 def test_the_plan_is_sound(swin: Swin) -> None:

@@ -25,7 +25,7 @@ ON_MATRIX_UNITS = {("convolution", tile.name) for tile in (*MATRIX_TILES, *PATCH
 }
 """Rows that no software adapter runs: what they plan is checked here, what they compute by tools/birefnet_check.py."""
 
-BY_THEIR_OWN_TESTS = {("window-attention", name) for name in ("matrix", "portable")}
+BY_THEIR_OWN_TESTS = {("window-attention", name) for name in ("matrix", "tiled", "portable")}
 """Rows of nodes that no ONNX file has: test_window_attention.py runs each of them."""
 
 

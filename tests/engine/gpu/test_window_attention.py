@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,21 +23,30 @@ CLOSE = 5e-6
 """Measured: 6.5e-7 on lavapipe."""
 
 
+KERNELS = {"portable": "window_attention", "tiled": "window_attention_tiled", "matrix": "window_attention_matrix"}
+"""The kernel of each row of the table."""
+
+ROWS = [("portable", 4), ("tiled", 8)]
+"""A row that computes in float32, and the channels of a head that it takes at the least."""
+
+
 def compare(
     graph: Graph,
     *,
+    row: str = "portable",
     tolerance: float = CLOSE,
     half: bool = False,
     limits: dict[str, int] | None = None,
     matrix_units: MatrixUnits | None = None,
 ) -> None:
-    """Assert that the GPU gives the reference's output."""
+    """Assert that a row of the table gives the reference's output."""
     inputs = feeds(graph)
     if half:  # what float16 holds exactly, so that the error is that of the bias and the result
         inputs = [array.astype(np.float16).astype(np.float32) for array in inputs]
     (expected,) = interpret(graph, inputs)
-    (y,), kernels = run(graph, inputs, half=half, limits=limits, matrix_units=matrix_units)
-    assert kernels.count("window_attention" if matrix_units is None else "window_attention_matrix") == 1
+    choices = {"window-attention": row}
+    (y,), kernels = run(graph, inputs, half=half, limits=limits, choices=choices, matrix_units=matrix_units)
+    assert kernels.count(KERNELS[row]) == 1
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(y, expected, tolerance, tolerance)
 
@@ -50,10 +60,23 @@ def test_grids(grid: WindowGrid, mask_value: float) -> None:
     compare(attention(grid, size=4, mask_value=mask_value))
 
 
+@pytest.mark.parametrize("grid", [WindowGrid(1, 1, 2, 1), WindowGrid(7, 8, 3, 1), WindowGrid(10, 15, 7, 3)], ids=str)
+@pytest.mark.parametrize("mask_value", [-100.0, -np.inf])
+def test_grids_in_tiles(grid: WindowGrid, mask_value: float) -> None:
+    """Windows with places beyond the last key and query of a tile, padding, and rolls."""
+    compare(attention(grid, size=8, mask_value=mask_value), row="tiled")
+
+
 @pytest.mark.parametrize("size", [4, 32, 64])
 @pytest.mark.parametrize("window", [5, 12])
 def test_heads(size: int, window: int) -> None:
     compare(attention(WindowGrid(window + 3, 2 * window, window, window // 2), heads=2, size=size))
+
+
+@pytest.mark.parametrize(("size", "window"), [(32, 12), (64, 5), (16, 10)])
+def test_heads_in_tiles(size: int, window: int) -> None:
+    """Several workgroups a head, the last with queries beyond the window; sums in several parts, and in one."""
+    compare(attention(WindowGrid(window + 3, window, window, window // 2), heads=1, size=size), row="tiled")
 
 
 def test_so_many_windows_that_an_invocation_takes_two_queries() -> None:
@@ -62,16 +85,26 @@ def test_so_many_windows_that_an_invocation_takes_two_queries() -> None:
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
-def test_batches(batch: tuple[int, ...]) -> None:
-    compare(attention(WindowGrid(7, 8, 3, 1), size=4, batch=batch))
+@pytest.mark.parametrize(("row", "size"), ROWS)
+def test_batches(batch: tuple[int, ...], row: str, size: int) -> None:
+    compare(attention(WindowGrid(7, 8, 3, 1), size=size, batch=batch), row=row)
 
 
-@pytest.mark.parametrize("grid", [WindowGrid(12, 12, 4, 2), WindowGrid(7, 14, 7, 3), WindowGrid(15, 13, 7, 0)], ids=str)
-def test_half_storage(grid: WindowGrid) -> None:
+@pytest.mark.parametrize(
+    ("grid", "row"),
+    [
+        (WindowGrid(12, 12, 4, 2), "portable"),
+        (WindowGrid(7, 14, 7, 3), "portable"),
+        (WindowGrid(15, 13, 7, 0), "portable"),
+        (WindowGrid(15, 13, 7, 3), "tiled"),
+    ],
+    ids=str,
+)
+def test_half_storage(grid: WindowGrid, row: str) -> None:
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
     # measured: 6e-4; a unit in the last place of a bias of 4 is 2e-3
-    compare(between_others(attention(grid, heads=3, size=8)), tolerance=4e-3, half=True)
+    compare(between_others(attention(grid, heads=3, size=8)), row=row, tolerance=4e-3, half=True)
 
 
 @pytest.mark.parametrize(
@@ -84,32 +117,55 @@ def test_matrix_units(grid: WindowGrid, mask_value: float) -> None:
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: ATTENTION ON MATRIX UNITS IS NOT RUN")
     graph = attention(grid, heads=2, size=32, mask_value=mask_value)
-    compare(between_others(graph), tolerance=4e-3, half=True, matrix_units=EMULATED)
+    compare(between_others(graph), row="matrix", tolerance=4e-3, half=True, matrix_units=EMULATED)
 
 
 @pytest.mark.parametrize("loud", [30.0, 1e3])
-def test_scores_beyond_what_exp_can_hold(loud: float) -> None:
-    compare(attention(WindowGrid(7, 8, 4, 2), size=4, bias_scale=loud), tolerance=1e-6 * loud)
+@pytest.mark.parametrize(("row", "size"), ROWS)
+def test_scores_beyond_what_exp_can_hold(loud: float, row: str, size: int) -> None:
+    compare(attention(WindowGrid(7, 8, 4, 2), size=size, bias_scale=loud), row=row, tolerance=1e-6 * loud)
 
 
-def test_a_mask_of_infinities_within_the_bias() -> None:
+@pytest.mark.parametrize(("row", "size"), ROWS)
+def test_a_mask_of_infinities_within_the_bias(row: str, size: int) -> None:
     """One window alone, whose mask the pass leaves in the bias; the first key is masked for most."""
-    graph = attention(WindowGrid(5, 5, 5, 0), size=4)
+    graph = attention(WindowGrid(5, 5, 5, 0), size=size)
     bias = graph.nodes[0].input(1)
     assert bias.data is not None
     apart = WindowGrid(5, 5, 5, 2).regions()[0]
     bias.data[:, apart[:, None] != apart] = -np.inf
-    compare(graph)
+    compare(graph, row=row)
 
 
-@pytest.mark.parametrize("share", [1, 2, 3])
-@pytest.mark.parametrize("grid", [WindowGrid(16, 20, 4, 2), WindowGrid(17, 19, 4, 1)], ids=str)
-def test_projections_larger_than_a_binding(grid: WindowGrid, share: int) -> None:
+@pytest.mark.parametrize(("row", "size"), ROWS)
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", range(3))
+def test_a_number_that_is_none_stays_in_its_window_and_head(part: int, number: float, row: str, size: int) -> None:
+    """In a query, a key or a value; whatever it meets beyond its window, finite numbers stay finite."""
+    graph = attention(WindowGrid(5, 10, 5, 0), size=size)
+    (x,) = feeds(graph)
+    x[0, 7, (2 * part + 1) * size] = number  # the second head's first channel
+    (expected,) = interpret(graph, [x])
+    (y,), _ = run(graph, [x], choices={"window-attention": row})
+    assert np.isnan(expected).any() or np.isinf(expected).any()
+    np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
+    np.testing.assert_allclose(y[np.isfinite(y)], expected[np.isfinite(y)], CLOSE, CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("share", "grid", "row"),
+    [
+        *product([1, 2, 3], [WindowGrid(16, 20, 4, 2), WindowGrid(17, 19, 4, 1)], ["portable"]),
+        (3, WindowGrid(17, 19, 4, 1), "tiled"),
+    ],
+    ids=str,
+)
+def test_projections_larger_than_a_binding(share: int, grid: WindowGrid, row: str) -> None:
     """Down to bindings that just hold the result, which is a third of the projections."""
     graph = attention(grid, heads=2, size=8)
     nbytes = graph.inputs[0].type.nbytes
     limit = -(-nbytes // (share * 256)) * 256
-    compare(graph, limits={"max-storage-buffer-binding-size": limit})
+    compare(graph, row=row, limits={"max-storage-buffer-binding-size": limit})
 
 
 def test_a_result_in_the_middle_of_a_concat() -> None:

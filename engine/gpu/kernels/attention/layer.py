@@ -56,10 +56,11 @@ def dispatch(
     *,
     blocks: int,
     x_vec: int,
+    bias_vec: int = 1,
     geometry: Mapping[str, object],
 ) -> None:
     """Add the dispatch of a kernel that computes a head of a window in ``blocks`` workgroups, from ``x_vec`` channels a
-    load; ``geometry`` are template parameters of its own."""
+    load and ``bias_vec`` numbers of the bias; ``geometry`` are template parameters of its own."""
     node, grid, x, y, heads = attention.node, attention.grid, attention.x, attention.y, attention.heads
     numbers = Numbers()
     mask_value = float(node.attributes["mask_value"])
@@ -86,7 +87,7 @@ def dispatch(
             },
             reads=[
                 *(Operand(f"x{index}", piece, vec=x_vec) for index, piece in enumerate(pieces)),
-                Operand("bias", bias),
+                Operand("bias", bias, vec=bias_vec),
                 *([] if attention.padding is None else [Operand("padding", attention.padding, vec=4)]),
             ],
             writes=[Operand("y", y, vec=4)],

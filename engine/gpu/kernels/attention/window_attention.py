@@ -8,6 +8,7 @@ from engine.caps import Caps
 from engine.gpu.kernels.attention.layer import Attention, piece_tokens
 from engine.gpu.kernels.attention.matrix import emit_matrix, takes_matrix_units
 from engine.gpu.kernels.attention.portable import bytes_for_keys, bytes_of_key, emit_portable
+from engine.gpu.kernels.attention.tiled import emit_tiled, fills_tiles, takes_tiles
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.lowering.refusals import refuses
 from engine.gpu.lowering.table import Implementation, Table, always
@@ -52,8 +53,15 @@ WINDOW_ATTENTION: Table[Attention] = Table(
             emit=emit_matrix,
         ),
         Implementation(
+            "tiled",
+            "Both products of a head in register tiles, which read memory less; for windows of 7 x 7 to 12 x 12.",
+            supports=takes_tiles,
+            emit=emit_tiled,
+            suits=fills_tiles,
+        ),
+        Implementation(
             "portable",
-            "Heads that fragments do not fill, other types, a bias of the run, and devices without matrix units.",
+            "Other heads and windows, a bias of the run, and where few programs are called for: they differ in tiles.",
             supports=always,
             emit=emit_portable,
         ),

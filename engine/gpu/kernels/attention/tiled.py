@@ -1,0 +1,132 @@
+"""Host of window_attention_tiled.wgsl: the attention of a Swin block as two matrix products, in float32."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import gcd, prod
+
+import numpy as np
+
+from engine.caps import Caps
+from engine.gpu.kernels.attention.layer import Attention, dispatch
+from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.program.tensor import ITEM_BYTES
+from engine.graph.ir import TensorType
+
+KEY_GROUPS = 16
+"""Invocations that share out the keys of a query."""
+
+QUERY_FOURS = 2
+"""Fours of queries that an invocation has, of the scores and of the sums."""
+
+QUERY_GROUPS = (6, 5, 4, 7, 8)
+"""Invocations that share out the queries of a workgroup; where two leave as few idle, the first."""
+
+MAX_OWN_KEYS = 9
+"""Keys of an invocation at the most: with eight queries each that is 72 scores in registers."""
+
+MAX_CHUNK = 3
+"""Keys of an invocation that go through workgroup memory at a time at the most: with more, fewer workgroups fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a workgroup shares out its queries and all keys of a window.
+
+    ``slice`` fours of channels and ``chunk`` keys of each invocation are in workgroup memory at a time. ``parts``
+    invocations have the sums of the same queries and channels, each over other keys.
+    """
+
+    query_groups: int
+    own_keys: int
+    slice: int
+    chunk: int
+    parts: int
+
+    @staticmethod
+    def of(attention: Attention, caps: Caps) -> Geometry | None:
+        """The geometry of a layer: the fewest queries beyond the window, the largest chunk that has room; or None."""
+        area, fours = attention.grid.area, attention.size // 4
+        own_keys = -(-area // KEY_GROUPS)
+        # the sums take as many invocations as the scores
+        parts, rest = divmod(KEY_GROUPS, fours)
+        if rest or parts == 0 or own_keys > MAX_OWN_KEYS:
+            return None
+        groups = min(QUERY_GROUPS, key=lambda count: -(-area // (4 * QUERY_FOURS * count)) * count)
+        room = caps.limits["max-compute-workgroup-storage-size"]
+        chunks = (chunk for chunk in range(MAX_CHUNK, 0, -1) if own_keys % chunk == 0)
+        geometries = (Geometry(groups, own_keys, gcd(fours, 4), chunk, parts) for chunk in chunks)
+        return next((each for each in geometries if each.workgroup_bytes(attention) <= room), None)
+
+    @property
+    def queries(self) -> int:
+        """Queries of a workgroup."""
+        return 4 * QUERY_FOURS * self.query_groups
+
+    @property
+    def keys(self) -> int:
+        """Keys of a window, up to as many for each invocation."""
+        return KEY_GROUPS * self.own_keys
+
+    def blocks(self, attention: Attention) -> int:
+        """Workgroups of a head of a window."""
+        return -(-attention.grid.area // self.queries)
+
+    def bias_shape(self, attention: Attention) -> tuple[int, int, int]:
+        """The shape of the bias up to whole workgroups: heads, queries, keys."""
+        return attention.heads, self.blocks(attention) * self.queries, self.keys
+
+    def workgroup_bytes(self, attention: Attention) -> int:
+        """Bytes of workgroup memory: a token a place, a number a query, and what the largest step takes."""
+        fours, rows, chunk_keys = attention.size // 4, QUERY_FOURS * self.query_groups, KEY_GROUPS * self.chunk
+        apart = 8 // self.slice
+        products = self.slice * (self.queries + (apart - self.queries) % 8 + self.keys + (apart - self.keys) % 8)
+        weights_and_values = rows * (chunk_keys | 1) + chunk_keys * fours
+        extremes = KEY_GROUPS * (rows | 1)
+        sums = self.parts * fours * (self.queries + 1)
+        items = max(products, weights_and_values, extremes, sums)
+        return 16 * items + 4 * (attention.grid.area + self.queries)
+
+
+def takes_tiles(attention: Attention, caps: Caps) -> bool:
+    """Whether few programs are not called for, the bias is constant, and tiles fit a head, registers and memory."""
+    geometry = Geometry.of(attention, caps)
+    return (
+        geometry is not None
+        and not caps.compact
+        and attention.node.input(1).is_constant
+        and prod(geometry.bias_shape(attention)) * ITEM_BYTES["f32"] <= caps.binding_limit
+    )
+
+
+def fills_tiles(attention: Attention) -> bool:
+    """Whether windows are as large as those that were measured, 7 x 7 and more: smaller ones leave half idle."""
+    return attention.grid.area >= 49
+
+
+def emit_tiled(attention: Attention, lowering: Lowering) -> None:
+    """Add the dispatch of a layer."""
+    value = attention.node.input(1)
+    geometry, data = Geometry.of(attention, lowering.caps), value.data
+    assert geometry is not None
+    assert data is not None
+    shape, blocks = geometry.bias_shape(attention), geometry.blocks(attention)
+
+    def tiled() -> np.ndarray:
+        bias = np.zeros(shape, np.float32)
+        bias[:, :, data.shape[2] :] = -np.inf
+        bias[:, : data.shape[1], : data.shape[2]] = data
+        split = bias.reshape(-1, blocks, QUERY_FOURS, geometry.query_groups, 4, geometry.own_keys, KEY_GROUPS)
+        return split.transpose(0, 1, 5, 2, 3, 6, 4).reshape(shape)
+
+    kind = TensorType(np.dtype(np.float32), shape)
+    form = f"in tiles of {geometry.queries} queries"
+    bias = lowering.derived_constant(value, form, tiled, dtype="f32", kind=kind)
+    parameters = asdict(geometry) | {
+        "key_groups": KEY_GROUPS,
+        "query_fours": QUERY_FOURS,
+        "invocations": geometry.query_groups * KEY_GROUPS,
+    }
+    dispatch(
+        "window_attention_tiled", attention, lowering, bias, blocks=blocks, x_vec=4, bias_vec=4, geometry=parameters
+    )
