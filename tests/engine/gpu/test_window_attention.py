@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.caps import MatrixUnits
+from engine.caps import Caps, MatrixUnits
 from engine.errors import UnsupportedError
+from engine.gpu.lowering.lowering import Lowering
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
@@ -65,6 +66,38 @@ def test_grids(grid: WindowGrid, mask_value: float) -> None:
 def test_grids_in_tiles(grid: WindowGrid, mask_value: float) -> None:
     """Windows with places beyond the last key and query of a tile, padding, and rolls."""
     compare(attention(grid, size=8, mask_value=mask_value), row="tiled")
+
+
+@pytest.mark.parametrize(
+    ("window", "size", "compact", "kernel"),
+    [
+        (12, 32, False, "window_attention_tiled"),
+        (8, 64, False, "window_attention_tiled"),
+        (12, 32, True, "window_attention"),
+        (12, 24, False, "window_attention"),
+        (13, 32, False, "window_attention"),
+        (7, 32, False, "window_attention"),
+    ],
+)
+def test_which_layers_are_computed_in_tiles(window: int, size: int, compact: bool, kernel: str) -> None:
+    """Not where few programs are called for, and not heads and windows that they do not fit, or leave idle."""
+    graph = attention(WindowGrid(window, window, window, 0), size=size)
+    lowering = Lowering(graph, Caps(compact=compact), outside=())
+    lowering.run()
+    assert [dispatch.kernel for dispatch in lowering.dispatches] == [kernel]
+
+
+def test_a_bias_of_the_run_is_not_computed_in_tiles() -> None:
+    graph = attention(WindowGrid(12, 12, 12, 0), size=32)
+    constant = graph.nodes[0].input(1)
+    bias = Value("bias", constant.type)
+    graph.nodes[0].inputs[1] = bias
+    graph.inputs.append(bias)
+    inputs = feeds(graph)
+    (expected,) = interpret(graph, inputs)
+    (y,), kernels = run(graph, inputs)
+    assert "window_attention_tiled" not in kernels
+    np.testing.assert_allclose(y, expected, CLOSE, CLOSE)
 
 
 @pytest.mark.parametrize("size", [4, 32, 64])

@@ -54,7 +54,7 @@ WINDOW_ATTENTION: Table[Attention] = Table(
         ),
         Implementation(
             "tiled",
-            "Both products of a head in register tiles, which read memory less; for windows of 7 x 7 to 12 x 12.",
+            "Both products of a head in register tiles, which share what they load; for windows that fill them.",
             supports=takes_tiles,
             emit=emit_tiled,
             suits=fills_tiles,
