@@ -81,6 +81,10 @@ def test_defaults_are_made_of_records(
         "not tuned; defaults measured on llvmpipe (LLVM 15.0.6, 256 bits)"
     )
     assert defaults_of(CARD).choices == {}
+    # compiled models are kept by them: of that make, that precision
+    digests = [choices_of(*each).digest for each in ((LAVAPIPE, "f32"), (LAVAPIPE, "f16"), (CARD, "f32"))]
+    assert digests[0]
+    assert digests[1:] == ["", ""]
     # a second record of the same driver adds to it
     assert main([str(RECORD), "--command", "again", "--out", str(tmp_path)]) == 0
     load.cache_clear()
