@@ -40,6 +40,14 @@ def first_sample(way: str, first_samples: Mapping[str, float], sample: Callable[
     return seconds * first_samples[fastest] * 2 / (before + after)
 
 
+def pace(first_samples: Mapping[str, float], seconds: Mapping[str, float]) -> float:
+    """What first samples are to be multiplied by to be of the clock of a race, whose ``seconds`` are given."""
+    if not seconds:
+        return 1.0
+    fastest = min(seconds, key=lambda way: seconds[way])
+    return seconds[fastest] / first_samples[fastest]
+
+
 def race(ways: Collection[str], sample: Callable[[str], float], *, may_go_on: Callable[[], bool]) -> dict[str, float]:
     """The seconds of each way: the median of its samples.
 

@@ -17,7 +17,7 @@ from engine.errors import DeviceLostError, EngineError
 from engine.gpu.device.device import Device
 from engine.graph.model_file import ModelFile
 from engine.tuning.cases import Case, cases
-from engine.tuning.race import DROPPED, first_sample, race
+from engine.tuning.race import DROPPED, first_sample, pace, race
 from engine.tuning.timing import Timing, Trial, compile_ahead
 from tools.kernel_lab.turns import Turns
 
@@ -27,7 +27,7 @@ LONG_SECONDS = 0.2
 CLEAR = 10.0
 """How many times the best a single cold run takes at the least to say that a row is slow, whatever the clock is."""
 
-WAKE_SECONDS = 0.15
+WAKE_SECONDS = 0.3
 """Seconds of work before the rows of a layer are measured, after which the clock of a large GPU stands."""
 
 GROUP_BYTES = 8 << 30
@@ -190,5 +190,5 @@ def _samples(trials: Sequence[Trial], best: float, end: float) -> dict[str, list
         samples[row].append(racing[row].sample())
         return samples[row][-1]
 
-    race(racing, sample, may_go_on=lambda: time.monotonic() < end)
-    return {row: samples.get(row, [seconds]) for row, seconds in first.items()}
+    clock = pace(first, race(racing, sample, may_go_on=lambda: time.monotonic() < end))
+    return {row: samples.get(row, [seconds * clock]) for row, seconds in first.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,20 @@ def test_what_is_clearly_faster_is_kept_where_the_rest_spoils_it(
     assert tried[1:] == [{FIRST: "direct", SECOND: "direct"}, {FIRST: "direct"}]
     assert rows() == {FIRST: "direct", SECOND: "tiled-narrow"}
     assert [layer.key for layer in report.changed] == [FIRST]
+
+
+@pytest.mark.usefixtures("folder", "clock")
+def test_a_clock_that_falls_after_the_first_row_drops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device(), "adapter", replace(device().adapter, kind="discrete"))  # such have a clock
+    taken: list[str] = []
+
+    def sample(trial: Trial) -> float:
+        taken.append(trial.row)
+        return (1.0 if trial.row == "direct" else 2.0) * (1.0 if len(taken) <= 2 else 4.0)
+
+    monkeypatch.setattr(Trial, "sample", sample)
+    assert tune().kept
+    assert rows() == {FIRST: "direct", SECOND: "direct"}
 
 
 @pytest.mark.usefixtures("folder")
