@@ -135,6 +135,7 @@ CASES: dict[str, Callable[[int], Graph]] = {
         {"b": np.zeros(8, np.int64)},
     ),
     "window attention": lambda n: attention(WindowGrid(n, n, 4, 2), size=4),
+    "window attention in tiles": lambda n: attention(WindowGrid(n, n, 8, 4), size=4),
     "deform conv of integers": lambda n: deform_graph(channels=4, kernel=(1, 1), extent=(n, n)),
 }
 
