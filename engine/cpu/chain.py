@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,8 @@ def _sigmoid(to: _Builder, _: Node, operands: Sequence[Operand]) -> Operand:
 
 
 def _swish(to: _Builder, node: Node, operands: Sequence[Operand]) -> Operand:
+    if SCALED in node.attributes:  # x sigmoid(x) = h + h tanh(h) of h = x/2
+        return to.call(np.multiply, to.call(np.add, to.call(np.tanh, operands[0]), 1), operands[0])
     alpha = node.attr("alpha", 1.0)
     x = operands[0] if alpha == 1 else to.call(np.multiply, operands[0], alpha)
     return to.call(np.divide, operands[0], _one_and_decay(to, x))
@@ -135,6 +137,9 @@ def _hard_sigmoid(to: _Builder, node: Node, operands: Sequence[Operand]) -> Oper
 
 
 def _hard_swish(to: _Builder, node: Node, operands: Sequence[Operand]) -> Operand:
+    if SCALED in node.attributes:  # of h = c x, where c c is the factor: h clip(h + 3c, 0, 6c)
+        scale = node.attributes[SCALED]
+        return to.call(np.multiply, to.call(clip, to.call(np.add, operands[0], 3 * scale), 0, 6 * scale), operands[0])
     factor = node.attr(FACTOR, 1.0) / 6
     gate = to.call(clip, to.call(np.add, operands[0], 3), 0, 6)
     return to.call(np.multiply, to.call(np.multiply, gate, factor), operands[0])
@@ -202,15 +207,19 @@ def takes(node: Node) -> bool:
 class Chain:
     """The calls of some element-wise ``nodes`` in running order, of which the last one's output is the result.
 
-    ``root`` is a value that the caller makes, block by block, before it runs the chain. ``given`` are the inputs that
-    are neither numbers, nor the root, nor made by the nodes; ``registers`` is how many blocks of scratch a run needs.
+    ``root`` is a value that the caller makes, block by block, before it runs the chain; with ``scales_root`` it is to
+    make ``root_scale`` times as much, which may spare calls. ``given`` are the inputs that are neither numbers, nor the
+    root, nor made by the nodes; ``registers`` is how many blocks of scratch a run needs.
     """
 
-    def __init__(self, nodes: Sequence[Node], root: Value | None = None) -> None:
+    def __init__(self, nodes: Sequence[Node], root: Value | None = None, *, scales_root: bool = False) -> None:
         self.given: list[Value] = []
+        nodes, self.root_scale = _with_factors(_with_swish(nodes)), 1.0
+        if scales_root:
+            nodes, self.root_scale = _with_scaled_root(nodes, root)
         to = _Builder()
         values: dict[Value, Operand] = {} if root is None else {root: Operand(made=-1)}
-        for node in _with_factors(_with_swish(nodes)):
+        for node in nodes:
             operands = [self._operand(value, values) for value in _operands_of(node)]
             values[node.output] = (
                 EXPANSIONS[node.op](to, node, operands) if takes(node) else to.call(_reference(node), *operands)
@@ -282,6 +291,26 @@ def _with_factors(nodes: Sequence[Node]) -> list[Node]:
     return result
 
 
+def _with_scaled_root(nodes: list[Node], root: Value | None) -> tuple[list[Node], float]:
+    """The nodes where they read the root times a number, and this number: 1 where it would spare no call.
+
+    A Swish multiplies by x again; whatever it multiplies by beside that can be part of both x.
+    """
+    first = nodes[0]
+    alone = first.output is root or not any(root in node.inputs for node in nodes[1:])
+    factor = first.attr(FACTOR, 1.0) / 6
+    if first.domain or first.input(0) is not root or not alone:
+        return nodes, 1.0
+    if first.op == "Swish" and first.attr("alpha", 1.0) == 1:
+        scale = 0.5
+    elif first.op == "HardSwish" and 2**-40 < factor < 2**40:
+        scale = sqrt(factor)
+    else:
+        return nodes, 1.0
+    scaled = Node(first.op, first.inputs, first.outputs, {SCALED: scale}, version=first.version, name=first.name)
+    return [scaled, *nodes[1:]], scale
+
+
 def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Slot]], int]:
     """Where each call reads and writes, and how many registers that takes.
 
@@ -316,6 +345,9 @@ def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Sl
 
 FACTOR = "factor"
 """The attribute of a HardSwish within a chain that its result is multiplied by."""
+
+SCALED = "scaled"
+"""The attribute of a Swish or HardSwish within a chain whose input is so many times x."""
 
 
 def is_chain(node: Node) -> bool:

@@ -26,6 +26,9 @@ from engine.ops.window import Window
 SMALLEST_WEIGHT = 1e-30
 """Magnitude of a filter's largest weight below which its transform leaves the normal range of float32."""
 
+BIAS_COPIES = 1.5
+"""How many numbers are copied into columns while a bias of its own for each row is added to one."""
+
 
 def supports(node: Node) -> bool:
     """Whether the fast algorithms take this convolution: two spatial axes, float32, weights and bias known at load."""
@@ -52,16 +55,17 @@ class ConvKernel(KernelBase):
         node = step.attributes["nodes"][0] if is_chain(step) else step
         x, w = node.input(0), node.input(1)
         assert w.data is not None
-        window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step)
+        window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step, scales=not direct)
+        weights = w.data if self.epilogue.scale == 1 else w.data * np.float32(self.epilogue.scale)
         group = node.attr("group", 1)
         self.algorithm: Depthwise | Toeplitz | Winograd | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
             if toeplitz.takes(window) and not direct:
-                self.algorithm = Toeplitz(w.data, self.epilogue, window, x.shape)
+                self.algorithm = Toeplitz(weights, self.epilogue, window, x.shape)
             else:
-                self.algorithm = Depthwise(w.data, self.epilogue, window, x.shape[0])
+                self.algorithm = Depthwise(weights, self.epilogue, window, x.shape[0])
         else:
-            self.algorithm = self._fastest(w.data, window, x.shape, group, direct=direct)
+            self.algorithm = self._fastest(weights, window, x.shape, group, direct=direct)
         self.scratch = self.algorithm.scratch
 
     def _fastest(
@@ -142,9 +146,11 @@ class ColumnProduct:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, group: int, images: int) -> None:
         self.epilogue = epilogue
+        channels, w = w.shape[1], w.reshape(len(w), -1)
         # a 1x1 convolution without stride or padding multiplies the input itself, without columns
         self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
-        channels, w = w.shape[1], w.reshape(len(w), -1)
+        # to add a bias takes as long as to copy twice as many numbers, which makes room for it in the product
+        self.direct &= epilogue.bias is None or channels * group > len(w) * BIAS_COPIES
         in_product = epilogue.bias is not None and not self.direct
         if epilogue.bias is not None and in_product:
             w = np.hstack([w, epilogue.bias])

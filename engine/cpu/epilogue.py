@@ -19,10 +19,11 @@ class Epilogue:
     """Bias of a convolution, and the chain of its activation and of the element-wise nodes behind it.
 
     ``step`` is the node as it runs: the convolution itself, or the chain that begins with it. ``bias`` is the input of
-    the convolution that is its bias.
+    the convolution that is its bias. With ``scales`` the sums are to be ``scale`` times those of the convolution, as
+    the bias is here.
     """
 
-    def __init__(self, step: Node, bias: int = 2) -> None:
+    def __init__(self, step: Node, bias: int = 2, *, scales: bool = False) -> None:
         conv, *followers = step.attributes["nodes"] if is_chain(step) else [step]
         self.convolution = conv
         by_output = conv.constant(bias)
@@ -30,7 +31,11 @@ class Epilogue:
         self._first = activated_from(conv)
         if "activation" in conv.attributes:
             followers.insert(0, activation_of(conv))
-        self.chain = Chain(followers, conv.output) if followers else None
+        scales = scales and not self._first
+        self.chain = Chain(followers, conv.output, scales_root=scales) if followers else None
+        self.scale = self.chain.root_scale if self.chain else 1.0
+        if self.bias is not None and self.scale != 1:
+            self.bias = self.bias * np.float32(self.scale)
         self._given = [_source(value, step) for value in self.chain.given] if self.chain else []
         self.registers = self.chain.registers if self.chain else 0
         self.nanoseconds = self.chain.nanoseconds if self.chain else 0.0
