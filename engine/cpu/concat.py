@@ -13,6 +13,8 @@ from engine.ops.concat import concat_axis
 class ConcatKernel(KernelBase):
     """Copies the inputs that lie elsewhere."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         self.axis = concat_axis(node, len(node.output.shape))
 

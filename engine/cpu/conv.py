@@ -14,6 +14,7 @@ from engine.cpu.epilogue import Epilogue
 from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
+from engine.cpu.products import multiply
 from engine.cpu.threads import Pool, Range
 from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
@@ -49,6 +50,7 @@ class ConvKernel(KernelBase):
     the definition.
     """
 
+    static = True
     prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, step: Node, *, direct: bool = False) -> None:
@@ -213,10 +215,10 @@ class ColumnProduct:
         such rows take two to three times as long.
         """
         if bias is None and self.epilogue.chain is None:
-            np.matmul(w, columns, out=target.reshape(*target.shape[:2], -1))
+            multiply(w, columns, target.reshape(*target.shape[:2], -1))
             return
         sums = scratch[: target.size].reshape(target.shape)
-        np.matmul(w, columns, out=sums.reshape(*sums.shape[:2], -1))
+        multiply(w, columns, sums.reshape(*sums.shape[:2], -1))
         if bias is not None:
             np.add(sums, bias, out=target if self.epilogue.chain is None else sums)
         if self.epilogue.chain is None:

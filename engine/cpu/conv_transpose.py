@@ -33,6 +33,7 @@ def takes_chain(node: Node) -> bool:
 class ConvTransposeKernel(KernelBase):
     """y[m, kh i + a, kw j + b] = sum over c of x[c, i, j] w[c, m, a, b], with the bias and the chain behind it."""
 
+    static = True
     prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, step: Node) -> None:

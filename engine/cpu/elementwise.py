@@ -100,6 +100,7 @@ def elementwise_kernel(node: Node) -> Kernel:
 class ElementwiseKernel(KernelBase):
     """One element-wise operator under NumPy broadcasting, by its reference; the output may lie where an input lies."""
 
+    static = True
     in_place = True
 
     def __init__(self, node: Node) -> None:
@@ -130,6 +131,7 @@ def _compute_of(node: Node) -> Callable[..., Any]:
 class ChainKernel(KernelBase):
     """Element-wise float32 nodes, block by block; the output may lie where an input of its type lies."""
 
+    static = True
     in_place = True
 
     def __init__(self, step: Node) -> None:
@@ -197,4 +199,5 @@ def cut(x: np.ndarray, index: Index, rank: int) -> np.ndarray:
     if missing == 0 and 1 not in x.shape:
         return x[index]
     own = index[missing:]
-    return x[tuple(slice(None) if x.shape[axis] == 1 else part for axis, part in enumerate(own))]
+    # of a scalar, too, a view
+    return x[(*(slice(None) if x.shape[axis] == 1 else part for axis, part in enumerate(own)), ...)]

@@ -41,6 +41,7 @@ def kernel(node: Node) -> Kernel:
 class ErfGeluKernel(KernelBase):
     """Erf or Gelu, block by block."""
 
+    static = True
     in_place = True
 
     def __init__(self, node: Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from engine.cpu.chain import is_chain
 from engine.cpu.fuse_chains import fuse_chains
 from engine.cpu.kernel import Kernel, Observer, ReferenceKernel, Tensors
 from engine.cpu.lower import lower
+from engine.cpu.march import Job, March, Recorder, joined
 from engine.cpu.plan import VIEWS, plan_memory
 from engine.cpu.processor import ProcessorExecutor
 from engine.cpu.threads import Pool, single_threaded_blas, turn
@@ -24,8 +26,14 @@ from engine.ops.registry import MISFITS, evaluation_bytes, misfit
 Step = tuple[Node, Kernel, Tensors, Tensors]
 """A node without data, what computes it, what it reads and what it writes."""
 
+Jobs = list[Job]
+"""What static steps that follow each other hand to the workers."""
+
 FORK_WAIT = 1e-3
 """Seconds after which a fork may go ahead between two steps; to hold it back takes as long as a small step."""
+
+MARCH_NS = 3e6
+"""What the steps that workers go through together take in all: a fork waits for all of them."""
 
 RUN = "a run of the model on the processor"
 """How messages name what takes the memory."""
@@ -75,6 +83,7 @@ class NumpyExecutor(ProcessorExecutor):
 
         self._inputs = tensors(graph.inputs)
         self._outputs = tensors(graph.outputs)
+        self._marches: list[Jobs | Step] = []
         self._steps: list[Step] = [
             (_without_data(node), kernel, tensors(_run_inputs(node, kernel)), tensors(node.outputs))
             for node, kernel in zip(graph.nodes, kernels, strict=True)
@@ -83,34 +92,64 @@ class NumpyExecutor(ProcessorExecutor):
         ]
 
     def run(self, inputs: Sequence[np.ndarray], observe: Observer | None = None) -> list[np.ndarray]:
-        """The graph's outputs, in order, as arrays of their own; ``inputs`` fit the graph's inputs."""
+        """The graph's outputs, in order, as arrays of their own; ``inputs`` fit the graph's inputs.
+
+        With ``observe`` the steps run one by one, which takes a little longer.
+        """
         with turn():
             self.pool.settle()
             for target, array in zip(self._inputs, inputs, strict=True):
                 if target is not None:
                     np.copyto(target, array)
-            steps = iter(self._steps)
-            while self._run_some(steps, observe):
-                pass
+            if observe is None:
+                self._run_marches()
+            else:
+                steps = iter(self._steps)
+                while self._run_some(steps, observe):
+                    pass
             try:
                 return [np.array(output) for output in self._outputs]
             except MemoryError as error:
                 raise TooLargeError(f"{RUN}: there is no memory left for its outputs") from error
 
-    def _run_some(self, steps: Iterator[Step], observe: Observer | None) -> bool:
+    def _run_marches(self) -> None:
+        """Run all steps, of which static ones that follow each other are one march."""
+        if not self._marches:
+            self._marches = list(self._record())
+        for part in self._marches:
+            with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
+                if isinstance(part, list):
+                    march = March(part, self.pool.threads)
+                    self.pool.together(march.run, march.stop, max(len(job.items) for job in part))
+                else:
+                    _run_step(part, self.pool)
+
+    def _record(self) -> Iterator[Jobs | Step]:
+        """The jobs of static steps, as many at a time as a fork may wait for, and the other steps between them."""
+        recorder, nanoseconds = Recorder(self.pool), 0.0
+        for step in self._steps:
+            node, kernel, sources, targets = step
+            if recorder.jobs and (not kernel.static or nanoseconds > MARCH_NS * self.pool.threads):
+                yield joined(recorder.jobs)
+                recorder, nanoseconds = Recorder(self.pool), 0.0
+            if kernel.static:
+                recorder.record(node, partial(kernel.run, sources, targets))
+                nanoseconds += kernel.nanoseconds
+            else:
+                yield step
+        if recorder.jobs:
+            yield joined(recorder.jobs)
+
+    def _run_some(self, steps: Iterator[Step], observe: Observer) -> bool:
         """Run steps for as long as a fork may have to wait, one at least. Whether there was one."""
         begin = None
-        with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
-            for node, kernel, sources, targets in steps:
+        with numerics.shared(), np.errstate(all="ignore"):
+            for step in steps:
                 start = time.perf_counter()
                 begin = start if begin is None else begin
-                try:
-                    kernel.run(sources, targets, self.pool)
-                except MISFITS as error:
-                    raise misfit(node, error) from error
+                _run_step(step, self.pool)
                 end = time.perf_counter()
-                if observe is not None:
-                    observe(node.op, node.name, end - start)
+                observe(step[0].op, step[0].name, end - start)
                 if end - begin > FORK_WAIT:
                     break
         return begin is not None
@@ -118,6 +157,14 @@ class NumpyExecutor(ProcessorExecutor):
     def close(self) -> None:
         """Stop the workers."""
         self.pool.close()
+
+
+def _run_step(step: Step, pool: Pool) -> None:
+    node, kernel, sources, targets = step
+    try:
+        kernel.run(sources, targets, pool)
+    except MISFITS as error:
+        raise misfit(node, error) from error
 
 
 def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:

@@ -24,6 +24,7 @@ def supports(node: Node) -> bool:
 class InstanceNormKernel(KernelBase):
     """(x - mean) / sqrt(variance + epsilon) * scale + b for each plane of ``[N, C, ...]``."""
 
+    static = True
     in_place = True
     prepacked: tuple[int, ...] = (1, 2)
 

@@ -25,10 +25,14 @@ class Kernel(Protocol):
 
     ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
     of an input of the same type, and ``prepacked`` the constant inputs that the kernel holds in a form of its own.
+    ``static`` says that ``run`` only hands parts to the pool, and the same ones each time that it is given the same
+    arrays, whatever is in them. ``nanoseconds`` is what all of it takes about, on one core; 0 where that is not known.
     """
 
     scratch: int
     in_place: bool
+    static: bool
+    nanoseconds: float
     prepacked: tuple[int, ...]
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
@@ -40,19 +44,26 @@ class KernelBase:
 
     scratch = 0
     in_place = False
+    static = False
+    nanoseconds = 0.0
     prepacked: tuple[int, ...] = ()
 
 
 class ReferenceKernel(KernelBase):
     """The operator's reference, for whatever has no faster algorithm."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:  # noqa: ARG002 (one signature for all)
-        for target, array in zip(outputs, evaluate(self.node, inputs), strict=False):
-            if target is not None:
-                np.copyto(target, array)
+    def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
+        def whole(_: int, arrays: Tensors) -> None:
+            for target, array in zip(outputs, evaluate(self.node, arrays), strict=False):
+                if target is not None:
+                    np.copyto(target, array)
+
+        pool.each(whole, [inputs])
 
 
 def present(tensors: Tensors, index: int) -> np.ndarray:

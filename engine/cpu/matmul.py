@@ -23,6 +23,8 @@ def supports(node: Node) -> bool:
 class MatMulKernel(KernelBase):
     """The product over the last two axes, the others broadcast."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         # rows of one matrix times the same right-hand side: all rows are one tall matrix
         self.tall = len(node.input(1).shape) == 2
@@ -49,6 +51,8 @@ class MatMulKernel(KernelBase):
 
 class GemmKernel(KernelBase):
     """alpha A' B' + beta C, with A' and B' transposed as asked."""
+
+    static = True
 
     def __init__(self, node: Node) -> None:
         self.transposed = bool(node.attr("transA", 0)), bool(node.attr("transB", 0))

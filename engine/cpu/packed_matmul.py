@@ -31,6 +31,7 @@ class PackedMatMulKernel(KernelBase):
     A subclass widens them: ``lines`` float32 elements for each column, and ``margin`` more.
     """
 
+    static = True
     lines: int
     margin = 0
 

@@ -21,6 +21,8 @@ def supports(node: Node) -> bool:
 class MaxPoolKernel(KernelBase):
     """The largest input under each window, over any number of spatial axes; padding never wins."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         x = node.input(0).shape
         self.window = pool_window(node, x)
@@ -57,6 +59,8 @@ def is_float(node: Node) -> bool:
 
 class GlobalAveragePoolKernel(KernelBase):
     """The mean of each plane of ``[N, C, ...]``."""
+
+    static = True
 
     def __init__(self, node: Node) -> None:
         shape = node.input(0).shape

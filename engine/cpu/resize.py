@@ -37,6 +37,8 @@ def supports(node: Node) -> bool:
 class ResizeKernel(KernelBase):
     """Separable resampling of float32 tensors of any rank."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         shape = list(node.input(0).shape)
         # the axis that shrinks most goes first, the one that grows most last
@@ -60,7 +62,7 @@ class ResizeKernel(KernelBase):
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x, y = present(inputs, 0), present(outputs, 0)
         if not self.axes:
-            np.copyto(y, x)
+            pool.each(lambda _, copy: np.copyto(*copy), [(y, x)])
             return
         x, y = x.reshape(self.leading, *x.shape[self.first :]), y.reshape(self.leading, *y.shape[self.first :])
 

@@ -37,6 +37,7 @@ def supports_softmax(node: Node) -> bool:
 class _RowKernel(KernelBase):
     """Blocks of whole rows, shared among the workers; a block is read before it is written."""
 
+    static = True
     in_place = True
 
     def __init__(self, node: Node, axis: int, nanoseconds: float) -> None:

@@ -46,6 +46,8 @@ def gathers_one_slice(node: Node) -> bool:
 class StridedCopyKernel(KernelBase):
     """Copies strided views of the input into the outputs, without arithmetic."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         self.node = node
         self.nanoseconds = sum(value.type.size for value in node.used_outputs()) * 0.5
@@ -90,7 +92,7 @@ def _copies(node: Node, inputs: Tensors, outputs: Tensors) -> list[Copy]:
     if node.op == "Gather":
         index = node.constant(1)
         assert index is not None
-        return [(y, np.moveaxis(x, node.attr("axis", 0), 0)[int(index)])]
+        return [(y, np.moveaxis(x, node.attr("axis", 0), 0)[int(index), ...])]  # of a vector, too, a view
     return _pad_copies(node, x, y, inputs[2] if len(inputs) > 2 else None)
 
 

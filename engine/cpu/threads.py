@@ -133,7 +133,7 @@ class Pool:
 
     def _start_workers(self) -> None:
         self._process = os.getpid()
-        self._queue: list[Any] = []
+        self._halt: Callable[[], object] = _nothing
         self._busy = [threading.Lock() for _ in range(self.threads)]
         self._inboxes: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in self._busy[1:]]
         self._workers: list[threading.Thread] = []
@@ -190,34 +190,46 @@ class Pool:
             while queue:
                 work(0, queue.pop())
             return
+
+        def drain(worker: int) -> None:
+            while queue:
+                try:
+                    item = queue.pop()
+                except IndexError:
+                    return
+                work(worker, item)
+
+        self.together(drain, queue.clear, len(queue))
+
+    def together(self, run: Callable[[int], None], stop: Callable[[], object], workers: int | None = None) -> None:
+        """Call ``run(worker)`` on each of the workers, or on so many of them; returns when those are done that began.
+
+        One that wakes later must find nothing left to do. Errors and interrupts are as in ``each``; ``stop`` is called
+        at the end in any case, and after it ``run`` must come to its end.
+        """
         self.settle()
-        self._queue = queue
+        self._halt = stop
         busy = self._busy
         errors: list[BaseException] = []
 
-        def drain(worker: int) -> None:
-            with busy[worker]:
-                while queue:
-                    try:
-                        item = queue.pop()
-                    except IndexError:
-                        return
-                    work(worker, item)
-
         def help_out(worker: int) -> None:
             try:
-                drain(worker)
+                with busy[worker]:
+                    run(worker)
             except BaseException as error:
                 errors.append(error)
+                stop()
 
         try:
-            for worker, inbox in enumerate(self._inboxes_of_workers()[: len(queue) - 1], 1):
+            for worker, inbox in enumerate(self._inboxes_of_workers()[: workers and workers - 1], 1):
                 inbox.put(partial(help_out, worker))
-            drain(0)
+            with busy[0]:
+                run(0)
         finally:
-            queue.clear()
+            stop()
         # a worker that is not busy by now has nothing left to begin with, and nobody waits for it
         self._wait()
+        self._halt = _nothing
         for error in errors:
             raise error
 
@@ -225,7 +237,7 @@ class Pool:
         """Wait until no worker is at anything that an interrupted ``each`` left behind; a forked child gets its own."""
         if self._process != os.getpid():
             self._start_workers()
-        self._queue.clear()
+        self._halt()
         self._wait()
 
     def _wait(self) -> None:
@@ -240,6 +252,10 @@ class Pool:
         if self._process == os.getpid():
             for worker in self._workers:
                 worker.join()
+
+
+def _nothing() -> None:
+    """What stops workers that do nothing."""
 
 
 def _serve(inbox: SimpleQueue[Job | None]) -> None:

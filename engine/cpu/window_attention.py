@@ -26,6 +26,8 @@ def supports(node: Node) -> bool:
 class WindowAttentionKernel(KernelBase):
     """softmax(scale q k' + bias + mask) v of every window and head."""
 
+    static = True
+
     def __init__(self, node: Node) -> None:
         grid, self.heads = window_grid(node), node.attributes["heads"]
         self.area, self.channels = grid.area, node.input(0).shape[-1] // 3

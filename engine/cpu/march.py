@@ -1,0 +1,137 @@
+"""Several steps that all workers go through together, without being called for each of them.
+
+To wake a worker for a step and to hear from it takes 50 µs, which is as long as many a layer. Here a worker that is done
+with a step goes on to the next one by itself, once the others are done with that one, too: whoever comes last does not
+wait. What a step has to prepare is prepared once, since all memory is fixed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.cpu.threads import Item, Pool, Range
+from engine.graph.ir import Node
+from engine.ops.registry import MISFITS, misfit
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The items of a step, in any order, and what is called for each of them; errors name the ``node``."""
+
+    node: Node
+    work: Callable[[int, Any], None]
+    items: Sequence[Any]
+
+    def run(self, worker: int, item: Any) -> None:
+        """Compute one item."""
+        try:
+            self.work(worker, item)
+        except MISFITS as error:
+            raise misfit(self.node, error) from error
+
+
+class Recorder(Pool):
+    """Notes what kernels hand to the workers of ``pool``, instead of having it done."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.threads, self._pool = pool.threads, pool
+        self._node: Node
+        self.jobs: list[Job] = []
+
+    def record(self, node: Node, run: Callable[[Pool], None]) -> None:
+        """Append the jobs that ``run`` hands over."""
+        self._node = node
+        run(self)
+
+    def each(self, work: Callable[[int, Item], None], items: Iterable[Item]) -> None:
+        self.jobs.append(Job(self._node, work, list(items)))
+
+    def scratch(self, worker: int) -> np.ndarray:
+        return self._pool.scratch(worker)
+
+
+def joined(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs, with those that follow each other and have one item as one: nobody waits between them."""
+    result: list[Job] = []
+    single: list[Job] = []
+
+    def run_all(worker: int, some: Sequence[Job]) -> None:
+        for job in some:
+            job.run(worker, job.items[0])
+
+    def close() -> None:
+        if single:
+            result.append(single[0] if len(single) == 1 else Job(single[0].node, run_all, [tuple(single)]))
+            single.clear()
+
+    for job in jobs:
+        if len(job.items) == 1:
+            single.append(job)
+        elif job.items:
+            close()
+            result.append(job)
+    close()
+    return result
+
+
+class March:
+    """One pass of the workers over some jobs. Each of them calls ``run``, and may come late or not at all."""
+
+    def __init__(self, jobs: Sequence[Job], threads: int) -> None:
+        self._jobs = jobs
+        self._queues = [iter(job.items) for job in jobs]
+        self._done: list[list[int]] = [[] for _ in jobs]
+        self._gates = [threading.Lock() for _ in range(threads)]
+        for gate in self._gates:
+            gate.acquire()
+        self._waiting: list[int] = []
+        self._stopped = False
+
+    def run(self, worker: int) -> None:
+        """Go through the jobs until all are done, or until someone stops."""
+        for index, job in enumerate(self._jobs):
+            for item in self._queues[index]:
+                if self._stopped:
+                    return
+                job.run(worker, item)
+                # one call that the interpreter's lock makes atomic, as are those below
+                self._done[index].append(worker)
+                if self._is_done(index):
+                    self._wake()
+            while not self._is_done(index):
+                if self._stopped:
+                    return
+                self._wait(worker, index)
+
+    def stop(self) -> None:
+        """Let nobody begin with anything else."""
+        self._stopped = True
+        self._wake()
+
+    def _is_done(self, index: int) -> bool:
+        return len(self._done[index]) == len(self._jobs[index].items)
+
+    def _wait(self, worker: int, index: int) -> None:
+        """Sleep until someone wakes this worker, which may be too early."""
+        self._waiting.append(worker)
+        if self._is_done(index) or self._stopped:
+            try:
+                self._waiting.remove(worker)
+            except ValueError:
+                pass  # someone has taken the worker from the list, and opens its gate
+            else:
+                return
+        self._gates[worker].acquire()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            try:
+                worker = self._waiting.pop()
+            except IndexError:
+                return
+            self._gates[worker].release()
