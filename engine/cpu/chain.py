@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.cpu.threads import Do, call
 from engine.graph.ir import INTERNAL_DOMAIN, Node, Value
 from engine.ops.registry import apply_reference
 
 Compute = Callable[..., Any]
-"""A ufunc: operands, then ``out``, which may be one of them."""
+"""A ufunc: operands, then where the result goes, which may be one of them."""
 
 clip: Compute = getattr(sys.modules.get("numpy._core.umath"), "clip", np.clip)
 """NumPy's ufunc, where a release has it: the public function puts 3 microseconds of Python in front of it."""
@@ -236,7 +237,14 @@ class Chain:
                 self.given.append(value)
         return values[value]
 
-    def run(self, given: Sequence[np.ndarray], root: np.ndarray | None, out: np.ndarray, scratch: np.ndarray) -> None:
+    def run(
+        self,
+        given: Sequence[np.ndarray],
+        root: np.ndarray | None,
+        out: np.ndarray,
+        scratch: np.ndarray,
+        do: Do = call,
+    ) -> None:
         """Compute a block: ``given`` broadcast to ``out``, ``root`` has its shape, may be it, and is overwritten.
 
         ``out`` may be one of ``given``. ``scratch`` is flat float32, ``registers`` times as long as the block.
@@ -246,7 +254,7 @@ class Chain:
         places = (None, given, registers, (root,), (out,))
         for compute, operands, (kind, index) in self._calls:
             arrays = [at if of == NUMBER else places[of][at] for of, at in operands]  # type: ignore[index]
-            compute(*arrays, out=places[kind][index])  # type: ignore[index]
+            do(compute, *arrays, places[kind][index])  # type: ignore[index]
 
 
 def _operands_of(node: Node) -> list[Value]:
@@ -256,7 +264,7 @@ def _operands_of(node: Node) -> list[Value]:
 
 def _reference(node: Node) -> Compute:
     """The operator's reference as a call."""
-    return lambda *operands, out: np.copyto(out, apply_reference(node, operands)[0])
+    return lambda *operands: np.copyto(operands[-1], apply_reference(node, operands[:-1])[0])
 
 
 def _with_swish(nodes: Sequence[Node]) -> list[Node]:

@@ -15,7 +15,7 @@ from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.products import multiply
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
 from engine.graph.bounds import is_extreme
@@ -174,7 +174,7 @@ class ColumnProduct:
         (height, width), group = self.columns.window.out, len(self.w)
         channels, outputs = x.shape[1] // group, y.shape[1] // group
 
-        def multiply(worker: int, part: tuple[Range, Range]) -> None:
+        def compute(do: Do, worker: int, part: tuple[Range, Range]) -> None:
             images, rows = (slice(*each) for each in part)
             pixels, scratch = slice(rows.start * width, rows.stop * width), pool.scratch(worker)
             for g in range(group):
@@ -182,26 +182,27 @@ class ColumnProduct:
                 if self.direct:
                     columns, taken = source.reshape(*source.shape[:2], -1)[..., pixels], 0
                 else:
-                    columns = self.columns.gather(source, part[1], scratch)
+                    columns = self.columns.gather(source, part[1], scratch, do=do)
                     taken = columns.size
                 block = images, outs, rows
                 bias = None if self.bias is None else self.bias[outs]
-                self._finish(self.w[g], columns, bias, y[block], [array[block] for array in given], scratch[taken:])
+                self._finish(do, self.w[g], columns, bias, y[block], [array[block] for array in given], scratch[taken:])
 
         if self.columns.rows < height:
             strips = pool.ranges(height, self.nanoseconds, self.columns.rows)
-            pool.each(multiply, [((n, n + 1), strip) for n in range(len(x)) for strip in strips])
+            pool.each_by_calls(compute, [((n, n + 1), strip) for n in range(len(x)) for strip in strips])
         elif len(x) >= pool.threads:
             images = pool.ranges(len(x), self.nanoseconds * len(x), self.images)
-            pool.each(multiply, [(part, (0, height)) for part in images])
+            pool.each_by_calls(compute, [(part, (0, height)) for part in images])
         else:
-            pool.each(
-                multiply,
+            pool.each_by_calls(
+                compute,
                 [((n, n + 1), strip) for n in range(len(x)) for strip in pool.ranges(height, self.nanoseconds)],
             )
 
     def _finish(
         self,
+        do: Do,
         w: np.ndarray,
         columns: np.ndarray,
         bias: np.ndarray | None,
@@ -215,12 +216,12 @@ class ColumnProduct:
         such rows take two to three times as long.
         """
         if bias is None and self.epilogue.chain is None:
-            multiply(w, columns, target.reshape(*target.shape[:2], -1))
+            multiply(w, columns, target.reshape(*target.shape[:2], -1), do)
             return
         sums = scratch[: target.size].reshape(target.shape)
-        multiply(w, columns, sums.reshape(*sums.shape[:2], -1))
+        multiply(w, columns, sums.reshape(*sums.shape[:2], -1), do)
         if bias is not None:
-            np.add(sums, bias, out=target if self.epilogue.chain is None else sums)
+            do(np.add, sums, bias, target if self.epilogue.chain is None else sums)
         if self.epilogue.chain is None:
             return
-        self.epilogue.finish(sums, target, given, scratch[target.size :])
+        self.epilogue.finish(sums, target, given, scratch[target.size :], do)

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.cpu.chain import Chain, is_chain, takes
 from engine.cpu.kernel import Kernel, KernelBase, Tensors, present
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.graph.ir import Node
 from engine.ops.registry import apply_reference
 
@@ -145,12 +145,12 @@ class ChainKernel(KernelBase):
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         inputs, y = self.blocks.shaped([inputs[source] for source in self.sources], present(outputs, 0))
 
-        def part(worker: int, rows: Range) -> None:
+        def part(do: Do, worker: int, rows: Range) -> None:
             for index in self.blocks.within(rows):
                 given = [cut(x, index, y.ndim) for x in inputs if x is not None]
-                self.chain.run(given, None, y[index], pool.scratch(worker))
+                self.chain.run(given, None, y[(*index, ...)], pool.scratch(worker), do)
 
-        pool.each(part, pool.ranges(self.blocks.rows, self.nanoseconds))
+        pool.each_by_calls(part, pool.ranges(self.blocks.rows, self.nanoseconds))
 
 
 class Blocks:

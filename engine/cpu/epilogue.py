@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.cpu.chain import Chain, is_chain
 from engine.cpu.kernel import Tensors
+from engine.cpu.threads import Do, call
 from engine.graph.ir import Node, Value
 from engine.ops.fused_conv import activated_from, activation_of
 
@@ -46,12 +47,19 @@ class Epilogue:
         arrays = [inputs[source] if isinstance(source, int) else source for source in self._given]
         return [np.broadcast_to(array, y.shape) for array in arrays if array is not None]
 
-    def add_bias(self, y: np.ndarray, channels: slice = slice(None)) -> None:
-        """Add to ``y`` ``[..., M, n]`` the bias of those output channels."""
+    def add_bias(self, y: np.ndarray, do: Do = call) -> None:
+        """Add to ``y`` ``[..., M, n]`` the bias of each output channel."""
         if self.bias is not None:
-            np.add(y, self.bias[channels], out=y)
+            do(np.add, y, self.bias, y)
 
-    def finish(self, sums: np.ndarray, out: np.ndarray, given: Sequence[np.ndarray], scratch: np.ndarray) -> None:
+    def finish(
+        self,
+        sums: np.ndarray,
+        out: np.ndarray,
+        given: Sequence[np.ndarray],
+        scratch: np.ndarray,
+        do: Do = call,
+    ) -> None:
         """Store in ``out`` what the chain makes of ``sums``, which has the same shape and may be the same array.
 
         ``given`` are those parts of what `given` returned; ``scratch`` has ``registers`` times as many elements. Where
@@ -59,12 +67,12 @@ class Epilogue:
         """
         if self._first:
             if out is not sums:
-                np.copyto(out[..., : self._first, :, :], sums[..., : self._first, :, :])
+                do(np.copyto, out[..., : self._first, :, :], sums[..., : self._first, :, :])
             sums, out = sums[..., self._first :, :, :], out[..., self._first :, :, :]
         if self.chain is not None:
-            self.chain.run(given, sums, out, scratch)
+            self.chain.run(given, sums, out, scratch, do)
         elif out is not sums:
-            np.copyto(out, sums)
+            do(np.copyto, out, sums)
 
 
 def _source(value: Value, step: Node) -> int | np.ndarray:

@@ -120,7 +120,7 @@ class NumpyExecutor(ProcessorExecutor):
             with numerics.shared(), np.errstate(all="ignore"):  # infinities and NaN are results
                 if isinstance(part, list):
                     march = March(part, self.pool.threads)
-                    self.pool.together(march.run, march.stop, max(len(job.items) for job in part))
+                    self.pool.together(march.run, march.stop, max((len(job.items) for job in part), default=1))
                 else:
                     _run_step(part, self.pool)
 

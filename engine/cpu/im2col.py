@@ -12,7 +12,7 @@ from types import EllipsisType
 
 import numpy as np
 
-from engine.cpu.threads import Range
+from engine.cpu.threads import Do, Range, call
 from engine.ops.window import Window
 
 STRIP_BYTES = 5 << 20
@@ -38,7 +38,9 @@ class Columns:
         self.elements = lines * self.rows * width
         self._copies: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
 
-    def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
+    def gather(
+        self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call
+    ) -> np.ndarray:
         """The columns ``[..., C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[..., C, H, W]``, in ``scratch``.
 
         ``top`` is the row of the whole input that row 0 of ``x`` is, for an ``x`` that holds only ``input_rows``.
@@ -47,16 +49,17 @@ class Columns:
         *images, channels, height, across = x.shape
         lines = channels * self.window.taps
         columns = scratch[: prod(images) * (lines + self.ones) * count * width].reshape(*images, -1, count * width)
-        columns[..., lines:, :] = 1
+        if self.ones:
+            do(np.copyto, columns[..., lines:, :], 1)
         planes = columns[..., :lines, :].reshape(*images, channels, *self.window.kernel, count, width)
         key = strip, height, top
         if key not in self._copies:
             self._copies[key] = self._plan_copies(strip, height, across, top)
         zeros, copies = self._copies[key]
         for target in zeros:
-            planes[target] = 0
+            do(np.copyto, planes[target], 0)
         for target, source in copies:
-            planes[target] = x[source]
+            do(np.copyto, planes[target], x[source])
         return columns
 
     def _plan_copies(

@@ -10,13 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from engine.cpu.threads import Item, Pool, Range
+from engine.cpu.threads import Do, Item, Pool
 from engine.graph.ir import Node
 from engine.ops.registry import MISFITS, misfit
+
+
+MOST_TAPES = 4
+"""Items of a step for each worker up to which their calls are kept: views of arrays, some 10 KiB an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,40 @@ class Recorder(Pool):
     def each(self, work: Callable[[int, Item], None], items: Iterable[Item]) -> None:
         self.jobs.append(Job(self._node, work, list(items)))
 
+    def each_by_calls(self, make: Callable[[Do, int, Item], None], items: Iterable[Item]) -> None:
+        tapes = [_Tape(make, item) for item in items]
+        # many items are long work, of which preparing it is a small part
+        if len(tapes) > MOST_TAPES * self.threads:
+            super().each_by_calls(make, [tape.item for tape in tapes])
+        else:
+            self.each(lambda worker, tape: tape.play(worker), tapes)
+
     def scratch(self, worker: int) -> np.ndarray:
         return self._pool.scratch(worker)
+
+
+class _Tape:
+    """The calls of an item, with the scratch of each worker that has computed it so far."""
+
+    def __init__(self, make: Callable[[Do, int, Any], None], item: Any) -> None:
+        self._make, self.item = make, item
+        self._calls: dict[int, list[Callable[[], object]]] = {}
+
+    def play(self, worker: int) -> None:
+        """Make the calls."""
+        calls = self._calls.get(worker)
+        if calls is not None:
+            for each in calls:
+                each()
+            return
+        calls = []
+
+        def do(compute: Callable[..., object], *operands: object) -> None:
+            calls.append(partial(compute, *operands))
+            compute(*operands)
+
+        self._make(do, worker, self.item)
+        self._calls[worker] = calls
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.cpu import blas
+from engine.cpu.threads import Do, call
 
 SMALL = 1_000_000
 """The extents of a small product, multiplied: OpenBLAS's own limit."""
@@ -21,12 +22,12 @@ ALIGNED_COLUMNS = 16
 """float32 of a vector."""
 
 
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, do: Do = call) -> None:
     """``a`` ``[..., M, K]`` times ``b`` ``[..., K, N]`` into ``out`` ``[..., M, N]``, float32."""
     (m, k), n = a.shape[-2:], b.shape[-1]
     cut = _pieces(m, k, n) if blas.has_small_products() else None
     if cut is None:
-        np.matmul(a, b, out=out)
+        do(np.matmul, a, b, out)
         return
     rows, columns = cut
     end = n // columns * columns
@@ -35,20 +36,20 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     left = a.reshape(*a.shape[:-2], m // rows, 1, rows, k)
     right = b[..., :end].reshape(*b.shape[:-2], 1, k, -1, columns).swapaxes(-3, -2)
     pieces = out[..., :end].reshape(*lead, m // rows, rows, -1, columns).swapaxes(-3, -2)
-    np.matmul(left, right, out=pieces)
+    do(np.matmul, left, right, pieces)
     if end < n:
-        np.matmul(a, b[..., end:], out=out[..., end:])
+        do(np.matmul, a, b[..., end:], out[..., end:])
 
 
-def transform(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+def transform(a: np.ndarray, b: np.ndarray, out: np.ndarray, do: Do = call) -> None:
     """As ``multiply``, for ``a`` of a few rows and columns: without small products a row at a time.
 
     A packed product would pass over ``out`` three times more than it multiplies.
     """
     if blas.has_small_products():
-        multiply(a, b, out)
+        multiply(a, b, out, do)
     else:
-        np.matmul(a[..., None, :], b[..., None, :, :], out=out[..., None, :])
+        do(np.matmul, a[..., None, :], b[..., None, :, :], out[..., None, :])
 
 
 def _pieces(m: int, k: int, n: int) -> tuple[int, int] | None:

@@ -26,6 +26,8 @@ from engine.forks import in_child, numerics
 Item = TypeVar("Item")
 Range = tuple[int, int]
 Job = Callable[[], None]
+Do = Callable[..., object]
+"""Makes a call: ``do(np.add, a, b, out)``. Views of memory are given to it, and no numbers that were read there."""
 
 WAKE_NS = 50_000
 """What it costs to hand work to another thread and hear that it is done."""
@@ -36,6 +38,11 @@ LONG_NS = 4_000_000
 
 _TURN = threading.Lock()
 _GUARD = threading.Lock()
+
+
+def call(compute: Callable[..., object], *operands: object) -> None:
+    """The call itself."""
+    compute(*operands)
 
 
 class _Visit:
@@ -200,6 +207,10 @@ class Pool:
                 work(worker, item)
 
         self.together(drain, queue.clear, len(queue))
+
+    def each_by_calls(self, make: Callable[[Do, int, Item], None], items: Iterable[Item]) -> None:
+        """As ``each``, of work that is nothing but calls, the same each time: ``make(do, worker, item)`` makes them."""
+        self.each(partial(make, call), items)
 
     def together(self, run: Callable[[int], None], stop: Callable[[], object], workers: int | None = None) -> None:
         """Call ``run(worker)`` on each of the workers, or on so many of them; returns when those are done that began.

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.ops.window import Window
 
 STRIP_BYTES = 3 << 20
@@ -84,24 +84,24 @@ class Toeplitz:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, C, *out]``; ``given`` as the epilogue has it."""
         x, y, *given = (array.reshape(-1, *array.shape[2:]) for array in (x, y, *given))
 
-        def part(worker: int, block: tuple[Range, Range]) -> None:
+        def part(do: Do, worker: int, block: tuple[Range, Range]) -> None:
             planes, rows = (slice(*each) for each in block)
             target, scratch = y[planes, rows], pool.scratch(worker)
-            self._multiply(self._gather(x[planes], block[1], scratch), self.w[planes], target)
+            self._multiply(do, self._gather(do, x[planes], block[1], scratch), self.w[planes], target)
             if self.bias is not None:
-                np.add(target, self.bias[planes, :, None], out=target)
-            self.epilogue.finish(target, target, [array[planes, rows] for array in given], scratch)
+                do(np.add, target, self.bias[planes, :, None], target)
+            self.epilogue.finish(target, target, [array[planes, rows] for array in given], scratch, do)
 
         height = self.window.out[0]
         if self.block_rows == height:
             planes = pool.ranges(self.planes, self.nanoseconds, self.max_planes)
-            pool.each(part, [(each, (0, height)) for each in planes])
+            pool.each_by_calls(part, [(each, (0, height)) for each in planes])
         else:
             starts = range(0, height, self.block_rows)
             strips = [(start, min(start + self.block_rows, height)) for start in starts]
-            pool.each(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
+            pool.each_by_calls(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
 
-    def _gather(self, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
+    def _gather(self, do: Do, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
         """The lines under some output rows of ``x`` ``[C, H, W]``, in scratch: ``[C, lines, kw, columns]``."""
         window, height = self.window, x.shape[1]
         count, (across, width) = self._lines_of(rows[1] - rows[0]), (window.kernel[1], window.out[1])
@@ -110,21 +110,21 @@ class Toeplitz:
         above = min(count, max(0, -first))
         below = max(above, min(count, height - first))
         if above:
-            copies[:, :above] = 0
+            do(np.copyto, copies[:, :above], 0)
         if below < count:
-            copies[:, below:] = 0
+            do(np.copyto, copies[:, below:], 0)
         if below > above:
             for kx, (columns, from_columns) in enumerate(self.columns):
                 inside = copies[:, above:below, kx]
                 if columns.start:
-                    inside[..., : columns.start] = 0
+                    do(np.copyto, inside[..., : columns.start], 0)
                 if columns.stop < width:
-                    inside[..., columns.stop :] = 0
+                    do(np.copyto, inside[..., columns.stop :], 0)
                 if columns.stop > columns.start:
-                    inside[..., columns] = x[:, first + above : first + below, from_columns]
+                    do(np.copyto, inside[..., columns], x[:, first + above : first + below, from_columns])
         return copies
 
-    def _multiply(self, copies: np.ndarray, w: np.ndarray, target: np.ndarray) -> None:
+    def _multiply(self, do: Do, copies: np.ndarray, w: np.ndarray, target: np.ndarray) -> None:
         """``target`` ``[C, rows, columns]`` = the matrices ``w`` times the lines under each of their rows."""
         planes, height, width = target.shape
         count, rest = divmod(height, self.rows)
@@ -133,7 +133,8 @@ class Toeplitz:
         if count:
             shape, strides = (planes, count, w.shape[2], width), (plane, step * line, tap, item)
             lines = np.ndarray(shape, np.float32, copies, strides=strides)
-            np.matmul(w[:, None], lines, out=target[:, : height - rest].reshape(planes, count, self.rows, width))
+            sums = target[:, : height - rest].reshape(planes, count, self.rows, width)
+            do(np.matmul, w[:, None], lines, sums)
         if rest:
             lines = copies[:, count * step :].reshape(planes, -1, width)
-            np.matmul(w[:, :rest, : lines.shape[1]], lines, out=target[:, height - rest :])
+            do(np.matmul, w[:, :rest, : lines.shape[1]], lines, target[:, height - rest :])

@@ -34,9 +34,8 @@ from math import prod
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.kernel import run_strips
 from engine.cpu.products import multiply, transform
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range, call
 
 ROWS, COLUMNS = 4, 2
 """Outputs of one tile."""
@@ -112,42 +111,44 @@ class Tiling:
         registers = self.epilogue.registers
         return max(24 * c * s, max(1, registers) * block), max(lines, 12 * c * s + 1, 24 * m * s, registers * block)
 
-    def transform_inputs(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0) -> np.ndarray:
+    def transform_inputs(
+        self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call
+    ) -> np.ndarray:
         """``v`` of a strip, ``[24, C, S]``; ``top`` is the input row that row 0 of ``x`` is.
 
         ``x`` may lie in the second region.
         """
         c, s = self.channels, (strip[1] - strip[0]) * self.step
         first, second = self._halves(strip, scratch)
-        rows = self._transform_rows(x, strip, first, top)
+        rows = self._transform_rows(x, strip, first, top, do)
         left = _view(second, 6, 2, c * s)
-        np.copyto(left, rows.reshape(6, c * s, 2).swapaxes(1, 2))
-        second[left.size] = 0  # what the last junk tile takes in from beyond the end
+        do(np.copyto, left, rows.reshape(6, c * s, 2).swapaxes(1, 2))
+        do(np.copyto, second[left.size : left.size + 1], 0)  # what the last junk tile takes in from beyond the end
         right = np.lib.stride_tricks.as_strided(second[1:], left.shape, left.strides)
         v = _view(first, 4, 6, c * s)
-        np.subtract(left[:, 0], right[:, 0], out=v[0])
-        np.add(left[:, 1], right[:, 0], out=v[1])
-        np.subtract(right[:, 0], left[:, 1], out=v[2])
-        np.subtract(left[:, 1], right[:, 1], out=v[3])
+        do(np.subtract, left[:, 0], right[:, 0], v[0])
+        do(np.add, left[:, 1], right[:, 0], v[1])
+        do(np.subtract, right[:, 0], left[:, 1], v[2])
+        do(np.subtract, left[:, 1], right[:, 1], v[3])
         return v.reshape(TAPS, c, s)
 
-    def _transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int) -> np.ndarray:
+    def _transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int, do: Do) -> np.ndarray:
         """``rows`` of a strip, in ``region``: the product of B4 and the six rows under each tile, where they lie."""
         rows = _view(region, 6, self.channels, strip[1] - strip[0], COLUMNS * self.step)
         begin = self.begin[1]
         width = min(x.shape[2], rows.shape[3] - begin)
-        rows[..., :begin] = 0
-        rows[..., begin + width :] = 0
+        do(np.copyto, rows[..., :begin], 0)
+        do(np.copyto, rows[..., begin + width :], 0)
         plane, line, item = x.strides
         for tiles, taps in self._inner_taps(strip, top, x.shape[1]):
             target = rows[:, :, tiles.start - strip[0] : tiles.stop - strip[0], begin : begin + width]
             if not taps:
-                target[...] = 0
+                do(np.copyto, target, 0)
                 continue
             source = x[:, tiles.start * ROWS - self.begin[0] + taps.start - top :]
             shape = self.channels, len(tiles), len(taps), width
             under = np.lib.stride_tricks.as_strided(source, shape, (plane, ROWS * line, line, item))
-            transform(_B4[:, taps.start : taps.stop], under, target.transpose(1, 2, 0, 3))
+            transform(_B4[:, taps.start : taps.stop], under, target.transpose(1, 2, 0, 3), do)
         return rows
 
     def _inner_taps(self, strip: Range, top: int, height: int) -> Iterator[tuple[range, range]]:
@@ -169,13 +170,13 @@ class Tiling:
         _, second = self._halves(strip, scratch)
         return _view(second, TAPS, self.outputs, (strip[1] - strip[0]) * self.step)
 
-    def add_columns(self, product: np.ndarray) -> np.ndarray:
+    def add_columns(self, product: np.ndarray, do: Do = call) -> np.ndarray:
         """``half`` ``[2, 6, M S]``, where the first half of the product lay."""
         taps = product.reshape(4, 6, -1)
-        np.add(taps[0], taps[1], out=taps[0])
-        np.add(taps[0], taps[2], out=taps[0])
-        np.subtract(taps[1], taps[2], out=taps[1])
-        np.subtract(taps[1], taps[3], out=taps[1])
+        do(np.add, taps[0], taps[1], taps[0])
+        do(np.add, taps[0], taps[2], taps[0])
+        do(np.subtract, taps[1], taps[2], taps[1])
+        do(np.subtract, taps[1], taps[3], taps[1])
         return taps[:2]
 
     def tiles(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
@@ -186,17 +187,17 @@ class Tiling:
         """What of the scratch is free once there are ``tiles``."""
         return self._halves(strip, scratch)[1]
 
-    def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray) -> None:
+    def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray, do: Do = call) -> None:
         """Put ``tiles`` where they belong in ``y`` ``[M, H, W]``, as its type."""
         first, last = strip[0] * ROWS, min(strip[1] * ROWS, y.shape[1])
         whole, more = divmod(last - first, ROWS)
         rows = y[:, first : last - more].reshape(len(y), whole, ROWS, y.shape[2])
         for j in range(COLUMNS):
             by_row = tiles[j].reshape(ROWS, len(y), -1, self.step)[..., : -(-(y.shape[2] - j) // COLUMNS)]
-            np.copyto(rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3), casting="unsafe")
+            do(_put, rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3))
             if more:
                 others = by_row[:more, :, whole].swapaxes(0, 1)
-                np.copyto(y[:, last - more : last, j::COLUMNS], others, casting="unsafe")
+                do(_put, y[:, last - more : last, j::COLUMNS], others)
 
     def _halves(self, strip: Range, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two regions of scratch."""
@@ -213,26 +214,37 @@ class Winograd(Tiling):
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-        run_strips(self._strip, x, y, given=given, strips=strips, pool=pool)
+        images = [(n, strip) for n in range(len(x)) for strip in strips]
+
+        def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
+            n, strip = item
+            self._strip(do, x[n], y[n], [array[n] for array in given], strip=strip, scratch=pool.scratch(worker))
+
+        pool.each_by_calls(part, images)
 
     def _strip(
-        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+        self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
     ) -> None:
-        v = self.transform_inputs(x, strip, scratch)
+        v = self.transform_inputs(x, strip, scratch, do=do)
         product, tiles = self.product(strip, scratch), self.tiles(strip, scratch)
-        multiply(self.u, v, product)
+        multiply(self.u, v, product, do)
         # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
-        self.epilogue.add_bias(product[7])
-        transform(A4, self.add_columns(product), tiles.reshape(2, 4, -1))
+        self.epilogue.add_bias(product[7], do)
+        transform(A4, self.add_columns(product, do), tiles.reshape(2, 4, -1), do)
         if not given:
             tiles = tiles.reshape(2, 4, self.outputs, -1, self.step)
-            self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch))
-            self.store(tiles, strip, y)
+            self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch), do)
+            self.store(tiles, strip, y, do)
             return
         lines = slice(strip[0] * ROWS, strip[1] * ROWS)
         target = y[:, lines]
-        self.store(tiles, strip, y)
-        self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch)
+        self.store(tiles, strip, y, do)
+        self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
+
+
+def _put(target: np.ndarray, values: np.ndarray) -> None:
+    """Copy as the target's type."""
+    np.copyto(target, values, casting="unsafe")
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:
