@@ -18,6 +18,7 @@ from engine.cpu.products import multiply
 from engine.cpu.threads import Do, Pool, Range
 from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
+from engine.cpu.winograd_line import WinogradLine, line_axis, line_ns
 from engine.graph.bounds import is_extreme
 from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.conv import conv_window
@@ -50,7 +51,6 @@ class ConvKernel(KernelBase):
     the definition.
     """
 
-    static = True
     prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, step: Node, *, direct: bool = False) -> None:
@@ -60,7 +60,7 @@ class ConvKernel(KernelBase):
         window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step, scales=not direct)
         weights = w.data if self.epilogue.scale == 1 else w.data * np.float32(self.epilogue.scale)
         group = node.attr("group", 1)
-        self.algorithm: Depthwise | Toeplitz | Winograd | Kn2row | ColumnProduct
+        self.algorithm: Depthwise | Toeplitz | Winograd | WinogradLine | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
             if toeplitz.takes(window) and not direct:
                 self.algorithm = Toeplitz(weights, self.epilogue, window, x.shape)
@@ -68,18 +68,28 @@ class ConvKernel(KernelBase):
                 self.algorithm = Depthwise(weights, self.epilogue, window, x.shape[0])
         else:
             self.algorithm = self._fastest(weights, window, x.shape, group, direct=direct)
-        self.scratch = self.algorithm.scratch
+        self.scratch, self.nanoseconds = self.algorithm.scratch, self.algorithm.nanoseconds
+        # what is the same for several images, or all channels of one, may have to be copied for each run
+        given = self.epilogue.chain.given if self.epilogue.chain else []
+        by_plane = all(value.is_constant or value.shape[:2] == node.output.shape[:2] for value in given)
+        self.static = x.shape[0] == 1 or by_plane
 
     def _fastest(
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool
-    ) -> Winograd | Kn2row | ColumnProduct:
+    ) -> Winograd | WinogradLine | Kn2row | ColumnProduct:
         """The algorithm that takes the least time, of those that take the layer."""
         costs = {"columns": columns_ns(window, w.shape)}
         if window.strides == (1, 1) and group == 1:
             costs["kn2row"] = kn2row_ns(window, w.shape, x[3])
         if not direct and winograd_takes(window, w.shape, group) and _winograd_is_exact(w):
             costs["winograd"] = winograd_ns(window, w.shape)
+        axis = None if direct or group > 1 else line_axis(window, x)
+        if axis is not None and _winograd_is_exact(w):
+            costs["line"] = line_ns(w.shape)
         match min(costs, key=costs.__getitem__):
+            case "line":
+                assert axis is not None
+                return WinogradLine(w, self.epilogue, window, axis)
             case "kn2row":
                 return Kn2row(w, self.epilogue, window, x[3])
             case "winograd":

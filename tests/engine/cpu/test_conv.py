@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cpu import conv, toeplitz
+from engine.cpu import conv, toeplitz, winograd_line
 from engine.cpu.conv import ConvKernel
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
@@ -26,18 +26,20 @@ from tests.engine.models import execute, feeds, interpret, load_graph, model, no
 ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
 """For each algorithm, whether kn2row and Winograd are made to look faster."""
 
-TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5}
+TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5, "WinogradLine": 2.5e-5}
 """Absolute, for standard normal inputs and weights of unit gain; at most ten times what was measured."""
 
 
 @contextmanager
 def force(algorithm: str) -> Iterator[None]:
     """Within it every convolution that the algorithm can do is done by it."""
-    kn2row, winograd = ALGORITHMS[algorithm]
+    kn2row, winograd = ALGORITHMS.get(algorithm, (False, False))
+    line = 0 if algorithm == "WinogradLine" else 2
     with (
         mock.patch.object(conv, "kn2row_ns", return_value=0 if kn2row else 2),
         mock.patch.object(conv, "columns_ns", return_value=1),
         mock.patch.object(conv, "winograd_ns", return_value=0),
+        mock.patch.object(conv, "line_ns", return_value=line),
         mock.patch.object(conv, "winograd_takes", return_value=winograd),
         mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
@@ -116,6 +118,25 @@ def test_random_convolutions(algorithm: str, data: st.DataObject) -> None:
     check(data.draw(convolutions(algorithm)), algorithm)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_random_lines(data: st.DataObject) -> None:
+    taps, across = data.draw(st.sampled_from([3, 5]), "taps"), data.draw(st.booleans(), "across")
+    pads = data.draw(st.tuples(st.integers(0, 7), st.integers(0, 7)), "pads")
+    line = data.draw(st.integers(max(1, taps - sum(pads)), 40), "line")
+    channels, outputs, images = (data.draw(st.integers(1, most), name) for most, name in ((9, "C"), (9, "M"), (2, "N")))
+    proto = convolution(
+        (images, channels, 1, line) if across else (images, channels, line, 1),
+        outputs,
+        (1, taps) if across else (taps, 1),
+        bias=data.draw(st.booleans(), "bias"),
+        activation=data.draw(st.sampled_from(["", "Relu", "Sigmoid"]), "activation"),
+        pads=[0, pads[0], 0, pads[1]] if across else [pads[0], 0, pads[1], 0],
+    )
+    with mock.patch.object(winograd_line, "FEWEST", 1):
+        check(proto, "WinogradLine")
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(
     ("shape", "outputs"),
@@ -130,6 +151,8 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
     ("options", "algorithm"),
     [
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3)}, "Winograd"),
+        ({"shape": (1, 64, 400, 1), "outputs": 64, "kernel": (5, 1)}, "WinogradLine"),
+        ({"shape": (1, 64, 400, 2), "outputs": 64, "kernel": (5, 1)}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 4, "kernel": (3, 3)}, "Kn2row"),
         ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Winograd"),
         ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Kn2row"),
