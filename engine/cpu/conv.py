@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from engine.cpu import blas, kn2row, toeplitz, winograd
+from engine.cpu import blas, kn2row, toeplitz, winograd, winograd_5x5
 from engine.cpu.chain import is_chain
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.epilogue import Epilogue
@@ -18,6 +18,7 @@ from engine.cpu.products import multiply
 from engine.cpu.threads import Do, Pool, Range
 from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
+from engine.cpu.winograd_5x5 import Winograd5x5, winograd_5x5_ns
 from engine.cpu.winograd_line import WinogradLine, line_axis, line_ns
 from engine.graph.bounds import is_extreme
 from engine.graph.ir import INTERNAL_DOMAIN, Node
@@ -60,7 +61,7 @@ class ConvKernel(KernelBase):
         window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step, scales=not direct)
         weights = w.data if self.epilogue.scale == 1 else w.data * np.float32(self.epilogue.scale)
         group = node.attr("group", 1)
-        self.algorithm: Depthwise | Toeplitz | Winograd | WinogradLine | Kn2row | ColumnProduct
+        self.algorithm: Depthwise | Toeplitz | Winograd | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct
         if _is_depthwise(w.shape, group):
             if toeplitz.takes(window) and not direct:
                 self.algorithm = Toeplitz(weights, self.epilogue, window, x.shape)
@@ -76,7 +77,7 @@ class ConvKernel(KernelBase):
 
     def _fastest(
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool
-    ) -> Winograd | WinogradLine | Kn2row | ColumnProduct:
+    ) -> Winograd | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct:
         """The algorithm that takes the least time, of those that take the layer."""
         costs = {"columns": columns_ns(window, w.shape)}
         if window.strides == (1, 1) and group == 1:
@@ -86,7 +87,11 @@ class ConvKernel(KernelBase):
         axis = None if direct or group > 1 else line_axis(window, x)
         if axis is not None and _winograd_is_exact(w):
             costs["line"] = line_ns(w.shape)
+        if not direct and winograd_5x5.takes(window, group) and _winograd_is_exact(w):
+            costs["winograd 5x5"] = winograd_5x5_ns(w.shape)
         match min(costs, key=costs.__getitem__):
+            case "winograd 5x5":
+                return Winograd5x5(w, self.epilogue, window)
             case "line":
                 assert axis is not None
                 return WinogradLine(w, self.epilogue, window, axis)

@@ -15,26 +15,21 @@ Layouts, for T tiles of S outputs, with C inputs and M outputs:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.products import multiply, transform
+from engine.cpu.six_points import POINTS, add_points, outputs_of, take, tile_size, weights_of
 from engine.cpu.threads import Do, Pool, Range
 from engine.ops.window import Window
-
-POINTS = 6
 
 STRIP_BYTES = 5 << 20
 """All that is made of one strip."""
 
 FEWEST = 64
 """Outputs along the axis; fewer make narrow products."""
-
-_AT = np.array([0, 1, -1, 2, -2])
-_SCALES = np.array([1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24])
 
 
 def line_axis(window: Window, x: tuple[int, ...]) -> int | None:
@@ -51,22 +46,9 @@ def line_axis(window: Window, x: tuple[int, ...]) -> int | None:
 
 def line_ns(w: tuple[int, ...]) -> float:
     """What it takes for an output on one core; see `engine.cpu.conv.winograd_ns`."""
-    size = _tile(max(w[2:]))
+    size = tile_size(max(w[2:]))
     packing = 0 if blas.has_small_products() else 1.9 * w[1] + 0.4 * w[0]
     return (w[0] * w[1] * POINTS * 2 / 100 + (3 * w[1] + 2.4 * w[0] + 2 * packing)) / size
-
-
-def _tile(taps: int) -> int:
-    return POINTS + 1 - taps
-
-
-def transform_line(w: np.ndarray) -> np.ndarray:
-    """``u`` of weights ``[M, C, taps]``."""
-    taps = w.shape[2]
-    g = np.zeros((POINTS, taps))
-    g[:5] = _SCALES[:, None] * _AT[:, None] ** np.arange(taps)
-    g[5, -1] = 1
-    return np.ascontiguousarray(np.moveaxis(w @ g.T.astype(np.float32), 2, 0), np.float32)
 
 
 class WinogradLine:
@@ -74,13 +56,10 @@ class WinogradLine:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, axis: int) -> None:
         self.epilogue = epilogue
-        self.u = transform_line(w.reshape(*w.shape[:2], -1))
+        self.u = np.ascontiguousarray(np.moveaxis(w.reshape(*w.shape[:2], -1) @ weights_of(window.taps).T, 2, 0))
         self.outputs, self.channels = self.u.shape[1:]
-        self.size, self.begin, self.count = _tile(window.kernel[axis]), window.begin[axis], window.out[axis]
-        exponents = np.arange(self.size)
-        self.a = np.zeros((self.size, POINTS), np.float32)
-        self.a[:, :5] = _AT[None, :] ** exponents[:, None]
-        self.a[-1, 5] = 1
+        self.size, self.begin, self.count = tile_size(window.kernel[axis]), window.begin[axis], window.out[axis]
+        self.a = outputs_of(self.size)
         self.tiles = -(-self.count // self.size)
         self.halo = (POINTS - 1) // self.size
         fit = STRIP_BYTES // 4 - self.size * self.channels * self.halo
@@ -108,13 +87,13 @@ class WinogradLine:
         self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
     ) -> None:
         tiles, columns = strip[1] - strip[0], slice(strip[0] * self.size, strip[1] * self.size)
-        v, rest = _take(scratch, POINTS, self.channels, tiles)
+        v, rest = take(scratch, POINTS, self.channels, tiles)
         self._transform_inputs(do, x, strip, v, rest)
-        product, rest = _take(rest, POINTS, self.outputs, tiles)
+        product, rest = take(rest, POINTS, self.outputs, tiles)
         multiply(self.u, v, product, do)
         # A^T spreads what is added at 1 to every output of the tile alike
         self.epilogue.add_bias(product[1], do)
-        results, rest = _take(rest, self.size, self.outputs, tiles)
+        results, rest = take(rest, self.size, self.outputs, tiles)
         transform(self.a, product.reshape(POINTS, -1), results.reshape(self.size, -1), do)
         target = y[:, columns]
         if not given:
@@ -130,7 +109,7 @@ class WinogradLine:
     def _transform_inputs(self, do: Do, x: np.ndarray, strip: Range, v: np.ndarray, scratch: np.ndarray) -> None:
         """``v`` of a strip of ``x`` ``[C, L]``."""
         tiles, length = v.shape[2], x.shape[1]
-        phases, rest = _take(scratch, self.size, self.channels, tiles + self.halo)
+        phases, rest = take(scratch, self.size, self.channels, tiles + self.halo)
         for place in range(self.size):
             # the inputs first, first + size, ...; those before 0 and from length on are padding
             first = strip[0] * self.size + place - self.begin
@@ -141,29 +120,5 @@ class WinogradLine:
             inside = x[:, first + before * self.size :: self.size][:, : end - before]
             do(np.copyto, phases[place, :, before:end], inside)
         d = [phases[tap % self.size, :, tap // self.size :][:, :tiles] for tap in range(POINTS)]
-        (even, odd), _ = _take(rest, 2, self.channels, tiles)
-        # d4 - 4 d2 and d3 - 4 d1, their sum and difference; v0 = 4 d0 - 5 d2 + d4
-        do(np.multiply, d[2], 4, even)
-        do(np.subtract, d[4], even, even)
-        do(np.multiply, d[1], 4, odd)
-        do(np.subtract, d[3], odd, odd)
-        do(np.add, even, odd, v[1])
-        do(np.subtract, even, odd, v[2])
-        do(np.multiply, d[0], 4, v[0])
-        do(np.add, v[0], even, v[0])
-        do(np.subtract, v[0], d[2], v[0])
-        # d4 - d2 and 2 (d3 - d1), their sum and difference; v5 = 4 d1 - 5 d3 + d5
-        do(np.subtract, d[4], d[2], even)
-        do(np.subtract, d[3], d[1], odd)
-        do(np.multiply, odd, 2, odd)
-        do(np.add, even, odd, v[3])
-        do(np.subtract, even, odd, v[4])
-        do(np.multiply, odd, 2, odd)
-        do(np.subtract, d[5], d[3], v[5])
-        do(np.subtract, v[5], odd, v[5])
-
-
-def _take(region: np.ndarray, *shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """The start of ``region`` in that shape, and the rest of it."""
-    size = prod(shape)
-    return region[:size].reshape(shape), region[size:]
+        (even, odd), _ = take(rest, 2, self.channels, tiles)
+        add_points(do, d, v, even, odd)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cpu import conv, toeplitz, winograd_line
+from engine.cpu import conv, toeplitz, winograd_5x5, winograd_line
 from engine.cpu.conv import ConvKernel
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
@@ -26,7 +26,7 @@ from tests.engine.models import execute, feeds, interpret, load_graph, model, no
 ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
 """For each algorithm, whether kn2row and Winograd are made to look faster."""
 
-TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5, "WinogradLine": 2.5e-5}
+TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5, "WinogradLine": 2.5e-5, "Winograd5x5": 5e-5}
 """Absolute, for standard normal inputs and weights of unit gain; at most ten times what was measured."""
 
 
@@ -34,12 +34,13 @@ TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5, "Winogra
 def force(algorithm: str) -> Iterator[None]:
     """Within it every convolution that the algorithm can do is done by it."""
     kn2row, winograd = ALGORITHMS.get(algorithm, (False, False))
-    line = 0 if algorithm == "WinogradLine" else 2
+    line, square = (0 if algorithm == name else 2 for name in ("WinogradLine", "Winograd5x5"))
     with (
         mock.patch.object(conv, "kn2row_ns", return_value=0 if kn2row else 2),
         mock.patch.object(conv, "columns_ns", return_value=1),
         mock.patch.object(conv, "winograd_ns", return_value=0),
         mock.patch.object(conv, "line_ns", return_value=line),
+        mock.patch.object(conv, "winograd_5x5_ns", return_value=square),
         mock.patch.object(conv, "winograd_takes", return_value=winograd),
         mock.patch.object(conv, "_is_depthwise", return_value=False),
     ):
@@ -120,6 +121,28 @@ def test_random_convolutions(algorithm: str, data: st.DataObject) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
+def test_random_5x5_windows(data: st.DataObject) -> None:
+    pads = data.draw(st.lists(st.integers(0, 6), min_size=4, max_size=4), "pads")
+    size = [data.draw(st.integers(max(1, 5 - pads[axis] - pads[axis + 2]), 17), "size") for axis in range(2)]
+    channels, outputs, images = (data.draw(st.integers(1, most), name) for most, name in ((9, "C"), (5, "M"), (2, "N")))
+    proto = convolution(
+        (images, channels, *size),
+        outputs,
+        (5, 5),
+        bias=data.draw(st.booleans(), "bias"),
+        activation=data.draw(st.sampled_from(["", "Relu", "Sigmoid"]), "activation"),
+        pads=pads,
+    )
+    few = data.draw(st.sampled_from([1, 2, winograd_5x5.FEWEST_CHANNELS]), "channels at a time")
+    with (
+        mock.patch.object(winograd_5x5, "takes", return_value=True),
+        mock.patch.object(winograd_5x5, "FEWEST_CHANNELS", few),
+    ):
+        check(proto, "Winograd5x5")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
 def test_random_lines(data: st.DataObject) -> None:
     taps, across = data.draw(st.sampled_from([3, 5]), "taps"), data.draw(st.booleans(), "across")
     pads = data.draw(st.tuples(st.integers(0, 7), st.integers(0, 7)), "pads")
@@ -155,7 +178,8 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
         ({"shape": (1, 64, 400, 2), "outputs": 64, "kernel": (5, 1)}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 4, "kernel": (3, 3)}, "Kn2row"),
         ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Winograd"),
-        ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Kn2row"),
+        ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Winograd5x5"),
+        ({"shape": (1, 96, 40, 40), "outputs": 1, "kernel": (5, 5)}, "Kn2row"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "strides": [2, 2]}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "dilations": [2, 2]}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "group": 2}, "ColumnProduct"),
