@@ -328,16 +328,16 @@ def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Sl
     places: dict[int | None, Slot] = {-1: (ROOT, 0)}
     free: list[Slot] = []
     count, placed = 0, []
-    for step, call in enumerate(calls):
+    for step, made_by in enumerate(calls):
         slots: list[Slot] = []
-        for operand in call.operands:
+        for operand in made_by.operands:
             if operand.number is not None:
                 slots.append((NUMBER, operand.number))
             elif operand.given is not None:
                 slots.append((GIVEN, operand.given))
             else:
                 slots.append(places[operand.made])
-        for made in dict.fromkeys(operand.made for operand in call.operands):
+        for made in dict.fromkeys(operand.made for operand in made_by.operands):
             if made is not None and last_use[made] == step:
                 free.append(places[made])
         if step == len(calls) - 1:
@@ -347,7 +347,7 @@ def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Sl
         else:
             place, count = (REGISTER, count), count + 1
         places[step] = place
-        placed.append((call.compute, slots, place))
+        placed.append((made_by.compute, slots, place))
     return placed, count
 
 

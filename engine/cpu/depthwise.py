@@ -15,7 +15,7 @@ from math import gcd
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.ops.window import Window
 
 STRIP_BYTES = 2 << 20
@@ -48,31 +48,30 @@ class Depthwise:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, C, *out]``; ``given`` as the epilogue has it."""
         x, y, *given = (array.reshape(-1, *array.shape[2:]) for array in (x, y, *given))
 
-        def part(worker: int, block: tuple[Range, Range]) -> None:
+        def part(do: Do, worker: int, block: tuple[Range, Range]) -> None:
             index = slice(*block[0]), slice(*block[1])
             target = y[index]
             sums = target.reshape(len(target), -1)
             rest = pool.scratch(worker)
             products, rest = rest[: sums.size].reshape(sums.shape), rest[sums.size :]
             for number, phase in enumerate(self.phases):
-                taps = self._gather(x[index[0]], block[1], phase, rest)
-                out = products if number else sums
-                np.einsum("cxyn,cxy->cn", taps, phase.w[index[0]], out=out)
+                taps = self._gather(do, x[index[0]], block[1], phase, rest)
+                do(_add_taps, taps, phase.w[index[0]], products if number else sums)
                 if number:
-                    np.add(sums, products, out=sums)
+                    do(np.add, sums, products, sums)
             if self.bias is not None:
-                np.add(sums, self.bias[index[0]], out=sums)
-            self.epilogue.finish(target, target, [array[index] for array in given], rest)
+                do(np.add, sums, self.bias[index[0]], sums)
+            self.epilogue.finish(target, target, [array[index] for array in given], rest, do)
 
         height = self.window.out[0]
         if self.rows == height:
             planes = pool.ranges(self.planes, self.nanoseconds, self.max_planes)
-            pool.each(part, [(each, (0, height)) for each in planes])
+            pool.each_by_calls(part, [(each, (0, height)) for each in planes])
         else:
             strips = pool.ranges(height, 0, self.rows)
-            pool.each(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
+            pool.each_by_calls(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
 
-    def _gather(self, x: np.ndarray, rows: Range, phase: _Phase, scratch: np.ndarray) -> np.ndarray:
+    def _gather(self, do: Do, x: np.ndarray, rows: Range, phase: _Phase, scratch: np.ndarray) -> np.ndarray:
         """What the taps of a phase see under some output rows of ``x`` ``[C, H, W]``: ``[C, kw, taps, n]`` in scratch.
 
         The taps of a column are views of the same copy.
@@ -84,19 +83,24 @@ class Depthwise:
         first = rows[0] * stride + phase.row - window.begin[0]
         above = min(lines, max(0, -(first // stride)))
         below = max(above, min(lines, (height - 1 - first) // stride + 1))
-        copies[:, :, :above] = 0
-        copies[:, :, below:] = 0
+        do(np.copyto, copies[:, :, :above], 0)
+        do(np.copyto, copies[:, :, below:], 0)
         start = first + above * stride
         from_rows = slice(start, start + (below - above) * stride, stride)
         for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, width)):
             inside = copies[:, kx, above:below]
-            inside[..., : columns.start] = 0
-            inside[..., columns.stop :] = 0
+            do(np.copyto, inside[..., : columns.start], 0)
+            do(np.copyto, inside[..., columns.stop :], 0)
             if below > above:
-                inside[..., columns] = x[:, from_rows, from_columns]
+                do(np.copyto, inside[..., columns], x[:, from_rows, from_columns])
         plane, column, line, item = copies.strides
         shape = (len(x), window.kernel[1], phase.taps, count * across)
         return np.lib.stride_tricks.as_strided(copies, shape, (plane, column, phase.step * line, item))
+
+
+def _add_taps(taps: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+    """``out`` ``[C, n]`` = the taps ``[C, kw, kh, n]``, each times its weight."""
+    np.einsum("cxyn,cxy->cn", taps, w, out=out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class ChainKernel(KernelBase):
         def part(do: Do, worker: int, rows: Range) -> None:
             for index in self.blocks.within(rows):
                 given = [cut(x, index, y.ndim) for x in inputs if x is not None]
-                self.chain.run(given, None, y[(*index, ...)], pool.scratch(worker), do)
+                self.chain.run(given, None, y[index], pool.scratch(worker), do)
 
         pool.each_by_calls(part, pool.ranges(self.blocks.rows, self.nanoseconds))
 
@@ -199,5 +199,5 @@ def cut(x: np.ndarray, index: Index, rank: int) -> np.ndarray:
     if missing == 0 and 1 not in x.shape:
         return x[index]
     own = index[missing:]
-    # of a scalar, too, a view
-    return x[(*(slice(None) if x.shape[axis] == 1 else part for axis, part in enumerate(own)), ...)]
+    whole = tuple(slice(None) if x.shape[axis] == 1 else part for axis, part in enumerate(own))
+    return x[whole] if whole else x[...]  # of a scalar, too, a view

@@ -38,9 +38,7 @@ class Columns:
         self.elements = lines * self.rows * width
         self._copies: dict[tuple[Range, int, int], tuple[list[Index], list[tuple[Index, Index]]]] = {}
 
-    def gather(
-        self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call
-    ) -> np.ndarray:
+    def gather(self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call) -> np.ndarray:
         """The columns ``[..., C kh kw (+ 1), n]`` float32 of a strip of ``x`` ``[..., C, H, W]``, in ``scratch``.
 
         ``top`` is the row of the whole input that row 0 of ``x`` is, for an ``x`` that holds only ``input_rows``.

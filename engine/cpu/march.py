@@ -1,8 +1,9 @@
 """Several steps that all workers go through together, without being called for each of them.
 
-To wake a worker for a step and to hear from it takes 50 µs, which is as long as many a layer. Here a worker that is done
-with a step goes on to the next one by itself, once the others are done with that one, too: whoever comes last does not
-wait. What a step has to prepare is prepared once, since all memory is fixed.
+To wake a worker for a step and to hear from it takes 50 µs, as long as many a layer. Here a worker that is done with a
+step goes on to the next one by itself, once the others are done with that one, too: whoever comes last does not wait.
+What stands between the calls of a short step is done once, since all memory is fixed: with the interpreter's lock held,
+it keeps the other workers from their own calls.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import numpy as np
 from engine.cpu.threads import Do, Item, Pool
 from engine.graph.ir import Node
 from engine.ops.registry import MISFITS, misfit
-
 
 MOST_TAPES = 4
 """Items of a step for each worker up to which their calls are kept: views of arrays, some 10 KiB an item."""

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.graph.ir import Node
 from engine.ops.pool import pool_window
 from engine.ops.window import Window
@@ -36,7 +36,7 @@ class MaxPoolKernel(KernelBase):
         x, y = present(inputs, 0), present(outputs, 0)
         x, y = x.reshape(self.planes, *x.shape[2:]), y.reshape(self.planes, *y.shape[2:])
 
-        def part(worker: int, rows: Range) -> None:
+        def part(do: Do, worker: int, rows: Range) -> None:
             source = x[slice(*rows)]
             for axis in range(1, x.ndim):
                 shape = (*source.shape[:axis], self.window.out[axis - 1], *source.shape[axis + 1 :])
@@ -46,10 +46,10 @@ class MaxPoolKernel(KernelBase):
                     target = pool.scratch(worker)[: prod(shape)].reshape(shape)
                 else:
                     target = np.empty(shape, np.float32)
-                _reduce(source, target, self.window, axis)
+                _reduce(do, source, target, self.window, axis)
                 source = target
 
-        pool.each(part, pool.ranges(self.planes, self.nanoseconds))
+        pool.each_by_calls(part, pool.ranges(self.planes, self.nanoseconds))
 
 
 def is_float(node: Node) -> bool:
@@ -72,15 +72,19 @@ class GlobalAveragePoolKernel(KernelBase):
         x = present(inputs, 0).reshape(self.planes, self.size)
         y = present(outputs, 0).reshape(self.planes)
 
-        def part(_: int, planes: Range) -> None:
+        def part(do: Do, _: int, planes: Range) -> None:
             block = slice(*planes)
-            np.add.reduce(x[block], axis=1, out=y[block])
-            y[block] *= np.float32(1 / self.size)
+            do(_sum_rows, x[block], y[block])
+            do(np.multiply, y[block], np.float32(1 / self.size), y[block])
 
-        pool.each(part, pool.ranges(self.planes, self.nanoseconds))
+        pool.each_by_calls(part, pool.ranges(self.planes, self.nanoseconds))
 
 
-def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
+def _sum_rows(x: np.ndarray, y: np.ndarray) -> None:
+    np.add.reduce(x, axis=1, out=y)
+
+
+def _reduce(do: Do, x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
     """``y`` = the maximum of ``x`` under the window along one axis (axis 0 is not spatial)."""
     count, lead = y.shape[axis], (slice(None),) * axis
     taps = [(out, source) for out, source in window.tap_ranges(axis - 1, x.shape[axis]) if out.stop > out.start]
@@ -88,13 +92,13 @@ def _reduce(x: np.ndarray, y: np.ndarray, window: Window, axis: int) -> None:
     whole = [source for out, source in taps if out == slice(0, count)]
     rest = [(out, source) for out, source in taps if out != slice(0, count)]
     if len(whole) > 1:
-        np.maximum(x[(*lead, whole[0])], x[(*lead, whole[1])], out=y)
+        do(np.maximum, x[(*lead, whole[0])], x[(*lead, whole[1])], y)
     elif whole:
-        np.copyto(y, x[(*lead, whole[0])])
+        do(np.copyto, y, x[(*lead, whole[0])])
     else:
-        y.fill(-np.inf)
+        do(np.copyto, y, -np.inf)
     for source in whole[2:]:
-        np.maximum(y, x[(*lead, source)], out=y)
+        do(np.maximum, y, x[(*lead, source)], y)
     for out, source in rest:
         region = y[(*lead, out)]
-        np.maximum(region, x[(*lead, source)], out=region)
+        do(np.maximum, region, x[(*lead, source)], region)

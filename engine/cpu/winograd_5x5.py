@@ -139,7 +139,7 @@ class Winograd5x5:
         self._split(do, x, strip, phases)
         by_row, rest = take(scratch, POINTS, SIZE, channels, rows, self.step)
         pair, _ = take(rest[8:], 2, SIZE, channels, rows, self.step)
-        taps = [phases[:, :, tap :: SIZE][:, :, :rows] for tap in range(POINTS)]
+        taps = [phases[:, :, tap::SIZE][:, :, :rows] for tap in range(POINTS)]
         add_points(do, taps, by_row, pair[0], pair[1])
         # what the last junk tiles take in from beyond the end
         do(np.copyto, rest[:8], 0)
