@@ -1,0 +1,134 @@
+"""Steps that workers go through together: one after the other, all items once, errors named, nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.cpu.executor import NumpyExecutor
+from engine.cpu.march import Job, March, Recorder, joined
+from engine.cpu.threads import Do, Pool
+from engine.errors import ModelError
+from engine.graph.ir import Node
+from tests.engine.models import load_graph, model, node
+
+
+def go(pool: Pool, jobs: list[Job]) -> None:
+    march = March(jobs, pool.threads)
+    pool.together(march.run, march.stop)
+
+
+@settings(max_examples=40, deadline=None)
+@given(threads=st.integers(1, 4), counts=st.lists(st.integers(0, 6), max_size=12))
+def test_a_job_begins_when_the_one_before_is_done(threads: int, counts: list[int]) -> None:
+    events: list[tuple[int, int]] = []
+
+    def job(number: int, count: int) -> Job:
+        def work(worker: int, item: int) -> None:
+            assert worker < threads
+            events.append((number, item))
+            sum(range(300))
+            events.append((number, item))
+
+        return Job(Node("Relu", [], []), work, range(count))
+
+    pool = Pool(threads)
+    jobs = joined([job(number, count) for number, count in enumerate(counts)])
+    for _ in range(3):
+        events.clear()
+        go(pool, jobs)
+        assert [number for number, _ in events] == [
+            number for number, count in enumerate(counts) for _ in range(2 * count)
+        ]
+        assert sorted(events) == sorted(
+            (n, item) for n, count in enumerate(counts) for item in range(count) for _ in "be"
+        )
+    pool.close()
+
+
+def test_jobs_of_one_item_are_one_job() -> None:
+    done: list[int] = []
+    jobs = [
+        Job(Node("Relu", [], []), lambda _, item: done.append(item), items) for items in ([1], [2], [3, 4], [], [5])
+    ]
+    assert [len(job.items) for job in joined(jobs)] == [1, 2, 1]
+    for job in joined(jobs):
+        for item in job.items:
+            job.run(0, item)
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_a_worker_may_come_late() -> None:
+    done: list[int] = []
+    jobs = [Job(Node("Relu", [], []), lambda _, item: done.append(item), range(3)) for _ in range(4)]
+    march = March(jobs, 2)
+    march.run(0)
+    march.run(1)
+    assert len(done) == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(ValueError("five"), ModelError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+@pytest.mark.parametrize("worker", [0, 1])
+def test_an_error_ends_it(error: BaseException, raised: type[BaseException], worker: int) -> None:
+    both, done = threading.Barrier(2, timeout=30), []
+
+    def fail(at: int, _: int) -> None:
+        both.wait()
+        if at == worker:
+            raise error
+
+    pool = Pool(2)
+    jobs = [
+        Job(Node("Relu", [], [], name="n"), fail, [0, 1]),
+        Job(Node("Exp", [], []), lambda *_: done.append(1), [0, 1]),
+    ]
+    with pytest.raises(raised) as caught:
+        go(pool, jobs)
+    assert raised is KeyboardInterrupt or "Relu 'n'" in str(caught.value)
+    pool.settle()
+    assert done == []
+    pool.close()
+
+
+def test_calls_are_prepared_once_for_each_worker() -> None:
+    made: list[tuple[int, int]] = []
+    x, y = np.zeros(8), np.zeros(8)
+
+    def make(do: Do, worker: int, item: int) -> None:
+        made.append((worker, item))
+        do(np.add, x[item::4], item, y[item::4])
+
+    pool = Pool(2)
+    recorder = Recorder(pool)
+    recorder.record(Node("Relu", [], []), lambda to: to.each_by_calls(make, range(4)))
+    for run in range(20):
+        x[:] = run
+        go(pool, recorder.jobs)
+        np.testing.assert_array_equal(y, run + np.arange(8) % 4)
+    assert len(made) == len(set(made)) <= 8
+    pool.close()
+
+
+@pytest.mark.parametrize("shape", [[2, 5, 1, 1], [1, 5, 1, 1], [5, 1, 1], [2, 1, 6, 7], []], ids=str)
+@pytest.mark.parametrize("group", [1, 5])
+def test_a_later_run_reads_what_is_there_then(shape: list[int], group: int) -> None:
+    """Operands that are the same for images or channels, which a step must not keep copies of."""
+    w: Any = np.random.default_rng(0).standard_normal((5, 5 // group, 3, 3)).astype(np.float32)
+    proto = model(
+        [node("Relu", "k", "r"), node("Conv", "x w", "c", pads=[1] * 4, group=group), node("Mul", "c r", "y")],
+        {"x": [2, 5, 6, 7], "k": shape},
+        "y",
+        {"w": w},
+    )
+    executor, alone = (NumpyExecutor(load_graph(proto), 2) for _ in range(2))
+    random = np.random.default_rng(1)
+    for _ in range(3):
+        inputs = [random.random(extents).astype(np.float32) for extents in ([2, 5, 6, 7], shape)]
+        np.testing.assert_array_equal(executor.run(inputs)[0], alone.run(inputs, lambda *_: None)[0])
