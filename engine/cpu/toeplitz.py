@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
+from engine.cpu.products import transform
 from engine.cpu.threads import Do, Pool, Range
 from engine.ops.window import Window
 
@@ -23,13 +24,19 @@ STRIP_BYTES = 3 << 20
 ROWS = 4
 """Output rows of one matrix: more multiply more zeros, fewer read each line more often."""
 
+LONG_ROW = 32
+"""Columns from which on a row is worth a product of its own."""
+
 
 def takes(window: Window) -> bool:
-    """Whether this is faster than passes for each tap: by products of few zeros, or where those read padding or twice.
+    """Whether this is faster than passes for each tap.
 
     They read mostly padding where a plane has few rows, and copy each phase of the rows apart where a stride goes down.
+    Without small products a row at a time is multiplied, which takes long enough rows, and no zeros between the taps.
     """
-    return blas.has_small_products() or window.strides[0] > 1 or window.out[0] < 2 * ROWS
+    if blas.has_small_products() or window.strides[0] > 1 or window.out[0] < 2 * ROWS:
+        return True
+    return window.dilations[0] == 1 and window.out[1] >= LONG_ROW
 
 
 class Toeplitz:
@@ -40,7 +47,10 @@ class Toeplitz:
         self.bias = None if epilogue.bias is None else np.tile(epilogue.bias, (x[0], 1))
         height, width = window.out
         self.rows = min(height, max(ROWS, window.dilations[0]))
-        if height < 2 * self.rows:
+        if not blas.has_small_products():
+            # rows are multiplied one by one, so that zeros for several of them only cost
+            self.rows = height if x[2] <= window.extents[0] else 1
+        elif height < 2 * self.rows:
             self.rows = height
         # what the rows of one matrix read, from the first line on; padding is left out where there is one matrix
         self.lines = (self.rows - 1) * window.strides[0] + window.extents[0]
@@ -61,7 +71,7 @@ class Toeplitz:
             self.max_planes = min(self.planes, max(1, fit // (plane + height * sums)))
         self.scratch = self.max_planes * max(plane, epilogue.registers * self.block_rows * width)
         # 0.25 ns for each number that is copied before
-        multiply = self.w.shape[2] * (0.04 if blas.has_small_products() else 0.2)
+        multiply = self.w.shape[2] * (0.04 if blas.has_small_products() else 0.08)
         copy = 0.25 * window.kernel[1] * self._lines_of(height) / height
         self.nanoseconds = self.planes * height * width * (multiply + copy + epilogue.nanoseconds)
 
@@ -134,7 +144,7 @@ class Toeplitz:
             shape, strides = (planes, count, w.shape[2], width), (plane, step * line, tap, item)
             lines = np.ndarray(shape, np.float32, copies, strides=strides)
             sums = target[:, : height - rest].reshape(planes, count, self.rows, width)
-            do(np.matmul, w[:, None], lines, sums)
+            transform(w[:, None], lines, sums, do)
         if rest:
             lines = copies[:, count * step :].reshape(planes, -1, width)
-            do(np.matmul, w[:, :rest, : lines.shape[1]], lines, target[:, height - rest :])
+            transform(w[:, :rest, : lines.shape[1]], lines, target[:, height - rest :], do)
