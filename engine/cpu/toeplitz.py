@@ -4,6 +4,8 @@ The rows are ``[rows, lines * kw]`` times the input lines under them: the matrix
 by what its window is shifted, and zeros. The lines are copied ``kw`` times, shifted and padded, a line's copies beside
 each other, so that the lines under the next rows are a view of the same copies, and one call of matmul computes a block
 of planes. Where all rows of a plane fit into one matrix, lines of padding are left out of it.
+
+Where BLAS would pack both operands, each row is a product of its own, a vector times a matrix.
 """
 
 from __future__ import annotations
