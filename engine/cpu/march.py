@@ -20,9 +20,6 @@ from engine.cpu.threads import Do, Item, Pool
 from engine.graph.ir import Node
 from engine.ops.registry import MISFITS, misfit
 
-MOST_TAPES = 4
-"""Items of a step for each worker up to which their calls are kept: views of arrays, some 10 KiB an item."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -57,39 +54,37 @@ class Recorder(Pool):
         self.jobs.append(Job(self._node, work, list(items)))
 
     def each_by_calls(self, make: Callable[[Do, int, Item], None], items: Iterable[Item]) -> None:
-        tapes = [_Tape(make, item) for item in items]
-        # many items are long work, of which preparing it is a small part
-        if len(tapes) > MOST_TAPES * self.threads:
-            super().each_by_calls(make, [tape.item for tape in tapes])
+        items = list(items)
+        if len(items) > self.threads:  # long work, of which what it prepares is a small part
+            super().each_by_calls(make, items)
         else:
-            self.each(lambda worker, tape: tape.play(worker), tapes)
+            self.each(lambda _, tape: tape.play(), [_Tape(make, *each) for each in enumerate(items)])
 
     def scratch(self, worker: int) -> np.ndarray:
         return self._pool.scratch(worker)
 
 
 class _Tape:
-    """The calls of an item, with the scratch of each worker that has computed it so far."""
+    """The calls of an item, in scratch of its own among the items of its step: whichever worker makes them."""
 
-    def __init__(self, make: Callable[[Do, int, Any], None], item: Any) -> None:
-        self._make, self.item = make, item
-        self._calls: dict[int, list[Callable[[], object]]] = {}
+    def __init__(self, make: Callable[[Do, int, Any], None], scratch: int, item: Any) -> None:
+        self._make: Callable[[Do], None] | None = lambda do: make(do, scratch, item)
+        self._calls: list[Callable[[], object]] = []
 
-    def play(self, worker: int) -> None:
+    def play(self) -> None:
         """Make the calls."""
-        calls = self._calls.get(worker)
-        if calls is not None:
-            for each in calls:
+        if self._make is None:
+            for each in self._calls:
                 each()
             return
-        calls = []
+        calls: list[Callable[[], object]] = []
 
         def do(compute: Callable[..., object], *operands: object) -> None:
             calls.append(partial(compute, *operands))
             compute(*operands)
 
-        self._make(do, worker, self.item)
-        self._calls[worker] = calls
+        self._make(do)
+        self._make, self._calls = None, calls
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:
