@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ import numpy as np
 from engine.cpu.threads import Do, Item, Pool
 from engine.graph.ir import Node
 from engine.ops.registry import MISFITS, misfit
+
+MOST_KEPT = 4
+"""Items of a step for each worker up to which their calls are kept: views of arrays, some 10 KiB an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +59,24 @@ class Recorder(Pool):
 
     def each_by_calls(self, make: Callable[[Do, int, Item], None], items: Iterable[Item]) -> None:
         items = list(items)
-        if len(items) > self.threads:  # long work, of which what it prepares is a small part
+        if len(items) > MOST_KEPT * self.threads:  # long work, of which what it prepares is a small part
             super().each_by_calls(make, items)
-        else:
-            self.each(lambda _, tape: tape.play(), [_Tape(make, *each) for each in enumerate(items)])
+            return
+        tapes = min(len(items), self.threads)
+        edges = [len(items) * tape // tapes for tape in range(tapes + 1)] if tapes else []
+        parts = [items[first:last] for first, last in pairwise(edges)]
+        self.each(lambda _, tape: tape.play(), [_Tape(make, *part) for part in enumerate(parts)])
 
     def scratch(self, worker: int) -> np.ndarray:
         return self._pool.scratch(worker)
 
 
 class _Tape:
-    """The calls of an item, in scratch of its own among the items of its step: whichever worker makes them."""
+    """The calls of some items, in scratch of their own among those of a step: whichever worker makes them."""
 
-    def __init__(self, make: Callable[[Do, int, Any], None], scratch: int, item: Any) -> None:
-        self._make: Callable[[Do], None] | None = lambda do: make(do, scratch, item)
+    def __init__(self, make: Callable[[Do, int, Any], None], scratch: int, items: Sequence[Any]) -> None:
+        self._make: Callable[[Do, int, Any], None] | None = make
+        self._scratch, self._items = scratch, items
         self._calls: list[Callable[[], object]] = []
 
     def play(self) -> None:
@@ -83,7 +91,8 @@ class _Tape:
             calls.append(partial(compute, *operands))
             compute(*operands)
 
-        self._make(do)
+        for item in self._items:
+            self._make(do, self._scratch, item)
         self._make, self._calls = None, calls
 
 

@@ -97,10 +97,10 @@ def test_an_error_ends_it(error: BaseException, raised: type[BaseException], wor
     pool.close()
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [1, 5, 9])
 def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
     made: list[tuple[int, int]] = []
-    x, y = np.zeros(8), np.zeros(8)
+    x, y = np.zeros(18), np.zeros(18)
 
     def make(do: Do, worker: int, item: int) -> None:
         made.append((worker, item))
@@ -112,9 +112,10 @@ def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
     for run in range(20):
         x[:] = run
         go(pool, recorder.jobs)
-        np.testing.assert_array_equal(y, run + np.arange(8) % count)
-    # items that may run side by side have scratch of their own
-    assert sorted(made) == [(0, 0), (1, 1)] if count == 2 else len(made) == 80
+        np.testing.assert_array_equal(y, run + np.arange(18) % count)
+    # those that may run side by side have scratch of their own
+    once = {1: [(0, 0)], 5: [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)]}
+    assert sorted(made) == once[count] if count in once else len(made) == 20 * count
     pool.close()
 
 
