@@ -87,7 +87,7 @@ class ConvKernel(KernelBase):
         axis = None if direct or group > 1 else line_axis(window, x)
         if axis is not None and _winograd_is_exact(w):
             costs["line"] = line_ns(w.shape)
-        if not direct and winograd_5x5.takes(window, group) and _winograd_is_exact(w):
+        if not direct and winograd_5x5.takes(window, w.shape, group) and _winograd_is_exact(w):
             costs["winograd 5x5"] = winograd_5x5_ns(w.shape)
         match min(costs, key=costs.__getitem__):
             case "winograd 5x5":

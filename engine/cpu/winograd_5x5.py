@@ -45,11 +45,23 @@ FEWEST_CHANNELS = 32
 """Inputs that go through at a time at least, or adding up their products takes longer than multiplying."""
 
 
-def takes(window: Window, group: int) -> bool:
-    """Whether it is such a convolution, of enough pixels to be worth the memory of its transformed weights."""
+MOST_BYTES = 32 << 20
+"""A strip's scratch where it is no more than a row of tiles: layers that need more go another way."""
+
+
+def takes(window: Window, w: tuple[int, ...], group: int) -> bool:
+    """Whether a layer of weights ``w`` is such a convolution, and worth the memory of its transforms."""
     plain = window.strides == (1, 1) and window.dilations == (1, 1) and group == 1
     padded = min(window.begin + window.end) >= 0
-    return plain and padded and window.kernel == (5, 5) and window.out[0] * window.out[1] >= 20 * 20
+    enough_pixels = window.out[0] * window.out[1] >= 20 * 20
+    return plain and padded and window.kernel == (5, 5) and enough_pixels and _row_bytes(window, w) <= MOST_BYTES
+
+
+def _row_bytes(window: Window, w: tuple[int, ...]) -> int:
+    """Scratch of one row of tiles at least, as `Winograd5x5` cuts it."""
+    inputs = (POINTS**2 + 4 * POINTS) * min(w[1], FEWEST_CHANNELS)
+    products = 2 * POINTS**2 * w[0]
+    return 4 * (inputs + products) * (-(-window.out[1] // SIZE) + HALO)
 
 
 def winograd_5x5_ns(w: tuple[int, ...]) -> float:

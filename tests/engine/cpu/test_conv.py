@@ -179,6 +179,9 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
         ({"shape": (1, 64, 40, 40), "outputs": 4, "kernel": (3, 3)}, "Kn2row"),
         ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Winograd"),
         ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Winograd5x5"),
+        # a strip of one row of tiles takes 24 MiB of scratch, and 75
+        ({"shape": (1, 64, 12, 1920), "outputs": 64, "kernel": (5, 5)}, "Winograd5x5"),
+        ({"shape": (1, 64, 12, 1920), "outputs": 256, "kernel": (5, 5)}, "ColumnProduct"),
         ({"shape": (1, 96, 40, 40), "outputs": 1, "kernel": (5, 5)}, "Kn2row"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "strides": [2, 2]}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3), "dilations": [2, 2]}, "ColumnProduct"),
