@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -150,9 +151,13 @@ class March:
                 self._wait(worker, index)
 
     def stop(self) -> None:
-        """Let nobody begin with anything else."""
+        """Let nobody begin with anything else.
+
+        Opens all gates: who is interrupted after taking a worker from the list never opens that one's.
+        """
         self._stopped = True
-        self._wake()
+        for gate in self._gates:
+            _open(gate)
 
     def _is_done(self, index: int) -> bool:
         return len(self._done[index]) == len(self._jobs[index].items)
@@ -175,4 +180,10 @@ class March:
                 worker = self._waiting.pop()
             except IndexError:
                 return
-            self._gates[worker].release()
+            _open(self._gates[worker])
+
+
+def _open(gate: threading.Lock) -> None:
+    """Let through who waits there, or comes next."""
+    with suppress(RuntimeError):  # someone else has opened it
+        gate.release()

@@ -224,16 +224,17 @@ class Pool:
         errors: list[BaseException] = []
 
         def help_out(worker: int) -> None:
-            try:
-                with busy[worker]:
+            with busy[worker]:
+                try:
                     run(worker)
-            except BaseException as error:
-                errors.append(error)
-                stop()
+                except BaseException as error:
+                    errors.append(error)
+                    stop()
 
         try:
-            for worker, inbox in enumerate(self._inboxes_of_workers()[: workers and workers - 1], 1):
-                inbox.put(partial(help_out, worker))
+            if workers is None or workers > 1:
+                for worker, inbox in enumerate(self._inboxes_of_workers()[: workers and workers - 1], 1):
+                    inbox.put(partial(help_out, worker))
             with busy[0]:
                 run(0)
         finally:
@@ -259,6 +260,9 @@ class Pool:
 
     def close(self) -> None:
         """Stop the workers; those of a forked child's parent are none of its own."""
+        if self._process == os.getpid():
+            with self._busy[0]:  # what a caller is at comes to its end; what it was interrupted at is stopped
+                self._halt()
         self._stop()
         if self._process == os.getpid():
             for worker in self._workers:

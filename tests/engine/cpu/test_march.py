@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,75 @@ def test_an_error_ends_it(error: BaseException, raised: type[BaseException], wor
     pool.settle()
     assert done == []
     pool.close()
+
+
+def finishes(call: Callable[[], object]) -> bool:
+    """Whether the call returns, and does not hang."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_an_interrupt_after_a_worker_left_the_waiting_list_does_not_leave_it_asleep() -> None:
+    class Interrupted(list[int]):
+        """The waiting list, the first worker of which the caller takes and never wakes."""
+
+        armed = True
+
+        def pop(self, *_: Any) -> int:
+            worker = super().pop()
+            if self.armed and threading.current_thread() is threading.main_thread():
+                self.armed = False
+                raise KeyboardInterrupt
+            return worker
+
+    pool, asleep = Pool(2), Interrupted()
+
+    def work(worker: int, _: int) -> None:
+        started.wait()
+        while worker == 0 and not asleep:
+            time.sleep(0.001)
+
+    started = threading.Barrier(2, timeout=30)
+    march = March([Job(Node("Relu", [], []), work, [0, 1]), Job(Node("Relu", [], []), work, [0, 1])], 2)
+    march._waiting = asleep
+    with pytest.raises(KeyboardInterrupt):
+        pool.together(march.run, march.stop)
+    assert not asleep.armed
+    assert finishes(pool.settle)
+    assert finishes(pool.close)
+
+
+@pytest.mark.parametrize("end", ["settle", "close"])
+def test_an_interrupt_of_the_stop_is_put_right_by_what_comes_next(end: str) -> None:
+    pool, interrupts = Pool(2), [KeyboardInterrupt()]
+
+    def work(worker: int, _: int) -> None:
+        started.wait()
+        if worker == 0:
+            while not march._waiting:
+                time.sleep(0.001)
+            raise KeyboardInterrupt
+
+    def stop() -> None:
+        if interrupts:
+            raise interrupts.pop()
+        march.stop()
+
+    started = threading.Barrier(2, timeout=30)
+    march = March([Job(Node("Relu", [], []), work, [0, 1])], 2)
+    with pytest.raises(KeyboardInterrupt):
+        pool.together(march.run, stop)
+    assert finishes(getattr(pool, end))
+    assert finishes(pool.close)
+
+
+def test_a_single_item_starts_no_thread() -> None:
+    executor = NumpyExecutor(load_graph(model([node("Relu", "x", "y")], {"x": [4]}, "y")), 3)
+    before = threading.active_count()
+    np.testing.assert_array_equal(executor.run([np.arange(-1, 3, dtype=np.float32)])[0], [0, 0, 1, 2])
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("count", [1, 5, 9])
