@@ -52,6 +52,7 @@ class ConvKernel(KernelBase):
     the definition.
     """
 
+    static = True
     prepacked: tuple[int, ...] = (1, 2)
 
     def __init__(self, step: Node, *, direct: bool = False) -> None:
@@ -70,10 +71,6 @@ class ConvKernel(KernelBase):
         else:
             self.algorithm = self._fastest(weights, window, x.shape, group, direct=direct)
         self.scratch, self.nanoseconds = self.algorithm.scratch, self.algorithm.nanoseconds
-        # what is the same for several images, or all channels of one, may have to be copied for each run
-        given = self.epilogue.chain.given if self.epilogue.chain else []
-        by_plane = all(value.is_constant or value.shape[:2] == node.output.shape[:2] for value in given)
-        self.static = x.shape[0] == 1 or by_plane
 
     def _fastest(
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool

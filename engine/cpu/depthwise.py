@@ -46,7 +46,7 @@ class Depthwise:
 
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, C, *out]``; ``given`` as the epilogue has it."""
-        x, y, *given = (array.reshape(-1, *array.shape[2:]) for array in (x, y, *given))
+        x, y, *given = (pool.reshaped(array, -1, *array.shape[2:]) for array in (x, y, *given))
 
         def part(do: Do, worker: int, block: tuple[Range, Range]) -> None:
             index = slice(*block[0]), slice(*block[1])

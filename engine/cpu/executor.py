@@ -126,19 +126,20 @@ class NumpyExecutor(ProcessorExecutor):
 
     def _record(self) -> Iterator[Jobs | Step]:
         """The jobs of static steps, as many at a time as a fork may wait for, and the other steps between them."""
-        recorder, nanoseconds = Recorder(self.pool), 0.0
+        recorder, together, nanoseconds = Recorder(self.pool), Jobs(), 0.0
         for step in self._steps:
-            node, kernel, sources, targets = step
-            if recorder.jobs and (not kernel.static or nanoseconds > MARCH_NS * self.pool.threads):
-                yield joined(recorder.jobs)
-                recorder, nanoseconds = Recorder(self.pool), 0.0
-            if kernel.static:
-                recorder.record(node, partial(kernel.run, sources, targets))
-                nanoseconds += kernel.nanoseconds
-            else:
+            node, kernel, *_ = step
+            jobs = recorder.record(node, partial(_run_step, step)) if kernel.static else None
+            if together and (jobs is None or nanoseconds > MARCH_NS * self.pool.threads):
+                yield joined(together)
+                together, nanoseconds = Jobs(), 0.0
+            if jobs is None:
                 yield step
-        if recorder.jobs:
-            yield joined(recorder.jobs)
+            else:
+                together += jobs
+                nanoseconds += kernel.nanoseconds
+        if together:
+            yield joined(together)
 
     def _run_some(self, steps: Iterator[Step], observe: Observer) -> bool:
         """Run steps for as long as a fork may have to wait, one at least. Whether there was one."""

@@ -25,8 +25,8 @@ class Kernel(Protocol):
 
     ``scratch`` is the float32 elements each worker needs, ``in_place`` whether the first output may lie in the memory
     of an input of the same type, and ``prepacked`` the constant inputs that the kernel holds in a form of its own.
-    ``static`` says that ``run`` only hands parts to the pool, and the same ones each time that it is given the same
-    arrays, whatever is in them. ``nanoseconds`` is what all of it takes about, on one core; 0 where that is not known.
+    ``static`` says that what ``run`` hands to the pool is all that it does, and may be done again for a later run.
+    ``nanoseconds`` is what all of it takes about, for all images, on one core; 0 where that is not known.
     """
 
     scratch: int
@@ -36,7 +36,12 @@ class Kernel(Protocol):
     prepacked: tuple[int, ...]
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
-        """Compute every output that is not None, in place; the inputs are only read."""
+        """Compute every output that is not None, in place; the inputs are only read.
+
+        That of a static kernel is called once, before its inputs are computed, and its parts are computed in each run
+        of the model. Outside of the parts it must read no number of an input and copy none: a reshape that may copy
+        goes through ``Pool.reshaped``. With ``each_by_calls`` the same holds between the calls of a part.
+        """
 
 
 class KernelBase:

@@ -48,15 +48,25 @@ class Recorder(Pool):
     def __init__(self, pool: Pool) -> None:
         self.threads, self._pool = pool.threads, pool
         self._node: Node
-        self.jobs: list[Job] = []
+        self._jobs: list[Job] = []
 
-    def record(self, node: Node, run: Callable[[Pool], None]) -> None:
-        """Append the jobs that ``run`` hands over."""
-        self._node = node
-        run(self)
+    def record(self, node: Node, run: Callable[[Pool], None]) -> list[Job] | None:
+        """The jobs that ``run`` hands over; None where they would read a copy of what is there now."""
+        self._node, self._jobs = node, []
+        try:
+            run(self)
+        except _CopyError:
+            return None
+        return self._jobs
+
+    def reshaped(self, array: np.ndarray, *shape: int) -> np.ndarray:
+        result = super().reshaped(array, *shape)
+        if not np.may_share_memory(result, array):
+            raise _CopyError
+        return result
 
     def each(self, work: Callable[[int, Item], None], items: Iterable[Item]) -> None:
-        self.jobs.append(Job(self._node, work, list(items)))
+        self._jobs.append(Job(self._node, work, list(items)))
 
     def each_by_calls(self, make: Callable[[Do, int, Item], None], items: Iterable[Item]) -> None:
         items = list(items)
@@ -70,6 +80,10 @@ class Recorder(Pool):
 
     def scratch(self, worker: int) -> np.ndarray:
         return self._pool.scratch(worker)
+
+
+class _CopyError(Exception):
+    """A step is to be prepared once, and has copied something: a later run would read what the first one was given."""
 
 
 class _Tape:

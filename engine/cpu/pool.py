@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from engine.cpu.kernel import KernelBase, Tensors, present
-from engine.cpu.threads import Do, Pool, Range
+from engine.cpu.threads import Do, Pool, Range, call
 from engine.graph.ir import Node
 from engine.ops.pool import pool_window
 from engine.ops.window import Window
@@ -34,7 +35,7 @@ class MaxPoolKernel(KernelBase):
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x, y = present(inputs, 0), present(outputs, 0)
-        x, y = x.reshape(self.planes, *x.shape[2:]), y.reshape(self.planes, *y.shape[2:])
+        x, y = (pool.reshaped(array, self.planes, *array.shape[2:]) for array in (x, y))
 
         def part(do: Do, worker: int, rows: Range) -> None:
             source = x[slice(*rows)]
@@ -49,7 +50,11 @@ class MaxPoolKernel(KernelBase):
                 _reduce(do, source, target, self.window, axis)
                 source = target
 
-        pool.each_by_calls(part, pool.ranges(self.planes, self.nanoseconds))
+        planes = pool.ranges(self.planes, self.nanoseconds)
+        if self.line:
+            pool.each_by_calls(part, planes)
+        else:
+            pool.each(partial(part, call), planes)  # calls that are kept would keep what lies between the axes
 
 
 def is_float(node: Node) -> bool:
@@ -69,8 +74,8 @@ class GlobalAveragePoolKernel(KernelBase):
         self.nanoseconds = self.planes * (self.size + 500) * 0.1
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
-        x = present(inputs, 0).reshape(self.planes, self.size)
-        y = present(outputs, 0).reshape(self.planes)
+        x = pool.reshaped(present(inputs, 0), self.planes, self.size)
+        y = pool.reshaped(present(outputs, 0), self.planes)
 
         def part(do: Do, _: int, planes: Range) -> None:
             block = slice(*planes)

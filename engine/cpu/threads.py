@@ -212,6 +212,10 @@ class Pool:
         """As ``each``, of work that is nothing but calls, the same each time: ``make(do, worker, item)`` makes them."""
         self.each(partial(make, call), items)
 
+    def reshaped(self, array: np.ndarray, *shape: int) -> np.ndarray:
+        """``array`` in that shape, a view where that is possible: for what calls of ``each_by_calls`` read or write."""
+        return array.reshape(shape)
+
     def together(self, run: Callable[[int], None], stop: Callable[[], object], workers: int | None = None) -> None:
         """Call ``run(worker)`` on each of the workers, or on so many of them; returns when those are done that began.
 

@@ -74,7 +74,7 @@ class WinogradLine:
 
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
-        x, y, *given = (array.reshape(*array.shape[:2], -1) for array in (x, y, *given))
+        x, y, *given = (pool.reshaped(array, *array.shape[:2], -1) for array in (x, y, *given))
 
         def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
             n, strip = item

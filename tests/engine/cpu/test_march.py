@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from engine.cpu.march import Job, March, Recorder, joined
 from engine.cpu.threads import Do, Pool
 from engine.errors import ModelError
 from engine.graph.ir import Node
-from tests.engine.models import load_graph, model, node
+from tests.engine.cpu.kernels import small_strips
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 
 def go(pool: Pool, jobs: list[Job]) -> None:
@@ -168,6 +170,19 @@ def test_a_single_item_starts_no_thread() -> None:
     assert threading.active_count() == before
 
 
+def test_an_error_while_a_step_is_prepared_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = load_graph(model([node("Transpose", "x", "y", name="n", perm=[1, 0])], {"x": [4, 5]}, "y"))
+    executor = NumpyExecutor(graph, 2)
+
+    def fail(*_: object) -> None:
+        raise ValueError("inner")
+
+    monkeypatch.setattr(executor._steps[0][1], "run", fail)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"Transpose 'n'.*float32\[4,5\].*inner"):
+            executor.run(feeds(graph))
+
+
 @pytest.mark.parametrize("count", [1, 5, 9])
 def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
     made: list[tuple[int, int]] = []
@@ -178,11 +193,11 @@ def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
         do(np.add, x[item::count], item, y[item::count])
 
     pool = Pool(2)
-    recorder = Recorder(pool)
-    recorder.record(Node("Relu", [], []), lambda to: to.each_by_calls(make, range(count)))
+    jobs = Recorder(pool).record(Node("Relu", [], []), lambda to: to.each_by_calls(make, range(count)))
+    assert jobs is not None
     for run in range(20):
         x[:] = run
-        go(pool, recorder.jobs)
+        go(pool, jobs)
         np.testing.assert_array_equal(y, run + np.arange(18) % count)
     # those that may run side by side have scratch of their own
     once = {1: [(0, 0)], 5: [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)]}
@@ -206,3 +221,56 @@ def test_a_later_run_reads_what_is_there_then(shape: list[int], group: int) -> N
     for _ in range(3):
         inputs = [random.random(extents).astype(np.float32) for extents in ([2, 5, 6, 7], shape)]
         np.testing.assert_array_equal(executor.run(inputs)[0], alone.run(inputs, lambda *_: None)[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fine", [False, True])
+def test_runs_of_a_varied_network_compute_what_each_is_given(threads: int, fine: bool) -> None:
+    """Every kernel that keeps calls, behind a product with an operand of rank 3 where it takes one."""
+    random = np.random.default_rng(0)
+
+    def weights(*shape: int) -> Any:
+        return (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    constants = {
+        "short": weights(3, 1, 3, 3),
+        "long": weights(3, 1, 3, 3),
+        "point": weights(3, 16, 1, 1),
+        "square": weights(32, 3, 5, 5),
+        "more": weights(32, 32, 5, 5),
+        "third": weights(8, 32, 3, 3),
+        "few": weights(1, 8, 3, 3),
+        "line": weights(32, 32, 1, 5),
+    }
+    nodes = [
+        # images, channels and lines are three, so that an operand of rank 3 looks like one of the same planes
+        *[node("Relu", "p", "p1"), node("Conv", "a short", "a1", group=3, pads=[1] * 4), node("Mul", "a1 p1", "a2")],
+        *[node("Relu", "q", "q1"), node("Conv", "b long", "b1", group=3, pads=[1] * 4), node("Mul", "b1 q1", "b2")],
+        *[node("Relu", "r", "r1"), node("Conv", "c point", "c1"), node("Mul", "c1 r1", "c2")],
+        *[node("Sigmoid", "c2", "s"), node("Mul", "c2 s", "c3"), node("Conv", "c3 square", "c4", pads=[2] * 4)],
+        *[node("Relu", "t", "t1"), node("Conv", "c4 more", "c5", pads=[2] * 4), node("Mul", "c5 t1", "c6")],
+        *[node("GlobalAveragePool", "c6", "g"), node("Mul", "c6 g", "c7"), node("Conv", "c7 third", "c8")],
+        *[node("MaxPool", "c8", "c9", kernel_shape=[3, 3], strides=[2, 2]), node("Conv", "c9 few", "c10")],
+        *[node("Relu", "u", "u1"), node("Conv", "d line", "d1", pads=[0, 2, 0, 2]), node("Mul", "d1 u1", "d2")],
+    ]
+    shapes = {
+        "a": [3, 3, 3, 7],
+        "p": [3, 3, 7],
+        "b": [3, 3, 3, 70],
+        "q": [3, 3, 1],
+        "c": [3, 16, 24, 24],
+        "r": [3, 24, 24],
+        "t": [32, 1, 24],
+        "d": [3, 32, 1, 200],
+        "u": [32, 1, 200],
+    }
+    graph = load_graph(model(nodes, shapes, "a2 b2 c7 c10 d2", constants))
+    with small_strips() if fine else nullcontext():
+        executor = NumpyExecutor(graph, threads)
+        kernels = {type(getattr(kernel, "algorithm", kernel)).__name__ for _, kernel, *_ in executor._steps}
+        assert {"ColumnProduct", "Winograd5x5", "WinogradLine", "MaxPoolKernel"} <= kernels, kernels
+        for run in range(3):
+            inputs = feeds(graph, run)
+            for result, expected in zip(executor.run(inputs), interpret(graph, inputs), strict=True):
+                np.testing.assert_allclose(result, expected, rtol=0, atol=3e-5 * np.abs(expected).max())
+    executor.close()
