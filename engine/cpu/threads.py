@@ -66,8 +66,9 @@ def single_threaded_blas() -> Iterator[None]:
     """Each BLAS call on the thread that makes it, for as long as any thread is within.
 
     BLAS has one limit for the process, so the first to come sets it, and the last to go puts back what was there. How
-    BLAS splits a product shows in its last bits: within, results do not depend on the number of cores. A thread may
-    enter again. A fork waits for the end of it.
+    BLAS splits a product shows in its last bits: within, that does not depend on the number of cores. Where a run cuts
+    its steps does depend on the number of its threads, and can show in the last bits, too. A thread may enter again. A
+    fork waits for the end of it.
     """
     with numerics.shared(), _limited_blas():
         yield
