@@ -70,7 +70,9 @@ class ConvKernel(KernelBase):
                 self.algorithm = Depthwise(weights, self.epilogue, window, x.shape[0])
         else:
             self.algorithm = self._fastest(weights, window, x.shape, group, direct=direct)
-        self.scratch, self.nanoseconds = self.algorithm.scratch, self.algorithm.nanoseconds
+        self.scratch = self.algorithm.scratch
+        images = 1 if isinstance(self.algorithm, Depthwise | Toeplitz) else x.shape[0]  # these count all of them
+        self.nanoseconds = self.algorithm.nanoseconds * images
 
     def _fastest(
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool

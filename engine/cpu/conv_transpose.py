@@ -47,7 +47,7 @@ class ConvTransposeKernel(KernelBase):
         self.rows = min(x[2], max(1, STRIP_BYTES // (4 * products)))
         self.scratch = self.rows * products * max(1, self.epilogue.registers)
         # 80 GFLOP/s in the products, 0.5 ns for each number that is moved to its place
-        self.nanoseconds = x[2] * products * (w.shape[0] * 2 / 80 + 0.5 + self.epilogue.nanoseconds)
+        self.nanoseconds = x[0] * x[2] * products * (w.shape[0] * 2 / 80 + 0.5 + self.epilogue.nanoseconds)
 
     def run(self, inputs: Tensors, outputs: Tensors, pool: Pool) -> None:
         x, y = present(inputs, 0), present(outputs, 0)
@@ -69,5 +69,5 @@ class ConvTransposeKernel(KernelBase):
                 np.add(target, self.epilogue.bias[:, :, None], out=target)
             self.epilogue.finish(target, target, [array[n][:, lines] for array in given], scratch)
 
-        strips = pool.ranges(height, self.nanoseconds, self.rows)
+        strips = pool.ranges(height, self.nanoseconds / len(x), self.rows)
         pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])

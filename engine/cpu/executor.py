@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import inf
 
 import numpy as np
 
@@ -33,7 +34,7 @@ FORK_WAIT = 1e-3
 """Seconds after which a fork may go ahead between two steps; to hold it back takes as long as a small step."""
 
 MARCH_NS = 3e6
-"""What the steps that workers go through together take in all: a fork waits for all of them."""
+"""What steps that workers go through together may take in all, by estimate: a fork waits for all of them."""
 
 RUN = "a run of the model on the processor"
 """How messages name what takes the memory."""
@@ -126,20 +127,30 @@ class NumpyExecutor(ProcessorExecutor):
 
     def _record(self) -> Iterator[Jobs | Step]:
         """The jobs of static steps, as many at a time as a fork may wait for, and the other steps between them."""
-        recorder, together, nanoseconds = Recorder(self.pool), Jobs(), 0.0
+        recorder, together, taken = Recorder(self.pool), Jobs(), 0.0
         for step in self._steps:
             node, kernel, *_ = step
             jobs = recorder.record(node, partial(_run_step, step)) if kernel.static else None
-            if together and (jobs is None or nanoseconds > MARCH_NS * self.pool.threads):
+            takes = self._nanoseconds(kernel, jobs or [])
+            if together and (jobs is None or taken + takes > MARCH_NS):
                 yield joined(together)
-                together, nanoseconds = Jobs(), 0.0
+                together, taken = Jobs(), 0.0
             if jobs is None:
                 yield step
             else:
                 together += jobs
-                nanoseconds += kernel.nanoseconds
+                taken += takes
         if together:
             yield joined(together)
+
+    def _nanoseconds(self, kernel: Kernel, jobs: Jobs) -> float:
+        """What the jobs of a step take about, with as many workers as they have items for."""
+        items = max((len(job.items) for job in jobs), default=0)
+        if not items:
+            return 0.0
+        if not kernel.nanoseconds:
+            return inf
+        return kernel.nanoseconds / min(items, self.pool.threads)
 
     def _run_some(self, steps: Iterator[Step], observe: Observer) -> bool:
         """Run steps for as long as a fork may have to wait, one at least. Whether there was one."""

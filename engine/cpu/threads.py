@@ -97,7 +97,8 @@ def turn() -> Iterator[None]:
     """One run of the process at a time, with each BLAS call on the thread that makes it.
 
     A run uses every core, so two at once would only be in each other's way. Not re-entrant: a run cannot start another.
-    A fork does not wait for the end of it, but for that of a step, which takes ``numerics`` itself.
+    A fork does not wait for the end of it, but for that of some steps that together take a few milliseconds by
+    estimate, or of a longer one: these take ``numerics`` themselves.
     """
     with _TURN, _limited_blas():
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from math import prod
 
 import numpy as np
 
@@ -40,7 +41,8 @@ class WindowAttentionKernel(KernelBase):
         self.group = max(1, min(grid.count, STRIP_BYTES // (4 * self._parts(1)[-1])))
         self.scratch = self._parts(self.group)[-1]
         # both products at 50 GFLOP/s, what else is done to a score 1.2 ns, to a token 1 ns a channel
-        rows = grid.count * self.area
+        self.images = prod(node.input(0).shape[:-2])
+        rows = self.images * grid.count * self.area
         self.nanoseconds = rows * (self.area * (self.channels * 4 / 50 + self.heads * 1.2) + self.channels * 4)
 
     def _parts(self, count: int) -> list[int]:
@@ -59,7 +61,7 @@ class WindowAttentionKernel(KernelBase):
                     group = first, min(first + self.group, windows[1])
                     self._attend(source, bias, padding, y=target, windows=group, scratch=pool.scratch(worker))
 
-            pool.each(part, pool.ranges(len(self.tokens), self.nanoseconds, self.group))
+            pool.each(part, pool.ranges(len(self.tokens), self.nanoseconds / self.images, self.group))
 
     def _attend(
         self,

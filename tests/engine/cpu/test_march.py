@@ -183,6 +183,19 @@ def test_an_error_while_a_step_is_prepared_names_it(monkeypatch: pytest.MonkeyPa
             executor.run(feeds(graph))
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_fork_waits_for_few_steps(threads: int) -> None:
+    """Those that take some milliseconds in all, for all images; one whose time nobody knows goes alone."""
+    w = np.zeros((64, 64, 3, 3), np.float32)
+    layers = [node("Conv", f"v{i} w", f"v{i + 1}", pads=[1] * 4) for i in range(6)]
+    graphs = [
+        load_graph(model([node("CumSum", f"v{i} a", f"v{i + 1}") for i in range(3)], {"v0": [9]}, "v3", {"a": 0})),
+        load_graph(model(layers, {"v0": [1, 64, 6, 6]}, "v6", {"w": w})),
+        load_graph(model(layers, {"v0": [64, 64, 24, 24]}, "v6", {"w": w})),
+    ]
+    assert [len(list(NumpyExecutor(graph, threads)._record())) for graph in graphs] == [3, 1, 6]
+
+
 @pytest.mark.parametrize("count", [1, 5, 9])
 def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
     made: list[tuple[int, int]] = []
