@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from engine.caps import MatrixUnits
+from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution import row_moments
+from engine.gpu.kernels.convolution.matrix_tiles import MATRIX_TILES
 from tests.engine.gpu.gpu import device, run
 from tests.engine.gpu.plans import EMULATED, PlanCase, assert_sound, plan_case
 from tests.engine.models import load_graph, model, node
@@ -73,6 +75,8 @@ def on_units(
     [
         (WEIGHTS_IN_WORKGROUP, 128, True),
         (WEIGHTS_IN_WORKGROUP, 128, False),
+        # more shares than are loaded at a time
+        (WEIGHTS_IN_WORKGROUP, 256, True),
         pytest.param(TWELVE_FOURS, 192, True, marks=pytest.mark.long(reason="its kernel takes seconds to compile")),
         pytest.param(BY_FRAGMENT, 160, False, marks=pytest.mark.long(reason="its kernel takes 20 s to compile")),
     ],
@@ -109,7 +113,7 @@ def test_rows_of_every_mean_and_deviation(tile: str, channels: int, half: bool) 
 def test_ranges_of_rows(half: bool) -> None:
     """Ranges that begin within a block of rows, whose moments lie side by side, and shares of 64 and 32 channels."""
     random = np.random.default_rng(6)
-    proto, rows = network(400, 96, 64), 400
+    proto, rows = network(440, 96, 64), 440
     x, r = (random.standard_normal((1, rows, 96)).astype(np.float16).astype(np.float32) for _ in range(2))
     r[..., 64:] += 3
     y, kernels = on_units(proto, [x, r], TWO_SHARES, half=half, max_storage_buffer_binding_size=66000)
@@ -119,9 +123,15 @@ def test_ranges_of_rows(half: bool) -> None:
 
 
 def plan_of(
-    behind: str, *, channels: int = 128, leaves: int = 0, before: int = 0, units: MatrixUnits | None = EMULATED
+    behind: str,
+    *,
+    channels: int = 128,
+    leaves: int = 0,
+    before: int = 0,
+    units: MatrixUnits | None = EMULATED,
+    half: bool = True,
 ) -> PlanCase:
-    """A plan in float16 of a product, of which ``before`` inputs are the residual, normalised.
+    """A plan, in float16 or in split operands, of a product, of which ``before`` inputs are the residual, normalised.
 
     ``behind`` says what reads the normalised rows: "product", with a chain of ``leaves`` inputs behind it, "products"
     two of them, and "sum" none.
@@ -140,7 +150,7 @@ def plan_of(
         nodes, {"x": [1, 32, 64], **shapes}, "y", {name: each.astype(np.float32) for name, each in weights.items()}
     )
     plan = plan_case(
-        load_graph(proto), half=True, matrix_units=units, outside=(), max_compute_workgroup_storage_size=32768
+        load_graph(proto), half=half, matrix_units=units, outside=(), max_compute_workgroup_storage_size=32768
     )
     assert_sound(plan)
     return plan
@@ -166,6 +176,23 @@ def test_who_writes_and_reads_them(behind: str, other: dict[str, Any], written: 
     assert (names.count("y_moments"), names.count("x_moments")) == (written, read)
     # what has none at hand, or another reader, has a kernel of its own: so short a row does not pay else
     assert plan.kernels.count("row_reduction") == 1 - read
+
+
+def test_a_product_that_has_no_binding_for_them_writes_none() -> None:
+    plan = plan_of("product", before=4, half=False)
+    names = [operand.name for dispatch in plan.dispatches for operand in dispatch.operands]
+    assert not {"y_moments", "x_moments"} & set(names)
+    # long or short, split operands have the statistics taken while they are loaded
+    assert "row_reduction" not in plan.kernels
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32, 64])
+def test_no_exchange_crosses_a_subgroup(lanes: int) -> None:
+    units = replace(EMULATED, lanes=lanes, m=8, spelling="dawn")
+    caps = Caps({"max-compute-workgroup-storage-size": 1 << 20}, matrix_units=units)
+    found = [tile.moment_lanes(caps, split=half, normalized=True) for tile in MATRIX_TILES for half in (True, False)]
+    assert max(found) <= lanes
+    assert any(found)
 
 
 def test_one_residual_for_two_normalisations() -> None:

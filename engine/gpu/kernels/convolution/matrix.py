@@ -110,9 +110,11 @@ class MatrixTile:
         units = caps.matrix_units
         assert units is not None
         fours = self.sn // 4
-        lanes = fours & -fours
+        lanes = min(fours & -fours, units.lanes)
         moments = 16 * self.bm * (self.bn // (4 * lanes))
-        nbytes = self.workgroup_bytes(units, split=split, normalized=normalized) + moments
+        # what goes by way of memory where subgroups exchange nothing themselves
+        exchanged = 8 * self.subgroups * units.lanes
+        nbytes = self.workgroup_bytes(units, split=split, normalized=normalized) + moments + exchanged
         has_room = nbytes <= caps.limits["max-compute-workgroup-storage-size"]
         return lanes if has_room and units.m * fours % (self.across_k * units.lanes) == 0 else 0
 
@@ -250,7 +252,7 @@ class _Weights:
         layer, n_padded = self.layer, self.tile.padded(self.layer)[1]
         count = layer.groups if layer.normalization is None else 3
         kind = TensorType(np.dtype(np.float32), (count, n_padded))
-        compute = self._unscales if layer.normalization is None else self._normalizing
+        compute = (lambda: self._unscales(self._padded())) if layer.normalization is None else self._normalizing
         return self.lowering.derived_constant(
             layer.node.input(1), f"factors {self._form}", compute, dtype="f32", kind=kind
         )
@@ -266,32 +268,32 @@ class _Weights:
         weights[:, :k, : layer.outputs] = values
         return weights
 
-    def _parts(self) -> list[np.ndarray]:
-        """float16 ``[groups, K, N]``, scaled: one array, or the high and the low part."""
-        weights = self._padded()
+    def _parts(self, weights: np.ndarray) -> list[np.ndarray]:
+        """Padded weights as float16 ``[groups, K, N]``, scaled: one array, or the high and the low part."""
         if self._is_scaled:
             weights = weights * weight_scales(weights[:, None])[:, None]
         return list(halves(weights)) if self.split else [weights.astype(np.float16)]
 
     def _packed(self) -> np.ndarray:
-        parts, shape, units = np.stack(self._parts()), self._shape, self.units
+        parts, shape, units = np.stack(self._parts(self._padded())), self._shape, self.units
         if self.tile.weights_in_workgroup:
             return parts
         by_fragment = parts.reshape(*shape[:2], shape[3], units.k, shape[2], units.n)
         return np.ascontiguousarray(by_fragment.transpose(0, 1, 4, 2, 3, 5))
 
-    def _unscales(self) -> np.ndarray:
+    def _unscales(self, weights: np.ndarray) -> np.ndarray:
         products = 0 if not self.split else 1 if self.low_apart else PRODUCTS
         additions = products * self._summands / self.units.k / self.tile.across_k
-        return split_unscales(self._padded()[:, None], self.units, scale=self.activation_scale, additions=additions)
+        return split_unscales(weights[:, None], self.units, scale=self.activation_scale, additions=additions)
 
     def _normalizing(self) -> np.ndarray:
         normalization, layer = self.layer.normalization, self.layer
         assert normalization is not None
-        unscale = self._unscales()[0]
+        weights = self._padded()
+        unscale = self._unscales(weights)[0]
         # of the weights as they are multiplied: what they are rounded by must not leave a mean behind
-        sums = np.sum([part[0].sum(0, dtype=np.float64) for part in self._parts()], axis=0)
+        sums = np.sum([part[0].sum(0, dtype=np.float64) for part in self._parts(weights)], axis=0)
         shift = np.zeros_like(unscale)
         shift[: layer.outputs] = normalization.shift(layer.weights().reshape(layer.channels, layer.outputs))
-        sums /= weight_scales(self._padded()[:, None])[0]
+        sums /= weight_scales(weights[:, None])[0]
         return np.stack([unscale, sums.astype(np.float32), shift])
