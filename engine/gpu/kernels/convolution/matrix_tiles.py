@@ -19,11 +19,10 @@ LEAST_OUTPUTS = 17
 @dataclass(frozen=True, slots=True)
 class MatrixPreference:
     """The layers that a tile is for: those that it cuts into ``workgroups`` at the least, in one of ``dtypes``, with
-    ``summands`` to ``most_summands`` in each sum; or of them only those whose taps are ``moved`` by offsets. Without a
-    number of workgroups it is for none, and a tuning may choose it."""
+    ``summands`` to ``most_summands`` in each sum; or of them only those whose taps are ``moved`` by offsets."""
 
     tile: MatrixTile
-    workgroups: int | None = 1
+    workgroups: int = 1
     dtypes: tuple[str, ...] = ("f16", "f32")
     moved: bool = False
     summands: int = 1
@@ -38,7 +37,6 @@ class MatrixPreference:
             layer.x.dtype in self.dtypes
             and (bool(layer.deform_inputs) or not self.moved)
             and layer.outputs >= LEAST_OUTPUTS
-            and self.workgroups is not None
             and workgroups >= self.workgroups
             and self.summands <= summands <= (self.most_summands or summands)
             and (blocks * self.tile.bn <= LARGEST_WASTE * layer.outputs or self.tile.bn <= SMALLEST_WIDTH)
@@ -68,20 +66,22 @@ MATRICES = (
     MatrixPreference(MatrixTile(128, 32, 32, 32, 32), 132),
     MatrixPreference(MatrixTile(64, 32, 64, 32, 16), 132),
     MatrixPreference(MatrixTile(32, 32, 64, 32, 32, across_k=4)),
-    # alone within a few percent of those above, and ahead of them here and there. In the whole of Swin-L in float32 the
-    # first one took 0.8 ms more, and so did 64x96x64 by 0.3 ms, though each was ahead in the laboratory
-    MatrixPreference(MatrixTile(96, 128, 32, 96, 32, weights_in_workgroup=False), None),
-    MatrixPreference(MatrixTile(96, 128, 64, 96, 32, weights_in_workgroup=False), None),
-    MatrixPreference(MatrixTile(64, 192, 64, 64, 48, weights_in_workgroup=False), None),
-    MatrixPreference(MatrixTile(128, 128, 16, 32, 32), None),
-    MatrixPreference(MatrixTile(64, 128, 32, 32, 32), None),
-    MatrixPreference(MatrixTile(32, 64, 64, 32, 16, weights_in_workgroup=False), None),
-    MatrixPreference(MatrixTile(64, 128, 64, 32, 64), None),
-    MatrixPreference(MatrixTile(64, 64, 128, 32, 32), None),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
 
-MATRIX_TILES = tuple(dict.fromkeys(preference.tile for preference in MATRICES))
+FOR_TUNING = (
+    # in the whole of Swin-L in float32 the first one took 0.8 ms more, though it was ahead of the others by itself
+    MatrixTile(96, 128, 32, 96, 32, weights_in_workgroup=False),
+    MatrixTile(96, 128, 64, 96, 32, weights_in_workgroup=False),
+    MatrixTile(64, 192, 64, 64, 48, weights_in_workgroup=False),
+    MatrixTile(64, 128, 32, 32, 32),
+    MatrixTile(32, 64, 64, 32, 16, weights_in_workgroup=False),
+    MatrixTile(64, 128, 64, 32, 64),
+    MatrixTile(64, 64, 128, 32, 32),
+)
+"""Tiles that a tuning may choose, ahead of those above for layers here and there."""
+
+MATRIX_TILES = (*(preference.tile for preference in MATRICES), *FOR_TUNING)
 
 
 def supports(tile: MatrixTile, layer: Layer, caps: Caps) -> bool:

@@ -15,11 +15,10 @@ LARGEST_PATCH = 4.0
 @dataclass(frozen=True, slots=True)
 class Preference:
     """The layers that a tile is for: of ``least_outputs`` to ``most_outputs`` output channels and ``channels`` input
-    channels a group and ``taps`` at the least, which it cuts into ``workgroups`` at the least, in one of ``dtypes``.
-    Without a number of workgroups it is for none, and a tuning may choose it."""
+    channels a group and ``taps`` at the least, which it cuts into ``workgroups`` at the least, in one of ``dtypes``."""
 
     tile: PatchTile
-    workgroups: int | None = 1
+    workgroups: int = 1
     least_outputs: int = 1
     most_outputs: int | None = None
     channels: int = 1
@@ -37,7 +36,6 @@ class Preference:
             and window.taps >= self.taps
             and self.least_outputs <= layer.outputs <= most_outputs
             and layer.channels >= self.channels
-            and self.workgroups is not None
             and workgroups >= self.workgroups
             and prod(tile.patch(window)) <= LARGEST_PATCH * prod(window.strides) * tile.height * tile.width
         )
@@ -73,15 +71,19 @@ PREFERENCES = (
     Preference(_weights(PatchTile(4, 16, 16, 64, 2, 1, 4)), least_outputs=33, dtypes=("f16",)),
     # any
     Preference(PatchTile(2, 16, 16, 64, 1, 1, 4)),
-    # for windows whose weights workgroup memory cannot hold, and for outputs that leave half of a tile empty
-    Preference(PatchTile(16, 16, 64, 16, 4, 2), None),
-    Preference(PatchTile(16, 16, 32, 16, 4, 2), None),
-    Preference(PatchTile(16, 16, 160, 16, 4, 5), None),
-    Preference(PatchTile(8, 16, 32, 16, 2, 2), None),
 )
 """In order of preference: few workgroups keep no large GPU busy, so that smaller tiles follow larger ones."""
 
-PATCH_TILES = tuple(dict.fromkeys(preference.tile for preference in PREFERENCES))
+FOR_TUNING = (
+    PatchTile(16, 16, 64, 16, 4, 2),
+    PatchTile(16, 16, 32, 16, 4, 2),
+    PatchTile(16, 16, 160, 16, 4, 5),
+    PatchTile(8, 16, 32, 16, 2, 2),
+)
+"""Tiles that a tuning may choose, for windows whose weights workgroup memory cannot hold, and for outputs that leave
+half of another tile empty."""
+
+PATCH_TILES = tuple(dict.fromkeys((*(preference.tile for preference in PREFERENCES), *FOR_TUNING)))
 
 
 def suits(tile: PatchTile, layer: Layer) -> bool:
