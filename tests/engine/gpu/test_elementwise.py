@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import erf
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from engine.gpu.program.expressions import literal
 from engine.gpu.program.rules import RULES
-from tests.engine.gpu.gpu import compare
+from tests.engine.gpu.gpu import compare, run
 from tests.engine.gpu.strided import shapes, views
-from tests.engine.models import model, node
+from tests.engine.models import load_graph, model, node
 
 few = settings(max_examples=30, deadline=None)
 
@@ -80,6 +81,15 @@ def test_functions_keep_their_digits_near_0_and_1(op: str) -> None:
     near = np.float32(10) ** np.linspace(-6, -1, 60, dtype=np.float32)
     x = np.concatenate([near, 1 - near] if op == "Log" else [near, -near])
     compare(model([node(op, "x", "y")], {"x": [x.size]}, "y", opset=22), rtol=2e-6, inputs=[x])
+
+
+def test_the_error_function_is_exact_to_two_last_bits() -> None:
+    x = np.concatenate([np.linspace(-5, 5, 4001), np.logspace(-6, -1, 200)]).astype(np.float32)
+    expected = np.array([erf(float(value)) for value in x])
+    (y,), _ = run(load_graph(model([node("Erf", "x", "y")], {"x": [x.size]}, "y")), [x])
+    np.testing.assert_allclose(y, expected, rtol=0, atol=3e-7)
+    small = np.abs(x) < 0.1
+    np.testing.assert_allclose(y[small], expected[small], rtol=5e-7)
 
 
 BINARY = ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "PRelu", "Equal", "Greater", "Less", "GreaterOrEqual"]

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.gpu.kernels.convolution.split import PRODUCTS, halves, split_unscales, weight_scales
+from engine.gpu.kernels.convolution.split import LOSS, PRODUCTS, halves, split_unscales, weight_scales
+from tests.engine.gpu.gpu import device, run
 from tests.engine.gpu.plans import EMULATED
+from tests.engine.models import load_graph, model, node
 
 UNITS = replace(EMULATED, truncates=True)
 
@@ -38,6 +40,31 @@ def test_what_truncated_sums_lose_is_given_back(summands: int) -> None:
     np.testing.assert_array_equal(
         split_unscales(weights, EMULATED, scale=4.0, additions=additions) * 4, 1 / weight_scales(weights)
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "channels", "kernel", "additions"),
+    [
+        ("matrix-32x32x64-32x32-4-weights", 512, 1, 512 / 16 * 3 / 4),
+        ("patch-2x16x16-64-114", 64, 3, 9 * 64 / 16 * 3 / 4),
+        ("winograd-2x2-split", 128, 3, 128 / 16 * 3),
+    ],
+)
+def test_every_kernel_of_split_operands_gives_it_back(row: str, channels: int, kernel: int, additions: float) -> None:
+    """The emulation rounds: what it is given back all the same is what a truncated sum of that length loses."""
+    if not device().f16:
+        pytest.skip(f"{device().adapter} has no shader-f16: MATRIX UNITS ARE NOT EMULATED")
+    random = np.random.default_rng(1)
+    w = random.standard_normal((16, channels, kernel, kernel)).astype(np.float32)
+    proto = model([node("Conv", "x w", "y", pads=[kernel // 2] * 4)], {"x": [1, channels, 4, 16]}, "y", {"w": w})
+    inputs = [random.standard_normal((1, channels, 4, 16)).astype(np.float32)]
+    limits = {"max-compute-workgroup-storage-size": 32768}
+    (rounded,), (given,) = (
+        run(load_graph(proto), inputs, limits=limits, matrix_units=units, choices={"convolution": row})[0]
+        for units in (EMULATED, UNITS)
+    )
+    wide, narrow = given.astype(np.float64), rounded.astype(np.float64)
+    assert 0.7 < (np.sum(wide * narrow) / np.sum(narrow**2) - 1) / (LOSS * additions) < 1.3
 
 
 def _truncated(x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -10,13 +10,16 @@ import pytest
 
 from engine.caps import Caps, MatrixUnits
 from engine.errors import UnsupportedError
+from engine.gpu.kernels.attention.layer import Attention
+from engine.gpu.kernels.attention.tiled import Geometry
 from engine.gpu.lowering.lowering import Lowering
+from engine.gpu.plan.limits import footprint
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention, between_others
 from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.plans import EMULATED, plan_case
 from tests.engine.models import feeds, interpret
 from tests.engine.window_grids import GRIDS
 
@@ -28,7 +31,7 @@ KERNELS = {"portable": "window_attention", "tiled": "window_attention_tiled", "m
 """The kernel of each row of the table."""
 
 ROWS = [("portable", 4), ("tiled", 8)]
-"""A row that computes in float32, and the channels of a head that it takes at the least."""
+"""A row that computes in float32, and the channels of a head that it is tested with."""
 
 
 def compare(
@@ -85,6 +88,23 @@ def test_which_layers_are_computed_in_tiles(window: int, size: int, compact: boo
     lowering = Lowering(graph, Caps(compact=compact), outside=())
     lowering.run()
     assert [dispatch.kernel for dispatch in lowering.dispatches] == [kernel]
+
+
+@pytest.mark.parametrize(("window", "size"), [(12, 32), (8, 64), (12, 64), (10, 16)])
+def test_tiles_have_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch, window: int, size: int) -> None:
+    counted = []
+    count = Geometry.workgroup_bytes
+
+    def noted(geometry: Geometry, layer: Attention) -> int:
+        counted.append(count(geometry, layer))
+        return counted[-1]
+
+    monkeypatch.setattr(Geometry, "workgroup_bytes", noted)
+    plan = plan_case(attention(WindowGrid(window, window, window, 0), size=size), outside=())
+    assert plan.kernels == ["window_attention_tiled"]
+    (program,) = plan.data.programs
+    # the last geometry that was looked at is the first one that fits
+    assert footprint(program.wgsl).workgroup_bytes == counted[-1]
 
 
 def test_a_bias_of_the_run_is_not_computed_in_tiles() -> None:
@@ -177,11 +197,13 @@ def test_a_number_that_is_none_stays_in_its_window_and_head(part: int, number: f
     """In a query, a key or a value; whatever it meets beyond its window, finite numbers stay finite."""
     graph = attention(WindowGrid(5, 10, 5, 0), size=size)
     (x,) = feeds(graph)
-    x[0, 7, (2 * part + 1) * size] = number  # the second head's first channel
+    # of the last place of the second window, which the memory of places behind it must not repeat; the second head
+    x[0, 49, (2 * part + 1) * size] = number
     (expected,) = interpret(graph, [x])
     (y,), _ = run(graph, [x], choices={"window-attention": row})
     assert np.isnan(expected).any() or np.isinf(expected).any()
     np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
     np.testing.assert_allclose(y[np.isfinite(y)], expected[np.isfinite(y)], CLOSE, CLOSE)
 
 
