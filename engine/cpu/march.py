@@ -23,7 +23,7 @@ from engine.graph.ir import Node
 from engine.ops.registry import MISFITS, misfit
 
 MOST_KEPT = 4
-"""Items of a step for each worker up to which their calls are kept: views of arrays, some 10 KiB an item."""
+"""Items of a step for each worker up to which their calls are kept: views of arrays, some 300 bytes a call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,8 @@ STRIP_TILES = 144
 FEWEST_CHANNELS = 32
 """Inputs that go through at a time at least, or adding up their products takes longer than multiplying."""
 
-
 MOST_BYTES = 32 << 20
-"""A strip's scratch where it is no more than a row of tiles: layers that need more go another way."""
+"""A strip's scratch: it has fewer rows of tiles, and layers whose row needs more go another way."""
 
 
 def takes(window: Window, w: tuple[int, ...], group: int) -> bool:
@@ -84,7 +83,8 @@ class Winograd5x5:
         self.tile_rows, self.tiles = (-(-extent // SIZE) for extent in window.out)
         self.step = self.tiles + HALO
         fit = STRIP_BYTES // (4 * self._input_elements(1, self.channels))
-        self.rows = min(max(fit, -(-STRIP_TILES // self.step)), self.tile_rows)
+        most_rows = max(1, MOST_BYTES // _row_bytes(window, w.shape))
+        self.rows = min(max(fit, -(-STRIP_TILES // self.step)), most_rows, self.tile_rows)
         most = max(FEWEST_CHANNELS, STRIP_BYTES // (4 * self._input_elements(self.rows, 1)))
         self.most = -(-self.channels // -(-self.channels // most))
         self.scratch = self._input_elements(self.rows, self.most) + self._output_elements(self.rows)
