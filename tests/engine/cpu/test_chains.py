@@ -46,6 +46,8 @@ CONV = node("Conv", "x w", "c", pads=[1, 1, 1, 1])
         proto(CONV, *SWISH),
         proto(CONV, *HARD_SWISH),
         proto(node("Conv", "x d", "c", group=5, pads=[1, 2, 1, 0], strides=[2, 1]), *HARD_SWISH),
+        # another reader of what a Swish would have the weights scale
+        proto(CONV, node("Sigmoid", "c", "g"), node("Mul", "c g", "m"), node("Add", "m c", "y")),
         proto(CONV, node("BatchNormalization", "c s b m v", "n"), node("Relu", "n", "y")),
         proto(CONV, node("Mul", "c k", "p"), node("Add", "p k", "q"), node("Tanh", "q", "y")),
         proto(node("Neg", "x", "n"), node("Exp", "n", "e"), node("Add", "e x", "s1"), node("Sqrt", "s1", "y")),
@@ -55,6 +57,13 @@ def test_one_step(chain: onnx.ModelProto) -> None:
     compare(chain, rtol=1e-5, atol=1e-5)
     steps = fuse_chains(load_graph(chain)).nodes
     assert [is_chain(step) for step in steps] == [True]
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.7])
+def test_a_swish_of_any_alpha(alpha: float) -> None:
+    constants = {"w": CONSTANTS["w"]}
+    swish = model([CONV, node("Swish", "c", "y", alpha=alpha)], {"x": [2, 5, 9, 11]}, "y", constants, opset=24)
+    compare(swish, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cpu import toeplitz
 from engine.cpu.executor import NumpyExecutor
 from engine.cpu.march import Job, March, Recorder, joined
 from engine.cpu.threads import Do, Pool
@@ -236,10 +237,31 @@ def test_a_later_run_reads_what_is_there_then(shape: list[int], group: int) -> N
         np.testing.assert_array_equal(executor.run(inputs)[0], alone.run(inputs, lambda *_: None)[0])
 
 
+@pytest.mark.parametrize(
+    ("nodes", "shape", "constants"),
+    [
+        ([node("Gather", "r i", "g"), node("Add", "g g", "y")], [7], {"i": np.int64(3)}),
+        ([node("Resize", "r - s", "y", mode="linear")], [1, 2, 5, 5], {"s": np.ones(4, np.float32)}),
+    ],
+    ids=["a number of a vector", "a resize to the same size"],
+)
+def test_later_runs_of_steps_that_only_copy(nodes: list[Any], shape: list[int], constants: dict[str, Any]) -> None:
+    graph = load_graph(model([node("Relu", "x", "r"), *nodes], {"x": shape}, "y", constants))
+    executor = NumpyExecutor(graph, 2)
+    for run in range(3):
+        inputs = feeds(graph, run)
+        np.testing.assert_array_equal(executor.run(inputs)[0], interpret(graph, inputs)[0])
+    executor.close()
+
+
+@pytest.mark.parametrize("depthwise", ["Depthwise", "Toeplitz"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("fine", [False, True])
-def test_runs_of_a_varied_network_compute_what_each_is_given(threads: int, fine: bool) -> None:
+def test_runs_of_a_varied_network_compute_what_each_is_given(
+    monkeypatch: pytest.MonkeyPatch, threads: int, fine: bool, depthwise: str
+) -> None:
     """Every kernel that keeps calls, behind a product with an operand of rank 3 where it takes one."""
+    monkeypatch.setattr(toeplitz, "takes", lambda _: depthwise == "Toeplitz")
     random = np.random.default_rng(0)
 
     def weights(*shape: int) -> Any:
@@ -281,7 +303,7 @@ def test_runs_of_a_varied_network_compute_what_each_is_given(threads: int, fine:
     with small_strips() if fine else nullcontext():
         executor = NumpyExecutor(graph, threads)
         kernels = {type(getattr(kernel, "algorithm", kernel)).__name__ for _, kernel, *_ in executor._steps}
-        assert {"ColumnProduct", "Winograd5x5", "WinogradLine", "MaxPoolKernel"} <= kernels, kernels
+        assert {"ColumnProduct", "Winograd5x5", "WinogradLine", "MaxPoolKernel", depthwise} <= kernels, kernels
         for run in range(3):
             inputs = feeds(graph, run)
             for result, expected in zip(executor.run(inputs), interpret(graph, inputs), strict=True):

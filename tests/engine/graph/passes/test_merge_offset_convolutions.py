@@ -53,9 +53,10 @@ def branches(
     return model([*nodes, *extra], {"x": [2, 8, 6, 7]}, names, arrays, opset=19)
 
 
+@pytest.mark.parametrize("activation", ["Sigmoid", "HardSwish"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_offset_and_mask_are_merged(bias: bool) -> None:
-    graph = rewrite(branches(3, bias=bias), with_activations, 1, **TOLERANCE)
+def test_offset_and_mask_are_merged(bias: bool, activation: str) -> None:
+    graph = rewrite(branches(3, bias=bias, activation=activation), with_activations, 1, **TOLERANCE)
     assert [each.op for each in graph.nodes] == ["FusedConv", "Split", "DeformConv"]
     assert graph.nodes[0].output.shape == (2, 27, 6, 7)
     assert graph.nodes[0].attributes["activated_from"] == 18
