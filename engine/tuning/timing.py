@@ -91,14 +91,10 @@ class Trial:
 
     def sample(self) -> float:
         """The seconds of the layer by one measurement, on the inputs of the last ``check``."""
-        return self.samples(1)[0]
-
-    def samples(self, count: int) -> list[float]:
-        """The seconds of the layer by each of ``count`` measurements, one behind the other."""
-        passes = self._executor.part_seconds(self._commands * self._repeats, count)
-        samples = [seconds / self._repeats for seconds in passes]
-        self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(*samples, 1e-9))))
-        return samples
+        (together,) = self._executor.part_seconds(self._commands * self._repeats)
+        seconds = together / self._repeats
+        self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(seconds, 1e-9))))
+        return seconds
 
     def wake(self, seconds: float) -> float:
         """Measure until that much work was done and the figure stands. Returns the last measurement.
