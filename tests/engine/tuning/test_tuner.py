@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import engine
 from engine.compiled.model import CompiledModel, GpuPlan
 from engine.gpu.device import memory
-from engine.tuning import choices, store, tuner
+from engine.tuning import choices, contest, store, tuner
 from engine.tuning.contest import Contest
 from engine.tuning.defaults import Defaults
 from engine.tuning.record import read_record
@@ -173,6 +174,41 @@ def test_a_clock_that_falls_after_the_first_row_drops_nobody(monkeypatch: pytest
     monkeypatch.setattr(Trial, "sample", sample)
     assert tune().kept
     assert rows() == {FIRST: "direct", SECOND: "direct"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_gpu_that_was_idle_is_woken(clock: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock |= {"direct": 1.0}
+    monkeypatch.setattr(type(device().adapter), "software", False)  # hardware has a clock
+    now, wakes, wholes = [1000.0], list[tuple[str, float]](), list[bool]()
+    time = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(contest, "time", time)
+    monkeypatch.setattr(tuner, "time", time)
+
+    def wake(trial: Trial, seconds: float) -> float:
+        wakes.append((trial.case.key, seconds))
+        return trial.sample()
+
+    def check(trial: Trial, seed: int = 0) -> float:  # noqa: ARG001 (a method's signature)
+        now[0] += 2 * contest.IDLE_SECONDS
+        trial.error = 0.0
+        return trial.error
+
+    def seconds(self: tuner.ModelTuner, executor: Any) -> float:
+        now[0] += 0.4 * contest.WAKE_SECONDS
+        wholes.append(executor is self.whole)
+        return 3.0 if executor is self.whole else 2.0
+
+    monkeypatch.setattr(Trial, "wake", wake)
+    monkeypatch.setattr(Trial, "check", check)
+    monkeypatch.setattr(tuner.ModelTuner, "seconds", seconds)
+    first, second = tune().layers
+    # after a check, which reads back, and compares, the GPU was idle again; after another layer's race it was not
+    long, short = contest.WAKE_SECONDS, contest.WARM_SECONDS
+    assert [each for key, each in wakes if key == FIRST] == [long, *[short] * (len(first.timings) - 1), long]
+    assert [each for key, each in wakes if key == SECOND] == [*[short] * len(second.timings), long]
+    # three samples of the whole wake the GPU, before the first round
+    assert wholes[:6] == [True] * 4 + [False, True]
 
 
 @pytest.mark.usefixtures("folder")
