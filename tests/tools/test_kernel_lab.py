@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from engine.errors import DeviceLostError, UnsupportedError
+from engine.tuning.cases import Case, cases
+from engine.tuning.timing import Trial
 from tests.engine.gpu.gpu import device
 from tests.engine.tuning.networks import network, skip_where_nothing_can_be_tuned
 from tools.kernel_lab import __main__ as lab
-from tools.kernel_lab import roofline
-from tools.kernel_lab.records import read
+from tools.kernel_lab import roofline, workers
+from tools.kernel_lab.measure import measure_layers
+from tools.kernel_lab.records import measured, read
 from tools.kernel_lab.turns import Turns
 
 
@@ -92,6 +97,84 @@ def test_who_is_alone_waits_for_all_and_keeps_all_out() -> None:
         with turns.beside():  # two may be beside each other
             leave.set()
             threads.submit(stay, turns.beside()).result(5)
+
+
+def test_those_that_wait_to_be_alone_do_not_share_the_places() -> None:
+    turns, first, second = Turns(2), ExitStack(), ExitStack()
+    first.enter_context(turns.beside())
+    second.enter_context(turns.beside())
+
+    def alone() -> None:
+        with turns.alone():
+            pass
+
+    waiting = [threading.Thread(target=alone, daemon=True) for _ in range(2)]
+    for each in waiting:
+        each.start()
+    for each in (first, second):
+        time.sleep(0.05)
+        each.close()
+    for thread in waiting:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_a_layer_that_the_oracle_refuses_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skip_where_nothing_can_be_tuned()
+    file = network().SerializeToString()
+    refused, fine = [case for case in cases(file, device().caps) if case.family == "matmul"]
+    oracle = Case.oracle
+
+    def refuse(case: Case, seed: int) -> Any:
+        if case is refused:
+            raise UnsupportedError("no such operator")
+        return oracle(case, seed)
+
+    monkeypatch.setattr(Case, "oracle", refuse)
+    end = time.monotonic() + 30
+    results = list(measure_layers(device(), [refused, fine], rows=None, end=end, turns=Turns()))
+    assert [len(each) for each in results] == [0, len(fine.rows)]
+    assert f"{refused.key}: no such operator\n" in capsys.readouterr().err
+
+
+def test_a_software_adapter_has_no_clock_that_must_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_where_nothing_can_be_tuned()
+    case = next(case for case in cases(network().SerializeToString(), device().caps) if case.family == "matmul")
+    taken: list[str] = []
+    monkeypatch.setattr(type(device().adapter), "software", True)
+    monkeypatch.setattr(Trial, "wake", lambda trial, _: taken.append(f"{trial.row} is woken"))
+    monkeypatch.setattr(Trial, "sample", lambda trial: taken.append(trial.row) or 1e-3)
+    (results,) = measure_layers(device(), [case], rows=None, end=time.monotonic() + 30, turns=Turns())
+    # the cold one, and one more of each, not beside the others
+    assert len(case.rows) == 2
+    assert taken[:6] == [row for result in results for row in [result.timing.row] * 2] + taken[:3:2]
+
+
+def test_where_a_worker_fails_the_others_do_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def fail(*arguments: Any) -> None:
+        begun.append(arguments[0])
+        time.sleep(0.05 * (len(begun) > 1))
+        raise DeviceLostError("lost")
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda count, *_: ThreadPoolExecutor(count))
+    monkeypatch.setattr(workers, "_in_worker", fail)
+    case = next(iter(cases(network().SerializeToString(), device().caps)))
+    layers = [workers.Layer(case, {})] * (40 * workers.SHARE)
+    with pytest.raises(DeviceLostError):
+        list(workers.measure(device().adapter, layers, seconds=30, workers=2))
+    assert len(begun) < 40
+
+
+def test_what_was_measured_is_of_the_adapter() -> None:
+    adapter = device().adapter
+    here = {"adapter": adapter.name, "implementation": adapter.implementation}
+    found = [record("k1", "a", 1.0, **here), record("k1", "b", 1.0, **here)]
+    found += [record("k2", "a", 1.0, **{**here, word: "other"}) for word in here]
+    assert measured([{"kind": "ceilings", **here}, *found], adapter) == {("f32", "k1")}
 
 
 def record(key: str, row: str, seconds: float, **values: Any) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def measure_layers(
 ) -> Iterator[list[Result]]:
     """The results of each layer's rows, until ``end`` (time.monotonic); the kernels of the next one compile meanwhile.
 
-    ``rows`` names those that count. A row that the device refuses is told on standard error, and left out. Raises
-    DeviceLostError.
+    ``rows`` names those that count. A row that the device refuses is told on standard error, and left out, as all are
+    of a layer that the oracle refuses. Raises DeviceLostError.
     """
     software = device.adapter.software
     following: dict[str, CompiledModel] | None = None
@@ -94,7 +94,11 @@ def measure_layers(
             models = _models(device, case, rows) if following is None else following
             following = None if software or successor is None else _models(device, successor, rows)
             seed = secrets.randbits(32)
-            case.oracle(seed)
+            try:
+                case.oracle(seed)
+            except EngineError as error:
+                print(f"{case.key}: {error}", file=sys.stderr)
+                models = {}
             for model in models.values():
                 _wait(device, model)
         yield _measure_layer(device, case, models, seed, end=end, turns=turns)
@@ -126,7 +130,7 @@ def _measure_layer(
                     print(f"{case.key}, {row}: {error}", file=sys.stderr)
             best = min((result.timing.seconds for result in results if result.timing.is_right), default=float("inf"))
             with turns.alone():
-                measured = _samples(checked, best, end)
+                measured = _samples(checked, best, end, has_clock=not device.adapter.software)
             results += [
                 Result(trial.timing(median(measured[trial.row])), seed, measured[trial.row]) for trial in checked
             ]
@@ -167,17 +171,20 @@ def _groups(models: Mapping[str, CompiledModel]) -> Iterator[list[str]]:
         yield group
 
 
-def _samples(trials: Sequence[Trial], best: float, end: float) -> dict[str, list[float]]:
-    """Measurements of each row: several in turn, but one of what is long, wrong or slow beside ``best`` and others."""
+def _samples(trials: Sequence[Trial], best: float, end: float, *, has_clock: bool) -> dict[str, list[float]]:
+    """Measurements of each row: several in turn, but one of what is long, wrong or slow beside ``best`` and others.
+
+    ``has_clock`` says that the adapter has a clock of its own, which must stand first.
+    """
     by_row = {trial.row: trial for trial in trials}
     first: dict[str, float] = {}
     for row, trial in by_row.items():
         # the first one says how often the others repeat the layer
         seconds = trial.sample()
         if seconds <= min(LONG_SECONDS, CLEAR * best):
-            if not first:
+            if has_clock and not first:
                 trial.wake(WAKE_SECONDS)
-            seconds = first_sample(row, first, lambda each: by_row[each].sample())
+            seconds = first_sample(row, first if has_clock else {}, lambda each: by_row[each].sample())
         first[row] = seconds
         if trial.is_right:
             best = min(best, seconds)

@@ -7,8 +7,9 @@ and held to the oracle's. Processes do that side by side.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +48,21 @@ def measure(
         futures = {
             pool.submit(_in_worker, *place, [layer.case for layer in share], rows, end): share for share in shares
         }
-        for future in as_completed(futures):
-            if not future.cancelled():
-                pairs = zip(futures[future], future.result(), strict=False)
-                yield from ((layer, results) for layer, results in pairs if results)
-            if time.monotonic() >= end:
-                for each in futures:
-                    each.cancel()
+        try:
+            for future in as_completed(futures):
+                if not future.cancelled():
+                    pairs = zip(futures[future], future.result(), strict=False)
+                    yield from ((layer, results) for layer, results in pairs if results)
+                if time.monotonic() >= end:
+                    _cancel(futures)
+        finally:
+            _cancel(futures)  # else the pool has all the others run where one of them raised
+
+
+def _cancel(futures: Iterable[Future[Any]]) -> None:
+    """Cancel those that wait; the pool's own way would have ``as_completed`` wait for them."""
+    for future in futures:
+        future.cancel()
 
 
 def _begin(turns: Turns) -> None:
