@@ -10,6 +10,8 @@ from itertools import count
 
 import pytest
 
+from nss.pipeline.lanes import CallLane
+from nss.pipeline.pipeline import Pipeline
 from nss.pipeline.stop import Stop, finish_on_interrupt
 from tests.nss.pipeline.pipeline_stages import WORKERS, Reports, identity, work_through
 from tests.wall_clock import within
@@ -86,28 +88,33 @@ def test_an_interrupt_leaves_no_finish_half_done_and_reports_those_that_are(
 
 def test_an_interrupt_begins_no_load() -> None:
     inputs: list[int] = []
-    busy = threading.Semaphore(0)
+    busy, interrupted = threading.Semaphore(0), threading.Event()
 
     def load(job: int) -> int:
         inputs.append(job)
         if job == 3:
             busy.release()
-            time.sleep(0.2)
+            assert interrupted.wait(20)
         return job
 
     def infer(job: int, _: int) -> int:
         if job == 2:
             for _ in range(3):  # all threads are, so that the load of 4 waits
-                assert busy.acquire(timeout=10)
+                assert busy.acquire(timeout=20)
             raise KeyboardInterrupt
         return job
 
     def finish(_: int, __: int) -> None:
         busy.release()
-        time.sleep(0.5)  # longer than a busy machine takes to raise, and to tell
+        assert interrupted.wait(20)
 
+    class Interrupted(CallLane[int, int, int]):
+        def interrupt(self) -> None:
+            interrupted.set()
+
+    pipeline = Pipeline(load, [Interrupted(infer)], finish, workers=3)
     with pytest.raises(KeyboardInterrupt):
-        work_through(load, infer, finish, lambda *_: None, range(9), workers=3)
+        pipeline.run(range(9), lambda *_: None)
     time.sleep(0.02)
     assert sorted(inputs) == [0, 1, 2, 3]
 
