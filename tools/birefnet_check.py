@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from engine import Session
+from engine.gpu.device.choice import choose
+from engine.gpu.device.device import open_device
 from tools.fixtures import onnxruntime_session
-from tools.gpu_check import WARM_SECONDS
 from tools.make_birefnet import FORMS, SIZES, make_birefnet
 
 LIMITS = {"f32": 1e-3, "f16": 2e-2}
@@ -79,9 +80,8 @@ def _check(model: bytes, x: np.ndarray, expected: np.ndarray, precision: str, ar
         feeds = {"pixel_values": x}
         (mask,) = session.run(feeds).values()
         difference = float(np.abs(mask - expected).max() / np.ptp(expected))
-        until = time.perf_counter() + (WARM_SECONDS if arguments.backend == "webgpu" else 0)
-        while time.perf_counter() < until:
-            session.run(feeds)
+        if adapter := choose(arguments.adapter).adapter if arguments.backend == "webgpu" else None:
+            open_device(adapter).core_clock.wake(lambda: sum(session.gpu_seconds()))
         wall = []
         for _ in range(arguments.runs):
             start = time.perf_counter()

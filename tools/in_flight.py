@@ -6,9 +6,9 @@ Prints one JSON object, times in milliseconds. "gpu" is a run by the GPU's own c
 result, "beside_gpu" that minus "gpu", and "stages" where it goes: "upload" copies the inputs and looks for NaN,
 "encode" records what is not recorded ahead, "submit" hands it over, "wait" lasts until the results are there, of which
 "gpu" is the GPU's, and "download" copies them. "in_flight" has, for 1 to 4 runs under way, the time a run over many,
-and that minus "gpu". All are medians (of "in_flight", over three series) after a second of warming up, and every output
-is held to that of the same input alone, bit for bit: "equal". "stages", "commands" and
-"submissions" are those of another executor of the same compiled model.
+and that minus "gpu". All are medians (of "in_flight", over three series) of a GPU that is awake, and every output is
+held to that of the same input alone, bit for bit: "equal". "stages", "commands" and "submissions" are those of
+another executor of the same compiled model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from engine.gpu.device.choice import choose
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.run.executor import GpuExecutor
 
-WARM_SECONDS = 1.0
 SERIES = 3
 DEPTHS = (1, 2, 3, 4)
 
@@ -76,7 +75,7 @@ def measure(session: Session, device: Device, runs: int) -> dict[str, object]:
         nonlocal equal
         equal = equal and all(np.array_equal(expected[number][name], array) for name, array in outputs.items())
 
-    _warm(lambda: session.run(feeds[0]))
+    _wake(device, session)
     wall, gpu = [], []
     for index in range(runs):
         number = index % len(feeds)
@@ -87,7 +86,7 @@ def measure(session: Session, device: Device, runs: int) -> dict[str, object]:
             gpu += [seconds * 1e3 for seconds in session.gpu_seconds(5)]
         check(number, outputs)
     gpu_ms = median(gpu) if gpu else float("nan")
-    depths = {depth: _series(session, feeds, runs, depth, check) for depth in DEPTHS}
+    depths = {depth: _series(session, device, feeds, runs=runs, depth=depth, check=check) for depth in DEPTHS}
     return {
         "device": session.info.device,
         "precision": session.info.precision,
@@ -108,7 +107,8 @@ def _stages(session: Session, device: Device, inputs: Sequence[np.ndarray], runs
     assert session.compiled is not None
     executor, stages = GpuExecutor(session.compiled, device), []
     try:
-        _warm(lambda: executor.run(inputs))
+        executor.run(inputs)
+        _wake(device, executor)
         for _ in range(runs):
             executor.run(inputs)
             stages.append(executor.stages)
@@ -123,7 +123,9 @@ def _stages(session: Session, device: Device, inputs: Sequence[np.ndarray], runs
 
 def _series(
     session: Session,
+    device: Device,
     feeds: Sequence[dict[str, np.ndarray]],
+    *,
     runs: int,
     depth: int,
     check: Callable[[int, dict[str, np.ndarray]], None],
@@ -133,7 +135,7 @@ def _series(
     for _ in range(SERIES):
         handles: deque[tuple[int, Handle]] = deque()
         outputs: deque[tuple[int, dict[str, np.ndarray]]] = deque(maxlen=len(feeds))
-        _warm(lambda: session.run(feeds[0]), 0.1)
+        _wake(device, session)
         start = time.perf_counter()
         for index in range(runs):
             if len(handles) == depth:
@@ -147,10 +149,10 @@ def _series(
     return times
 
 
-def _warm(call: Callable[[], object], seconds: float = WARM_SECONDS) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        call()
+def _wake(device: Device, network: Session | GpuExecutor) -> None:
+    """Bring the device's clock up, where the device can say how long it worked."""
+    if device.timestamps:
+        device.core_clock.wake(lambda: sum(network.gpu_seconds()))
 
 
 def _rounded(milliseconds: float) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 
+from engine.gpu.device.core_clock import WAKE_SECONDS
 from engine.graph.ir import Graph, Node, Value
 
 Operator = Callable[..., Any]
@@ -148,10 +149,10 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
-def milliseconds(run: Callable[[], object], runs: int, warm_seconds: float) -> list[float]:
-    """The times of ``runs`` calls by CUDA's events, after a warm-up that brings the clock up."""
+def milliseconds(run: Callable[[], object], runs: int) -> list[float]:
+    """The times of ``runs`` calls by CUDA's events, after calls that bring the GPU's clock up."""
     begin = time.perf_counter()
-    while time.perf_counter() - begin < warm_seconds:
+    while time.perf_counter() - begin < WAKE_SECONDS:
         run()
         torch.cuda.synchronize()
     events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []

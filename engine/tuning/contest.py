@@ -16,15 +16,6 @@ from engine.tuning.race import first_sample, pace, race, slow, winner
 from engine.tuning.report import Rejection, TunedLayer
 from engine.tuning.timing import Timing, Trial, compile_ahead
 
-WAKE_SECONDS = 0.5
-"""Seconds of work before a sample of a GPU that was idle, after which the clock of a large one stands."""
-
-WARM_SECONDS = 0.01
-"""The same of a GPU that is awake."""
-
-IDLE_SECONDS = 0.1
-"""Seconds without work, as while kernels compile, after which a GPU may have lowered its clock."""
-
 SEED = 0
 """Of the inputs on which results are held to the oracle's."""
 
@@ -33,13 +24,11 @@ class Contest:
     """One kind of layer, and the rows that support it.
 
     ``before`` is the row that the layer has without a tuning. What a row takes does not depend on numbers, so that the
-    slow are dropped before there is anything to compare with. ``worked`` is when the GPU did so last, by
-    ``time.monotonic``, as far as contests know.
+    slow are dropped before there is anything to compare with.
     """
 
     def __init__(self, device: Device, case: Case, before: str) -> None:
         self.case, self.before = case, before
-        self.worked = float("-inf")
         self._device = device
         self._models: dict[str, CompiledModel] = {}
         self._trials: dict[str, Trial] = {}
@@ -71,12 +60,11 @@ class Contest:
             while unknown := self._finalists() - self._right:
                 for row in unknown:
                     self._check(row)
-            if self._right and self._is_idle:
-                self._trials[min(self._right)].wake(WAKE_SECONDS)
+            if self._right and self._device.core_clock.is_down:
+                self._trials[min(self._right)].wake()
             seconds = race(
                 sorted(self._right), lambda row: self._trials[row].sample(), may_go_on=lambda: time.monotonic() < last
             )
-            self.worked = time.monotonic()
             clock = pace(self._first, seconds)
             dropped = {row: replace(timing, seconds=timing.seconds * clock) for row, timing in self._timings.items()}
             timings = dropped | {row: self._trials[row].timing(median) for row, median in seconds.items()}
@@ -108,19 +96,13 @@ class Contest:
         trial = self._trial(row)
         if trial is None:
             return
-        seconds = trial.wake(WAKE_SECONDS if self._is_idle else WARM_SECONDS)
-        if self._first and not self._device.adapter.software:
+        seconds = trial.wake()
+        if self._first and self._device.core_clock.varies:
             seconds = first_sample(row, self._first, lambda each: self._trials[each].sample())
-        self.worked = time.monotonic()
         self._first[row] = seconds
         self._timings[row] = trial.timing(self._first[row])
         for other in self._trials.keys() & slow(self._first):
             self._trials.pop(other).close()
-
-    @property
-    def _is_idle(self) -> bool:
-        """Whether the GPU has had nothing to do; a software adapter has no clock of its own."""
-        return not self._device.adapter.software and time.monotonic() - self.worked > IDLE_SECONDS
 
     def _finalists(self) -> set[str]:
         """The rows that are not slow beside the others that are left."""

@@ -33,9 +33,6 @@ from engine.tuning.choices import Choices, choices_of
 if TYPE_CHECKING:
     from engine.gpu.device.adapters import Adapter
 
-WAKE_SECONDS = 0.1
-"""Seconds of runs after which the clock of a GPU that was idle stands."""
-
 PROFILES = 5
 """Runs of which each kernel's median counts."""
 
@@ -175,10 +172,8 @@ def _seconds(model: CompiledModel, adapter: Adapter, inputs: Sequence[np.ndarray
 
     with closing(GpuExecutor(model, open_device(adapter))) as executor:
         executor.run(inputs)
-        spent = 0.0
-        while spent < WAKE_SECONDS:
-            spent += sum(executor.gpu_seconds()) or WAKE_SECONDS
-        # a software adapter has no clock to wake, and takes long
+        executor.device.core_clock.wake(lambda: sum(executor.gpu_seconds()))
+        # a software adapter takes long
         profiles = [executor.profile(inputs) for _ in range(1 if adapter.software else PROFILES)]
         return [median(kernel.seconds for kernel in kernels) for kernels in zip(*profiles, strict=True)]
 

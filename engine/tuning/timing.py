@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,9 +18,6 @@ PASS_SECONDS = 1e-3
 
 MOST_REPEATS = 64
 """Runs of a layer in one measurement at the most."""
-
-STANDS = 0.03
-"""Two measurements that differ by less than this part are the same figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +92,9 @@ class Trial:
         self._repeats = max(1, min(MOST_REPEATS, round(PASS_SECONDS / max(seconds, 1e-9))))
         return seconds
 
-    def wake(self, seconds: float) -> float:
-        """Measure until that much work was done and the figure stands. Returns the last measurement.
-
-        It takes five times as long at the most.
-        """
-        spent, last, start = 0.0, float("inf"), time.perf_counter()
-        while True:
-            repeats = self._repeats
-            now = self.sample()
-            spent += now * repeats
-            if spent >= seconds and abs(now - last) <= STANDS * now:
-                return now
-            if time.perf_counter() - start >= 5 * seconds:
-                return now
-            last = now
+    def wake(self) -> float:
+        """``sample`` until the device's clock is up and the figure stands; the last one."""
+        return self._executor.device.core_clock.wake(self.sample)
 
     def timing(self, seconds: float) -> Timing:
         """The record of a layer that took ``seconds``."""

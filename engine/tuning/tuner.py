@@ -35,7 +35,7 @@ from engine.session_info import TensorInfo
 from engine.tuning import store
 from engine.tuning.cases import Case, cases_of
 from engine.tuning.choices import choices_of
-from engine.tuning.contest import WAKE_SECONDS, Contest
+from engine.tuning.contest import Contest
 from engine.tuning.record import record_of
 from engine.tuning.report import TunedLayer, TuningReport
 
@@ -173,8 +173,6 @@ class ModelTuner:
                 if layer is None:
                     break
                 layers.append(layer)
-                for following in contests[number + 1 : number + 2]:
-                    following.worked = contest.worked
             for contest in contests[len(layers) : len(layers) + 2]:
                 contest.close()
         progress(len(layers), len(cases), "")
@@ -240,9 +238,8 @@ class ModelTuner:
                 (difference(result, array).relative for result, array in zip(results, self._expected, strict=True)),
                 default=0.0,
             )
-            awake = time.monotonic() + (0.0 if self._adapter.software else WAKE_SECONDS)
-            while time.monotonic() < awake:
-                self.seconds(self.whole)
+            if self._device.core_clock.is_down:
+                self._device.core_clock.wake(lambda: self.seconds(self.whole))
             rounds: list[tuple[float, float]] = []
             while len(rounds) < (WHOLE_ROUNDS if time.monotonic() < end else FEWEST_ROUNDS):
                 rounds.append((self.seconds(self.whole), self.seconds(tuned)))

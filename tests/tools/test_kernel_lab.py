@@ -144,7 +144,7 @@ def test_a_software_adapter_has_no_clock_that_must_stand(monkeypatch: pytest.Mon
     case = next(case for case in cases(network().SerializeToString(), device().caps) if case.family == "matmul")
     taken: list[str] = []
     monkeypatch.setattr(type(device().adapter), "software", True)
-    monkeypatch.setattr(Trial, "wake", lambda trial, _: taken.append(f"{trial.row} is woken"))
+    monkeypatch.setattr(Trial, "wake", lambda trial: taken.append(f"{trial.row} is woken"))
     monkeypatch.setattr(Trial, "sample", lambda trial: taken.append(trial.row) or 1e-3)
     (results,) = measure_layers(device(), [case], rows=None, end=time.monotonic() + 30, turns=Turns())
     # the cold one, and one more of each, not beside the others

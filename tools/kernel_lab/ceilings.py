@@ -19,11 +19,8 @@ from engine.gpu.run.profile import run_seconds
 INVOCATIONS = 256
 """Of a workgroup."""
 
-WAKE_SECONDS = 0.3
-"""Seconds of work after which the clock of a GPU stands."""
-
 RUNS = 5
-"""Measurements of which the median counts, once the clock stands."""
+"""Measurements of which the median counts, once the clock is up."""
 
 COPY = """
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -182,10 +179,7 @@ def _rate(device: Device, work: _Work) -> float:
         entries = [(buffers[0], 0, work.read_bytes), (buffers[1], 0, work.write_bytes)]
         group = device.bind_group(pipeline, entries, "ceiling")
         commands: Sequence[Any] = [(pipeline, group, (work.workgroups, 1, 1))]
-        spent, goal = 0.0, 0.0 if device.adapter.software else WAKE_SECONDS
-        while True:
-            spent += sum(run_seconds(device, [commands], RUNS))
-            if spent >= goal:
-                return work.work / median(run_seconds(device, [commands], RUNS))
+        device.core_clock.wake(lambda: sum(run_seconds(device, [commands], RUNS)))
+        return work.work / median(run_seconds(device, [commands], RUNS))
     finally:
         device.free(buffers)

@@ -27,9 +27,6 @@ LONG_SECONDS = 0.2
 CLEAR = 10.0
 """How many times the best a single cold run takes at the least to say that a row is slow, whatever the clock is."""
 
-WAKE_SECONDS = 0.3
-"""Seconds of work before the rows of a layer are measured, after which the clock of a large GPU stands."""
-
 GROUP_BYTES = 8 << 30
 """Rows of a layer that are on the device at once, and measured in turn, take no more than this together."""
 
@@ -130,7 +127,7 @@ def _measure_layer(
                     print(f"{case.key}, {row}: {error}", file=sys.stderr)
             best = min((result.timing.seconds for result in results if result.timing.is_right), default=float("inf"))
             with turns.alone():
-                measured = _samples(checked, best, end, has_clock=not device.adapter.software)
+                measured = _samples(checked, best, end, clock_varies=device.core_clock.varies)
             results += [
                 Result(trial.timing(median(measured[trial.row])), seed, measured[trial.row]) for trial in checked
             ]
@@ -171,10 +168,10 @@ def _groups(models: Mapping[str, CompiledModel]) -> Iterator[list[str]]:
         yield group
 
 
-def _samples(trials: Sequence[Trial], best: float, end: float, *, has_clock: bool) -> dict[str, list[float]]:
+def _samples(trials: Sequence[Trial], best: float, end: float, *, clock_varies: bool) -> dict[str, list[float]]:
     """Measurements of each row: several in turn, but one of what is long, wrong or slow beside ``best`` and others.
 
-    ``has_clock`` says that the adapter has a clock of its own, which must stand first.
+    ``clock_varies`` says that of the adapter, whose clock must be up first.
     """
     by_row = {trial.row: trial for trial in trials}
     first: dict[str, float] = {}
@@ -182,9 +179,9 @@ def _samples(trials: Sequence[Trial], best: float, end: float, *, has_clock: boo
         # the first one says how often the others repeat the layer
         seconds = trial.sample()
         if seconds <= min(LONG_SECONDS, CLEAR * best):
-            if has_clock and not first:
-                trial.wake(WAKE_SECONDS)
-            seconds = first_sample(row, first if has_clock else {}, lambda each: by_row[each].sample())
+            if clock_varies and not first:
+                trial.wake()
+            seconds = first_sample(row, first if clock_varies else {}, lambda each: by_row[each].sample())
         first[row] = seconds
         if trial.is_right:
             best = min(best, seconds)

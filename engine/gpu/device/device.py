@@ -20,6 +20,7 @@ from engine.gpu.device.adapters import Adapter, fresh_handle, required_limits
 from engine.gpu.device.base import BoundCommand, MapMode
 from engine.gpu.device.capabilities import caps_of
 from engine.gpu.device.compiler import Compiler
+from engine.gpu.device.core_clock import CoreClock
 from engine.gpu.device.implementations import IMPLEMENTATIONS, library_lock
 from engine.gpu.device.uploads import upload
 
@@ -55,6 +56,7 @@ class Device:
         self.adapter, self.checked = adapter, checked
         self.implementation = IMPLEMENTATIONS[adapter.implementation]
         self.f16, self.timestamps = adapter.f16, adapter.timestamps
+        self.core_clock = CoreClock(varies=not adapter.software)
         self._pipelines: dict[tuple[str, bool], Future[Any]] = {}
         self._lost: str | None = None
         self._lock, self._table_lock = threading.RLock(), threading.Lock()

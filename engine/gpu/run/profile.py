@@ -96,6 +96,8 @@ def _pass_seconds(device: Device, submissions: Sequence[Sequence[Sequence[BoundC
                 encoder = device.handle.create_command_encoder()
             watch.resolve(encoder)
             device.handle.queue.submit([encoder.finish()])
-            return watch.seconds()
+            seconds = watch.seconds()
+            device.core_clock.worked(sum(seconds))
+            return seconds
         finally:
             watch.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 
 import engine
 from engine.compiled.model import CompiledModel, GpuPlan
-from engine.gpu.device import memory
+from engine.gpu.device import core_clock, memory
+from engine.gpu.device.core_clock import IDLE_SECONDS, WAKE_SECONDS, CoreClock
 from engine.tuning import choices, contest, store, tuner
 from engine.tuning.contest import Contest
 from engine.tuning.defaults import Defaults
@@ -164,11 +164,12 @@ def test_what_is_clearly_faster_is_kept_where_the_rest_spoils_it(
 
 @pytest.mark.usefixtures("folder", "clock")
 def test_a_clock_that_falls_after_the_first_row_drops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device(), "adapter", replace(device().adapter, kind="discrete"))  # such have a clock
+    monkeypatch.setattr(device(), "core_clock", CoreClock(varies=True))
     taken: list[str] = []
 
     def sample(trial: Trial) -> float:
         taken.append(trial.row)
+        device().core_clock.worked(WAKE_SECONDS)
         return (1.0 if trial.row == "direct" else 2.0) * (1.0 if len(taken) <= 2 else 4.0)
 
     monkeypatch.setattr(Trial, "sample", sample)
@@ -179,32 +180,50 @@ def test_a_clock_that_falls_after_the_first_row_drops_nobody(monkeypatch: pytest
 @pytest.mark.usefixtures("folder")
 def test_a_gpu_that_was_idle_is_woken(clock: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     clock |= {"direct": 1.0}
-    monkeypatch.setattr(type(device().adapter), "software", False)  # hardware has a clock
-    now, wakes, wholes = [1000.0], list[tuple[str, float]](), list[bool]()
+    monkeypatch.setattr(device(), "core_clock", CoreClock(varies=True))
+    now, samples, wakes, wholes = [1000.0], [0], list[tuple[str, int]](), list[bool]()
     time = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(contest, "time", time)
-    monkeypatch.setattr(tuner, "time", time)
+    for room in (contest, core_clock, tuner):
+        monkeypatch.setattr(room, "time", time)
+    genuine, opened = Trial.wake, tuner.ModelTuner.opened
 
-    def wake(trial: Trial, seconds: float) -> float:
-        wakes.append((trial.case.key, seconds))
-        return trial.sample()
+    def work(seconds: float) -> None:
+        now[0] += seconds
+        device().core_clock.worked(seconds)
+
+    def sample(trial: Trial) -> float:
+        samples[0] += 1
+        work(WAKE_SECONDS / 8)
+        return clock.get(trial.row, 2.0)
+
+    def wake(trial: Trial) -> float:
+        before = samples[0]
+        seconds = genuine(trial)
+        wakes.append((trial.case.key, samples[0] - before))
+        return seconds
 
     def check(trial: Trial, seed: int = 0) -> float:  # noqa: ARG001 (a method's signature)
-        now[0] += 2 * contest.IDLE_SECONDS
+        now[0] += 2 * IDLE_SECONDS
         trial.error = 0.0
         return trial.error
 
+    def opened_late(self: tuner.ModelTuner, preferences: dict[str, str]) -> Any:
+        now[0] += 2 * IDLE_SECONDS
+        return opened(self, preferences)
+
     def seconds(self: tuner.ModelTuner, executor: Any) -> float:
-        now[0] += 0.4 * contest.WAKE_SECONDS
+        work(0.4 * WAKE_SECONDS)
         wholes.append(executor is self.whole)
         return 3.0 if executor is self.whole else 2.0
 
+    monkeypatch.setattr(Trial, "sample", sample)
     monkeypatch.setattr(Trial, "wake", wake)
     monkeypatch.setattr(Trial, "check", check)
+    monkeypatch.setattr(tuner.ModelTuner, "opened", opened_late)
     monkeypatch.setattr(tuner.ModelTuner, "seconds", seconds)
     first, second = tune().layers
     # after a check, which reads back, and compares, the GPU was idle again; after another layer's race it was not
-    long, short = contest.WAKE_SECONDS, contest.WARM_SECONDS
+    long, short = 8, 1  # samples of a sixteenth of a second
     assert [each for key, each in wakes if key == FIRST] == [long, *[short] * (len(first.timings) - 1), long]
     assert [each for key, each in wakes if key == SECOND] == [*[short] * len(second.timings), long]
     # three samples of the whole wake the GPU, before the first round
