@@ -17,14 +17,7 @@
 {% set keeps_tokens = false %}
 {% set keeps_regions = mask_value != '' %}
 {% set lanes = matrix.lanes %}
-{# workgroup memory, in items of eight f16 or four f32; an odd number of items a row, so that rows begin in different banks #}
 {% set eights = size // 8 %}
-{% set row = eights + 1 - eights % 2 %}
-{% set weights_row = keys // 8 + 1 - keys // 8 % 2 %}
-{% set sums_row = [columns, size] | max // 4 + 1 %}
-{% set queries_at = keys * row %}
-{% set values_at = [(keys + queries) * row, queries * weights_row] | max %}
-{% set sums_at = values_at + keys * row %}
 {# eights of a row of columns that an invocation has #}
 {% set shares = columns // 8 // lanes_a_row %}
 {# what an invocation loads: eights of keys and values, and of queries #}
@@ -35,7 +28,7 @@
 var<workgroup> region_of: array<i32, {{ area }}>;
 {% endif %}
 // keys and queries, [place][channel], then weights, [query][key]; values, [key][channel]; sums: [query][key or channel]
-var<workgroup> memory: array<vec4<u32>, {{ sums_at + queries * sums_row }}>;
+var<workgroup> memory: array<vec4<u32>, {{ layout.items }}>;
 // the largest score that each invocation has, and what its weights sum to
 var<workgroup> of_row: array<vec2<f32>, {{ invocations }}>;
 
@@ -63,7 +56,7 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% macro keep_places(name, begin) %}
 {% for l in range(key_loads) %}
 {% set item = '%s%d' % (name, l) %}
-  memory[{{ begin }} + key_place{{ l }} * {{ row }} + own_eight] = {{ 'select(vec4<u32>(), %s, key_place%d < %d)' % (item, l, area) if area < keys else item }};
+  memory[{{ begin }} + key_place{{ l }} * {{ layout.row }} + own_eight] = {{ 'select(vec4<u32>(), %s, key_place%d < %d)' % (item, l, area) if area < keys else item }};
 {% endfor %}
 {% endmacro %}
 {% block main %}
@@ -91,35 +84,35 @@ fn words(four: vec4<f16>) -> vec2<u32> {
   var score{{ j }} = {{ units.load_sums('bias', 'bias_at + %d' % (j * matrix.n), keys) }};
 {% endfor %}
 {{ keep_places('key', 0) }}
-{{ keep_places('value', values_at) }}
+{{ keep_places('value', layout.values_at) }}
 {% for l in range(query_loads) %}
 {% for e in range(4) %}
   let pair{{ l }}_{{ e }} = unpack2x16float(query{{ l }}.{{ 'xyzw'[e] }}) * {{ scale }};
 {% endfor %}
-  memory[{{ queries_at }} + query_place{{ l }} * {{ row }} + own_eight] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
+  memory[{{ layout.queries_at }} + query_place{{ l }} * {{ layout.row }} + own_eight] = vec4<u32>({% for e in range(0, 4, 2) %}words(vec4<f16>(vec4<f32>(pair{{ l }}_{{ e }}, pair{{ l }}_{{ e + 1 }}))){{ ', ' if not loop.last }}{% endfor %});
 {% endfor %}
   workgroupBarrier();
 
 {% for kk in range(size // matrix.k) %}
-  let left{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (queries_at + kk * matrix.k // 8, row), row, words=true) }};
+  let left{{ kk }} = {{ units.load_left('memory', '%d + own_row * %d' % (layout.queries_at + kk * matrix.k // 8, layout.row), layout.row, words=true) }};
 {% endfor %}
 {% for j in range(keys // matrix.n) %}
 {% for kk in range(size // matrix.k) %}
-  score{{ j }} = {{ units.multiply_accumulate('left%d' % kk, units.load_right('memory', '%d' % (j * matrix.n * row + kk * matrix.k // 8), row, words=true, turned=true), 'score%d' % j) }};
+  score{{ j }} = {{ units.multiply_accumulate('left%d' % kk, units.load_right('memory', '%d' % (j * matrix.n * layout.row + kk * matrix.k // 8), layout.row, words=true, turned=true), 'score%d' % j) }};
 {% endfor %}
 {% endfor %}
 
   // this invocation's share of the scores of one query: eights own_share, own_share + {{ lanes_a_row }}, … of each round
   let own_query = local / {{ lanes_a_row }};
   let own_share = local % {{ lanes_a_row }};
-  let own_sums = {{ sums_at }} + own_query * {{ sums_row }} + own_share * 2;
+  let own_sums = {{ layout.sums_at }} + own_query * {{ layout.sums_row }} + own_share * 2;
 {% for first in range(0, keys, columns) %}
 {% set round = first // columns %}
 {% if round %}
   workgroupBarrier();
 {% endif %}
 {% for j in range(columns // matrix.n) %}
-  {{ units.store('memory', '%d + own_row * %d' % (sums_at + j * matrix.n // 4, sums_row), 'score%d' % (first // matrix.n + j), sums_row, words=true) }};
+  {{ units.store('memory', '%d + own_row * %d' % (layout.sums_at + j * matrix.n // 4, layout.sums_row), 'score%d' % (first // matrix.n + j), layout.sums_row, words=true) }};
 {% endfor %}
   workgroupBarrier();
 {% for i in range(shares) %}
@@ -156,7 +149,7 @@ fn words(four: vec4<f16>) -> vec2<u32> {
 {% endfor %}
 
   four = vec4<f32>();
-  let own_weights = own_query * {{ weights_row }} + own_share;
+  let own_weights = own_query * {{ layout.weights_row }} + own_share;
 {% for round in range(keys // columns) %}
 {% for i in range(shares) %}
   {
@@ -175,13 +168,13 @@ fn words(four: vec4<f16>) -> vec2<u32> {
   var sum{{ j }}: {{ units.sums_type() }};
 {% endfor %}
 {% for kk in range(keys // matrix.k) %}
-  let weights{{ kk }} = {{ units.load_left('memory', 'own_row * %d + %d' % (weights_row, kk * matrix.k // 8), weights_row, words=true) }};
+  let weights{{ kk }} = {{ units.load_left('memory', 'own_row * %d + %d' % (layout.weights_row, kk * matrix.k // 8), layout.weights_row, words=true) }};
 {% for j in range(size // matrix.n) %}
-  sum{{ j }} = {{ units.multiply_accumulate('weights%d' % kk, units.load_right('memory', '%d' % (values_at + kk * matrix.k * row + j * matrix.n // 8), row, words=true), 'sum%d' % j) }};
+  sum{{ j }} = {{ units.multiply_accumulate('weights%d' % kk, units.load_right('memory', '%d' % (layout.values_at + kk * matrix.k * layout.row + j * matrix.n // 8), layout.row, words=true), 'sum%d' % j) }};
 {% endfor %}
 {% endfor %}
 {% for j in range(size // matrix.n) %}
-  {{ units.store('memory', '%d + own_row * %d' % (sums_at + j * matrix.n // 4, sums_row), 'sum%d' % j, sums_row, words=true) }};
+  {{ units.store('memory', '%d + own_row * %d' % (layout.sums_at + j * matrix.n // 4, layout.sums_row), 'sum%d' % j, layout.sums_row, words=true) }};
 {% endfor %}
   workgroupBarrier();
 
@@ -189,7 +182,7 @@ fn words(four: vec4<f16>) -> vec2<u32> {
     let place = item / {{ size // 4 }};
     let token = token_at(down, across, min(first_query + place, {{ area - 1 }}));
     if (first_query + place < {{ area }} && token >= 0) {
-      let sum = bitcast<vec4<f32>>(memory[{{ sums_at }} + place * {{ sums_row }} + item % {{ size // 4 }}]);
+      let sum = bitcast<vec4<f32>>(memory[{{ layout.sums_at }} + place * {{ layout.sums_row }} + item % {{ size // 4 }}]);
       let all = {% for other in range(lanes_a_row) %}of_row[place * {{ lanes_a_row }} + {{ other }}].y{{ ' + ' if not loop.last }}{% endfor %};
       y[params.base_y + (image * params.y_image + token * params.y_token + head_channel) / 4 + item % {{ size // 4 }}] = {{ item }}(sum / all);
     }

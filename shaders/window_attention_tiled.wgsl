@@ -19,19 +19,8 @@
 {% set keys = key_groups * own_keys %}
 {% set query_rows = query_groups * query_fours %}
 {% set queries = query_rows * 4 %}
-{# workgroup memory, in items of four f32, eight of which are all banks. The rows of a slice begin so far apart that neighbours,
-   who store a slice of some places, meet no bank twice; elsewhere rows have odd numbers of items #}
-{% set apart = 8 // slice %}
-{% set query_row = queries + (apart - queries) % 8 %}
-{% set key_row = keys + (apart - keys) % 8 %}
-{% set keys_at = slice * query_row %}
 {% set chunk_keys = chunk * key_groups %}
-{% set weights_row = chunk_keys + 1 - chunk_keys % 2 %}
-{% set values_at = query_rows * weights_row %}
-{% set extremes_row = query_rows + 1 - query_rows % 2 %}
 {% set part_keys = chunk_keys // parts %}
-{% set sums_row = queries + 1 %}
-{% set items = [slice * (query_row + key_row), values_at + chunk_keys * fours, key_groups * extremes_row, parts * fours * sums_row] | max %}
 {# what an invocation loads at a time #}
 {% set query_loads = -(-queries * slice // invocations) %}
 {% set key_loads = -(-keys * slice // invocations) %}
@@ -40,7 +29,7 @@
 var<workgroup> token_of: array<i32, {{ area }}>;
 // queries and keys, [channel / 4][place]; then what each invocation has of extremes and totals, [key group][query / 4]; then weights,
 // [query / 4][key], and values, [key][channel / 4]; then sums, [part][channel / 4][query]
-var<workgroup> memory: array<vec4<f32>, {{ items }}>;
+var<workgroup> memory: array<vec4<f32>, {{ layout.items }}>;
 // the largest score of each query, then the sum of its weights
 var<workgroup> of_query: array<f32, {{ queries }}>;
 
@@ -100,15 +89,15 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
     let key{{ l }} = load_padded(image, token_of[min((local + {{ l * invocations }}) / {{ slice }}, {{ area - 1 }})], params.channels + first_channel + (local + {{ l * invocations }}) % {{ slice }} * 4);
 {% endfor %}
 {% for l in range(query_loads) %}
-{{ shared_out(l, queries * slice, 'memory[(local + %d) %% %d * %d + (local + %d) / %d] = query%d * %s;' % (l * invocations, slice, query_row, l * invocations, slice, l, scale)) }}
+{{ shared_out(l, queries * slice, 'memory[(local + %d) %% %d * %d + (local + %d) / %d] = query%d * %s;' % (l * invocations, slice, layout.query_row, l * invocations, slice, l, scale)) }}
 {% endfor %}
 {% for l in range(key_loads) %}
-{{ shared_out(l, keys * slice, 'memory[%d + (local + %d) %% %d * %d + (local + %d) / %d] = key%d;' % (keys_at, l * invocations, slice, key_row, l * invocations, slice, l)) }}
+{{ shared_out(l, keys * slice, 'memory[%d + (local + %d) %% %d * %d + (local + %d) / %d] = key%d;' % (layout.keys_at, l * invocations, slice, layout.key_row, l * invocations, slice, l)) }}
 {% endfor %}
     workgroupBarrier();
     for (var c = 0; c < {{ slice }}; c += 1) {
-      let queries_from = c * {{ query_row }} + own_four * 4;
-      let keys_from = {{ keys_at }} + c * {{ key_row }} + own_key;
+      let queries_from = c * {{ layout.query_row }} + own_four * 4;
+      let keys_from = {{ layout.keys_at }} + c * {{ layout.key_row }} + own_key;
 {% for f in range(query_fours) %}
 {% for e in range(4) %}
       let q{{ f }}_{{ e }} = memory[queries_from + {{ f * query_groups * 4 + e }}];
@@ -129,13 +118,13 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
 {# the same of each query over all keys: of what each invocation has to `of_query` #}
 {% macro of_all(name, operation) %}
 {% for f in range(query_fours) %}
-  memory[own_key * {{ extremes_row }} + own_four + {{ f * query_groups }}] = {{ name }}{{ f }};
+  memory[own_key * {{ layout.extremes_row }} + own_four + {{ f * query_groups }}] = {{ name }}{{ f }};
 {% endfor %}
   workgroupBarrier();
   for (var query = local; query < {{ queries }}; query += {{ invocations }}) {
     var all = memory[query / 4][query % 4];
     for (var other = 1; other < {{ key_groups }}; other += 1) {
-      let one = memory[other * {{ extremes_row }} + query / 4][query % 4];
+      let one = memory[other * {{ layout.extremes_row }} + query / 4][query % 4];
       all = {{ operation }};
     }
     of_query[query] = all;
@@ -165,19 +154,19 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
 {% for q in range(query_fours * 4) %}
   var sum{{ q }} = vec4<f32>();
 {% endfor %}
-  let weights_from = own_sums * {{ weights_row }} + own_part * {{ part_keys }};
-  let values_from = {{ values_at }} + own_part * {{ part_keys * fours }} + own_channel;
+  let weights_from = own_sums * {{ layout.weights_row }} + own_part * {{ part_keys }};
+  let values_from = {{ layout.values_at }} + own_part * {{ part_keys * fours }} + own_channel;
 {% for number in range(own_keys // chunk) %}
 {% for t in range(chunk) %}
 {% for f in range(query_fours) %}
-  memory[(own_four + {{ f * query_groups }}) * {{ weights_row }} + own_key + {{ t * key_groups }}] = s{{ number * chunk + t }}_{{ f }};
+  memory[(own_four + {{ f * query_groups }}) * {{ layout.weights_row }} + own_key + {{ t * key_groups }}] = s{{ number * chunk + t }}_{{ f }};
 {% endfor %}
 {% endfor %}
 {% for l in range(value_loads) %}
 {% set value = 'value%d_%d' % (number, l) %}
 {# behind the last key come zeros: no number times the weight 0 may be NaN #}
 {% set value = 'select(vec4<f32>(), %s, %d + (local + %d) / %d < %d)' % (value, number * chunk_keys, l * invocations, fours, area) if area < keys else value %}
-{{ shared_out(l, chunk_keys * fours, 'memory[%d + local] = %s;' % (values_at + l * invocations, value)) }}
+{{ shared_out(l, chunk_keys * fours, 'memory[%d + local] = %s;' % (layout.values_at + l * invocations, value)) }}
 {% endfor %}
 {% if not loop.last %}
 {{ load_values(number + 1) }}
@@ -185,7 +174,7 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
   workgroupBarrier();
   for (var key = 0; key < {{ part_keys }}; key += 1) {
 {% for f in range(query_fours) %}
-    let w{{ f }} = memory[weights_from + {{ f * query_groups * weights_row }} + key];
+    let w{{ f }} = memory[weights_from + {{ f * query_groups * layout.weights_row }} + key];
 {% endfor %}
     let v = memory[values_from + key * {{ fours }}];
 {% for f in range(query_fours) %}
@@ -199,7 +188,7 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
 
 {% for f in range(query_fours) %}
 {% for e in range(4) %}
-  memory[(own_part * {{ fours }} + own_channel) * {{ sums_row }} + (own_sums + {{ f * query_groups }}) * 4 + {{ e }}] = sum{{ f * 4 + e }};
+  memory[(own_part * {{ fours }} + own_channel) * {{ layout.sums_row }} + (own_sums + {{ f * query_groups }}) * 4 + {{ e }}] = sum{{ f * 4 + e }};
 {% endfor %}
 {% endfor %}
   workgroupBarrier();
@@ -208,7 +197,7 @@ var<workgroup> of_query: array<f32, {{ queries }}>;
     let channel = item % {{ fours }};
     let token = token_of[min(first_query + query, {{ area - 1 }})];
     if (first_query + query < {{ area }} && token >= 0) {
-      let sum = {% for part in range(parts) %}memory[({{ part * fours }} + channel) * {{ sums_row }} + query]{{ ' + ' if not loop.last }}{% endfor %};
+      let sum = {% for part in range(parts) %}memory[({{ part * fours }} + channel) * {{ layout.sums_row }} + query]{{ ' + ' if not loop.last }}{% endfor %};
       y[params.base_y + (image * params.y_image + token * params.y_token + head_channel) / 4 + channel] = {{ item }}(sum / of_query[query]);
     }
   }

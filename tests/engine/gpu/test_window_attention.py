@@ -10,8 +10,7 @@ import pytest
 
 from engine.caps import Caps, MatrixUnits
 from engine.errors import UnsupportedError
-from engine.gpu.kernels.attention.layer import Attention
-from engine.gpu.kernels.attention.tiled import Geometry
+from engine.gpu.kernels.attention import matrix, tiled
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.limits import footprint
 from engine.graph.ir import Graph, Node, TensorType, Value
@@ -19,7 +18,7 @@ from engine.ops import infer
 from engine.ops.window_attention import WindowGrid
 from tests.engine.attention import attention, between_others
 from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED, plan_case
+from tests.engine.gpu.plans import EMULATED, ON_UNITS, plan_case
 from tests.engine.models import feeds, interpret
 from tests.engine.window_grids import GRIDS
 
@@ -92,19 +91,35 @@ def test_which_layers_are_computed_in_tiles(window: int, size: int, compact: boo
 
 @pytest.mark.parametrize(("window", "size"), [(12, 32), (8, 64), (12, 64), (10, 16)])
 def test_tiles_have_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch, window: int, size: int) -> None:
-    counted = []
-    count = Geometry.workgroup_bytes
-
-    def noted(geometry: Geometry, layer: Attention) -> int:
-        counted.append(count(geometry, layer))
-        return counted[-1]
-
-    monkeypatch.setattr(Geometry, "workgroup_bytes", noted)
+    counted = bytes_counted(monkeypatch, tiled.Geometry)
     plan = plan_case(attention(WindowGrid(window, window, window, 0), size=size), outside=())
     assert plan.kernels == ["window_attention_tiled"]
     (program,) = plan.data.programs
     # the last geometry that was looked at is the first one that fits
     assert footprint(program.wgsl).workgroup_bytes == counted[-1]
+
+
+@pytest.mark.parametrize(("window", "size"), [(12, 32), (7, 32), (8, 64), (5, 128)])
+def test_matrix_units_have_the_room_that_they_take(monkeypatch: pytest.MonkeyPatch, window: int, size: int) -> None:
+    counted = bytes_counted(monkeypatch, matrix.Geometry)
+    graph = between_others(attention(WindowGrid(window, window, window, 1), size=size))
+    plan = plan_case(graph, **ON_UNITS, choices={"window-attention": "matrix"})
+    (program,) = (each for each in plan.data.programs if each.kernel == "window_attention_matrix")
+    # one of those that fit, whichever loads the fewest rows
+    assert footprint(program.wgsl).workgroup_bytes in counted
+
+
+def bytes_counted(monkeypatch: pytest.MonkeyPatch, geometry: type[Any]) -> list[int]:
+    """What ``workgroup_bytes`` of a geometry gives from now on."""
+    counted: list[int] = []
+    count = geometry.workgroup_bytes
+
+    def noted(*arguments: Any) -> int:
+        counted.append(count(*arguments))
+        return counted[-1]
+
+    monkeypatch.setattr(geometry, "workgroup_bytes", noted)
+    return counted
 
 
 def test_a_bias_of_the_run_is_not_computed_in_tiles() -> None:

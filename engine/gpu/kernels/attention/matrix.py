@@ -24,6 +24,23 @@ BELOW_ALL_SCORES = -1e30
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryLayout:
+    """Where in workgroup memory things lie, and how far apart their rows begin, in items of eight f16 or four f32.
+
+    Rows have an odd number of items, so that they begin in different banks. Weights lie where keys and queries did;
+    ``items`` are all.
+    """
+
+    row: int
+    queries_at: int
+    weights_row: int
+    values_at: int
+    sums_row: int
+    sums_at: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class Geometry:
     """Queries of a workgroup, keys up to whole fragments, and columns of scores that go through memory at a time."""
 
@@ -58,15 +75,24 @@ class Geometry:
         fitting = [each for each in geometries if each.workgroup_bytes(attention, units) <= room]
         return min(fitting, key=lambda each: each.blocks * (each.queries + each.keys), default=None)
 
-    def workgroup_bytes(self, attention: Attention, units: MatrixUnits) -> int:
-        """Bytes of workgroup memory: operands, values, sums, two numbers for each invocation, and regions.
+    def memory(self, size: int) -> MemoryLayout:
+        """What a head of ``size`` channels has in workgroup memory."""
+        row, weights_row, sums_row = size // 8 | 1, self.keys // 8 | 1, max(self.columns, size) // 4 + 1
+        values_at = max((self.keys + self.queries) * row, self.queries * weights_row)
+        sums_at = values_at + self.keys * row
+        return MemoryLayout(
+            row=row,
+            queries_at=self.keys * row,
+            weights_row=weights_row,
+            values_at=values_at,
+            sums_row=sums_row,
+            sums_at=sums_at,
+            items=sums_at + self.queries * sums_row,
+        )
 
-        Rows have an odd number of items of 16 bytes.
-        """
-        row, weights_row = attention.size // 8 | 1, self.keys // 8 | 1
-        operands, weights = (self.keys + self.queries) * row, self.queries * weights_row
-        sums = self.queries * (max(self.columns, attention.size) // 4 + 1)
-        items = max(operands, weights) + self.keys * row + sums
+    def workgroup_bytes(self, attention: Attention, units: MatrixUnits) -> int:
+        """Bytes of workgroup memory: operands, values and sums, two numbers for each invocation, and regions."""
+        items = self.memory(attention.size).items
         return 16 * items + 8 * self.queries // units.m * units.lanes + 4 * attention.grid.area
 
     def bias_shape(self, attention: Attention) -> tuple[int, int, int]:
@@ -109,5 +135,6 @@ def emit_matrix(attention: Attention, lowering: Lowering) -> None:
         "matrix": asdict(units),
         "invocations": geometry.queries // units.m * units.lanes,
         "lanes_a_row": units.lanes // units.m,
+        "layout": asdict(geometry.memory(attention.size)),
     }
     dispatch("window_attention_matrix", attention, lowering, bias, blocks=blocks, x_vec=8, geometry=parameters)

@@ -30,6 +30,24 @@ MAX_CHUNK = 3
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryLayout:
+    """Where in workgroup memory things lie, and how far apart their rows begin, in items of four f32.
+
+    Eight items are all banks. Rows of queries and of keys, which neighbours store by slices, are so far apart that no
+    two of these meet in a bank; all others have an odd number of items. ``items`` are what the largest step takes.
+    """
+
+    query_row: int
+    key_row: int
+    keys_at: int
+    extremes_row: int
+    weights_row: int
+    values_at: int
+    sums_row: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class Geometry:
     """How a workgroup shares out its queries and all keys of a window.
 
@@ -75,16 +93,31 @@ class Geometry:
         """The shape of the bias up to whole workgroups: heads, queries, keys."""
         return attention.heads, self.blocks(attention) * self.queries, self.keys
 
-    def workgroup_bytes(self, attention: Attention) -> int:
-        """Bytes of workgroup memory: a token a place, a number a query, and what the largest step takes."""
-        fours, rows, chunk_keys = attention.size // 4, QUERY_FOURS * self.query_groups, KEY_GROUPS * self.chunk
+    @property
+    def memory(self) -> MemoryLayout:
+        """What the steps have in workgroup memory, each in its turn."""
+        rows, chunk_keys = QUERY_FOURS * self.query_groups, KEY_GROUPS * self.chunk
         apart = 8 // self.slice
-        products = self.slice * (self.queries + (apart - self.queries) % 8 + self.keys + (apart - self.keys) % 8)
-        weights_and_values = rows * (chunk_keys | 1) + chunk_keys * fours
-        extremes = KEY_GROUPS * (rows | 1)
-        sums = self.parts * fours * (self.queries + 1)
-        items = max(products, weights_and_values, extremes, sums)
-        return 16 * items + 4 * (attention.grid.area + self.queries)
+        query_row, key_row = (places + (apart - places) % 8 for places in (self.queries, self.keys))
+        extremes_row, weights_row, sums_row = rows | 1, chunk_keys | 1, self.queries + 1
+        keys_at, values_at = self.slice * query_row, rows * weights_row
+        # KEY_GROUPS are the parts of all fours of channels
+        values, sums = chunk_keys * KEY_GROUPS // self.parts, KEY_GROUPS * sums_row
+        steps = keys_at + self.slice * key_row, KEY_GROUPS * extremes_row, values_at + values, sums
+        return MemoryLayout(
+            query_row=query_row,
+            key_row=key_row,
+            keys_at=keys_at,
+            extremes_row=extremes_row,
+            weights_row=weights_row,
+            values_at=values_at,
+            sums_row=sums_row,
+            items=max(steps),
+        )
+
+    def workgroup_bytes(self, attention: Attention) -> int:
+        """Bytes of workgroup memory: that of the steps, a token a place, and a number a query."""
+        return 16 * self.memory.items + 4 * (attention.grid.area + self.queries)
 
 
 def _query_groups(area: int) -> int:
@@ -132,6 +165,7 @@ def emit_tiled(attention: Attention, lowering: Lowering) -> None:
         "key_groups": KEY_GROUPS,
         "query_fours": QUERY_FOURS,
         "invocations": geometry.query_groups * KEY_GROUPS,
+        "layout": asdict(geometry.memory),
     }
     dispatch(
         "window_attention_tiled", attention, lowering, bias, blocks=blocks, x_vec=4, bias_vec=4, geometry=parameters
