@@ -7,20 +7,24 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from engine.caps import Caps
 from engine.errors import DeviceLostError, UnsupportedError
 from engine.tuning.cases import Case, cases
 from engine.tuning.timing import Trial
+from tests.engine.gpu.cards import CARD
 from tests.engine.gpu.gpu import device
 from tests.engine.tuning.networks import network, skip_where_nothing_can_be_tuned
 from tools.kernel_lab import __main__ as lab
-from tools.kernel_lab import roofline, workers
-from tools.kernel_lab.measure import measure_layers
+from tools.kernel_lab import measure, roofline, workers
+from tools.kernel_lab.measure import groups, measure_layers
 from tools.kernel_lab.records import measured, read
 from tools.kernel_lab.turns import Turns
 
@@ -150,6 +154,42 @@ def test_a_software_adapter_has_no_clock_that_must_stand(monkeypatch: pytest.Mon
     # the cold one, and one more of each, not beside the others
     assert len(case.rows) == 2
     assert taken[:6] == [row for result in results for row in [result.timing.row] * 2] + taken[:3:2]
+
+
+def test_rows_are_on_the_device_as_far_as_there_is_room() -> None:
+    (case, *_) = cases(network().SerializeToString(), Caps())
+    models = {row: case.compile(row) for row in case.rows}
+    sizes = {row: sum(model.plan.buffers) for row, model in models.items()}
+    assert len(sizes) > 3
+    assert list(groups(models, sum(sizes.values()))) == [list(models)]
+    assert list(groups(models, 1)) == [[row] for row in models]
+    room = sum(sizes.values()) // 2
+    parts = list(groups(models, room))
+    assert list(chain.from_iterable(parts)) == list(models)
+    assert len(parts) > 1
+    assert max(sum(sizes[row] for row in part) for part in parts) <= room
+    for part, behind in pairwise(parts):  # as many as fit
+        assert sum(sizes[row] for row in (*part, behind[0])) > room
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest", "free", "expected"),
+    [
+        ("discrete", 32, 4, 8),
+        ("discrete", 2, 4, 2),
+        ("integrated", 4, 16, 4),
+        ("integrated", 4, 6, 3),
+        ("other", 4, 6, 3),
+        ("software", 2, 1, 0.5),
+    ],
+)
+def test_what_rows_may_take_together(
+    kind: str, largest: int, free: int, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In GiB: no card has less than its largest buffer, and what is no card takes the machine's memory."""
+    monkeypatch.setattr(measure, "available_memory", lambda: free << 30)
+    adapter = replace(CARD, kind=kind, limits={**CARD.limits, "max-buffer-size": largest << 30})
+    assert measure.group_bytes(adapter) == expected * (1 << 30)
 
 
 def test_where_a_worker_fails_the_others_do_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

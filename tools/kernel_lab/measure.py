@@ -14,8 +14,10 @@ from statistics import median
 from engine.caps import Caps, Precision
 from engine.compiled.model import CompiledModel, GpuPlan
 from engine.errors import DeviceLostError, EngineError
+from engine.gpu.device.adapters import Adapter
 from engine.gpu.device.device import Device
 from engine.graph.model_file import ModelFile
+from engine.memory import available_memory
 from engine.tuning.cases import Case, cases
 from engine.tuning.race import DROPPED, first_sample, pace, race
 from engine.tuning.timing import Timing, Trial, compile_ahead
@@ -28,7 +30,11 @@ CLEAR = 10.0
 """How many times the best a single cold run takes at the least to say that a row is slow, whatever the clock is."""
 
 GROUP_BYTES = 8 << 30
-"""Rows of a layer that are on the device at once, and measured in turn, take no more than this together."""
+"""Rows of a layer that are on the device at once, and measured in turn, take no more than this together, with those
+of the other processes."""
+
+OWN_SHARE = 0.5
+"""Of what the machine has free, where the device has no memory of its own."""
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ def measure_layers(
     ``rows`` names those that count. A row that the device refuses is told on standard error, and left out, as all are
     of a layer that the oracle refuses. Raises DeviceLostError.
     """
-    software = device.adapter.software
+    software, room = device.adapter.software, group_bytes(device.adapter) // turns.processes
     following: dict[str, CompiledModel] | None = None
     for case, successor in zip_longest(layers, layers[1:]):
         # what a software adapter takes is what the preparations of others leave it
@@ -98,18 +104,18 @@ def measure_layers(
                 models = {}
             for model in models.values():
                 _wait(device, model)
-        yield _measure_layer(device, case, models, seed, end=end, turns=turns)
+        yield _measure_layer(device, case, models, seed, room=room, end=end, turns=turns)
         case.forget()
         if time.monotonic() >= end:
             return
 
 
 def _measure_layer(
-    device: Device, case: Case, models: Mapping[str, CompiledModel], seed: int, *, end: float, turns: Turns
+    device: Device, case: Case, models: Mapping[str, CompiledModel], seed: int, *, room: int, end: float, turns: Turns
 ) -> list[Result]:
     """The results of the rows, the table's own first; none where ``end`` came before the last had its turn."""
     results = list[Result]()
-    for group in _groups(models):
+    for group in groups(models, room):
         with ExitStack() as trials:
             checked: list[Trial] = []
             for row in group:
@@ -153,13 +159,22 @@ def _wait(device: Device, model: CompiledModel) -> None:
         device.compile(program, trusted=True).exception()
 
 
-def _groups(models: Mapping[str, CompiledModel]) -> Iterator[list[str]]:
-    """The rows in groups that the device holds at once."""
+def group_bytes(adapter: Adapter) -> int:
+    """What rows may take together on a device of that adapter.
+
+    WebGPU does not say how much memory there is: what a single buffer may take is surely there.
+    """
+    nbytes = min(GROUP_BYTES, adapter.limits["max-buffer-size"])
+    return nbytes if adapter.kind == "discrete" else min(nbytes, int(OWN_SHARE * available_memory()))
+
+
+def groups(models: Mapping[str, CompiledModel], room: int) -> Iterator[list[str]]:
+    """The rows in groups whose buffers take no more than ``room`` bytes, or that are a single row."""
     group, total = list[str](), 0
     for row, model in models.items():
         assert isinstance(model.plan, GpuPlan)
         nbytes = sum(model.plan.buffers)
-        if group and total + nbytes > GROUP_BYTES:
+        if group and total + nbytes > room:
             yield group
             group, total = [], 0
         group.append(row)

@@ -15,7 +15,7 @@ class Turns:
     """What ``processes`` that were begun with it take turns by. One that waits to be alone lets no other begin."""
 
     def __init__(self, processes: int = 1) -> None:
-        self._processes = processes
+        self.processes = processes
         self._gate, self._places = CONTEXT.Lock(), CONTEXT.Semaphore(processes)
 
     @contextmanager
@@ -32,6 +32,6 @@ class Turns:
     def alone(self) -> Iterator[None]:
         """Use the adapter as the only one."""
         with ExitStack() as places, self._gate:
-            for _ in range(self._processes):
+            for _ in range(self.processes):
                 places.enter_context(self._places)
             yield
