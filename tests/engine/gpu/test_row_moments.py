@@ -101,9 +101,11 @@ def test_rows_of_every_mean_and_deviation(tile: str, channels: int, half: bool) 
     lost = [4, 65]
     assert np.isnan(y[0, lost]).all()
     error = np.abs(y - expected).max((0, 2)) / np.nanmax(np.abs(expected))
+    # measured: 3.6e-4 and 6.4e-7
     bound = np.full(67, 5e-4 if half else 2e-6)
     # a mean a thousand times the deviation leaves what float32 has of it; of a row of one number nothing is left
-    bound[[1, 2, 3]] = 1e-3, 1e-3, 5e-4
+    # measured: 2.1e-4 and 1.6e-4, 1.9e-5 and 8.9e-5
+    bound[[1, 3]] = (8e-4, 8e-5) if half else (6e-4, 3e-4)
     np.testing.assert_array_less(np.delete(error, lost), np.delete(bound, lost))
 
 

@@ -171,8 +171,9 @@ def test_batches(batch: tuple[int, ...], row: str, size: int) -> None:
 def test_half_storage(grid: WindowGrid, row: str) -> None:
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: HALF PRECISION IS NOT TESTED")
-    # measured: 6e-4; a unit in the last place of a bias of 4 is 2e-3
-    compare(between_others(attention(grid, heads=3, size=8)), row=row, tolerance=4e-3, half=True)
+    # measured: 3.0e-4 and 2.4e-4
+    tolerance = {"portable": 1.2e-3, "tiled": 1e-3}[row]
+    compare(between_others(attention(grid, heads=3, size=8)), row=row, tolerance=tolerance, half=True)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,8 @@ def test_matrix_units(grid: WindowGrid, mask_value: float) -> None:
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: ATTENTION ON MATRIX UNITS IS NOT RUN")
     graph = attention(grid, heads=2, size=32, mask_value=mask_value)
-    compare(between_others(graph), row="matrix", tolerance=4e-3, half=True, matrix_units=EMULATED)
+    # measured: 5.1e-4
+    compare(between_others(graph), row="matrix", tolerance=2e-3, half=True, matrix_units=EMULATED)
 
 
 @pytest.mark.parametrize("loud", [30.0, 1e3])
