@@ -52,7 +52,9 @@ def test_records_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (first["models"], first["precision"], first["driver"]) == ({"small": 2}, "f32", adapter.driver)
     assert all(layer["right"] and layer["flops"] > 0 and layer["samples"] for layer in layers)
     assert first["flops_per_second"] == first["flops"] / first["seconds"]
-    assert "small f32: 1 layers, " in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"{adapter}: 3 layers with 5 rows; copy " in output
+    assert "small f32: 1 layers, " in output
     # what the file has is not measured again
     assert lab.main([str(tmp_path / "small.onnx"), "--adapter", str(adapter.index), *options, "--resume"]) == 0
     assert [record["kind"] for record in read([out])] == ["ceilings", *["layer"] * 5, "ceilings"]

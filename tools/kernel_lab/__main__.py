@@ -6,8 +6,9 @@
 Each row runs on fresh random input, its result is held to the NumPy executor's, and the GPU's clock times it once it is
 awake: the median of several measurements in turn with the other rows, or a single one where a row is far slower than
 the best. Layers that networks share are measured once. They come by their work, the most first, so that little is lost
-where ``--seconds`` end it, and ``--resume`` goes on there; ``--shape`` is that of the first input where a model leaves
-it open. ``--workers`` processes prepare layers side by side, and measure in turn.
+where ``--seconds`` end it, and ``--resume`` goes on there; with ``--seconds 0`` they are counted alone. ``--shape`` is
+that of the first input where a model leaves it open. ``--workers`` processes prepare layers side by side, and measure
+in turn.
 
 ``--out`` gets one JSON object a line. The first one of a run has the adapter's ceilings, measured in the same run
 (``"kind": "ceilings"``), the others a layer and a row each (``"kind": "layer"``); ``tools/kernel_lab/records.py`` has
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = measured(read([options.out]), adapter)
         layers = [layer for layer in layers if (layer.case.precision, layer.case.key) not in known]
     ceilings = measure_ceilings(device)
-    print(f"{adapter}: {len(layers)} layers; " + ", ".join(f"{name} {rate:.3g}" for name, rate in ceilings.items()))
+    count = sum(options.rows is None or row in options.rows for layer in layers for row in layer.case.rows)
+    rates = ", ".join(f"{name} {rate:.3g}" for name, rate in ceilings.items())
+    print(f"{adapter}: {len(layers)} layers with {count} rows; {rates}")
     wrong = 0
     with options.out.open("a" if options.append or options.resume else "w", encoding="utf-8") as file:
         print(json.dumps(ceilings_record(adapter, ceilings)), file=file, flush=True)

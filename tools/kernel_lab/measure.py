@@ -92,6 +92,8 @@ def measure_layers(
     software, room = device.adapter.software, group_bytes(device.adapter) // turns.processes
     following: dict[str, CompiledModel] | None = None
     for case, successor in zip_longest(layers, layers[1:]):
+        if time.monotonic() >= end:
+            return
         # what a software adapter takes is what the preparations of others leave it
         with turns.beside() if software else nullcontext():
             models = _models(device, case, rows) if following is None else following
@@ -106,8 +108,6 @@ def measure_layers(
                 _wait(device, model)
         yield _measure_layer(device, case, models, seed, room=room, end=end, turns=turns)
         case.forget()
-        if time.monotonic() >= end:
-            return
 
 
 def _measure_layer(
