@@ -361,10 +361,7 @@ class Lowering:
     def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
         """The same elements in row-major order under another shape: a view where strides allow, else a copy."""
         view = tensor.reshape(tuple(shape))
-        if view is None:
-            view = self.dense_copy(tensor).reshape(tuple(shape))
-        assert view is not None
-        return view
+        return self.dense_copy(tensor).view(tuple(shape)) if view is None else view
 
     # --- deferred nodes -----------------------------------------------------------------------------------------
 

@@ -107,9 +107,7 @@ def chain_dispatches(
 
 def _broadcast(tensor: Tensor, shape: Shape) -> Tensor:
     """``tensor`` broadcast to ``shape``; a tensor of one element may have more axes than that, of extent 1."""
-    scalar = tensor.reshape(()) if tensor.rank > len(shape) else tensor
-    assert scalar is not None
-    return scalar.broadcast_to(shape)
+    return (tensor.view(()) if tensor.rank > len(shape) else tensor).broadcast_to(shape)
 
 
 def copy_dispatches(x: Tensor, y: Tensor, *, binding_limit: int) -> Iterator[Dispatch]:

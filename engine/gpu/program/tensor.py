@@ -133,6 +133,12 @@ class Tensor:
         strides = _reshaped_strides(self.shape, self.strides, shape)
         return None if strides is None else replace(self, shape=shape, strides=strides)
 
+    def view(self, shape: Shape) -> Tensor:
+        """``reshape`` where strides always express it: axes are split, or of extent 1 come and go, and none merge."""
+        view = self.reshape(shape)
+        assert view is not None
+        return view
+
 
 def _replace_item(items: Shape, axis: int, item: int) -> Shape:
     return (*items[:axis], item, *items[axis + 1 :])

@@ -93,8 +93,7 @@ class Layer:
         prelude, root = [], "raw"
         bias = None if integer else node.optional_input(3 if deformable else 2)
         if bias is not None:
-            column = lowering.tensor(bias).reshape((1, bias.shape[0], *(1,) * (x.rank - 2)))
-            assert column is not None
+            column = lowering.tensor(bias).view((1, bias.shape[0], *(1,) * (x.rank - 2)))
             channel_vectors["bias"] = column, bias.dtype
             prelude.append("let biased = raw + bias;")
             root = "biased"

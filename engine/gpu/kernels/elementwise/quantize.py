@@ -63,9 +63,7 @@ def _blocks(tensor: Tensor, axis: int, width: int) -> Tensor:
     """``tensor`` with ``axis`` split into blocks of ``width``, and positions in a block; a scalar is returned as is."""
     if not tensor.rank or tensor.shape == (1,):
         return tensor
-    view = tensor.reshape((*tensor.shape[:axis], tensor.shape[axis] // width, width, *tensor.shape[axis + 1 :]))
-    assert view is not None
-    return view
+    return tensor.view((*tensor.shape[:axis], tensor.shape[axis] // width, width, *tensor.shape[axis + 1 :]))
 
 
 def _linear(node: Node, lowering: Lowering, x: Tensor, parameters: Sequence[Tensor], y: Tensor) -> None:

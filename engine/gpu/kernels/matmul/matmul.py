@@ -25,7 +25,7 @@ from engine.gpu.lowering.refusals import refuses
 from engine.gpu.lowering.table import Implementation, Table
 from engine.gpu.program.chain import ChainInput, Tree
 from engine.gpu.program.expressions import literal
-from engine.gpu.program.tensor import Shape, Tensor
+from engine.gpu.program.tensor import Tensor
 from engine.graph.ir import Node, Value
 from engine.ops.integer_products import INT32
 from engine.ops.matmul_nbits import MICROSOFT
@@ -34,17 +34,10 @@ from engine.ops.matmul_nbits import MICROSOFT
 def as_matrices(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The operands of numpy.matmul with two axes at least: a vector is one row as ``a``, and one column as ``b``."""
     if a.rank == 1:
-        a = _view_as(a, (1, *a.shape))
+        a = a.view((1, *a.shape))
     if b.rank == 1:
-        b = _view_as(b, (*b.shape, 1))
+        b = b.view((*b.shape, 1))
     return a, b
-
-
-def _view_as(tensor: Tensor, shape: Shape) -> Tensor:
-    """``tensor`` with axes of extent 1 added or removed, which strides always express."""
-    view = tensor.reshape(shape)
-    assert view is not None
-    return view
 
 
 def _product(
@@ -64,7 +57,7 @@ def _product(
 
     def matrix_view(tensor: Tensor) -> Tensor:
         row = (*tensor.shape, 1) if are_vectors[1] else tensor.shape
-        return _view_as(tensor, (*row[:-1], 1, row[-1]) if are_vectors[0] else row)
+        return tensor.view((*row[:-1], 1, row[-1]) if are_vectors[0] else row)
 
     leaves = [(name, matrix_view(tensor.broadcast_to(y.shape)), kind) for name, tensor, kind in reads]
     multiply(
@@ -89,9 +82,9 @@ def _packed_product(
 
     def columns(tensor: Tensor, part: PackedColumns) -> Tensor:
         view = tensor.broadcast_to(y.shape).slice(y.rank - 1, part.first, part.n)
-        return _view_as(view, (1, part.n)) if y.rank == 1 else view
+        return view.view((1, part.n)) if y.rank == 1 else view
 
-    a = _view_as(a, (1, *a.shape)) if a.rank == 1 else a
+    a = a.view((1, *a.shape)) if a.rank == 1 else a
     result, lines = last.output.dtype, (prelude,)
     for part in parts:
         part_reads, target = [(name, columns(tensor, part), kind) for name, tensor, kind in reads], columns(y, part)

@@ -117,7 +117,6 @@ class _Pair:
         m, k, n = (prod(self._shape(labels)) for labels in (self.rows, self.inner, self.columns))
         a = self.first.view([*self.batch, *self.rows, *self.inner], self.extents)
         b = self.second.view([*self.batch, *self.inner, *self.columns], self.extents)
-        target = y.reshape((*batch, m, n))
-        assert target is not None
+        target = y.view((*batch, m, n))
         a, b = lowering.reshape(a, (*batch, m, k)), lowering.reshape(b, (*batch, k, n))
         multiply(lowering, a, b, target, dtype=dtype)

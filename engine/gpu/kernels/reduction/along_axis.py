@@ -23,8 +23,7 @@ def lower_arg_extreme(node: Node, lowering: Lowering) -> None:
     order = x.order() if keepdims else [other - (other > axis) for other in x.order() if other != axis]
     y = lowering.output(node, reads=[x], order=order)
     # the kernel writes a tensor that has the axis, of extent 1, whether or not the output has it
-    y_with_axis = y.reshape(tuple(1 if other == axis else extent for other, extent in enumerate(x.shape)))
-    assert y_with_axis is not None
+    y_with_axis = y.view(tuple(1 if other == axis else extent for other, extent in enumerate(x.shape)))
     last = bool(node.attr("select_last_index", 0))
     arg_extreme(lowering, x, axis, y_with_axis, largest=node.op == "ArgMax", last=last)
 

@@ -56,9 +56,7 @@ def lower_group_normalization(node: Node, lowering: Lowering) -> None:
     def split_groups(tensor: Tensor, axis: int) -> Tensor:
         """``tensor`` with its axis of channels, ``axis``, split into groups and channels of a group."""
         lead, rest = tensor.shape[:axis], tensor.shape[axis + 1 :]
-        view = tensor.reshape((*lead, groups, tensor.shape[axis] // groups, *rest))
-        assert view is not None  # strides always express the split of one axis
-        return view
+        return tensor.view((*lead, groups, tensor.shape[axis] // groups, *rest))
 
     x, y = split_groups(x, 1), split_groups(y, 1)
     # version 18 has one scale for a group
@@ -68,9 +66,7 @@ def lower_group_normalization(node: Node, lowering: Lowering) -> None:
 
 def _per_channel(parameter: Tensor, rank: int) -> Tensor:
     """A parameter ``[C, ...]`` that broadcasts to ``[N, C, *spatial]`` of ``rank`` axes."""
-    view = parameter.reshape((*parameter.shape, *(1,) * (rank - 1 - parameter.rank)))
-    assert view is not None
-    return view
+    return parameter.view((*parameter.shape, *(1,) * (rank - 1 - parameter.rank)))
 
 
 def _standardize(

@@ -312,9 +312,7 @@ def _factor_rows(rows: RowLayout, y: Tensor) -> tuple[RowLayout, Tensor]:
         return rows, y
 
     def split_axis(tensor: Tensor, *extents: int) -> Tensor:
-        view = tensor.reshape((*tensor.shape[:axis], *extents, *tensor.shape[axis + 1 :]))
-        assert view is not None  # strides always express the split of one axis
-        return view
+        return tensor.view((*tensor.shape[:axis], *extents, *tensor.shape[axis + 1 :]))
 
     reads = {name: split_axis(tensor, extent // part, part) for name, tensor in rows.reads.items()}
     axes = (*(other + (other > axis) for other in rows.axes), axis + 1)
