@@ -9,7 +9,7 @@ import pytest
 
 from engine.gpu.kernels.convolution.split import LOSS
 from tests.engine.gpu.gpu import device
-from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.plans import EMULATED, ROOM
 from tools import truncation
 
 
@@ -18,7 +18,7 @@ def test_units_that_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     if not device().f16:
         pytest.skip(f"{device().adapter} has no shader-f16: MATRIX UNITS ARE NOT EMULATED")
     caps = device().caps
-    limits = {**caps.limits, "max-compute-workgroup-storage-size": 32768}
+    limits = {**caps.limits, **ROOM}
     monkeypatch.setattr(device(), "caps", replace(caps, limits=limits, matrix_units=EMULATED))
     assert truncation.main(["--adapter", str(device().adapter.index), "--summands", "768,1024"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()

@@ -29,10 +29,19 @@ MIB = 1 << 20
 EMULATED = MatrixUnits(32, m=16, n=16, k=16, spelling="emulated")
 """Matrix units in plain WGSL, which every adapter with float16 computes, slowly."""
 
+UNITS = replace(EMULATED, spelling="dawn")
+"""The same in the words of an adapter that has them."""
+
+ROOM = {"max-compute-workgroup-storage-size": 32768}
+"""Workgroup memory that most GPUs have, and tiles of matrix units need."""
+
+ROOMY = {name.replace("-", "_"): size for name, size in ROOM.items()}
+"""The same as ``plan_case`` takes it."""
+
 ON_UNITS: dict[str, Any] = {
     "half": True,
-    "matrix_units": replace(EMULATED, spelling="dawn"),
-    "max_compute_workgroup_storage_size": 32768,
+    "matrix_units": UNITS,
+    **ROOMY,
 }
 """Arguments of ``plan_case`` for a plan in float16 on matrix units, as a large GPU has them."""
 

@@ -22,15 +22,8 @@ from engine.gpu.plan.limits import footprint
 from engine.gpu.program.template import render
 from tests.engine.gpu.gpu import device, run
 from tests.engine.gpu.layers import integers
-from tests.engine.gpu.plans import EMULATED, PlanCase, plan_case
+from tests.engine.gpu.plans import EMULATED, ROOM, ROOMY, UNITS, PlanCase, plan_case
 from tests.engine.models import interpret, load_graph, model, node
-
-ROOMY = 32768
-"""Bytes of workgroup memory of adapters with matrix units."""
-
-ROOM = {"max-compute-workgroup-storage-size": ROOMY}
-
-UNITS = replace(EMULATED, spelling="dawn")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +41,7 @@ def plan_of(
     nodes = [node("Conv", "x w", "c"), node("Relu", "c", "y")]
     graph = load_graph(model(nodes, {"x": [1, channels, size, size]}, "y", weights))
     # what lies within a network is stored as float16, what the host gives and takes is not
-    return plan_case(graph, half=half, matrix_units=units, outside=(), max_compute_workgroup_storage_size=ROOMY)
+    return plan_case(graph, half=half, matrix_units=units, outside=(), **ROOMY)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +77,7 @@ def test_what_the_kernel_takes(size: int, half: bool) -> None:
     (conv,) = (dispatch for dispatch in plan.dispatches if dispatch.kernel.startswith("conv"))
     (source,) = (program.wgsl for program in plan.data.programs if program.kernel == "conv_matrix")
     needs = footprint(source)
-    assert 0 < needs.workgroup_bytes <= ROOMY
+    assert 0 < needs.workgroup_bytes <= ROOM["max-compute-workgroup-storage-size"]
     assert needs.invocations <= 256
     eights = len(re.findall(r"memory\[at\] = ", source)), len(re.findall(r"next_high\d+ = w\[", source))
     assert eights[0] * needs.invocations * 8 == conv.params["bm"] * conv.params["bk"]

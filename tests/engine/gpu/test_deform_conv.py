@@ -12,7 +12,7 @@ from engine.compiled.model import GpuPlan
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.plan.compile_graph import compile_graph
 from tests.engine.gpu.gpu import device, kernels_of, run
-from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.plans import EMULATED, ROOM
 from tests.engine.models import interpret, load_graph, model, node
 
 CLOSE: dict[str, Any] = {"rtol": 8e-6, "atol": 8e-6}
@@ -199,7 +199,7 @@ def test_a_chain_leaves_room_for_what_matrix_units_read() -> None:
     deform, shapes, constants, shape = layer(outputs=24)
     nodes = [deform, node("Add", "c other", "a"), node("Mul", "a another", "y")]
     proto = model(nodes, {**shapes, "other": shape, "another": shape}, "y", constants=constants, opset=19)
-    caps = Caps({"max-compute-workgroup-storage-size": 32768}, ("shader-f16",), EMULATED)
+    caps = Caps(ROOM, ("shader-f16",), EMULATED)
     plan = compile_graph(load_graph(proto), caps).plan
     assert isinstance(plan, GpuPlan)
     assert "conv_matrix" in kernels_of(plan)

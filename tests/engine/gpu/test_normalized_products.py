@@ -12,14 +12,10 @@ from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution import matrix
 from engine.gpu.lowering.lowering import Lowering
 from engine.tuning.cases import cases_of
-from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED, SIZES, assert_bindings_are_right, plan_case
+from tests.engine.gpu.normalized import BY_FRAGMENT, WEIGHTS_IN_WORKGROUP, exact, on_units
+from tests.engine.gpu.plans import EMULATED, ROOM, ROOMY, SIZES, assert_bindings_are_right, plan_case
 from tests.engine.models import load_graph, model, node
 
-ROOM = {"max-compute-workgroup-storage-size": 32768}
-ROOMY = {name.replace("-", "_"): size for name, size in ROOM.items()}
-WEIGHTS_IN_WORKGROUP = "matrix-32x32x64-32x32-4-weights"
-BY_FRAGMENT = "matrix-64x128x32-64x32"
 CHANNELS = 128
 
 
@@ -56,25 +52,6 @@ def residuals(random: np.random.Generator, rows: int) -> np.ndarray:
     return (x * np.exp2(random.integers(-6, 7, (1, rows, 1)))).astype(np.float32)
 
 
-def exact(proto: onnx.ModelProto, x: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
-    """The result in float64."""
-    weights = {each.name: onnx.numpy_helper.to_array(each).astype(np.float64) for each in proto.graph.initializer}
-    z = x.astype(np.float64)
-    z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + epsilon)
-    return -((z * weights["g"] + weights["b"]) @ weights["w"] + weights["c"])
-
-
-def products(
-    proto: onnx.ModelProto, inputs: list[np.ndarray], tile: str, *, half: bool
-) -> tuple[np.ndarray, list[str]]:
-    """The result with that tile, and the kernels that computed it."""
-    if not device().f16:
-        pytest.skip("the adapter has no float16: PRODUCTS ON MATRIX UNITS ARE NOT RUN")
-    choices = {"convolution": tile}
-    (y,), kernels = run(load_graph(proto), inputs, half=half, limits=ROOM, matrix_units=EMULATED, choices=choices)
-    return y, kernels
-
-
 @pytest.mark.parametrize(
     ("tile", "half"), [(WEIGHTS_IN_WORKGROUP, True), (WEIGHTS_IN_WORKGROUP, False), (BY_FRAGMENT, True)]
 )
@@ -82,10 +59,10 @@ def test_it_is_as_good_as_one_behind_the_other(tile: str, half: bool) -> None:
     random = np.random.default_rng(3)
     proto, x = network(random, 37, 40), residuals(random, 37)
     x = x.astype(np.float16).astype(np.float32) if half else x
-    y, kernels = products(proto, [x, np.zeros(1, np.float32)], tile, half=half)
+    y, kernels = on_units(proto, [x, np.zeros(1, np.float32)], tile, half=half)
     assert kernels.count("conv_matrix") == 1
     assert "row_reduction" not in kernels
-    expected = exact(proto, x)
+    expected = exact(proto, x, 1e-5)
     # measured: 1.5e-4 and 7e-7; one behind the other 2.3e-4 and 2.5e-7
     assert np.abs(y - expected).max() < (5e-4 if half else 2e-6) * np.abs(expected).max()
 
@@ -98,7 +75,7 @@ def test_rows_far_from_zero_and_with_nan() -> None:
     x[0, 2, 9] = 60000
     x[0, 3] = 7
     x[0, 4, 100] = np.nan
-    y, _ = products(proto, [x, np.zeros(1, np.float32)], WEIGHTS_IN_WORKGROUP, half=False)
+    y, _ = on_units(proto, [x, np.zeros(1, np.float32)], WEIGHTS_IN_WORKGROUP, half=False)
     assert np.isnan(y[0, 4]).all()
     expected = exact(proto, x, 1e-3)
     error = np.abs(y - expected).max((0, 2)) / np.nanmax(np.abs(expected))

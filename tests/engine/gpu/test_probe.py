@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.caps import MatrixUnits
 from engine.gpu.device import probe
 from engine.gpu.device.probe import operands, try_matrix_units
 from tests.engine.gpu.cards import CARD
 from tests.engine.gpu.gpu import device
-from tests.engine.gpu.plans import EMULATED
-
-UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
+from tests.engine.gpu.plans import EMULATED, UNITS
 
 
 def config(m: int, n: int, k: int, result: str = "f32", operands: str = "f16") -> dict[str, Any]:

@@ -12,13 +12,12 @@ import pytest
 from engine.caps import Caps, MatrixUnits
 from engine.gpu.kernels.convolution import row_moments
 from engine.gpu.kernels.convolution.matrix_tiles import MATRIX_TILES
-from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED, PlanCase, assert_sound, plan_case
+from tests.engine.gpu.normalized import BY_FRAGMENT, WEIGHTS_IN_WORKGROUP, exact, on_units
+from tests.engine.gpu.plans import EMULATED, ROOMY, UNITS, PlanCase, assert_sound, plan_case
 from tests.engine.models import load_graph, model, node
 
-ROOM = {"max-compute-workgroup-storage-size": 32768}
-WEIGHTS_IN_WORKGROUP = "matrix-32x32x64-32x32-4-weights"
-BY_FRAGMENT = "matrix-64x128x32-64x32"
+EPSILON = 1e-3
+
 TWO_SHARES = "matrix-64x64x32-32x32-weights"
 TWELVE_FOURS = "matrix-64x96x64-32x48-weights"
 """Twelve invocations have a row of a subgroup's sums, so that a share is 16 channels, of four."""
@@ -43,31 +42,11 @@ def network(rows: int, channels: int, outputs: int) -> onnx.ModelProto:
         node("Neg", "x", "h"),
         node("MatMul", "h eye", "p"),
         node("Add", "p r", "z"),
-        node("LayerNormalization", "z g b", "n", epsilon=1e-3),
+        node("LayerNormalization", "z g b", "n", epsilon=EPSILON),
         node("MatMul", "n w", "s"),
         node("Neg", "s", "y"),
     ]
     return model(nodes, {"x": [1, rows, channels], "r": [1, rows, channels]}, "y", weights)
-
-
-def exact(proto: onnx.ModelProto, z: np.ndarray) -> np.ndarray:
-    """The result for the residual ``z``, in float64."""
-    weights = {each.name: onnx.numpy_helper.to_array(each).astype(np.float64) for each in proto.graph.initializer}
-    z = z.astype(np.float64)
-    z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-3)
-    return -((z * weights["g"] + weights["b"]) @ weights["w"])
-
-
-def on_units(
-    proto: onnx.ModelProto, inputs: list[np.ndarray], tile: str, *, half: bool, **limits: int
-) -> tuple[np.ndarray, list[str]]:
-    """The result with that tile, and the kernels that computed it."""
-    if not device().f16:
-        pytest.skip("the adapter has no float16: PRODUCTS ON MATRIX UNITS ARE NOT RUN")
-    bounds = ROOM | {name.replace("_", "-"): limit for name, limit in limits.items()}
-    choices = {"convolution": tile}
-    (y,), kernels = run(load_graph(proto), inputs, half=half, limits=bounds, matrix_units=EMULATED, choices=choices)
-    return y, kernels
 
 
 @pytest.mark.parametrize(
@@ -96,7 +75,7 @@ def test_rows_of_every_mean_and_deviation(tile: str, channels: int, half: bool) 
     y, kernels = on_units(proto, [x, r], tile, half=half)
     assert kernels == ["elementwise", "conv_matrix", "conv_matrix"]
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = exact(proto, (x + r).astype(np.float16 if half else np.float32))
+        expected = exact(proto, (x + r).astype(np.float16 if half else np.float32), EPSILON)
     # what float16 does not hold; float32 in split operands is then computed again
     lost = [4, 65]
     assert np.isnan(y[0, lost]).all()
@@ -120,7 +99,7 @@ def test_ranges_of_rows(half: bool) -> None:
     r[..., 64:] += 3
     y, kernels = on_units(proto, [x, r], TWO_SHARES, half=half, max_storage_buffer_binding_size=66000)
     assert kernels.count("conv_matrix") > 4
-    expected = exact(proto, x + r)
+    expected = exact(proto, x + r, EPSILON)
     assert np.abs(y - expected).max() < (1e-3 if half else 2e-6) * np.abs(expected).max()
 
 
@@ -151,9 +130,7 @@ def plan_of(
     proto = model(
         nodes, {"x": [1, 32, 64], **shapes}, "y", {name: each.astype(np.float32) for name, each in weights.items()}
     )
-    plan = plan_case(
-        load_graph(proto), half=half, matrix_units=units, outside=(), max_compute_workgroup_storage_size=32768
-    )
+    plan = plan_case(load_graph(proto), half=half, matrix_units=units, outside=(), **ROOMY)
     assert_sound(plan)
     return plan
 
@@ -190,7 +167,7 @@ def test_a_product_that_has_no_binding_for_them_writes_none() -> None:
 
 @pytest.mark.parametrize("lanes", [4, 8, 16, 32, 64])
 def test_no_exchange_crosses_a_subgroup(lanes: int) -> None:
-    units = replace(EMULATED, lanes=lanes, m=8, spelling="dawn")
+    units = replace(UNITS, lanes=lanes, m=8)
     caps = Caps({"max-compute-workgroup-storage-size": 1 << 20}, matrix_units=units)
     found = [tile.moment_lanes(caps, split=half, normalized=True) for tile in MATRIX_TILES for half in (True, False)]
     assert max(found) <= lanes
@@ -207,7 +184,7 @@ def test_one_residual_for_two_normalisations() -> None:
     ]
     weights = {"eye": np.eye(64, dtype=np.float32), "g": np.ones(64, np.float32)}
     graph = load_graph(model(nodes, {"x": [1, 40, 64], "r": [1, 40, 64]}, "y", weights))
-    plan = plan_case(graph, half=True, matrix_units=EMULATED, outside=(), max_compute_workgroup_storage_size=32768)
+    plan = plan_case(graph, half=True, matrix_units=EMULATED, outside=(), **ROOMY)
     names = [operand.name for dispatch in plan.dispatches for operand in dispatch.operands]
     assert (names.count("y_moments"), names.count("x_moments")) == (1, 2)
     assert_sound(plan)

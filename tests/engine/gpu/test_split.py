@@ -9,7 +9,7 @@ import pytest
 
 from engine.gpu.kernels.convolution.split import LOSS, PRODUCTS, halves, split_unscales, weight_scales
 from tests.engine.gpu.gpu import device, run
-from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.plans import EMULATED, ROOM
 from tests.engine.models import load_graph, model, node
 from tools.truncation import lost
 
@@ -60,9 +60,8 @@ def test_every_kernel_of_split_operands_gives_it_back(row: str, channels: int, k
     w = random.standard_normal((16, channels, kernel, kernel)).astype(np.float32)
     proto = model([node("Conv", "x w", "y", pads=[kernel // 2] * 4)], {"x": [1, channels, 4, 16]}, "y", {"w": w})
     inputs = [random.standard_normal((1, channels, 4, 16)).astype(np.float32)]
-    limits = {"max-compute-workgroup-storage-size": 32768}
     (rounded,), (given,) = (
-        run(load_graph(proto), inputs, limits=limits, matrix_units=units, choices={"convolution": row})[0]
+        run(load_graph(proto), inputs, limits=ROOM, matrix_units=units, choices={"convolution": row})[0]
         for units in (EMULATED, UNITS)
     )
     wide, narrow = given.astype(np.float64), rounded.astype(np.float64)

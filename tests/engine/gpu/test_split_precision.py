@@ -14,7 +14,7 @@ from engine.gpu.device import capabilities
 from engine.gpu.device.adapters import Adapter
 from engine.overflow import SplitOverflowError
 from tests.engine.gpu.gpu import device
-from tests.engine.gpu.plans import EMULATED
+from tests.engine.gpu.plans import EMULATED, ROOM
 from tests.engine.models import model, node
 
 TOO_LARGE = np.float32(3e4)
@@ -30,7 +30,7 @@ def emulated_matrix_units(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def with_units(adapter: Adapter, *, matrix_units: bool = True) -> Caps:
         caps = caps_of(adapter, matrix_units=False)
-        limits = {**caps.limits, "max-compute-workgroup-storage-size": 32768}
+        limits = {**caps.limits, **ROOM}
         return Caps(limits, caps.features, EMULATED if matrix_units else None, caps.subgroup)
 
     monkeypatch.setattr(capabilities, "caps_of", with_units)

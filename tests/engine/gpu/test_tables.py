@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps, MatrixUnits
+from engine.caps import PORTABLE, PORTABLE_LIMITS, Caps
 from engine.errors import InputError, UnsupportedError
 from engine.gpu import kernels  # noqa: F401 (registers them)
 from engine.gpu.kernels.convolution.matrix_tiles import MATRIX_TILES
@@ -16,6 +16,7 @@ from engine.gpu.kernels.convolution.patch_tiles import PATCH_TILES
 from engine.gpu.lowering.lowering import Lowering
 from engine.gpu.lowering.table import TABLES
 from tests.engine.gpu.gpu import compare
+from tests.engine.gpu.plans import UNITS
 from tests.engine.models import load_graph, model, node
 
 RANDOM = np.random.default_rng(1)
@@ -161,9 +162,6 @@ def test_which_layers_winograd_takes(channels: int, outputs: int, side: int, dil
     w[0, 0, 0, 0] = 1e13
     proto = model(nodes, {"x": [1, channels, side, side]}, "y", {"w": w})
     assert chosen(proto)["convolution"].startswith("tiled")
-
-
-UNITS = MatrixUnits(32, m=16, n=16, k=16, spelling="dawn")
 
 
 @pytest.mark.parametrize(
