@@ -32,8 +32,6 @@ var<workgroup> largest: array<{{ S }}, {{ invocations }}>;
     low = smaller(low, value);
     high = larger(high, value);
   }
-  least[local_index] = low;
-  largest[local_index] = high;
 {% include "parts/extremes.wgsl" %}
 {% include "parts/extremes_store.wgsl" %}
 {% endblock %}

@@ -22,8 +22,6 @@ var<workgroup> largest: array<f32, {{ invocations }}>;
     low = smaller(low, extremes[params.base_extremes + p * 2]);
     high = larger(high, extremes[params.base_extremes + p * 2 + 1]);
   }
-  least[local_index] = low;
-  largest[local_index] = high;
 {% include "parts/extremes.wgsl" %}
   if (local_index == 0u) {
     let covers = largest[0] > least[0] && ordered(largest[0], least[0]);

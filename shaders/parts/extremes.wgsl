@@ -1,4 +1,6 @@
-{# The extremes that the invocations of a workgroup found in `least` and `largest` join in their first elements. #}
+{# What the invocations of a workgroup found, `low` and `high`, joins in the first elements of `least` and `largest`. #}
+  least[local_index] = low;
+  largest[local_index] = high;
   for (var width = {{ invocations // 2 }}u; width > 0u; width /= 2u) {
     workgroupBarrier();
     if (local_index < width) {
