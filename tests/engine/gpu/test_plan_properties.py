@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto
 
@@ -145,12 +145,20 @@ def digest(case: PlanCase) -> str:
     return sha.hexdigest()
 
 
+CUT = (
+    model([node("Relu", "x", "y")], {"x": [1, 16, 1024, 1024]}, "y"),
+    {"max_storage_buffer_binding_size": 2 * MIB, "max_buffer_size": 64 * MIB},
+)
+"""A dispatch that is cut into 32 for certain, as few of those are that are drawn."""
+
+
 def test_every_plan_is_sound_and_made_alike_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "machine_memory", lambda: 1 << 50)
     planned = []
 
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(cases())
+    @example(CUT)
     def check(drawn: tuple[onnx.ModelProto, dict[str, Any]]) -> None:
         try:
             case = plan_of(*drawn)
