@@ -42,7 +42,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.drawn_photos import photos  # noqa: E402 - found once the folder is on the path
+from tools.bench_rows import FailedError, measure_rows, row_names  # noqa: E402 - found once the folder is on the path
+from tools.drawn_photos import photos  # noqa: E402
 from tools.processes import TreeMemory, environment  # noqa: E402
 from tools.start import commit, machine  # noqa: E402
 from tools.timing import table  # noqa: E402
@@ -93,10 +94,6 @@ class Run:
     def peak_mib(self) -> float:
         """The most memory of the process and its children; 0 where the system shows none."""
         return (self.memory.peak() or 0) / 2**20
-
-
-class FailedError(Exception):
-    """A process failed; the text is the last line that it said."""
 
 
 class Bench:
@@ -320,25 +317,6 @@ def plot(samples: Sequence[tuple[float, int]], path: Path) -> None:
 ROWS = ("one", "small", "folder", "batch", "masks", "budget", "adapters", "decoded", "many")
 
 
-def measure(bench: Bench, rows: Sequence[str]) -> list[Row]:
-    """The rows, each with why it is empty where the tree or the machine cannot run it."""
-    results: list[Row] = []
-    for name in rows:
-        try:
-            results += getattr(bench, name)()
-        except FailedError as error:
-            results.append(Row(name, "", remark=str(error)))
-        print(f"{name}: done", file=sys.stderr, flush=True)
-    return results
-
-
-def _rows(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - set(ROWS):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(ROWS)}")
-    return names
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table for each tree; the exit status: 1 where a row has no figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -347,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="", help="as `nss-wgpu remove` takes it")
     parser.add_argument("--precision", choices=("f32", "f16"), default="f32")
     parser.add_argument("--runs", type=int, default=5, help="processes for each figure")
-    parser.add_argument("--rows", type=_rows, default=["one", "small", "folder"], help=",".join(ROWS))
+    parser.add_argument("--rows", type=row_names(ROWS), default=["one", "small", "folder"], help=",".join(ROWS))
     parser.add_argument("--photos", type=int, default=48, help="of the batches")
     parser.add_argument("--count", type=int, default=10_000, help="of many")
     parser.add_argument("--tree", type=Path, action="append", help="folders with engine, nss and shaders; this one")
@@ -362,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="files-") as work:
         for index, tree in enumerate(options.tree or [ROOT]):
             bench = Bench(options, tree, Path(work) / str(index), options.pictures or Path(work) / "pictures")
-            rows = measure(bench, options.rows)
+            rows = measure_rows(bench, options.rows, lambda name, why: Row(name, "", remark=why))
             complete = complete and all(row.values for row in rows)
             facts = {"model": Path(options.model).name, "backend": options.backend, "device": options.device}
             facts |= {"precision": options.precision, "tree": commit(tree), **machine()}

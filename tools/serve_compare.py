@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 from engine.cores import available_cores  # noqa: E402 - found once the folder is on the path
 from nss.removal.remover import Remover  # noqa: E402
 from tools import serve_load  # noqa: E402
+from tools.bench_rows import FailedError  # noqa: E402
 from tools.processes import environment  # noqa: E402
 from tools.serving.client import BrokenAnswerError  # noqa: E402
 from tools.serving.latencies import HEADS, percentiles  # noqa: E402
@@ -90,10 +91,6 @@ class Contender:
             *percentiles(seconds),
             f"{self.peak / 2**20:.0f}",
         ]
-
-
-class FailedError(Exception):
-    """There is no figure; the text says why."""
 
 
 async def drive(contender: Contender, sound: Sequence[Photo], count: int, clients: int) -> None:

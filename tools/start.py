@@ -39,14 +39,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.processes import SAMPLE_S, environment, sizes  # noqa: E402 - found once the folder is on the path
+from tools.bench_rows import FailedError, measure_rows, row_names  # noqa: E402 - found once the folder is on the path
+from tools.processes import SAMPLE_S, environment, sizes  # noqa: E402
 from tools.timing import table  # noqa: E402
 
 PACKAGES = ("numpy", "wgpu", "wgpudawn")
-
-
-class ChildError(Exception):
-    """A process failed; the text is the last line that it said."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Bench:
     def _run(
         self, command: Sequence[str], *, driver_caches: bool = True, watch: Callable[[int], object] | None = None
     ) -> tuple[float, str]:
-        """Seconds of a whole process, and what it printed. Raises ChildError."""
+        """Seconds of a whole process, and what it printed. Raises FailedError."""
         start = time.perf_counter()
         with subprocess.Popen(
             command,
@@ -126,7 +123,7 @@ class Bench:
                 watch(process.pid)
             output, errors = process.communicate()
         if process.returncode:
-            raise ChildError((errors.strip().splitlines() or [f"status {process.returncode}"])[-1])
+            raise FailedError((errors.strip().splitlines() or [f"status {process.returncode}"])[-1])
         return time.perf_counter() - start, output
 
     def remove(self, *, backend: str) -> float:
@@ -215,11 +212,11 @@ class PrivateMemory:
         self._thread.start()
 
     def peak(self) -> int:
-        """The most of all samples, in bytes. Raises ChildError where the system shows none."""
+        """The most of all samples, in bytes. Raises FailedError where the system shows none."""
         assert self._thread is not None
         self._thread.join()
         if not self._samples:
-            raise ChildError("this system does not show what a process holds")
+            raise FailedError("this system does not show what a process holds")
         return max(self._samples)
 
     def _sample(self, rollup: Path) -> None:
@@ -242,18 +239,6 @@ def private_bytes(rollup: str) -> int | None:
 
 def _opened(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"open": [result["open"] for result in results], "environment": results[-1]["environment"]}
-
-
-def measure(bench: Bench, rows: Sequence[str]) -> list[Row]:
-    """The rows, each with why it is empty where the tree or the machine cannot run it."""
-    results: list[Row] = []
-    for name in rows:
-        try:
-            results += getattr(bench, name)()
-        except ChildError as error:
-            results.append(Row(name, name, "", remark=str(error)))
-        print(f"{name}: done", file=sys.stderr, flush=True)
-    return results
 
 
 def machine() -> dict[str, str]:
@@ -280,13 +265,6 @@ def commit(tree: Path) -> str:
 ROWS = ("first", "cached", "command", "apart", "memory", "pipelines")
 
 
-def _rows(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - set(ROWS):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(ROWS)}")
-    return names
-
-
 def _shape(text: str) -> tuple[str, list[int]]:
     name, _, sides = text.rpartition("=")
     return name, [int(side) for side in sides.split(",")]
@@ -302,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shape", type=_shape, action="append", default=[], metavar="INPUT=1,3,H,W", help="of an input"
     )
     parser.add_argument("--runs", type=int, default=7, help="fresh processes for each figure")
-    parser.add_argument("--rows", type=_rows, default=list(ROWS), help=",".join(ROWS))
+    parser.add_argument("--rows", type=row_names(ROWS), default=list(ROWS), help=",".join(ROWS))
     parser.add_argument("--tree", type=Path, default=ROOT, help="the folder with engine, nss and shaders")
     parser.add_argument("--photo", type=Path, default=ROOT / "examples" / "astronaut.png")
     parser.add_argument("--json", type=Path, help="a file that gets a record for each row, one a line")
@@ -318,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             work=Path(work),
             shapes=dict(options.shape),
         )
-        rows = measure(bench, options.rows)
+        rows = measure_rows(bench, options.rows, lambda name, why: Row(name, name, "", remark=why))
     facts = {"model": options.model.name, "implementation": options.implementation, "precision": options.precision}
     facts |= {"tree": commit(options.tree), "device": bench.device, **machine()}
     if options.json is not None:

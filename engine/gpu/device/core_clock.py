@@ -12,7 +12,7 @@ While kernels compiled, an H200 lowered it to a fifth, and a tuning that did not
 """
 
 AWAKE_SECONDS = 0.01
-"""The same of a GPU that is awake: for a first measurement, with which more is done than with those behind it."""
+"""The same of a GPU that is awake, and of a software adapter: a first figure is that of so much work at the least."""
 
 IDLE_SECONDS = 0.1
 """Seconds without work, as while kernels compile, after which a GPU may have lowered its clock."""
@@ -21,7 +21,7 @@ STANDS = 0.03
 """Two measurements that differ by less than this part are the same figure."""
 
 LONGEST = 5
-"""How many times the seconds of work it may take to bring the clock up, with what is no work of the GPU's."""
+"""How many times these seconds pass at the most: short measurements leave a GPU idle in between."""
 
 
 class CoreClock:
