@@ -194,6 +194,16 @@ def test_what_rows_may_take_together(
     assert measure.group_bytes(adapter) == expected * (1 << 30)
 
 
+def test_processes_share_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_where_nothing_can_be_tuned()
+    case = next(case for case in cases(network().SerializeToString(), device().caps) if case.family == "matmul")
+    rooms: list[int] = []
+    monkeypatch.setattr(measure, "group_bytes", lambda _: 3 << 30)
+    monkeypatch.setattr(measure, "groups", lambda _, room: rooms.append(room) or [])
+    list(measure_layers(device(), [case], rows=None, end=time.monotonic() + 30, turns=Turns(3)))
+    assert rooms == [1 << 30]
+
+
 def test_where_a_worker_fails_the_others_do_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
