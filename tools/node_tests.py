@@ -161,9 +161,15 @@ def check(name: str, backend: str) -> bool:
 
 
 def _array(value: Any) -> np.ndarray:
-    """A tensor as an array; what is no tensor becomes an array of objects, of a model that the engine refuses."""
+    """A tensor as an array; what is no tensor becomes an array of objects, of a model that the engine refuses.
+
+    Sessions take and give 4-bit integers as bytes.
+    """
     if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
+        array = numpy_helper.to_array(value)
+        if value.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+            return array.astype(np.int8 if value.data_type == onnx.TensorProto.INT4 else np.uint8)
+        return array
     return value if isinstance(value, np.ndarray) else np.asarray(value)
 
 

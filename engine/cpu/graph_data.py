@@ -27,14 +27,14 @@ import numpy as np
 from engine.compiled.model import ALIGNMENT, Piece, Weights
 from engine.errors import ModelError
 from engine.graph import bounds
-from engine.graph.dtypes import DTYPES
+from engine.graph.dtypes import DTYPES, name_of
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.registry import infer
 
 DEEPEST = 4
 """Lists and attributes within another: those of an activation may have lists of tensors."""
 
-_DTYPES = {dtype.name: dtype for dtype in DTYPES.values()}
+_DTYPES = {name_of(dtype): dtype for dtype in DTYPES.values()}
 _NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
@@ -55,7 +55,7 @@ class GraphConstants(Weights):
 
     def pieces(self) -> Iterator[Piece]:
         for offset, array in self._arrays.items():
-            yield Piece(0, offset, _bytes_of(array), array.dtype.name)
+            yield Piece(0, offset, _bytes_of(array), name_of(array.dtype))
 
     def array(self, buffer: int, offset: int, nbytes: int) -> np.ndarray:
         array = self._arrays.get(offset)
@@ -112,11 +112,11 @@ def dump(graph: Graph) -> tuple[dict[str, Any], GraphConstants]:
 
 
 def _describe(value: Value) -> list[Any]:
-    return [value.name, value.dtype.name, list(value.shape)]
+    return [value.name, name_of(value.dtype), list(value.shape)]
 
 
 def _describe_array(array: np.ndarray, name: str, constants: GraphConstants) -> list[Any]:
-    return [name, array.dtype.name, list(array.shape), 0, constants.place(array)]
+    return [name, name_of(array.dtype), list(array.shape), 0, constants.place(array)]
 
 
 def _encode_all(attributes: Mapping[str, Any], constants: GraphConstants) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _encode(attribute: Any, constants: GraphConstants) -> Any:
     if isinstance(attribute, np.ndarray):
         return {"array": _describe_array(attribute, "", constants)}
     if isinstance(attribute, np.dtype):
-        return {"dtype": attribute.name}
+        return {"dtype": name_of(attribute)}
     if isinstance(attribute, dict):
         return {"attributes": _encode_all(attribute, constants)}
     if isinstance(attribute, bytes):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ModelError
+from engine.graph.dtypes import name_of
 
 INTERNAL_DOMAIN = "engine"
 """The domain of the fused operators that passes make and that no model file contains."""
@@ -38,7 +39,7 @@ class TensorType:
         return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+        return f"{name_of(self.dtype)}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,13 +14,15 @@ import onnx
 from engine.errors import InputError, ModelError, UnsupportedError
 from engine.graph import bounds, signature, tensors, unsupported_operators
 from engine.graph.bounds import Budget
+from engine.graph.dtypes import DTYPES, ELEM_TYPES, byte_dtype, is_four_bit
 from engine.graph.ir import Graph, Node, TensorType, Value
-from engine.graph.model_file import Dims, ModelFile, declared_dims
+from engine.graph.model_file import OLDEST_OPSET, Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
 from engine.graph.unsupported_operators import normalize_domain
 from engine.ops import infer
 from engine.ops.registry import MisfitError
+from engine.ops.unpack import unpack_node
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -69,9 +72,10 @@ class _Loader:
         self.inputs = self._bind(input_shapes, input_values)
 
     def graph(self) -> Graph:
-        scope = dict(self.inputs)
+        scope = {name: self._cast(value, self.file.input_dtype(name)) for name, value in self.inputs.items()}
         self._add_nodes(self.order, scope)
         outputs = [self._value(name, scope, "the graph's outputs") for name in self.output_names]
+        outputs = [self._cast(value, byte_dtype(value.dtype)) for value in outputs]
         name: str | bytes = self.proto.name  # bytes where it is no UTF-8, which no other name may be
         graph = Graph(
             [value for value in self.inputs.values() if not value.is_constant],
@@ -108,7 +112,7 @@ class _Loader:
                 raise InputError(f"the model has no input '{name}'; its inputs are {list(infos)}")
         inputs = {}
         for name, info in infos.items():
-            dtype = self.file.input_dtype(name)
+            dtype = byte_dtype(self.file.input_dtype(name))
             if name in values:
                 array = np.asarray(values[name])
                 if array.dtype != dtype:
@@ -123,20 +127,45 @@ class _Loader:
             inputs[name] = value
         return inputs
 
+    def _cast(self, value: Value, dtype: np.dtype[Any]) -> Value:
+        """An input or output in ``dtype``: on the outside of the graph 4-bit integers are bytes."""
+        if value.dtype == dtype:
+            return value
+        node = Node(
+            "Cast",
+            [value],
+            [Value(value.name, TensorType(dtype, value.shape))],
+            {"to": ELEM_TYPES[dtype]},
+            version=self.versions.get("", OLDEST_OPSET),
+            name=f"{value.name}:cast",
+        )
+        self._add(node)
+        return node.output
+
     def _value(self, name: str, scope: dict[str, Value], reader: str) -> Value:
         """The value called ``name``; initializers are decoded on first use."""
         if name not in scope:
             if name not in self.initializers:
                 raise ModelError(f"{reader}: nothing in the graph makes '{name}'")
-            scope[name] = Value.constant(
-                name, tensors.to_array(self.initializers[name], self.file.folder, self.file.content)
-            )
+            scope[name] = self._stored(self.initializers[name], name)
         return scope[name]
+
+    def _stored(self, tensor: onnx.TensorProto, name: str) -> Value:
+        """A tensor of the file as a constant; one of 4-bit integers as what a node unpacks, which stays to be done."""
+        kind = tensors.tensor_type(tensor)
+        array = tensors.stored_array(tensor, self.file.folder, self.file.content)
+        if not is_four_bit(kind.dtype):
+            return Value.constant(name, array)
+        node = unpack_node(array, name, kind)
+        self.nodes.append(node)
+        return node.output
 
     def _add_nodes(self, order: Iterable[onnx.NodeProto], scope: dict[str, Value]) -> None:
         for proto in order:
             if proto.op_type == "If" and not normalize_domain(proto.domain):
                 self._add_branch(proto, scope)
+            elif (tensor := _four_bit_constant(proto)) is not None:
+                scope[proto.output[0]] = self._stored(tensor, proto.output[0])
             else:
                 self._add_node(proto, scope)
 
@@ -165,10 +194,14 @@ class _Loader:
             node.outputs = [
                 Value(name, kind) if name else None for name, kind in zip(proto.output, types, strict=False)
             ]
-            fold(node, self.budget)
+            self._add(node)
         except MisfitError as error:
             raise ModelError(self._with_bindings(str(error))) from error
         scope.update((value.name, value) for value in node.used_outputs())
+
+    def _add(self, node: Node) -> None:
+        """Put the node last, unless all that it makes is known now."""
+        fold(node, self.budget)
         if not all(value.is_constant for value in node.used_outputs()):
             self.nodes.append(node)
 
@@ -206,6 +239,14 @@ class _Loader:
                 # an output keeps the name that the model gives it, whatever the branch calls it
                 self._add_node(onnx.helper.make_node("Identity", [branch_output], [name], proto.name), inner)
                 scope[name] = inner[name]
+
+
+def _four_bit_constant(proto: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor of a Constant node whose elements have four bits; None for any other node."""
+    if proto.op_type != "Constant" or normalize_domain(proto.domain) or len(proto.output) != 1:
+        return None
+    tensor = next((entry.t for entry in proto.attribute if entry.name == "value" and entry.HasField("t")), None)
+    return tensor if tensor is not None and is_four_bit(DTYPES.get(tensor.data_type)) else None
 
 
 def _shape(info: onnx.ValueInfoProto, binding: Sequence[int] | None) -> tuple[int, ...]:

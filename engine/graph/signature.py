@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from engine.errors import ModelError
-from engine.graph.dtypes import DTYPES
+from engine.graph.dtypes import DTYPES, is_four_bit, name_of
 from engine.graph.ir import Node
 
 ONNX_NAMES = {dtype: f"tensor({TensorProto.DataType.Name(number).lower()})" for number, dtype in DTYPES.items()}
@@ -39,10 +39,10 @@ class Parameter:
     dtypes: frozenset[np.dtype[Any]]
     variable: str | None
 
-    @property
-    def is_strict(self) -> bool:
-        """Whether the input is held to ``dtypes``."""
-        return any(self.dtypes <= kind for kind in NO_ARITHMETIC)
+    def refuses(self, dtype: np.dtype[Any]) -> bool:
+        """Whether ONNX does not allow the dtype, and the engine follows: it computes no more with four bits."""
+        is_strict = is_four_bit(dtype) or any(self.dtypes <= kind for kind in NO_ARITHMETIC)
+        return is_strict and dtype not in self.dtypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,15 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
         if value is None:
             continue
         parameter = expected.parameters[min(index, len(expected.parameters) - 1)]
-        if parameter.is_strict and value.dtype not in parameter.dtypes:
+        if parameter.refuses(value.dtype):
             raise ModelError(
-                f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name}; ONNX allows "
-                f"{', '.join(sorted(dtype.name for dtype in parameter.dtypes)) or 'no type that the engine holds'}"
+                f"{node.label}: its {parameter.name} '{value.name}' is {name_of(value.dtype)}; ONNX allows "
+                f"{', '.join(sorted(map(name_of, parameter.dtypes))) or 'no type that the engine holds'}"
             )
         if parameter.variable and bindings.setdefault(parameter.variable, value.dtype) != value.dtype:
             raise ModelError(
-                f"{node.label}: its {parameter.name} '{value.name}' is {value.dtype.name} beside an input of "
-                f"{bindings[parameter.variable].name}; ONNX allows one type for both"
+                f"{node.label}: its {parameter.name} '{value.name}' is {name_of(value.dtype)} beside an input of "
+                f"{name_of(bindings[parameter.variable])}; ONNX allows one type for both"
             )
     for entry in proto.attribute:
         kind = expected.attributes.get(entry.name)

@@ -13,8 +13,9 @@ from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.graph import bounds, mapped
-from engine.graph.dtypes import dtype_of
+from engine.graph.dtypes import dtype_of, is_four_bit
 from engine.graph.ir import TensorType
+from engine.graph.nibbles import unpack
 
 _TYPED_STORAGE: dict[int, tuple[str, type[np.generic]]] = {
     TensorProto.FLOAT: ("float_data", np.float32),
@@ -38,30 +39,45 @@ def to_array(tensor: TensorProto, base: Path | None, content: memoryview | None 
     its array is not aligned. Raises ModelError when the stored bytes do not make up the dims or external data is
     missing, cut short or outside ``base``.
     """
-    what = f"tensor '{tensor.name}'"
-    dtype = dtype_of(tensor.data_type, what)
-    shape = tuple(tensor.dims)
+    kind = tensor_type(tensor)
+    stored = stored_array(tensor, base, content)
+    return unpack(stored, kind) if is_four_bit(kind.dtype) else stored
+
+
+def tensor_type(tensor: TensorProto) -> TensorType:
+    """The dtype and dims of the tensor. Raises UnsupportedError for a type that the engine does not hold."""
+    return TensorType(dtype_of(tensor.data_type, f"tensor '{tensor.name}'"), tuple(tensor.dims))
+
+
+def stored_array(tensor: TensorProto, base: Path | None, content: memoryview | None = None) -> np.ndarray:
+    """What ``to_array`` gives, but 4-bit integers as they are stored: uint8 on one axis, two of them in a byte."""
+    what, kind = f"tensor '{tensor.name}'", tensor_type(tensor)
+    dtype, shape = kind.dtype, kind.shape
     place = None if content is None else mapped.place(tensor)
     if min(shape, default=0) < 0 or (tensor.HasField("segment") and place is None):
         raise ModelError(f"{what} has negative dims or is stored in segments; export the model again")
-    bounds.check_tensor(TensorType(dtype, shape), what)
+    bounds.check_tensor(kind, what)
+    if is_four_bit(dtype):
+        dtype, shape = np.dtype(np.uint8), (-(-kind.size // 2),)
     if tensor.data_location == TensorProto.EXTERNAL:
-        return _external(tensor, dtype, shape, base)
+        return _external(tensor, dtype, shape, base, kind)
     if tensor.HasField("raw_data") or place is not None:
         raw = tensor.raw_data if content is None or place is None else content[place]
         if len(raw) != prod(shape) * dtype.itemsize:
-            raise ModelError(f"{what} holds {len(raw)} bytes for {dtype.name}{list(shape)}; the file is damaged")
+            raise ModelError(f"{what} holds {len(raw)} bytes for {kind}; the file is damaged")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     field, storage = _TYPED_STORAGE.get(tensor.data_type, ("int32_data", np.int32))
     elements = getattr(tensor, field)
     if len(elements) != prod(shape):
-        raise ModelError(f"{what} holds {len(elements)} elements for {dtype.name}{list(shape)}; the file is damaged")
+        raise ModelError(f"{what} holds {len(elements)} elements for {kind}; the file is damaged")
     wide = np.array(elements, storage).reshape(shape)
     return wide.astype(np.uint16).view(np.float16) if dtype == np.float16 else wide.astype(dtype, copy=False)
 
 
-def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], base: Path | None) -> np.ndarray:
-    """Map the tensor's part of its external data file into memory, read-only."""
+def _external(
+    tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], base: Path | None, kind: TensorType
+) -> np.ndarray:
+    """Map the tensor's part of its external data file into memory, read-only; messages say that it is of ``kind``."""
     # protobuf lets text that is no UTF-8 through, as bytes
     entries = {entry.key: _text(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -74,7 +90,7 @@ def _external(tensor: TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...],
     except ValueError:
         raise ModelError(f"{what} has an offset or length that is no number") from None
     if length != nbytes or offset < 0:
-        raise ModelError(f"{what} has {length} bytes at {offset} for {dtype.name}{list(shape)}; the file is damaged")
+        raise ModelError(f"{what} has {length} bytes at {offset} for {kind}; the file is damaged")
     try:
         path = _inside(base, location, what)
         if not path.is_file():

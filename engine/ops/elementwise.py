@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.graph.dtypes import name_of
 from engine.graph.ir import Node, TensorType
 from engine.ops.registry import operator
 from engine.ops.types import accumulator, broadcast
@@ -48,7 +49,7 @@ class Elementwise:
         if any(value.dtype != dtype for value in values):
             raise ValueError("the inputs must have one dtype")
         if dtype.kind not in self.kinds:
-            raise ValueError(f"dtype {dtype.name} is not defined for it")
+            raise ValueError(f"dtype {name_of(dtype)} is not defined for it")
         return [TensorType(self.result or dtype, broadcast(*(value.shape for value in values)))]
 
     def reference(self, node: Node, *arrays: np.ndarray) -> np.ndarray:

@@ -63,6 +63,7 @@ FILES = {
         "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Cos Cosh Erf Exp Floor IsInf IsNaN Log Neg Not "
         "Reciprocal Round Sign Sin Sinh Sqrt Tan Tanh"
     ),
+    "unpack": "Unpack4Bit",
     "window_attention": "WindowAttention",
 }
 """The operators of each file, whatever their domain, separated by blanks."""

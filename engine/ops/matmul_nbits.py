@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.graph.ir import Node, TensorType
+from engine.graph.nibbles import halves_of
 from engine.ops.elementwise import round_to, widen
 from engine.ops.registry import operator
 
@@ -43,9 +44,7 @@ def blocks_of(node: Node) -> int:
 
 def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
     """uint8 ``[..., bytes]`` of 8-bit integers or, the lower half first, pairs of 4-bit ones: ``[..., integers]``."""
-    if bits == 8:
-        return packed
-    return np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:-1], -1)
+    return packed if bits == 8 else halves_of(packed)
 
 
 def zero_points(node: Node, zero: np.ndarray | None) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""QuantizeLinear, DequantizeLinear (10/13/19/21/23/24/25/28) and DynamicQuantizeLinear-11, with whole-byte integers."""
+"""QuantizeLinear, DequantizeLinear (10/13/19/21/23/24/25/28) and DynamicQuantizeLinear-11, with integers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.graph.dtypes import dtype_of
+from engine.graph.dtypes import byte_dtype, dtype_of, name_of, whole_bytes
 from engine.graph.ir import Node, Quantized, TensorType
 from engine.ops.cast import saturate
 from engine.ops.elementwise import round_to
@@ -67,8 +67,8 @@ class QuantizeLinear:
                 raise ValueError("output_dtype is not the dtype of the zero point")
         else:
             dtype = dtype_of(element_type, f"{node.label}: output_dtype") if element_type else np.dtype(np.uint8)
-        if dtype.kind not in "iu" or dtype.itemsize > 2:
-            raise ValueError(f"{dtype.name} is no quantised dtype")
+        if byte_dtype(dtype).kind not in "iu" or dtype.itemsize > 2:
+            raise ValueError(f"{name_of(dtype)} is no quantised dtype")
         return [TensorType(dtype, x.shape)]
 
     @staticmethod
@@ -78,7 +78,8 @@ class QuantizeLinear:
         dtype = accumulator(dtype_of(precision, f"{node.label}: precision") if precision else scale.dtype)
         with np.errstate(all="ignore"):
             y = x.astype(dtype) / broadcast_parameter(node, scale, x.shape).astype(dtype)
-        return requantize(y, 0 if zero_point is None else broadcast_parameter(node, zero_point, x.shape), result.dtype)
+        points = 0 if zero_point is None else broadcast_parameter(node, whole_bytes(zero_point), x.shape)
+        return requantize(y, points, result.dtype)
 
 
 @operator("DequantizeLinear", since=10)
@@ -91,7 +92,7 @@ class DequantizeLinear:
         check_granularity(node, 1)
         check_granularity(node, 2)
         zero_point = node.optional_input(2)
-        if x.dtype.kind not in "iu" or (zero_point is not None and zero_point.dtype != x.dtype):
+        if byte_dtype(x.dtype).kind not in "iu" or (zero_point is not None and zero_point.dtype != x.dtype):
             raise ValueError("x and its zero point must have one integer dtype")
         dtype = dtype_of(element_type, f"{node.label}: output_dtype") if element_type else node.input(1).dtype
         return [TensorType(dtype, x.shape)]
@@ -100,8 +101,9 @@ class DequantizeLinear:
     def reference(node: Node, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None) -> np.ndarray:
         (result,) = DequantizeLinear.infer(node)
         wide_dtype = accumulator(result.dtype)
+        x = whole_bytes(x)
         if zero_point is not None:
-            x = x.astype(np.int32) - broadcast_parameter(node, zero_point, x.shape)
+            x = x.astype(np.int32) - broadcast_parameter(node, whole_bytes(zero_point), x.shape)
         with np.errstate(all="ignore"):
             return round_to(
                 x.astype(wide_dtype) * broadcast_parameter(node, scale, x.shape).astype(wide_dtype), result.dtype
@@ -113,7 +115,7 @@ def quantized(node: Node) -> Quantized | None:
 
     Blocks of other tensors than matrices are None, too, and so is a scale that is no number: a zero times it is none.
     """
-    x, scale, zero = (node.constant(index) for index in range(3))
+    x, scale, zero = (None if data is None else whole_bytes(data) for data in map(node.constant, range(3)))
     if x is None or scale is None or scale.dtype != np.float32 or node.output.dtype != np.float32:
         return None
     if x.dtype.itemsize != 1 or not np.isfinite(scale).all():

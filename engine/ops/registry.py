@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.errors import EngineError, ModelError, TooLargeError
 from engine.forks import numerics
+from engine.graph.dtypes import name_of
 from engine.graph.ir import Node, TensorType
 from engine.ops.files import FILE_OF, FILES
 
@@ -177,5 +178,5 @@ def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> Arrays:
     outputs = apply_reference(node, arrays)
     for value, array in zip(node.outputs, outputs, strict=False):
         if value is not None and (array.shape != value.shape or array.dtype != value.dtype):
-            raise ModelError(f"{node.label}: reference gave {array.dtype.name}{list(array.shape)} for {value.type}")
+            raise ModelError(f"{node.label}: reference gave {name_of(array.dtype)}{list(array.shape)} for {value.type}")
     return outputs

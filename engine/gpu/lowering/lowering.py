@@ -32,6 +32,7 @@ from engine.gpu.program.tensor import (
     storage_array,
 )
 from engine.graph.bounds import needs_direct
+from engine.graph.dtypes import name_of
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.registry import MISFITS, misfit
 
@@ -45,17 +46,9 @@ Result = TypeVar("Result")
 KERNELS: dict[tuple[str, str], Kernel] = {}
 
 STORAGE = {
-    "bool": "u32",
-    "uint8": "u32",
-    "uint16": "u32",
-    "uint32": "u32",
-    "uint64": "u32",
-    "int8": "i32",
-    "int16": "i32",
-    "int32": "i32",
-    "int64": "i32",
-    "float16": "f32",
-    "float32": "f32",
+    **dict.fromkeys(("bool", "uint4", "uint8", "uint16", "uint32", "uint64"), "u32"),
+    **dict.fromkeys(("int4", "int8", "int16", "int32", "int64"), "i32"),
+    **dict.fromkeys(("float16", "float32"), "f32"),
 }
 
 
@@ -261,9 +254,10 @@ class Lowering:
 
     def parameter_storage(self, dtype: np.dtype[Any]) -> str:
         """The storage type of what is no activation and no weight. UnsupportedError where the GPU has none."""
-        if dtype.name not in STORAGE:
-            raise UnsupportedError(f"{self.node.label}: backend 'webgpu' has no {dtype.name}; use backend 'numpy'")
-        return STORAGE[dtype.name]
+        name = name_of(dtype)
+        if name not in STORAGE:
+            raise UnsupportedError(f"{self.node.label}: backend 'webgpu' has no {name}; use backend 'numpy'")
+        return STORAGE[name]
 
     def storage(self, dtype: np.dtype[Any]) -> str:
         """The storage type of an activation. Raises UnsupportedError where the GPU has none."""

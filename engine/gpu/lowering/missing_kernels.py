@@ -9,6 +9,7 @@ from engine.caps import PORTABLE, Caps
 from engine.errors import UnsupportedError
 from engine.gpu.lowering.lowering import KERNELS, STORAGE
 from engine.gpu.lowering.refusals import refusal
+from engine.graph.dtypes import name_of
 from engine.graph.ir import Graph
 
 UNSUPPORTED_KINDS: Mapping[tuple[str, int], str] = {("QuantizeLinear", 1): "iu"}
@@ -25,8 +26,8 @@ def check(graph: Graph, caps: Caps = PORTABLE, *, half: bool = False) -> None:
     unsupported_types: Counter[str] = Counter()
     for node in graph.nodes:
         for value in (*node.used_inputs(), *node.used_outputs()):
-            if value.dtype.name not in STORAGE:
-                unsupported_types[f"{value.dtype.name} in {node.op}"] += 1
+            if name_of(value.dtype) not in STORAGE:
+                unsupported_types[f"{name_of(value.dtype)} in {node.op}"] += 1
         for index, input_value in enumerate(node.inputs):
             if (
                 input_value is not None

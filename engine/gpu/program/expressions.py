@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.graph.dtypes import byte_dtype, is_four_bit, limits
+
 KINDS = {"f": "F", "i": "I", "u": "U", "b": "B"}
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
     """The alias of the WGSL type that holds elements of ``dtype``."""
-    return KINDS[dtype.kind]
+    return KINDS[byte_dtype(dtype).kind]
 
 
 def literal(value: float, kind: str = "F") -> str:
@@ -27,8 +29,8 @@ def literal(value: float, kind: str = "F") -> str:
     if kind == "B":
         return "B(true)" if value else "B(false)"
     if kind != "F":
-        limits = np.iinfo(np.int32 if kind == "I" else np.uint32)
-        integer = min(max(int(value), int(limits.min)), int(limits.max))
+        low, high = limits(np.dtype(np.int32 if kind == "I" else np.uint32))
+        integer = min(max(int(value), low), high)
         # WGSL parses -2147483648 as the negation of a number that i32 does not hold
         return "I(-2147483647 - 1)" if integer == -(1 << 31) else f"{kind}({integer}{'u' if kind == 'U' else ''})"
     single = float(np.float32(value))
@@ -42,7 +44,8 @@ def literal(value: float, kind: str = "F") -> str:
 def conversion(x: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
     """The conversion of ``x`` from ``source`` to ``target``, as in engine/ops/cast.py.
 
-    Floats truncate and saturate, integers wrap. 64-bit integers saturate at 32 bits, in which they are stored.
+    Floats truncate and saturate, integers wrap. 64-bit integers saturate at 32 bits, in which they are stored. What a
+    float becomes at four bits is what quantising needs: a Cast wraps there.
     """
     source_kind, target_kind = kind_of(source), kind_of(target)
     if target_kind == "B":
@@ -58,15 +61,15 @@ def conversion(x: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
     y = f"truncated({x})" if target_kind == "I" else f"truncated_unsigned({x})"
     if target.itemsize >= 4:
         return y
-    limits = np.iinfo(target)
-    return f"clamp({y}, {literal(int(limits.min), target_kind)}, {literal(int(limits.max), target_kind)})"
+    low, high = limits(target)
+    return f"clamp({y}, {literal(low, target_kind)}, {literal(high, target_kind)})"
 
 
 def wrap(text: str, dtype: np.dtype[Any]) -> str:
-    """``text`` wrapped to the width of ``dtype``, where that is an 8- or 16-bit integer type."""
-    if dtype.kind not in "iu" or dtype.itemsize >= 4:
+    """``text`` wrapped to the width of ``dtype``, where that is an integer type of 4, 8 or 16 bits."""
+    if byte_dtype(dtype).kind not in "iu" or dtype.itemsize >= 4:
         return text
-    bits = 32 - 8 * dtype.itemsize
+    bits = 28 if is_four_bit(dtype) else 32 - 8 * dtype.itemsize
     return f"(({text} << U({bits}u)) >> U({bits}u))"
 
 

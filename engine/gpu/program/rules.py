@@ -14,6 +14,7 @@ from math import pi, sqrt
 import numpy as np
 
 from engine.gpu.program.expressions import conversion, kind_of, literal, wrap
+from engine.graph.dtypes import is_four_bit
 from engine.graph.ir import Node
 
 Rule = Callable[[Node, list[str]], str]
@@ -152,7 +153,10 @@ def _clip(node: Node, args: list[str]) -> str:
 
 
 def _cast(node: Node, args: list[str]) -> str:
-    return conversion(args[0], node.input(0).dtype, node.output.dtype)
+    x, source, target, whole = args[0], node.input(0).dtype, node.output.dtype, np.dtype(np.int32)
+    if is_four_bit(target) and kind_of(source) == "F":  # which wraps, where others saturate
+        x, source = conversion(x, source, whole), whole
+    return conversion(x, source, target)
 
 
 def _where(_: Node, args: list[str]) -> str:

@@ -30,6 +30,7 @@ from engine.graph.passes.fuse_window_attention import fuse_window_attention
 from engine.graph.passes.gather_one_hot import gather_one_hot
 from engine.graph.passes.merge_offset_convolutions import merge_offset_convolutions
 from engine.graph.passes.order_nodes import order_nodes
+from engine.graph.passes.pack_products import pack_products
 from engine.graph.passes.share_constants import share_constants
 from engine.graph.passes.split_concat_convolution import split_concat_convolution
 from engine.graph.passes.widen_f16 import widen_f16
@@ -46,6 +47,7 @@ class Pass(Protocol):
 
 ORDER: tuple[Pass, ...] = (
     widen_f16,  # before the folding, which then sees float32 constants alone
+    pack_products,  # before the folding, which dequantises the weights of all others
     fold_constants,
     drop_identities,  # before the fusions, which look for direct neighbours
     fuse_patches,

@@ -10,6 +10,7 @@ from engine.graph.target import ANY, Target
 from engine.ops import evaluate
 from engine.ops.quantize import quantized
 from engine.ops.registry import evaluation_bytes
+from engine.ops.unpack import UNPACK
 
 SHAPE_ONLY = ("Shape", "Size")
 """Operators that read no elements: with static shapes they are always constant."""
@@ -24,7 +25,7 @@ EXPANSION = 4
 
 def fold_constants(graph: Graph, _: Target = ANY) -> int:
     """Evaluate every node whose inputs are all constant, but for large sums. Returns how many nodes went."""
-    return _fold_nodes(graph, large_sums=False)
+    return _fold_nodes(graph)
 
 
 def fold_large_sums(graph: Graph, _: Target = ANY) -> int:
@@ -32,23 +33,24 @@ def fold_large_sums(graph: Graph, _: Target = ANY) -> int:
     return _fold_nodes(graph, large_sums=True)
 
 
-def _fold_nodes(graph: Graph, *, large_sums: bool) -> int:
+def _fold_nodes(graph: Graph, *, large_sums: bool = False) -> int:
     budget = Budget()
-    nodes = [node for node in graph.nodes if not fold(node, budget, large_sums=large_sums)]
+    nodes = [node for node in graph.nodes if not fold(node, budget, unpack=True, large_sums=large_sums)]
     count = len(graph.nodes) - len(nodes)
     graph.nodes = nodes
     return count
 
 
-def fold(node: Node, budget: Budget, *, large_sums: bool = False) -> bool:
+def fold(node: Node, budget: Budget, *, unpack: bool = False, large_sums: bool = False) -> bool:
     """Give the node's outputs their data when it can be known now. Returns whether it could.
 
-    A large sum waits unless ``large_sums``: the masks and the biases of a Swin-L's windows are a gigabyte when they are
-    added, and fusing its attention takes them apart again. Raises TooLargeError where ``budget`` has no memory left.
+    4-bit integers stay packed unless ``unpack``: a pass takes most of them as they are. A large sum waits unless
+    ``large_sums``: the masks and the biases of a Swin-L's windows are a gigabyte when they are added, and fusing its
+    attention takes them apart again. Raises TooLargeError where ``budget`` has no memory left.
     """
     if not all(value.is_constant for value in node.used_inputs()) and node.op not in SHAPE_ONLY:
         return False
-    if not large_sums and is_large_sum(node):
+    if (not unpack and node.op == UNPACK) or (not large_sums and is_large_sum(node)):
         return False
     sources = [_evaluation_input(value) for value in node.inputs]
     budget.evaluate(node, evaluation_bytes(node))

@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engine import ModelError, Session, UnsupportedError
-from engine.graph.dtypes import DTYPES
+from engine.graph.dtypes import DTYPES, INT4, UINT4, is_four_bit, whole_bytes
 from engine.graph.tensors import attribute, data_files, to_array
 from tests.engine.models import model, node
 
+WHOLE = [elem_type for elem_type, dtype in DTYPES.items() if not is_four_bit(dtype)]
 UNHELD = sorted(set(TensorProto.DataType.values()) - set(DTYPES))
 
 
@@ -47,7 +48,7 @@ def referring(array: np.ndarray, **entries: Any) -> TensorProto:
     return tensor
 
 
-@pytest.mark.parametrize("elem_type", DTYPES, ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize("elem_type", WHOLE, ids=TensorProto.DataType.Name)
 @pytest.mark.parametrize("storage", ["raw", "typed", "external"])
 @pytest.mark.parametrize("shape", [(2, 3), (), (0, 4)], ids=str)
 def test_storage(elem_type: int, storage: str, shape: tuple[int, ...], tmp_path: Path) -> None:
@@ -64,6 +65,50 @@ def test_storage(elem_type: int, storage: str, shape: tuple[int, ...], tmp_path:
     assert result.dtype == array.dtype
     assert result.shape == shape
     np.testing.assert_array_equal(result, array)
+
+
+@pytest.mark.parametrize(("elem_type", "dtype"), [(TensorProto.INT4, INT4), (TensorProto.UINT4, UINT4)])
+@pytest.mark.parametrize("storage", ["raw", "typed", "external"])
+@pytest.mark.parametrize("shape", [(3, 5), (4,), (), (0, 4)], ids=str)
+def test_four_bit_storage(
+    elem_type: int, dtype: np.dtype[Any], storage: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Two in a byte, the lower half first; the upper half of the last byte of an odd number is nothing's."""
+    size = int(np.prod(shape))
+    halves = (np.arange(size) * 7 + 9) % 16
+    padded = np.append(halves, [13] * (size % 2)).astype(np.uint8)
+    packed = padded[0::2] | padded[1::2] << 4
+    tensor = TensorProto(name="w", data_type=elem_type, dims=shape)
+    if storage == "raw":
+        tensor.raw_data = packed.tobytes()
+    elif storage == "typed":
+        tensor.int32_data.extend(packed.tolist())
+    else:
+        tensor.MergeFrom(external(packed, tmp_path, before=3))
+        tensor.data_type = elem_type
+        tensor.dims[:] = shape
+    result = to_array(tensor, tmp_path)
+    assert isinstance(result, np.ndarray)
+    assert (result.dtype, result.shape) == (dtype, shape)
+    expected = halves if dtype == UINT4 else np.where(halves > 7, halves - 16, halves)
+    np.testing.assert_array_equal(whole_bytes(result), expected.reshape(shape))
+    if storage != "external":
+        theirs = numpy_helper.to_array(tensor).astype(np.int8)
+        np.testing.assert_array_equal(whole_bytes(result), theirs)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_four_bit_elements_that_do_not_make_up_the_dims(count: int, tmp_path: Path) -> None:
+    packed = np.zeros(count, np.uint8)
+    broken = [
+        TensorProto(name="w", data_type=TensorProto.INT4, dims=[5], raw_data=packed.tobytes()),
+        TensorProto(name="w", data_type=TensorProto.INT4, dims=[5], int32_data=packed.tolist()),
+        external(packed, tmp_path),
+    ]
+    broken[2].data_type, broken[2].dims[:] = TensorProto.INT4, [5]
+    for tensor in broken:
+        with pytest.raises(ModelError, match=rf"'w' (holds|has) {count} (bytes|elements).* for int4\[5\]; the file is"):
+            to_array(tensor, tmp_path)
 
 
 @pytest.mark.parametrize("elem_type", UNHELD)
