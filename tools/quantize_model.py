@@ -4,6 +4,7 @@
 
 - int8, uint8: weights of MatMul and Conv in 8 bits, activations quantised at run time (MatMulInteger, ConvInteger)
 - q4: weights of MatMul in blocks of 32 4-bit integers (MatMulNBits); q4f16: the rest in float16
+- q4qdq: the same blocks as ONNX's own tensors of 4 bits, with a DequantizeLinear before each product
 - bnb4: weights of MatMul in blocks of 64 NF4 codes (MatMulBnb4)
 - f16: everything in float16, but for inputs, outputs and Resize
 
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper, version_converter
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,8 +29,10 @@ sys.path.insert(0, str(ROOT))
 from tools.narrow import element_types, narrow  # noqa: E402 (the path comes first)
 
 MICROSOFT = "com.microsoft"
-FORMS = ("int8", "uint8", "q4", "q4f16", "bnb4", "f16")
+FORMS = ("int8", "uint8", "q4", "q4f16", "q4qdq", "bnb4", "f16")
 NBITS_BLOCK, BNB4_BLOCK = 32, 64
+QDQ_OPSET, QDQ_IR = 21, 10
+"""The first operator set, and version of the format, with 4-bit tensors and with blocks."""
 
 
 def quantize(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
@@ -42,6 +45,8 @@ def quantize(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
         return _dynamic(copy, form)
     if form == "bnb4":
         return _bnb4(copy)
+    if form == "q4qdq":
+        return _qdq(copy)
     # MatMulNBits has no shape inference, so what follows it is looked up in the model as it was
     types = element_types(model) if form.endswith("f16") else {}
     small = _nbits(copy) if form.startswith("q4") else copy
@@ -71,6 +76,23 @@ def _bnb4(model: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
+def _stored_matrix(node: NodeProto, stored: dict[str, TensorProto]) -> TensorProto | None:
+    """The right side of a MatMul where that is a stored float32 matrix."""
+    weights = stored.get(node.input[1]) if node.op_type == "MatMul" and not node.domain else None
+    return (
+        weights if weights is not None and len(weights.dims) == 2 and weights.data_type == TensorProto.FLOAT else None
+    )
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
+    """Put ``nodes`` in place of the graph's, and drop the tensors that none of them reads."""
+    names = {name for node in nodes for name in node.input} | {entry.name for entry in graph.output}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensors)
+
+
 def _nbits(model: onnx.ModelProto) -> onnx.ModelProto:
     """Every MatMul whose right side is a stored matrix as MatMulNBits, symmetric."""
     graph = model.graph
@@ -78,8 +100,8 @@ def _nbits(model: onnx.ModelProto) -> onnx.ModelProto:
     packed: dict[str, tuple[int, int]] = {}
     nodes: list[NodeProto] = []
     for node in graph.node:
-        weights = stored.get(node.input[1]) if node.op_type == "MatMul" and not node.domain else None
-        if weights is None or len(weights.dims) != 2 or weights.data_type != onnx.TensorProto.FLOAT:
+        weights = _stored_matrix(node, stored)
+        if weights is None:
             nodes.append(node)
             continue
         name = weights.name
@@ -95,11 +117,7 @@ def _nbits(model: onnx.ModelProto) -> onnx.ModelProto:
         attributes = {"K": k, "N": n, "bits": 4, "block_size": NBITS_BLOCK}
         product.attribute.extend(helper.make_attribute(*entry) for entry in attributes.items())
         nodes.append(product)
-    names = {name for node in nodes for name in node.input} | {entry.name for entry in graph.output}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(tensors)
+    _replace_nodes(graph, nodes)
     if packed and all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return model
@@ -116,6 +134,45 @@ def _to_four_bits(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scales, zero = np.zeros((n, blocks), np.float32), np.zeros((n, -(-blocks // 2)), np.uint8)
     quantize_matmul_4bits(packed, padded, scales, zero, NBITS_BLOCK, n, k, True)
     return packed, scales
+
+
+def _qdq(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Every MatMul whose right side is a stored matrix with a DequantizeLinear of an INT4 tensor, symmetric."""
+    if next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) < QDQ_OPSET:
+        model = version_converter.convert_version(model, QDQ_OPSET)
+    model.ir_version = max(model.ir_version, QDQ_IR)
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    dequantized: dict[str, str] = {}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        weights = _stored_matrix(node, stored)
+        if weights is not None:
+            if weights.name not in dequantized:
+                tensors = _to_four_bit_tensors(weights)
+                graph.initializer.extend(tensors)
+                inputs, output = [tensor.name for tensor in tensors], f"{weights.name}_DQ"
+                nodes.append(
+                    helper.make_node("DequantizeLinear", inputs, [output], output, axis=0, block_size=NBITS_BLOCK)
+                )
+                dequantized[weights.name] = output
+            node.input[1] = dequantized[weights.name]
+        nodes.append(node)
+    _replace_nodes(graph, nodes)
+    return model
+
+
+def _to_four_bit_tensors(weights: TensorProto) -> list[TensorProto]:
+    """Float32 weights ``[K, N]`` as INT4 ``[K, N]`` and scales ``[blocks of K, N]``."""
+    from onnxruntime.capi._pybind_state import quantize_qdq_matmul_4bits
+
+    w = numpy_helper.to_array(weights)
+    (k, n), blocks = w.shape, -(-w.shape[0] // NBITS_BLOCK)
+    packed, zero = (np.zeros(-(-count * n // 2), np.uint8) for count in (k, blocks))
+    scales = np.zeros((blocks, n), np.float32)
+    quantize_qdq_matmul_4bits(packed, w, scales, zero, NBITS_BLOCK, n, k, True)
+    integers = helper.make_tensor(f"{weights.name}_Q4", TensorProto.INT4, w.shape, packed.tobytes(), raw=True)
+    return [integers, numpy_helper.from_array(scales, f"{weights.name}_scales")]
 
 
 def main() -> None:

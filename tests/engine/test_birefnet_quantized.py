@@ -15,7 +15,7 @@ from tools.quantize_model import quantize
 
 X = np.random.default_rng(1).standard_normal((1, 3, 128, 128)).astype(np.float32)
 
-NEAR = {"q4": 1e-4, "bnb4": 1e-4, "q4f16": 2e-2, "f16": 2e-2}
+NEAR = {"q4": 1e-4, "q4qdq": 1e-4, "bnb4": 1e-4, "q4f16": 2e-2, "f16": 2e-2}
 """The largest difference as a share of the spread of ONNX Runtime's output; measured were 1e-5, and 2e-3 in float16."""
 
 
@@ -33,6 +33,7 @@ def test_small_forms(form: str) -> None:
         counts = session.info.passes
     assert np.abs(mask - expected).max() <= NEAR[form] * np.ptp(expected)
     assert counts["fuse_window_attention"] == 16
+    assert (counts["pack_products"] > 0) == (form == "q4qdq")
 
 
 @pytest.mark.parametrize(("form", "exported"), [("int8", "opset20"), ("uint8", "opset14")])

@@ -132,15 +132,16 @@ def _halves(matcher: Matcher, value: Value) -> np.ndarray | None:
 
 
 def _block(k: int, source_block: int) -> int | None:
-    """The block of the fewest bytes that MatMulNBits can have for ``source_block``; None where there is none."""
+    """The largest block of the fewest bytes that MatMulNBits can have for ``source_block``; None where it has none."""
     largest = 1 << max(k - 1, SMALLEST_BLOCK - 1).bit_length()
     sizes = [SMALLEST_BLOCK << shift for shift in range(largest.bit_length() - SMALLEST_BLOCK.bit_length() + 1)]
     fitting = [size for size in sizes if source_block >= k or source_block % size == 0]
 
-    def column_bytes(size: int) -> int:
-        return -(-k // size) * (size // 2 + 4)
+    def cost(size: int) -> tuple[int, int]:
+        column_bytes = -(-k // size) * (size // 2 + 4)
+        return column_bytes, -size
 
-    return min(fitting, key=column_bytes, default=None)
+    return min(fitting, key=cost, default=None)
 
 
 def _product(node: Node, weights: _Columns) -> list[Node]:
