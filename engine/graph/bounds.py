@@ -32,8 +32,11 @@ GEOMETRY = {
 LARGEST_WEIGHT = 1e12
 """Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
 
-PRODUCTS = {"BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"}
-"""Operators that multiply by weights."""
+PRODUCTS = {
+    *("BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"),
+    *("MatMulNBits", "MatMulBnb4"),
+}
+"""Operators that multiply by weights, or by the scales of packed ones."""
 
 ALWAYS_AVAILABLE = 64 << 20
 """Bytes that any machine has: smaller sizes are not compared with its memory."""

@@ -14,7 +14,7 @@ import onnx
 from engine.errors import InputError, ModelError, UnsupportedError
 from engine.graph import bounds, signature, tensors, unsupported_operators
 from engine.graph.bounds import Budget
-from engine.graph.dtypes import DTYPES, ELEM_TYPES, byte_dtype, is_four_bit
+from engine.graph.dtypes import DTYPES, ELEM_TYPES, byte_dtype, is_four_bit, name_of
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.graph.model_file import OLDEST_OPSET, Dims, ModelFile, declared_dims
 from engine.graph.passes.dead_code import remove_dead_code
@@ -72,10 +72,9 @@ class _Loader:
         self.inputs = self._bind(input_shapes, input_values)
 
     def graph(self) -> Graph:
-        scope = {name: self._cast(value, self.file.input_dtype(name)) for name, value in self.inputs.items()}
+        scope = {name: self._from_bytes(value) for name, value in self.inputs.items()}
         self._add_nodes(self.order, scope)
-        outputs = [self._value(name, scope, "the graph's outputs") for name in self.output_names]
-        outputs = [self._cast(value, byte_dtype(value.dtype)) for value in outputs]
+        outputs = [self._in_bytes(self._value(name, scope, "the graph's outputs"), name) for name in self.output_names]
         name: str | bytes = self.proto.name  # bytes where it is no UTF-8, which no other name may be
         graph = Graph(
             [value for value in self.inputs.values() if not value.is_constant],
@@ -127,17 +126,26 @@ class _Loader:
             inputs[name] = value
         return inputs
 
-    def _cast(self, value: Value, dtype: np.dtype[Any]) -> Value:
-        """An input or output in ``dtype``: on the outside of the graph 4-bit integers are bytes."""
-        if value.dtype == dtype:
+    def _from_bytes(self, value: Value) -> Value:
+        """An input as the file has it: outside of the graph 4-bit integers are bytes."""
+        dtype = self.file.input_dtype(value.name)
+        return self._cast(value, dtype, f"{value.name}:{name_of(dtype)}") if is_four_bit(dtype) else value
+
+    def _in_bytes(self, value: Value, name: str) -> Value:
+        """An output as it leaves the graph, under its name."""
+        if not is_four_bit(value.dtype):
             return value
+        value.name = f"{name}:{name_of(value.dtype)}"
+        return self._cast(value, byte_dtype(value.dtype), name)
+
+    def _cast(self, value: Value, dtype: np.dtype[Any], name: str) -> Value:
         node = Node(
             "Cast",
             [value],
-            [Value(value.name, TensorType(dtype, value.shape))],
+            [Value(name, TensorType(dtype, value.shape))],
             {"to": ELEM_TYPES[dtype]},
             version=self.versions.get("", OLDEST_OPSET),
-            name=f"{value.name}:cast",
+            name=f"{name}:cast",
         )
         self._add(node)
         return node.output

@@ -122,9 +122,10 @@ def quantized(node: Node) -> Quantized | None:
         return None
     block = node.attr("block_size", 0)
     if block and not per_tensor(node):
+        if not x.ndim == scale.ndim == 2:
+            return None
         points = np.broadcast_to(np.int32(0) if zero is None else zero.astype(np.int32), scale.shape)
-        axis = normalize_axis(node.attr("axis", 1), x.ndim)
-        return Quantized(x, scale, points, block, axis) if x.ndim == scale.ndim == 2 else None
+        return Quantized(x, scale, points, block, normalize_axis(node.attr("axis", 1), 2))
     points = np.zeros((), np.int32) if zero is None else broadcast_parameter(node, zero, x.shape).astype(np.int32)
     return Quantized(x, broadcast_parameter(node, scale, x.shape), points)
 

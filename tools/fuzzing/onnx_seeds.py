@@ -183,6 +183,25 @@ def packed() -> onnx.ModelProto:
     return model
 
 
+def four_bits() -> onnx.ModelProto:
+    """4-bit tensors of ONNX: the weights of a product and of a convolution, and levels that a run makes."""
+    b = _Network(opset=21)
+    for name, kind, shape in (
+        ("w", TensorProto.INT4, (32, 9)),
+        ("points", TensorProto.INT4, (2, 9)),
+        ("kernel", TensorProto.UINT4, (3, 1, 3, 3)),
+        ("middle", TensorProto.UINT4, ()),
+    ):
+        integers = b.random.integers(0, 255, -(-int(np.prod(shape)) // 2)).astype(np.uint8)
+        b.initializers[name] = helper.make_tensor(name, kind, shape, integers.tobytes(), raw=True)
+    w = b.op("DequantizeLinear", "w", b.deviates("scales", 2, 9), "points", axis=0, block_size=16)
+    kernel = b.op("DequantizeLinear", "kernel", b.weight("step", np.array(0.1, np.float32)), "middle")
+    x = b.op("Gemm", "x", w, b.deviates("bias", 9))
+    x = b.op("Conv", b.op("Reshape", x, b.weight("side", np.array([2, 1, 3, 3]))), kernel, pads=[1] * 4)
+    x = b.op("DequantizeLinear", b.op("QuantizeLinear", x, "step", "middle"), "step", "middle")
+    return b.model({"x": [2, 32]}, {"out": (x, [2, 3, 3, 3])})
+
+
 def branches() -> onnx.ModelProto:
     """An If whose condition is known at load, and a function of the model's own."""
     result = [helper.make_tensor_value_info("taken", TensorProto.FLOAT, None)]
@@ -227,6 +246,7 @@ NETWORKS: tuple[Callable[[], onnx.ModelProto], ...] = (
     narrow,
     packed,
     branches,
+    four_bits,
 )
 
 

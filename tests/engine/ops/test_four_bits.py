@@ -99,6 +99,10 @@ def test_tensors_move_and_leave_as_bytes(kind: int, backend: Any) -> None:
     for name, expected in {"y": integers, "z": integers, "w": integers.T.reshape(3, 5)}.items():
         assert results[name].dtype == held
         np.testing.assert_array_equal(results[name], expected)
+    graph = load_graph(proto)
+    assert [value.name for value in graph.outputs] == ["y", "z", "w"]
+    names = [value.name for value in (*graph.inputs, *graph.constants(), *graph.producers())]
+    assert len(set(names)) == len(names)
     bound = load_graph(proto, input_values={"i": integers.astype(held)})
     np.testing.assert_array_equal(interpret(bound, feeds(bound))[1], integers)
 
