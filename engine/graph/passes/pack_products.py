@@ -16,6 +16,7 @@ from engine.graph.dtypes import INT4, is_four_bit
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.nibbles import halves_of, pack
 from engine.graph.passes.dead_code import remove_dead_code
+from engine.graph.passes.drop_identities import is_identity
 from engine.graph.passes.match import Matcher, new_node
 from engine.graph.target import ANY, Target
 from engine.ops.matmul_nbits import MICROSOFT
@@ -38,10 +39,7 @@ def pack_products(graph: Graph, target: Target = ANY) -> int:
     for node in list(matcher.nodes()):
         if node.domain or node.op not in ("MatMul", "Gemm") or not _is_plain(node):
             continue
-        b, transposed = node.input(1), node.op == "Gemm" and bool(node.attr("transB", 0))
-        turn = matcher.producer(b, "Transpose")
-        if turn is not None and len(b.shape) == 2 and turn.attr("perm", (1, 0)) == (1, 0):
-            b, transposed = turn.input(0), not transposed
+        b, transposed = _source(matcher, node)
         dequantize = matcher.producer(b, "DequantizeLinear")
         if dequantize is None:
             continue
@@ -75,6 +73,21 @@ def _is_plain(node: Node) -> bool:
     if node.op == "MatMul":
         return True
     return not node.attr("transA", 0) and node.attr("alpha", 1.0) == node.attr("beta", 1.0) == 1
+
+
+def _source(matcher: Matcher, node: Node) -> tuple[Value, bool]:
+    """What the right side of the product is, and whether transposed, as ``[N, K]``.
+
+    A Cast, too, may stand between, of a file whose scales alone were float32.
+    """
+    value, transposed = node.input(1), node.op == "Gemm" and bool(node.attr("transB", 0))
+    while (before := matcher.producer(value, "Transpose", "Cast", "Identity")) is not None:
+        if not is_identity(before):
+            if before.op != "Transpose" or len(value.shape) != 2:
+                break
+            transposed = not transposed
+        value = before.input(0)
+    return value, transposed
 
 
 def _columns(matcher: Matcher, node: Node, transposed: bool) -> _Columns | None:

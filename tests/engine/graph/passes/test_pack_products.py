@@ -66,8 +66,10 @@ def test_the_weights_are_those_of_the_file_bit_by_bit(transposed: bool, kind: in
     np.testing.assert_array_equal(weights, expected)
 
 
-def test_a_float16_file_is_packed_too() -> None:
-    proto = dequantized([node("MatMul", "a w", "y")], {"a": (np.float16, [3, 64])}, [64, 5], dtype=np.float16)
+@pytest.mark.parametrize("scales", [np.float16, np.float32])
+def test_a_float16_file_is_packed_too(scales: Any) -> None:
+    nodes = [node("Cast", "w", "h", to=TensorProto.FLOAT16), node("Transpose", "h", "t"), node("MatMul", "a t", "y")]
+    proto = dequantized(nodes, {"a": (np.float16, [3, 64])}, [5, 64], axis=1, dtype=scales)
     graph = load_graph(proto)
     inputs = feeds(graph)
     (expected,) = interpret(load_graph(proto), inputs)
