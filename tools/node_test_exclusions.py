@@ -108,6 +108,12 @@ if ONNX < (1, 19):
             UnsupportedError,
             "has tensor type string, which",
         ),
+        Exclusion(
+            r"test_cast_FLOAT(16)?_to_U?INT4",
+            "expects that floats beyond four bits saturate; since onnx 1.19 they wrap",
+            AssertionError,
+            "Arrays are not equal",
+        ),
     )
 if ONNX < (1, 18):
     EXCLUSIONS += (

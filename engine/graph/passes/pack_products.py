@@ -174,4 +174,7 @@ def _product(node: Node, weights: _Columns) -> list[Node]:
     )
     if is_last:
         return [product]
-    return [product, new_node("Add", [product.output, addend], node.name, version=node.version, output=node.output)]
+    return [
+        product,
+        new_node("Add", [product.output, addend], f"{node.name}:c", version=node.version, output=node.output),
+    ]

@@ -14,6 +14,7 @@ from engine import InputError, ModelError, Session
 from tests.engine.four_bits import KINDS, OPSET, dequantized, four_bit_tensor
 from tests.engine.models import feeds, interpret, load_graph, model, need_opset, node
 from tests.engine.ops.oracle import run_onnxruntime
+from tools.node_test_exclusions import ONNX
 
 FLOATS = np.array(
     [-1000, -20, -9, -8, -7.4, -1, -0.4, 0, 0.4, 1, 2.4, 7, 7.4, 8, 9, 15, 15.4, 16, 20, 1000], np.float32
@@ -65,7 +66,8 @@ def test_quantize(kind: int, zero: bool) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_casts(kind: int) -> None:
     """Floats truncate, and all keep their lower four bits. ONNX Runtime rounds floats; onnx does as the node tests."""
-    need_opset(OPSET)
+    if ONNX < (1, 19):
+        pytest.skip(f"onnx {onnx.__version__} saturates floats, which wrap since 1.19")
     for dtype, theirs_of in ((np.float32, ReferenceEvaluator), (np.int32, None), (np.uint8, None)):
         nodes = [node("Cast", "x", "q", to=kind), node("Cast", "q", "y", to=TensorProto.FLOAT)]
         proto = model(nodes, {"x": (dtype, [20])}, "y", opset=OPSET)
