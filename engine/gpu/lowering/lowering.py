@@ -32,7 +32,7 @@ from engine.gpu.program.tensor import (
     storage_array,
 )
 from engine.graph.bounds import needs_direct
-from engine.graph.dtypes import name_of
+from engine.graph.dtypes import name_of, whole_bytes
 from engine.graph.ir import Graph, Node, TensorType, Value
 from engine.ops.registry import MISFITS, misfit
 
@@ -210,6 +210,7 @@ class Lowering:
 
         ``dtype`` is its storage type, by default that of a parameter; a product's weights have ``weight_storage``.
         """
+        array = whole_bytes(array)
         storage = dtype or self.parameter_storage(array.dtype)
         if is_wide(array.dtype):  # refused now, not when it is uploaded
             array = storage_array(array, storage, f"constant '{label}'")

@@ -15,7 +15,6 @@ from math import prod
 import numpy as np
 
 from engine.errors import InputError
-from engine.graph.dtypes import whole_bytes
 
 ITEM_BYTES = {"f32": 4, "f16": 2, "i32": 4, "u32": 4, "u8": 1}
 """Bytes of one element of each storage type. Booleans are u32 0 and 1; narrow and 64-bit integers are widened or
@@ -36,7 +35,7 @@ def storage_array(array: np.ndarray, dtype: str, label: str) -> np.ndarray:
                 f"{label} holds an integer outside of 32 bits, which backend 'webgpu' computes in; use 'numpy'"
             )
     with np.errstate(over="ignore"):
-        return whole_bytes(array).astype(NUMPY_TYPES[dtype], copy=False)
+        return array.astype(NUMPY_TYPES[dtype], copy=False)
 
 
 def is_wide(dtype: np.dtype) -> bool:
