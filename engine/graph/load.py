@@ -178,17 +178,17 @@ class _Loader:
                 self._add_node(proto, scope)
 
     def _add_node(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
-        domain = normalize_domain(proto.domain)
+        domain, op, version = unsupported_operators.meaning(proto, self.versions)
         label = f"{proto.op_type} '{proto.name}'"
         node = Node(
-            op=proto.op_type,
+            op=op,
             inputs=[self._value(name, scope, label) if name else None for name in proto.input],
             outputs=[None] * len(proto.output),
             attributes={
                 entry.name: tensors.attribute(entry, self.file.folder, self.file.content) for entry in proto.attribute
             },
             domain=domain,
-            version=self.versions[domain],
+            version=version,
             name=proto.name or next(iter(proto.output), ""),
         )
         signature.check(proto, node)

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from engine.errors import ModelError, TooLargeError, UnsupportedError
 from engine.graph import foreign, functions, mapped, tensors
 from engine.graph.dtypes import dtype_of
-from engine.graph.unsupported_operators import normalize_domain
+from engine.graph.unsupported_operators import domain_of, normalize_domain
 
 OLDEST_OPSET = 7
 """Operator sets before 7 broadcast and pad by rules of their own; onnx's version converter lifts them."""
@@ -139,7 +139,7 @@ class ModelFile:
                 continue
             visited.add(name)
             node = makers.get(name)
-            if node is None or normalize_domain(node.domain):
+            if node is None or domain_of(node):
                 return False
             if node.op_type in _PRODUCTS:
                 has_product = True

@@ -9,9 +9,17 @@ import onnx
 
 from engine.errors import UnsupportedError
 from engine.ops import lookup
+from engine.ops.matmul_nbits import MICROSOFT
 
 CONTROL_FLOW = {"Loop", "Scan"}
 """Operators whose bodies run a number of times that the data decides: they have no static plan."""
+
+
+ONNX_TWINS = {(MICROSOFT, "QuantizeLinear"): 21, (MICROSOFT, "DequantizeLinear"): 21}
+"""Operators of ONNX Runtime's domain that are ONNX's own at that operator-set version.
+
+ONNX Runtime's quantisers write them in files of older operator sets, which have no integers of 4 and 16 bits there.
+"""
 
 
 def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
@@ -25,7 +33,7 @@ def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
         domain = normalize_domain(node.domain)
         if node.op_type == "If" and not domain and domain in versions:
             continue
-        if domain not in versions or lookup(domain, node.op_type, versions[domain]) is None:
+        if domain not in versions or lookup(*meaning(node, versions)) is None:
             missing[domain, node.op_type] += 1
     if missing:
         entries = "; ".join(
@@ -34,6 +42,17 @@ def check(nodes: Iterable[onnx.NodeProto], versions: dict[str, int]) -> None:
             for (domain, op), count in sorted(missing.items())
         )
         raise UnsupportedError(f"the model needs operators that the engine does not have: {entries}")
+
+
+def meaning(node: onnx.NodeProto, versions: dict[str, int]) -> tuple[str, str, int]:
+    """Domain, operator and operator-set version that give the node its meaning; ``versions`` has its domain."""
+    version = ONNX_TWINS.get((node.domain, node.op_type)) or versions[normalize_domain(node.domain)]
+    return domain_of(node), node.op_type, version
+
+
+def domain_of(node: onnx.NodeProto) -> str:
+    """The domain that gives the node its meaning: that of ONNX is ""."""
+    return "" if (node.domain, node.op_type) in ONNX_TWINS else normalize_domain(node.domain)
 
 
 def normalize_domain(domain: str) -> str:
