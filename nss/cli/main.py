@@ -35,7 +35,8 @@ from nss.cli.terminal import (
     require_command,
     standard_streams,
 )
-from nss.errors import EXIT_STATUS, NssError, one_line
+from nss.cli.usage import usage_line
+from nss.errors import EXIT_STATUS, NssError
 from nss.notices import displays
 from nss.photos import codec_messages
 from nss.stop_signals import Terminated, describe_stop, raise_if_stopped, stop_signals
@@ -108,24 +109,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         raise
     except Exception as error:
         raise_if_stopped()
-        return _say(error)
+        return _say(error, sys.argv[1:] if arguments is None else arguments)
 
 
-def _say(error: Exception) -> int:
-    """Tell a failure of the whole command in one line; returns the exit status."""
+def _say(error: Exception, arguments: Sequence[str]) -> int:
+    """Tell a failure of the whole command, called with ``arguments``, in one line; returns the exit status."""
     if isinstance(error, NssError):
         if not isinstance(error, ReaderGoneError):
             complain(describe(error))
         return error.exit_code
-    # typer's usage errors share no public base class; all of them can format themselves
-    if format_message := getattr(error, "format_message", None):
-        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-        try:
-            message = one_line(format_message())
-        except Exception:  # typer before 0.16 with a later click
-            message = one_line(error)
-        message = message.replace("Value error, ", "", 1)  # pydantic's word, in typer from 0.29 on
-        complain(f"{message.rstrip('.')}. See `{command} --help`.")
+    if hasattr(error, "format_message"):  # typer's usage errors share no public base class; all of them have this
+        complain(usage_line(error, arguments))
         return 2
     complain(describe(error))
     return 1
