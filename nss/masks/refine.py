@@ -77,6 +77,7 @@ class Refinement:
         if threshold is not None:
             if (settings.get("black", 0), settings.get("white", 1)) != (0, 1):
                 raise UsageError("'threshold' is 'black' and 'white' in one; leave the others out")
+            _check("threshold", threshold, lower=0, upper=1)
             settings |= {"black": threshold, "white": threshold}
         return cls(**settings)
 
@@ -236,11 +237,11 @@ def levels(mask: np.ndarray, black: float = 0.0, white: float = 1.0) -> np.ndarr
     return out
 
 
-def _check(name: str, value: float, *, lower: float, upper: float, unit: str) -> None:
+def _check(name: str, value: float, *, lower: float, upper: float, unit: str = "") -> None:
     check_number(name, value)
     if not lower <= value <= upper or math.isinf(value):
         span = f"from {lower:g} to {upper:g}" if math.isfinite(upper) else f"of {lower:g} or more"
-        raise UsageError(f"'{name}' {value:g}: a number {span} {unit} is possible")
+        raise UsageError(f"'{name}' {value:g}: a number {f'{span} {unit}'.rstrip()} is possible")
 
 
 def _check_levels(black: float, white: float) -> None:

@@ -62,15 +62,11 @@ def test_a_question_is_followed_by_no_full_stop(command: Run) -> None:
     assert ".." not in line
 
 
-def test_a_photo_whose_name_is_like_an_option(
-    command: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_photo_whose_name_is_like_an_option(command: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photo.parent)
     photo.rename("-dash.png")
     outcome = command("remove", "-dash.png")
     assert outcome.status == 2
-    assert outcome.err == [
-        "nss-wgpu: -dash.png: is taken for an option; write ./-dash.png for the file of that name"
-    ]
+    assert outcome.err == ["nss-wgpu: -dash.png: is taken for an option; write ./-dash.png for the file of that name"]
     assert command("remove", "./-dash.png").status == 0
     assert "--modle" in command("remove", "--modle", "x").err[0]

@@ -259,3 +259,6 @@ def test_a_threshold_is_both_points_in_one() -> None:
     for settings_ in ({"black": 0.1}, {"white": 0.9}):
         with pytest.raises(UsageError, match=r"^'threshold' is 'black' and 'white' in one; leave the others out$"):
             Refinement.with_threshold(0.4, **settings_)
+    for value in (-7, 1.5, math.nan):
+        with pytest.raises(UsageError, match=f"'threshold' {value:g}: a number from 0 to 1 is possible"):
+            Refinement.with_threshold(value)
