@@ -37,7 +37,7 @@ get half of what the cores could do, a second, and the start of processes, half 
 """
 
 BASE_BYTES = 32 << 20
-"""Memory that a worker takes before it has a photo: 25 MB (PSS), measured with tools/worker_start.py."""
+"""Memory that a worker takes before it has a photo: 25 MB (PSS), measured with tools/workers.py."""
 
 IMPORTS = (
     "nss.workers.host_photos",
