@@ -179,7 +179,7 @@ class _Loader:
 
     def _add_node(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
         domain, op, version = unsupported_operators.meaning(proto, self.versions)
-        label = f"{proto.op_type} '{proto.name}'"
+        label = _label(proto)
         node = Node(
             op=op,
             inputs=[self._value(name, scope, label) if name else None for name in proto.input],
@@ -189,7 +189,7 @@ class _Loader:
             },
             domain=domain,
             version=version,
-            name=proto.name or next(iter(proto.output), ""),
+            name=_name(proto),
         )
         signature.check(proto, node)
         bounds.check_attributes(node)
@@ -224,7 +224,7 @@ class _Loader:
 
     def _add_branch(self, proto: onnx.NodeProto, scope: dict[str, Value]) -> None:
         """Put the branch that an If takes in its place; its condition must be known at load."""
-        label = f"If '{proto.name}'"
+        label = _label(proto)
         branches = {entry.name: entry.g for entry in proto.attribute}
         if not proto.input or not {"then_branch", "else_branch"} <= branches.keys():
             raise ModelError(f"{label}: it lacks a condition or a branch")
@@ -255,6 +255,16 @@ def _four_bit_constant(proto: onnx.NodeProto) -> onnx.TensorProto | None:
         return None
     tensor = next((entry.t for entry in proto.attribute if entry.name == "value" and entry.HasField("t")), None)
     return tensor if tensor is not None and is_four_bit(DTYPES.get(tensor.data_type)) else None
+
+
+def _name(proto: onnx.NodeProto) -> str:
+    """A node's name, or that of its first output where it has none."""
+    return proto.name or next(iter(proto.output), "")
+
+
+def _label(proto: onnx.NodeProto) -> str:
+    """How messages name a node that is not read yet, as `Node.label` does."""
+    return f"{proto.op_type} '{_name(proto)}'"
 
 
 def _shape(info: onnx.ValueInfoProto, binding: Sequence[int] | None) -> tuple[int, ...]:

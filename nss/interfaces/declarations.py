@@ -126,6 +126,8 @@ def photo_input(
 
     Raises ModelUnavailableError where no input takes a photo.
     """
+    if not declarations.inputs:
+        raise ModelUnavailableError(f"{title}: has no input, and so takes no photo; export it with the photo as one")
     names = [description["input"]] if "input" in description else list(declarations.inputs)
     forms = {
         name: _axes(declarations.inputs[name], user_description.get("layout"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 import engine
 from nss.errors import ModelUnavailableError, UsageError, quoted
-from nss.interfaces.interface import CHANNELS, EdgeSize
+from nss.interfaces.interface import CHANNELS, POSSIBLE, DType, EdgeSize
 
 if TYPE_CHECKING:
     from nss.interfaces.interface import Interface, Values
@@ -34,6 +34,8 @@ def fault(file: engine.ModelFile, interface: Interface) -> str | None:
         return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
     takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, shapes[name]))}]"
     if file.input_dtype(name) != np.dtype(interface.dtype):
+        if file.input_dtype(name).name not in get_args(DType):
+            return f"{takes}, and a photo is given as {POSSIBLE['dtype']}; export it with such an input"
         return f"{takes}, which 'dtype' {interface.dtype} is not"
     if why := _misfit(shapes[name], interface):
         return f"{takes}, {why}"

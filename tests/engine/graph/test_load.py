@@ -150,7 +150,7 @@ def test_output_that_is_an_input_or_a_constant() -> None:
 def test_damage_outside_of_what_is_wanted_does_not_matter() -> None:
     proto = model([node("Relu", "x", "y"), node("Add", "x gone", "z")], {"x": [2]}, "y z")
     assert load_graph(proto, outputs=None).histogram() == {"Relu": 1}
-    assert error(proto) == "Add '': nothing in the graph makes 'gone'"
+    assert error(proto) == "Add 'z': nothing in the graph makes 'gone'"
 
 
 # Graphs that are none
@@ -266,7 +266,7 @@ def test_two_outputs_of_one_branch_value_keep_their_names() -> None:
 
 def test_if_on_what_a_run_decides_is_refused() -> None:
     proto = if_model({"c": (np.bool_, [])}, {})
-    assert error(proto, UnsupportedError) == "If '' branches on what only a run can know; control flow has no plan"
+    assert error(proto, UnsupportedError) == "If 'y' branches on what only a run can know; control flow has no plan"
 
 
 def test_malformed_ifs() -> None:

@@ -226,6 +226,18 @@ def test_an_interface_that_the_file_does_not_have_is_refused(
     assert message in refusal(path, config)
 
 
+def test_an_input_of_a_type_that_no_photo_has_is_refused_with_those_that_it_can_have(folder: Path) -> None:
+    nodes = [node("Cast", "x", "f", to=TensorProto.FLOAT), node("Conv", "f w", "y")]
+    path = save_model(folder, nodes, {"x": (np.float64, [1, 3, 8, 8])})
+    message = "takes x of float64[1, 3, 8, 8], and a photo is given as float32, float16 or uint8; export it"
+    assert message in refusal(path, {})
+
+
+def test_a_model_without_an_input_is_told_so(folder: Path) -> None:
+    path = save_model(folder, [node("Relu", "w", "y")], {})
+    assert "has no input, and so takes no photo" in refusal(path, {})
+
+
 def test_mean_and_deviation_are_counted_when_the_model_is_opened(folder: Path) -> None:
     path = save_model(folder, [CONV], {"x": [1, 3, 24, 40]})
     assert "'mean' has 4 numbers" in refusal(path, {"mean": [1, 2, 3, 4]}, UsageError)
