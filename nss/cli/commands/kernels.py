@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,7 +96,8 @@ def _lines(name: str, report: engine.KernelReport) -> list[str]:
         families.setdefault(_row_name(entry) or entry.op, []).append(entry)
     totals = sorted(families.items(), key=lambda item: _weight(item[1]), reverse=True)
     return [
-        f"{name} on {report.device}, {report.precision}: {report.dispatches} dispatches of {report.programs} programs",
+        f"{name} on {report.device}, {report.precision}: "
+        f"{_number(report.dispatches, 'dispatch', 'es')} of {_number(report.programs, 'program')}",
         "",
         *aligned(rows, numbers=range(5, len(header))),
         "",
@@ -173,6 +175,21 @@ def _reasons(entries: Sequence[engine.NodeKernels]) -> list[str]:
     lines: list[str] = []
     for (family, name), row in rows.items():
         asked = "asked for: " if row.forced else ""
-        lines.append(f"{family} {name}, {counts[family, name]} layers: {asked}{row.reason}")
-        lines += [f"  not {other}: {why}" for other, why in row.passed_over.items()]
+        lines.append(f"{family} {name}, {_number(counts[family, name], 'layer')}: {asked}{row.reason}")
+        others: dict[str, list[str]] = {}
+        for other, why in row.passed_over.items():
+            others.setdefault(why, []).append(other)
+        lines += [f"  not {_kinds(names)}: {why}" for why, names in others.items()]
     return [*lines, ""] if lines else []
+
+
+def _kinds(rows: Iterable[str]) -> str:
+    """Rows by kind, as many as there are of one: "few-inputs, patch (15 rows)"; `--json` has each by its name."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        kinds.setdefault(re.split(r"-(?=\d)", row)[0], []).append(row)
+    return ", ".join(names[0] if len(names) == 1 else f"{kind} ({len(names)} rows)" for kind, names in kinds.items())
+
+
+def _number(count: int, word: str, ending: str = "s") -> str:
+    return f"{count} {word}{'' if count == 1 else ending}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,18 @@ def test_what_a_browser_would_get(run: Run) -> None:
     assert lines[0] == "small on every browser (the guaranteed limits), f32: 2 dispatches of 2 programs"
     assert lines[2].split() == ["OP", "NODE", "SHAPE", "ROW", "KERNELS", "GFLOP", "MB"]
     assert [line.split()[:2] for line in lines[3:5]] == [["FusedConv", "first"], ["FusedConv", "second"]]
-    assert "convolution tiled-scalar, 1 layers: Channels that are no multiple of four" in out
-    assert "  not matrix-128x128x32-64x64-weights: does not support the layer\n" in out
+    assert "convolution tiled-scalar, 1 layer: Channels that are no multiple of four" in out
+    (unsupported,) = re.findall(
+        "^  not (.+): does not support the layer$", out.split("convolution tiled-scalar, 1")[1].split("\nconv")[0], re.M
+    )
+    row = json.loads(run("--portable", "--json")[1])["nodes"][0]["rows"][0]
+    names = [name for name, why in row["passed_over"].items() if why == "does not support the layer"]
+    matrix = [name for name in names if name.startswith("matrix-")]
+    assert len(matrix) > 1
+    assert f"matrix ({len(matrix)} rows)" in unsupported
+    assert "few-outputs" in unsupported
+    counts = [int(count) for count in re.findall(r"\((\d+) rows\)", unsupported)]
+    assert sum(counts) + len(unsupported.split(", ")) - len(counts) == len(names)  # each is told of, once
     assert lines[-1] == "not measured"
 
 
