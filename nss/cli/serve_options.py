@@ -36,6 +36,9 @@ from nss.sizes import parse_size
 if TYPE_CHECKING:
     from nss.batch.planning import Exists
 
+LEAST_MEMORY = 8 << 20
+"""Bytes that a server may take, at the least; one who writes 500 for 500M would have every photo refused."""
+
 
 def _option(section: str, *names: str, help: str, show_default: bool = False, **more: Any) -> Any:  # noqa: A002 - typer's word
     return typer.Option(*names, rich_help_panel=section, help=help, show_default=show_default, **more)
@@ -260,6 +263,14 @@ def seconds(option: str, text: str) -> float:
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """The bytes that ``--memory`` says. Raises UsageError where it is no size, or leaves an upload hardly any."""
+    size = groups.memory_bytes(text)
+    if size is not None and size < LEAST_MEMORY:
+        raise UsageError(f"--memory {text}: an upload may take an eighth of it, which is too little; give 8M or more")
+    return size
 
 
 def nbytes(option: str, text: str) -> int:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from nss.cli import interface_options, serve_options
-from nss.cli import option_groups as groups
 from nss.cli.grouped import grouped
 from nss.cli.option_groups import EncodingOptions, MaskSource
 from nss.cli.option_words import in_options
@@ -84,7 +83,7 @@ def serve(
     settings = ServeSettings(
         models=_choices(sources, model_config),
         limits=Limits(
-            memory=groups.memory_bytes(memory) or budget.default_bytes(),
+            memory=serve_options.memory_bytes(memory) or budget.default_bytes(),
             body_bytes=serve_options.nbytes("--max-bytes", max_bytes),
             pixels=sources[0].max_pixels,
             queue=queue,

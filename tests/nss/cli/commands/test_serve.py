@@ -165,6 +165,7 @@ def test_its_status_is_the_servers(command: Command, served: Served) -> None:
         (["--max-bytes", "many"], "--max-bytes many: is no size"),
         (["--max-bytes", "0"], "--max-bytes 0: is no size"),
         (["--memory", "0"], "--memory 0: is no size"),
+        (["--memory", "500"], "--memory 500: an upload may take an eighth of it"),
         (["--model", ""], "--model is empty"),
         (["--model", "u2netp", "--mode", "fast"], "--mode and --model exclude each other"),
         (["--model", "u2netp", "--model", "u2netp"], "--model u2netp: is there 2 times; once is enough"),
