@@ -77,7 +77,7 @@ class Composition:
         if self.crop is not None and self.crop < 0:
             raise UsageError(f"'crop' {self.crop}: a padding of 0 pixels or more is possible")
         if self.keep_gps and not self.keep_exif:
-            raise UsageError("to keep the place of the photo (GPS) its EXIF must be kept too")
+            raise UsageError("to keep the place of the photo (GPS) its EXIF must be kept too; give 'keep_exif'")
         if self.mask_only and self.background != "none":
             raise UsageError("a mask alone has no background; leave one of the two out")
         if self.mask_bits == 16 and not self.mask_only:
