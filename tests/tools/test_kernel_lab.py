@@ -17,6 +17,7 @@ import pytest
 
 from engine.caps import Caps
 from engine.errors import DeviceLostError, UnsupportedError
+from engine.gpu.device.choice import Choice
 from engine.tuning.cases import Case, cases
 from engine.tuning.timing import Trial
 from tests.engine.gpu.cards import CARD
@@ -58,6 +59,20 @@ def test_records_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     # what the file has is not measured again
     assert lab.main([str(tmp_path / "small.onnx"), "--adapter", str(adapter.index), *options, "--resume"]) == 0
     assert [record["kind"] for record in read([out])] == ["ceilings", *["layer"] * 5, "ceilings"]
+
+
+def test_what_it_is_asked_for_and_cannot_be_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = str(tmp_path / "small.onnx"), str(tmp_path / "records.jsonl")
+    with pytest.raises(SystemExit, match="no adapter is 'none of them'; "):
+        lab.main([model, "--out", out, "--adapter", "none of them"])
+    monkeypatch.setattr(lab, "choose", lambda _: Choice(None, "there is no adapter"))
+    with pytest.raises(SystemExit, match=r"^there is no adapter; --adapter takes a software adapter, too$"):
+        lab.main([model, "--out", out])
+    with pytest.raises(SystemExit):
+        lab.main([model, "--out", out, "--precision", "f16,f17"])
+    assert "f17: f32, f16 or both" in capsys.readouterr().err
 
 
 @pytest.mark.long(reason="two processes open a device each: 5 s")

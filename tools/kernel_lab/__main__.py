@@ -30,6 +30,7 @@ from typing import cast
 
 from engine import ModelFile
 from engine.caps import Precision
+from engine.errors import BackendError
 from engine.gpu.device.choice import choose
 from engine.gpu.device.device import open_device
 from tools.kernel_lab.ceilings import measure_ceilings
@@ -44,15 +45,18 @@ WORKERS = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write and print. The status is 1 where a row was wrong."""
     options = _parser().parse_args(arguments)
-    adapter = choose(options.adapter).adapter
+    try:
+        choice = choose(options.adapter)
+    except BackendError as error:
+        sys.exit(str(error))
+    adapter = choice.adapter
     if adapter is None:
-        sys.exit("there is no such adapter")
+        sys.exit(f"{choice.reason}; --adapter takes a software adapter, too")
     device, start = open_device(adapter), time.perf_counter()
     workers = options.workers or (1 if adapter.software else WORKERS)
-    precisions = [cast(Precision, name) for name in options.precision.split(",")]
     layers: list[Layer] = []
     files = [(path.stem, ModelFile.read(path)) for path in options.models]
-    for precision in precisions:
+    for precision in options.precision:
         layers += layers_of(files, device.caps, precision, shape=options.shape, families=options.families)
     if options.resume and options.out.exists():
         known = measured(read([options.out]), adapter)
@@ -92,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.kernel_lab", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--adapter", help="as --device of nss-wgpu; the first hardware adapter by default")
-    parser.add_argument("--precision", default="f32", help="f32, f16, or both: f32,f16")
+    parser.add_argument("--precision", type=_precisions, default=("f32",), help="f32, f16, or both: f32,f16")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--append", action="store_true", help="add to the file")
     parser.add_argument("--resume", action="store_true", help="add to the file the layers that it lacks")
@@ -102,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--families", type=_names)
     parser.add_argument("--rows", type=_names)
     return parser
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    if unknown := set(_names(text)) - {"f32", "f16"}:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: f32, f16 or both, f32,f16, are possible")
+    return cast("tuple[Precision, ...]", _names(text))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
