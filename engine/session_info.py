@@ -65,6 +65,7 @@ def input_array(info: TensorInfo, value: np.ndarray | None, *, allow_nan: bool) 
         raise InputError(
             f"input '{info.name}' takes {info.dtype.name}{list(info.shape)}; "
             f"it was given {array.dtype.name}{list(array.shape)}"
+            f"{'' if array.dtype.isnative else ' of another byte order'}"
         )
     if not allow_nan and array.dtype.kind == "f" and array.size and np.isnan(array.min()):
         raise InputError(f"input '{info.name}' holds NaN")

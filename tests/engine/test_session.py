@@ -110,6 +110,10 @@ NAN[0, 1, 2, 3] = np.nan
         ({"x": X, "z": X}, "the model has no input ['z']; its inputs are ['x']"),
         ({"x": X.astype(np.float64)}, "input 'x' takes float32[1, 2, 8, 8]; it was given float64[1, 2, 8, 8]"),
         ({"x": X.astype(np.uint8)}, "input 'x' takes float32[1, 2, 8, 8]; it was given uint8[1, 2, 8, 8]"),
+        (
+            {"x": X.astype(X.dtype.newbyteorder())},
+            "input 'x' takes float32[1, 2, 8, 8]; it was given float32[1, 2, 8, 8] of another byte order",
+        ),
         ({"x": X[0]}, "input 'x' takes float32[1, 2, 8, 8]; it was given float32[2, 8, 8]"),
         ({"x": X[:, :1]}, "input 'x' takes float32[1, 2, 8, 8]; it was given float32[1, 1, 8, 8]"),
         ({"x": NAN}, "input 'x' holds NaN"),
