@@ -85,7 +85,8 @@ class ModelFile:
             other = foreign.describe(content) or "is not an ONNX file, or is cut short; fetch it again"
             raise ModelError(f"{what} {other}") from error
         if not proto.opset_import or not proto.graph.output:
-            other = foreign.describe(content) or "is not an ONNX file: it holds no graph with outputs"
+            lack = "names no operator set" if proto.graph.output else "holds no graph with outputs"
+            other = foreign.describe(content) or f"is not an ONNX file: it {lack}"
             raise ModelError(f"{what} {other}")
         if not (_names_are_text(proto.graph) and all(map(_names_are_text, proto.functions))):
             raise ModelError(f"{what} is damaged: it holds names that are not UTF-8; fetch it again")

@@ -142,8 +142,12 @@ def test_path_errors(tmp_path: Path) -> None:
         (b"", "is empty; fetch it again"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "is a PNG image, not a model"),
         (onnx.ModelProto(ir_version=8).SerializeToString(), "is not an ONNX file: it holds no graph with outputs"),
+        (
+            onnx.ModelProto(graph=model([node("Relu", "x", "y")], {"x": [2]}, "y").graph).SerializeToString(),
+            "is not an ONNX file: it names no operator set",
+        ),
     ],
-    ids=["empty", "PNG", "no graph"],
+    ids=["empty", "PNG", "no graph", "no operator set"],
 )
 def test_not_a_model(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
