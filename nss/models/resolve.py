@@ -116,10 +116,11 @@ def _models_in(folder: Path) -> list[str]:
 
 
 def _similar(requested: str) -> str:
-    """The name of the catalogue that a text nearly is, as a question; nothing where there is none."""
-    text = unicodedata.normalize("NFKC", requested).lower()
-    close = difflib.get_close_matches(text.rpartition("/")[2], CATALOGUE, n=1, cutoff=0.8)
-    return f"is {close[0]} meant? else " if close else ""
+    """The names of the catalogue that a text nearly is, or begins, as a question; nothing where there is none."""
+    text = unicodedata.normalize("NFKC", requested).lower().rpartition("/")[2]
+    close = difflib.get_close_matches(text, CATALOGUE, n=1, cutoff=0.8)
+    begun = [name for name in CATALOGUE if text and name.startswith(f"{text}-")][:2]
+    return f"is {' or '.join(close or begun)} meant? else " if close or begun else ""
 
 
 def _names() -> str:

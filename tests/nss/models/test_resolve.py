@@ -127,6 +127,8 @@ def test_the_licence_is_shown_for_a_file_put_in_place_by_hand(folder: Path) -> N
         ("some/where", "there is no file some/where here, and http://"),
         ("u2", "no model u2: pass an ONNX file or one of"),
         ("U²-Netp", "no model U²-Netp: is u2netp meant? else pass an ONNX file or one of"),
+        ("ISNet", "no model ISNet: is isnet-general-use or isnet-anime meant? else pass an ONNX file or one of"),
+        ("is", "no model is: pass an ONNX file or one of"),
     ],
 )
 @pytest.mark.usefixtures("hub")
