@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,6 +17,7 @@ import engine
 from nss.cli.commands.bench import _kernel_table
 from nss.cli.main import main
 from tests.engine.gpu.gpu import device
+from tests.project import ROOT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -53,6 +55,8 @@ def test_json_on_numpy(run: Run) -> None:
     assert 0 < times["run"]["min"] <= times["run"]["median"]
     assert record["kernels"] is None
     assert record["weight_bytes"] > 0
+    page = (ROOT / "docs" / "tuning.md").read_text("utf-8").split("\n## bench\n")[1].split("\n## ")[0]
+    assert sorted(record.keys() - set(re.findall(r"`(\w+)`", page))) == []
 
 
 def test_webgpu(run: Run, tmp_path: Path) -> None:
