@@ -111,7 +111,7 @@ def stream(
     model_config: Description,
     jobs: options.JobsOption = None,
     memory: options.MemoryOption = None,
-    quiet: options.QuietOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=COMMON, help="Print errors only.")] = False,
 ) -> None:
     """Cut the foreground out of the frames of a film, from standard input to standard output.
 
