@@ -122,6 +122,11 @@ def mask_source(
         raise UsageError("--mode and --model exclude each other: --mode fast is --model rmbg-1.4, best is rmbg-2.0")
     if mode and model_variant:
         raise UsageError("--mode and --model-variant exclude each other: --model rmbg-1.4 takes a variant")
+    if image_backend is ImageBackend.WEBGPU and backend in (Backend.NUMPY, Backend.REFERENCE):
+        raise UsageError(
+            f"--image-backend webgpu is the GPU that the network runs on, and --backend {backend.value} has none; "
+            "leave one of them out"
+        )
     network = {
         "model_variant": model_variant,
         "backend": backend.value,

@@ -100,3 +100,11 @@ def test_what_is_none_is_refused(real: Command, photos: Path) -> None:
     outcome = real("remove", photos, "--image-backend", "gpu")
     assert outcome.status == 2
     assert any("--image-backend" in line for line in outcome.err)
+    outcome = real("remove", photos, "--backend", "numpy", "--image-backend", "webgpu")
+    assert (outcome.status, outcome.err) == (
+        2,
+        [
+            "nss-wgpu: --image-backend webgpu is the GPU that the network runs on, and --backend numpy has none; "
+            "leave one of them out"
+        ],
+    )
