@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.nss.pipeline.pipeline_stages import pipeline_threads
+from tests.wall_clock import wait_until
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 60  # which no machine needs, and only a thread that stays takes
-    while pipeline_threads() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert pipeline_threads() == []
+    wait_until(lambda: pipeline_threads() == [])

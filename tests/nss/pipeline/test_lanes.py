@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nss.pipeline import busy
 from nss.pipeline.budget import MemoryBudget
 from nss.pipeline.lanes import CallLane, Lane, LaneLostError, Ready
 from nss.pipeline.pipeline import Pipeline
-from tests.nss.pipeline.pipeline_stages import Reports, identity, work_through
+from tests.nss.pipeline.pipeline_stages import Reports, identity, pipeline_threads, work_through
+from tests.wall_clock import wait_until
 
 
 def test_a_lost_lane_gives_its_jobs_to_the_others_before_newer_ones() -> None:
     lost: list[int] = []
     others: list[int] = []
-    begun = threading.Event()
+    begun, both = threading.Event(), threading.Event()
 
     class Lost(Lane[int, int, int]):
         depth = 3
@@ -33,23 +37,25 @@ def test_a_lost_lane_gives_its_jobs_to_the_others_before_newer_ones() -> None:
             return self
 
         def result(self) -> int:
-            time.sleep(0.05)
+            assert both.wait(60)
             raise LaneLostError("pulled out")
 
     class Other(Lane[int, int, int]):
         def submit(self, job: int, loaded: int) -> Any:
-            assert begun.wait(30)
+            assert begun.wait(60)
+            both.set()
+            wait_until(lambda: lanes() == 1)
             others.append(job)
-            time.sleep(0.04)
             return Ready(loaded)
+
+    def lanes() -> int:
+        return sum(thread.name == "nss-pipeline-lane" for thread in pipeline_threads())
 
     pipeline = Pipeline(int, [Lost(), Other()], identity, workers=4)
     assert list(pipeline.results(range(12))) == [(n, n) for n in range(12)]
     assert 1 <= len(lost) <= 3
     assert sorted(others) == list(range(12))
-    again = [others.index(job) for job in lost]
-    assert again == sorted(again)
-    assert max(again) <= 5  # behind those that the other lane had begun on
+    assert others[1 : 1 + len(lost)] == lost  # behind the one that the other lane had begun on
 
 
 def test_the_last_lane_that_is_lost_fails_its_jobs() -> None:
@@ -148,16 +154,19 @@ def test_results_that_hold_pixels_keep_their_memory_until_the_next_is_asked_for(
                 break
     assert max(done) <= 3
     assert min(done) >= 1
-    deadline = time.monotonic() + 30
-    while budget.reserved and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert budget.reserved == 0
+    wait_until(lambda: budget.reserved == 0)
 
 
 @pytest.mark.parametrize("slow", ["decode", "network", "write"])
-def test_the_stage_that_holds_the_others_up_is_known(slow: str) -> None:
-    def stage(name: str, *_: object) -> int:
-        time.sleep(0.03 if name == slow else 0.001)
+def test_the_stage_that_holds_the_others_up_is_known(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    monkeypatch.setattr(busy, "WINDOW_S", 0.05)
+    monkeypatch.setattr(busy, "LEAST_S", math.inf)
+    begun, known = threading.Event(), threading.Event()
+
+    def stage(name: str) -> int:
+        if name == slow:  # the others have soon nothing to do
+            begun.set()
+            assert known.wait(60)
         return 0
 
     pipeline: Pipeline[int, int, int, int] = Pipeline(
@@ -167,15 +176,40 @@ def test_the_stage_that_holds_the_others_up_is_known(slow: str) -> None:
         workers=2,
     )
     assert pipeline.bottleneck() == ""
-    words = []
-    with closing(pipeline.results(count())) as results:
-        end = time.monotonic() + 0.8
-        for _ in results:
-            words.append(pipeline.bottleneck())
-            if time.monotonic() > end:
-                break
-    assert words[0] == ""
-    assert words[-1] == slow
+    results: list[tuple[int, Any]] = []
+    run = threading.Thread(target=lambda: results.extend(pipeline.results(range(20))))
+    run.start()
+    try:
+        assert begun.wait(60)
+        assert pipeline.bottleneck() == "", "there is too little to look at"
+        monkeypatch.setattr(busy, "LEAST_S", 0.04)
+        wait_until(lambda: pipeline.bottleneck() == slow)
+    finally:
+        known.set()
+        run.join()
+    assert results == [(n, 0) for n in range(20)]
+
+
+@pytest.mark.parametrize("slow", ["decode", "network", "write"])
+def test_what_is_over_counts_for_its_stage_while_it_is_not_long_ago(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(busy, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watched = busy.Busy(threads=1, lanes=1)
+
+    def work(stage: str, seconds: float) -> None:
+        with watched.at(stage):
+            clock[0] += seconds
+
+    assert watched.bottleneck() == ""
+    for _ in range(40):
+        for stage in ("decode", "network", "write"):
+            work(stage, 0.03 if stage == slow else 0.005)
+    assert watched.bottleneck() == slow
+    clock[0] += 10
+    assert watched.bottleneck() == "", "nothing was done of late"
+    other = "write" if slow == "network" else "network"
+    work(other, 1)
+    assert watched.bottleneck() == other
 
 
 def test_lanes_are_told_of_the_end_and_waited_for() -> None:

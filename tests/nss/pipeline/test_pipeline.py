@@ -12,6 +12,7 @@ import pytest
 
 from nss.errors import NssError
 from tests.nss.pipeline.pipeline_stages import WORKERS, Reports, identity, nap, work_through
+from tests.wall_clock import wait_until
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -58,10 +59,7 @@ def test_threads_end_with_the_run_and_an_empty_batch_is_none(workers: int) -> No
     before = set(threading.enumerate())  # threads of other tests' may end meanwhile
     work_through(lambda _: None, identity, identity, lambda *_: None, [], workers=workers)
     work_through(lambda _: None, identity, identity, lambda *_: None, range(9), workers=workers)
-    deadline = time.monotonic() + 60  # which no machine needs, and only a thread that stays takes
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -80,19 +78,21 @@ def test_a_failure_in_any_stage_is_that_of_its_job_alone(workers: int) -> None:
     assert reports == [(n, f"{n} in {n % 4}" if n % 4 else n + 2) for n in range(20)]
 
 
-@pytest.mark.wall_clock
 def test_stages_overlap() -> None:
-    def stage(*_: object) -> None:
-        time.sleep(0.02)
+    """One photo is written while the network is at the next and the one behind that is loaded: each waits for both."""
+    together = threading.Barrier(3, timeout=60)
 
-    def seconds(workers: int) -> float:
-        start = time.perf_counter()
-        work_through(stage, stage, stage, lambda *_: None, range(15), workers=workers)
-        return time.perf_counter() - start
+    def stage(remainder: int) -> Callable[..., int]:
+        def call(job: int, *_: int) -> int:
+            if job % 3 == remainder:
+                together.wait()
+            return job
 
-    alone, together = seconds(1), min(seconds(3) for _ in range(4))
-    assert alone >= 15 * 3 * 0.02
-    assert alone / together >= 1.8  # 2.6 measured, and 3 where nothing is lost at either end
+        return call
+
+    reports = Reports()
+    work_through(stage(2), stage(1), stage(0), reports, range(15), workers=3)
+    assert reports == [(n, n) for n in range(15)]
 
 
 @pytest.mark.parametrize("slow", ["load", "infer", "finish", "first finish", "report", "all fail"])
@@ -176,7 +176,7 @@ def test_each_is_reported_as_soon_as_it_can_be() -> None:
 
     def load(job: int) -> int:
         if job == 1:
-            assert release.wait(10)
+            assert release.wait(60)
         return job
 
     def report(job: int, result: int) -> None:

@@ -17,6 +17,7 @@ from nss.pipeline.lanes import Lane, LaneLostError
 from nss.pipeline.pipeline import Pipeline
 from nss.pipeline.stop import Stop
 from tests.nss.pipeline.pipeline_stages import nap, pipeline_threads
+from tests.wall_clock import wait_until
 
 SEEDS = range(24)
 
@@ -187,9 +188,7 @@ def test_closing_at_any_point_finishes_what_is_being_finished_and_begins_nothing
         time.sleep(random.Random(seed).random() * 0.02)
     assert sorted(begun) == sorted(ended)
     count_then = len(begun)
-    deadline = time.monotonic() + 30  # for loads, which nothing waits for
-    while pipeline_threads() and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_until(lambda: not pipeline_threads())  # for loads, which nothing waits for
     assert len(begun) == count_then
     if watched.budget is not None:
         assert watched.budget.reserved == 0
@@ -220,7 +219,4 @@ def test_a_stop_at_any_point_tells_all_that_is_in_hand(seed: int) -> None:
         assert [job for job, _ in told] == list(range(len(told)))
     assert len(told) < 60
     if watched.budget is not None:
-        deadline = time.monotonic() + 30
-        while watched.budget.reserved and time.monotonic() < deadline:
-            time.sleep(0.002)  # loads that nothing waits for
-        assert watched.budget.reserved == 0
+        wait_until(lambda: watched.budget.reserved == 0)  # loads that nothing waits for
