@@ -46,10 +46,18 @@ def photos(tmp_path: Path) -> Path:
 
 
 class Batch:
-    """The command at work on the photos, by two processes, in a process group of its own."""
+    """The command at work on the photos, by two processes, in a process group of its own.
+
+    Where it ``waits``, it comes to no end by itself: nobody reads what it prints, which has little room.
+    """
 
     def __init__(
-        self, photos: Path, *options: object, file_limit: int | None = None, workers: str = "processes"
+        self,
+        photos: Path,
+        *options: object,
+        file_limit: int | None = None,
+        workers: str = "processes",
+        waits: bool = False,
     ) -> None:
         self.out = photos.parent / "out"
         arguments = ("remove", photos, "-o", self.out, "-j", 2, *options)
@@ -63,13 +71,15 @@ class Batch:
             env={**os.environ, "PYTHONPATH": str(ROOT), "NSS_BATCH_WORKERS": workers},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pipesize=4096 if waits else -1,
             text=True,
             start_new_session=True,
             preexec_fn=limit,
         )
 
     def wait_for_files(self, count: int) -> None:
-        while len(self.files()) < count:
+        """Those of the first so many photos."""
+        while not all((self.out / f"{number:02}.cutout.png").exists() for number in range(count)):
             assert self.process.poll() is None
             time.sleep(0.01)
 
@@ -122,7 +132,7 @@ def test_ctrl_c_lets_what_is_in_hand_come_to_its_end(
 ) -> None:
     """As with threads: the terminal sends it to the workers too, which do not hear it."""
     options = ("--mask", photos.parent / "masks") if given else ("--model", small, "--backend", "numpy")
-    batch = Batch(photos, *options)
+    batch = Batch(photos, *options, waits=True)
     started.append(batch)
     batch.wait_for_files(2)
     assert len(batch.processes()) == 3
@@ -136,7 +146,7 @@ def test_ctrl_c_lets_what_is_in_hand_come_to_its_end(
 
 
 def test_a_second_ctrl_c_ends_it_at_once(photos: Path, started: list[Batch]) -> None:
-    batch = Batch(photos, "--mask", photos.parent / "masks")
+    batch = Batch(photos, "--mask", photos.parent / "masks", waits=True)
     started.append(batch)
     batch.wait_for_files(1)
     for _ in range(2):

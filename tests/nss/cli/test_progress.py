@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 
 import pytest
 
 from nss.cli.progress import RECENT, Pace, Progress, rate, summary
+from tests.wall_clock import wait_until
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,19 @@ def test_it_fits_the_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))
+    shown: list[str] = []
+
+    def text() -> str:
+        shown.append(capsys.readouterr().err)
+        lines = re.split(r"\x1b\[[0-9;?]*[a-zA-Z]|[\r\n]", "".join(shown))
+        return " ".join("".join(lines).split())
+
     with Progress(2000, quiet=False) as progress:
         progress.watch(lambda: "network")
-        for finished in range(3):
-            progress.update(finished, "a rather long name of a photo from the last holiday.png")
-            time.sleep(0.2)
-        time.sleep(0.2)
-    lines = re.split(r"\x1b\[[0-9;?]*[a-zA-Z]|[\r\n]", capsys.readouterr().err)
-    text = " ".join("".join(lines).split())
-    assert "2/2000" in text
-    assert " left, waiting for: network" in text
-    assert "a rather lon" in text
+        progress.update(0, "a rather long name of a photo from the last holiday.png")
+        wait_until(lambda: "a rather lon" in text())
+        progress.update(2, "a rather long name of a photo from the last holiday.png")
+        wait_until(lambda: "2/2000" in text() and " left, waiting for: network" in text())
 
 
 def test_the_bar_shows_pace_and_file_and_does_not_come_back(
@@ -122,14 +124,16 @@ def test_the_bar_shows_pace_and_file_and_does_not_come_back(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
+    shown: list[str] = []
+
+    def shows(*parts: str) -> bool:
+        shown.append(capsys.readouterr().err)
+        return all(part in "".join(shown) for part in parts)
+
     with Progress(2000, quiet=False) as progress:
         progress.update(1, "a rather long name of a photo from the last holiday.png")
-        time.sleep(0.3)
-    text = capsys.readouterr().err
-    assert "a rather long" in text
-    assert "1/2000" in text
-    assert "image" in text
-    assert " left" in text
+        wait_until(lambda: shows("a rather long", "1/2000", "image", " left"))
+    capsys.readouterr()
     with progress.paused():  # told after the end, by a thread for instance
         print("a line", file=sys.stderr)
     progress.update(2, "another.png")
