@@ -21,7 +21,7 @@ from nss.serve.limits import Limits
 from nss.serve.problem import CONTENT_TYPE, Problem
 from nss.serve.settings import ServeSettings
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @dataclass

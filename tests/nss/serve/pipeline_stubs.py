@@ -14,7 +14,7 @@ from nss.pipeline.lanes import CallLane
 from nss.removal.remover import Remover
 from nss.serve.jobs.pipelines import RemoverPipeline
 
-SECONDS = 20.0
+SECONDS = 60.0
 """How long a test waits for what is to come."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,11 +27,13 @@ from nss.serve.http.server import Server
 from nss.serve.http.token import Token
 from nss.serve.limits import Limits
 from nss.serve.settings import ServeSettings
+from tests.wall_clock import wait_until
 
 TOKEN = "a-token-of-the-tests"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 BASE = "http://127.0.0.1:8765"
-STALL_S = 0.3
+STALL_S = 30.0
+"""By the clock of the server's loop, which `Running.pass_time` puts forward."""
 
 LIMITS = Limits(memory=64 << 20, body_bytes=1 << 20, stall_seconds=STALL_S)
 PAGE = Page({"index.html": b"<!doctype html>", "page/main.mjs": b"export {};", "big.bin": bytes(8 << 20)})
@@ -152,6 +155,28 @@ class Running:
     server: Server
     loop: asyncio.AbstractEventLoop
     thread: threading.Thread
+    _passed_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        clock = self.loop.time
+        self.loop.time = lambda: clock() + self._passed_s  # type: ignore[method-assign]
+
+    def pass_time(self, seconds: float) -> None:
+        """Put its clock forward, once it has heard what was sent, and let it do what is due then."""
+        self._settle()
+        self._passed_s += seconds
+        self._settle()
+
+    def wait_out(self, connection: socket.socket) -> None:
+        """Let time pass until something comes, be it the end."""
+        wait_until(lambda: self.pass_time(STALL_S) or select.select([connection], [], [], 0)[0])
+
+    def _settle(self) -> None:
+        """Let the loop go round a few times: what lies in its sockets before is read by then."""
+        for _ in range(8):
+            has_gone_round = threading.Event()
+            self.loop.call_soon_threadsafe(has_gone_round.set)
+            assert has_gone_round.wait(60)
 
     def finish(self) -> None:
         """Ask it to end."""
@@ -159,7 +184,7 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A connection."""
-        return socket.create_connection(("127.0.0.1", self.port), 5)
+        return socket.create_connection(("127.0.0.1", self.port), 60)
 
     def ask(self, *parts: bytes) -> bytes:
         """All that comes back for these bytes until the server closes."""
@@ -213,13 +238,13 @@ def running(
     thread = threading.Thread(target=server.serve_until_signal, args=(listening, lambda: None))
     thread.start()
     try:
-        assert is_listening.wait(5)
+        assert is_listening.wait(60)
         yield Running(port, said, service, server, loops[0], thread)
     finally:
         service.done.set()
         if thread.is_alive():
             loops[0].call_soon_threadsafe(server.finish)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

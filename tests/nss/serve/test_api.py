@@ -29,7 +29,7 @@ class GatedSession(BrightnessSession):
 
     def run(self, inputs: dict[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
         self.entered.release()
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         return super().run(inputs, **options)
 
 

@@ -24,6 +24,7 @@ from nss.serve.http import application, sockets
 from nss.serve.http import server as server_module
 from tests.nss.serve.serving import (
     BEARER,
+    STALL_S,
     TOKEN,
     FakeService,
     Running,
@@ -73,7 +74,7 @@ def test_it_ends_with_nothing_to_do() -> None:
                 pass
             server.finish()
             assert read_all(idle) == b""
-        server.thread.join(3)
+        server.thread.join(0.8 * STALL_S)  # or it would wait for what has no end
         assert not server.thread.is_alive()
     assert (server.service.started, server.service.stopped, server.said) == (1, 1, [])
 
@@ -95,7 +96,7 @@ def test_what_runs_is_answered_and_streams_end_whole() -> None:
         assert statuses(answer) == [200]
         assert answer.endswith(b"late, but whole")
         assert read_all(stream).endswith(b"data: 1\n\n\r\n0\r\n\r\n")
-        server.thread.join(5)
+        server.thread.join(0.8 * STALL_S)
         assert not server.thread.is_alive()
 
 
@@ -158,7 +159,7 @@ def test_the_first_signal_lets_it_end_and_the_second_one_ends_it(tmp_path: Path)
         process.send_signal(signal.SIGTERM)
         assert process.stderr.readline() == "finishing 3 photos; press Ctrl-C again to stop at once\n"
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
@@ -191,7 +192,7 @@ class Proxy(BaseHTTPRequestHandler):
 
     def forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        behind = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        behind = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in (*self.headers.items(), ("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-Proto", "https")):
             behind.putheader(name, value)
@@ -225,7 +226,7 @@ def proxied(server: Running) -> Iterator[int]:
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body, {"Host": "cut.example", **named})
     answer = connection.getresponse()
