@@ -67,7 +67,7 @@ def test_a_fork_waits_for_numerics_of_other_threads_but_not_for_its_own() -> Non
 
     other = threading.Thread(target=hold)
     other.start()
-    inside.wait(10)
+    inside.wait(60)
     with numerics.shared():
         assert outcome_of_child(lambda: order) == "['out']"
         assert outcome_of_child(_in_a_thread) == "True"  # nobody of the parent's is inside
@@ -97,7 +97,7 @@ def test_a_fork_waits_for_a_thread_that_asks_which_blas_there_is(monkeypatch: py
     monkeypatch.setattr(blas, "threadpool_info", threadpool_info)
     other = threading.Thread(target=blas.describe, args=(1,))
     other.start()
-    inside.wait(10)
+    inside.wait(60)
     assert outcome_of_child(lambda: order) == "['out']"
     other.join()
 
@@ -113,7 +113,7 @@ def test_a_fork_waits_for_what_is_computed_on_one_thread_of_blas() -> None:
 
     other = threading.Thread(target=compute)
     other.start()
-    inside.wait(10)
+    inside.wait(60)
     assert outcome_of_child(lambda: order) == "['out']"
     other.join()
 
@@ -130,7 +130,7 @@ def test_a_thread_that_comes_to_the_lock_at_the_fork_stays_outside_and_leaves_th
             late.join(0.1)
             holding = threading.Event()
             threading.Thread(target=_hold_for_a_moment, args=(lock, holding), daemon=True).start()
-            holding.wait(10)
+            holding.wait(60)
 
     os.register_at_fork(before=block_each_lock)  # the first to be registered is the last to be called
     lock = ForkLock()
@@ -160,7 +160,7 @@ def _in_a_thread() -> bool:
             inside.set()
 
     threading.Thread(target=enter, daemon=True).start()
-    return inside.wait(5)
+    return inside.wait(30)
 
 
 def _reopen(session: Session, expected: np.ndarray) -> bool:
@@ -191,15 +191,16 @@ calls = {
     "probe": lambda: engine.devices(probe=True),
     "close": session.close,
 }
-call, start = calls[sys.argv[1]], time.perf_counter()
+call = calls[sys.argv[1]]
 child = os.fork()
+start = time.process_time()
 if child == 0:
     try:
         call()
         outcome = "done"
     except engine.EngineError as error:
         outcome = str(error)
-    print(json.dumps([outcome, time.perf_counter() - start]), flush=True)
+    print(json.dumps([outcome, time.process_time() - start]), flush=True)
     del session
     sys.exit(7)  # the whole way out: Python's end, and the driver's exit handlers
 print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
@@ -226,4 +227,4 @@ def test_a_child_is_told_that_webgpu_does_not_survive_a_fork(what: str, expected
     assert outcome.endswith(expected)
     assert status == 7
     if what != "numpy":
-        assert seconds < 1  # 0.02 s on an idle machine
+        assert seconds < 0.5, "it computed, or asked the driver: 0.02 s on an idle machine"

@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         hub.requests.append(Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
         if hub.hangs:
-            hub.released.wait(20)
+            hub.released.wait(120)
             self.close_connection = True
         elif self.path.startswith("/storage/"):
             self._send_content()

@@ -62,7 +62,7 @@ class _ReleaseHandler(_Handler):
         release = self.hub
         release.requests.append(Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
         if release.hangs:
-            release.released.wait(20)
+            release.released.wait(120)
             self.close_connection = True
         elif release.status != 200 or self.path != f"/{FILE}":
             self._send(404 if release.status == 200 else release.status, {})
@@ -90,13 +90,16 @@ class Proxy:
     Attributes:
         port: of that server.
         chunk: how many bytes of a body it hands on at a time, after ``pause_s`` each; None: all.
+        holds: of a body it hands on nothing until the test is over.
         urls: what it was asked for.
     """
 
     port: int
     chunk: int | None = None
     pause_s: float = 0.0
+    holds: bool = False
     urls: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Proxy:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_ProxyHandler,), {"proxy": self}))
@@ -106,6 +109,7 @@ class Proxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -131,7 +135,7 @@ class _ProxyHandler(_Handler):
     def _answer(self) -> None:
         proxy, url = self.proxy, urlsplit(self.path)
         proxy.urls.append(self.path)
-        server = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        server = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
         server.request(self.command, url.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
         answer = server.getresponse()
         body = answer.read()
@@ -141,6 +145,8 @@ class _ProxyHandler(_Handler):
                 self.send_header(key, value)
         self.end_headers()
         step = proxy.chunk or max(1, len(body))
+        if proxy.holds and body:
+            proxy.over.wait(60)
         try:
             for start in range(0, len(body), step):
                 time.sleep(proxy.pause_s)

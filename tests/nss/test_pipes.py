@@ -29,7 +29,7 @@ Command = Callable[..., Any]
 Pipe = Callable[[Path | bytes], Path]
 
 # who reads a pipe a second time waits for ever
-pytestmark = [pytest.mark.timeout(30), pytest.mark.skipif(os.name != "posix", reason="makes pipes with names")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.name != "posix", reason="makes pipes with names")]
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_signal_ends_the_wait_for_a_pipe(photo: Path, tmp_path: Path, option: 
         except OSError:  # no one reads it yet
             time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     os.close(writer)
     (line,) = err.splitlines()
     assert line.startswith("nss-wgpu: interrupted")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.nss.tiny_models import probability, save_model
+from tests.wall_clock import wait_until
 from tools import drawn_photos, file_bench
 from tools.processes import TreeMemory
 
@@ -60,9 +61,12 @@ def test_a_row_that_fails_is_said(small: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not show what processes share")
 def test_memory_counts_the_children() -> None:
-    child = "import time; block = bytearray(64 << 20); block[::4096] = b'x' * len(block[::4096]); time.sleep(1)"
+    child = "import sys; block = bytearray(64 << 20); block[::4096] = b'x' * len(block[::4096]); sys.stdin.read()"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     sampler = TreeMemory()
-    with subprocess.Popen([sys.executable, "-c", parent], env=dict(os.environ)) as process:
+    with subprocess.Popen([sys.executable, "-c", parent], env=dict(os.environ), stdin=subprocess.PIPE) as process:
         sampler.watch(process.pid)
+        wait_until(lambda: max((held for _, held in sampler.samples), default=0) > 64 << 20)
+        assert process.stdin is not None
+        process.stdin.close()
     assert (sampler.peak() or 0) > 64 << 20

@@ -106,7 +106,7 @@ def finishes(call: Callable[[], object]) -> bool:
     """Whether the call returns, and does not hang."""
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     return not thread.is_alive()
 
 

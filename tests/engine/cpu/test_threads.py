@@ -218,10 +218,10 @@ def test_an_interrupt_while_waiting_leaves_nothing_behind() -> None:
 
     def work(worker: int, item: int) -> None:
         if worker == 0:
-            working.wait(5)
+            working.wait(60)
             raise KeyboardInterrupt
         working.set()
-        release.wait(5)
+        release.wait(60)
         late_items.append(item)
 
     with pytest.raises(KeyboardInterrupt):

@@ -238,15 +238,15 @@ def test_a_system_that_gives_no_thread_says_so_and_one_that_gives_few_compiles(m
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(BackendError, match="compiling kernels: can't start new thread; allow this process more"):
-            compiler.submit(lambda: 1).result(5)
+            compiler.submit(lambda: 1).result(60)
     release = threading.Event()
     first = compiler.submit(release.wait)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         others = [compiler.submit(partial(int, number)) for number in range(3)]
     release.set()
-    assert first.result(5)
-    assert [other.result(5) for other in others] == [0, 1, 2]
+    assert first.result(60)
+    assert [other.result(60) for other in others] == [0, 1, 2]
 
 
 LEAVE = """

@@ -50,11 +50,11 @@ def readable(kind: str, folder: Path, content: bytes) -> Iterator[Path]:
         writer = pour(content, descriptor)
         yield Path(f"/dev/fd/{reader}")
         os.close(reader)
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["fifo", "/dev/fd"])
 def test_a_pipe_is_read_once(kind: str, tmp_path: Path) -> None:
     with readable(kind, tmp_path, CONTENT) as path:
@@ -66,14 +66,14 @@ def test_a_pipe_is_read_once(kind: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(session.run({"x": np.ones(1, np.float32)})["y"], WEIGHTS + 1)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["fifo", "/dev/fd"])
 def test_a_session_reads_a_pipe(kind: str, tmp_path: Path) -> None:
     with readable(kind, tmp_path, CONTENT) as path, Session(path, backend="numpy") as session:
         np.testing.assert_array_equal(session.run({"x": np.ones(1, np.float32)})["y"], WEIGHTS + 1)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (CONTENT[:-1000], "is cut short")])
 def test_a_pipe_that_ends_early(content: bytes, message: str, tmp_path: Path) -> None:
     with readable("fifo", tmp_path, content) as path, pytest.raises(ModelError, match=message):
@@ -103,7 +103,7 @@ def test_a_socket_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             ModelFile.read("model")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_a_file_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> memoryview:
         raise MemoryError

@@ -76,7 +76,7 @@ def test_the_model_is_opened_meanwhile(
     plain, seen = image_io.load, []
 
     def load(*arguments: Any, **options: Any) -> Any:
-        seen.append(opened.wait(20))  # never, if the photo came first
+        seen.append(opened.wait(60))  # never, if the photo came first
         return plain(*arguments, **options)
 
     class Session(network):  # type: ignore[misc, valid-type]

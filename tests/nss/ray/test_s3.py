@@ -83,12 +83,14 @@ def test_trying_ends_with_one_line_and_nothing_half(server: S3Server, monkeypatc
             storage.ATTEMPTS,
             2 * storage.ATTEMPTS,
         )  # aiohttp tries a kept connection anew
-    monkeypatch.setattr(storage, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(storage, "ATTEMPTS", 2)
-    storage._opened.cache_clear()
     server.reset(lambda method, _: "silent" if method == "GET" else None)
-    with pytest.raises(ImageError, match=r"^s3://bucket/end/503: cannot be read: .*\(2 attempts\)$"):
-        storage.read("s3://bucket/end/503")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(storage, "TIMEOUT_S", 0.2)
+        impatient.setattr(storage, "ATTEMPTS", 2)
+        storage._opened.cache_clear()
+        with pytest.raises(ImageError, match=r"^s3://bucket/end/503: cannot be read: .*\(2 attempts\)$"):
+            storage.read("s3://bucket/end/503")
+    storage._opened.cache_clear()
     server.reset()
     assert storage.names_below("s3://bucket/end") == {"lost answer"}, "which the server has heard"
     assert storage.read("s3://bucket/end/lost answer") == DATA

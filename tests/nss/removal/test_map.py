@@ -17,7 +17,9 @@ import nss
 from nss.errors import ImageError, NssError, UsageError
 from nss.photos import image_io
 from nss.removal import preprocess
+from nss.removal.lanes import NetworkLane
 from tests.project import ROOT
+from tests.wall_clock import wait_until
 
 EXAMPLES = [ROOT / "examples" / name for name in ("astronaut.png", "chelsea.png")]
 PHOTOS = [np.random.default_rng(n).integers(0, 256, (20 + n, 30, 3), np.uint8) for n in range(12)]
@@ -120,12 +122,8 @@ def test_sources_are_taken_as_there_is_room_and_closing_ends_the_work(remover: n
             if told == 20:
                 break
     at_the_end = len(taken)
-    for _ in range(5000):  # loads, which nothing waits for
-        if not any(thread.name.startswith("nss-pipeline") for thread in threading.enumerate()):
-            break
-        time.sleep(0.002)
-    else:
-        pytest.fail("a thread stays")
+    # loads, which nothing waits for
+    wait_until(lambda: not any(thread.name.startswith("nss-pipeline") for thread in threading.enumerate()))
     assert len(taken) <= at_the_end + 1
 
 
@@ -182,24 +180,29 @@ def test_a_closed_remover_says_so_for_each(network: type) -> None:
 def test_a_long_run_on_the_processor_is_ended_by_closing() -> None:
     """Else leaving a loop would wait for a photo that nobody wants: tens of seconds with a large model."""
     observed: list[str] = []
+    enough, interrupted, interrupt = threading.Event(), threading.Event(), NetworkLane.interrupt
+
+    def tell(lane: NetworkLane) -> None:
+        interrupt(lane)
+        interrupted.set()
+
     with nss.Remover("u2netp", backend="numpy", quiet=True) as remover:
         real = engine.Session.run
 
         def run(session: Any, inputs: Any, observe: Any = None, **options: Any) -> Any:
             def slow(operator: str, name: str, seconds: float) -> None:
                 observed.append(name)
-                time.sleep(0.02)
+                if len(observed) == 3:
+                    enough.set()
+                    assert interrupted.wait(60)
                 observe(operator, name, seconds)
 
             return real(session, inputs, observe=slow, **options)
 
-        with pytest.MonkeyPatch.context() as patch:
-            with closing(remover.map(EXAMPLES * 2, jobs=2)) as results:
-                next(results)
-                patch.setattr(engine.Session, "run", run)
-                start = len(observed)
-                while len(observed) < start + 3:
-                    time.sleep(0.005)
-            at_the_end = len(observed)
-        assert at_the_end < 60  # of some hundred nodes
+        with pytest.MonkeyPatch.context() as patch, closing(remover.map(EXAMPLES * 2, jobs=2)) as results:
+            next(results)
+            patch.setattr(NetworkLane, "interrupt", tell)
+            patch.setattr(engine.Session, "run", run)
+            assert enough.wait(60)
+        assert len(observed) < 60  # of some hundred nodes
         assert isinstance(remover.remove(EXAMPLES[0]), nss.Cutout)

@@ -76,7 +76,7 @@ def nap(task: Task) -> None:
     def fill(file: Any) -> None:
         file.write(b"half")
         (task.folder / f"{task.name}.napping").write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
     output_file.place(fill, task.folder / f"{task.name}.out")
 

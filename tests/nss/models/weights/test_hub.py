@@ -231,15 +231,15 @@ def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, monkeypatch: pytest.
     assert transfer.CONNECTION_LIMIT_S == 5
     monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.3)
     hub.hangs = True
-    with within(3):
+    with within(20):
         assert f"cannot reach {hub.url}" in refusal(tiny_spec(CONTENT))
 
 
 @pytest.mark.wall_clock
 def test_the_limit_holds_for_the_name_look_up_too(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
     monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", 0.2)
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hub.released.wait(20))
-    with within(3):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: hub.released.wait(120))
+    with within(20):
         assert "no answer within 0.2 s" in refusal(tiny_spec(CONTENT))
 
 
