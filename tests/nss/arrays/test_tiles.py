@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -63,20 +65,29 @@ def test_the_error_of_the_first_item_is_raised_and_no_further_one_is_begun(
 ) -> None:
     cores.use(number, monkeypatch)
     done: list[int] = []
-    failing = threading.Event()
+    dropped = threading.Event()
 
-    def work(item: int) -> None:
-        if item in (3, 4, 5):
-            time.sleep(0.05 if item == 3 else 0)  # the others are sooner
-            failing.set()
-            raise ValueError(f"item {item}")
-        if item > 5:  # on a busy machine these would all be done before the first error is
-            assert failing.wait(60)
-            time.sleep(0.05)
-        done.append(item)
+    class Item:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    def items() -> Iterator[Item]:
+        yield from map(Item, range(99))
+        last = Item(99)
+        weakref.finalize(last, dropped.set)
+        yield last
+
+    def work(item: Item) -> None:
+        if item.number in (3, 4, 5):
+            time.sleep(0.05 if item.number == 3 else 0)  # the others are sooner
+            raise ValueError(f"item {item.number}")
+        done.append(item.number)
+        if item.number > 5:  # on a busy machine these would all be done before the first error is
+            dropped.wait(20)
+            dropped.set()  # so that a wait in vain is the only one
 
     with pytest.raises(ValueError, match="item 3"):
-        parallel(work, range(100))
+        parallel(work, items())
     assert sorted(done)[:3] == [0, 1, 2]
     assert len(done) < 3 + number
 
