@@ -92,7 +92,7 @@ export const reads = (page, selector, words) => page.waitForFunction((where, sou
 
 /** The bytes of a file, once it is there whole. */
 export async function saved(folder, name) {
-  for (let tries = 0; tries < 200; tries += 1) {
+  for (let tries = 0; tries < PATIENCE / 25; tries += 1) {
     if (fs.existsSync(path.join(folder, name))) return fs.readFileSync(path.join(folder, name));
     await new Promise(done => setTimeout(done, 25));
   }

@@ -230,9 +230,9 @@ test('what is cancelled ends at once, and the next goes on', async () => {
       signal: never.signal,
       fetch: (url, init) => (url.endsWith('.json') ? fetch(url, init) : new Promise((_, reject) => {
         init.signal.addEventListener('abort', () => { names.push('fetch ended'); reject(init.signal.reason); });
+        setTimeout(() => never.abort());
       })),
     }));
-    setTimeout(() => never.abort(), 300);
     names.push((await opening).name);
     names.push((await fault(open('model', { signal: AbortSignal.abort() }))).name);
     const model = await open('model'), one = new AbortController(), two = new AbortController();

@@ -115,9 +115,16 @@ for (const origin of ['http://127.0.0.1', 'http://localhost', 'http://stranger.t
     }
     const opened = await page.evaluate(address => {
       const other = window.open(address);
-      return new Promise(done => setTimeout(() => {
-        try { done(other?.document.body.innerText ?? 'closed'); } catch (error) { done(error.name); }
-      }, 500));
+      return new Promise(done => {
+        const look = () => {
+          try {
+            const words = other?.document.body.innerText ?? 'closed';
+            if (words) done(words);
+            else setTimeout(look, 50); // it has not gone there yet
+          } catch (error) { done(error.name); }
+        };
+        look();
+      });
     }, serving.url);
     assert.ok(['SecurityError', 'closed'].includes(opened), opened);
     await page.close();

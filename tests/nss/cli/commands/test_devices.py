@@ -133,7 +133,7 @@ def test_json(show: Callable[..., str]) -> None:
 @pytest.mark.wall_clock
 def test_without_a_driver_it_answers_soon_and_says_what_to_install() -> None:
     hidden = dict.fromkeys(("VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"), "/nonexistent")
-    with within(10):  # 0.7 s on an idle machine
+    with within(30):  # 0.7 s on an idle machine
         outcome = subprocess.run(
             [sys.executable, "-m", "nss", "devices"],
             cwd=ROOT,
