@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # what a shell or nohup ignores for a background job, the commands under test would inherit
 for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
@@ -29,6 +30,11 @@ WHOLE_FILES = (
 
 NODE_TESTS = "tests/engine/test_conformance.py"
 """Where the tests of one name, on several backends, begin with what the first of them finds out."""
+
+
+# how long an example takes says nothing on a machine with much else to do
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

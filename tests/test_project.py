@@ -74,23 +74,45 @@ def test_tools_use_what_is_public() -> None:
     assert [line for line in private if not line.endswith(" os._exit")] == []
 
 
+def name_of(call: ast.Call) -> str:
+    """Of the function or method that is called, where it has one."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
 def calls(entry: ast.AST) -> set[str]:
     """The names of the functions and methods that are called within."""
-    functions = (call.func for call in ast.walk(entry) if isinstance(call, ast.Call))
-    return {
-        function.attr if isinstance(function, ast.Attribute) else function.id
-        for function in functions
-        if isinstance(function, ast.Attribute | ast.Name)
-    }
+    return {name_of(call) for call in ast.walk(entry) if isinstance(call, ast.Call)}
+
+
+PATIENCE_S = 30
+"""What a wait that ends only where the code is wrong has at least: a busy machine stands still for seconds."""
 
 
 def untrustworthy(source: str) -> list[str]:
-    """The asserts on the clock itself, and the tests with an assertion on time that have no mark."""
+    """What is held to the clock itself, waits that a stall would end, and unmarked tests with an assertion on time."""
     tree = ast.parse(source)
+    conditions = [
+        entry.test if isinstance(entry, ast.While) else entry
+        for entry in ast.walk(tree)
+        if isinstance(entry, ast.Assert | ast.While)
+    ]
     breaches = [
         ast.unparse(entry)
+        for entry in conditions
+        if calls(entry) & {"perf_counter", "monotonic", "time", "perf_counter_ns"}
+    ]
+    waits = [
+        entry
         for entry in ast.walk(tree)
-        if isinstance(entry, ast.Assert) and calls(entry) & {"perf_counter", "monotonic", "time", "perf_counter_ns"}
+        if isinstance(entry, ast.Call) and name_of(entry) in {"wait", "join", "communicate", "acquire"}
+    ]
+    breaches += [
+        ast.unparse(entry)
+        for entry in waits
+        for limit in (*entry.args, *(keyword.value for keyword in entry.keywords if keyword.arg == "timeout"))
+        # what is shorter is to be waited out
+        if isinstance(limit, ast.Constant) and isinstance(limit.value, int | float) and 1 <= limit.value < PATIENCE_S
     ]
     return breaches + [
         entry.name
@@ -108,6 +130,8 @@ def test_assertions_on_time_are_marked_and_bear_a_busy_machine() -> None:
     assert untrustworthy("def test_a():\n assert time.perf_counter() - start < 5") == [
         "assert time.perf_counter() - start < 5"
     ]
+    assert untrustworthy("while time.monotonic() < deadline: pass") == ["time.monotonic() < deadline"]
+    assert untrustworthy("assert begun.wait(5) and process.communicate(timeout=60)") == ["begun.wait(5)"]
     assert untrustworthy("def test_a():\n with within(5): pass") == ["test_a"]
     assert untrustworthy("@pytest.mark.wall_clock\ndef test_a():\n with within(5): pass") == []
 

@@ -83,7 +83,7 @@ def test_the_error_of_the_first_item_is_raised_and_no_further_one_is_begun(
             raise ValueError(f"item {item.number}")
         done.append(item.number)
         if item.number > 5:  # on a busy machine these would all be done before the first error is
-            dropped.wait(20)
+            dropped.wait(30)
             dropped.set()  # so that a wait in vain is the only one
 
     with pytest.raises(ValueError, match="item 3"):

@@ -223,17 +223,13 @@ def test_a_file_name_that_cannot_be_printed(command: Command, photo: Path) -> No
 
 
 def run(
-    *arguments: object,
-    cwd: Path,
-    environment: dict[str, str] | None = None,
-    stdout: Any = subprocess.PIPE,
-    pipesize: int = -1,
+    *arguments: object, cwd: Path, environment: dict[str, str] | None = None, stdout: Any = subprocess.PIPE, **more: int
 ) -> subprocess.Popen[str]:
-    """The real command on the real engine, in a process of its own; what it prints waits in ``pipesize`` bytes."""
+    """The real command on the real engine, in a process of its own."""
     models = str(cwd / "no models")
     offline = {"NSS_MODEL_DIR": models, "HF_HOME": models, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "nss", *map(str, arguments)]
-    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, "pipesize": pipesize}
+    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, **more}
     return subprocess.Popen(command, cwd=cwd, env={**os.environ, **offline, **(environment or {})}, text=True, **pipes)
 
 
@@ -276,14 +272,13 @@ def test_a_signal_leaves_whole_files_only(
     tmp_path: Path, listing: Listing, small: Path, name: str, status: int, word: str
 ) -> None:
     # whoever reads no further line of so long names holds the batch up
-    photos, out, count, pipesize = tmp_path / ("photos" * 20), tmp_path / ("out" * 40), 99, 4096
+    photos, out, count = tmp_path / ("photos" * 20), tmp_path / ("out" * 40), 99
     photos.mkdir()
     out.mkdir()
     (photos / "00.png").write_bytes((EXAMPLES / "chelsea.png").read_bytes())
     for number in range(1, count):
         (photos / f"{number:02}.png").hardlink_to(photos / "00.png")
-    arguments = ("remove", photos, "-o", out, "--model", small, "--backend", "numpy")
-    process = run(*arguments, cwd=tmp_path, pipesize=pipesize)
+    process = run("remove", photos, "-o", out, "--model", small, "--backend=numpy", cwd=tmp_path, pipesize=4096)
     assert process.stdout is not None
     first = process.stdout.readline()
     assert "00.png -> " in first
