@@ -16,5 +16,5 @@
 {% endif %}
 {% endfor %}
   let value = sample({{ origin }}{% for axis in range(extents | length) %}, p{{ axis }}{% endfor %});
-  {{ target }} = {{ item }}(value);
+  {{ target }} = {{ result }};
 {% endblock %}

@@ -30,6 +30,16 @@ def test_grid_sample_over_two_axes(mode: str, padding: str, align: int) -> None:
     compare(proto, inputs=[x, grid], **CLOSE)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_grid_sample_of_conditions(mode: str) -> None:
+    """A sum of weights is true unless it is zero, however small."""
+    random = np.random.default_rng(6)
+    x, grid = random.random((1, 1, 6, 6)) < 0.1, random.uniform(-1, 1, (1, 3, 5, 2)).astype(np.float32)
+    sample = node("GridSample", "x grid", "y", mode=mode)
+    proto = model([sample], {"x": (np.bool_, list(x.shape)), "grid": list(grid.shape)}, "y", opset=20)
+    compare(proto, inputs=[x, grid])
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 2), st.integers(1, 3), st.booleans(), st.data()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.gpu.lowering.lowering import Lowering, lowers
 from engine.gpu.program.addressing import ElementGrid
 from engine.gpu.program.tensor import channels_last
@@ -47,6 +49,8 @@ def lower_grid_sample(node: Node, lowering: Lowering) -> None:
     extents = [elements.numbers.integer(f"x_extent{axis}", x.shape[axis]) for axis in range(2, x.rank)]
     steps = [elements.numbers.integer(f"x_step{axis}", x.strides[axis]) for axis in range(2, x.rank)]
     padding, align = node.attr("padding_mode", "zeros"), bool(node.attr("align_corners", 0))
+    # a condition is true where any of it is, as NumPy casts
+    result = "select(0u, 1u, !(value == 0.0))" if node.output.dtype == np.bool_ else f"{y.dtype}(value)"
     lowering.dispatch(
         elements.dispatch(
             "grid_sample",
@@ -61,6 +65,7 @@ def lower_grid_sample(node: Node, lowering: Lowering) -> None:
                 ),
                 # the grid holds the last axis first
                 "points": [elements.value_of("grid", grid, [image, *out, str(axis)]) for axis in reversed(range(rank))],
+                "result": result,
                 "origin": elements.numbers.index("x", x.strides[:2], [image, channel]),
             },
             reads=[
