@@ -1,7 +1,13 @@
 """Checks of a node against the ONNX signature of its operator: number and types of inputs, kinds of attributes.
 
-Arithmetic takes more types than ONNX allows, as every backend computes them alike. What is no arithmetic must have the
-type that ONNX gives it: indices, axes and sizes, conditions, quantised bytes. ONNX Runtime refuses all others too.
+Arithmetic takes more types of numbers than ONNX allows, as every backend computes them alike. What is no arithmetic
+must have the type that ONNX gives it: indices, axes and sizes, conditions, quantised bytes. What has floats alone in
+ONNX must have floats: each backend would round the mean, norm or exponential of integers in its own way. ONNX Runtime
+refuses all others too.
+
+Newer versions of an operator compute with more types, and let more inputs be left out, with the same meaning.
+Exporters have written such nodes into files of older operator sets. So what the newest version allows there, an older
+one does too.
 """
 
 from __future__ import annotations
@@ -33,16 +39,27 @@ MANY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An input of an operator: the dtypes that ONNX allows it, and the type variable that it shares with others."""
+    """An input of an operator.
+
+    ``dtypes`` are those that ONNX allows it, and ``newest_dtypes`` those of the newest version of the operator.
+    ``variable`` is the type variable that it shares with others. ``is_optional`` says whether a node may leave it out.
+    """
 
     name: str
     dtypes: frozenset[np.dtype[Any]]
+    newest_dtypes: frozenset[np.dtype[Any]]
     variable: str | None
+    is_optional: bool
 
     def refuses(self, dtype: np.dtype[Any]) -> bool:
-        """Whether ONNX does not allow the dtype, and the engine follows: it computes no more with four bits."""
-        is_strict = is_four_bit(dtype) or any(self.dtypes <= kind for kind in NO_ARITHMETIC)
-        return is_strict and dtype not in self.dtypes
+        """Whether ONNX does not allow the dtype, and the engine follows."""
+        if dtype in self.dtypes:
+            return False
+        if is_four_bit(dtype) or any(self.dtypes <= kind for kind in NO_ARITHMETIC):
+            return True
+        known_dtypes = self.dtypes | self.newest_dtypes
+        takes_floats_alone = all(known.kind == "f" for known in known_dtypes)
+        return dtype not in known_dtypes and (dtype == np.bool_ or (takes_floats_alone and dtype.kind != "f"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +79,29 @@ def signature(op: str, version: int, domain: str) -> Signature | None:
         schema = onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return None
+    newest = onnx.defs.get_schema(op, domain).inputs
     parameters = tuple(
-        Parameter(
-            parameter.name,
-            frozenset(dtype for dtype, name in ONNX_NAMES.items() if name in parameter.types),
-            parameter.type_str if parameter.is_homogeneous and "(" not in parameter.type_str else None,
-        )
-        for parameter in schema.inputs
+        _parameter(parameter, newest[index] if index < len(newest) else parameter)
+        for index, parameter in enumerate(schema.inputs)
     )
     # the enumeration's stub names no members
     kinds = {name: int(attribute.type.value) for name, attribute in schema.attributes.items()}  # type: ignore[attr-defined]
     return Signature(schema.min_input, schema.max_input, parameters, kinds)
+
+
+def _parameter(parameter: onnx.defs.OpSchema.FormalParameter, newest: onnx.defs.OpSchema.FormalParameter) -> Parameter:
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return Parameter(
+        parameter.name,
+        _dtypes(parameter),
+        _dtypes(newest),
+        parameter.type_str if parameter.is_homogeneous and "(" not in parameter.type_str else None,
+        is_optional=optional in (parameter.option, newest.option),
+    )
+
+
+def _dtypes(parameter: onnx.defs.OpSchema.FormalParameter) -> frozenset[np.dtype[Any]]:
+    return frozenset(dtype for dtype, name in ONNX_NAMES.items() if name in parameter.types)
 
 
 def check(proto: onnx.NodeProto, node: Node) -> None:
@@ -84,9 +113,11 @@ def check(proto: onnx.NodeProto, node: Node) -> None:
         raise ModelError(f"{node.label}: {len(node.inputs)} inputs, the operator takes {_span(expected)}")
     bindings: dict[str, np.dtype[Any]] = {}
     for index, value in enumerate(node.inputs):
-        if value is None:
-            continue
         parameter = expected.parameters[min(index, len(expected.parameters) - 1)]
+        if value is None:
+            if not parameter.is_optional:
+                raise ModelError(f"{node.label}: required input {index} is missing")
+            continue
         if parameter.refuses(value.dtype):
             raise ModelError(
                 f"{node.label}: its {parameter.name} '{value.name}' is {name_of(value.dtype)}; ONNX allows "

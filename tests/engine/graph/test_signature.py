@@ -99,8 +99,38 @@ def test_arithmetic_takes_more_types_than_onnx_allows() -> None:
         ("Where", "x z z", {"x": [2], "z": [2]}),
         ("ConvInteger", "x w", {"x": [1, 1, 4, 4], "w": (np.uint8, [1, 1, 3, 3])}),
         ("MatMulInteger", "x w", {"x": (np.uint8, [2, 2]), "w": (np.int16, [2, 2])}),
+        ("Softmax", "x", {"x": (I32, [2, 2])}),
+        ("DequantizeLinear", "x s", {"x": (np.uint8, [2]), "s": (I64, [])}),
     ],
 )
-def test_conditions_and_bytes_are_what_they_are(op: str, names: str, inputs: dict[str, Any], backend: str) -> None:
-    with pytest.raises(ModelError, match=rf"^{op} 'y': its .*; ONNX allows (bool|int8, uint8)$"):
+def test_conditions_bytes_and_floats_are_what_they_are(
+    op: str, names: str, inputs: dict[str, Any], backend: str
+) -> None:
+    with pytest.raises(ModelError, match=rf"^{op} 'y': its .*; ONNX allows (bool|int8, uint8|float.*)$"):
         Session(model([node(op, names, "y")], inputs, "y").SerializeToString(), backend=backend)
+
+
+def test_what_no_version_gives_integers_or_conditions_takes_none() -> None:
+    condition = np.dtype(np.bool_)
+    for entry in operators():
+        newest = signature(entry.op, onnx.defs.onnx_opset_version(), entry.domain)
+        for parameter in newest.parameters if newest else ():
+            if all(dtype.kind == "f" for dtype in parameter.dtypes):
+                assert parameter.refuses(np.dtype(I32)), (entry.op, parameter.name)
+            assert parameter.refuses(condition) == (condition not in parameter.dtypes), (entry.op, parameter.name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("op", "names", "missing"), [("Sub", "x -", 1), ("Concat", "x - x", 1), ("Relu", "-", 0)])
+def test_what_an_operator_needs_is_not_left_out(op: str, names: str, missing: int, backend: str) -> None:
+    attributes = {"axis": 0} if op == "Concat" else {}
+    with pytest.raises(ModelError, match=rf"^{op} 'y': required input {missing} is missing$"):
+        Session(model([node(op, names, "y", **attributes)], {"x": [2]}, "y").SerializeToString(), backend=backend)
+
+
+def test_what_newer_versions_let_out_may_be_left_out_before() -> None:
+    """The regions of a Resize are optional since version 13, and exporters left them out in version 11."""
+    scales = {"s": np.array([1, 1, 2, 2], F32)}
+    proto = model([node("Resize", "x - s", "y")], {"x": [1, 1, 1, 1]}, "y", scales, opset=11)
+    with Session(proto.SerializeToString(), backend="numpy") as session:
+        assert session.run({"x": np.ones((1, 1, 1, 1), F32)})["y"].shape == (1, 1, 2, 2)
