@@ -162,9 +162,10 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def attribute(proto: onnx.AttributeProto, base: Path | None, content: memoryview | None = None) -> Any:
-    """The attribute as plain Python: int, float, str, tuples of them, an array for a tensor, a GraphProto as it is.
+    """The attribute as plain Python: int, float, str, tuples of them, an array for a tensor.
 
-    ``base`` and ``content`` are as `to_array` takes them.
+    ``base`` and ``content`` are as `to_array` takes them. Raises UnsupportedError for what only operators hold that the
+    engine does not have, such as a graph.
     """
     kind = onnx.AttributeProto
     if proto.ref_attr_name:
@@ -177,8 +178,9 @@ def attribute(proto: onnx.AttributeProto, base: Path | None, content: memoryview
         return to_array(proto.t, base, content)
     if proto.type == kind.TENSORS:
         return tuple(to_array(tensor, base, content) for tensor in proto.tensors)
-    if proto.type in (kind.INT, kind.FLOAT, kind.GRAPH):
-        return {kind.INT: proto.i, kind.FLOAT: proto.f, kind.GRAPH: proto.g}[proto.type]
+    if proto.type in (kind.INT, kind.FLOAT):
+        return proto.i if proto.type == kind.INT else proto.f
     if proto.type in (kind.INTS, kind.FLOATS):
         return tuple(proto.ints if proto.type == kind.INTS else proto.floats)
-    raise UnsupportedError(f"attribute '{proto.name}' holds a type the engine does not read")
+    held = kind.AttributeType.Name(proto.type)
+    raise UnsupportedError(f"attribute '{proto.name}' holds a type the engine does not read, {held}")

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from engine import ModelError, Session
+from engine import ModelError, Session, UnsupportedError
 from engine.graph.signature import signature
 from engine.ops import operators
-from tests.engine.models import model, node
+from tests.engine.models import branch, model, node
 
 F32, I32, I64, U32, U64 = np.float32, np.int32, np.int64, np.uint32, np.uint64
 BACKENDS = ("numpy", "reference", "webgpu")
@@ -134,3 +134,10 @@ def test_what_newer_versions_let_out_may_be_left_out_before() -> None:
     proto = model([node("Resize", "x - s", "y")], {"x": [1, 1, 1, 1]}, "y", scales, opset=11)
     with Session(proto.SerializeToString(), backend="numpy") as session:
         assert session.run({"x": np.ones((1, 1, 1, 1), F32)})["y"].shape == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_operator_with_a_graph_of_its_own(backend: str) -> None:
+    body = branch([node("Neg", "x", "z")], "z")
+    with pytest.raises(UnsupportedError, match=r"^attribute 'body' holds a type the engine does not read, GRAPH$"):
+        Session(model([node("Relu", "x", "y", body=body)], {"x": [2]}, "y").SerializeToString(), backend=backend)
