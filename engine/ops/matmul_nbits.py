@@ -73,8 +73,8 @@ class MatMulNBits:
         check_factors(node, {1: n * blocks * node.attr("block_size") * bits // 8, 2: n * blocks, 3: n * points, 5: n})
         if node.input(1).dtype != np.uint8:
             raise ValueError("B must be uint8")
-        floats = [node.input(2), node.optional_input(5), *([zero] if zero is not None and points == blocks else [])]
-        if any(value is not None and value.dtype not in (a.dtype, np.uint8) for value in floats):
+        floats = [node.input(2), node.optional_input(5), zero if zero is not None and zero.dtype != np.uint8 else None]
+        if any(value is not None and value.dtype != a.dtype for value in floats):
             raise ValueError("scales, float zero points and bias must have the dtype of A")
         return [TensorType(a.dtype, (*a.shape[:-1], n))]
 

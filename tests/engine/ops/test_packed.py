@@ -81,3 +81,11 @@ def test_an_order_of_the_weights_is_refused() -> None:
     proto.graph.node[0].input[4] = "groups"
     with pytest.raises(UnsupportedError, match="g_idx"):
         load_graph(proto)
+
+
+def test_bytes_are_no_bias() -> None:
+    proto = nbits([3, 64], 8, bias=True)
+    (bias,) = (tensor for tensor in proto.graph.initializer if tensor.name == "bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.ones(8, np.uint8), "bias"))
+    with pytest.raises(ModelError, match="bias must have the dtype of A"):
+        load_graph(proto)
