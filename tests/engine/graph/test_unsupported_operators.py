@@ -42,6 +42,12 @@ def test_every_missing_operator_is_listed_with_domain_version_and_count() -> Non
     )
 
 
+def test_operators_that_passes_make_are_none_of_a_file() -> None:
+    fused = node("FusedConv", "x w", "y", domain="engine")
+    proto = model([fused], {"x": [1, 1, 4, 4], "w": [1, 1, 1, 1]}, "y", domains={"engine": 1})
+    assert refusal(proto).endswith("does not have: engine.FusedConv version 1 (1 node)")
+
+
 @pytest.mark.parametrize("op", sorted(unsupported_operators.CONTROL_FLOW))
 def test_loops_are_refused_by_name(op: str) -> None:
     body = branch([], "x")
