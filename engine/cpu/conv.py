@@ -15,11 +15,13 @@ from engine.cpu.im2col import Columns
 from engine.cpu.kernel import KernelBase, Tensors, present
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.products import multiply
+from engine.cpu.row_tiles import ROWS
 from engine.cpu.threads import Do, Pool, Range
 from engine.cpu.toeplitz import Toeplitz
 from engine.cpu.winograd import Winograd
 from engine.cpu.winograd_5x5 import Winograd5x5, winograd_5x5_ns
 from engine.cpu.winograd_line import WinogradLine, line_axis, line_ns
+from engine.cpu.winograd_rows import WinogradRows, winograd_rows_ns
 from engine.graph.bounds import is_extreme
 from engine.graph.ir import INTERNAL_DOMAIN, Node
 from engine.ops.conv import conv_window
@@ -62,7 +64,9 @@ class ConvKernel(KernelBase):
         window, self.epilogue = conv_window(node, x.shape, w.shape), Epilogue(step, scales=not direct)
         weights = w.data if self.epilogue.scale == 1 else w.data * np.float32(self.epilogue.scale)
         group = node.attr("group", 1)
-        self.algorithm: Depthwise | Toeplitz | Winograd | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct
+        self.algorithm: (
+            Depthwise | Toeplitz | Winograd | WinogradRows | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct
+        )
         if _is_depthwise(w.shape, group):
             if toeplitz.takes(window) and not direct:
                 self.algorithm = Toeplitz(weights, self.epilogue, window, x.shape)
@@ -76,13 +80,14 @@ class ConvKernel(KernelBase):
 
     def _fastest(
         self, w: np.ndarray, window: Window, x: tuple[int, ...], group: int, *, direct: bool
-    ) -> Winograd | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct:
+    ) -> Winograd | WinogradRows | Winograd5x5 | WinogradLine | Kn2row | ColumnProduct:
         """The algorithm that takes the least time, of those that take the layer."""
         costs = {"columns": columns_ns(window, w.shape)}
         if window.strides == (1, 1) and group == 1:
             costs["kn2row"] = kn2row_ns(window, w.shape, x[3])
         if not direct and winograd_takes(window, w.shape, group) and _winograd_is_exact(w):
             costs["winograd"] = winograd_ns(window, w.shape)
+            costs["winograd rows"] = winograd_rows_ns(window.out[0], w.shape)
         axis = None if direct or group > 1 else line_axis(window, x)
         if axis is not None and _winograd_is_exact(w):
             costs["line"] = line_ns(w.shape)
@@ -96,6 +101,8 @@ class ConvKernel(KernelBase):
                 return WinogradLine(w, self.epilogue, window, axis)
             case "kn2row":
                 return Kn2row(w, self.epilogue, window, x[3])
+            case "winograd rows":
+                return WinogradRows(w, self.epilogue, window.begin, window.out)
             case "winograd":
                 return Winograd(w, self.epilogue, window.begin, window.out)
         return ColumnProduct(w, self.epilogue, window, group, x[0])
@@ -125,7 +132,7 @@ def winograd_ns(window: Window, w: tuple[int, ...]) -> float:
     """What Winograd takes for an output pixel on one core: products and transforms, each about as fast on any core
     beside the other algorithms' steps. Measured on AVX-512, see docs/numbers.md; packed products pass over what they
     read and write once more, and the transforms take longer."""
-    tiles = -(-window.out[0] // winograd.ROWS) * winograd.ROWS / window.out[0]
+    tiles = -(-window.out[0] // ROWS) * ROWS / window.out[0]
     packing = 0 if blas.has_small_products() else 1.9 * w[1] + 0.4 * w[0]
     return tiles * (w[0] * w[1] * 6 / 100 + 3.3 * w[1] + 2.5 * w[0] + packing)
 

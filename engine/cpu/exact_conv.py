@@ -11,8 +11,8 @@ from engine.cpu.conv import columns_ns, kn2row_ns, winograd_takes
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.exact_winograd import EXACT, FEWEST_CHANNELS, ExactWinograd
 from engine.cpu.im2col import Columns
+from engine.cpu.row_tiles import ROWS
 from engine.cpu.threads import Pool, Range
-from engine.cpu.winograd import ROWS
 from engine.ops.window import Window
 
 FARTHEST = 255

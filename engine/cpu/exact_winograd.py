@@ -22,8 +22,9 @@ import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.products import multiply, transform
+from engine.cpu.row_tiles import A4, G4
 from engine.cpu.threads import Range
-from engine.cpu.winograd import A4, G2, G4, TAPS, Tiling, transform_weights
+from engine.cpu.winograd import G2, TAPS, Tiling, transform_weights
 
 EXACT = 1 << 24
 """float32 holds every integer up to this size: sums that stay below it are exact in any order."""

@@ -27,50 +27,25 @@ largest output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.products import multiply, transform
-from engine.cpu.threads import Do, Pool, Range, call
+from engine.cpu.row_tiles import A4, G4, ROWS, STRIP_TILES, RowTiles
+from engine.cpu.threads import Do, Range, call
 
-ROWS, COLUMNS = 4, 2
-"""Outputs of one tile."""
+COLUMNS = 2
+"""Outputs of one tile across; down there are ROWS."""
 
 TAPS = (ROWS + 2) * (COLUMNS + 2)
 
 STRIP_BYTES = 4 << 20
 """Transformed inputs and products of one strip: large enough for long runs, small enough for the shared cache."""
 
-STRIP_TILES = 128
-"""Tiles of one strip at least, or its matrix products become too narrow to be fast."""
-
-G4 = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
-)
 G2 = np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]])
-_B4 = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float32,
-)
-A4 = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
 
 
 def transform_weights(w: np.ndarray, g4: np.ndarray = G4, g2: np.ndarray = G2) -> np.ndarray:
@@ -84,7 +59,7 @@ def row_bytes(channels: int, width: int) -> int:
     return 4 * TAPS * (-(-width // COLUMNS) + 1) * channels
 
 
-class Tiling:
+class Tiling(RowTiles):
     """The strips of a 3x3 convolution of ``[C, H, W]`` with stride and dilation 1, any padding, and their transforms.
 
     ``u`` are the transformed weights, ``begin`` the padding above and to the left, ``out`` the output's height and
@@ -92,9 +67,9 @@ class Tiling:
     """
 
     def __init__(self, u: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self.u, self.begin, self.epilogue = u, begin, epilogue
-        self.outputs, self.channels = u.shape[1:]
-        self.tile_rows, self.step = -(-out[0] // ROWS), -(-out[1] // COLUMNS) + 1
+        self.outputs, channels = u.shape[1:]
+        self.u, self.epilogue, self.step = u, epilogue, -(-out[1] // COLUMNS) + 1
+        super().__init__(channels, begin, out[0], COLUMNS * self.step)
         fit = STRIP_BYTES // row_bytes(self.channels + self.outputs, out[1])
         self.rows = min(max(fit, -(-STRIP_TILES // self.step)), self.tile_rows)
         # 150 GFLOP/s in the products, 0.1 ns for each of the passes over an input or output pixel
@@ -120,7 +95,7 @@ class Tiling:
         """
         c, s = self.channels, (strip[1] - strip[0]) * self.step
         first, second = self._halves(strip, scratch)
-        rows = self._transform_rows(x, strip, first, top, do)
+        rows = self.transform_rows(x, strip, first, top, do)
         left = _view(second, 6, 2, c * s)
         do(np.copyto, left, rows.reshape(6, c * s, 2).swapaxes(1, 2))
         do(np.copyto, second[left.size : left.size + 1], 0)  # what the last junk tile takes in from beyond the end
@@ -131,39 +106,6 @@ class Tiling:
         do(np.subtract, right[:, 0], left[:, 1], v[2])
         do(np.subtract, left[:, 1], right[:, 1], v[3])
         return v.reshape(TAPS, c, s)
-
-    def _transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int, do: Do) -> np.ndarray:
-        """``rows`` of a strip, in ``region``: the product of B4 and the six rows under each tile, where they lie."""
-        rows = _view(region, 6, self.channels, strip[1] - strip[0], COLUMNS * self.step)
-        begin = self.begin[1]
-        width = min(x.shape[2], rows.shape[3] - begin)
-        do(np.copyto, rows[..., :begin], 0)
-        do(np.copyto, rows[..., begin + width :], 0)
-        plane, line, item = x.strides
-        for tiles, taps in self._inner_taps(strip, top, x.shape[1]):
-            target = rows[:, :, tiles.start - strip[0] : tiles.stop - strip[0], begin : begin + width]
-            if not taps:
-                do(np.copyto, target, 0)
-                continue
-            source = x[:, tiles.start * ROWS - self.begin[0] + taps.start - top :]
-            shape = self.channels, len(tiles), len(taps), width
-            under = np.lib.stride_tricks.as_strided(source, shape, (plane, ROWS * line, line, item))
-            transform(_B4[:, taps.start : taps.stop], under, target.transpose(1, 2, 0, 3), do)
-        return rows
-
-    def _inner_taps(self, strip: Range, top: int, height: int) -> Iterator[tuple[range, range]]:
-        """Runs of tile rows that have the same row taps on the ``height`` input rows from ``top`` on, and these taps.
-
-        The others are on padding.
-        """
-
-        def taps(tile: int) -> range:
-            above = top + self.begin[0] - tile * ROWS
-            return range(max(0, above), max(0, above, min(6, above + height)))
-
-        for inner, tiles in groupby(range(*strip), taps):
-            first, *others = tiles
-            yield range(first, first + 1 + len(others)), inner
 
     def product(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
         """Where ``product`` lies, ``[24, M, S]``."""
@@ -211,18 +153,7 @@ class Winograd(Tiling):
     def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
         super().__init__(transform_weights(w), epilogue, begin, out)
 
-    def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
-        """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
-        strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-        images = [(n, strip) for n in range(len(x)) for strip in strips]
-
-        def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
-            n, strip = item
-            self._strip(do, x[n], y[n], [array[n] for array in given], strip=strip, scratch=pool.scratch(worker))
-
-        pool.each_by_calls(part, images)
-
-    def _strip(
+    def compute(
         self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
     ) -> None:
         v = self.transform_inputs(x, strip, scratch, do=do)

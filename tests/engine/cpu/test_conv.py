@@ -23,10 +23,25 @@ from engine.graph.passes import optimize
 from tests.engine.cpu.kernels import THREADS, compare, small_strips
 from tests.engine.models import execute, feeds, interpret, load_graph, model, node
 
-ALGORITHMS = {"ColumnProduct": (False, False), "Kn2row": (True, False), "Winograd": (False, True)}
+ALGORITHMS = {
+    "ColumnProduct": (False, False),
+    "Kn2row": (True, False),
+    "Winograd": (False, True),
+    "WinogradRows": (False, True),
+}
 """For each algorithm, whether kn2row and Winograd are made to look faster."""
 
-TOLERANCE = {"ColumnProduct": 1e-5, "Kn2row": 7e-6, "Winograd": 2.5e-5, "WinogradLine": 2e-5, "Winograd5x5": 5e-5}
+SQUARE_WINDOWS = ("Winograd", "WinogradRows")
+"""Those that take 3x3 windows alone."""
+
+TOLERANCE = {
+    "ColumnProduct": 1e-5,
+    "Kn2row": 7e-6,
+    "Winograd": 2.5e-5,
+    "WinogradRows": 2.5e-5,
+    "WinogradLine": 2e-5,
+    "Winograd5x5": 5e-5,
+}
 """Absolute, for standard normal inputs and weights of unit gain; at most ten times what was measured."""
 
 
@@ -38,7 +53,8 @@ def force(algorithm: str) -> Iterator[None]:
     with (
         mock.patch.object(conv, "kn2row_ns", return_value=0 if kn2row else 2),
         mock.patch.object(conv, "columns_ns", return_value=1),
-        mock.patch.object(conv, "winograd_ns", return_value=0),
+        mock.patch.object(conv, "winograd_ns", return_value=0.5),
+        mock.patch.object(conv, "winograd_rows_ns", return_value=0 if algorithm == "WinogradRows" else 1),
         mock.patch.object(conv, "line_ns", return_value=line),
         mock.patch.object(conv, "winograd_5x5_ns", return_value=square),
         mock.patch.object(conv, "winograd_takes", return_value=winograd),
@@ -92,8 +108,8 @@ def convolutions(draw: st.DrawFn, algorithm: str) -> onnx.ModelProto:
     """Any convolution that the algorithm can do, of odd sizes and channels, with asymmetric pads."""
     simple = algorithm != "ColumnProduct"
     group = 1 if simple else draw(st.integers(1, 3), "group")
-    kernel = (3, 3) if algorithm == "Winograd" else draw(st.tuples(*[st.integers(1, 4)] * 2), "kernel")
-    dilations = (1, 1) if algorithm == "Winograd" else draw(st.tuples(*[st.integers(1, 3)] * 2), "dilations")
+    kernel = (3, 3) if algorithm in SQUARE_WINDOWS else draw(st.tuples(*[st.integers(1, 4)] * 2), "kernel")
+    dilations = (1, 1) if algorithm in SQUARE_WINDOWS else draw(st.tuples(*[st.integers(1, 3)] * 2), "dilations")
     strides = (1, 1) if simple else draw(st.tuples(*[st.integers(1, 3)] * 2), "strides")
     pads = draw(st.lists(st.integers(0, 4), min_size=4, max_size=4), "pads")
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -173,11 +189,12 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
 @pytest.mark.parametrize(
     ("options", "algorithm"),
     [
-        ({"shape": (1, 64, 40, 40), "outputs": 64, "kernel": (3, 3)}, "Winograd"),
+        ({"shape": (1, 128, 40, 40), "outputs": 128, "kernel": (3, 3)}, "Winograd"),
         ({"shape": (1, 64, 400, 1), "outputs": 64, "kernel": (5, 1)}, "WinogradLine"),
         ({"shape": (1, 64, 400, 2), "outputs": 64, "kernel": (5, 1)}, "ColumnProduct"),
         ({"shape": (1, 64, 40, 40), "outputs": 4, "kernel": (3, 3)}, "Kn2row"),
-        ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "Winograd"),
+        ({"shape": (1, 16, 40, 40), "outputs": 16, "kernel": (3, 3)}, "WinogradRows"),
+        ({"shape": (1, 256, 40, 40), "outputs": 24, "kernel": (3, 3)}, "WinogradRows"),
         ({"shape": (1, 96, 40, 40), "outputs": 16, "kernel": (5, 5)}, "Winograd5x5"),
         # a strip of one row of tiles takes 24 MiB of scratch, and 75
         ({"shape": (1, 64, 12, 1920), "outputs": 64, "kernel": (5, 5)}, "Winograd5x5"),
