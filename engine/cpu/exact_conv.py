@@ -7,13 +7,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.cpu import kn2row
-from engine.cpu.conv import columns_ns, kn2row_ns, winograd_takes
+from engine.cpu.conv import columns_ns, kn2row_ns, winograd_ns, winograd_takes
 from engine.cpu.epilogue import Epilogue
-from engine.cpu.exact_winograd import EXACT, FEWEST_CHANNELS, ExactWinograd
+from engine.cpu.exact_winograd import EXACT, FEWEST_CHANNELS, ExactRows, ExactWinograd
 from engine.cpu.im2col import Columns
 from engine.cpu.row_tiles import ROWS
 from engine.cpu.threads import Pool, Range
+from engine.cpu.winograd_rows import winograd_rows_ns
 from engine.ops.window import Window
+
+FEWEST_STACKED = 16
+"""Channels and outputs from which on tiles down the columns are faster than the definition."""
 
 FARTHEST = 255
 """The largest distance of an 8-bit integer from its zero point."""
@@ -53,10 +57,15 @@ class ExactConvolution:
             self.direct = ShiftedProducts(w, epilogue, window, width)
         else:
             self.direct = Direct(w, epilogue, window, width)
-        self.winograd: ExactWinograd | None = None
+        self.winograd: ExactWinograd | ExactRows | None = None
         self.scratch, self.nanoseconds = self.direct.scratch, self.direct.nanoseconds
-        if winograd_takes(window, w.shape, 1) and min(w.shape[:2]) >= FEWEST_CHANNELS:
-            self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
+        if winograd_takes(window, w.shape, 1) and min(w.shape[:2]) >= FEWEST_STACKED:
+            stacked = winograd_rows_ns(window.out[0], w.shape) < winograd_ns(window, w.shape)
+            if stacked:
+                self.winograd = ExactRows(w, epilogue, window.begin, window.out)
+            elif min(w.shape[:2]) >= FEWEST_CHANNELS:
+                self.winograd = ExactWinograd(w, epilogue, window.begin, window.out)
+        if self.winograd is not None:
             self.scratch, self.nanoseconds = max(self.scratch, self.winograd.scratch), self.winograd.nanoseconds
 
     def run(self, x: np.ndarray, y: np.ndarray, pool: Pool, source: Source, sink: Sink) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.cpu.products import transform
 from engine.cpu.six_points import POINTS, outputs_of, take
-from engine.cpu.threads import Do, Pool, Range
+from engine.cpu.threads import Do, Pool, Range, call
 
 ROWS = 4
 """Outputs of a tile down."""
@@ -77,6 +77,32 @@ class RowTiles:
         """The outputs ``y`` ``[M, *out]`` of a strip of rows of tiles of an image ``x`` ``[C, H, W]``."""
         raise NotImplementedError
 
+    def transform_inputs(
+        self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call
+    ) -> np.ndarray:
+        """What the weights multiply ``[taps, C, S]``; ``top`` is the input row of row 0 of ``x``, of `rest`."""
+        raise NotImplementedError
+
+    def product(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where the product ``[taps, ..., S]`` lies."""
+        raise NotImplementedError
+
+    def add_columns(self, product: np.ndarray, do: Do = call) -> np.ndarray:
+        """What A4^T reads, ``[..., 6, M S]``, where the first of the product lay."""
+        raise NotImplementedError
+
+    def tiles(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where the outputs lie, ``[..., 4, M, S]``."""
+        raise NotImplementedError
+
+    def rest(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """What of the scratch is free once there are ``tiles``."""
+        raise NotImplementedError
+
+    def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray, do: Do = call) -> None:
+        """Put ``tiles`` where they belong in ``y`` ``[M, H, W]``, as its type."""
+        raise NotImplementedError
+
     def transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int, do: Do) -> np.ndarray:
         """The inputs of a strip ``[6, C, R, columns]``, in ``region``; ``top`` is the input row of row 0 of ``x``."""
         rows, _ = take(region, POINTS, self.channels, strip[1] - strip[0], self.columns)
@@ -109,3 +135,8 @@ class RowTiles:
         for inner, tiles in groupby(range(*strip), taps):
             first, *others = tiles
             yield range(first, first + 1 + len(others)), inner
+
+
+def put(target: np.ndarray, values: np.ndarray) -> None:
+    """Copy as the target's type."""
+    np.copyto(target, values, casting="unsafe")

@@ -34,7 +34,7 @@ import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.products import multiply, transform
-from engine.cpu.row_tiles import A4, G4, ROWS, STRIP_TILES, RowTiles
+from engine.cpu.row_tiles import A4, G4, ROWS, STRIP_TILES, RowTiles, put
 from engine.cpu.threads import Do, Range, call
 
 COLUMNS = 2
@@ -136,10 +136,10 @@ class Tiling(RowTiles):
         rows = y[:, first : last - more].reshape(len(y), whole, ROWS, y.shape[2])
         for j in range(COLUMNS):
             by_row = tiles[j].reshape(ROWS, len(y), -1, self.step)[..., : -(-(y.shape[2] - j) // COLUMNS)]
-            do(_put, rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3))
+            do(put, rows[..., j::COLUMNS], by_row[:, :, :whole].transpose(1, 2, 0, 3))
             if more:
                 others = by_row[:more, :, whole].swapaxes(0, 1)
-                do(_put, y[:, last - more : last, j::COLUMNS], others)
+                do(put, y[:, last - more : last, j::COLUMNS], others)
 
     def _halves(self, strip: Range, scratch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two regions of scratch."""
@@ -171,11 +171,6 @@ class Winograd(Tiling):
         target = y[:, lines]
         self.store(tiles, strip, y, do)
         self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
-
-
-def _put(target: np.ndarray, values: np.ndarray) -> None:
-    """Copy as the target's type."""
-    np.copyto(target, values, casting="unsafe")
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:

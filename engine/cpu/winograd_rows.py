@@ -24,9 +24,9 @@ import numpy as np
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.products import multiply, transform
-from engine.cpu.row_tiles import A4, G4, ROWS, STRIP_TILES, RowTiles
+from engine.cpu.row_tiles import A4, G4, ROWS, STRIP_TILES, RowTiles, put
 from engine.cpu.six_points import POINTS, take
-from engine.cpu.threads import Do, Range
+from engine.cpu.threads import Do, Range, call
 
 TAPS = 3
 """Columns of a window."""
@@ -42,56 +42,93 @@ def winograd_rows_ns(window_rows: int, w: tuple[int, ...]) -> float:
     return tiles * (w[0] * w[1] * 9 / 100 + 2 * (w[0] + w[1]) + packing)
 
 
-class WinogradRows(RowTiles):
-    """Such a convolution in float32; ``w`` is ``[M, C, 3, 3]``, ``out`` the output's height and width."""
+def stacked_weights(w: np.ndarray, g4: np.ndarray = G4) -> np.ndarray:
+    """``u`` ``[6, 3 M, C]`` float32 of weights ``w`` ``[M, C, 3, 3]``."""
+    by_tap = g4.astype(np.float32) @ w.transpose(3, 0, 2, 1).astype(np.float32, copy=False)
+    return np.ascontiguousarray(by_tap.transpose(2, 0, 1, 3)).reshape(POINTS, -1, w.shape[1])
 
-    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
-        self.outputs, channels = w.shape[:2]
-        self.epilogue, self.width = epilogue, out[1]
+
+class StackedTiling(RowTiles):
+    """The strips of such a convolution of ``[C, H, W]``, and their transforms; ``u`` are the transformed weights.
+
+    ``out`` is the output's height and width. What the chain of the ``epilogue`` needs is part of the scratch.
+    """
+
+    def __init__(self, u: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        self.u, self.epilogue, self.width = u, epilogue, out[1]
+        self.outputs, channels = u.shape[1] // TAPS, u.shape[2]
         super().__init__(channels, begin, out[0], out[1] + TAPS - 1)
-        by_tap = G4.astype(np.float32) @ w.transpose(3, 0, 2, 1).astype(np.float32, copy=False)
-        self.u = np.ascontiguousarray(by_tap.transpose(2, 0, 1, 3)).reshape(POINTS, -1, channels)
         fit = STRIP_BYTES // (4 * sum(self._regions(1)))
         self.rows = min(max(fit, -(-STRIP_TILES // self.columns)), self.tile_rows)
         self.scratch = sum(self._regions(self.rows))
-        pixels = out[0] * out[1]
-        self.nanoseconds = pixels * (winograd_rows_ns(out[0], w.shape) + self.outputs * epilogue.nanoseconds)
+        each = winograd_rows_ns(out[0], (self.outputs, channels)) + self.outputs * epilogue.nanoseconds
+        self.nanoseconds = out[0] * out[1] * each
 
     def _regions(self, rows: int) -> tuple[int, int]:
         """Elements of the two regions of scratch for a strip of that many tile rows: each stage reads one of them."""
         c, m = self.channels * rows * self.columns, self.outputs * rows * self.columns
         return max(POINTS * c, ROWS * m), max(POINTS * TAPS, ROWS * self.epilogue.registers) * m
 
+    def transform_inputs(
+        self, x: np.ndarray, strip: Range, scratch: np.ndarray, top: int = 0, do: Do = call
+    ) -> np.ndarray:
+        """``rows`` of a strip; ``top`` is the input row of row 0 of ``x``, which may lie in the second region."""
+        return self.transform_rows(x, strip, scratch, top, do).reshape(POINTS, self.channels, -1)
+
+    def product(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where ``product`` lies, ``[6, 3 M, S]``."""
+        place, _ = take(self.rest(strip, scratch), *self.u.shape[:2], (strip[1] - strip[0]) * self.columns)
+        return place
+
+    def add_columns(self, product: np.ndarray, do: Do = call) -> np.ndarray:
+        """``sums`` ``[6, M S]``, where those of the first tap lay."""
+        taps = product.reshape(POINTS, TAPS, -1)
+        sums = taps[:, 0]
+        for tap in range(1, TAPS):
+            inner = sums[:, : 1 - TAPS]
+            do(np.add, inner, taps[:, tap, tap : tap + inner.shape[1]], inner)
+        return sums
+
+    def tiles(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """Where ``tiles`` lie, ``[4, M, S]``."""
+        place, _ = take(scratch, ROWS, self.outputs, (strip[1] - strip[0]) * self.columns)
+        return place
+
+    def rest(self, strip: Range, scratch: np.ndarray) -> np.ndarray:
+        """The second region, which is free once there are ``tiles``."""
+        return scratch[self._regions(strip[1] - strip[0])[0] :]
+
+    def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray, do: Do = call) -> None:
+        """Put ``tiles`` where they belong in ``y`` ``[M, H, W]``, as its type."""
+        target = y[:, strip[0] * ROWS : strip[1] * ROWS]
+        whole, more = divmod(target.shape[1], ROWS)
+        inner = tiles.reshape(ROWS, self.outputs, -1, self.columns)[..., : self.width]
+        by_tile = target[:, : whole * ROWS].reshape(self.outputs, whole, ROWS, self.width)
+        do(put, by_tile, inner[:, :, :whole].transpose(1, 2, 0, 3))
+        if more:
+            do(put, target[:, whole * ROWS :], inner[:more, :, whole].swapaxes(0, 1))
+
+
+class WinogradRows(StackedTiling):
+    """Such a convolution in float32; ``w`` is ``[M, C, 3, 3]``."""
+
+    def __init__(self, w: np.ndarray, epilogue: Epilogue, begin: tuple[int, ...], out: tuple[int, ...]) -> None:
+        super().__init__(stacked_weights(w), epilogue, begin, out)
+
     def compute(
         self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
     ) -> None:
-        s = (strip[1] - strip[0]) * self.columns
-        size, _ = self._regions(strip[1] - strip[0])
-        first, second = scratch[:size], scratch[size:]
-        rows = self.transform_rows(x, strip, first, 0, do)
-        product, _ = take(second, POINTS, TAPS, self.outputs * s)
-        multiply(self.u, rows.reshape(POINTS, self.channels, s), product.reshape(POINTS, -1, s), do)
-        sums = product[:, 0]
-        for tap in range(1, TAPS):
-            inner = sums[:, : 1 - TAPS]
-            do(np.add, inner, product[:, tap, tap : tap + inner.shape[1]], inner)
+        product, tiles = self.product(strip, scratch), self.tiles(strip, scratch)
+        multiply(self.u, self.transform_inputs(x, strip, scratch, do=do), product, do)
+        sums = self.add_columns(product, do)
         # A^T spreads what is added at point 1 to every output of the tile alike
-        self.epilogue.add_bias(sums[1].reshape(self.outputs, s), do)
-        tiles, _ = take(first, ROWS, self.outputs, strip[1] - strip[0], self.columns)
+        self.epilogue.add_bias(sums[1].reshape(self.outputs, -1), do)
         transform(A4, sums, tiles.reshape(ROWS, -1), do)
         if not given:
-            self.epilogue.finish(tiles, tiles, given, second, do)
-        lines = slice(strip[0] * ROWS, strip[1] * ROWS)
-        target = y[:, lines]
-        self._store(tiles, target, do)
+            by_row = tiles.reshape(ROWS, self.outputs, -1, self.columns)
+            self.epilogue.finish(by_row, by_row, given, self.rest(strip, scratch), do)
+        self.store(tiles, strip, y, do)
         if given:
+            lines = slice(strip[0] * ROWS, strip[1] * ROWS)
+            target = y[:, lines]
             self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
-
-    def _store(self, tiles: np.ndarray, target: np.ndarray, do: Do) -> None:
-        """Put ``tiles`` where they belong in ``target`` ``[M, rows, W]``."""
-        whole, more = divmod(target.shape[1], ROWS)
-        inner = tiles[..., : self.width]
-        by_tile = target[:, : whole * ROWS].reshape(self.outputs, whole, ROWS, self.width)
-        do(np.copyto, by_tile, inner[:, :, :whole].transpose(1, 2, 0, 3))
-        if more:
-            do(np.copyto, target[:, whole * ROWS :], inner[:more, :, whole].swapaxes(0, 1))

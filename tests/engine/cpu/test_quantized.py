@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 from unittest import mock
 
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.cpu import exact_conv
 from engine.cpu.exact_conv import Direct, ShiftedProducts
-from engine.cpu.exact_winograd import EXACT, ExactWinograd
+from engine.cpu.exact_winograd import EXACT, ExactRows, ExactWinograd
 from engine.cpu.lower import lower
 from engine.cpu.quantized import ConvIntegerKernel, Levels
 from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
@@ -165,26 +167,38 @@ def test_what_no_scale_covers(value: float) -> None:
     compare_graph(dynamic_convolution(x, np.full((32, 32, 3, 3), 131, np.uint8), None, pads=(1,) * 4), x)
 
 
+@pytest.mark.parametrize("kind", [ExactWinograd, ExactRows])
 @pytest.mark.parametrize(
     ("channels", "weights", "pixels", "runs"),
-    [(64, 9, 16, 1), (64, 60, 64, 1), (64, 128, 64, 2), (128, 128, 64, 4), (64, 128, 255, 0)],
+    [
+        (64, 9, 16, (1, 1)),
+        (64, 60, 64, (1, 1)),
+        (64, 128, 64, (2, 2)),
+        (128, 128, 64, (4, 2)),
+        (64, 128, 255, (0, 0)),
+    ],
 )
-def test_winograd_sums_are_exact(channels: int, weights: float, pixels: float, runs: int) -> None:
+def test_winograd_sums_are_exact(
+    kind: type[ExactWinograd | ExactRows], channels: int, weights: float, pixels: float, runs: tuple[int, int]
+) -> None:
     """From sums that stay far below 2^24 to those that reach it: fast, in float64, in runs, and by the definition."""
     random = np.random.default_rng(1)
     w = np.clip(128 + random.normal(0, weights, (32, channels, 3, 3)), 0, 255).astype(np.uint8)
     x = np.clip(np.abs(random.normal(0, pixels, (1, channels, 32, 33))), 0, 255).astype(np.uint8)
     proto = conv_integer(list(x.shape), w, x_zero=0, w_zero=np.array(128, np.uint8), pads=[1] * 4)
     taken: list[int] = []
-    exact_runs = ExactWinograd._exact_runs
+    exact_runs = kind._exact_runs
 
-    def noted(self: ExactWinograd, v: np.ndarray) -> list[tuple[slice, float]]:
+    def noted(self: ExactWinograd | ExactRows, v: np.ndarray) -> list[tuple[slice, float]]:
         taken.append(len(exact_runs(self, v)))
         return exact_runs(self, v)
 
-    with mock.patch.object(ExactWinograd, "_exact_runs", noted):
+    with (
+        mock.patch.object(kind, "_exact_runs", noted),
+        mock.patch.object(exact_conv, "winograd_rows_ns", return_value=0 if kind is ExactRows else inf),
+    ):
         exact(proto, x)
-    assert runs in taken
+    assert runs[kind is ExactRows] in taken, taken
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 3.7), (-1.5, 253.5), (-2.5, 252.5), (-7.3, 0), (-1e-30, 1e-30), (-3, 8)])
