@@ -43,10 +43,13 @@ class Job:
 
 
 class Recorder(Pool):
-    """Notes what kernels hand to the workers of ``pool``, instead of having it done."""
+    """Notes what kernels hand to the workers of ``pool``, instead of having it done.
 
-    def __init__(self, pool: Pool) -> None:
-        self.threads, self._pool = pool.threads, pool
+    With ``lane`` it is one worker's, whichever that is, in the scratch of this number.
+    """
+
+    def __init__(self, pool: Pool, lane: int | None = None) -> None:
+        self.threads, self._pool, self._lane = pool.threads if lane is None else 1, pool, lane
         self._node: Node
         self._jobs: list[Job] = []
 
@@ -79,7 +82,7 @@ class Recorder(Pool):
         self.each(lambda _, tape: tape.play(), [_Tape(make, *part) for part in enumerate(parts)])
 
     def scratch(self, worker: int) -> np.ndarray:
-        return self._pool.scratch(worker)
+        return self._pool.scratch(worker if self._lane is None else self._lane)
 
 
 class _CopyError(Exception):
@@ -116,13 +119,9 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
     result: list[Job] = []
     single: list[Job] = []
 
-    def run_all(worker: int, some: Sequence[Job]) -> None:
-        for job in some:
-            job.run(worker, job.items[0])
-
     def close() -> None:
         if single:
-            result.append(single[0] if len(single) == 1 else Job(single[0].node, run_all, [tuple(single)]))
+            result.append(single[0] if len(single) == 1 else Job(single[0].node, _run_all, [tuple(single)]))
             single.clear()
 
     for job in jobs:
@@ -133,6 +132,17 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
             result.append(job)
     close()
     return result
+
+
+def beside(lanes: Sequence[Sequence[Job]]) -> list[Job]:
+    """One job of which each item is all that a lane does: the lanes do not wait for each other."""
+    return [Job(lanes[0][0].node, _run_all, [tuple(jobs) for jobs in lanes])] if lanes[0] else []
+
+
+def _run_all(worker: int, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        for item in job.items:
+            job.run(worker, item)
 
 
 class March:
