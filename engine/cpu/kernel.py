@@ -7,14 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range
 from engine.graph.ir import Node
 from engine.ops.registry import evaluate
 
 Tensors = Sequence[np.ndarray | None]
-
-Strip = Callable[[np.ndarray, np.ndarray, Sequence[np.ndarray], Range, np.ndarray], None]
-"""Computes lines of one image: from ``[C, H, W]`` into ``[M, *out]``, given what the epilogue reads, with scratch."""
 
 Observer = Callable[[str, str, float], None]
 """Called with the operator, the node's name and the seconds it took."""
@@ -78,13 +75,22 @@ def present(tensors: Tensors, index: int) -> np.ndarray:
     return tensor
 
 
+class Strip(Protocol):
+    """Computes lines of one image."""
+
+    def __call__(
+        self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
+    ) -> None:
+        """From ``x`` ``[C, ...]`` into ``y`` ``[M, ...]``, by calls alone; ``given`` is what the epilogue reads."""
+
+
 def run_strips(
     compute: Strip, x: np.ndarray, y: np.ndarray, *, given: Sequence[np.ndarray], strips: Sequence[Range], pool: Pool
 ) -> None:
     """Compute each strip of each image of ``x``, over the pool's threads."""
 
-    def part(worker: int, item: tuple[int, Range]) -> None:
+    def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
         n, strip = item
-        compute(x[n], y[n], [array[n] for array in given], strip, pool.scratch(worker))
+        compute(do, x[n], y[n], [array[n] for array in given], strip=strip, scratch=pool.scratch(worker))
 
-    pool.each(part, [(n, strip) for n in range(len(x)) for strip in strips])
+    pool.each_by_calls(part, [(n, strip) for n in range(len(x)) for strip in strips])

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.kernel import run_strips
-from engine.cpu.threads import Pool, Range
+from engine.cpu.threads import Do, Pool, Range, call
 from engine.ops.window import Window
 
 STRIP_BYTES = 5 << 20
@@ -31,7 +31,7 @@ def weights_by_tap(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w.transpose(2, 3, 0, 1).reshape(-1, w.shape[1]), np.float32)
 
 
-def add_shifted(product: np.ndarray, target: np.ndarray, window: Window, strip: Range, top: int) -> None:
+def add_shifted(product: np.ndarray, target: np.ndarray, window: Window, strip: Range, top: int, do: Do = call) -> None:
     """Add each position's ``product`` ``[kh, kw, M, rows, W]``, of input rows from ``top`` on, to the strip's outputs.
 
     ``target`` is ``[M, rows, columns]``.
@@ -40,7 +40,7 @@ def add_shifted(product: np.ndarray, target: np.ndarray, window: Window, strip: 
     for ky, (rows, from_rows) in enumerate(row_ranges):
         for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, product.shape[4])):
             part = target[:, rows, columns]
-            np.add(part, product[ky, kx][:, from_rows, from_columns], out=part)
+            do(np.add, part, product[ky, kx][:, from_rows, from_columns], part)
 
 
 class Kn2row:
@@ -64,13 +64,14 @@ class Kn2row:
         run_strips(self._strip, x, y, given=given, strips=strips, pool=pool)
 
     def _strip(
-        self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], strip: Range, scratch: np.ndarray
+        self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray
     ) -> None:
         top, bottom = self.window.input_rows(*strip, x.shape[1])
         width, count = x.shape[2], (bottom - top) * x.shape[2]
         product = scratch[: len(self.w) * count].reshape(len(self.w), count)
-        np.matmul(self.w, x.reshape(len(x), -1)[:, top * width : bottom * width], out=product)
+        do(np.matmul, self.w, x.reshape(len(x), -1)[:, top * width : bottom * width], product)
         target = y[:, strip[0] : strip[1]]
-        target[...] = 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None]
-        add_shifted(product.reshape(*self.window.kernel, len(y), bottom - top, width), target, self.window, strip, top)
-        self.epilogue.finish(target, target, [array[:, strip[0] : strip[1]] for array in given], scratch)
+        do(np.copyto, target, 0 if self.epilogue.bias is None else self.epilogue.bias[:, :, None])
+        by_tap = product.reshape(*self.window.kernel, len(y), bottom - top, width)
+        add_shifted(by_tap, target, self.window, strip, top, do)
+        self.epilogue.finish(target, target, [array[:, strip[0] : strip[1]] for array in given], scratch, do)

@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from engine.cpu.kernel import run_strips
 from engine.cpu.products import transform
 from engine.cpu.six_points import POINTS, outputs_of, take
 from engine.cpu.threads import Do, Pool, Range, call
@@ -64,12 +65,7 @@ class RowTiles:
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         strips = pool.ranges(self.tile_rows, self.nanoseconds, self.rows)
-
-        def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
-            n, strip = item
-            self.compute(do, x[n], y[n], [array[n] for array in given], strip=strip, scratch=pool.scratch(worker))
-
-        pool.each_by_calls(part, [(n, strip) for n in range(len(x)) for strip in strips])
+        run_strips(self.compute, x, y, given=given, strips=strips, pool=pool)
 
     def compute(
         self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray

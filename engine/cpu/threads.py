@@ -25,7 +25,8 @@ from engine.forks import in_child, numerics
 
 Item = TypeVar("Item")
 Range = tuple[int, int]
-Job = Callable[[], None]
+Task = Callable[[], None]
+"""What a worker is woken for."""
 Do = Callable[..., object]
 """Makes a call: ``do(np.add, a, b, out)``. Views of memory are given to it, and no numbers that were read there."""
 
@@ -144,12 +145,12 @@ class Pool:
         self._process = os.getpid()
         self._halt: Callable[[], object] = _nothing
         self._busy = [threading.Lock() for _ in range(self.threads)]
-        self._inboxes: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in self._busy[1:]]
+        self._inboxes: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in self._busy[1:]]
         self._workers: list[threading.Thread] = []
         self._stop = finalize(self, _stop, self._inboxes)
 
-    def _inboxes_of_workers(self) -> Sequence[SimpleQueue[Job | None]]:
-        """Where each worker but the caller takes its jobs from; they begin with the first one."""
+    def _inboxes_of_workers(self) -> Sequence[SimpleQueue[Task | None]]:
+        """Where each worker but the caller takes its tasks from; they begin with the first one."""
         if not self._workers:
             self._workers = [
                 # those that are idle hold nobody back who leaves without closing
@@ -279,14 +280,14 @@ def _nothing() -> None:
     """What stops workers that do nothing."""
 
 
-def _serve(inbox: SimpleQueue[Job | None]) -> None:
-    """A worker's life: one job after the other, until there is None."""
+def _serve(inbox: SimpleQueue[Task | None]) -> None:
+    """A worker's life: one task after the other, until there is None."""
     with np.errstate(all="ignore"):  # infinities and NaN are results; the state is each thread's own
-        while (job := inbox.get()) is not None:
-            job()
-            del job  # it holds the pool
+        while (task := inbox.get()) is not None:
+            task()
+            del task  # it holds the pool
 
 
-def _stop(inboxes: Iterable[SimpleQueue[Job | None]]) -> None:
+def _stop(inboxes: Iterable[SimpleQueue[Task | None]]) -> None:
     for inbox in inboxes:
         inbox.put(None)

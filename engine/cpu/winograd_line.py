@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
+from engine.cpu.kernel import run_strips
 from engine.cpu.products import multiply, transform
 from engine.cpu.six_points import POINTS, add_points, outputs_of, take, tile_size, weights_of
 from engine.cpu.threads import Do, Pool, Range
@@ -75,13 +76,8 @@ class WinogradLine:
     def run(self, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], pool: Pool) -> None:
         """``x`` float32 ``[N, C, H, W]`` → ``y`` float32 ``[N, M, *out]``; ``given`` as the epilogue has it."""
         x, y, *given = (pool.reshaped(array, *array.shape[:2], -1) for array in (x, y, *given))
-
-        def part(do: Do, worker: int, item: tuple[int, Range]) -> None:
-            n, strip = item
-            self._strip(do, x[n], y[n], [array[n] for array in given], strip=strip, scratch=pool.scratch(worker))
-
         strips = pool.ranges(self.tiles, self.nanoseconds, self.most)
-        pool.each_by_calls(part, [(n, strip) for n in range(len(x)) for strip in strips])
+        run_strips(self._strip, x, y, given=given, strips=strips, pool=pool)
 
     def _strip(
         self, do: Do, x: np.ndarray, y: np.ndarray, given: Sequence[np.ndarray], *, strip: Range, scratch: np.ndarray

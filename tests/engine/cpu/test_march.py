@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine.cpu import toeplitz
 from engine.cpu.executor import NumpyExecutor
-from engine.cpu.march import Job, March, Recorder, joined
+from engine.cpu.march import MOST_KEPT, Job, March, Recorder, joined
 from engine.cpu.threads import Do, Pool
 from engine.errors import ModelError
 from engine.graph.ir import Node
@@ -164,6 +164,40 @@ def test_an_interrupt_of_the_stop_is_put_right_by_what_comes_next(end: str) -> N
     assert finishes(pool.close)
 
 
+def test_who_is_woken_between_the_list_and_the_gate_goes_on() -> None:
+    """The job ends, and its end wakes the worker, after that one has written itself down and before it sleeps."""
+
+    class Woken(list[int]):
+        """The waiting list: by the time that somebody is on it, another worker has ended the job and woken him."""
+
+        def append(self, worker: int) -> None:
+            super().append(worker)
+            march._done[0].append(1 - worker)
+            march._wake()
+            assert not self
+
+    march = March([Job(Node("Relu", [], []), lambda *_: None, range(3))], 2)
+    march._waiting = Woken()
+    # two of three items are done, by whom it does not matter; the third is in the other worker's hands
+    next(march._queues[0])
+    assert finishes(lambda: march.run(0))
+    # nothing is left of it for the next time: an open gate would let the worker through too early
+    assert not march._gates[0].acquire(blocking=False)
+
+
+def test_a_job_that_ends_before_its_worker_sleeps_leaves_nobody_on_the_list() -> None:
+    class Ended(list[int]):
+        def append(self, worker: int) -> None:
+            super().append(worker)
+            march._done[0].append(1 - worker)
+
+    march = March([Job(Node("Relu", [], []), lambda *_: None, range(2))], 2)
+    march._waiting = Ended()
+    next(march._queues[0])
+    assert finishes(lambda: march.run(0))
+    assert not march._waiting
+
+
 def test_a_single_item_starts_no_thread() -> None:
     executor = NumpyExecutor(load_graph(model([node("Relu", "x", "y")], {"x": [4]}, "y")), 3)
     before = threading.active_count()
@@ -216,6 +250,27 @@ def test_calls_of_short_steps_are_prepared_once(count: int) -> None:
     # those that may run side by side have scratch of their own
     once = {1: [(0, 0)], 5: [(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)]}
     assert sorted(made) == once[count] if count in once else len(made) == 20 * count
+    pool.close()
+
+
+@pytest.mark.parametrize("threads", [2, 16])
+def test_no_step_keeps_more_calls_than_those_of_few_items_a_worker(threads: int) -> None:
+    """Beyond it the calls are made anew: their arrays would be most of what a session holds."""
+    made: list[int] = []
+
+    def make(do: Do, _: int, item: int) -> None:
+        made.append(item)
+        do(np.add, zeros, item, zeros)
+
+    pool, zeros = Pool(threads), np.zeros(1)
+    for count, kept in ((MOST_KEPT * threads, True), (MOST_KEPT * threads + 1, False)):
+        made.clear()
+        jobs = Recorder(pool).record(Node("Relu", [], []), lambda to, n=count: to.each_by_calls(make, range(n)))
+        assert jobs is not None
+        for _ in range(3):
+            go(pool, jobs)
+        assert len(jobs[0].items) == (threads if kept else count)
+        assert sorted(made) == (list(range(count)) if kept else sorted(3 * list(range(count))))
     pool.close()
 
 
