@@ -1,7 +1,7 @@
 """Depthwise convolution as products of small Toeplitz matrices, a few output rows of a plane at a time.
 
 The rows are ``[rows, lines * kw]`` times the input lines under them: the matrix holds the weights of each row, shifted
-by what its window is shifted, and zeros. The lines are copied ``kw`` times, shifted and padded, a line's copies beside
+by what its window is shifted, and zeros. The lines are copied ``kw`` times, shifted, a line's copies beside
 each other, so that the lines under the next rows are a view of the same copies, and one call of matmul computes a block
 of planes. Where all rows of a plane fit into one matrix, lines of padding are left out of it.
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.cpu import blas
 from engine.cpu.epilogue import Epilogue
+from engine.cpu.im2col import SHORT, padded, span
 from engine.cpu.products import transform
 from engine.cpu.threads import Do, Pool, Range
 from engine.ops.window import Window
@@ -61,6 +62,7 @@ class Toeplitz:
             self.skipped = min(max(0, window.begin[0]), self.lines - 1)
             self.lines = max(1, min(self.lines, x[2] + window.begin[0]) - self.skipped)
         self.w = np.tile(self._matrices(w[:, 0].astype(np.float32)), (x[0], 1, 1))
+
         self.columns = list(window.tap_ranges(1, x[3]))
 
         # a block is some planes, or some rows of one
@@ -71,7 +73,10 @@ class Toeplitz:
         self.max_planes = 1
         if self.block_rows == height:
             self.max_planes = min(self.planes, max(1, fit // (plane + height * sums)))
-        self.scratch = self.max_planes * max(plane, epilogue.registers * self.block_rows * width)
+        short = min(SHORT, self.max_planes * self._lines_of(self.block_rows) * span(window, 1, width))
+        self.scratch = max(
+            self.max_planes * plane + short, self.max_planes * epilogue.registers * self.block_rows * width
+        )
         # 0.25 ns for each number that is copied before
         multiply = self.w.shape[2] * (0.04 if blas.has_small_products() else 0.08)
         copy = 0.25 * window.kernel[1] * self._lines_of(height) / height
@@ -115,10 +120,17 @@ class Toeplitz:
 
     def _gather(self, do: Do, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
         """The lines under some output rows of ``x`` ``[C, H, W]``, in scratch: ``[C, lines, kw, columns]``."""
-        window, height = self.window, x.shape[1]
-        count, (across, width) = self._lines_of(rows[1] - rows[0]), (window.kernel[1], window.out[1])
+        window, height, count = self.window, x.shape[1], self._lines_of(rows[1] - rows[0])
+        across, width = window.kernel[1], window.out[1]
         copies = scratch[: len(x) * count * across * width].reshape(len(x), count, across, width)
-        first = rows[0] * window.strides[0] - window.begin[0] + self.skipped
+        first, left = rows[0] * window.strides[0] - window.begin[0] + self.skipped, -window.begin[1]
+        if len(x) * count * span(window, 1, width) <= SHORT:
+            inputs = (first, first + count), (left, left + span(window, 1, width))
+            lines = padded(x, *inputs, scratch[copies.size :], do)
+            plane, line, item = lines.strides
+            strides = plane, line, window.dilations[1] * item, window.strides[1] * item
+            do(np.copyto, copies, np.lib.stride_tricks.as_strided(lines, copies.shape, strides, writeable=False))
+            return copies
         above = min(count, max(0, -first))
         below = max(above, min(count, height - first))
         if above:

@@ -22,7 +22,7 @@ THREADS = 3
 
 @contextmanager
 def small_strips(strip_bytes: int = 1 << 11) -> Iterator[None]:
-    """Within it, kernels share out the smallest step and hold strips of no more than a few rows."""
+    """Within it, kernels share out the smallest step, hold strips of no more than a few rows, and call none short."""
     names = [entry.name for entry in pkgutil.iter_modules(engine.cpu.__path__)]
     modules = [importlib.import_module(f"engine.cpu.{name}") for name in names]
     with ExitStack() as stack:
@@ -30,6 +30,8 @@ def small_strips(strip_bytes: int = 1 << 11) -> Iterator[None]:
         for module in modules:
             if hasattr(module, "STRIP_BYTES"):
                 stack.enter_context(mock.patch.object(module, "STRIP_BYTES", strip_bytes))
+            if hasattr(module, "SHORT"):
+                stack.enter_context(mock.patch.object(module, "SHORT", 0))
         yield
 
 
