@@ -111,7 +111,7 @@ class _Loader:
                 raise InputError(f"the model has no input '{name}'; its inputs are {list(infos)}")
         inputs = {}
         for name, info in infos.items():
-            dtype = byte_dtype(self.file.input_dtype(name))
+            dtype = self.file.input_dtype(name)
             if name in values:
                 array = np.asarray(values[name])
                 if array.dtype != dtype:
@@ -128,7 +128,7 @@ class _Loader:
 
     def _from_bytes(self, value: Value) -> Value:
         """An input as the file has it: outside of the graph 4-bit integers are bytes."""
-        dtype = self.file.input_dtype(value.name)
+        dtype = self.file.element_dtype(value.name)
         return self._cast(value, dtype, f"{value.name}:{name_of(dtype)}") if is_four_bit(dtype) else value
 
     def _in_bytes(self, value: Value, name: str) -> Value:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from engine.errors import ModelError, TooLargeError, UnsupportedError
 from engine.graph import foreign, functions, mapped, tensors
-from engine.graph.dtypes import dtype_of
+from engine.graph.dtypes import byte_dtype, dtype_of, name_of
 from engine.graph.unsupported_operators import domain_of, normalize_domain
 
 OLDEST_OPSET = 7
@@ -110,6 +110,14 @@ class ModelFile:
         return {info.name: declared_dims(info) for info in self.proto.graph.input if info.name in initializers}
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
+        """The dtype of the arrays that an input takes, bytes for 4-bit integers. Raises as ``element_dtype`` does."""
+        return byte_dtype(self.element_dtype(name))
+
+    def input_type(self, name: str) -> str:
+        """What the elements of an input are, in a word: "float32", "int4". Raises as ``element_dtype`` does."""
+        return name_of(self.element_dtype(name))
+
+    def element_dtype(self, name: str) -> np.dtype[Any]:
         """What the elements of an input are. Raises UnsupportedError where it is no tensor, or of an unknown type."""
         info = {info.name: info for info in self.proto.graph.input}[name]
         if not info.type.HasField("tensor_type"):

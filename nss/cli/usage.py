@@ -25,7 +25,7 @@ def usage_line(error: Any, arguments: Sequence[str]) -> str:
         message = one_line(error.format_message())
     except Exception:  # typer before 0.16 with a later click
         message = one_line(error)
-    if getattr(error, "option_name", None) and (file := _file_like_an_option(arguments)):
+    if (option := getattr(error, "option_name", None)) and (file := _file_like_an_option(arguments, option)):
         return f"{file}: is taken for an option; write ./{file} for the file of that name"
     message = _with_value(message, error.__cause__).rstrip(".")
     return f"{message}{'' if message.endswith('?') else '.'} See `{_command(error, arguments)} --help`."
@@ -40,9 +40,12 @@ def _with_value(message: str, cause: Any) -> str:
     return message.replace("Value error, ", "", 1)
 
 
-def _file_like_an_option(arguments: Sequence[str]) -> str | None:
-    """The first argument with a dash in front that names a file which is there."""
-    return next((text for text in arguments if text.startswith("-") and os.path.lexists(text)), None)
+def _file_like_an_option(arguments: Sequence[str], option: str) -> str | None:
+    """The first argument with a dash in front that names a file which is there, and was read as ``option``."""
+    letters = option.lstrip("-")  # of one dash each letter is an option
+    return next(
+        (text for text in arguments if text.startswith("-") and letters in text and os.path.lexists(text)), None
+    )
 
 
 def _command(error: Any, arguments: Sequence[str]) -> str:

@@ -32,9 +32,10 @@ def fault(file: engine.ModelFile, interface: Interface) -> str | None:
     if name not in shapes:
         inputs = _join(shapes) or "none"
         return f"has no input {quoted(name)}, it has {inputs}: say which one takes the photo by 'input'"
-    takes = f"takes {name} of {file.input_dtype(name).name}[{', '.join(map(str, shapes[name]))}]"
-    if file.input_dtype(name) != np.dtype(interface.dtype):
-        if file.input_dtype(name).name not in get_args(DType):
+    kind = file.input_type(name)
+    takes = f"takes {name} of {kind}[{', '.join(map(str, shapes[name]))}]"
+    if kind != interface.dtype:
+        if kind not in get_args(DType):
             return f"{takes}, and a photo is given as {POSSIBLE['dtype']}; export it with such an input"
         return f"{takes}, which 'dtype' {interface.dtype} is not"
     if why := _misfit(shapes[name], interface):

@@ -226,11 +226,25 @@ def test_an_interface_that_the_file_does_not_have_is_refused(
     assert message in refusal(path, config)
 
 
-def test_an_input_of_a_type_that_no_photo_has_is_refused_with_those_that_it_can_have(folder: Path) -> None:
+@pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.UINT4])
+def test_an_input_of_a_type_that_no_photo_has_is_refused_with_those_that_it_can_have(folder: Path, kind: int) -> None:
     nodes = [node("Cast", "x", "f", to=TensorProto.FLOAT), node("Conv", "f w", "y")]
-    path = save_model(folder, nodes, {"x": (np.float64, [1, 3, 8, 8])})
-    message = "takes x of float64[1, 3, 8, 8], and a photo is given as float32, float16 or uint8; export it"
-    assert message in refusal(path, {})
+    proto = onnx.load(save_model(folder, nodes, {"x": [1, 3, 8, 8]}))
+    proto.graph.input[0].type.tensor_type.elem_type = kind
+    onnx.save(proto, folder / "other.onnx")
+    word = {TensorProto.DOUBLE: "float64", TensorProto.UINT4: "uint4"}[kind]
+    message = f"takes x of {word}[1, 3, 8, 8], and a photo is given as float32, float16 or uint8; export it"
+    assert message in refusal(folder / "other.onnx", {})
+
+
+def test_another_input_of_four_bits_is_given_bytes(folder: Path) -> None:
+    nodes = [node("Cast", "k", "f", to=TensorProto.FLOAT), node("Conv", "x w", "a"), node("Mul", "a f", "y")]
+    proto = onnx.load(save_model(folder, nodes, {"x": [1, 3, 24, 40], "k": []}))
+    proto.opset_import[0].version = 21
+    proto.graph.input[1].type.tensor_type.elem_type = TensorProto.INT4
+    onnx.save(proto, folder / "other.onnx")
+    result = mask(folder / "other.onnx", {**UNIT, "input": "x", "inputs": {"k": 1}})
+    assert np.abs(result - EXPECTED).max() <= 1e-6
 
 
 def test_a_model_without_an_input_is_told_so(folder: Path) -> None:
