@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import engine
+from engine.graph.bounds import needs_direct
 from engine.graph.load import load
 from engine.graph.passes import optimize
-from tests.engine.four_bits import product
-from tests.engine.models import feeds, interpret, load_graph
+from tests.engine.four_bits import KINDS, OPSET, four_bit_tensor, product
+from tests.engine.gpu.gpu import device
+from tests.engine.models import feeds, interpret, load_graph, model, node
 
 K, N = 512, 384
 PACKED = K * N // 2 + K // 32 * N * 4
@@ -41,6 +44,37 @@ def test_files(backend: Any, weights: Any, tmp_path: Path) -> None:
             (result,) = session.run({"a": inputs[0]}).values()
             assert session.info.weight_bytes <= PACKED + zero_points + 1024
         np.testing.assert_allclose(result, expected, 1e-5, 1e-4 if weights == "f32" else 2e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["numpy", "webgpu"])
+def test_constants_of_a_run(backend: Any, kind: int, tmp_path: Path) -> None:
+    """Zero points that a QuantizeLinear reads as it runs, and a tensor that leaves the graph as it is."""
+    nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "y"), node("Identity", "z", "w")]
+    proto = model(nodes, {"x": [4, 3]}, "y w", {"s": np.array([0.1, 0.2, 0.5], np.float32)}, opset=OPSET)
+    proto.graph.initializer.append(four_bit_tensor("z", kind, np.array([1, 2, 7])))
+    compiled = engine.compile(proto.SerializeToString(), backend=backend, outputs="all")
+    engine.save_compiled(compiled, tmp_path / "model")
+    (inputs,) = feeds(load_graph(proto))
+    number = device().adapter.index if backend == "webgpu" else None
+    with engine.Session(engine.load_compiled(tmp_path / "model"), adapter=number) as session:
+        results = session.run({"x": inputs})
+    expected, points = interpret(load_graph(proto), [inputs])
+    np.testing.assert_allclose(results["y"], expected, 1e-6)
+    assert results["w"].dtype == points.dtype
+    np.testing.assert_array_equal(results["w"], [1, 2, 7])
+
+
+def test_scales_that_are_extreme_are_summed_by_the_definition() -> None:
+    """As float weights are: what comes out of them may overflow where only a fast algorithm adds it up."""
+    proto = product(K, N)
+    scales = next(entry for entry in proto.graph.initializer if entry.name == "s")
+    for factor in (1, 1e14):
+        array = onnx.numpy_helper.to_array(scales) * np.float32(factor)
+        scales.CopyFrom(onnx.numpy_helper.from_array(array, "s"))
+        graph = load_graph(proto)
+        assert optimize(graph)["pack_products"] == 1
+        assert needs_direct(graph) == (factor > 1)
 
 
 @pytest.mark.parametrize("external", [False, True])

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from engine.gpu.plan.target import WebgpuTarget
 from engine.graph.ir import Graph
 from engine.graph.passes import optimize
-from tests.engine.four_bits import OPSET, convolution, four_bit_tensor, product
+from tests.engine.four_bits import KINDS, OPSET, convolution, four_bit_tensor, product
 from tests.engine.gpu.gpu import run
 from tests.engine.gpu.plans import plan_case
 from tests.engine.models import feeds, interpret, load_graph, model, node
@@ -56,7 +56,18 @@ def test_weights(proto: onnx.ModelProto, packed: int) -> None:
     np.testing.assert_allclose(result, expected, 1e-5, 5e-5)
 
 
-@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8])
+def test_what_is_cast_to_them_wraps(dtype: Any, kind: int) -> None:
+    nodes = [node("Cast", "x", "q", to=kind), node("Cast", "q", "y", to=TensorProto.FLOAT)]
+    graph = load_graph(model(nodes, {"x": (dtype, [60])}, "y", opset=OPSET))
+    inputs = [(np.arange(60) - (0 if dtype == np.uint8 else 30)).astype(dtype)]
+    (expected,) = interpret(graph, inputs)
+    (result,), _ = run(graph, inputs)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("attributes", [{}, {"axis": 1}, {"axis": 1, "block_size": 2}])
 def test_what_a_run_quantises(attributes: dict[str, Any], kind: int) -> None:
     """It is rounded, moved and saturated to four bits, turned and dequantised."""

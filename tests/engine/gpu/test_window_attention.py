@@ -109,6 +109,27 @@ def test_matrix_units_have_the_room_that_they_take(monkeypatch: pytest.MonkeyPat
     assert footprint(program.wgsl).workgroup_bytes in counted
 
 
+@pytest.mark.parametrize(("queries", "size"), [(16, 128), (64, 16), (128, 32)])
+@pytest.mark.parametrize(("keys", "columns"), [(32, 32), (144, 48)])
+def test_what_matrix_units_have_at_a_time_does_not_overlap(queries: int, keys: int, columns: int, size: int) -> None:
+    layout = matrix.Geometry(queries, 1, keys, columns).memory(size)
+    regions = {
+        "keys": (0, keys, layout.row, size // 8),
+        "queries": (layout.queries_at, queries, layout.row, size // 8),
+        "weights": (0, queries, layout.weights_row, keys // 8),
+        "values": (layout.values_at, keys, layout.row, size // 8),
+        "sums": (layout.sums_at, queries, layout.sums_row, max(size, columns) // 4),
+    }
+    for step in (("keys", "queries", "values", "sums"), ("weights", "values", "sums")):
+        end = 0
+        for begin, rows, row, items in (regions[name] for name in step):
+            assert begin >= end
+            assert row >= items
+            assert row % 2, "rows begin in different banks"
+            end = begin + rows * row
+        assert end <= layout.items
+
+
 def bytes_counted(monkeypatch: pytest.MonkeyPatch, geometry: type[Any]) -> list[int]:
     """What ``workgroup_bytes`` of a geometry gives from now on."""
     counted: list[int] = []

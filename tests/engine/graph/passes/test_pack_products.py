@@ -13,9 +13,9 @@ from engine.graph.ir import Graph
 from engine.graph.passes import optimize
 from engine.graph.passes.pack_products import pack_products
 from engine.ops.matmul_nbits import MatMulNBits
-from tests.engine.four_bits import KINDS, convolution, dequantized, product
+from tests.engine.four_bits import KINDS, convolution, dequantized, four_bit_tensor, product
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import execute, feeds, interpret, load_graph, node
+from tests.engine.models import execute, feeds, interpret, load_graph, need_opset, node
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Sums of up to 200 products that reach 20 on the way; the weights are equal, the sums in another order."""
@@ -88,6 +88,30 @@ def test_an_addend_that_is_no_bias_is_added_behind() -> None:
     assert [entry.op for entry in graph.nodes] == ["MatMulNBits", "Add"]
 
 
+@pytest.mark.parametrize("shape", [[5], [1, 5], [1], [], [3, 5]])
+def test_what_a_gemm_adds(shape: list[int]) -> None:
+    """A number for each column goes into the product, and all else behind it."""
+    addend = {"c": np.asarray(np.random.default_rng(2).standard_normal(shape)).astype(np.float32)}
+    proto = dequantized([node("Gemm", "a w c", "y")], {"a": [3, 64]}, [64, 5], constants=addend)
+    graph = rewrite(proto, pack_products, 1, **CLOSE)
+    assert [entry.op for entry in graph.nodes] == ["MatMulNBits"] + (
+        [] if shape[-1:] == [5] and shape[0] != 3 else ["Add"]
+    )
+
+
+@pytest.mark.parametrize("zero_point_has_an_axis", [False, True])
+def test_a_scale_and_a_zero_point_of_other_shapes(zero_point_has_an_axis: bool) -> None:
+    """ONNX Runtime refuses them when it runs; the arithmetic is clear."""
+    proto = product(64, 5, per="tensor" if zero_point_has_an_axis else "axis")
+    points = np.arange(5) if zero_point_has_an_axis else np.array(3)
+    proto.graph.initializer.append(four_bit_tensor("z", TensorProto.INT4, points))
+    proto.graph.node[0].input.append("z")
+    if zero_point_has_an_axis:
+        proto.graph.node[0].attribute.add(name="axis", type=onnx.AttributeProto.INT, i=1)
+    graph = rewrite(proto, pack_products, 0)
+    assert optimize(graph)["pack_products"] == 0
+
+
 def test_weights_that_two_products_read_are_packed_once() -> None:
     nodes = [node("MatMul", "a w", "p"), node("MatMul", "p w", "r"), node("Gemm", "r w", "y", transB=1)]
     graph = rewrite(dequantized(nodes, {"a": [3, 64]}, [64, 64], per="tensor"), pack_products, 3, rtol=1e-4, atol=1e-2)
@@ -104,6 +128,8 @@ ON_THE_LEFT = dequantized([node("MatMul", "w a", "y")], {"a": [64, 3]}, [5, 64])
 A_STACK = dequantized([node("MatMul", "a w", "y")], {"a": [3, 64]}, [2, 64, 5], axis=1)
 SCALED = dequantized([node("Gemm", "a w", "y", alpha=0.5)], {"a": [3, 64]}, [64, 5])
 TURNED_LEFT = dequantized([node("Gemm", "a w", "y", transA=1)], {"a": [64, 3]}, [64, 5])
+A_PART_ADDED = dequantized([node("Gemm", "a w c", "y", beta=0.5)], {"a": [3, 64], "c": [5]}, [64, 5])
+NO_SUMMANDS, NO_COLUMNS = product(0, 5, per="tensor"), product(64, 0, per="tensor")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +143,9 @@ TURNED_LEFT = dequantized([node("Gemm", "a w", "y", transA=1)], {"a": [64, 3]}, 
         (A_STACK, "MatMul", False),
         (SCALED, "Gemm", True),
         (TURNED_LEFT, "Gemm", True),
+        (A_PART_ADDED, "Gemm", True),
+        (NO_SUMMANDS, "MatMul", True),
+        (NO_COLUMNS, "MatMul", True),
         (convolution("axis"), "Conv", True),
         (convolution("block"), "Conv", False),
     ],
@@ -132,6 +161,29 @@ def test_what_stays_is_dequantised_once(proto: onnx.ModelProto, op: str, bytes_a
     assert (weights.quantized is not None) == bytes_are_known
     if weights.quantized is not None:
         assert weights.quantized.integers.dtype == np.int8
+
+
+def test_what_a_run_makes_is_not_packed() -> None:
+    """Neither the scales nor the zero points, nor a product that no pass has widened to float32."""
+    scales, points = product(64, 5), product(64, 5, zero=True)
+    for proto, name, kind, shape in ((scales, "s", TensorProto.FLOAT, [2, 5]), (points, "z", TensorProto.INT4, [2, 5])):
+        stored = next(tensor for tensor in proto.graph.initializer if tensor.name == name)
+        proto.graph.initializer.remove(stored)
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    half = dequantized([node("MatMul", "a w", "y")], {"a": (np.float16, [3, 64])}, [64, 5], dtype=np.float16)
+    for proto in (scales, points, half):
+        assert pack_products(load_graph(proto)) == 0
+
+
+@pytest.mark.parametrize(("scales", "output"), [(np.float32, np.float16), (np.float16, np.float32)])
+def test_a_product_of_another_type_than_its_scales_is_not_packed(scales: Any, output: Any) -> None:
+    """As DequantizeLinear's ``output_dtype`` has it from operator set 23 on."""
+    need_opset(23)
+    proto = dequantized([node("MatMul", "a w", "y")], {"a": (output, [3, 64])}, [64, 5], dtype=scales)
+    proto.opset_import[0].version = 23
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(output))
+    proto.graph.node[0].attribute.add(name="output_dtype", type=onnx.AttributeProto.INT, i=kind)
+    assert pack_products(load_graph(proto)) == 0
 
 
 def test_a_scale_that_is_no_number_is_not_packed() -> None:
