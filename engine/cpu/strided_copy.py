@@ -100,7 +100,7 @@ def _pad_copies(node: Node, x: np.ndarray, y: np.ndarray, fill: np.ndarray | Non
     """The input within the output, and the value on either side of it, axis after axis."""
     pads, value = tuple(node.attr("pads", ())), node.attr("value", 0.0)
     if node.version >= 11:
-        pads, value = static_ints(node, 1), 0 if fill is None else fill.reshape(())
+        pads, value = static_ints(node, 1), np.zeros((), y.dtype) if fill is None else fill.reshape(())
     widths = pad_widths(x.ndim, pads, ints(node.constant(3)))
     copies: list[Copy] = []
     for axis, (before, after) in enumerate(widths):

@@ -109,6 +109,19 @@ def test_tensors_move_and_leave_as_bytes(kind: int, backend: Any) -> None:
     np.testing.assert_array_equal(interpret(bound, feeds(bound))[1], integers)
 
 
+@pytest.mark.parametrize("backend", ["reference", "numpy"])
+def test_what_a_run_makes_is_padded(backend: Any) -> None:
+    """With zeros, where the node names no value, and with one."""
+    nodes = [node("Cast", "x", "q", to=TensorProto.INT4), node("Pad", "q pads", "y"), node("Pad", "q pads v", "z")]
+    proto = model(nodes, {"x": [2, 3]}, "y z", {"pads": np.array([1, 0, 0, 2])}, opset=OPSET)
+    proto.graph.initializer.append(four_bit_tensor("v", TensorProto.INT4, np.array(-5)))
+    x = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    with Session(proto.SerializeToString(), backend=backend, outputs="all") as session:
+        results = session.run({"x": x})
+    for name, value in {"y": 0, "z": -5}.items():
+        np.testing.assert_array_equal(results[name], np.pad(x, ((1, 0), (0, 2)), constant_values=value))
+
+
 @pytest.mark.parametrize("op", ["Add", "Relu", "Conv", "MatMulInteger", "Gather"])
 def test_no_operator_computes_with_four_bits(op: str) -> None:
     """Nor do those move them to which ONNX gives no such type. One line says what has which type, at load."""
