@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from engine.caps import Caps
+from engine.errors import BackendError
 from engine.gpu.device.choice import choose
 from engine.gpu.device.device import Device, open_device
 from engine.gpu.kernels.convolution.matrix import LONGEST_SUM
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--summands", type=lambda text: tuple(map(int, text.split(","))), default=SUMMANDS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    adapter = choose(options.adapter).adapter
+    try:
+        adapter = choose(options.adapter).adapter
+    except BackendError as error:
+        sys.exit(str(error))
     if adapter is None:
         print("no hardware adapter: nothing was measured", file=sys.stderr)
         return 1

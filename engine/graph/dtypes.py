@@ -40,7 +40,7 @@ ELEM_TYPES = {dtype: number for number, dtype in DTYPES.items()}
 
 
 def dtype_of(elem_type: int, what: str) -> np.dtype[Any]:
-    """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, where NumPy has none."""
+    """The NumPy dtype of a TensorProto element type; UnsupportedError, naming ``what``, for one that is not held."""
     dtype = DTYPES.get(elem_type)
     if dtype is None:
         raise UnsupportedError(f"{what} has tensor type {_name(elem_type)}, which the engine does not hold")

@@ -36,3 +36,5 @@ def test_an_adapter_without_units(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert truncation.main(["--adapter", str(device().adapter.index)]) == 1
     message = f"{device().adapter} has no matrix units that kernels use: there is nothing to measure\n"
     assert capsys.readouterr().err == message
+    with pytest.raises(SystemExit, match="no adapter is 'none of them'; "):
+        truncation.main(["--adapter", "none of them"])
