@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 
 import engine
@@ -76,6 +77,20 @@ def test_numpy_against_the_reference() -> None:
         assert item.error.relative < 1e-5
         assert item.drift.relative < 1e-5
     assert report.nodes[-1].drift == output.error
+
+
+@pytest.mark.parametrize("backend", ["numpy", "webgpu"])
+def test_four_bits_between_nodes(backend: str) -> None:
+    nodes = [
+        node("QuantizeLinear", "x s", "q", output_dtype=onnx.TensorProto.INT4),
+        node("Transpose", "q", "t"),
+        node("DequantizeLinear", "t s", "y"),
+    ]
+    proto = model(nodes, {"x": [4, 3]}, "y", {"s": np.float32(0.25)}, opset=21)
+    adapter = str(device().adapter.index) if backend == "webgpu" else None
+    report = compare(proto.SerializeToString(), backend=backend, adapter=adapter, per_node=True)
+    assert [item.op for item in report.nodes] == ["QuantizeLinear", "Transpose", "DequantizeLinear"]
+    assert [(item.error.absolute, item.drift) for item in report.nodes] == [(0, Difference(0, 0))] * 3
 
 
 def test_the_backend_is_the_oracle_itself() -> None:

@@ -13,6 +13,7 @@ from engine.gpu.plan.memory import Allocation, colour, lifetimes, pack, peak_byt
 from engine.gpu.plan.weights import Constant, GraphWeights
 from engine.gpu.program.dispatch import Dispatch
 from engine.gpu.program.tensor import ITEM_BYTES, Slot, Tensor
+from engine.graph.dtypes import byte_dtype
 from engine.graph.ir import Value
 
 WEIGHT_BUFFER = 256 << 20
@@ -44,7 +45,7 @@ class Plan:
         allocation = self.allocations.get(tensor.slot)
         return TensorPlace(
             name=value.name,
-            dtype=value.dtype.name,
+            dtype=byte_dtype(value.dtype).name,  # four bits, which have a byte, enter and leave parts of a graph alone
             shape=value.shape,
             storage=tensor.dtype,
             buffer=None if allocation is None else allocation.buffer,
