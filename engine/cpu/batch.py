@@ -16,6 +16,7 @@ from engine.graph.ir import INTERNAL_DOMAIN, Graph, Node, TensorType, Value
 from engine.ops.arguments import ints
 from engine.ops.concat import concat_axis
 from engine.ops.registry import MISFITS, infer
+from engine.ops.resize import taps_of
 from engine.ops.types import normalize_axis
 
 
@@ -149,7 +150,9 @@ def _slice(node: Node) -> bool:
 
 
 def _resize(node: Node) -> bool:
-    return _by_image(node) and node.attr("coordinate_transformation_mode", "") != "tf_crop_and_resize"
+    """The images are not resampled; 4 images by 1.1 are 4 images."""
+    crops = node.attr("coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    return _by_image(node) and not crops and all(axis > 0 for axis, _ in taps_of(node))
 
 
 RULES: dict[str, Callable[[Node], bool]] = {

@@ -93,6 +93,7 @@ CONSTANTS: dict[str, Any] = {
     "zero": np.zeros((), F32),
     "axis": np.array(0),
     "w3": weights(IMAGES, 5, 3),
+    "more": np.array([1.1, 1, 2], F32),
 }
 
 BY_IMAGE = [
@@ -130,6 +131,7 @@ NOT_BY_IMAGE = [
     node("MatMul", "x w3", "y"),
     node("Unsqueeze", "x none", "y"),
     node("CumSum", "x axis", "y"),
+    node("Resize", "x - more", "y"),
     node("MaxPool", "x", "y indices", kernel_shape=[2]),
 ]
 """Nodes that look at several images, or may; an index of MaxPool counts through all of them."""
