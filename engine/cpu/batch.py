@@ -122,11 +122,6 @@ def _same_rows(c: Value) -> bool:
     return len(c.shape) < 2 or c.shape[0] == 1
 
 
-def _batch_norm(node: Node) -> bool:
-    """Mean and variance are those that the node is given."""
-    return _by_image(node) and not node.attr("training_mode", 0)
-
-
 def _reduce(node: Node) -> bool:
     """No axis is the first one."""
     axes = (ints(node.constant(1)) if len(node.inputs) > 1 else node.attr("axes")) or ()
@@ -160,6 +155,7 @@ RULES: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(
         (
             "AveragePool",
+            "BatchNormalization",
             "Conv",
             "ConvTranspose",
             "DepthToSpace",
@@ -172,7 +168,6 @@ RULES: dict[str, Callable[[Node], bool]] = {
         _by_image,
     ),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
-    "BatchNormalization": _batch_norm,
     "Concat": _along(lambda node: concat_axis(node, len(node.output.shape))),
     "Flatten": _along(_axis(1)),
     "Gemm": _gemm,

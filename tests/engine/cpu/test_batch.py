@@ -90,6 +90,7 @@ CONSTANTS: dict[str, Any] = {
     "split": np.array([IMAGES, 3, 2, 5]),
     "inside": np.array([0, 1, 0, 0, 0, 2]),
     "around": np.array([1, 0, 0, 0, 0, 0]),
+    "on": np.array([1, 0, 0, -1, 0, 0]),
     "zero": np.zeros((), F32),
     "axis": np.array(0),
     "w3": weights(IMAGES, 5, 3),
@@ -125,6 +126,7 @@ NOT_BY_IMAGE = [
     node("Transpose", "x", "y", perm=[1, 0, 2]),
     node("Slice", "x one two none", "y"),
     node("Pad", "x around zero", "y"),
+    node("Pad", "x on zero", "y"),
     node("ReduceMean", "x", "y", axes=[0]),
     node("ReduceSum", "x", "y"),
     node("ReduceMax", "x", "y", axes=[1, -3]),
@@ -150,8 +152,8 @@ def test_nodes_that_compute_each_image_by_itself(member: onnx.NodeProto) -> None
     graph = load_graph(graph_of(member))
     executor = NumpyExecutor(graph, 2)
     assert len(executor._lanes) == 2
-    x = feeds(graph)
-    for _ in range(2):
+    for run in range(2):
+        x = feeds(graph, run)
         np.testing.assert_allclose(executor.run(x)[0], interpret(graph, x)[0], rtol=0, atol=1e-5)
     executor.close()
 
