@@ -201,6 +201,25 @@ def test_winograd_sums_are_exact(
     assert runs[kind is ExactRows] in taken, taken
 
 
+def test_many_channels_have_room_beside_few_outputs() -> None:
+    """The lines of a strip lie where the product comes to lie, and are more numbers there than that is."""
+    random = np.random.default_rng(1)
+    w, x = random.integers(-3, 4, (16, 160, 3, 3), np.int8), random.integers(0, 16, (1, 160, 21, 22), np.uint8)
+    proto = conv_integer(list(x.shape), w, x_zero=3, pads=[1] * 4)
+    with mock.patch.object(exact_conv, "winograd_rows_ns", return_value=0):
+        kernel = ConvIntegerKernel(load_graph(proto).nodes[0])
+        assert isinstance(kernel.convolution.winograd, ExactRows)
+        exact(proto, x)
+
+
+def test_short_strips_are_padded_where_they_begin() -> None:
+    """Each is given the lines that it reads alone."""
+    random = np.random.default_rng(1)
+    w, x = random.integers(-99, 99, (64, 3, 5, 5), np.int8), random.integers(0, 256, (1, 3, 91, 90), np.uint8)
+    graph = load_graph(conv_integer(list(x.shape), w, strides=[2, 2], pads=[2] * 4))
+    np.testing.assert_array_equal(execute(graph, [x], 2), interpret(graph, [x]))
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 3.7), (-1.5, 253.5), (-2.5, 252.5), (-7.3, 0), (-1e-30, 1e-30), (-3, 8)])
 def test_levels_are_clipped_where_the_limits_need_it(low: float, high: float) -> None:
     limits = np.float32(low), np.float32(high)
