@@ -91,7 +91,10 @@ CONSTANTS: dict[str, Any] = {
     "inside": np.array([0, 1, 0, 0, 0, 2]),
     "around": np.array([1, 0, 0, 0, 0, 0]),
     "on": np.array([1, 0, 0, -1, 0, 0]),
+    "shift": np.array([0, 1, 0, -1]),
+    "turned": np.array([1, 0]),
     "zero": np.zeros((), F32),
+    "channel": weights(5),
     "axis": np.array(0),
     "w3": weights(IMAGES, 5, 3),
     "more": np.array([1.1, 1, 2], F32),
@@ -127,6 +130,8 @@ NOT_BY_IMAGE = [
     node("Slice", "x one two none", "y"),
     node("Pad", "x around zero", "y"),
     node("Pad", "x on zero", "y"),
+    node("Pad", "x shift zero turned", "y"),
+    node("LayerNormalization", "x channel channel", "y", axis=0),
     node("ReduceMean", "x", "y", axes=[0]),
     node("ReduceSum", "x", "y"),
     node("ReduceMax", "x", "y", axes=[1, -3]),
@@ -144,7 +149,8 @@ def graph_of(member: onnx.NodeProto) -> onnx.ModelProto:
     constants = {name: array for name, array in CONSTANTS.items() if name in names}
     if member.op_type == "BatchNormalization":
         constants["six"] = np.abs(constants["six"])
-    return model([member], {"x": [IMAGES, 6, 5]}, " ".join(member.output), constants)
+    opset = 18 if "shift" in names else 17  # the first in which a Pad has axes
+    return model([member], {"x": [IMAGES, 6, 5]}, " ".join(member.output), constants, opset=opset)
 
 
 @pytest.mark.parametrize("member", BY_IMAGE, ids=lambda member: member.op_type)
