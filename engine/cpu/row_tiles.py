@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from engine.cpu.epilogue import Epilogue
 from engine.cpu.kernel import run_strips
 from engine.cpu.products import transform
 from engine.cpu.six_points import POINTS, outputs_of, take
@@ -57,6 +58,7 @@ class RowTiles:
     rows: int
     scratch: int
     nanoseconds: float
+    epilogue: Epilogue
 
     def __init__(self, channels: int, begin: tuple[int, ...], height: int, columns: int) -> None:
         self.channels, self.begin, self.columns = channels, begin, columns
@@ -98,6 +100,28 @@ class RowTiles:
     def store(self, tiles: np.ndarray, strip: Range, y: np.ndarray, do: Do = call) -> None:
         """Put ``tiles`` where they belong in ``y`` ``[M, H, W]``, as its type."""
         raise NotImplementedError
+
+    def finish(
+        self,
+        do: Do,
+        tiles: np.ndarray,
+        y: np.ndarray,
+        given: Sequence[np.ndarray],
+        *,
+        strip: Range,
+        scratch: np.ndarray,
+    ) -> None:
+        """Store ``tiles`` ``[..., 4, M, R, columns]`` in ``y`` ``[M, H, W]``, through the chain of the epilogue.
+
+        That is done in the tiles, which are in cache, or in ``y`` where other arrays of its shape are part of it.
+        """
+        if not given:
+            self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch), do)
+        self.store(tiles, strip, y, do)
+        if given:
+            lines = slice(strip[0] * ROWS, strip[1] * ROWS)
+            target = y[:, lines]
+            self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
 
     def transform_rows(self, x: np.ndarray, strip: Range, region: np.ndarray, top: int, do: Do) -> np.ndarray:
         """The inputs of a strip ``[6, C, R, columns]``, in ``region``; ``top`` is the input row of row 0 of ``x``."""

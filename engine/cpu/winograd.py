@@ -162,15 +162,8 @@ class Winograd(Tiling):
         # A^T spreads what is added at column tap 1 and row tap 1 to every output of the tile alike
         self.epilogue.add_bias(product[7], do)
         transform(A4, self.add_columns(product, do), tiles.reshape(2, 4, -1), do)
-        if not given:
-            tiles = tiles.reshape(2, 4, self.outputs, -1, self.step)
-            self.epilogue.finish(tiles, tiles, given, self.rest(strip, scratch), do)
-            self.store(tiles, strip, y, do)
-            return
-        lines = slice(strip[0] * ROWS, strip[1] * ROWS)
-        target = y[:, lines]
-        self.store(tiles, strip, y, do)
-        self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
+        by_row = tiles.reshape(2, 4, self.outputs, -1, self.step)
+        self.finish(do, by_row, y, given, strip=strip, scratch=scratch)
 
 
 def _view(region: np.ndarray, *shape: int) -> np.ndarray:

@@ -124,11 +124,5 @@ class WinogradRows(StackedTiling):
         # A^T spreads what is added at point 1 to every output of the tile alike
         self.epilogue.add_bias(sums[1].reshape(self.outputs, -1), do)
         transform(A4, sums, tiles.reshape(ROWS, -1), do)
-        if not given:
-            by_row = tiles.reshape(ROWS, self.outputs, -1, self.columns)
-            self.epilogue.finish(by_row, by_row, given, self.rest(strip, scratch), do)
-        self.store(tiles, strip, y, do)
-        if given:
-            lines = slice(strip[0] * ROWS, strip[1] * ROWS)
-            target = y[:, lines]
-            self.epilogue.finish(target, target, [array[:, lines] for array in given], scratch, do)
+        by_row = tiles.reshape(ROWS, self.outputs, -1, self.columns)
+        self.finish(do, by_row, y, given, strip=strip, scratch=scratch)

@@ -186,6 +186,13 @@ def test_layers_of_real_size(algorithm: str, shape: tuple[int, int, int, int], o
     check(convolution(shape, outputs, (3, 3), pads=[1, 1, 1, 1], activation="Relu"), algorithm)
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_residual_that_is_added_in_the_same_step(algorithm: str) -> None:
+    w = np.random.default_rng(0).normal(0, 1 / np.sqrt(45), (7, 5, 3, 3)).astype(np.float32)
+    nodes = [node("Conv", "x w", "c", pads=[1] * 4), node("Add", "c z", "s"), node("Relu", "s", "y")]
+    check(model(nodes, {"x": [2, 5, 17, 13], "z": [2, 7, 17, 13]}, "y", {"w": w}), algorithm)
+
+
 @pytest.mark.parametrize(
     ("options", "algorithm"),
     [
