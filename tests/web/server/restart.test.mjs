@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, afterEach, beforeEach, test } from 'node:test';
 import { Visitor } from '../whole/visitor.mjs';
+import { holdMasks } from './masks.mjs';
 import { Serving, until } from './serving.mjs';
 
 const { NSS_FOLDER: FOLDER, NSS_MODEL: MODEL, NSS_BATCH: BATCH } = process.env;
@@ -17,22 +18,29 @@ afterEach(async () => { await visitor?.leave(); await serving?.stop(); });
 after(() => fs.rmSync(path.join(FOLDER, 'token'), { force: true }));
 
 const notice = code => visitor.page.waitForSelector(`#notice[data-code="${code}"]:not([hidden])`);
-/** Wait until all of so many photos are at the server, and the first is done. */
-const begun = count => until(async () => (
-  (await serving.jobs()).length === count && (await visitor.rows()).some(row => row.state === 'done')));
+/**
+ * Drop so many photos, and wait until all are at the server, and the first is done; no other is until the masks that are
+ * held are sent.
+ */
+async function begin(count) {
+  const sendMasks = await holdMasks(visitor.page, 1);
+  await visitor.drop(...batch.slice(0, count));
+  await until(async () => (
+    (await serving.jobs()).length === count && (await visitor.rows()).some(row => row.state === 'done')));
+  return sendMasks;
+}
 
 test('stopped in mid-batch it finishes what runs; started again with the same token the rest goes on', async () => {
   serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], token: TOKEN });
   assert.equal(serving.token, TOKEN);
   visitor = await Visitor.at(serving.address, OPTIONS);
   await visitor.page.waitForSelector('#columns:not([hidden])');
-  await visitor.drop(...batch.slice(0, 6));
-  await begun(6);
+  const sendMasks = await begin(6);
   assert.equal(await serving.stop(), 0, serving.said);
+  await sendMasks();
   await notice('unreachable');
-  const open = (await visitor.rows()).filter(row => row.state !== 'done');
-  assert.ok(open.length, 'it was over already');
-  assert.ok(open.every(row => row.state === 'waiting' || row.state === 'working'), JSON.stringify(open));
+  const open = (await visitor.rows()).filter(row => row.state === 'waiting' || row.state === 'working');
+  assert.equal(open.length, 5, JSON.stringify(await visitor.rows()));
   serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], token: TOKEN, port: serving.port });
   const rows = await visitor.through();
   assert.deepEqual(rows.map(row => row.state), Array(6).fill('done'));
@@ -48,10 +56,10 @@ test('with an old token the page asks for the printed address, and goes on with 
   await visitor.page.goto(serving.address);
   await visitor.page.waitForSelector('#columns:not([hidden])');
   assert.equal(await visitor.notice(), null);
-  await visitor.drop(...batch.slice(0, 5));
-  await begun(5);
+  const sendMasks = await begin(5);
   const old = serving;
   await serving.stop();
+  await sendMasks();
   await notice('unreachable');
   serving = await Serving.start({ models: [MODEL], options: ['--jobs', '1'], port: serving.port });
   assert.notEqual(serving.token, old.token);

@@ -59,7 +59,7 @@ def model(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def slow(shared_folder: Path) -> Path:
-    """A model that takes long enough for a batch to be met in its middle: a quarter of a second a photo."""
+    """A model that takes a quarter of a second a photo: the server is mostly at work where the tests hold masks."""
     return u2netp(shared_folder, 160)
 
 
