@@ -3,7 +3,10 @@
 The rows are ``[rows, lines * kw]`` times the input lines under them: the matrix holds the weights of each row, shifted
 by what its window is shifted, and zeros. The lines are copied ``kw`` times, shifted, a line's copies beside
 each other, so that the lines under the next rows are a view of the same copies, and one call of matmul computes a block
-of planes. Where all rows of a plane fit into one matrix, lines of padding are left out of it.
+of planes.
+
+Where all rows of a plane fit into one matrix, lines of padding are left out of it, and a plane's lines lie beside each
+other in each of the ``kw`` copies, which are long runs then. The bias is a last column of the matrix.
 
 Where BLAS would pack both operands, each row is a product of its own, a vector times a matrix.
 """
@@ -11,6 +14,7 @@ Where BLAS would pack both operands, each row is a product of its own, a vector 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -47,7 +51,6 @@ class Toeplitz:
 
     def __init__(self, w: np.ndarray, epilogue: Epilogue, window: Window, x: tuple[int, ...]) -> None:
         self.epilogue, self.window, self.planes = epilogue, window, x[0] * x[1]
-        self.bias = None if epilogue.bias is None else np.tile(epilogue.bias, (x[0], 1))
         height, width = window.out
         self.rows = min(height, max(ROWS, window.dilations[0]))
         if not blas.has_small_products():
@@ -58,22 +61,32 @@ class Toeplitz:
         # what the rows of one matrix read, from the first line on; padding is left out where there is one matrix
         self.lines = (self.rows - 1) * window.strides[0] + window.extents[0]
         self.skipped = 0
-        if self.rows == height:
+        self.is_whole = self.rows == height
+        if self.is_whole:
             self.skipped = min(max(0, window.begin[0]), self.lines - 1)
             self.lines = max(1, min(self.lines, x[2] + window.begin[0]) - self.skipped)
-        self.w = np.tile(self._matrices(w[:, 0].astype(np.float32)), (x[0], 1, 1))
+        matrices = self._matrices(w[:, 0].astype(np.float32))
+        self.ones = self.is_whole and epilogue.bias is not None
+        if epilogue.bias is not None and self.ones:
+            matrices = np.concatenate([matrices, np.broadcast_to(epilogue.bias[:, :, None], (len(w), height, 1))], 2)
+        self.w = np.tile(matrices, (x[0], 1, 1))
+        self.bias = None if epilogue.bias is None or self.ones else np.tile(epilogue.bias, (x[0], 1))
 
         self.columns = list(window.tap_ranges(1, x[3]))
 
         # a block is some planes, or some rows of one
-        line, sums = window.kernel[1] * width, (1 + epilogue.registers) * width
+        padded_width = span(window, 1, width)
+        self.pitch = padded_width if self.is_whole and window.strides[1] == 1 else width
+        line, sums = window.kernel[1] * self.pitch, (1 + epilogue.registers) * width
         each, fit = window.strides[0] * line + sums, STRIP_BYTES // 4
         self.block_rows = min(height, max(1, (fit - self.lines * line) // (each * self.rows)) * self.rows)
-        plane = self._lines_of(self.block_rows) * line
+        plane = self._lines_of(self.block_rows) * line + self.ones * self.pitch
         self.max_planes = 1
         if self.block_rows == height:
             self.max_planes = min(self.planes, max(1, fit // (plane + height * sums)))
-        short = min(SHORT, self.max_planes * self._lines_of(self.block_rows) * span(window, 1, width))
+        short = self.max_planes * self._lines_of(self.block_rows) * padded_width
+        if not self.is_whole:
+            short = min(SHORT, short)
         self.scratch = max(
             self.max_planes * plane + short, self.max_planes * epilogue.registers * self.block_rows * width
         )
@@ -83,7 +96,7 @@ class Toeplitz:
         self.nanoseconds = self.planes * height * width * (multiply + copy + epilogue.nanoseconds)
 
     def _matrices(self, w: np.ndarray) -> np.ndarray:
-        """The Toeplitz matrices ``[C, rows, lines * kw]`` of ``w`` ``[C, kh, kw]``."""
+        """The Toeplitz matrices ``[C, rows, lines * kw]`` of ``w`` ``[C, kh, kw]``, of whole planes ``kw * lines``."""
         channels, taps, across = w.shape
         matrices = np.zeros((channels, self.rows, self.lines, across), np.float32)
         for row in range(self.rows):
@@ -91,6 +104,8 @@ class Toeplitz:
                 line = row * self.window.strides[0] + tap * self.window.dilations[0] - self.skipped
                 if 0 <= line < self.lines:
                     matrices[:, row, line] = w[:, tap]
+        if self.is_whole:
+            matrices = matrices.swapaxes(2, 3)
         return matrices.reshape(channels, self.rows, -1)
 
     def _lines_of(self, rows: int) -> int:
@@ -104,7 +119,10 @@ class Toeplitz:
         def part(do: Do, worker: int, block: tuple[Range, Range]) -> None:
             planes, rows = (slice(*each) for each in block)
             target, scratch = y[planes, rows], pool.scratch(worker)
-            self._multiply(do, self._gather(do, x[planes], block[1], scratch), self.w[planes], target)
+            if self.is_whole:
+                transform(self.w[planes], self._gather_whole(do, x[planes], scratch), target, do)
+            else:
+                self._multiply(do, self._gather(do, x[planes], block[1], scratch), self.w[planes], target)
             if self.bias is not None:
                 do(np.add, target, self.bias[planes, :, None], target)
             self.epilogue.finish(target, target, [array[planes, rows] for array in given], scratch, do)
@@ -117,6 +135,33 @@ class Toeplitz:
             starts = range(0, height, self.block_rows)
             strips = [(start, min(start + self.block_rows, height)) for start in starts]
             pool.each_by_calls(part, [((plane, plane + 1), strip) for plane in range(self.planes) for strip in strips])
+
+    def _gather_whole(self, do: Do, x: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+        """What one matrix multiplies of ``x`` ``[C, H, W]``, in scratch: ``[C, kw * lines (+ 1), columns]``."""
+        window, width = self.window, self.window.out[1]
+        count = window.kernel[1] * self.lines
+        shape = len(x), count + self.ones, self.pitch
+        columns = scratch[: prod(shape)].reshape(shape)
+        if self.ones:
+            do(np.copyto, columns[:, count:], 1)
+        first, left = self.skipped - window.begin[0], -window.begin[1]
+        inputs = (first, first + self.lines), (left, left + span(window, 1, width))
+        lines = padded(x, *inputs, scratch[columns.size :], do)
+        plane, line, item = lines.strides
+        tap, column = window.dilations[1] * item, window.strides[1] * item
+        copies = columns[:, :count].reshape(len(x), window.kernel[1], -1)
+        if column == item and line == self.pitch * item:
+            # a line's last taps and the next one's first lie beside each other, as the columns of the copies do
+            run = (self.lines - 1) * self.pitch + width
+            source = np.lib.stride_tricks.as_strided(
+                lines, (len(x), window.kernel[1], run), (plane, tap, item), writeable=False
+            )
+            do(np.copyto, copies[..., :run], source)
+        else:
+            copies = copies.reshape(*copies.shape[:2], self.lines, self.pitch)[..., :width]
+            source = np.lib.stride_tricks.as_strided(lines, copies.shape, (plane, tap, line, column), writeable=False)
+            do(np.copyto, copies, source)
+        return columns[..., :width]
 
     def _gather(self, do: Do, x: np.ndarray, rows: Range, scratch: np.ndarray) -> np.ndarray:
         """The lines under some output rows of ``x`` ``[C, H, W]``, in scratch: ``[C, lines, kw, columns]``."""
