@@ -129,12 +129,9 @@ def _negative(to: _Builder, _: Node | None, operands: Sequence[Operand]) -> Oper
     return to.call(np.multiply, operands[0], -1)
 
 
-def _affine_clip(to: _Builder, x: Operand, alpha: float, beta: float) -> Operand:
-    return to.call(clip, to.call(np.add, to.call(np.multiply, x, alpha), beta), 0, 1)
-
-
 def _hard_sigmoid(to: _Builder, node: Node, operands: Sequence[Operand]) -> Operand:
-    return _affine_clip(to, operands[0], node.attr("alpha", 0.2), node.attr("beta", 0.5))
+    x = operands[0] if SCALED in node.attributes else to.call(np.multiply, operands[0], node.attr("alpha", 0.2))
+    return to.call(clip, to.call(np.add, x, node.attr("beta", 0.5)), 0, 1)
 
 
 def _hard_swish(to: _Builder, node: Node, operands: Sequence[Operand]) -> Operand:
@@ -302,20 +299,24 @@ def _with_factors(nodes: Sequence[Node]) -> list[Node]:
 def _with_scaled_root(nodes: list[Node], root: Value | None) -> tuple[list[Node], float]:
     """The nodes where they read the root times a number, and this number: 1 where it would spare no call.
 
-    A Swish multiplies by x again; whatever it multiplies by beside that can be part of both x.
+    A Swish multiplies by x again; whatever it multiplies by beside that can be part of both x. A HardSigmoid multiplies
+    by one number first.
     """
     first = nodes[0]
     alone = first.output is root or not any(root in node.inputs for node in nodes[1:])
-    factor = first.attr(FACTOR, 1.0) / 6
+    factor, alpha = first.attr(FACTOR, 1.0) / 6, first.attr("alpha", 0.2)
     if first.domain or first.input(0) is not root or not alone:
         return nodes, 1.0
     if first.op == "Swish" and first.attr("alpha", 1.0) == 1:
         scale = 0.5
     elif first.op == "HardSwish" and 2**-40 < factor < 2**40:
         scale = sqrt(factor)
+    elif first.op == "HardSigmoid" and 2**-40 < alpha < 2**40:
+        scale = alpha
     else:
         return nodes, 1.0
-    scaled = Node(first.op, first.inputs, first.outputs, {SCALED: scale}, version=first.version, name=first.name)
+    attributes = {**first.attributes, SCALED: scale}
+    scaled = Node(first.op, first.inputs, first.outputs, attributes, version=first.version, name=first.name)
     return [scaled, *nodes[1:]], scale
 
 
@@ -355,7 +356,7 @@ FACTOR = "factor"
 """The attribute of a HardSwish within a chain that its result is multiplied by."""
 
 SCALED = "scaled"
-"""The attribute of a Swish or HardSwish within a chain whose input is so many times x."""
+"""The attribute of a Swish, HardSwish or HardSigmoid within a chain whose input is so many times x."""
 
 
 def is_chain(node: Node) -> bool:

@@ -34,6 +34,9 @@ SMALLEST_WEIGHT = 1e-30
 BIAS_COPIES = 1.5
 """How many numbers are copied into columns while a bias of its own for each row is added to one."""
 
+FEW = 4096
+"""Numbers up to which a copy or an addition takes little more than its call."""
+
 
 def supports(node: Node) -> bool:
     """Whether the fast algorithms take this convolution: two spatial axes, float32, weights and bias known at load."""
@@ -172,8 +175,10 @@ class ColumnProduct:
         channels, w = w.shape[1], w.reshape(len(w), -1)
         # a 1x1 convolution without stride or padding multiplies the input itself, without columns
         self.direct = window.taps == 1 and window.strides == (1, 1) and not any(window.begin + window.end)
-        # to add a bias takes as long as to copy twice as many numbers, which makes room for it in the product
-        self.direct &= epilogue.bias is None or channels * group > len(w) * BIAS_COPIES
+        # to add a bias takes as long as to copy twice as many numbers, which makes room for it in the product; of a
+        # few numbers both take as long as their calls
+        few = images * window.out[0] * window.out[1] * max(len(w), channels * group) <= FEW
+        self.direct &= epilogue.bias is None or few or channels * group > len(w) * BIAS_COPIES
         in_product = epilogue.bias is not None and not self.direct
         if epilogue.bias is not None and in_product:
             w = np.hstack([w, epilogue.bias])

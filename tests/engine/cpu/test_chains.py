@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from engine.cpu.chain import is_chain
+from engine.cpu.epilogue import Epilogue
 from engine.cpu.fuse_chains import fuse_chains
 from tests.engine.cpu.kernels import compare
 from tests.engine.models import load_graph, model, node
@@ -57,6 +58,17 @@ def test_one_step(chain: onnx.ModelProto) -> None:
     compare(chain, rtol=1e-5, atol=1e-5)
     steps = fuse_chains(load_graph(chain)).nodes
     assert [is_chain(step) for step in steps] == [True]
+
+
+@pytest.mark.parametrize(("alpha", "scale"), [(0.3, 0.3), (0.0, 1.0), (-0.25, 1.0)])
+def test_the_weights_scale_what_a_hard_sigmoid_reads(alpha: float, scale: float) -> None:
+    conv, hard = node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("HardSigmoid", "c", "h", alpha=alpha, beta=0.4)
+    gates = proto(conv, hard, node("Mul", "h k", "y"))
+    compare(gates, rtol=1e-5, atol=1e-5)
+    (step,) = fuse_chains(load_graph(gates)).nodes
+    assert Epilogue(step, scales=True).scale == pytest.approx(scale)
+    # another reader of what the convolution gives
+    compare(proto(conv, hard, node("Mul", "h c", "y")), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.7])

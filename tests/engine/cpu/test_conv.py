@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.cpu import blas, conv, toeplitz, winograd_5x5, winograd_line
-from engine.cpu.conv import ConvKernel
+from engine.cpu.conv import ColumnProduct, ConvKernel
 from engine.cpu.depthwise import Depthwise
 from engine.cpu.kn2row import Kn2row
 from engine.cpu.lower import lower
@@ -276,6 +276,15 @@ def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
     assert conv_kernel.scratch * 4 < 64 << 20
 
 
+def test_a_bias_is_added_to_a_few_pixels() -> None:
+    proto = convolution((3, 22, 1, 1), 88, (1, 1), activation="HardSigmoid")
+    (layer,) = load_graph(proto).nodes[:1]
+    algorithm = ConvKernel(layer).algorithm
+    assert isinstance(algorithm, ColumnProduct)
+    assert algorithm.direct
+    compare(proto, rtol=0, atol=1e-5)
+
+
 def test_no_image_is_no_output() -> None:
     compare(convolution((0, 4, 9, 9), 5, (3, 3)))
 
@@ -285,7 +294,7 @@ def test_no_image_is_no_output() -> None:
 def test_random_depthwise_convolutions(data: st.DataObject) -> None:
     channels = data.draw(st.integers(2, 70), "channels")
     kernel, dilations, strides = (data.draw(st.tuples(*[st.integers(1, 4)] * 2)) for _ in range(3))
-    pads = data.draw(st.lists(st.integers(0, 4), min_size=4, max_size=4), "pads")
+    pads = data.draw(st.lists(st.integers(-2, 4), min_size=4, max_size=4), "pads")
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     size = [data.draw(st.integers(max(1, extents[axis] - pads[axis] - pads[axis + 2]), 24)) for axis in range(2)]
     proto = convolution(
