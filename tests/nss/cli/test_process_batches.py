@@ -25,12 +25,15 @@ from tests.wall_clock import wait_until, within
 pytestmark = pytest.mark.skipif(not supported() or sys.platform != "linux", reason="reads /proc")
 
 COUNT = 60
+OUT = "out" * 40
+AHEAD = 8
+"""No photo is in hand of which the number is as much larger than that of the files."""
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """So many that they take some seconds."""
-    folder = tmp_path / "photos"
+    """So many that they take some seconds, in a folder of so long a name that a pipe has room for the lines of few."""
+    folder = tmp_path / ("photos" * 20)
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
     Image.fromarray(noise).save(folder / "00.png", compress_level=1)
@@ -41,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
     masks.mkdir()
     for number in range(COUNT):
         (masks / f"{number:02}.mask.png").hardlink_to(tmp_path / "mask.png")
-    (tmp_path / "out").mkdir()
+    (tmp_path / OUT).mkdir()
     return folder
 
 
@@ -59,7 +62,7 @@ class Batch:
         workers: str = "processes",
         waits: bool = False,
     ) -> None:
-        self.out = photos.parent / "out"
+        self.out = photos.parent / OUT
         arguments = ("remove", photos, "-o", self.out, "-j", 2, *options)
 
         def limit() -> None:
@@ -82,6 +85,12 @@ class Batch:
         while not all((self.out / f"{number:02}.cutout.png").exists() for number in range(count)):
             assert self.process.poll() is None
             time.sleep(0.01)
+
+    def read_lines(self, count: int) -> None:
+        """Of so many further photos, which are written by then."""
+        assert self.process.stdout is not None
+        for _ in range(count):
+            assert self.process.stdout.readline()
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.out.iterdir() if not path.name.startswith("."))
@@ -174,13 +183,18 @@ def test_soon_after_kill_9_at_any_moment_nothing_is_left(photos: Path, started: 
 
 
 def test_workers_that_are_killed_cost_no_photo(photos: Path, started: list[Batch]) -> None:
-    batch = Batch(photos, "--mask", photos.parent / "masks")
+    batch = Batch(photos, "--mask", photos.parent / "masks", waits=True)
     started.append(batch)
-    for count in (1, 15, 30):  # what was in hand at one is written by the next: of two deaths a photo fails
-        batch.wait_for_files(count)
+    batch.wait_for_files(1)
+    told = 0
+    for seed in range(2):
         workers = [pid for pid in batch.processes() if pid != batch.process.pid]
-        if workers:
-            os.kill(random.Random(count).choice(workers), signal.SIGKILL)
+        os.kill(random.Random(seed).choice(workers), signal.SIGKILL)
+        in_hand = len(batch.files()) + AHEAD
+        assert in_hand < COUNT
+        # what was in hand is written before the next one dies: of two deaths a photo fails
+        batch.read_lines(in_hand - told)
+        told = in_hand
     status, err = batch.end()
     assert (status, len(batch.files())) == (0, COUNT)
     assert err[-1].startswith(f"nss-wgpu: {COUNT} images: {COUNT} written, 0 skipped, 0 failed")
@@ -205,11 +219,11 @@ def test_files_that_find_no_room_fail_one_by_one(photos: Path, started: list[Bat
 def test_a_folder_that_goes_is_the_failure_of_what_was_to_come(
     photos: Path, started: list[Batch], workers: str
 ) -> None:
-    batch = Batch(photos, "--mask", photos.parent / "masks", workers=workers)
+    batch = Batch(photos, "--mask", photos.parent / "masks", workers=workers, waits=True)
     started.append(batch)
     batch.wait_for_files(2)
-    shutil.rmtree(batch.out, ignore_errors=True)
-    shutil.rmtree(batch.out, ignore_errors=True)  # where a file came into it meanwhile
+    while batch.out.exists():  # a file may come into it meanwhile
+        shutil.rmtree(batch.out, ignore_errors=True)
     status, err = batch.end()
     assert status == 1
     lines = [line for line in err if ".cutout.png: " in line]
