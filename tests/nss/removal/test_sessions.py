@@ -238,10 +238,12 @@ def test_a_device_lost_under_sessions_of_several_shapes_is_replaced_once(path: P
         expected = [shared.remove(photo).mask for photo in PHOTOS]
         barrier = threading.Barrier(THREADS + 1, timeout=60)
         notes: list[tuple[str, ...]] = []
+        is_lost = threading.Event()
 
         def work(index: int) -> None:
             barrier.wait()
             for run in range(RUNS // 4):
+                assert run < RUNS // 4 - 1 or is_lost.wait(60)  # each has one behind the loss
                 photo = (index + run) % THREADS
                 cutout = shared.remove(PHOTOS[photo])
                 assert np.array_equal(cutout.mask, expected[photo])
@@ -251,6 +253,7 @@ def test_a_device_lost_under_sessions_of_several_shapes_is_replaced_once(path: P
         def lose() -> None:
             barrier.wait()
             own.lose("pulled out")
+            is_lost.set()
 
         assert together(work, meanwhile=lose) == []
     assert set(notes) <= {(), ("the GPU was lost; computed on a new device",)}
