@@ -109,16 +109,20 @@ def test_as_many_threads_work_as_there_are_cores(number: int, monkeypatch: pytes
 
 def test_no_more_threads_work_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     cores.use(5, monkeypatch)
+    barrier = threading.Barrier(2, timeout=60)
     threads: set[int] = set()
 
-    def work(_: int) -> None:
+    def note(_: int) -> None:
         threads.add(threading.get_ident())
-        time.sleep(0.005)
 
-    parallel(work, range(20), most=2)
+    def meet(item: int) -> None:
+        note(item)
+        barrier.wait()  # no thread does an item without another at work
+
+    parallel(meet, range(20), most=2)
     assert len(threads) == 2
     threads.clear()
-    parallel(work, range(20), most=1)
+    parallel(note, range(20), most=1)
     assert threads == {threading.get_ident()}
 
 
