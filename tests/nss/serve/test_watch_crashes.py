@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -237,29 +239,52 @@ def pipeline(remover: object, threads: int = 2) -> Iterator[queue.Queue[Task | N
             thread.join()
 
 
+class Clock:
+    """By which photos are of the future: three intervals they must rest. `held`, it stands behind two."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval, self._lost, self._latest = interval, 0.0, math.inf
+
+    def time(self) -> float:
+        return 0.0
+
+    def monotonic(self) -> float:
+        return min(time.monotonic() - self._lost, self._latest)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """However long the block takes, what comes and goes in it does not settle."""
+        self._latest = self.monotonic() + 2 * self._interval
+        yield
+        self._lost = time.monotonic() - self.monotonic()
+        self._latest = math.inf
+
+
 def test_photos_that_come_while_threads_are_at_work(tmp_path: Path) -> None:
     watch = Watch(tmp_path, options={"interval": 0.02, "exists": "rename"})
+    clock = Clock(0.02)
     rng = np.random.default_rng(3)
     names = [f"{number:02}.png" for number in range(60)]
     with pipeline(watch.remover, threads=3) as tasks:
-        watcher = Watcher(watch.settings, tasks.put, watch.lines.append, at_once=4)
+        watcher = Watcher(watch.settings, tasks.put, watch.lines.append, at_once=4, clock=clock)
         watcher.start()
         for name in names:
             choice = rng.integers(4)
             write_photo(tmp_path / "whole.png")
             whole = (tmp_path / "whole.png").read_bytes()
-            if choice == 0:
-                (tmp_path / "whole.png").rename(watch.inbox / name)
-            elif choice == 1:
-                for start in range(0, len(whole), 30):
-                    with (watch.inbox / name).open("ab") as file:
-                        file.write(whole[start : start + 30])
-            elif choice == 2:
-                (watch.inbox / name).write_bytes(whole)
-            else:
-                (watch.inbox / name).write_bytes(whole)
-                (watch.inbox / f"gone-{name}").write_bytes(whole)
-                (watch.inbox / f"gone-{name}").unlink()
+            with clock.held():
+                if choice == 0:
+                    (tmp_path / "whole.png").rename(watch.inbox / name)
+                elif choice == 1:
+                    for start in range(0, len(whole), 30):
+                        with (watch.inbox / name).open("ab") as file:
+                            file.write(whole[start : start + 30])
+                elif choice == 2:
+                    (watch.inbox / name).write_bytes(whole)
+                else:
+                    (watch.inbox / name).write_bytes(whole)
+                    (watch.inbox / f"gone-{name}").write_bytes(whole)
+                    (watch.inbox / f"gone-{name}").unlink()
         wait_until(lambda: len(watch.outputs) >= len(names) and len(watcher.journal.entries) >= len(names))
         watcher.stop()
     assert watcher.journal._file is None
@@ -273,8 +298,10 @@ def test_the_built_in_model_does_the_photos_of_a_folder(tmp_path: Path) -> None:
         watcher = Watcher(watch.settings, tasks.put, watch.lines.append)
         watcher.start()
         with Image.open(ROOT / "examples" / "chelsea.png") as photo:
-            photo.convert("RGB").resize((160, 120)).save(watch.inbox / "cat.jpg")
-        (watch.inbox / "bad.jpg").write_bytes(b"\xff\xd8\xff half a photo")
+            photo.convert("RGB").resize((160, 120)).save(tmp_path / "cat.jpg")
+        (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff half a photo")
+        for name in ("cat.jpg", "bad.jpg"):
+            (tmp_path / name).rename(watch.inbox / name)
         wait_until(lambda: watch.outputs and len(watch.lines) == 2)
         watcher.stop()
         expected = remover.remove(watch.inbox / "cat.jpg").rgba
