@@ -24,8 +24,21 @@ from tools.fuzzing import onnx_seeds
 from tools.serving.client import Answer
 from tools.serving.server import Server
 
-SLOW, QUICK = (1200, 900), (64, 48)
-"""The first is long in `--effort 9`, so that there is time to kill the server meanwhile."""
+HELD = """
+import sys, threading
+from nss.__main__ import main
+from nss.files import png
+
+def hold(picture, file, *arguments):
+    file.write(b"half")
+    threading.Event().wait()
+
+png.write = hold
+sys.exit(main())
+"""
+"""The command, whose photos come no further than the middle of their files."""
+
+SIZE = (64, 48)
 
 
 class Place:
@@ -39,17 +52,21 @@ class Place:
             folder.mkdir()
         onnx.save(onnx_seeds.mask_network(), self.model)
 
-    def server(self, *options: object) -> Server:
-        """A server of the network; with the watched folder where there is an option."""
+    def server(self, *options: object, held: bool = False) -> Server:
+        """A server of the network, ``held`` in every file; with the watched folder where there is an option."""
         words = ["--model", self.model, "--backend", "numpy", "--no-cache", *options]
         variables = serve_load.variables(self.root) | {"TMPDIR": str(self.temporary)}
-        return Server(serve_load.command(*words), self.root, variables)
+        command = serve_load.command(*words)
+        if held:
+            module = command.index("-m")
+            command[module : module + 2] = ["-c", HELD]
+        return Server(command, self.root, variables)
 
-    def watching(self) -> Server:
+    def watching(self, *, held: bool = False) -> Server:
         """A server that watches the folder."""
-        return self.server("--watch", self.inbox, self.outbox, "--effort", "9")
+        return self.server("--watch", self.inbox, self.outbox, "--effort", "9", held=held)
 
-    def photo(self, name: str, size: tuple[int, int], seed: int = 0) -> None:
+    def photo(self, name: str, size: tuple[int, int] = SIZE, seed: int = 0) -> None:
         """A photo in the watched folder, there at once and whole."""
         draw(seed, size).save(self.root / name)
         (self.root / name).rename(self.inbox / name)
@@ -82,7 +99,7 @@ def asked(server: Server, method: str, target: str, body: bytes | None = None) -
 def kill_in_the_middle(place: Place) -> set[str]:
     """Kill a server that watches as it writes a file; the names of what it leaves unfinished."""
     before = place.unfinished()
-    with place.watching() as server:
+    with place.watching(held=True) as server:
         wait_until(lambda: place.unfinished() - before)
         server.kill()
     return place.unfinished()
@@ -96,7 +113,7 @@ def noted(place: Place) -> list[dict[str, Any]]:
 
 
 def test_a_photo_in_which_the_server_is_killed_twice_is_set_aside_and_the_others_are_done(place: Place) -> None:
-    place.photo("slow.png", SLOW)
+    place.photo("deadly.png")
     first = kill_in_the_middle(place)
     assert first
     assert place.written() == {}, "something half-written has a final name"
@@ -106,24 +123,24 @@ def test_a_photo_in_which_the_server_is_killed_twice_is_set_aside_and_the_others
     assert not first & second, "what a killed server left unfinished is still there"
     assert place.written() == {}
 
-    place.photo("quick.png", QUICK, seed=1)
+    place.photo("other.png", seed=1)
     expected = place.expected()
     with place.watching() as server:
-        wait_until(lambda: "quick.cutout.png" in place.written())
-        assert place.written() == {"quick.cutout.png": expected["quick.cutout.png"]}
+        wait_until(lambda: "other.cutout.png" in place.written())
+        assert place.written() == {"other.cutout.png": expected["other.cutout.png"]}
         wait_until(lambda: not place.unfinished())  # a file has its name a moment before it has that alone
         (entry,) = noted(place)
-        assert entry["photo"] == "slow.png"
-        os.utime(place.inbox / "slow.png", ns=(time.time_ns(), time.time_ns()))
+        assert entry["photo"] == "deadly.png"
+        os.utime(place.inbox / "deadly.png", ns=(time.time_ns(), time.time_ns()))
         wait_until(lambda: place.written() == expected)
         assert server.stop() == 0
     assert not place.unfinished()
 
 
 def test_a_killed_server_leaves_nothing_of_its_jobs_to_the_next_one(place: Place) -> None:
-    place.photo("slow.png", SLOW)
-    photo = (place.inbox / "slow.png").read_bytes()
-    with place.server() as server:
+    place.photo("deadly.png")
+    photo = (place.inbox / "deadly.png").read_bytes()
+    with place.server(held=True) as server:
         assert asked(server, "POST", "/api/v1/browser").status == 200
         key = asked(server, "POST", "/api/v1/jobs?effort=9&keep-photo=true", photo).json()["id"]
         wait_until(lambda: asked(server, "GET", f"/api/v1/jobs/{key}").json()["state"] == "running")
@@ -135,7 +152,7 @@ def test_a_killed_server_leaves_nothing_of_its_jobs_to_the_next_one(place: Place
         assert asked(server, "GET", f"/api/v1/jobs/{key}").status == 404
         assert asked(server, "GET", "/api/v1/jobs").json() == {"jobs": []}
         answer = asked(server, "POST", "/api/v1/remove?effort=9", photo)
-        assert (answer.status, answer.body) == (200, place.expected()["slow.cutout.png"])
+        assert (answer.status, answer.body) == (200, place.expected()["deadly.cutout.png"])
         assert server.stop() == 0
     assert list(place.temporary.iterdir()) == []
 

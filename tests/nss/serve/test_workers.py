@@ -83,8 +83,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Path) -> Iter
         yield server
 
 
-def asked(server: Server, target: str, body: bytes) -> Answer:
-    return asyncio.run(server.connection().request("POST", f"/api/v1/{target}", body))
+def asked(server: Server, target: str, body: bytes | None = None, *, method: str = "POST") -> Answer:
+    return asyncio.run(server.connection().request(method, f"/api/v1/{target}", body))
 
 
 class Asking(threading.Thread):
@@ -143,9 +143,11 @@ def test_clients_are_told_of_failures_as_by_threads(server: Server, photo: bytes
 
 @pytest.mark.parametrize("way", ["twice", "killed"])
 def test_whatever_ends_the_server_ends_its_workers(server: Server, photo: bytes, way: str) -> None:
-    workers = {pid: cpu_ticks(pid) for pid in children(server.pid)}
-    client = Asking(server, f"jobs?{SLOW}", photo)
-    in_the_middle(workers)
+    workers = children(server.pid)
+    for pid in workers:  # what they have in hand comes to no end
+        os.kill(pid, signal.SIGSTOP)
+    key = asked(server, "jobs", photo).json()["id"]
+    wait_until(lambda: asked(server, f"jobs/{key}", method="GET").json()["state"] == "running")
     if way == "killed":
         server.kill()
     else:
@@ -155,7 +157,8 @@ def test_whatever_ends_the_server_ends_its_workers(server: Server, photo: bytes,
         wait_until(lambda: "press Ctrl-C again" in server.said())
         os.kill(server.pid, signal.SIGINT)
         wait_until(lambda: not server.runs)
-    client.join(60)
+    for pid in filter(is_running, workers):
+        os.kill(pid, signal.SIGCONT)
     wait_until(lambda: not any(map(is_running, workers)))
 
 
