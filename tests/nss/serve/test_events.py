@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from nss.serve.api.events import EventLog, stream
 
-SECONDS = 10.0
+SECONDS = 60.0
 T = TypeVar("T")
 
 
