@@ -23,6 +23,10 @@ from huggingface_hub import constants
 
 from nss.interfaces.interface import USUAL, FixedSize
 from nss.models import catalogue
+from nss.models.weights import transfer
+
+PATIENCE_S = 60
+"""How long a local server may take to answer: a busy machine stands still for seconds."""
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"
@@ -63,12 +67,14 @@ def isolate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, endpoint: str) -> N
         "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_HUB_CACHE": str(tmp_path / "hub"),
         "HF_TOKEN_PATH": str(tmp_path / "token"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": PATIENCE_S,
         "HF_HUB_OFFLINE": False,
         "HF_HUB_DISABLE_TELEMETRY": True,
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": False,
     }
     for name, value in settings.items():
         monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(transfer, "CONNECTION_LIMIT_S", PATIENCE_S)
 
 
 @dataclass(frozen=True)

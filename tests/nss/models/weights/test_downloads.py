@@ -17,7 +17,7 @@ from huggingface_hub import close_session, constants
 from nss.errors import ModelUnavailableError
 from nss.models import catalogue, local_models
 from nss.models.weights import hub, release, transfer
-from tests.nss.fake_hub import FakeHub, isolate, tiny_spec
+from tests.nss.fake_hub import PATIENCE_S, FakeHub, isolate, tiny_spec
 from tests.nss.fake_release import FakeRelease, Proxy, isolate_release, program, released_spec
 from tests.project import ROOT
 
@@ -146,7 +146,7 @@ def test_two_processes_at_once_transfer_the_file_once(place: Place, tmp_path: Pa
     env = environment | {"HF_ENDPOINT": place.server.url, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program(place.spec), "pull", "tiny", "--quiet"]
     with Proxy(place.server.port, chunk=40_000, pause_s=0.1) as proxy:
-        env |= {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url}
+        env |= {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "HF_HUB_ETAG_TIMEOUT": str(PATIENCE_S)}
         both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         lines = [process.communicate(timeout=60)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
