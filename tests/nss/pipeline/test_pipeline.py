@@ -163,7 +163,6 @@ def test_what_the_network_was_given_is_let_go_before_the_rest_is_done(workers: i
         return pixels
 
     def finish(job: int, _: int) -> bool:
-        time.sleep(0.005)  # for the calling thread to get there
         return pixels_of[job]() is None
 
     reports = Reports()
