@@ -47,9 +47,12 @@ def test_the_broken_body_of_a_head_is_refused_without_one(server: Running) -> No
 
 
 def test_a_connection_that_says_nothing_is_closed(server: Running) -> None:
+    begun = server.loop.time()
     with server.connect() as connection:
         server.pass_time(STALL_S * 0.9)
-        assert not closed(connection, 0.05), "not before its time"
+        is_closed = closed(connection, 0.05)
+        is_time = server.loop.time() > begun + STALL_S  # a busy machine may have taken the rest meanwhile
+        assert is_time or not is_closed, "not before its time"
         server.pass_time(STALL_S * 0.2)
         assert closed(connection, 0.8 * STALL_S)
 
