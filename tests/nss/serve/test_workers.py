@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
+import engine
 from nss.batch.processes import BASE_BYTES, VARIABLE, server_count
 from nss.errors import UsageError
 from nss.files.formats import Encoding
@@ -30,6 +31,8 @@ from tools.serving.client import Answer
 from tools.serving.server import Server
 
 pytestmark = pytest.mark.skipif(not supported() or sys.platform != "linux", reason="reads /proc")
+
+WORKERS = min(2, engine.available_cores())
 
 SLOW = "effort=9"
 """What makes the file of a photo long enough in the making to kill the worker meanwhile."""
@@ -119,13 +122,13 @@ def test_what_a_worker_dies_of_once_still_comes_out_right_and_none_is_left_at_th
         expected = remover.remove(photo).to_bytes(Encoding("png", effort=9))
     assert asked(server, "remove?effort=0", photo).status == 200
     workers = children(server.pid)
-    assert len(workers) == 2
+    assert len(workers) == WORKERS
     client = Asking(server, f"remove?{SLOW}", photo)
     os.kill(in_the_middle({pid: cpu_ticks(pid) for pid in workers}), signal.SIGKILL)
     client.join(60)
     (answer,) = client.answers
     assert (answer.status, answer.body) == (200, expected)
-    wait_until(lambda: len(children(server.pid)) == 2)
+    wait_until(lambda: len(children(server.pid)) == WORKERS)
     workers = children(server.pid)
     assert server.stop() == 0
     assert not any(map(is_running, workers))
@@ -197,7 +200,7 @@ def test_workers_take_of_the_memory_and_end_with_the_models(
     models = ServedModels([choice], 2, 1 << 30, said.append)
     try:
         models.open_all()
-        assert models.budget.nbytes == (1 << 30) - 2 * BASE_BYTES
+        assert models.budget.nbytes == (1 << 30) - WORKERS * BASE_BYTES
         pool = models.pool_beside(0)
         assert pool is not None
         monkeypatch.delenv(VARIABLE)
