@@ -42,6 +42,7 @@ test('opened as a file, where browsers run no modules, the page says what helps'
 
 test('the words for a page that does not start are not seen while one starts', async () => {
   const page = await fake.browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
   await page.setRequestInterception(true);
   const held = new Promise(done => page.on('request', request => {
     if (request.url().endsWith('main.mjs')) done(request);
@@ -49,7 +50,17 @@ test('the words for a page that does not start are not seen while one starts', a
   }));
   const going = page.goto(fake.server.url);
   const request = await held;
-  assert.equal(await page.$eval('#not-started', each => getComputedStyle(each).visibility), 'hidden');
+  await page.waitForFunction(() => document.readyState === 'interactive'
+    && [...document.querySelectorAll('link[rel=stylesheet]')].every(link => link.sheet));
+  const seen = await page.$eval('#not-started', each => {
+    const [late] = each.getAnimations();
+    late.pause();
+    return [0, 1400, 1600].map(time => {
+      late.currentTime = time;
+      return getComputedStyle(each).visibility;
+    });
+  });
+  assert.deepEqual(seen, ['hidden', 'hidden', 'visible']);
   request.continue();
   await going;
   await page.close();
