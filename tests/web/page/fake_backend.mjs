@@ -1,11 +1,15 @@
 // A backend that needs no GPU: the mask is an ellipse. It stands in for the worker where the page itself is tested.
 //
 // A photo's name says what becomes of it: "bad…" fails, "slow…" takes until it is cancelled, "lost…" fails with the code
-// of a lost device. `?check=CODE` in the address is what `check` finds, `?open=CODE` what opening meets, once.
+// of a lost device. `?check=CODE` in the address is what `check` finds, `?open=CODE` what opening meets, once, and
+// `?hold=download,shaders,cut` the steps that stay until a test lets them go.
 
 import { thumbnail } from '/page/picture.mjs';
 
 const parameters = new URL(location.href).searchParams;
+
+/** Milliseconds that a step takes. */
+const PACE = 5;
 
 const ADAPTER = { description: 'Test Graphics 1' };
 
@@ -30,7 +34,8 @@ export class FakeBackend {
   photos = new Map();
   stopped = new Set();
   openFails = parameters.get('open');
-  pace = Number(parameters.get('pace') ?? 5);
+  /** Steps that stay where they are for as long as they are in here. */
+  held = new Set(parameters.get('hold')?.split(','));
   next = 1;
 
   constructor() {
@@ -69,7 +74,7 @@ export class FakeBackend {
       const total = stage === 'download' ? model.bytes : 40;
       for (let part = 1; part <= 4; part += 1) {
         onProgress({ stage, done: total * part / 4, total });
-        await this.wait(signal);
+        await this.wait(signal, part === 4 ? stage : undefined);
       }
     }
     const code = this.openFails;
@@ -81,7 +86,7 @@ export class FakeBackend {
   async cut(blob, { name, signal, onProgress }) {
     this.calls.push(['cut', name]);
     onProgress({ words: 'Cutting out', done: 1, total: 2 });
-    await this.wait(signal);
+    await this.wait(signal, 'cut');
     if (name.startsWith('slow')) await this.until(signal);
     const unreadable = new Error(`${name} is not a photo that the page can read; save it as JPEG or PNG`);
     if (name.startsWith('bad')) throw unreadable;
@@ -121,13 +126,14 @@ export class FakeBackend {
   close() {}
 
   /** @private */
-  wait(signal) {
-    return new Promise((resolve, reject) => {
-      const stop = () => reject(signal.reason);
-      if (signal?.aborted) return stop();
-      signal?.addEventListener('abort', stop);
-      setTimeout(resolve, this.pace);
-    });
+  async wait(signal, step) {
+    do {
+      signal?.throwIfAborted();
+      await new Promise((resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+        setTimeout(resolve, PACE);
+      });
+    } while (this.held.has(step));
   }
 
   /** @private */

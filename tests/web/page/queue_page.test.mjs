@@ -16,17 +16,22 @@ const focused = page => page.evaluate(() => {
 const below = (page, words) => page.evaluate(label => {
   [...document.querySelectorAll('#photos .actions button')].find(each => each.textContent === label).click();
 }, words);
+/** Let a step of the backend go on that the address had it hold. */
+const go = (page, step) => page.evaluate(name => globalThis.fake.held.delete(name), step);
 const live = page => page.$eval('#live', region => region.textContent.trim());
 /** Click a button of the row by the beginning of its name for screen readers. */
 const press = (page, row, label) => page.click(`.queue li:nth-child(${row}) button[aria-label^="${label}"]`);
 
 test('each photo says what it is doing, and the first that is done is shown', async () => {
-  const page = await here.open('?pace=60');
+  const page = await here.open('?hold=download,shaders,cut');
   await choose(page, photo(FOLDER, 'first.png'));
   await reads(page, '.state', /^Loading U²-Netp: .* of 2.5 MB/);
+  await go(page, 'download');
   await reads(page, '.state', /^Preparing your graphics card: \d+ of 40/);
   assert.equal(await page.$eval('.queue progress', bar => bar.hidden), false);
-  await page.waitForFunction(() => document.querySelector('.state').textContent === 'Cutting out');
+  await go(page, 'shaders');
+  await reads(page, '.state', 'Cutting out');
+  await go(page, 'cut');
   await states(page, 'done');
   await page.waitForSelector('#result:not([hidden])');
   assert.equal(await page.$eval('.queue .open', button => button.getAttribute('aria-pressed')), 'true');
@@ -75,10 +80,12 @@ test('one photo is cancelled while it is in work; the next begins', async () => 
 });
 
 test('cancelling the photo that opens the model leaves the opening to the next', async () => {
-  const page = await here.open('?pace=40');
+  const page = await here.open('?hold=download');
   await choose(page, photo(FOLDER, 'one.png'), photo(FOLDER, 'two.png'));
   await page.waitForFunction(() => document.querySelector('.state')?.textContent.startsWith('Loading'));
   await press(page, 1, 'Cancel');
+  await states(page, 'cancelled', 'opening');
+  await go(page, 'download');
   await states(page, 'cancelled', 'done');
   assert.equal(await page.evaluate(() => globalThis.fake.calls.filter(([what]) => what === 'open').length), 1);
   await page.close();
