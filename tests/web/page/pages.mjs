@@ -90,15 +90,25 @@ export const reads = (page, selector, words) => page.waitForFunction((where, sou
   return found !== undefined && (exact ? found === source : new RegExp(source).test(found));
 }, {}, selector, words.source ?? words, typeof words === 'string');
 
-/** The bytes of a file, once it is there whole. */
-export async function saved(folder, name) {
-  for (let tries = 0; tries < PATIENCE / 25; tries += 1) {
-    if (fs.existsSync(path.join(folder, name))) return fs.readFileSync(path.join(folder, name));
-    await new Promise(done => setTimeout(done, 25));
+/**
+ * Wait until a condition on the test's own side holds.
+ * @param {() => unknown} condition or a promise of it
+ * @param {() => string} [otherwise] what to say where it does not come to hold
+ */
+export async function until(condition, otherwise = () => `it did not come to this: ${condition}`) {
+  const end = Date.now() + PATIENCE;
+  while (!await condition()) {
+    if (Date.now() > end) throw new Error(otherwise());
+    await new Promise(done => setTimeout(done, 20));
   }
-  throw new Error(`${name} was not saved; there is ${fs.readdirSync(folder)}`);
 }
 
+/** The bytes of a file, once it is there whole. */
+export async function saved(folder, name) {
+  const file = path.join(folder, name);
+  await until(() => fs.existsSync(file), () => `${name} was not saved; there is ${fs.readdirSync(folder)}`);
+  return fs.readFileSync(file);
+}
 
 /** The control of a number of the settings, by its label. */
 export const number = label => '::-p-xpath(//div[@class="number-field"]'

@@ -28,7 +28,7 @@ export class StandIn {
   keeps = true;
   /** A status that every request to the interface gets. @type {number|null} */
   refusal = null;
-  /** What the refusal of a token waits for. */
+  /** What the refusal of a token and the answer to a photo wait for. */
   late = Promise.resolve();
   limits = { body_bytes: 1 << 20, pixels: 1e6, queue: 8, keep_seconds: 3600, keep_count: 256 };
   /** What `browser/` holds: a folder of a site. @type {string|null} */
@@ -132,7 +132,7 @@ export class StandIn {
     return response.end(Buffer.from(mask.buffer));
   }
 
-  #create(request, response, url, body) {
+  async #create(request, response, url, body) {
     if (this.busy > 0) {
       this.busy -= 1;
       return problem(response, 503, 'too many photos are in work', { 'retry-after': '1' });
@@ -147,6 +147,7 @@ export class StandIn {
     };
     this.jobs.set(job.id, job);
     this.#tell(said(job));
+    await this.late;
     response.writeHead(202, { 'content-type': 'application/json', location: `/api/v1/jobs/${job.id}` });
     response.end(JSON.stringify(said(job)));
     if (!this.held) this.#go(job);
