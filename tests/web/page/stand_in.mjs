@@ -49,7 +49,9 @@ export class StandIn {
   get url() { return `http://127.0.0.1:${this.port}/`; }
 
   async start() {
-    this.server = http.createServer((request, response) => void this.#answer(request, response));
+    this.server = http.createServer((request, response) => void this.#answer(request, response).catch(error => {
+      if (error.code !== 'ECONNRESET') throw error; // whoever asked has gone before all was said
+    }));
     await new Promise(done => this.server.listen(this.port, '127.0.0.1', done));
     this.port = this.server.address().port;
     return this;
