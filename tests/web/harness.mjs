@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { pipeline } from 'node:stream';
 import puppeteer from 'puppeteer-core';
 
 export const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
@@ -41,7 +42,8 @@ export async function serve(folders, { headers = {}, answer } = {}) {
     }
     const type = TYPES[path.extname(file)] || 'application/octet-stream';
     response.writeHead(200, { 'content-type': type, 'content-length': fs.statSync(file).size, ...headers });
-    fs.createReadStream(file).pipe(response);
+    // A page that goes away, or a folder that a test takes away, ends the answer and nothing else.
+    pipeline(fs.createReadStream(file), response, () => {});
   });
   await new Promise(done => server.listen(0, '127.0.0.1', done));
   return {
