@@ -19,15 +19,15 @@ const TYPES = {
 /**
  * Serve folders as one origin, each under its prefix ('/' for the root), as any static host does.
  * @param {Record<string, string>} folders prefix → folder; the longest prefix that fits wins
- * @param {{headers?: Record<string, string>, answer?: (request: http.IncomingMessage, response: http.ServerResponse) => boolean}} [options]
- *   `answer` may answer a request itself, and returns true then: that is how tests break things
+ * @param {{headers?: Record<string, string>, answer?: (request: http.IncomingMessage, response: http.ServerResponse) => boolean|Promise<boolean>}} [options]
+ *   `answer` may answer a request itself, and returns true then, or a promise of it: that is how tests break things
  */
 export async function serve(folders, { headers = {}, answer } = {}) {
   const requests = [];
   const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);
-  const server = http.createServer((request, response) => {
+  const server = http.createServer(async (request, response) => {
     requests.push(request.url);
-    if (answer?.(request, response)) return;
+    if (await answer?.(request, response)) return;
     const name = decodeURIComponent(new URL(request.url, 'http://host').pathname);
     const prefix = prefixes.find(each => name.startsWith(each));
     let file = prefix === undefined ? undefined : path.join(folders[prefix], name.slice(prefix.length));

@@ -5,17 +5,22 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { PATIENCE, launch, serve } from '../harness.mjs';
-import { reads } from './pages.mjs';
+import { reads, until } from './pages.mjs';
 
 const { NSS_SITE, NSS_FOLDER } = process.env;
 const site = path.join(NSS_FOLDER, 'site');
 let browser, server, context, page;
 let down = false;
+/** What the site's list waits for, which the service worker asks the host for at each visit. */
+let list = Promise.resolve();
 
 before(async () => {
-  [server, browser] = await Promise.all([
-    serve({ '/': site }, { answer: request => { if (down) request.socket.destroy(); return down; } }), launch(),
-  ]);
+  const answer = async request => {
+    if (request.url === '/site.json') await list;
+    if (down) request.socket.destroy();
+    return down;
+  };
+  [server, browser] = await Promise.all([serve({ '/': site }, { answer }), launch()]);
 });
 after(async () => { await browser.close(); await server.close(); });
 
@@ -54,7 +59,14 @@ function publish(headline, { right = true, folder = site } = {}) {
   fs.writeFileSync(path.join(folder, 'site.json'), JSON.stringify(list));
 }
 
-/** Wait until the service worker has what `pointer` says, under a name other than `before`. */
+/** Hold the site's list back: what looks for another version finds the one there is when this is called off. */
+function hold() {
+  let go = () => {};
+  list = new Promise(done => { go = done; });
+  return go;
+}
+
+/** The cache that a pointer of the service worker names; null where it names none. */
 const pointer = name => page.evaluate(async which => {
   const found = await (await caches.open('nss-page')).match(new URL(which, location.href).href);
   return found ? found.text() : null;
@@ -109,11 +121,12 @@ test('a model is kept when the visitor agrees, is there without network, and is 
 });
 
 test('another version takes the place of the first as a whole, at the visit after it was found', async () => {
-  const first = await title();
+  const first = await title(), found = hold();
   publish('Second');
   await page.reload();
   assert.equal(await title(), first);
-  while (!await pointer('next') && await pointer('current')) await new Promise(done => setTimeout(done, 20));
+  found();
+  await until(() => pointer('next'));
   await page.reload();
   assert.equal(await title(), 'Second');
   await page.waitForFunction(async () => {
@@ -126,12 +139,13 @@ test('another version takes the place of the first as a whole, at the visit afte
 });
 
 test('another version waits while a page of the first is open', async () => {
-  const first = await title();
+  const first = await title(), found = hold();
   const other = await context.newPage();
   await other.goto(server.url);
   publish('Second');
   await page.reload();
-  while (!await pointer('next')) await new Promise(done => setTimeout(done, 20));
+  found();
+  await until(() => pointer('next'));
   await page.reload();
   assert.equal(await title(), first);
   await other.close();
@@ -144,7 +158,7 @@ test('a version with a file that is not what it names is never taken', async () 
   publish('Broken', { right: false });
   const asked = server.requests.length;
   await page.reload();
-  while (!server.requests.slice(asked).includes('/index.html')) await new Promise(done => setTimeout(done, 20));
+  await until(() => server.requests.slice(asked).includes('/index.html'));
   await new Promise(done => setTimeout(done, 200));
   await page.reload();
   assert.equal(await title(), first);
@@ -158,6 +172,7 @@ test('two sites of one origin, one in a folder of the other, leave each other al
   await page.evaluate(() => document.querySelector('#model details').setAttribute('open', ''));
   await page.click('#keep');
   await reads(page, '.keep .hint', 'It is on this device.');
+  const found = hold(); // by the visit of the inner one, too, which comes by the outer one's service worker
   const other = await context.newPage();
   await other.goto(`${server.url}-x/`);
   await reads(other, '#offline', ready);
@@ -169,13 +184,14 @@ test('two sites of one origin, one in a folder of the other, leave each other al
   await other.reload();
   const staged = () => other.evaluate(async () => Boolean(await (await caches.open('nss-page')).match(
     new URL('next', location.href).href)));
-  while (!await staged()) await new Promise(done => setTimeout(done, 20));
+  await until(staged);
   await other.reload();
   assert.equal(await other.$eval('h1', each => each.textContent), 'Inner', 'a page of the other site held it back');
   await other.close();
   publish('Outer');
   await page.reload();
-  while (!await pointer('next')) await new Promise(done => setTimeout(done, 20));
+  found();
+  await until(() => pointer('next'));
   await page.reload();
   assert.equal(await title(), 'Outer');
   down = true;
