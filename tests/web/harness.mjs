@@ -95,6 +95,7 @@ export async function start({ flags = [], webgpu = true } = {}) {
     executablePath: CHROMIUM,
     headless: true,
     userDataDir: profile,
+    timeout: PATIENCE,
     protocolTimeout: 600_000,
     args: [
       '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { launch, serve, visit } from '../harness.mjs';
+import { PATIENCE, launch, serve, visit } from '../harness.mjs';
 
 test('pictures are classified', async t => {
   const server = await serve({ '/': process.env.WEB });
@@ -14,7 +14,7 @@ test('pictures are classified', async t => {
   await page.waitForFunction(() => document.getElementById('state').textContent.includes('software'));
   assert.ok(await page.$eval('#picture', input => input.disabled));
   page = await visit(browser, `${server.url}examples/classifier/?software`);
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(PATIENCE);
   await page.waitForSelector('#picture:not([disabled])');
   const input = await page.$('#picture');
   for (const [name, says] of [['red', 'red: 100.0 %'], ['blue', 'blue: 100.0 %'], ['flag', 'white: 50.0 %']]) {
