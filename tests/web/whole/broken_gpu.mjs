@@ -3,10 +3,14 @@
 /** Have the worker's devices be watched; called in the worker. */
 export function watch() {
   const { createBuffer, pushErrorScope, popErrorScope } = GPUDevice.prototype;
-  const { submit } = GPUQueue.prototype, { requestDevice } = GPUAdapter.prototype;
+  const { submit } = GPUQueue.prototype, { requestDevice } = GPUAdapter.prototype, { mapAsync } = GPUBuffer.prototype;
   // `bytes`: what one buffer may have, as if there were no more memory; `losses`: how many submissions lose their
-  // device; `opened` and `refused`: devices and buffers so far.
-  const gpu = { bytes: Infinity, losses: 0, opened: 0, refused: 0 };
+  // device; `opened` and `refused`: devices and buffers so far; `reads`: how many results come back until all others
+  // wait for `release`, and `held` until the first of them does.
+  const gpu = { bytes: Infinity, losses: 0, opened: 0, refused: 0, reads: Infinity };
+  const released = new Promise(done => { gpu.release = done; });
+  let holds = () => {};
+  gpu.held = new Promise(done => { holds = done; });
   globalThis.gpuOfTest = gpu;
   /** @type {WeakMap<GPUDevice, {filter: string, failed: boolean}[]>} */
   const scopes = new WeakMap();
@@ -37,6 +41,13 @@ export function watch() {
   GPUDevice.prototype.popErrorScope = async function () {
     const scope = scopesOf(this).pop(), error = await popErrorScope.call(this);
     return scope?.failed ? new GPUOutOfMemoryError('there is no memory') : error;
+  };
+  GPUBuffer.prototype.mapAsync = async function (...range) {
+    if ((gpu.reads -= 1) < 0) {
+      holds();
+      await released;
+    }
+    return mapAsync.apply(this, range);
   };
   GPUQueue.prototype.submit = function (commands) {
     submit.call(this, commands);
