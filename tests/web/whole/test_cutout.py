@@ -152,7 +152,6 @@ def site_320(tmp_path_factory: pytest.TempPathFactory, command: list[str]) -> Pa
 
 
 @pytest.mark.long(reason="SwiftShader takes a minute for each")
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("name", "write"),
     [
