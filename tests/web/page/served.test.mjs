@@ -312,11 +312,14 @@ test('this browser cannot be chosen without a graphics card, and the page says w
   await states(page, 'done');
 });
 
-test('the browser that was chosen is remembered, and why its models are not to be had is said', async () => {
-  const adapter = each => each.evaluateOnNewDocument(() => {
-    const info = { vendor: 'test', architecture: 'nine', description: 'Test Graphics of this browser' };
-    Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: async () => ({ info }) }) });
-  });
+test('the browser that was chosen is remembered, and why its models are not to be had is said', async t => {
+  const adapter = async each => {
+    const { identifier } = await each.evaluateOnNewDocument(() => {
+      const info = { vendor: 'test', architecture: 'nine', description: 'Test Graphics of this browser' };
+      Object.defineProperty(Navigator.prototype, 'gpu', { get: () => ({ requestAdapter: async () => ({ info }) }) });
+    });
+    t.after(() => each.removeScriptToEvaluateOnNewDocument(identifier)); // other tests have a page without one
+  };
   await open(undefined, adapter);
   await page.click('#model summary');
   await page.click('#place-browser');
