@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -100,16 +101,24 @@ def run_node(request: pytest.FixtureRequest) -> Node:
     def run(file: Path, **variables: str | Path) -> str:
         require(lacks(file.read_text("utf-8")))
         variables = {"NSS_TEST_BROWSERS": request.getfixturevalue("browsers"), **variables}
-        done = subprocess.run(
+        with subprocess.Popen(
             ["node", "--test", "--test-reporter=spec", f"--test-timeout={TIMEOUT * 1000}", file],
             env=os.environ | {name: str(value) for name, value in variables.items()},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT,
-        )
-        if done.returncode:
-            pytest.fail(f"{file.relative_to(HERE)}:\n{done.stdout[-12000:]}\n{done.stderr[-4000:]}", pytrace=False)
-        return done.stdout
+            start_new_session=True,
+        ) as process:
+            how = ""
+            try:
+                out, err = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started: the runner, servers, browsers
+                out, err = process.communicate()  # what there is, which tells how far it came
+                how = f" not done after {TIMEOUT} seconds"
+        if process.returncode:
+            pytest.fail(f"{file.relative_to(HERE)}:{how}\n{out[-12000:]}\n{err[-4000:]}", pytrace=False)
+        return out
 
     return run
 
