@@ -333,7 +333,7 @@ def _allocate(calls: Sequence[Call]) -> tuple[list[tuple[Compute, list[Slot], Sl
         slots: list[Slot] = []
         for operand in made_by.operands:
             if operand.number is not None:
-                slots.append((NUMBER, operand.number))
+                slots.append((NUMBER, np.array(operand.number)))  # of a scalar each call would make one
             elif operand.given is not None:
                 slots.append((GIVEN, operand.given))
             else:

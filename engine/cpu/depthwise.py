@@ -83,14 +83,14 @@ class Depthwise:
         first = rows[0] * stride + phase.row - window.begin[0]
         above = min(lines, max(0, -(first // stride)))
         below = max(above, min(lines, (height - 1 - first) // stride + 1))
-        do(np.copyto, copies[:, :, :above], 0)
-        do(np.copyto, copies[:, :, below:], 0)
+        do(copies[:, :, :above].fill, 0)
+        do(copies[:, :, below:].fill, 0)
         start = first + above * stride
         from_rows = slice(start, start + (below - above) * stride, stride)
         for kx, (columns, from_columns) in enumerate(window.tap_ranges(1, width)):
             inside = copies[:, kx, above:below]
-            do(np.copyto, inside[..., : columns.start], 0)
-            do(np.copyto, inside[..., columns.stop :], 0)
+            do(inside[..., : columns.start].fill, 0)
+            do(inside[..., columns.stop :].fill, 0)
             if below > above:
                 do(np.copyto, inside[..., columns], x[:, from_rows, from_columns])
         plane, column, line, item = copies.strides

@@ -39,7 +39,7 @@ def padded(x: np.ndarray, rows: Range, columns: Range, scratch: np.ndarray, do: 
         return x[..., slice(*rows), slice(*columns)]
     shape = *x.shape[:-2], rows[1] - rows[0], columns[1] - columns[0]
     copy = scratch[: prod(shape)].reshape(shape)
-    do(np.copyto, copy, 0)
+    do(copy.fill, 0)
     inside = x[..., max(0, rows[0]) : max(0, rows[1]), max(0, columns[0]) : max(0, columns[1])]
     above, before = max(0, -rows[0]), max(0, -columns[0])
     if inside.size:
@@ -90,7 +90,7 @@ class Columns:
         lines = channels * self.window.taps
         columns = scratch[: prod(images) * (lines + self.ones) * count * width].reshape(*images, -1, count * width)
         if self.ones:
-            do(np.copyto, columns[..., lines:, :], 1)
+            do(columns[..., lines:, :].fill, 1)
         planes = columns[..., :lines, :].reshape(*images, channels, *self.window.kernel, count, width)
         if self.padded:
             window = self.window
@@ -104,7 +104,7 @@ class Columns:
             self._copies[key] = self._plan_copies(strip, height, x_width, top)
         zeros, copies = self._copies[key]
         for target in zeros:
-            do(np.copyto, planes[target], 0)
+            do(planes[target].fill, 0)
         for target, source in copies:
             do(np.copyto, planes[target], x[source])
         return columns

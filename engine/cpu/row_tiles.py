@@ -128,13 +128,13 @@ class RowTiles:
         rows, _ = take(region, POINTS, self.channels, strip[1] - strip[0], self.columns)
         begin = self.begin[1]
         width = min(x.shape[2], self.columns - begin)
-        do(np.copyto, rows[..., :begin], 0)
-        do(np.copyto, rows[..., begin + width :], 0)
+        do(rows[..., :begin].fill, 0)
+        do(rows[..., begin + width :].fill, 0)
         plane, line, item = x.strides
         for tiles, taps in self._inner_taps(strip, top, x.shape[1]):
             target = rows[:, :, tiles.start - strip[0] : tiles.stop - strip[0], begin : begin + width]
             if not taps:
-                do(np.copyto, target, 0)
+                do(target.fill, 0)
                 continue
             source = x[:, tiles.start * ROWS - self.begin[0] + taps.start - top :]
             shape = self.channels, len(tiles), len(taps), width

@@ -143,7 +143,7 @@ class Toeplitz:
         shape = len(x), count + self.ones, self.pitch
         columns = scratch[: prod(shape)].reshape(shape)
         if self.ones:
-            do(np.copyto, columns[:, count:], 1)
+            do(columns[:, count:].fill, 1)
         first, left = self.skipped - window.begin[0], -window.begin[1]
         inputs = (first, first + self.lines), (left, left + span(window, 1, width))
         lines = padded(x, *inputs, scratch[columns.size :], do)
@@ -179,16 +179,16 @@ class Toeplitz:
         above = min(count, max(0, -first))
         below = max(above, min(count, height - first))
         if above:
-            do(np.copyto, copies[:, :above], 0)
+            do(copies[:, :above].fill, 0)
         if below < count:
-            do(np.copyto, copies[:, below:], 0)
+            do(copies[:, below:].fill, 0)
         if below > above:
             for kx, (columns, from_columns) in enumerate(self.columns):
                 inside = copies[:, above:below, kx]
                 if columns.start:
-                    do(np.copyto, inside[..., : columns.start], 0)
+                    do(inside[..., : columns.start].fill, 0)
                 if columns.stop < width:
-                    do(np.copyto, inside[..., columns.stop :], 0)
+                    do(inside[..., columns.stop :].fill, 0)
                 if columns.stop > columns.start:
                     do(np.copyto, inside[..., columns], x[:, first + above : first + below, from_columns])
         return copies

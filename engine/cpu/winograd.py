@@ -98,7 +98,7 @@ class Tiling(RowTiles):
         rows = self.transform_rows(x, strip, first, top, do)
         left = _view(second, 6, 2, c * s)
         do(np.copyto, left, rows.reshape(6, c * s, 2).swapaxes(1, 2))
-        do(np.copyto, second[left.size : left.size + 1], 0)  # what the last junk tile takes in from beyond the end
+        do(second[left.size : left.size + 1].fill, 0)  # what the last junk tile takes in from beyond the end
         right = np.lib.stride_tricks.as_strided(second[1:], left.shape, left.strides)
         v = _view(first, 4, 6, c * s)
         do(np.subtract, left[:, 0], right[:, 0], v[0])

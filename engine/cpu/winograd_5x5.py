@@ -150,7 +150,7 @@ class Winograd5x5:
         taps = [phases[:, :, tap::SIZE][:, :, :rows] for tap in range(POINTS)]
         add_points(do, taps, by_row, pair[0], pair[1])
         # what the last junk tiles take in from beyond the end
-        do(np.copyto, rest[:8], 0)
+        do(rest[:8].fill, 0)
         plane, size = channels * s, by_row.itemsize
         shape, strides = (POINTS, plane), (SIZE * plane * size, size)
         columns = [
@@ -167,15 +167,15 @@ class Winograd5x5:
         first = strip[0] * SIZE - self.begin[0]
         above = min(phases.shape[2], max(0, -first))
         below = max(above, min(phases.shape[2], height - first))
-        do(np.copyto, phases[:, :, :above], 0)
-        do(np.copyto, phases[:, :, below:], 0)
+        do(phases[:, :, :above].fill, 0)
+        do(phases[:, :, below:].fill, 0)
         for parity in range(SIZE):
             # the columns parity, parity + 2, ... of the padded input; those before 0 and from width on are padding
             start = parity - self.begin[1]
             before = min(self.step, max(0, -(start // SIZE)))
             end = max(before, min(self.step, -(-(width - start) // SIZE)))
             inside = phases[parity, :, above:below]
-            do(np.copyto, inside[..., :before], 0)
-            do(np.copyto, inside[..., end:], 0)
+            do(inside[..., :before].fill, 0)
+            do(inside[..., end:].fill, 0)
             source = x[:, first + above : first + below, start + before * SIZE :: SIZE]
             do(np.copyto, inside[..., before:end], source[..., : end - before])

@@ -111,8 +111,8 @@ class WinogradLine:
             first = strip[0] * self.size + place - self.begin
             before = min(tiles + self.halo, max(0, -(first // self.size)))
             end = max(before, min(tiles + self.halo, -(-(length - first) // self.size)))
-            do(np.copyto, phases[place, :, :before], 0)
-            do(np.copyto, phases[place, :, end:], 0)
+            do(phases[place, :, :before].fill, 0)
+            do(phases[place, :, end:].fill, 0)
             inside = x[:, first + before * self.size :: self.size][:, : end - before]
             do(np.copyto, phases[place, :, before:end], inside)
         d = [phases[tap % self.size, :, tap // self.size :][:, :tiles] for tap in range(POINTS)]
