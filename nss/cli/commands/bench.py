@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nss.cli import interface_options
 from nss.cli.grouped import grouped
+from nss.cli.named_file import NamedFile
 from nss.cli.run_options import (
     Backend,
     BackendOption,
@@ -26,7 +26,6 @@ from nss.cli.run_options import (
 )
 from nss.cli.table import aligned, format_bytes
 from nss.cli.terminal import complain, notify
-from nss.errors import UsageError
 
 if TYPE_CHECKING:
     import engine
@@ -58,8 +57,7 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time a network, on random input: load, first run, warm runs, and where the time goes."""
-    if trace is not None and not Path(trace).parent.is_dir():
-        raise UsageError(f"{trace}: its directory does not exist")
+    trace_file = None if trace is None else NamedFile("--trace", trace)
     from nss.models import resolve
     from nss.models.adapter_memory import remember_adapters
     from nss.removal.opener import Opener
@@ -69,18 +67,13 @@ def bench(
         model, variant=model_variant, backend=backend.value, device=device, allow_fetch=True, notify=notify
     )
     options = RunOptions(backend.value, device, precision.value)
-    if trace is not None:
-        from nss.files.export import write_bytes
-        from nss.files.output_file import InputFiles, check
-
-        inputs = InputFiles([resolved.path])
-        check(Path(trace), inputs=inputs, may_exist=True)
+    if trace_file is not None:
+        trace_file.check([resolved.path])
     remember_adapters()
     opener = Opener(resolved, model_config, use_cache=not no_cache)
     result = _measure(resolved, options, runs, opener=opener, kernels=profile or trace is not None)
-    if trace is not None:
-        content = json.dumps(_chrome_trace(result.kernels or []))
-        write_bytes(content.encode(), trace, inputs=inputs, overwrite=True)
+    if trace_file is not None:
+        trace_file.write(json.dumps(_chrome_trace(result.kernels or [])))
     if not profile:
         result.kernels = None
     if as_json:

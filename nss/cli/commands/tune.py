@@ -12,6 +12,7 @@ import typer
 from nss.cli import interface_options
 from nss.cli.grouped import grouped
 from nss.cli.help_sections import COMMON
+from nss.cli.named_file import NamedFile
 from nss.cli.run_options import DeviceOption, JsonOption, ModelVariantOption, Precision, PrecisionOption
 from nss.cli.table import aligned
 from nss.cli.terminal import complain, notify
@@ -63,6 +64,7 @@ def tune(
         raise UsageError("a MODEL is missing; with --forget alone what is kept of the adapter is forgotten")
     if model is None and (as_json or record is not None):
         raise UsageError(f"{'--json' if record is None else '--record'} is of a tuning: name the MODEL to tune")
+    record_file = None if record is None else NamedFile("--record", record)
     remember_adapters()
     if forget:
         with opening(Path()):
@@ -76,16 +78,11 @@ def tune(
     resolved = resolve.resolve(
         model, variant=model_variant, backend="webgpu", device=device, allow_fetch=True, notify=notify
     )
-    if record is not None:
-        from nss.files.output_file import InputFiles, check
-
-        inputs = InputFiles([resolved.path])
-        check(Path(record), inputs=inputs, may_exist=True)
+    if record_file is not None:
+        record_file.check([resolved.path])
     report = _tune(resolved, model_config, adapter=device, precision=precision.value, seconds=seconds)
-    if record is not None:
-        from nss.files.export import write_bytes
-
-        write_bytes(json.dumps(report.record, indent=1).encode(), record, inputs=inputs, overwrite=True)
+    if record_file is not None:
+        record_file.write(json.dumps(report.record, indent=1))
     if as_json:
         facts = {"model": resolved.spec.name, "device": report.device, "reason": report.reason}
         print(json.dumps({**facts, "seconds": report.seconds, **report.record}, indent=2))

@@ -101,12 +101,6 @@ def test_a_trace_replaces_a_file_but_neither_a_device_nor_a_link(
     assert err == f"nss-wgpu: {full}: cannot be written: {os.strerror(errno.ENOSPC)}\n"
 
 
-def test_a_trace_needs_a_directory(run: Run, tmp_path: Path) -> None:
-    status, out, err = run("--trace", str(tmp_path / "nowhere" / "trace.json"))
-    assert (status, out) == (2, "")
-    assert err.splitlines() == [f"nss-wgpu: {tmp_path / 'nowhere' / 'trace.json'}: its directory does not exist"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
