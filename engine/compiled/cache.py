@@ -12,9 +12,9 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ class CacheEntry:
     """What the cache holds under a key.
 
     ``bytes`` are those of its files, ``last_used`` is in seconds since 1970. ``origin`` is the model that was compiled,
-    for inputs of ``input_shapes``, and ``engine`` the version that did it; None, () and "" where the entry is damaged.
+    for inputs of ``input_shapes``, ``engine`` the version that did it, and ``metadata`` what the caller put beside it;
+    None, (), "" and {} where the entry is damaged.
     """
 
     key: str
@@ -82,6 +83,7 @@ class CacheEntry:
     backend: str
     precision: str
     input_shapes: tuple[tuple[int, ...], ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ModelCache:
@@ -242,12 +244,14 @@ def _entry(path: Path) -> CacheEntry | None:
     key = path.name.partition("-")[0]
     model, engine, backend, precision = None, "", "", ""
     shapes: tuple[tuple[int, ...], ...] = ()
+    metadata: Mapping[str, Any] = {}
     try:
         last_used = (path / NAME).lstat().st_mtime
         fields: Fields = whole(header_bytes(path))
         model = origin(fields)
         engine, backend, precision = (fields.text(name) for name in ("engine", "backend", "precision"))
         shapes = tuple(place.integers("shape") for place in fields.objects("inputs"))
+        metadata = fields.mapping("metadata")
     except HeaderError:
         pass
     except OSError:
@@ -261,6 +265,7 @@ def _entry(path: Path) -> CacheEntry | None:
         backend=backend,
         precision=precision,
         input_shapes=shapes,
+        metadata=metadata,
     )
 
 

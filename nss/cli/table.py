@@ -25,3 +25,14 @@ def format_bytes(count: int) -> str:
         units.pop(0)
     number = f"{size:.0f}" if size >= 100 else f"{size:.1f}".removesuffix(".0")
     return f"{number} {units[0]}"
+
+
+def in_words(value: object) -> str:
+    """A value of JSON as a cell of text: a list with commas, an object as its names and values."""
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {in_words(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

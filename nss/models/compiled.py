@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nss.models.local_models import ResolvedModel
 
 DEFAULT_BYTES = 8 << 30
-FORMAT = 2
+FORMAT = 3
 """Of the metadata, and of what the key is made of."""
 
 Stamps = tuple[tuple[int, int, int], ...]

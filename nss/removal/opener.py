@@ -20,7 +20,7 @@ from nss.errors import NssError, UsageError, one_line
 from nss.interfaces.interface import Description, EdgeSize
 from nss.models import compiled
 from nss.models.local_models import ResolvedModel
-from nss.removal import sessions
+from nss.removal import entry_facts, sessions
 from nss.removal.model_inputs import image_shape
 from nss.removal.opening import opening
 from nss.removal.resolved_interface import ResolvedInterface
@@ -246,7 +246,7 @@ class Opener:
             model = replace(
                 model,
                 origin=replace(model.origin, name=spec.name, sha256=sha256, licence=spec.licence),
-                metadata={"interface": interface.as_json(), "notices": list(interface.guesses), "tuning": tuning},
+                metadata=entry_facts.metadata(interface, tuning, place),
             )
             # each holds a file that is mapped, or weights
             self._unsaved = self._unsaved[1 - sessions.MOST :]

@@ -46,6 +46,7 @@ def _facts() -> dict[str, Any]:
 
     from nss.models import compiled
     from nss.models.weights import model_store
+    from nss.removal.entry_facts import facts
 
     entries = [
         {
@@ -53,10 +54,11 @@ def _facts() -> dict[str, Any]:
             "licence": entry.origin.licence if entry.origin else None,
             "model_sha256": entry.origin.sha256 if entry.origin else None,
             "backend": entry.backend or None,
-            "precision": entry.precision or None,
+            "precision": (values := facts(entry)).pop("precision") or None,
             "input_shapes": [list(shape) for shape in entry.input_shapes],
             "bytes": entry.bytes,
             "last_used": datetime.fromtimestamp(entry.last_used, UTC).isoformat(timespec="seconds"),
+            **values,
         }
         for entry in compiled.entries()
     ]
@@ -68,19 +70,46 @@ def _facts() -> dict[str, Any]:
     }
 
 
+_ALWAYS = ("ENTRY", "MODEL", "FILE", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST USED")
+"""Columns that are there also where all of their cells are empty."""
+
+_DIGITS = 8
+"""Of a digest: enough to tell a few."""
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     from nss.cli.table import aligned
     from nss.models.weights.transfer import format_size
 
     used, limit = format_size(facts["bytes"]), format_size(facts["limit"])
     lines = [f"{escaped(facts['folder'])}: {used}{f' of {limit}' if facts['limit'] else '; off'}"]
-    if not facts["entries"]:
+    rows = [{name: escaped(cell) for name, cell in _cells(entry).items()} for entry in facts["entries"]]
+    if not rows:
         return lines
-    rows = [["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST USED"]]
-    for entry in facts["entries"]:
-        name = escaped(entry["model"] or "damaged")
-        last_used = entry["last_used"].replace("T", " ").replace("+00:00", " UTC")
-        shapes = ", ".join("x".join(map(str, shape)) for shape in entry["input_shapes"])
-        what = [escaped(entry["backend"] or ""), escaped(entry["precision"] or ""), shapes]
-        rows.append([name, *what, format_size(entry["bytes"]), last_used])
-    return [*lines, *aligned(rows, numbers=(4,))]
+    columns = [name for name in rows[0] if name in _ALWAYS or any(row[name] for row in rows)]
+    table = [columns, *([row[name] for name in columns] for row in rows)]
+    return [*lines, *aligned(table, numbers=(columns.index("SIZE"),))]
+
+
+def _cells(entry: dict[str, Any]) -> dict[str, str]:
+    """A row by its columns."""
+    from nss.cli.table import in_words
+    from nss.models.weights.transfer import format_size
+
+    key, file, code = (str(entry[name] or "")[:_DIGITS] for name in ("key", "model_sha256", "code"))
+    driver = f", driver {entry['driver']}" if entry["driver"] else ""
+    is_damaged = entry["model"] is None
+    return {
+        "ENTRY": key,
+        "MODEL": "damaged" if is_damaged else entry["model"],
+        "FILE": file,
+        "BACKEND": entry["backend"] or "",
+        "PRECISION": entry["precision"] or "",
+        "INPUT": ", ".join("x".join(map(str, shape)) for shape in entry["input_shapes"]),
+        "SIZE": format_size(entry["bytes"]),
+        "LAST USED": entry["last_used"].replace("T", " ").replace("+00:00", " UTC"),
+        "OPTIONS": in_words(entry["options"]) if entry["options"] else "",
+        "VERSION": "" if entry["is_current"] or is_damaged else f"another, {entry['engine']} {code}".rstrip(),
+        "TUNED": "tuned" if entry["tuning"].startswith("tuned") else "",
+        "DEVICE": entry["device"] + driver,
+    }

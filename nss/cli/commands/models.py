@@ -140,13 +140,15 @@ def remove(name: _Name) -> None:
 @models_app.command("info")
 def info(name: _Name, as_json: _Json = False) -> None:
     """Print everything known about a model."""
+    from nss.cli.table import in_words
+
     facts = _describe(_named(name, ask=True))
     if as_json:
         _print_json(facts)
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        typer.echo(f"{key.ljust(width)}  {_text(value)}")
+        typer.echo(f"{key.ljust(width)}  {in_words(value)}")
 
 
 def _all() -> list[ModelSpec]:
@@ -218,16 +220,6 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "path": str(location[1]) if location else None,
         "compiled_bytes": compiled.nbytes((spec.name,), _digests(spec)),
     }
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, dict):
-        return "; ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _print_json(value: object) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+import engine
 from nss.models import compiled
 from nss.models.weights import model_store
 from tests.nss.conftest import Outcome
@@ -54,8 +56,9 @@ def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path
     remove(run, small, photo)
     head, columns, row = run("cache", "info").out
     assert re.fullmatch(rf"{re.escape(folder)}: 0\.0 MB of 8\.59 GB", head)
-    assert columns.split() == ["MODEL", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST", "USED"]
-    assert re.fullmatch(r"small +numpy +f32 +1x3x\d+x\d+ +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
+    assert columns.split() == ["ENTRY", "MODEL", "FILE", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST", "USED"]
+    what = f"[0-9a-f]{{8}}  small +{model_store.sha256_of(small)[:8]} +numpy"
+    assert re.fullmatch(what + r" +f32 +1x3x\d+x\d+ +0\.0 MB +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", row)
     facts = json.loads("".join(run("cache", "info", "--json").out))
     (entry,) = facts["entries"]
     assert list(facts) == ["folder", "bytes", "limit", "entries"]
@@ -66,11 +69,40 @@ def test_it_shows_and_clears_what_is_kept(run: Command, small: Path, photo: Path
     assert compiled.entries() == []
 
 
+def test_each_row_says_what_tells_it_from_the_others(
+    run: Command, small: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options, the precision, another file of the same name, and another version of the code."""
+    remove(run, small, photo)
+    remove(run, small, photo, "--model-mean", "0.5", "--model-filter", "bilinear")
+    remove(run, small, photo, "--precision", "f32-strict")
+    proto = onnx.load(small)
+    proto.doc_string = "another file of the name"
+    onnx.save(proto, small)
+    remove(run, small, photo)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "cache_key", lambda **_: "f" * 64)
+        remove(run, small, photo)
+    lines = run("cache", "info").out[1:]
+    assert lines[0].split()[-4:] == ["LAST", "USED", "OPTIONS", "VERSION"]
+    rows = [re.split(r"  +", line) for line in lines[1:]]
+    assert len({row[0] for row in rows}) == 5
+    told = [" ".join([*row[1:6], *row[8:]]) for row in rows]  # but for the size and the time
+    assert len(set(told)) == 5, told
+    assert [line for line in told if "filter bilinear; mean 0.5" in line]
+    assert [line for line in told if "f32-strict" in line]
+    assert [line for line in told if f"another, {engine.__version__} ffffffff" in line]
+    entries = json.loads("".join(run("cache", "info", "--json").out))["entries"]
+    assert [entry["is_current"] for entry in entries] == [False, True, True, True, True]
+    assert entries[3]["options"] == {"filter": "bilinear", "mean": [0.5], "scale": 1 / 255}  # a mean is of a scale
+
+
 def test_a_damaged_entry_is_shown_and_cleared(run: Command, small: Path, photo: Path) -> None:
     remove(run, small, photo)
     (header,) = model_store.compiled_dir().glob("*/*.json")
     header.write_bytes(header.read_bytes()[:100])
-    assert run("cache", "info").out[-1].startswith("damaged")
+    assert run("cache", "info").out[-1].split()[1] == "damaged"
+    assert run("cache", "info").out[-1].split()[0] == header.parent.name[:8]
     (entry,) = json.loads("".join(run("cache", "info", "--json").out))["entries"]
     assert [name for name, value in entry.items() if value is None] == [
         "model",
