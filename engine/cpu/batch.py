@@ -55,7 +55,8 @@ class _Part:
         """The value of a part; raises where it is not images along its first axis."""
         if value.shape[:1] != (self.images,):
             raise _NotByImageError
-        self.values[value] = Value(value.name, TensorType(value.dtype, (self.size, *value.shape[1:])))
+        kind = TensorType(value.dtype, (self.size, *value.shape[1:]))
+        self.values[value] = Value(value.name, kind, whole=value.type)
         return self.values[value]
 
     def node(self, node: Node) -> Node:

@@ -233,6 +233,6 @@ def _run_inputs(node: Node, kernel: Kernel) -> list[Value | None]:
 
 def _without_data(node: Node) -> Node:
     """The node as errors and observers name it, holding no weights; of a chain, all of its operators."""
-    types = [None if value is None else Value(value.name, value.type) for value in node.inputs]
+    types = [None if value is None else Value(value.name, value.named_type) for value in node.inputs]
     op = "+".join(member.op for member in node.attributes["nodes"]) if is_chain(node) else node.op
     return Node(op, list(types), [], domain=node.domain, version=node.version, name=node.name)

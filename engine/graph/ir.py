@@ -63,12 +63,19 @@ class Value:
     """An edge of the graph. ``data`` holds the array of a constant and is None for what only a run can know.
 
     ``quantized`` says of a constant which integers in the file it came from, so that a backend can keep these.
+    ``whole`` is the type for all images of a batch, where the value holds some of them alone.
     """
 
     name: str
     type: TensorType
     data: np.ndarray | None = None
     quantized: Quantized | None = None
+    whole: TensorType | None = None
+
+    @property
+    def named_type(self) -> TensorType:
+        """The type by which messages name the value: that of the user's model."""
+        return self.whole or self.type
 
     @property
     def is_constant(self) -> bool:

@@ -111,7 +111,7 @@ class MisfitError(ModelError):
 
 def misfit(node: Node, error: Exception) -> EngineError:
     """The error to raise for one of MISFITS: a MisfitError, or a TooLargeError where memory ran out."""
-    types = ", ".join("-" if value is None else str(value.type) for value in node.inputs)
+    types = ", ".join("-" if value is None else str(value.named_type) for value in node.inputs)
     if isinstance(error, MemoryError):
         return TooLargeError(
             f"{node.label}: inputs ({types}) take more memory than this machine has left; use a smaller input shape or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from engine.cpu.batch import part_of
 from engine.cpu.executor import NumpyExecutor
+from engine.cpu.row_normalization import SoftmaxKernel
+from engine.errors import TooLargeError
 from engine.graph.passes import optimize
 from tests.engine.models import feeds, interpret, load_graph, model, node
 
@@ -175,3 +178,24 @@ def test_nodes_that_may_look_at_several_images(member: onnx.NodeProto) -> None:
 def test_batches_that_are_not_cut(inputs: dict[str, Any], outputs: str) -> None:
     nodes = [node("Relu", name, output) for name, output in zip(inputs, outputs.split(), strict=True)]
     assert part_of(load_graph(model(nodes, inputs, outputs)), 2) is None
+
+
+def fail(error: Exception) -> Callable[..., Any]:
+    def failing(*_: object, **__: object) -> Any:
+        raise error
+
+    return failing
+
+
+@pytest.mark.parametrize("where", ["as it is lowered", "in its kernel", "in its reference"])
+def test_errors_name_the_shapes_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A user knows of no parts. Memory that runs out is no fault of the node, which is why it gets there at all."""
+    member = node("Softmax", "x", "y", axis=-1)
+    if where == "in its reference":
+        member = node("Pad", "x inside", "y", mode="reflect")
+        monkeypatch.setattr(np, "pad", fail(MemoryError()))
+    else:
+        name = "run" if where == "in its kernel" else "__init__"
+        monkeypatch.setattr(SoftmaxKernel, name, fail(MemoryError()))
+    with pytest.raises(TooLargeError, match=r"^(Softmax|Pad) 'y': inputs \(float32\[4,6,5\]"):
+        NumpyExecutor(load_graph(graph_of(member)), 2).run([np.zeros((4, 6, 5), F32)])
