@@ -21,7 +21,7 @@ from engine.graph.passes.dead_code import remove_dead_code
 from engine.graph.passes.fold_constants import fold
 from engine.graph.unsupported_operators import normalize_domain
 from engine.ops import infer
-from engine.ops.registry import MisfitError
+from engine.ops.registry import MisfitError, operator_of
 from engine.ops.unpack import unpack_node
 
 Shapes = Mapping[str, Sequence[int]]
@@ -193,6 +193,9 @@ class _Loader:
         )
         signature.check(proto, node)
         bounds.check_attributes(node)
+        for index in operator_of(node).static:
+            if (value := node.optional_input(index)) is not None:
+                self._evaluate(value)
         try:
             types = infer(node)
             if len(types) < len(proto.output):
@@ -213,6 +216,23 @@ class _Loader:
         if not all(value.is_constant for value in node.used_outputs()):
             self.nodes.append(node)
 
+    def _evaluate(self, value: Value) -> None:
+        """Compute the value now where constants alone decide it: `fold` leaves some for the passes."""
+        if value.is_constant:
+            return
+        makers = {made: node for node in self.nodes for made in node.used_outputs()}
+        needed: list[Node] = []
+        pending = [value]
+        while pending:
+            if (node := makers.get(pending.pop())) is None:
+                return  # an input of the graph
+            if node not in needed:
+                needed.append(node)
+                pending += [other for other in node.used_inputs() if not other.is_constant]
+        for node in [node for node in self.nodes if node in needed]:
+            fold(node, self.budget, unpack=True, large_sums=True)
+            self.nodes.remove(node)
+
     def _with_bindings(self, message: str) -> str:
         """What does not fit, with the shapes that were chosen for the inputs: an exporter may have fixed others."""
         if not self.bindings:
@@ -229,6 +249,7 @@ class _Loader:
         if not proto.input or not {"then_branch", "else_branch"} <= branches.keys():
             raise ModelError(f"{label}: it lacks a condition or a branch")
         condition = self._value(proto.input[0], scope, label)
+        self._evaluate(condition)
         if condition.data is None:
             raise UnsupportedError(f"{label} branches on what only a run can know; control flow has no plan")
         if condition.data.size != 1:

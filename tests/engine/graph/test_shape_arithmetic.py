@@ -10,8 +10,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
-from engine import Session
+from engine import ModelError, Session
+from tests.engine.four_bits import KINDS, OPSET, four_bit_tensor
 from tests.engine.models import load_graph, model, node
+from tests.engine.ops.oracle import run_onnxruntime
 
 I = np.array  # noqa: E741 (constants below read better short)
 
@@ -144,3 +146,56 @@ def test_folds_and_holds(name: str) -> None:
             result = session.run({"x": x})["y"]
         assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+
+
+FOUR_BITS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
+    "Cast": ([node("Cast", "q", "t", to=TensorProto.INT64), node("Reshape", "x t", "y")], {}),
+    "DequantizeLinear": (
+        [
+            node("DequantizeLinear", "q two", "d"),
+            *[node("Cast", "d", "t", to=TensorProto.INT64), node("Expand", "x1 t", "e"), node("Mul", "e two", "y")],
+        ],
+        {"two": np.float32(2), "x1": np.ones(1, np.float32)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=TensorProto.DataType.Name)
+@pytest.mark.parametrize("name", FOUR_BITS)
+def test_shapes_of_four_bit_constants(name: str, kind: int) -> None:
+    """They stay packed until the passes have seen them; what decides a shape is needed before."""
+    nodes, constants = FOUR_BITS[name]
+    q = four_bit_tensor("q", kind, I([2, 3]))
+    nodes = [*nodes, node("Cast", "q", "rest", to=TensorProto.FLOAT)]
+    proto = model(nodes, {"x": [6]}, "y rest", constants, opset=OPSET)
+    proto.graph.initializer.append(q)
+    x = np.arange(6, dtype=np.float32)
+    expected = run_onnxruntime(proto, {"x": x})
+    for backend in ("reference", "numpy"):
+        with Session(proto.SerializeToString(), backend=backend, outputs="all") as session:
+            for result, array in zip(session.run({"x": x}).values(), expected, strict=True):
+                np.testing.assert_array_equal(result, array)
+
+
+def test_a_branch_by_a_four_bit_constant() -> None:
+    graphs = [
+        onnx.helper.make_graph([node(op, "x", "b")], op, [], [onnx.helper.make_empty_tensor_value_info("b")])
+        for op in ("Neg", "Exp")
+    ]
+    nodes = [
+        node("Cast", "q", "c", to=TensorProto.BOOL),
+        node("If", "c", "y", then_branch=graphs[0], else_branch=graphs[1]),
+    ]
+    proto = model(nodes, {"x": [2]}, "y", opset=OPSET)
+    proto.graph.initializer.append(four_bit_tensor("q", TensorProto.INT4, I([-1])))
+    assert load_graph(proto).histogram() == {"Neg": 1, "Identity": 1}
+
+
+def test_what_a_run_quantises_to_four_bits_decides_no_shape() -> None:
+    nodes = [
+        node("Cast", "x", "q", to=TensorProto.INT4),
+        *[node("Cast", "q", "t", to=TensorProto.INT64), node("Expand", "one t", "y")],
+    ]
+    proto = model(nodes, {"x": [2]}, "y", {"one": np.ones(1, np.float32)}, opset=OPSET)
+    with pytest.raises(ModelError, match=r"^Expand 'y': input 1 \('t'\) decides a shape and depends on the data"):
+        load_graph(proto)
