@@ -107,7 +107,8 @@ def read_graph(
     """
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
     graph = load(file, input_shapes=input_shapes, outputs=outputs, input_values=input_values)
-    inputs, outputs_ = ([Value(value.name, value.type) for value in values] for values in (graph.inputs, graph.outputs))
+    inputs = [Value(value.name, value.type, narrow=value.narrow) for value in graph.inputs]
+    outputs_ = [Value(value.name, value.type) for value in graph.outputs]
     in_file, loaded = len(file.proto.graph.node), len(graph.nodes)
     fired = {} if pass_target is None else optimize(graph, pass_target)
     counts = GraphCounts(in_file=in_file, loaded=loaded, planned=len(graph.nodes), passes=fired)

@@ -124,14 +124,15 @@ def compare(
 
 
 def deviates(inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
-    """An array for each input: normal deviates, or integers from 0 to 9; the same at every call."""
+    """An array for each input: normal deviates, or integers from 0 to 9, or to its limit; the same at every call."""
     random = np.random.default_rng(0)
-    return {
-        info.name: np.asarray(
-            random.standard_normal(info.shape) if info.dtype.kind == "f" else random.integers(0, 10, info.shape)
-        ).astype(info.dtype)
-        for info in inputs
-    }
+
+    def array(info: TensorInfo) -> np.ndarray:
+        if info.dtype.kind == "f":
+            return np.asarray(random.standard_normal(info.shape))
+        return np.asarray(random.integers(0, min(10, info.limits[1] + 1 if info.limits else 10), info.shape))
+
+    return {info.name: array(info).astype(info.dtype) for info in inputs}
 
 
 def difference(result: np.ndarray, expected: np.ndarray) -> Difference:

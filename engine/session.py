@@ -11,7 +11,7 @@ import numpy as np
 
 from engine import opening
 from engine.backend import begin_opening, resolve
-from engine.compiled.model import CompiledModel, TensorPlace
+from engine.compiled.model import CompiledModel
 from engine.compiled.verification import Verification
 from engine.errors import BackendError, InputError
 from engine.executor import Executor as Executor
@@ -24,14 +24,14 @@ from engine.overflow import SplitOverflowError, check_outputs
 from engine.repeats import Repeats
 from engine.session_info import SessionInfo as SessionInfo
 from engine.session_info import TensorInfo as TensorInfo
-from engine.session_info import input_array
+from engine.session_info import input_array, tensor_info
 
 Result = TypeVar("Result")
 
 if TYPE_CHECKING:
     # a compiled model runs without what reads ONNX files, and on the processor without WebGPU: imported where used
     from engine.cpu.kernel import Observer
-    from engine.graph.ir import Graph, Value
+    from engine.graph.ir import Graph
     from engine.graph.model_file import ModelFile
     from engine.graph.target import Target
     from engine.images import MaskOutput, PixelInput
@@ -95,7 +95,7 @@ class Session:
             if isinstance(model, CompiledModel):
                 verification = Verification(model.weights)
                 source, counts = model, model.counts
-                self.inputs, self.outputs = _infos(model.inputs), _infos(model.outputs)
+                self.inputs, self.outputs = [*map(tensor_info, model.inputs)], [*map(tensor_info, model.outputs)]
             else:
                 from engine.compiler import read_graph
 
@@ -106,7 +106,8 @@ class Session:
                     input_values=input_values,
                     pass_target=None if self._choice.backend == "reference" else self.pass_target,
                 )
-                counts, self.inputs, self.outputs = read.counts, _infos(read.inputs), _infos(read.outputs)
+                counts = read.counts
+                self.inputs, self.outputs = [*map(tensor_info, read.inputs)], [*map(tensor_info, read.outputs)]
                 source, tuning = opening.compiled(
                     read.graph, self._choice, precision, outputs=read.outputs, counts=counts
                 )
@@ -367,7 +368,3 @@ def _image_result(session: Session, *arguments: Any, **options: Any) -> ImageRes
 
 def _closed_error() -> BackendError:
     return BackendError("the session is closed; open another to run the model again")
-
-
-def _infos(values: Sequence[Value | TensorPlace]) -> list[TensorInfo]:
-    return [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in values]

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import four_bits
+from engine.compiled.model import TensorPlace
 from engine.errors import InputError
+
+if TYPE_CHECKING:
+    from engine.graph.ir import Value
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One input or output of a session."""
+    """One input or output of a session.
+
+    ``limits`` are the smallest and the largest integer that an input of ONNX's 4-bit types takes, in arrays of bytes;
+    None for all others.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    limits: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,18 @@ class SessionInfo:
     tuning: str = ""
 
 
+def tensor_info(value: Value | TensorPlace) -> TensorInfo:
+    """What a session says of an input or output."""
+    if isinstance(value, TensorPlace):
+        return TensorInfo(value.name, np.dtype(value.array_dtype), value.shape, four_bits.LIMITS.get(value.dtype))
+    return TensorInfo(value.name, value.dtype, value.shape, four_bits.LIMITS.get(value.narrow))
+
+
 def input_array(info: TensorInfo, value: np.ndarray | None, *, allow_nan: bool) -> np.ndarray:
     """What is given for an input, None where nothing is, as an array.
 
-    Raises InputError where it is missing, of another dtype or shape than ``info`` says, or, unless ``allow_nan``, holds
-    NaN.
+    Raises InputError where it is missing, of another dtype or shape than ``info`` says, holds integers beyond its
+    limits, or, unless ``allow_nan``, NaN.
     """
     if value is None:
         raise InputError(f"input '{info.name}' is missing; it takes {info.dtype.name}{list(info.shape)}")
@@ -67,6 +84,8 @@ def input_array(info: TensorInfo, value: np.ndarray | None, *, allow_nan: bool) 
             f"it was given {array.dtype.name}{list(array.shape)}"
             f"{'' if array.dtype.isnative else ' of another byte order'}"
         )
+    if info.limits is not None:
+        four_bits.check(array, info.limits, info.name)
     if not allow_nan and array.dtype.kind == "f" and array.size and np.isnan(array.min()):
         raise InputError(f"input '{info.name}' holds NaN")
     return array

@@ -40,7 +40,7 @@ def check(plan: GpuPlan | NumpyPlan, inputs: tuple[TensorPlace, ...], outputs: t
         raise HeaderError("it has no output")
     if isinstance(plan, NumpyPlan):
         for place in inputs + outputs:
-            _check_place(place, plan.buffers, np.dtype(place.dtype).itemsize)
+            _check_place(place, plan.buffers, np.dtype(place.array_dtype).itemsize)
         return
     if plan.constant_buffers > len(plan.buffers):
         raise HeaderError(f"constant_buffers is {plan.constant_buffers}, more than there are buffers")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from engine import four_bits
 from engine.compiled.checks import STORAGE_BYTES, check
 from engine.compiled.fields import Fields, HeaderError, array, integer, parse
 from engine.compiled.model import (
@@ -192,7 +193,8 @@ def decode(text: bytes) -> Header:
         raise HeaderError(f"it has version {version} of the format, and this is a reader of version {FORMAT}")
     fields.only(_NAMES)
     backend = cast(Literal["webgpu", "numpy"], fields.choice("backend", "webgpu", "numpy"))
-    inputs, outputs = _places(fields.objects("inputs"), backend), _places(fields.objects("outputs"), backend)
+    inputs = _places(fields.objects("inputs"), backend, (*DTYPES, *four_bits.ARRAYS))
+    outputs = _places(fields.objects("outputs"), backend, DTYPES)
     plan = _gpu_plan(fields.fields("plan")) if backend == "webgpu" else _numpy_plan(fields.fields("plan"))
     check(plan, inputs, outputs)
     stored = stored_weights(fields.fields("weights"))
@@ -217,11 +219,11 @@ def origin(fields: Fields) -> ModelOrigin:
     return ModelOrigin(values.text("name"), values.text("sha256"), values.text("licence"))
 
 
-def _places(objects: list[Fields], backend: str) -> tuple[TensorPlace, ...]:
+def _places(objects: list[Fields], backend: str, dtypes: tuple[str, ...]) -> tuple[TensorPlace, ...]:
     places = []
     for fields in objects:
         fields.only(_PLACE)
-        dtype, shape = fields.choice("dtype", *DTYPES), fields.integers("shape")
+        dtype, shape = fields.choice("dtype", *dtypes), fields.integers("shape")
         if len(shape) > MAX_AXES:
             raise HeaderError(f"{fields.place('shape')} has more than {MAX_AXES} axes")
         places.append(

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from engine import four_bits
+
 Grid = tuple[int, int, int]
 
 ALIGNMENT = 256
@@ -23,8 +25,9 @@ ALIGNMENT = 256
 class TensorPlace:
     """An input or output of the model, and where it lies between the host and a run.
 
-    ``dtype`` is the NumPy name of the model's own type, ``storage`` what lies in the buffer ("f32", "f16", "i32",
-    "u32"; for numpy the dtype again). ``buffer`` is None for an input that nothing reads; ``offset`` is in bytes.
+    ``dtype`` is the NumPy name of the model's own type, or of an input "int4" or "uint4", whose elements have a byte
+    each. ``storage`` is what lies in the buffer ("f32", "f16", "i32", "u32"; for numpy the dtype again). ``buffer`` is
+    None for an input that nothing reads; ``offset`` is in bytes.
     """
 
     name: str
@@ -33,6 +36,11 @@ class TensorPlace:
     storage: str
     buffer: int | None
     offset: int
+
+    @property
+    def array_dtype(self) -> str:
+        """The NumPy name of the dtype of arrays that a run takes or gives."""
+        return four_bits.ARRAYS.get(self.dtype, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

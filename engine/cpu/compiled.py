@@ -32,7 +32,7 @@ def compile_numpy(
     return CompiledModel(
         backend="numpy",
         precision="f32",
-        inputs=tuple(_place(value.name, value) for value in graph.inputs),
+        inputs=tuple(_place(value.name, value, narrow=value.narrow) for value in graph.inputs),
         outputs=tuple(
             _place(named.name, value) for named, value in zip(outputs or graph.outputs, graph.outputs, strict=True)
         ),
@@ -56,11 +56,12 @@ def open_numpy(model: CompiledModel, threads: int | None = None) -> NumpyExecuto
     direct = plan.graph.get("direct")
     places = [*model.inputs, *model.outputs]
     types = [(value.dtype.name, value.shape) for value in (*graph.inputs, *graph.outputs)]
-    if type(direct) is not bool or types != [(place.dtype, place.shape) for place in places]:
+    if type(direct) is not bool or types != [(place.array_dtype, place.shape) for place in places]:
         raise ModelError("the compiled model is damaged: its inputs or outputs are not the graph's; compile it again")
     return NumpyExecutor(graph, threads, direct=direct)
 
 
-def _place(name: str, value: Value) -> TensorPlace:
+def _place(name: str, value: Value, *, narrow: str = "") -> TensorPlace:
     """Runs copy inputs and outputs from and to arrays of the caller's: there is no buffer for them to lie in."""
-    return TensorPlace(name, value.dtype.name, value.shape, value.dtype.name, None, 0)
+    dtype = narrow or value.dtype.name
+    return TensorPlace(name, dtype, value.shape, dtype, None, 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import four_bits
 from engine.errors import UnsupportedError
 
 INT4, UINT4 = np.dtype([("int4", np.int8)]), np.dtype([("uint4", np.uint8)])
@@ -70,7 +71,7 @@ def whole_bytes(array: np.ndarray) -> np.ndarray:
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """The smallest and the largest number of an integer dtype."""
     if is_four_bit(dtype):
-        return (-8, 7) if dtype == INT4 else (0, 15)
+        return four_bits.LIMITS[name_of(dtype)]
     info = np.iinfo(dtype)
     return int(info.min), int(info.max)
 

@@ -63,6 +63,7 @@ class Value:
     """An edge of the graph. ``data`` holds the array of a constant and is None for what only a run can know.
 
     ``quantized`` says of a constant which integers in the file it came from, so that a backend can keep these.
+    ``narrow`` is the 4-bit type that elements of an input of bytes have in the file, "int4" or "uint4", "" for others.
     ``whole`` is the type for all images of a batch, where the value holds some of them alone.
     """
 
@@ -70,6 +71,7 @@ class Value:
     type: TensorType
     data: np.ndarray | None = None
     quantized: Quantized | None = None
+    narrow: str = ""
     whole: TensorType | None = None
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from engine import four_bits
 from engine.errors import InputError, ModelError, UnsupportedError
 from engine.graph import bounds, signature, tensors, unsupported_operators
 from engine.graph.bounds import Budget
@@ -111,17 +112,20 @@ class _Loader:
                 raise InputError(f"the model has no input '{name}'; its inputs are {list(infos)}")
         inputs = {}
         for name, info in infos.items():
-            dtype = self.file.input_dtype(name)
+            dtype, elements = self.file.input_dtype(name), self.file.element_dtype(name)
+            narrow = name_of(elements) if is_four_bit(elements) else ""
             if name in values:
                 array = np.asarray(values[name])
                 if array.dtype != dtype:
                     raise InputError(f"input '{name}' is {dtype.name}; the value to bind is {array.dtype.name}")
+                if narrow:
+                    four_bits.check(array, four_bits.LIMITS[narrow], name)
                 shape, value = _shape(info, array.shape), Value.constant(name, array)
             else:
                 shape = _shape(info, shapes.get(name))
                 if any(isinstance(dim, str) for dim in declared_dims(info)):
                     self.bindings.append(f"'{name}' bound to {list(shape)}")
-                value = Value(name, TensorType(dtype, shape))
+                value = Value(name, TensorType(dtype, shape), narrow=narrow)
             bounds.check_tensor(value.type, f"input '{name}'")
             inputs[name] = value
         return inputs

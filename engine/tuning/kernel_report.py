@@ -27,7 +27,7 @@ from engine.graph.model_file import ModelFile
 from engine.graph.target import Target
 from engine.opening import pass_target
 from engine.parity import deviates
-from engine.session_info import TensorInfo
+from engine.session_info import tensor_info
 from engine.tuning.choices import Choices, choices_of
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def kernel_report(
         seconds, unmeasured = None, "not measured"
         if measure and found is not None:
             if found.timestamps:
-                infos = [TensorInfo(value.name, value.dtype, value.shape) for value in read.inputs]
-                seconds, unmeasured = _seconds(compiled, found, list(deviates(infos).values())), ""
+                inputs = list(deviates([*map(tensor_info, read.inputs)]).values())
+                seconds, unmeasured = _seconds(compiled, found, inputs), ""
             else:
                 unmeasured = f"not measured: {found} has no timestamp queries"
     plan = compiled.plan

@@ -31,7 +31,7 @@ from engine.gpu.run.executor import GpuExecutor
 from engine.graph.model_file import ModelFile
 from engine.opening import pass_target
 from engine.parity import RTOL, deviates, difference
-from engine.session_info import TensorInfo
+from engine.session_info import tensor_info
 from engine.tuning import store
 from engine.tuning.cases import Case, cases_of
 from engine.tuning.choices import choices_of
@@ -140,8 +140,7 @@ class ModelTuner:
         self._caps = session_caps(adapter, precision)
         self._device = open_device(adapter)
         self._defaults = choices_of(adapter, precision).defaults
-        infos = [TensorInfo(value.name, np.dtype(value.dtype), value.shape) for value in read.graph.inputs]
-        self._inputs = list(deviates(infos).values())
+        self._inputs = list(deviates([*map(tensor_info, read.graph.inputs)]).values())
         begin = time.monotonic()
         self.whole = self.opened(self._defaults)
         try:

@@ -18,12 +18,15 @@ const DTYPES = /** @type {const} */ ([
   'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16', 'float32', 'float64',
 ]);
 
+/** Those that inputs may have besides: integers of four bits, each in a byte. */
+const INPUT_DTYPES = /** @type {const} */ ([...DTYPES, 'int4', 'uint4']);
+
 const START = /^\{"sha256":"([0-9a-f]{64})",$/;
 const START_BYTES = 77;
 const STORAGES = /** @type {(keyof typeof STORAGE_BYTES)[]} */ (Object.keys(STORAGE_BYTES));
 
 /**
- * @typedef {typeof DTYPES[number]} Dtype
+ * @typedef {typeof INPUT_DTYPES[number]} Dtype
  * @typedef {keyof typeof STORAGE_BYTES} Storage
  * @typedef {'raw'|'f16'|'q8'} Encoding
  * @typedef {{name: string, dtype: Dtype, shape: number[], storage: Storage, buffer: number|null, offset: number}} Place
@@ -90,7 +93,8 @@ export async function decode(bytes) {
   const counts = fields.fields('counts').only('in_file', 'loaded', 'planned', 'passes');
   for (const name of ['in_file', 'loaded', 'planned']) counts.integer(name);
   counts.counts('passes');
-  const inputs = fields.objects('inputs').map(place), outputs = fields.objects('outputs').map(place);
+  const inputs = fields.objects('inputs').map(each => place(each, INPUT_DTYPES));
+  const outputs = fields.objects('outputs').map(each => place(each, DTYPES));
   const plan = gpuPlan(fields.fields('plan'));
   const accesses = check(plan, inputs, outputs);
   const { shards, segments } = weights(fields.fields('weights'), plan);
@@ -102,14 +106,14 @@ export async function decode(bytes) {
   };
 }
 
-/** @param {Fields} fields @returns {Place} */
-function place(fields) {
+/** @param {Fields} fields @param {readonly Dtype[]} dtypes @returns {Place} */
+function place(fields, dtypes) {
   fields.only('name', 'dtype', 'shape', 'storage', 'buffer', 'offset');
   const shape = fields.integers('shape');
   if (shape.length > MAX_AXES) throw damaged(`${fields.place('shape')} has more than ${MAX_AXES} axes`);
   return {
     name: fields.text('name'),
-    dtype: fields.choice('dtype', DTYPES),
+    dtype: fields.choice('dtype', dtypes),
     shape,
     storage: fields.choice('storage', STORAGES),
     buffer: fields.isNull('buffer') ? null : fields.integer('buffer'),

@@ -8,10 +8,13 @@ import { RunnerError } from './errors.mjs';
 const HOST_TYPES = {
   bool: Uint8Array, int8: Int8Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array,
   uint16: Uint16Array, uint32: Uint32Array, uint64: BigUint64Array, float16: Float32Array, float32: Float32Array,
-  float64: Float64Array,
+  float64: Float64Array, int4: Int8Array, uint4: Uint8Array,
 };
 
 const STORAGE_TYPES = { f32: Float32Array, f16: Uint16Array, i32: Int32Array, u32: Uint32Array };
+
+/** @type {Record<string, [number, number]>} the integers that an array of bytes holds too many of */
+const LIMITS = { int4: [-8, 7], uint4: [0, 15] };
 
 /** @type {Record<string, [bigint, bigint]>} */
 const RANGES = { i32: [-(2n ** 31n), 2n ** 31n - 1n], u32: [0n, 2n ** 32n - 1n] };
@@ -26,7 +29,8 @@ const RANGES = { i32: [-(2n ** 31n), 2n ** 31n - 1n], u32: [0n, 2n ** 32n - 1n] 
 const elements = place => place.shape.reduce((product, extent) => product * extent, 1);
 
 /**
- * Raise RunnerError 'input' where an array has not the type or the number of elements of an input.
+ * Raise RunnerError 'input' where an array has not the type or the number of elements of an input, or holds what its
+ * four bits do not.
  * @param {Place} place
  * @param {unknown} array
  */
@@ -43,6 +47,13 @@ export function checkInput(place, array) {
       'input',
       `input '${place.name}' has ${array.length} elements, and ${place.shape.join(' x ')} are ${count}`
     );
+  }
+  const limits = LIMITS[place.dtype];
+  if (!limits) return;
+  const [least, most] = limits, beyond = Array.from(array, Number).find(value => value < least || value > most);
+  if (beyond !== undefined) {
+    throw new RunnerError(
+      'input', `input '${place.name}' takes integers from ${least} to ${most}; it was given ${beyond}`);
   }
 }
 

@@ -81,7 +81,9 @@ def compile_and_explain(
     model = CompiledModel(
         backend="webgpu",
         precision="f16" if half else "f32-split" if is_split else "f32",
-        inputs=tuple(map(plan.place, graph.inputs, inputs)),
+        inputs=tuple(
+            plan.place(value, tensor, value.narrow) for value, tensor in zip(graph.inputs, inputs, strict=True)
+        ),
         outputs=tuple(
             plan.place(value, tensor) for value, tensor in zip(outputs or graph.outputs, results, strict=True)
         ),

@@ -40,12 +40,13 @@ class Plan:
             ]
         )
 
-    def place(self, value: Value, tensor: Tensor) -> TensorPlace:
+    def place(self, value: Value, tensor: Tensor, narrow: str = "") -> TensorPlace:
         """The place of an input or output; its buffer is None where no slot was allocated, as nothing reads it."""
         allocation = self.allocations.get(tensor.slot)
         return TensorPlace(
             name=value.name,
-            dtype=byte_dtype(value.dtype).name,  # four bits, which have a byte, enter and leave parts of a graph alone
+            # four bits, which have a byte, enter and leave parts of a graph alone, but for an input that is ``narrow``
+            dtype=narrow or byte_dtype(value.dtype).name,
             shape=value.shape,
             storage=tensor.dtype,
             buffer=None if allocation is None else allocation.buffer,

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { decode } from '../../../web/runner/header.mjs';
 import { openDevice } from '../../../web/runner/device.mjs';
 import { segmentUnits } from '../../../web/runner/segments.mjs';
-import { halfBits, numberOfHalf, toStorage, fromStorage } from '../../../web/runner/tensors.mjs';
+import { checkInput, halfBits, numberOfHalf, toStorage, fromStorage } from '../../../web/runner/tensors.mjs';
 
 const TEXT = fs.readFileSync(process.env.HEADER, 'utf-8');
 const NUMBERS = { nan: NaN, inf: Infinity, '-inf': -Infinity };
@@ -53,6 +53,23 @@ test('what is no header of this version', async () => {
   await refused(changed(d => { d.format = 1; }), 'format', /version 1 .* version 2/);
   await refused(changed(d => { d.format = 3; }), 'format', /version 3/);
   await refused(changed(d => { d.backend = 'numpy'; }), 'format', /'numpy'/);
+});
+
+test('integers of four bits', async () => {
+  const header = await decode(changed(d => { d.inputs[0].dtype = 'int4'; }));
+  assert.equal(header.inputs[0].dtype, 'int4');
+  await refused(changed(d => { d.outputs[0].dtype = 'int4'; }), 'damaged', /outputs\[0\].dtype/);
+  for (const [dtype, array, beyond] of [['int4', Int8Array, [8, -9]], ['uint4', Uint8Array, [16, 255]]]) {
+    const place = { name: 'x', dtype, shape: [2], storage: 'i32', buffer: null, offset: 0 };
+    checkInput(place, array.from(dtype === 'int4' ? [-8, 7] : [0, 15]));
+    for (const value of beyond) {
+      assert.throws(() => checkInput(place, array.from([0, value])), error => {
+        assert.equal(error.code, 'input');
+        assert.match(error.message, new RegExp(`^input 'x' takes integers from .* it was given ${value}$`));
+        return true;
+      });
+    }
+  }
 });
 
 test('a byte anywhere that is another', async () => {

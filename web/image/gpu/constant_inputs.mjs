@@ -5,7 +5,7 @@ import { ImageError } from '../image_error.mjs';
 const ARRAYS = {
   bool: Uint8Array, int8: Int8Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array,
   uint16: Uint16Array, uint32: Uint32Array, uint64: BigUint64Array, float16: Float32Array, float32: Float32Array,
-  float64: Float64Array,
+  float64: Float64Array, int4: Int8Array, uint4: Uint8Array,
 };
 
 /**
