@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from engine import arguments
 from engine.backend import PRECISIONS
 from engine.caps import PORTABLE, Caps, Precision
 from engine.compiled.model import CompiledModel, GraphCounts, ModelOrigin
@@ -49,6 +50,7 @@ def compile(  # noqa: A001 (as re.compile; it is read as engine.compile)
         raise BackendError(f"backend '{backend}' compiles no models; choose webgpu or numpy")
     if backend == "numpy" and precision == "f16":
         raise BackendError("precision 'f16' is not available: the CPU computes in f32; use 'f32'")
+    arguments.check("caps", caps, Caps, "an engine.Caps")
     with np.errstate(all="ignore"):  # infinities and NaN are results, also of what is computed before a run
         read = read_graph(
             model,

@@ -35,7 +35,7 @@ class UnsupportedError(ModelError):
 
 
 class InputError(EngineError):
-    """An array or a shape handed to a session does not fit the model."""
+    """An array or a shape handed to a session does not fit the model, or an argument is of a type that is not taken."""
 
 
 class BackendError(EngineError):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine import arguments
 from engine.errors import InputError
 from engine.executor import PendingRun
 from engine.images import MaskOutput, PixelInput
@@ -80,6 +81,7 @@ def split_inputs(
     inputs: Mapping[str, np.ndarray | PixelInput], names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, PixelInput]]:
     """The inputs that are arrays, and those that are made of pixels. Raises InputError for one that is not in names."""
+    arguments.check("inputs", inputs, Mapping, "a mapping of inputs' names to arrays and pixels")
     pixels = {name: value for name, value in inputs.items() if isinstance(value, PixelInput)}
     if unknown := [name for name in pixels if name not in names]:
         raise InputError(f"the model has no input {unknown}; its inputs are {list(names)}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import arguments
 from engine.errors import BackendError
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.load import load
@@ -100,7 +101,7 @@ def compare(
         Session(file, backend=backend, adapter=adapter, precision=precision, **options) as candidate,
         Session(file, backend=against, **options) as oracle,
     ):
-        feeds = dict(inputs) if inputs is not None else deviates(candidate.inputs)
+        feeds = deviates(candidate.inputs) if inputs is None else dict(arguments.mapping("inputs", inputs, "arrays"))
         results, expected = candidate.run(feeds), oracle.run(feeds)
         output_errors = tuple(
             NodeError("output", name, array.shape, difference(results[name], array)) for name, array in expected.items()

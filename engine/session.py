@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from engine import opening
+from engine import arguments, opening
 from engine.backend import begin_opening, resolve
 from engine.compiled.model import CompiledModel
 from engine.compiled.verification import Verification
@@ -61,8 +61,8 @@ class Session:
     after the fork, or use spawn.
 
     Raises BackendError for a backend, adapter or precision that is not there or not that of a compiled model, and for
-    an adapter that lacks what a compiled model needs; and what ``engine.graph.load.load`` raises. A graph runs wholly
-    on the backend that was asked for, or is refused.
+    an adapter that lacks what a compiled model needs; InputError for arguments of another type; and what
+    ``engine.graph.load.load`` raises. A graph runs wholly on the backend that was asked for, or is refused.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Session:
         in_flight: int = 3,
         strict: Callable[[], Session] | None = None,
     ) -> None:
+        arguments.check("in_flight", in_flight, int, "a number of runs")
         if isinstance(model, CompiledModel):
             opening.check_options(model, backend, precision)
             if input_shapes or outputs is not None or input_values:
@@ -311,6 +312,7 @@ class Session:
         self, inputs: Mapping[str, np.ndarray], allow_nan: bool, others: Collection[str] = ()
     ) -> list[np.ndarray]:
         """All inputs in their order; those of ``others``, which are no arrays, as empty ones."""
+        arguments.check("inputs", inputs, Mapping, "a mapping of inputs' names to arrays")
         unknown = [name for name in inputs if name not in {info.name for info in self.inputs}]
         if unknown:
             raise InputError(f"the model has no input {unknown}; its inputs are {[info.name for info in self.inputs]}")

@@ -19,6 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from engine import arguments
 from engine.compiled.fields import Fields, HeaderError
 from engine.compiled.folders import remove_folder, remove_leftovers
 from engine.compiled.header import FORMAT, NAME, encode, origin, whole
@@ -97,8 +98,9 @@ class ModelCache:
     """
 
     def __init__(self, folder: str | PathLike[str], max_bytes: int) -> None:
-        """``folder`` is made, with mode 0700, by the first ``put``."""
-        self.folder = Path(folder)
+        """``folder`` is made, with mode 0700, by the first ``put``. Raises InputError where one is of another type."""
+        arguments.check("max_bytes", max_bytes, int, "a number of bytes")
+        self.folder = arguments.path("folder", folder)
         self.max_bytes = max_bytes
 
     def get(self, key: str) -> CompiledModel | None:
@@ -117,6 +119,7 @@ class ModelCache:
         ``max_bytes`` alone is not kept, and nothing is left of one that could not be written.
         Raises EngineError where ``key`` is none of ``cache_key``, and what ``model.weights`` raises.
         """
+        arguments.check("model", model, CompiledModel, "an engine.CompiledModel")
         paths = self._paths(key)  # before it looks into them: another process may add one meanwhile
         if self.get(key) is not None:
             return True
@@ -198,7 +201,7 @@ class ModelCache:
         return header.model(weights, trusted=_is_private(self.folder) and _is_own(path))
 
     def _paths(self, key: str) -> list[Path]:
-        if not _KEY.fullmatch(key):
+        if not (isinstance(key, str) and _KEY.fullmatch(key)):
             raise EngineError(f"'{key}' is no key of a cache; make one with cache_key")
         return [path for path in self._all_paths() if path.name.startswith(f"{key}-")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from engine import arguments
 from engine.compiled.fields import HeaderError
 from engine.compiled.header import MAX_BYTES, NAME, Header, decode
 from engine.compiled.model import CompiledModel
@@ -25,8 +26,10 @@ def load_compiled(folder: str | PathLike[str], *, trust: bool = False) -> Compil
             shaders are known to need none. Only for a file whose maker is trusted as its code would be.
 
     Raises:
+        InputError: ``folder`` is no path.
         ModelError: there is no compiled model, it is damaged, of another version, or says what cannot be.
     """
+    arguments.check("folder", folder, (str, PathLike), "a path")
     path = Path(folder)
     try:
         header, weights = read(path)

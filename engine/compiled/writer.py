@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+from engine import arguments
 from engine.compiled.content import UntypedError, write_weights
 from engine.compiled.encodings import ENCODINGS
 from engine.compiled.fields import HeaderError
@@ -46,9 +47,13 @@ def save_compiled(
     Raises:
         ModelError: the folder exists, or cannot be written; the model holds what the format does not allow; its weights
             cannot be narrowed.
+        InputError: an argument is of another type.
         EngineError: ``shard`` is no such number, or ``weights`` none of the three.
     """
-    path = Path(folder)
+    path = arguments.path("folder", folder)
+    arguments.check("model", model, CompiledModel, "an engine.CompiledModel")
+    arguments.check("shard", shard, int, "a number of bytes")
+    arguments.check("weights", weights, str, "the name of an encoding")
     try:
         write(model, path, shard=shard, weights=weights)
     except FileExistsError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engine import four_bits
+from engine import arguments, four_bits
 from engine.errors import InputError, ModelError, UnsupportedError
 from engine.graph import bounds, signature, tensors, unsupported_operators
 from engine.graph.bounds import Budget
@@ -47,7 +47,9 @@ def load(
     shapes, values or outputs that do not fit the model.
     """
     file = model if isinstance(model, ModelFile) else ModelFile.read(model)
-    return _Loader(file, input_shapes or {}, input_values or {}, outputs).graph()
+    shapes = arguments.mapping("input_shapes", input_shapes, "shapes")
+    values = arguments.mapping("input_values", input_values, "arrays")
+    return _Loader(file, shapes, values, outputs).graph()
 
 
 class _Loader:
@@ -93,9 +95,10 @@ class _Loader:
             return model_outputs[:1]
         if outputs == "all":
             return model_outputs
+        arguments.check("outputs", outputs, Iterable, "a name, a list of names, or None")
         names = [outputs] if isinstance(outputs, str) else list(outputs)
-        node_outputs = {name for node in self.proto.node for name in node.output}
-        unknown = [name for name in names if name not in node_outputs and name not in model_outputs]
+        known = {*model_outputs, *(name for node in self.proto.node for name in node.output)}
+        unknown = [name for name in names if not isinstance(name, str) or name not in known]
         if not names:
             raise InputError(f"no output is named; the model has {model_outputs}")
         if unknown:
@@ -115,7 +118,7 @@ class _Loader:
             dtype, elements = self.file.input_dtype(name), self.file.element_dtype(name)
             narrow = name_of(elements) if is_four_bit(elements) else ""
             if name in values:
-                array = np.asarray(values[name])
+                array = _array(name, values[name])
                 if array.dtype != dtype:
                     raise InputError(f"input '{name}' is {dtype.name}; the value to bind is {array.dtype.name}")
                 if narrow:
@@ -272,6 +275,13 @@ class _Loader:
                 # an output keeps the name that the model gives it, whatever the branch calls it
                 self._add_node(onnx.helper.make_node("Identity", [branch_output], [name], proto.name), inner)
                 scope[name] = inner[name]
+
+
+def _array(name: str, value: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"input '{name}' is bound to what is no array: {error}") from error
 
 
 def _four_bit_constant(proto: onnx.NodeProto) -> onnx.TensorProto | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from engine.errors import ModelError, TooLargeError, UnsupportedError
+from engine import arguments
+from engine.errors import InputError, ModelError, TooLargeError, UnsupportedError
 from engine.graph import foreign, functions, mapped, tensors
 from engine.graph.dtypes import byte_dtype, dtype_of, name_of
 from engine.graph.unsupported_operators import domain_of, normalize_domain
@@ -54,7 +56,7 @@ class ModelFile:
         """Parse a path or the bytes of a file; what is no regular file, such as a pipe, is read once and held.
 
         Raises ModelError when it cannot be read or is no ONNX model, UnsupportedError for versions out of range,
-        TooLargeError where there is no memory to hold it.
+        TooLargeError where there is no memory to hold it, InputError for what is neither path nor bytes.
         """
         what, folder = "the model given as bytes", None
         if isinstance(model, (bytearray, memoryview)):
@@ -62,6 +64,7 @@ class ModelFile:
         if isinstance(model, bytes):
             content = memoryview(model)
         else:
+            arguments.check("model", model, (str, PathLike), "a path, the bytes of a file, or what was read of one")
             path = Path(model)
             what, folder = f"model '{path}'", path.parent
             try:
@@ -118,8 +121,14 @@ class ModelFile:
         return name_of(self.element_dtype(name))
 
     def element_dtype(self, name: str) -> np.dtype[Any]:
-        """What the elements of an input are. Raises UnsupportedError where it is no tensor, or of an unknown type."""
-        info = {info.name: info for info in self.proto.graph.input}[name]
+        """What the elements of an input are.
+
+        Raises UnsupportedError where it is no tensor, or of an unknown type, and InputError where there is no such one.
+        """
+        info = next((info for info in self.proto.graph.input if info.name == name), None)
+        if info is None:
+            names = [info.name for info in self.proto.graph.input]
+            raise InputError(f"the model has no input '{name}'; its inputs are {names}")
         if not info.type.HasField("tensor_type"):
             raise UnsupportedError(f"input '{name}' is not a tensor")
         return dtype_of(info.type.tensor_type.elem_type, f"input '{name}'")

@@ -18,6 +18,7 @@ from typing import cast
 
 import numpy as np
 
+from engine import arguments
 from engine.backend import resolve
 from engine.caps import Precision
 from engine.compiler import ReadGraph, read_graph
@@ -85,6 +86,7 @@ def tune(
 
     Raises BackendError where there is no such adapter, or it has no timestamps, and what opening a session raises.
     """
+    arguments.check("seconds", seconds, (int, float), "a number")
     start = time.monotonic()
     choice = resolve("webgpu", precision, adapter)
     adapter_ = choice.adapter

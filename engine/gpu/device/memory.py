@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from engine import arguments
 from engine.gpu.device.implementations import IMPLEMENTATIONS
 from engine.version import __version__
 
@@ -46,14 +48,15 @@ VERSIONS = ("/proc/driver/nvidia/version",)
 _folder: Path | None = None
 
 
-def remember_adapters(folder: Path | None) -> None:
+def remember_adapters(folder: str | PathLike[str] | None) -> None:
     """Keep what is found out about adapters in that folder, for this process and others; None keeps nothing.
 
     The folder need not exist. A session on "auto" then does not look for a GPU where there was none, as long as
-    drivers and devices are the same, and for a week; ``devices`` and any other session look.
+    drivers and devices are the same, and for a week; ``devices`` and any other session look. Raises InputError where
+    ``folder`` is no path.
     """
     global _folder
-    _folder = folder
+    _folder = None if folder is None else arguments.path("folder", folder)
 
 
 def folder() -> Path | None:
