@@ -71,6 +71,12 @@ class GpuUnavailableError(NssError):
     exit_code: ClassVar[int] = 4
 
 
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], what: str) -> None:
+    """Raise UsageError where the value of a parameter is of none of the ``kinds``, which are ``what``."""
+    if not isinstance(value, kinds):
+        raise UsageError(f"'{name}' is {what}, not {type(value).__name__}")
+
+
 def check_number(name: str, value: object) -> None:
     """Raise UsageError where the value of a parameter is no real number."""
     from numbers import Real

@@ -13,7 +13,7 @@ import numpy as np
 
 from nss.cutouts import pixels
 from nss.cutouts.run_info import RunInfo
-from nss.errors import UsageError, check_number, one_line, quoted
+from nss.errors import UsageError, check_kind, check_number, one_line, quoted
 from nss.files.picture import Picture
 from nss.masks.photo_mask import PhotoMask
 from nss.photos.file_objects import name_of
@@ -213,6 +213,9 @@ class Cutout:
         Raises:
             UsageError: a setting is out of its range.
         """
+        from nss.masks.refine import Refinement
+
+        check_kind("refinement", refinement, Refinement, "an nss.Refinement")
         times: dict[str, float] = {}
         mask = self.photo_mask.refined(refinement, self.rgb, times)
         # without a time where the levels came with the network's mask
@@ -232,7 +235,12 @@ class Cutout:
             ImageError: the background image cannot be read.
         """
         with self.timed("compose"):
-            return self._compose(composition or self.composition or Composition(), opaque)
+            return self._compose(self._chosen(composition) or Composition(), opaque)
+
+    def _chosen(self, composition: Composition | None) -> Composition | None:
+        """What a file shows: ``composition``, or what the cut-out's own says. Raises UsageError for anything else."""
+        check_kind("composition", composition, (Composition, type(None)), "an nss.Composition")
+        return composition or self.composition
 
     def _compose(self, composition: Composition, opaque: bool) -> ComposedPicture:
         notes: list[str] = []
@@ -319,10 +327,11 @@ class Cutout:
         from nss.files import export, file_objects
         from nss.files.output_file import InputFiles
 
-        composition = composition or self.composition
+        composition = self._chosen(composition)
         files = (self.path, self.info.mask, composition.background if composition else None)
         inputs = InputFiles(file for file in files if file is not None)
-        file_encoding = _encoding(encoding, path if isinstance(path, str | os.PathLike) else name_of(path))
+        name = path if isinstance(path, str | os.PathLike) else name_of(path)
+        file_encoding = _encoding("encoding", encoding, name)
         picture = self.composed(composition, opaque=not file_encoding.has_alpha).picture
         with self.timed("encode"):
             if isinstance(path, str | os.PathLike):
@@ -343,7 +352,7 @@ class Cutout:
         """
         from nss.files import export, file_objects
 
-        file_encoding = _encoding(format, None)
+        file_encoding = _encoding("format", format, None)
         picture = self.composed(composition, opaque=not file_encoding.has_alpha).picture
         with self.timed("encode"):
             return export.encode(picture, file_encoding, file_objects.IN_MEMORY)
@@ -366,10 +375,11 @@ class Cutout:
         return exif.clean(self.exif, gps=composition.keep_gps)
 
 
-def _encoding(encoding: Encoding | str | None, name: str | os.PathLike[str] | None) -> Encoding:
-    """``encoding``, else that of the name's extension, else PNG."""
+def _encoding(parameter: str, encoding: Encoding | str | None, name: str | os.PathLike[str] | None) -> Encoding:
+    """``encoding``, which is the argument of this name, else that of the name's extension, else PNG."""
     from nss.files import formats
 
     if isinstance(encoding, formats.Encoding):
         return encoding
+    check_kind(parameter, encoding, (str, type(None)), "the name of a format, or an nss.Encoding")
     return formats.choose(Path(), encoding or "png") if name is None else formats.choose(Path(name), encoding)

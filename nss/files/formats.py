@@ -51,7 +51,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nss.errors import UsageError, quoted
+from nss.errors import UsageError, check_kind, check_number, quoted
 
 _PREDICTOR, _HORIZONTAL_DIFFERENCES = 317, 2  # TIFF 6.0, section 14
 
@@ -232,6 +232,10 @@ class Encoding:
     effort: int | None = None
 
     def __post_init__(self) -> None:
+        check_kind("format", self.format, str, "the name of a format")
+        for name, number in (("quality", self.quality), ("effort", self.effort)):
+            if number is not None:
+                check_number(name, number)
         if self.format not in FORMATS:
             raise UsageError(f"'format' {quoted(self.format)}: one of {', '.join(FORMATS)} is possible")
         if self.quality is not None:

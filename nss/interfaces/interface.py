@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from nss.arrays.filters import Filter
-from nss.errors import UsageError, one_line, quoted
+from nss.errors import UsageError, check_kind, one_line, quoted
 
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
@@ -377,8 +377,7 @@ def read_config(config: ModelConfig | None) -> Description:
         return {}
     if isinstance(config, Mapping):
         return parse_description(config, "model_config")
-    if not isinstance(config, (str, os.PathLike)):
-        raise UsageError(f"'model_config' is a mapping or the path of a JSON file, not {type(config).__name__}")
+    check_kind("model_config", config, (str, os.PathLike), "a mapping or the path of a JSON file")
     path = os.fspath(config)
     try:
         values = json.loads(Path(path).read_bytes())  # UTF-8, or the UTF-16 of Windows' PowerShell

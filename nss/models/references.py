@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nss.errors import UsageError
+from nss.errors import UsageError, check_kind
 from nss.models.catalogue import spec_by_name
 
 VARIANTS = {
@@ -78,6 +78,7 @@ def parse(model: str, variant: str | None = None) -> Reference | None:
     A path that exists wins, and so does a name of the catalogue without a variant.
     Raises UsageError for a variant that there is not, or of what can have none.
     """
+    check_kind("model_variant", variant, (str, type(None)), "a variant's name")
     if variant is not None and variant not in VARIANTS:
         raise UsageError(f"'model_variant' {variant} is none: there are {', '.join(VARIANTS)}")
     spec = None if (exists := _exists(model)) else spec_by_name(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nss.cutouts.compose import Composition, Cutout
 from nss.cutouts.run_info import RunInfo
-from nss.errors import ImageError, UsageError
+from nss.errors import ImageError, check_kind
 from nss.masks import sanity
 from nss.masks.photo_mask import PhotoMask
 from nss.masks.refine import Refinement
@@ -83,8 +83,7 @@ def apply_mask(
 def check_settings(refinement: Refinement | None, composition: Composition | None) -> None:
     """Raise UsageError where one of them is something else."""
     for name, value, kind in (("refinement", refinement, Refinement), ("composition", composition, Composition)):
-        if value is not None and not isinstance(value, kind):
-            raise UsageError(f"'{name}' is an nss.{kind.__name__}, not {type(value).__name__}")
+        check_kind(name, value, (kind, type(None)), f"an nss.{kind.__name__}")
 
 
 def with_settings(cutout: Cutout, refinement: Refinement | None, composition: Composition | None) -> Cutout:

@@ -16,7 +16,7 @@ import numpy as np
 import engine
 from nss.cutouts.compose import Composition, Cutout
 from nss.cutouts.run_info import RunInfo
-from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError
+from nss.errors import ImageError, ModelUnavailableError, NssError, UsageError, check_kind, check_number
 from nss.interfaces.interface import ModelConfig, read_config
 from nss.masks import sanity
 from nss.masks.refine import Refinement
@@ -107,8 +107,8 @@ class Remover:
                 models, and none is chosen; or ``model_config`` says what cannot be.
             GpuUnavailableError: ``require_gpu``, and there is no hardware adapter; or the GPU was lost meanwhile.
         """
-        if not isinstance(model, (str, os.PathLike)):
-            raise UsageError(f"'model' is a name or a path, not {type(model).__name__}")
+        check_kind("model", model, (str, os.PathLike), "a name or a path")
+        check_number("max_pixels", max_pixels)
         self._image_backend = photo_input.image_backend(image_backend)
         user_description = read_config(model_config)
         remember_adapters()

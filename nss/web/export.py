@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import engine
-from nss.errors import UsageError, quoted
+from nss.errors import UsageError, check_kind, quoted
 from nss.interfaces.interface import Description, ModelConfig, read_config
 from nss.models import resolve
 from nss.models.local_models import ResolvedModel
@@ -84,13 +84,14 @@ def export_web(
 
     Raises:
         ModelUnavailableError: a model is missing or damaged, cannot be compiled, or needs more than every browser has.
-        UsageError: ``weights`` is no such word, one model was given twice, or the folder's parent does not exist.
+        UsageError: ``weights`` is no such word, an argument is of another type, one model was given twice, or the
+            folder's parent does not exist.
         NssError: the folder is taken, has other files where the site has its own, or cannot be written.
     """
     say = Notices(_nobody if quiet else notify)
     if weights is not None and weights not in get_args(model_folder.Weights):
         raise UsageError(f"'weights' {quoted(weights)}: one of {', '.join(get_args(model_folder.Weights))} is possible")
-    names = [models] if isinstance(models, str | os.PathLike) else list(models)
+    names = _names(models)
     description = read_config(model_config)
     _check_names(names, description, model_variant)
     target = placing.target_folder(folder)
@@ -121,6 +122,17 @@ def export_web(
         nbytes = sum(file.bytes for file in site.all_files.values()) + (building / NAME).stat().st_size
         placing.place(building, target, before)
     return ExportedSite(target, site.models, len(site.all_files) + 1, nbytes, say.lines)
+
+
+def _names(models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
+    if isinstance(models, str | os.PathLike):
+        return [models]
+    what = "a name or a path, or a list of these"
+    check_kind("models", models, Iterable, what)
+    names = list(models)
+    for name in names:
+        check_kind("models", name, (str, os.PathLike), what)
+    return names
 
 
 def _check_names(names: Sequence[str | os.PathLike[str]], description: Description, model_variant: str | None) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from nss.errors import NssError, UsageError, one_line
+from nss.errors import NssError, UsageError, check_kind, one_line
 from nss.files.output_file import ExistsError
 from nss.web import site
 from nss.web.site import NoSiteError, SiteFile
@@ -21,6 +21,7 @@ from nss.web.site import NoSiteError, SiteFile
 
 def target_folder(folder: str | os.PathLike[str]) -> Path:
     """Where a site goes: the folder that links lead to. Raises UsageError where that cannot be one."""
+    check_kind("folder", folder, (str, os.PathLike), "a path")
     text = os.fspath(folder)
     if not text:
         raise UsageError("the output has no name; give a folder, such as site/")
