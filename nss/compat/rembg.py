@@ -92,6 +92,8 @@ def new_session(model_name: str = "u2net", *args: Any, **kwargs: Any) -> Session
     model_path, providers = kwargs.pop("model_path", None), kwargs.pop("providers", None)
     kwargs.pop("sess_opts", None)
     _refuse("new_session", args, kwargs)
+    if not isinstance(model_name, str):
+        raise ArgumentError(f"'model_name' is the name of a session, not {type(model_name).__name__}")
     if model_name in _ABSENT:
         raise ArgumentError(f"there is no session {quoted(model_name)}: it {_ABSENT[model_name]}; use rembg for it")
     if (model_path is not None) != (model_name in CUSTOM):
@@ -161,7 +163,7 @@ def remove(
         cutout = replace(cutout, photo_mask=PhotoMask.of_array(mask))
     if putalpha:
         cutout = replace(cutout, own_alpha=None)
-    composition = Composition(background=background, decontaminate=float(decontaminate or alpha_matting))
+    composition = Composition(background=background, decontaminate=float(bool(decontaminate or alpha_matting)))
     return _in_form(cutout, composition, form)
 
 

@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nss.errors import check_kind
+
 if TYPE_CHECKING:
     import ray.data
 
@@ -80,6 +82,7 @@ def remove(
     from nss.ray import connection
     from nss.ray.cutouts import CutoutRuns, photos_of
 
+    check_kind("output", output, (str, os.PathLike), "a path or an address")
     connection.connect(address)
     runs = CutoutRuns.of(
         model,

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import nss
-from nss import UsageError
+from nss import UsageError, ray
+from nss.compat import rembg
 
 PHOTO, MASK = np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 255, np.uint8)
 
@@ -55,6 +56,14 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "the refinement of a mask": (
         lambda _: nss.apply_mask(PHOTO, MASK, refinement=5),  # type: ignore[arg-type]
         "'refinement' is an nss.Refinement, not int",
+    ),
+    "a cluster's output": (
+        lambda tmp: ray.remove([tmp / "a.jpg"], 5),  # type: ignore[arg-type]
+        "'output' is a path or an address, not int",
+    ),
+    "rembg's session": (
+        lambda _: rembg.new_session(["u2netp"]),  # type: ignore[arg-type]
+        "'model_name' is the name of a session, not list",
     ),
     "model_config": (
         lambda _: nss.Remover("u2netp", model_config=5),  # type: ignore[arg-type]

@@ -313,6 +313,15 @@ def test_arguments_that_mean_nothing_are_refused(small: Image.Image, options: di
         ours.remove(small, **options)
 
 
+def test_any_value_switches_alpha_matting(small: Image.Image) -> None:
+    """As in rembg, what Python takes for true."""
+    session = ours.new_session("u2netp", providers=["CPUExecutionProvider"])
+    off, on = (ours.remove(small, session=session, alpha_matting=value) for value in (False, True))
+    for value, expected in ((None, off), ("", off), ("yes", on), (2, on)):
+        result = ours.remove(small, session=session, alpha_matting=value)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
+
+
 def test_errors_are_those_that_a_program_catches() -> None:
     with pytest.raises(ValueError, match="input of type str is not supported"):
         ours.remove("photo.jpg")  # type: ignore[arg-type]
