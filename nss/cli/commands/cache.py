@@ -108,8 +108,8 @@ def _cells(entry: dict[str, Any]) -> dict[str, str]:
         "INPUT": ", ".join("x".join(map(str, shape)) for shape in entry["input_shapes"]),
         "SIZE": format_size(entry["bytes"]),
         "LAST USED": entry["last_used"].replace("T", " ").replace("+00:00", " UTC"),
-        "OPTIONS": in_words(entry["options"]) if entry["options"] else "",
         "VERSION": "" if entry["is_current"] or is_damaged else f"another, {entry['engine']} {code}".rstrip(),
         "TUNED": "tuned" if entry["tuning"].startswith("tuned") else "",
+        "OPTIONS": in_words(entry["options"]) if entry["options"] else "",
         "DEVICE": entry["device"] + driver,
     }

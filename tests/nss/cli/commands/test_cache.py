@@ -84,7 +84,7 @@ def test_each_row_says_what_tells_it_from_the_others(
         patch.setattr(engine, "cache_key", lambda **_: "f" * 64)
         remove(run, small, photo)
     lines = run("cache", "info").out[1:]
-    assert lines[0].split()[-4:] == ["LAST", "USED", "OPTIONS", "VERSION"]
+    assert lines[0].split()[-4:] == ["LAST", "USED", "VERSION", "OPTIONS"]
     rows = [re.split(r"  +", line) for line in lines[1:]]
     assert len({row[0] for row in rows}) == 5
     told = [" ".join([*row[1:6], *row[8:]]) for row in rows]  # but for the size and the time
