@@ -17,6 +17,7 @@ from engine.graph.passes.drop_identities import drop_identities
 from engine.graph.passes.fold_affine import fold_affine
 from engine.graph.passes.fold_batch_norm import fold_batch_norm
 from engine.graph.passes.fold_constants import fold_constants, fold_large_sums
+from engine.graph.passes.fold_gathered import fold_gathered
 from engine.graph.passes.fold_mask_scale import fold_mask_scale
 from engine.graph.passes.fuse_activation import fuse_activation
 from engine.graph.passes.fuse_deform_conv import fuse_deform_conv
@@ -60,6 +61,7 @@ ORDER: tuple[Pass, ...] = (
     fold_mask_scale,
     fuse_layer_norm,
     gather_one_hot,
+    fold_gathered,  # of these, too
     fuse_gelu,
     fuse_hard_swish,  # before the activations go into convolutions
     broadcast_resize,
