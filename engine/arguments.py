@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,17 +12,21 @@ from engine.errors import InputError
 
 
 def check(name: str, value: object, kinds: type | tuple[type, ...], what: str) -> None:
-    """Raise InputError where ``value``, the argument ``name``, is of none of the ``kinds``, which are ``what``."""
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is int):
+    """Raise InputError where ``value``, the argument ``name``, is of none of the ``kinds``, which are ``what``.
+
+    Numbers are of a kind of `numbers`, of which NumPy's scalars are too; a boolean is none.
+    """
+    if not isinstance(value, kinds) or isinstance(value, bool):
         raise InputError(f"'{name}' is {what}, not {type(value).__name__}")
 
 
 def path(name: str, value: str | PathLike[str]) -> Path:
     """The argument ``name`` as a path. Raises InputError where it is none, or holds a NUL."""
-    check(name, value, (str, PathLike), "a path")
-    if "\0" in str(value):
-        raise InputError(f"'{name}' {value}: a path holds no NUL; give another one")
-    return Path(value)
+    text = os.fspath(value) if isinstance(value, PathLike) else value
+    check(name, text, str, "a path")
+    if "\0" in text:
+        raise InputError(f"'{name}' {text!r}: a path holds no NUL; give another one")
+    return Path(text)
 
 
 def mapping(name: str, value: Mapping[str, Any] | None, of: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,10 +80,12 @@ class Session:
         in_flight: int = 3,
         strict: Callable[[], Session] | None = None,
     ) -> None:
-        arguments.check("in_flight", in_flight, int, "a number of runs")
+        arguments.check("in_flight", in_flight, Integral, "a number of runs")
         if isinstance(model, CompiledModel):
             opening.check_options(model, backend, precision)
-            if input_shapes or outputs is not None or input_values:
+            shapes = arguments.mapping("input_shapes", input_shapes, "shapes")
+            values = arguments.mapping("input_values", input_values, "arrays")
+            if shapes or outputs is not None or values:
                 raise InputError("a compiled model has its input shapes, input values and outputs; compile it again")
             backend = model.backend
             precision = "f16" if model.precision == "f16" else precision

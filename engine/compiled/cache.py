@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class CacheEntry:
     backend: str
     precision: str
     input_shapes: tuple[tuple[int, ...], ...]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class ModelCache:
@@ -99,7 +100,7 @@ class ModelCache:
 
     def __init__(self, folder: str | PathLike[str], max_bytes: int) -> None:
         """``folder`` is made, with mode 0700, by the first ``put``. Raises InputError where one is of another type."""
-        arguments.check("max_bytes", max_bytes, int, "a number of bytes")
+        arguments.check("max_bytes", max_bytes, Real, "a number of bytes")
         self.folder = arguments.path("folder", folder)
         self.max_bytes = max_bytes
 

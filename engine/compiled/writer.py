@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -52,7 +53,7 @@ def save_compiled(
     """
     path = arguments.path("folder", folder)
     arguments.check("model", model, CompiledModel, "an engine.CompiledModel")
-    arguments.check("shard", shard, int, "a number of bytes")
+    arguments.check("shard", shard, Integral, "a number of bytes")
     arguments.check("weights", weights, str, "the name of an encoding")
     try:
         write(model, path, shard=shard, weights=weights)

@@ -93,7 +93,7 @@ class _Loader:
         model_outputs = [output.name for output in self.proto.output]
         if outputs is None:
             return model_outputs[:1]
-        if outputs == "all":
+        if isinstance(outputs, str) and outputs == "all":
             return model_outputs
         arguments.check("outputs", outputs, Iterable, "a name, a list of names, or None")
         names = [outputs] if isinstance(outputs, str) else list(outputs)
@@ -228,13 +228,13 @@ class _Loader:
         if value.is_constant:
             return
         makers = {made: node for node in self.nodes for made in node.used_outputs()}
-        needed: list[Node] = []
+        needed: set[Node] = set()
         pending = [value]
         while pending:
             if (node := makers.get(pending.pop())) is None:
                 return  # an input of the graph
             if node not in needed:
-                needed.append(node)
+                needed.add(node)
                 pending += [other for other in node.used_inputs() if not other.is_constant]
         for node in [node for node in self.nodes if node in needed]:
             fold(node, self.budget, unpack=True, large_sums=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from statistics import median
 from typing import cast
@@ -86,7 +87,7 @@ def tune(
 
     Raises BackendError where there is no such adapter, or it has no timestamps, and what opening a session raises.
     """
-    arguments.check("seconds", seconds, (int, float), "a number")
+    arguments.check("seconds", seconds, Real, "a number")
     start = time.monotonic()
     choice = resolve("webgpu", precision, adapter)
     adapter_ = choice.adapter

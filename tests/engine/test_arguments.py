@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,11 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "outputs": (lambda _: session(outputs=5), "'outputs' is a name, a list of names, or None, not int"),
     "an output": (lambda _: session(outputs=[["y"]]), "outputs [['y']] are not in the model; it has ['y']"),
     "in_flight": (lambda _: session(in_flight="3"), "'in_flight' is a number of runs, not str"),
+    "True": (lambda _: session(in_flight=True), "'in_flight' is a number of runs, not bool"),
+    "a compiled model's": (
+        lambda _: Session(compiled(), input_values=X),  # type: ignore[arg-type]
+        f"'input_values' is {ARRAYS}, not ndarray",
+    ),
     "run": (lambda _: opened(lambda s: s.run(X)), f"'inputs' is {ARRAYS}, not ndarray"),  # type: ignore[arg-type]
     "submit": (lambda _: opened(lambda s: s.submit([X])), f"'inputs' is {ARRAYS}, not list"),  # type: ignore[arg-type]
     "submit_image": (
@@ -67,6 +73,10 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
         "'folder' is a path, not NoneType",
     ),
     "a NUL": (lambda tmp: engine.save_compiled(compiled(), tmp / "a\0"), "'folder' "),
+    "a path of bytes": (
+        lambda _: ModelCache(next(os.scandir(os.fsencode(Path(__file__).parent))), 1),  # type: ignore[arg-type]
+        "'folder' is a path, not bytes",
+    ),
     "a model to save": (
         lambda tmp: engine.save_compiled(MODEL, tmp / "a"),  # type: ignore[arg-type]
         "'model' is an engine.CompiledModel, not bytes",
@@ -118,6 +128,19 @@ def test_adapters_are_remembered_in_a_folder_named_by_text(tmp_path: Path) -> No
         engine.remember_adapters(before)
 
 
-def test_outputs_may_be_any_iterable() -> None:
-    with session(outputs=iter(["y"])) as open_session:
+@pytest.mark.parametrize("outputs", [iter(["y"]), np.array(["y", "y"]), np.str_("y"), {"y"}], ids=type)
+def test_outputs_may_be_any_iterable(outputs: Any) -> None:
+    with session(outputs=outputs) as open_session:
         np.testing.assert_array_equal(open_session.run({"x": X})["y"], -X)
+
+
+def test_numbers_may_be_of_numpy(tmp_path: Path) -> None:
+    """And a cache without a limit, or of as many bytes as a computation gives."""
+    with session(in_flight=np.int64(2)) as open_session:
+        np.testing.assert_array_equal(open_session.run({"x": X})["y"], -X)
+    engine.save_compiled(compiled(), tmp_path / "a", shard=np.int64(1 << 20))  # type: ignore[arg-type]
+    for limit in (np.int64(1 << 20), float("inf")):
+        cache = ModelCache(tmp_path / str(limit), limit)  # type: ignore[arg-type]
+        assert cache.put(engine.cache_key(), compiled())
+    (entry,) = cache.entries()
+    assert {entry}
