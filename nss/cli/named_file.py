@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nss.errors import UsageError
-from nss.files.output_file import InputFiles, check
 
 
 class NamedFile:
@@ -23,11 +22,13 @@ class NamedFile:
         Raises:
             UsageError: no file can have the name: it is empty, or a folder's, or its folder does not exist.
         """
+        from nss.files.output_file import InputFiles
+
         if not name:
             raise UsageError(f"{option} is empty; give the name of a file, or leave it out")
         self.path = Path(name)
         # unlike Path.is_dir os.path.isdir is false, not an error, for impossible names
-        if os.path.isdir(name):  # noqa: PTH112
+        if os.path.isdir(name) or not os.path.basename(name):  # noqa: PTH112, PTH119
             raise UsageError(f"{option} {name}: is a directory; name a file in it")
         if not os.path.isdir(self.path.parent):  # noqa: PTH112
             raise UsageError(f"{option} {name}: the directory {self.path.parent} does not exist; create it first")
@@ -38,6 +39,8 @@ class NamedFile:
 
         Raises as `nss.files.output_file.check` does.
         """
+        from nss.files.output_file import check
+
         self._inputs.add(*inputs)
         check(self.path, inputs=self._inputs, may_exist=True)
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import engine
 from nss.errors import UsageError, check_kind, quoted
@@ -127,11 +127,9 @@ def export_web(
 def _names(models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
     if isinstance(models, str | os.PathLike):
         return [models]
-    what = "a name or a path, or a list of these"
-    check_kind("models", models, Iterable, what)
-    names = list(models)
+    names: list[Any] = [models] if isinstance(models, bytes) or not isinstance(models, Iterable) else list(models)
     for name in names:
-        check_kind("models", name, (str, os.PathLike), what)
+        check_kind("models", name, (str, os.PathLike), "a name or a path, or a list of these")
     return names
 
 

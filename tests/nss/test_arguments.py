@@ -26,7 +26,7 @@ A_FORMAT = "is the name of a format, or an nss.Encoding"
 CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "models": (lambda tmp: nss.export_web(5, tmp / "site"), f"{MODELS}, not int"),  # type: ignore[arg-type]
     "a model": (lambda tmp: nss.export_web(["u2netp", 5], tmp / "site"), f"{MODELS}, not int"),  # type: ignore[list-item]
-    "bytes": (lambda tmp: nss.export_web(b"u2netp", tmp / "site"), f"{MODELS}, not int"),  # type: ignore[arg-type]
+    "bytes": (lambda tmp: nss.export_web(b"u2netp", tmp / "site"), f"{MODELS}, not bytes"),  # type: ignore[arg-type]
     "folder": (lambda _: nss.export_web("u2netp", 5), "'folder' is a path, not int"),  # type: ignore[arg-type]
     "Remover": (lambda _: nss.Remover(5), "'model' is a name or a path, not int"),  # type: ignore[arg-type]
     "remove": (lambda _: nss.remove(PHOTO, model=b"u2netp"), "'model' is a name or a path, not bytes"),  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ COMMANDS = {"--trace": "bench", "--record": "tune"}
         ("none/x.json", "{option} none/x.json: the directory none does not exist; create it first"),
         ("file/x.json", "{option} file/x.json: the directory file does not exist; create it first"),
         ("folder", "{option} folder: is a directory; name a file in it"),
+        ("new/", "{option} new/: is a directory; name a file in it"),
         (".", "{option} .: is a directory; name a file in it"),
         ("", "{option} is empty; give the name of a file, or leave it out"),
     ],
