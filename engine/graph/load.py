@@ -236,9 +236,9 @@ class _Loader:
             if node not in needed:
                 needed.add(node)
                 pending += [other for other in node.used_inputs() if not other.is_constant]
-        for node in [node for node in self.nodes if node in needed]:
-            fold(node, self.budget, unpack=True, large_sums=True)
-            self.nodes.remove(node)
+        for node in self.nodes:
+            if node in needed:
+                fold(node, self.budget, unpack=True, large_sums=True)
 
     def _with_bindings(self, message: str) -> str:
         """What does not fit, with the shapes that were chosen for the inputs: an exporter may have fixed others."""

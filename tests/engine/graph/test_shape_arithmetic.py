@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from engine import ModelError, Session
+from engine.ops.unpack import UNPACK
 from tests.engine.four_bits import KINDS, OPSET, four_bit_tensor
 from tests.engine.models import load_graph, model, node
 from tests.engine.ops.oracle import run_onnxruntime
@@ -169,12 +170,25 @@ def test_shapes_of_four_bit_constants(name: str, kind: int) -> None:
     nodes = [*nodes, node("Cast", "q", "rest", to=TensorProto.FLOAT)]
     proto = model(nodes, {"x": [6]}, "y rest", constants, opset=OPSET)
     proto.graph.initializer.append(q)
+    assert UNPACK not in load_graph(proto).histogram()
     x = np.arange(6, dtype=np.float32)
     expected = run_onnxruntime(proto, {"x": x})
     for backend in ("reference", "numpy"):
         with Session(proto.SerializeToString(), backend=backend, outputs="all") as session:
             for result, array in zip(session.run({"x": x}).values(), expected, strict=True):
                 np.testing.assert_array_equal(result, array)
+
+
+def test_a_shape_of_a_large_sum() -> None:
+    """One that waits for the passes otherwise."""
+    rows, columns = np.arange(1024)[:, None], np.arange(1024)
+    nodes = [
+        *[node("Add", "rows columns", "sum"), node("ReduceMax", "sum", "most", keepdims=0)],
+        *[node("Sub", "most start", "n"), node("Reshape", "n one", "n1"), node("Reshape", "x n1", "y")],
+    ]
+    constants = {"rows": rows, "columns": columns, "start": I(2 * 1023 - 6), "one": I([1])}
+    graph = load_graph(model(nodes, {"x": [2, 3]}, "y", constants))
+    assert (graph.histogram(), graph.outputs[0].shape) == ({"Reshape": 1}, (6,))
 
 
 def test_a_branch_by_a_four_bit_constant() -> None:
