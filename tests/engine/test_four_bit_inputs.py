@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,29 @@ def test_so_is_a_value_that_is_bound(kind: int) -> None:
         np.testing.assert_array_equal(session.run({"z": z})["w"], least + z)
     with pytest.raises(InputError, match=f"^input 'x' takes integers from {least} to {most}; it was given {most + 1}$"):
         Session(proto.SerializeToString(), backend="numpy", input_values={"x": np.full((2, 3), most + 1, dtype)})
+
+
+ALONE = """
+import sys, numpy, engine
+with engine.Session(engine.load_compiled(sys.argv[1])) as session:
+    print(*session.run({"x": numpy.full((2, 3), 7, session.inputs[0].dtype)})["y"].reshape(-1), "onnx" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("kind", LIMITS, ids=TensorProto.DataType.Name)
+def test_numpy_alone_knows_no_such_types(kind: int, tmp_path: Path) -> None:
+    """Here it does, by ml_dtypes, which onnx imports."""
+    engine.save_compiled(engine.compile(network(kind), backend="numpy"), tmp_path / "saved")
+    run = subprocess.run([sys.executable, "-c", ALONE, tmp_path / "saved"], capture_output=True, text=True, check=False)
+    assert run.stdout.split() == ["7.0"] * 6 + ["False"], run.stderr
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy"])
+def test_an_input_without_elements_has_none_that_do_not_fit(backend: str) -> None:
+    proto = onnx.load_from_string(network(TensorProto.INT4))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+    with Session(proto.SerializeToString(), backend=backend) as session:
+        assert session.run({"x": np.zeros((0, 3), np.int8)})["y"].shape == (0, 3)
 
 
 def test_numbers_that_are_made_up_fit() -> None:

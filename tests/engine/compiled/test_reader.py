@@ -65,6 +65,7 @@ WRONG: dict[str, tuple[Edit, str]] = {
     "an input twice": (lambda header: header["inputs"].append(header["inputs"][0]), "two inputs have one name"),
     "no output": (at("outputs", []), "it has no output"),
     "a type of NumPy's that the engine lacks": (at("inputs.0.dtype", "complex64"), "inputs[0].dtype is 'complex64'"),
+    "an output of four bits": (at("outputs.0.dtype", "int4"), "outputs[0].dtype is 'int4'"),
     "a Python object's type": (at("inputs.0.dtype", "object"), "inputs[0].dtype is 'object'"),
     "a negative extent": (at("inputs.0.shape", [-1, 200]), "inputs[0].shape is -1"),
     "an extent that is true": (at("inputs.0.shape", [True, 200]), "inputs[0].shape is no integer"),

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from PIL import Image
 import engine
 from nss.models import compiled
 from nss.models.weights import model_store
+from nss.removal import entry_facts
+from nss.removal.resolved_interface import ResolvedInterface
 from tests.nss.conftest import Outcome
 
 pytestmark = pytest.mark.usefixtures("kept")
@@ -97,10 +100,33 @@ def test_each_row_says_what_tells_it_from_the_others(
     assert entries[3]["options"] == {"filter": "bilinear", "mean": [0.5], "scale": 1 / 255}  # a mean is of a scale
 
 
+def test_it_says_which_gpu_and_whether_it_was_tuned(run: Command, small: Path, photo: Path) -> None:
+    """Names are others' texts, and may move no cursor."""
+    remove(run, small, photo)
+    (kept,) = compiled.entries()
+    cache = compiled.cache()
+    assert cache is not None
+    model = cache.get(kept.key)
+    assert model is not None
+    interface = ResolvedInterface.from_json(model.metadata["interface"])
+    for number, (tuning, facts) in enumerate([("tuned on G", {"driver": "D\x1b[1m"}), ("not tuned; defaults", {})]):
+        metadata = entry_facts.metadata(interface, tuning, engine.Place("webgpu", "", facts, f"GPU {number}"))
+        assert cache.put(f"{number}" * 64, replace(model, metadata=metadata))
+    columns, *rows = run("cache", "info").out[1:]
+    assert columns.split()[-4:] == ["LAST", "USED", "TUNED", "DEVICE"]
+    told = {row[:8]: re.split(r" UTC *", row)[1] for row in rows}
+    assert told == {"0" * 8: "tuned  GPU 0, driver D\\x1b[1m", "1" * 8: "GPU 1", kept.key[:8]: ""}
+    entries = json.loads("".join(run("cache", "info", "--json").out))["entries"]
+    (first,) = (entry for entry in entries if entry["key"] == "0" * 64)
+    assert [first[name] for name in ("device", "driver", "tuning")] == ["GPU 0", "D\x1b[1m", "tuned on G"]
+
+
 def test_a_damaged_entry_is_shown_and_cleared(run: Command, small: Path, photo: Path) -> None:
     remove(run, small, photo)
     (header,) = model_store.compiled_dir().glob("*/*.json")
     header.write_bytes(header.read_bytes()[:100])
+    columns = ["ENTRY", "MODEL", "FILE", "BACKEND", "PRECISION", "INPUT", "SIZE", "LAST", "USED"]
+    assert run("cache", "info").out[1].split() == columns
     assert run("cache", "info").out[-1].split()[1] == "damaged"
     assert run("cache", "info").out[-1].split()[0] == header.parent.name[:8]
     (entry,) = json.loads("".join(run("cache", "info", "--json").out))["entries"]
