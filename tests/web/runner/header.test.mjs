@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { test } from 'node:test';
+import { constantInputs } from '../../../web/image/gpu/constant_inputs.mjs';
 import { decode } from '../../../web/runner/header.mjs';
 import { openDevice } from '../../../web/runner/device.mjs';
 import { segmentUnits } from '../../../web/runner/segments.mjs';
@@ -62,6 +63,7 @@ test('integers of four bits', async () => {
   for (const [dtype, array, beyond] of [['int4', Int8Array, [8, -9]], ['uint4', Uint8Array, [16, 255]]]) {
     const place = { name: 'x', dtype, shape: [2], storage: 'i32', buffer: null, offset: 0 };
     checkInput(place, array.from(dtype === 'int4' ? [-8, 7] : [0, 15]));
+    checkInput(place, constantInputs({ inputs: [place] }, { inputs: { x: 7 } }).x);
     for (const value of beyond) {
       assert.throws(() => checkInput(place, array.from([0, value])), error => {
         assert.equal(error.code, 'input');
