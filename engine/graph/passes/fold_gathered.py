@@ -9,6 +9,7 @@ from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.fold_constants import fold
 from engine.graph.passes.match import Matcher, new_node
 from engine.graph.target import ANY, Target
+from engine.ops.registry import MisfitError
 from engine.ops.types import normalize_axis
 
 ELEMENT_WISE = {
@@ -19,13 +20,18 @@ ELEMENT_WISE = {
 }
 """ONNX's operators of numbers whose result at a place depends on what lies there alone."""
 
+LARGEST_TABLE = 4 << 20
+"""Bytes of the largest table that is computed: references take some 10 ns an element for each operator, at load."""
+
+LARGEST_HALF = float(np.finfo(np.float16).max)
+"""What a Gather stores in half precision ends there; a kernel of several element-wise nodes computes on in float32."""
+
 
 def fold_gathered(graph: Graph, target: Target = ANY) -> int:
     """Let element-wise nodes compute the constant that a Gather takes their input from. Returns how many went.
 
     f(x[i]) is f(x)[i], and x is known before a run. This is for tables that are no larger than what is taken from them,
-    and not for those of which a row that nobody may take comes to an infinity or NaN: layers are computed without
-    Winograd's transforms where a model holds one.
+    nor than LARGEST_TABLE, and whose rows stay within LARGEST_HALF.
     """
     matcher, budget = Matcher(graph, target), Budget()
     gathers: dict[Value, Node] = {}
@@ -33,7 +39,7 @@ def fold_gathered(graph: Graph, target: Target = ANY) -> int:
     for node in list(matcher.nodes()):
         if node.domain:
             continue
-        if node.op == "Gather" and node.input(0).is_constant and node.input(0).type.size <= node.output.type.size:
+        if node.op == "Gather" and _is_small(node):
             gathers[node.output] = node
         elif node.op in ELEMENT_WISE:
             gather = _of_table(node, gathers, budget)
@@ -42,6 +48,12 @@ def fold_gathered(graph: Graph, target: Target = ANY) -> int:
                 count += 1
     matcher.finish()
     return count
+
+
+def _is_small(gather: Node) -> bool:
+    """Whether it takes rows of a known table, as many numbers as that holds or more, and the table is small."""
+    table = gather.input(0)
+    return table.is_constant and table.type.size <= gather.output.type.size and table.type.nbytes <= LARGEST_TABLE
 
 
 def _of_table(node: Node, gathers: dict[Value, Node], budget: Budget) -> Node | None:
@@ -58,9 +70,14 @@ def _of_table(node: Node, gathers: dict[Value, Node], budget: Budget) -> Node | 
             return None
         inputs.append(table)
     name, attributes = node.name, node.attributes
-    rows = new_node(node.op, inputs, f"{name}:rows", attributes=attributes, version=node.version)
-    fold(rows, budget, large_sums=True)
-    if rows.output.data is None or not np.isfinite(rows.output.data).all():
+    try:
+        rows = new_node(node.op, inputs, f"{name}:rows", attributes=attributes, version=node.version)
+    except MisfitError:
+        return None  # a slope that broadcasts to x may not as a table
+    fold(rows, budget)
+    data = rows.output.data
+    assert data is not None
+    if data.dtype.kind == "f" and not (np.abs(data) <= LARGEST_HALF).all():
         return None
     return new_node(
         "Gather", [rows.output, first.input(1)], name, attributes={"axis": axis}, version=13, output=node.output
@@ -80,11 +97,11 @@ def _for_table(value: Value, gather: Node, axis: int) -> Value | None:
     """The constant as it is combined with the whole table; None where it is another one for each row that is taken."""
     if value.data is None:
         return None
-    rank, indexed = len(gather.output.shape), len(gather.input(1).shape)
-    shape = (1,) * (rank - len(value.shape)) + value.shape
+    indexed = len(gather.input(1).shape)
+    shape = (1,) * (len(gather.output.shape) - len(value.shape)) + value.shape
     if value.type.size == 1:
         shape = ()
-    elif len(shape) > rank or any(extent != 1 for extent in shape[axis : axis + indexed]):
+    elif any(extent != 1 for extent in shape[axis : axis + indexed]):
         return None
     else:
         shape = (*shape[:axis], 1, *shape[axis + indexed :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,11 @@ GELU = (
         (gathered(node("Clip", "g  u", "y"), u=0.25), 1),
         (gathered(node("PRelu", "g r", "y"), r=ROW), 1),
         (gathered(node("Div", "g r", "y"), axis=1, r=COLUMN.reshape(3, 1, 1)), 1),
-        (gathered(node("Mul", "g r", "y"), axis=-1, r=[[2]], indices=(1, 0, 3, 2, 1)), 1),
+        (gathered(node("Mul", "g r", "y"), axis=-1, r=COLUMN, indices=(1, 0, 3, 2, 1)), 1),
+        (gathered(node("PRelu", "g g", "y")), 1),
+        (gathered(node("Sub", "r g", "y"), table=ROW, r=[1], indices=(3, 0, 1, 2)), 1),
+        (gathered(node("Mul", "g r", "y"), table=COLUMN[:1], r=[2], indices=0), 1),
+        (gathered(node("Neg", "g", "y"), table=(TABLE * 1e6).astype(np.int64)), 1),
         # read by somebody else, too
         (gathered(node("Exp", "g", "y"), outputs="y g"), 1),
         (gathered(node("Relu", "g", "y"), node("ReduceSum", "g", "s", keepdims=0), outputs="y s"), 1),
@@ -82,9 +87,11 @@ def test_the_table_is_computed(proto: onnx.ModelProto, fires: int) -> None:
     [
         gathered(node("Relu", "g", "y"), indices=(1, 0)),
         gathered(node("Add", "g r", "y"), r=RANDOM.standard_normal((5, 1))),
-        gathered(node("Add", "g r", "y"), r=np.ones((2, 1, 1, 1))),
+        gathered(node("Add", "g r", "y"), table=COLUMN, r=ROW),
         gathered(node("Log", "g", "y")),
+        gathered(node("Mul", "g g", "y"), table=TABLE * 300),
         gathered(node("Gather", "t n", "o"), node("Add", "g o", "y")),
+        gathered(node("Gather", "r i", "o"), node("Add", "g o", "y"), r=TABLE[:1]),
         gathered(
             node("Gather", "r i", "o", axis=1),
             node("Add", "g o", "y"),
@@ -92,10 +99,25 @@ def test_the_table_is_computed(proto: onnx.ModelProto, fires: int) -> None:
             r=TABLE[:, :3],
             indices=(0, 2, 1),
         ),
+        gathered(node("PRelu", "r g", "y"), table=ROW[:1], r=2, indices=0),
         gathered(node("Softmax", "g", "y")),
     ],
-    ids=["more rows than are taken", "rows differ", "another shape", "not finite", "other rows", "other axis", "no"],
+    ids=[
+        *("more rows than are taken", "rows differ", "another shape", "not finite", "beyond float16", "other indices"),
+        *("fewer rows", "other axis", "slope larger than x", "no"),
+    ],
 )
-@pytest.mark.filterwarnings("ignore:invalid value encountered in log")
 def test_what_differs_stays(proto: onnx.ModelProto) -> None:
     assert fold_gathered(load_graph(proto)) == 0
+
+
+@pytest.mark.parametrize(("largest", "fires"), [(TABLE.nbytes, 1), (TABLE.nbytes - 1, 0)])
+def test_a_large_table_stays(monkeypatch: pytest.MonkeyPatch, largest: int, fires: int) -> None:
+    monkeypatch.setattr(sys.modules[fold_gathered.__module__], "LARGEST_TABLE", largest)
+    assert fold_gathered(load_graph(gathered(node("Relu", "g", "y")))) == fires
+
+
+def test_a_float16_table_is_rounded_after_each_operator() -> None:
+    half = TABLE.astype(np.float16)
+    proto = gathered(node("Exp", "g", "e"), node("Sin", "e", "y"), table=half)
+    rewrite(proto, fold_gathered, 2)
