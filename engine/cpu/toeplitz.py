@@ -58,13 +58,11 @@ class Toeplitz:
             self.rows = height if x[2] <= window.extents[0] else 1
         elif height < 2 * self.rows:
             self.rows = height
-        # what the rows of one matrix read, from the first line on; padding is left out where there is one matrix
+        # what the rows of one matrix read, from the first line on; of a whole plane, lines of the input alone
         self.lines = (self.rows - 1) * window.strides[0] + window.extents[0]
-        self.skipped = 0
         self.is_whole = self.rows == height
         if self.is_whole:
-            self.skipped = min(max(0, window.begin[0]), self.lines - 1)
-            self.lines = max(1, min(self.lines, x[2] + window.begin[0]) - self.skipped)
+            self.lines = max(1, min(self.lines - window.begin[0], x[2]))
         matrices = self._matrices(w[:, 0].astype(np.float32))
         self.ones = self.is_whole and epilogue.bias is not None
         if epilogue.bias is not None and self.ones:
@@ -99,9 +97,10 @@ class Toeplitz:
         """The Toeplitz matrices ``[C, rows, lines * kw]`` of ``w`` ``[C, kh, kw]``, of whole planes ``kw * lines``."""
         channels, taps, across = w.shape
         matrices = np.zeros((channels, self.rows, self.lines, across), np.float32)
+        first = self.window.begin[0] if self.is_whole else 0
         for row in range(self.rows):
             for tap in range(taps):
-                line = row * self.window.strides[0] + tap * self.window.dilations[0] - self.skipped
+                line = row * self.window.strides[0] + tap * self.window.dilations[0] - first
                 if 0 <= line < self.lines:
                     matrices[:, row, line] = w[:, tap]
         if self.is_whole:
@@ -144,8 +143,8 @@ class Toeplitz:
         columns = scratch[: prod(shape)].reshape(shape)
         if self.ones:
             do(columns[:, count:].fill, 1)
-        first, left = self.skipped - window.begin[0], -window.begin[1]
-        inputs = (first, first + self.lines), (left, left + span(window, 1, width))
+        left = -window.begin[1]
+        inputs = (0, self.lines), (left, left + span(window, 1, width))
         lines = padded(x, *inputs, scratch[columns.size :], do)
         plane, line, item = lines.strides
         tap, column = window.dilations[1] * item, window.strides[1] * item
@@ -168,7 +167,7 @@ class Toeplitz:
         window, height, count = self.window, x.shape[1], self._lines_of(rows[1] - rows[0])
         across, width = window.kernel[1], window.out[1]
         copies = scratch[: len(x) * count * across * width].reshape(len(x), count, across, width)
-        first, left = rows[0] * window.strides[0] - window.begin[0] + self.skipped, -window.begin[1]
+        first, left = rows[0] * window.strides[0] - window.begin[0], -window.begin[1]
         if len(x) * count * span(window, 1, width) <= SHORT:
             inputs = (first, first + count), (left, left + span(window, 1, width))
             lines = padded(x, *inputs, scratch[copies.size :], do)

@@ -321,6 +321,28 @@ def test_random_depthwise_convolutions(data: st.DataObject) -> None:
             compare(proto, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize(
+    ("pads", "stride", "lines", "pitch"),
+    [
+        ([1, 1, 1, 1], 1, 3, 11),
+        ([1, 1, 1, 1], 2, 3, 5),
+        ([0, -1, 0, 0], 1, 3, 8),  # the lines of the input lie further apart than those of its copies
+        ([-1, 0, 1, -1], 2, 3, 3),
+        ([6, 1, -4, 1], 1, 1, 11),  # padding alone
+    ],
+)
+def test_a_depthwise_plane_of_one_matrix(pads: list[int], stride: int, lines: int, pitch: int, small: bool) -> None:
+    proto = convolution((2, 3, 3, 9), 3, (3, 3), group=3, pads=pads, strides=[stride] * 2)
+    (layer,) = load_graph(proto).nodes
+    with mock.patch.object(blas, "has_small_products", return_value=small):
+        algorithm = ConvKernel(layer).algorithm
+        assert isinstance(algorithm, Toeplitz)
+        assert (algorithm.is_whole, algorithm.w.shape[2], algorithm.pitch) == (True, 3 * lines + 1, pitch)
+        assert algorithm.bias is None
+        compare(proto, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("height", [1, 2, 7, 8, 11])
 def test_depthwise_rows_in_blocks_of_a_plane(height: int) -> None:
     proto = convolution((2, 3, height, 9), 3, (3, 3), group=3, activation="Sigmoid", pads=[1, 1, 1, 1])
