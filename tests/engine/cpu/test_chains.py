@@ -9,6 +9,7 @@ import pytest
 from engine.cpu.chain import is_chain
 from engine.cpu.epilogue import Epilogue
 from engine.cpu.fuse_chains import fuse_chains
+from engine.graph.passes import optimize
 from tests.engine.cpu.kernels import compare
 from tests.engine.models import load_graph, model, node
 
@@ -60,13 +61,26 @@ def test_one_step(chain: onnx.ModelProto) -> None:
     assert [is_chain(step) for step in steps] == [True]
 
 
-@pytest.mark.parametrize(("alpha", "scale"), [(0.3, 0.3), (0.0, 1.0), (-0.25, 1.0)])
-def test_the_weights_scale_what_a_hard_sigmoid_reads(alpha: float, scale: float) -> None:
-    conv, hard = node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("HardSigmoid", "c", "h", alpha=alpha, beta=0.4)
+@pytest.mark.parametrize(
+    ("attributes", "scale"),
+    [
+        ({}, 0.2),
+        ({"alpha": 0.3, "beta": 0.4}, 0.3),
+        ({"alpha": 0.0}, 1.0),
+        ({"alpha": -0.25}, 1.0),
+        ({"alpha": 2.0**-41}, 1.0),
+        ({"alpha": 2.0**41}, 1.0),
+    ],
+)
+def test_the_weights_scale_what_a_hard_sigmoid_reads(attributes: dict[str, float], scale: float) -> None:
+    conv, hard = node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("HardSigmoid", "c", "h", **attributes)
     gates = proto(conv, hard, node("Mul", "h k", "y"))
     compare(gates, rtol=1e-5, atol=1e-5)
-    (step,) = fuse_chains(load_graph(gates)).nodes
-    assert Epilogue(step, scales=True).scale == pytest.approx(scale)
+    graph = load_graph(gates)
+    for _ in ("two nodes", "the activation of one"):
+        (step,) = fuse_chains(graph).nodes
+        assert Epilogue(step, scales=True).scale == pytest.approx(scale)
+        optimize(graph)
     # another reader of what the convolution gives
     compare(proto(conv, hard, node("Mul", "h c", "y")), rtol=1e-5, atol=1e-5)
 

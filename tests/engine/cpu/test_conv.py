@@ -276,12 +276,22 @@ def test_kn2row_is_not_chosen_where_its_halo_is_most_of_its_work(
     assert conv_kernel.scratch * 4 < 64 << 20
 
 
-def test_a_bias_is_added_to_a_few_pixels() -> None:
-    proto = convolution((3, 22, 1, 1), 88, (1, 1), activation="HardSigmoid")
+@pytest.mark.parametrize(
+    ("shape", "outputs", "direct"),
+    [
+        ((3, 22, 1, 1), 88, True),
+        ((1, 64, 8, 8), 60, True),
+        ((1, 66, 8, 8), 60, False),
+        ((64, 22, 1, 1), 88, False),
+        ((0, 22, 1, 1), 88, True),
+    ],
+)
+def test_a_bias_is_added_to_a_few_pixels(shape: tuple[int, int, int, int], outputs: int, direct: bool) -> None:
+    proto = convolution(shape, outputs, (1, 1), activation="HardSigmoid")
     (layer,) = load_graph(proto).nodes[:1]
     algorithm = ConvKernel(layer).algorithm
     assert isinstance(algorithm, ColumnProduct)
-    assert algorithm.direct
+    assert algorithm.direct == direct
     compare(proto, rtol=0, atol=1e-5)
 
 
