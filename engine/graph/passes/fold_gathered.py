@@ -21,7 +21,7 @@ ELEMENT_WISE = {
 """ONNX's operators of numbers whose result at a place depends on what lies there alone."""
 
 LARGEST_TABLE = 4 << 20
-"""Bytes of the largest table that is computed: references take some 10 ns an element for each operator, at load."""
+"""Bytes of the largest table that is computed: references take up to 20 ns an element for each operator, at load."""
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 """What a Gather stores in half precision ends there; a kernel of several element-wise nodes computes on in float32."""
@@ -69,9 +69,8 @@ def _of_table(node: Node, gathers: dict[Value, Node], budget: Budget) -> Node | 
         if value is not None and table is None:
             return None
         inputs.append(table)
-    name, attributes = node.name, node.attributes
     try:
-        rows = new_node(node.op, inputs, f"{name}:rows", attributes=attributes, version=node.version)
+        rows = new_node(node.op, inputs, f"{node.name}:rows", attributes=node.attributes, version=node.version)
     except MisfitError:
         return None  # a slope that broadcasts to x may not as a table
     fold(rows, budget)
@@ -79,8 +78,9 @@ def _of_table(node: Node, gathers: dict[Value, Node], budget: Budget) -> Node | 
     assert data is not None
     if data.dtype.kind == "f" and not (np.abs(data) <= LARGEST_HALF).all():
         return None
+    # named as the one in the model, which errors of an index speak of
     return new_node(
-        "Gather", [rows.output, first.input(1)], name, attributes={"axis": axis}, version=13, output=node.output
+        "Gather", [rows.output, first.input(1)], first.name, attributes={"axis": axis}, version=13, output=node.output
     )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.errors import ModelError
 from engine.graph.passes import optimize
 from engine.graph.passes.fold_gathered import fold_gathered
 from tests.engine.graph.passes.check import rewrite
-from tests.engine.models import load_graph, model, node
+from tests.engine.models import execute, load_graph, model, node
 
 RANDOM = np.random.default_rng(0)
 TABLE = RANDOM.standard_normal((3, 4)).astype(np.float32)
@@ -121,3 +122,10 @@ def test_a_float16_table_is_rounded_after_each_operator() -> None:
     half = TABLE.astype(np.float16)
     proto = gathered(node("Exp", "g", "e"), node("Sin", "e", "y"), table=half)
     rewrite(proto, fold_gathered, 2)
+
+
+def test_an_index_out_of_range_is_an_error_of_the_gather_in_the_model() -> None:
+    graph = load_graph(gathered(node("Relu", "g", "y"), indices=(0, 1, 3)))
+    assert fold_gathered(graph) == 1
+    with pytest.raises(ModelError, match=r"^Gather 'g': .* index 3 is out of bounds"):
+        execute(graph, [np.zeros(3, np.int64)])
