@@ -32,6 +32,9 @@ GEOMETRY = {
 LARGEST_WEIGHT = 1e12
 """Magnitude of a weight beyond which arithmetic that is equal on paper gives other results: trained ones are below."""
 
+LARGEST_HALF = 65504.0
+"""The largest number of float16."""
+
 PRODUCTS = {
     *("BatchNormalization", "Conv", "ConvTranspose", "DeformConv", "FusedConv", "Gemm", "MatMul"),
     *("MatMulNBits", "MatMulBnb4"),

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from engine.gpu.program.rules import RULES
+from engine.graph.bounds import LARGEST_HALF
 from engine.graph.ir import Graph, Node, Value
-
-LARGEST_HALF = 65504.0
-"""The largest number that float16 holds."""
 
 CHUNK = 1 << 20
 """Elements of weights that are looked at together."""

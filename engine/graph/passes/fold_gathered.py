@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph.bounds import Budget
+from engine.graph.bounds import LARGEST_HALF, Budget
 from engine.graph.ir import Graph, Node, Value
 from engine.graph.passes.fold_constants import fold
 from engine.graph.passes.match import Matcher, new_node
@@ -23,15 +23,13 @@ ELEMENT_WISE = {
 LARGEST_TABLE = 4 << 20
 """Bytes of the largest table that is computed: references take up to 20 ns an element for each operator, at load."""
 
-LARGEST_HALF = float(np.finfo(np.float16).max)
-"""What a Gather stores in half precision ends there; a kernel of several element-wise nodes computes on in float32."""
-
 
 def fold_gathered(graph: Graph, target: Target = ANY) -> int:
     """Let element-wise nodes compute the constant that a Gather takes their input from. Returns how many went.
 
     f(x[i]) is f(x)[i], and x is known before a run. This is for tables that are no larger than what is taken from them,
-    nor than LARGEST_TABLE, and whose rows stay within LARGEST_HALF.
+    nor than LARGEST_TABLE, and whose rows stay within float16: in half precision a Gather stores them, where a kernel
+    of several element-wise nodes computes on in float32.
     """
     matcher, budget = Matcher(graph, target), Budget()
     gathers: dict[Value, Node] = {}

@@ -10,9 +10,9 @@ from engine.caps import MatrixUnits
 from engine.gpu.kernels.convolution.layer import Layer
 from engine.gpu.kernels.convolution.split import PRODUCTS, halves, split_unscales, weight_scales
 from engine.gpu.lowering.lowering import Lowering
-from engine.gpu.lowering.storage import LARGEST_HALF
 from engine.gpu.program.tensor import Tensor
 from engine.gpu.program.tile import Tile
+from engine.graph.bounds import LARGEST_HALF
 from engine.graph.ir import TensorType, Value
 
 _ROOT = sqrt(2)
