@@ -26,6 +26,8 @@ def local_cluster(folder: Path, nodes: int) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # a minute, after which Ray ends a worker that has not begun, and starts another: on a busy core none would
+        patch.setenv("RAY_worker_register_timeout_seconds", "600")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("NSS_CACHE_DIR", str(folder / "cache"))
         patch.setenv("NSS_STATE_DIR", str(folder / "state"))

@@ -18,7 +18,7 @@ from tests.nss.ray.clusters import local_cluster, write_photos
 from tests.nss.ray.deadly import DeadlyNetwork
 from tests.nss.tiny_models import probability, save_model
 
-pytestmark = pytest.mark.usefixtures("_cluster")
+pytestmark = [pytest.mark.usefixtures("_cluster"), pytest.mark.timeout(900)]  # half a minute, most of it Ray's
 pytest.importorskip("ray", reason="a cluster is Ray's: pip install 'nss-wgpu[ray]'")
 
 
